@@ -1,0 +1,90 @@
+"""The one protocol behind which every sink lives: what goes in, what may come out.
+
+A sink knows how one event reaches one place. It keeps no queue and decides no retry: the store
+is the queue, the dispatcher decides when an attempt is made, and the sink says how it went.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+__all__ = ["Outcome", "Outgoing", "Sink", "Verdict"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """One event on its way to one sink.
+
+    `body` is the CloudEvent in structured JSON on a single line, without the newline; it is the
+    same text at every attempt.
+    """
+
+    event_id: str
+    operation_id: str
+    type: str
+    body: str
+
+
+class Verdict(StrEnum):
+    """How an attempt ended, in the words the dispatcher acts on."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    """The place could not be reached or is out of order: tried again for three days."""
+    REFUSED = "refused"
+    """The place answered that this event is wrong (400, 413, 415, 422): tried for an hour."""
+    GONE = "gone"
+    """The place wants no more (410): the sink is disabled in the store."""
+    CLOSED = "closed"
+    """The place is gone for the life of this process (a closed pipe): the sink is disabled here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The end of one attempt: `error` is a sentence for people without any secret in it.
+
+    `retry_after` is what the place asked for, in seconds, unbounded as received.
+    """
+
+    verdict: Verdict
+    status: int | None = None
+    error: str | None = None
+    retry_after: float | None = None
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """A place that events go to."""
+
+    @property
+    def name(self) -> str:
+        """The sink's identity in settings and store."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many `deliver` calls may run at once.
+
+        1 means that events come in commit order, many in a batch, several of one operation
+        included. More than 1 means batches of a single event, each of another operation.
+        """
+
+    @property
+    def batch_size(self) -> int:
+        """The most events that one `deliver` takes."""
+
+    @property
+    def deadline(self) -> float:
+        """Seconds after which a `deliver` has certainly ended; a lease must outlast it."""
+
+    async def recall(self, event_ids: Collection[str]) -> frozenset[str]:
+        """Which of these undelivered ids the place already holds, asked once at start."""
+
+    async def deliver(self, batch: Sequence[Outgoing]) -> Sequence[Outcome]:
+        """Attempt each event of the batch; one outcome for each, in order. Never raises."""
+
+    async def reopen(self) -> None:
+        """Let go of the place and take it afresh (SIGHUP, a rotated file). Never raises."""
+
+    async def aclose(self) -> None:
+        """Release everything. Idempotent."""
