@@ -31,6 +31,6 @@ def check_operation_id(text: str) -> str:
             "(`operationId` in the answer to the send, comms_operation_…)"
         )
     raise InvalidId(
-        f"{shown!r} is not an operation id; one looks like comms_operation_01h9krwprkeee8fzqspvwy6nq8 "
-        "(`operationId` in the answer to the send)"
+        f"{shown!r} is not an operation id; one looks like "
+        "comms_operation_01h9krwprkeee8fzqspvwy6nq8 (`operationId` in the answer to the send)"
     )

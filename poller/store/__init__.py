@@ -1,0 +1,1 @@
+"""Durable state: watched operations, their events, and the deliveries that wait."""
