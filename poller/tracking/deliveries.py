@@ -1,0 +1,92 @@
+"""One event on its way to one sink, as pure state: attempts, waits, and when to give up.
+
+Waits start at 1 s and double to at most 1 h, jittered; the place's own `Retry-After` can only
+lengthen one. An event is given up three days after it was recorded (or replayed), by a failed
+attempt, or one hour after the place first refused it.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+__all__ = ["GIVE_UP_AFTER", "Attempt", "Delivery", "DeliveryState", "Result", "after_attempt"]
+
+GIVE_UP_AFTER: Final = timedelta(days=3)
+_REFUSED_FOR: Final = timedelta(hours=1)
+_LONGEST: Final = 3600.0
+_DOUBLINGS: Final = 12
+_JITTER: Final = 0.2
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery stands."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
+class Result(StrEnum):
+    """How an attempt ended, as far as retrying is concerned."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    REFUSED = "refused"
+    """An answer, not an outage: this event is not wanted."""
+    GONE = "gone"
+    """The place wants no event any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """The end of one attempt. `error` is a sentence without secrets; `retry_after` in seconds."""
+
+    result: Result
+    begun_at: datetime
+    status: int | None = None
+    error: str | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """The state of one event for one sink. `fresh_at` is when it was recorded or last replayed."""
+
+    state: DeliveryState
+    fresh_at: datetime
+    due_at: datetime
+    set_at: datetime
+    attempts: int = 0
+    refused_at: datetime | None = None
+    status: int | None = None
+    error: str | None = None
+    done_at: datetime | None = None
+
+
+def after_attempt(
+    delivery: Delivery, attempt: Attempt, *, now: datetime, jitter: float
+) -> Delivery:
+    """Return the delivery as this attempt leaves it; `jitter` is a random number in [0, 1)."""
+    tried = replace(
+        delivery, attempts=delivery.attempts + 1, status=attempt.status, error=attempt.error
+    )
+    if attempt.result is Result.DELIVERED:
+        return replace(tried, state=DeliveryState.DELIVERED, done_at=now)
+    refused_at = tried.refused_at
+    if attempt.result is Result.REFUSED:
+        refused_at = min(refused_at or now, now)
+        if now - refused_at >= _REFUSED_FOR:
+            return replace(tried, state=DeliveryState.DEAD, done_at=now, refused_at=refused_at)
+    if now - tried.fresh_at >= GIVE_UP_AFTER:
+        return replace(tried, state=DeliveryState.DEAD, done_at=now, refused_at=refused_at)
+    due_at = now + timedelta(seconds=_wait(tried.attempts, attempt.retry_after, jitter))
+    if attempt.result is Result.REFUSED and refused_at is not None:
+        due_at = min(due_at, refused_at + _REFUSED_FOR)
+    return replace(tried, due_at=due_at, set_at=now, refused_at=refused_at)
+
+
+def _wait(attempts: int, retry_after: float | None, jitter: float) -> float:
+    doubled = 2.0 ** min(attempts - 1, _DOUBLINGS)
+    wait = min(doubled * (1 + _JITTER * (jitter - 0.5)), _LONGEST)
+    return wait if retry_after is None else max(wait, min(retry_after, _LONGEST))

@@ -1,0 +1,109 @@
+"""Events: from a change to a CloudEvent in structured JSON.
+
+CloudEvents 1.0 with the `sequence` and `partitionkey` extensions. The shape is a contract:
+`event.schema.json` beside this file describes it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from poller.tracking.lifecycle import EventType
+from poller.tracking.watch import Watch
+
+__all__ = ["Event", "dump_json", "event_id", "format_instant", "make_event"]
+
+_SEQUENCE_DIGITS: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event of one operation, before the store gives it its id and its position."""
+
+    type: EventType
+    operation_id: str
+    source: str
+    sequence: int
+    time: datetime
+    labels: Mapping[str, str]
+    final: bool
+    data: Mapping[str, Any]
+
+    def render(self, event_id: str) -> str:
+        """Write the CloudEvent as JSON on one line, the same text at every delivery."""
+        return dump_json(
+            {
+                "specversion": "1.0",
+                "id": event_id,
+                "source": self.source,
+                "type": self.type.value,
+                "subject": self.operation_id,
+                "time": format_instant(self.time),
+                "datacontenttype": "application/json",
+                "sequence": f"{self.sequence:0{_SEQUENCE_DIGITS}d}",
+                "partitionkey": self.operation_id,
+                "data": self.data,
+            }
+        )
+
+
+def make_event(
+    watch: Watch,
+    kind_of_event: EventType,
+    *,
+    now: datetime,
+    final: bool,
+    reason: str | None = None,
+) -> Event:
+    """Make the next event of `watch`: it carries everything that is not yet emitted."""
+    observed_at = watch.observed_at
+    return Event(
+        type=kind_of_event,
+        operation_id=watch.id,
+        source=watch.source,
+        sequence=watch.emitted.sequence + 1,
+        time=now,
+        labels=watch.labels,
+        final=final,
+        data={
+            "operation": {"id": watch.id} if watch.snapshot is None else watch.snapshot,
+            "kind": watch.kind,
+            "previousStatus": watch.emitted.status,
+            "delta": watch.unemitted,
+            "observedAt": None if observed_at is None else format_instant(observed_at),
+            "final": final,
+            "labels": dict(watch.labels),
+            "reason": reason,
+        },
+    )
+
+
+def event_id(now: datetime, entropy: int) -> str:
+    """Make a UUIDv7 (RFC 9562): ordered by `now` to the millisecond, 74 random bits of `entropy`.
+
+    Never derived from the event: two events are never one because they look alike.
+    """
+    milliseconds = int(now.timestamp() * 1000) & 0xFFFF_FFFF_FFFF
+    high = entropy >> 62 & 0xFFF
+    low = entropy & 0x3FFF_FFFF_FFFF_FFFF
+    value = milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low
+    digits = f"{value:032x}"
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def format_instant(instant: datetime) -> str:
+    """Write an aware instant as RFC 3339 in UTC with milliseconds."""
+    text = instant.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
+
+
+def dump_json(document: object) -> str:
+    """Write JSON on one line that is always valid UTF-8.
+
+    The API may send half a surrogate pair, which no encoding can hold; it goes on as the escape
+    that it came as.
+    """
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace").decode()
