@@ -1,0 +1,129 @@
+"""The connection: how a transaction begins on SQLite and on PostgreSQL.
+
+Synchronous, used from one worker thread. Writers lock from the first statement on (SQLite
+`BEGIN IMMEDIATE`), so a transaction that has read can always write.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import URL, ColumnElement, Connection, create_engine, event, literal, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from poller.store.errors import StoreUnavailable
+from poller.store.schema import Instant
+
+__all__ = ["Database", "lease_clock", "sqlite_path"]
+
+_BUSY: Final = 10.0
+_READING: Final = "poller_reading"
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the file of a SQLite URL; None for a server or a database in memory."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or parsed.database in {None, "", ":memory:"}:
+        return None
+    return Path(str(parsed.database))
+
+
+class Database:
+    """An engine and its transactions."""
+
+    def __init__(self, url: str) -> None:
+        parsed = make_url(url)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        self.url: URL = parsed
+        self.path = sqlite_path(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            self.engine = create_engine(
+                parsed, connect_args={"timeout": _BUSY, "check_same_thread": False}
+            )
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            self.engine = create_engine(parsed, pool_pre_ping=True)
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Run a transaction that writes; commits at the end, rolls back on an exception.
+
+        :raises StoreUnavailable: where the database refuses.
+        """
+        with self._said_clearly(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Run a transaction that only reads, beside a writer.
+
+        :raises StoreUnavailable: where the database refuses.
+        """
+        with self._said_clearly(), self.engine.connect() as connection:
+            yield connection.execution_options(**{_READING: True})
+
+    def close(self) -> None:
+        """Release every connection."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _said_clearly(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            where = self.path or self.url.render_as_string(hide_password=True)
+            raise StoreUnavailable(f"store.url: {where}: {_cause(error)}") from error
+
+
+def lease_clock(connection: Connection, now: datetime) -> ColumnElement[datetime]:
+    """Give the clock that leases are read against: the server's, which all daemons share.
+
+    A SQLite file belongs to one daemon, whose own clock serves.
+    """
+    if connection.dialect.name == "postgresql":
+        return (
+            text("(extract(epoch from clock_timestamp()) * 1000000)::bigint")
+            .columns(now=Instant)
+            .scalar_subquery()
+        )
+    return literal(now, Instant)
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    try:
+        cursor.execute("PRAGMA journal_mode = WAL")
+        # FULL: an acknowledged registration survives a power cut, not only a crash
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+    finally:
+        cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reading = connection.get_execution_options().get(_READING, False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _cause(error: DBAPIError) -> str:
+    cause: Any = error.orig
+    name = getattr(cause, "sqlite_errorname", "")
+    said = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    hints = {
+        "SQLITE_CANTOPEN": "the directory must exist and be writable for this user",
+        "SQLITE_READONLY": "the file and its directory must be writable for this user",
+        "SQLITE_FULL": "the disk is full; free some space",
+        "SQLITE_NOTADB": "the file is not a SQLite database; name another one",
+        "SQLITE_CORRUPT": "the file is damaged; restore the copy beside it",
+        "SQLITE_BUSY": "another process holds it; end that process",
+    }
+    hint = next((hint for prefix, hint in hints.items() if name.startswith(prefix)), None)
+    return said if hint is None else f"{said}; {hint}"

@@ -1,0 +1,19 @@
+"""What can be wrong with a store, in words for the person who runs it."""
+
+__all__ = ["StoreError", "StoreInUse", "StoreTooNew", "StoreUnavailable"]
+
+
+class StoreError(Exception):
+    """The store cannot be used. `str()` is one sentence that names the fault and the fix."""
+
+
+class StoreUnavailable(StoreError):
+    """It cannot be opened or written: path, rights, disk, server."""
+
+
+class StoreInUse(StoreError):
+    """Another daemon has it."""
+
+
+class StoreTooNew(StoreError):
+    """It was migrated by a newer program."""
