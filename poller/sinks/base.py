@@ -9,7 +9,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Outcome", "Outgoing", "Sink", "Verdict"]
+__all__ = ["Outcome", "Outgoing", "Sink", "SinkHeld", "SinkUnavailable", "Verdict"]
+
+
+class SinkUnavailable(Exception):
+    """A sink's place cannot be taken: `message` names the place and the fault, `hint` the fix.
+
+    Neither holds a secret.
+    """
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(f"{message} ({hint})")
+        self.message = message
+        self.hint = hint
+
+
+class SinkHeld(SinkUnavailable):
+    """The place is in order, but somebody else holds it, perhaps a daemon that is running."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +40,10 @@ class Outgoing:
     operation_id: str
     type: str
     body: str
+
+    def encoded(self) -> bytes:
+        """Return the body in UTF-8; a lone surrogate becomes its JSON escape."""
+        return self.body.encode(errors="backslashreplace")
 
 
 class Verdict(StrEnum):
@@ -77,11 +97,27 @@ class Sink(Protocol):
     def deadline(self) -> float:
         """Seconds after which a `deliver` has certainly ended; a lease must outlast it."""
 
+    async def start(self) -> None:
+        """Take the place, so that what is wrong with it shows before anything is sent.
+
+        Idempotent. A sink that could not start may still be used: each attempt tries again.
+
+        :raises SinkUnavailable: if the place cannot be taken.
+        """
+
     async def recall(self, event_ids: Collection[str]) -> frozenset[str]:
-        """Which of these undelivered ids the place already holds, asked once at start."""
+        """Which of these undelivered ids the place already holds.
+
+        Asked at start, and again whenever outcomes could not be recorded.
+
+        :raises SinkUnavailable: if the place cannot be looked into.
+        """
 
     async def deliver(self, batch: Sequence[Outgoing]) -> Sequence[Outcome]:
-        """Attempt each event of the batch; one outcome for each, in order. Never raises."""
+        """Attempt each event of the batch; one outcome for each, in order.
+
+        Raises nothing but cancellation; a cancelled attempt may have reached the place.
+        """
 
     async def reopen(self) -> None:
         """Let go of the place and take it afresh (SIGHUP, a rotated file). Never raises."""

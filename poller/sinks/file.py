@@ -1,0 +1,86 @@
+"""The file sink: each event exactly once, one line each, on disk before it counts."""
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from poller.sinks.base import Outcome, Outgoing, SinkUnavailable, Verdict
+from poller.sinks.journal import Disk, Journal
+from poller.sinks.ndjson import join_lines
+
+__all__ = ["FileSink"]
+
+_T = TypeVar("_T")
+
+_BATCH_SIZE = 500
+_RECALL_LINES = 2 * _BATCH_SIZE
+"""Only the last batch can be in the file unacknowledged; twice its size is for a later version
+that writes smaller ones."""
+_DEADLINE = 120.0
+"""Seconds that even a disk in trouble answers in, with a result or an error."""
+
+_log = structlog.get_logger()
+
+
+class FileSink:
+    """NDJSON appended to a file under `flock`; a batch is one write and one `fsync`.
+
+    A batch is all in the file or not at all. It is not cut short by cancellation, so that what
+    is in the file and what was told never differ while the process lives.
+    """
+
+    concurrency = 1
+    batch_size = _BATCH_SIZE
+    deadline = _DEADLINE
+
+    def __init__(self, *, name: str, path: Path, disk: Disk | None = None) -> None:
+        self.name = name
+        self._journal = Journal(path.absolute(), recall_lines=_RECALL_LINES, disk=disk)
+        self._thread = anyio.CapacityLimiter(1)
+
+    async def start(self) -> None:
+        """Open, lock and mend the file.
+
+        :raises SinkHeld: if another writer has it.
+        :raises SinkUnavailable: if it cannot be had, or is no file of events.
+        """
+        await self._in_thread(self._journal.hold)
+
+    async def recall(self, event_ids: Collection[str]) -> frozenset[str]:
+        """Which of these ids are in the file's last 1,000 lines.
+
+        :raises SinkUnavailable: if the file cannot be read.
+        """
+        if not event_ids:
+            return frozenset()
+        return (await self._in_thread(self._journal.recent_ids)).intersection(event_ids)
+
+    async def deliver(self, batch: Sequence[Outgoing]) -> Sequence[Outcome]:
+        """Append the batch: all delivered, or all failed with the same sentence."""
+        outcome = Outcome(verdict=Verdict.DELIVERED)
+        try:
+            await self._in_thread(lambda: self._journal.append(join_lines(batch)))
+        except SinkUnavailable as error:
+            outcome = Outcome(verdict=Verdict.FAILED, error=str(error))
+        return [outcome] * len(batch)
+
+    async def reopen(self) -> None:
+        """Close the file and open what is at the path now."""
+        await self._in_thread(self._journal.close)
+        try:
+            await self.start()
+        except SinkUnavailable as error:
+            _log.warning("sink.file.reopen_failed", sink=self.name, error=str(error))
+
+    async def aclose(self) -> None:
+        """Let go of file and lock."""
+        with anyio.CancelScope(shield=True):
+            await self._in_thread(self._journal.close)
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        """Run one piece of file work at a time; once begun, cancellation waits for its end."""
+        return await anyio.to_thread.run_sync(work, limiter=self._thread)

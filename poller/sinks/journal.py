@@ -1,0 +1,263 @@
+"""An NDJSON file that one process appends to: synchronous, for a worker thread.
+
+What is promised: after `append` returned, the lines are on disk; after it raised, none of them
+count. Whatever was killed, the file consists of whole lines once it is open again.
+"""
+
+import fcntl
+import os
+import stat
+from contextlib import suppress
+from errno import EINVAL, ENOTSUP
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from poller.sinks.base import SinkHeld, SinkUnavailable
+from poller.sinks.ndjson import ids_of, sound_length, whole_lines
+
+__all__ = ["Disk", "Journal"]
+
+_BLOCK = 1 << 18
+_LONGEST_LINE = 1 << 26
+"""Bytes without a newline after which a file is certainly not one of events."""
+_LOCK_ATTEMPTS = 10
+
+_log = structlog.get_logger()
+
+
+class Disk:
+    """The system calls that make bytes durable; a test's disk fails where it wants to."""
+
+    def write(self, fd: int, data: memoryview) -> int:
+        """Append what can be appended; return how much that was."""
+        return os.write(fd, data)
+
+    def sync(self, fd: int) -> None:
+        """Return when all that was written is on disk."""
+        os.fsync(fd)
+
+    def truncate(self, fd: int, length: int) -> None:
+        """Cut the file to this length."""
+        os.ftruncate(fd, length)
+
+
+class _Identity(NamedTuple):
+    device: int
+    inode: int
+
+
+class Journal:
+    """One file of lines, held under `flock`, whole and durable or not at all.
+
+    `recall_lines` is how many lines of the tail are looked at for ids. It must be at
+    least the lines of one `append`: only the last append can be unknown to the caller, because
+    the next is made only when the outcome of the one before is known.
+    """
+
+    def __init__(self, path: Path, *, recall_lines: int, disk: Disk | None = None) -> None:
+        self.path = path
+        self._recall_lines = recall_lines
+        self._disk = disk or Disk()
+        self._fd: int | None = None
+        self._identity = _Identity(0, 0)
+        self._end = 0
+        self._suspect = False
+
+    def hold(self) -> int:
+        """Return the descriptor of the file that is at the path now, locked, whole, on disk.
+
+        :raises SinkHeld: if another process has locked it.
+        :raises SinkUnavailable: if it cannot be had, or is no file of events.
+        """
+        try:
+            if self._fd is None or not self._in_place():
+                self.close()
+                self._fd = self._take()
+        except OSError as error:
+            self.close()
+            raise self._unavailable("cannot be opened for writing", error) from error
+        return self._fd
+
+    def append(self, data: bytes) -> None:
+        """Write whole lines and see them on disk.
+
+        :raises SinkUnavailable: if that failed; the file is as it was, or will be before anything
+            else is written.
+        """
+        fd = self.hold()
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._disk.write(fd, rest) :]
+            self._disk.sync(fd)
+        except OSError as error:
+            self._undo(fd)
+            raise self._unavailable("could not be written", error) from error
+        self._end += len(data)
+
+    def recent_ids(self) -> frozenset[str]:
+        """Return the event ids in the last `recall_lines` lines.
+
+        :raises SinkUnavailable: if the file cannot be had or read.
+        """
+        fd = self.hold()
+        try:
+            _, tail = self._read_tail(fd)
+        except OSError as error:
+            raise self._unavailable("cannot be read", error) from error
+        return ids_of(whole_lines(tail, limit=self._recall_lines))
+
+    def close(self) -> None:
+        """Let go of file and lock; `hold` takes them again. Idempotent."""
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            with suppress(OSError):  # nothing that is owed to anybody can still be in flight
+                os.close(fd)
+
+    def _in_place(self) -> bool:
+        """Whether the open file is still the one at the path, as long as we left it."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return False
+        return (_identity(found), found.st_size) == (self._identity, self._end)
+
+    def _take(self) -> int:
+        fd = self._open_locked()
+        try:
+            self._mend(fd)
+            _sync_directory(self.path.parent)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _mend(self, fd: int) -> None:
+        """Make the file consist of whole lines that are on disk, and note where it ends."""
+        found = os.fstat(fd)
+        if self._suspect and _identity(found) == self._identity and found.st_size > self._end:
+            self._disk.truncate(fd, self._end)
+        self._suspect = False
+        self._identity = _identity(found)
+        self._end = self._cut_torn(fd)
+        self._disk.sync(fd)  # lines of a process that was killed before its own fsync
+
+    def _open_locked(self) -> int:
+        """Open and lock the file at the path, which may be rotated away between the two."""
+        for _ in range(_LOCK_ATTEMPTS):
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
+            fd = os.open(self.path, flags, 0o666)  # the umask decides
+            try:
+                self._refuse_special(fd)
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with suppress(FileNotFoundError):
+                    if _identity(self.path.stat()) == _identity(os.fstat(fd)):
+                        return fd
+            except BlockingIOError:
+                os.close(fd)
+                raise self._held() from None
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+        raise self._held()
+
+    def _refuse_special(self, fd: int) -> None:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise SinkUnavailable(
+                f"{self.path} is not a regular file",
+                'set path to a file of its own, or use type = "stdout" for a pipe',
+            )
+
+    def _cut_torn(self, fd: int) -> int:
+        """Cut what is not a whole line at the end; return where the file ends now.
+
+        Only what was never acknowledged can be torn, so nothing is lost by it. Bytes that cannot
+        be the beginning of an event are somebody else's, and are left alone.
+        """
+        start, tail = self._read_tail(fd)
+        sound = sound_length(tail)
+        if torn := tail[sound:]:
+            if torn[:1] not in {b"{", b"\0"}:
+                raise self._foreign()
+            self._disk.truncate(fd, start + sound)
+            _log.warning("sink.file.torn_line_cut", path=str(self.path), cut_bytes=len(torn))
+        return start + sound
+
+    def _read_tail(self, fd: int) -> tuple[int, bytes]:
+        """Return the last `recall_lines` lines and what follows them, and where they begin."""
+        start = os.fstat(fd).st_size
+        blocks: list[bytes] = []
+        newlines = 0
+        while start and newlines <= self._recall_lines:
+            size = min(_BLOCK, start)
+            start -= size
+            blocks.append(os.pread(fd, size, start))
+            newlines += blocks[-1].count(b"\n")
+            if not newlines and len(blocks) * _BLOCK > _LONGEST_LINE:
+                raise self._foreign()
+        tail = b"".join(reversed(blocks))
+        skipped = tail.find(b"\n") + 1 if start else 0
+        return start + skipped, tail[skipped:]
+
+    def _undo(self, fd: int) -> None:
+        """Take back a failed append, now or, if the disk refuses even that, when it is reopened.
+
+        The descriptor is given up in any case: after a failed fsync nobody knows what the kernel
+        still holds, and cutting the pages off is what makes it forget them.
+        """
+        self._suspect = True
+        try:
+            self._disk.truncate(fd, self._end)
+            self._disk.sync(fd)
+        except OSError as error:
+            _log.warning("sink.file.undo_failed", path=str(self.path), error=error.strerror)
+        self.close()
+
+    def _held(self) -> SinkHeld:
+        return SinkHeld(
+            f"{self.path} is being written by another process or sink",
+            "a file takes one writer: stop the other one, or give this sink a path of its own",
+        )
+
+    def _foreign(self) -> SinkUnavailable:
+        return SinkUnavailable(
+            f"{self.path} does not end like a file of events, and nothing of it was touched",
+            "set path to a new file, or end its last line with a newline",
+        )
+
+    def _unavailable(self, what: str, error: OSError) -> SinkUnavailable:
+        return SinkUnavailable(f"{self.path} {what}: {error.strerror}", _hint(error, self.path))
+
+
+def _identity(found: os.stat_result) -> _Identity:
+    return _Identity(found.st_dev, found.st_ino)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a new file's name durable, where the system lets us."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # it may be entered but not listed
+        return
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in {EINVAL, ENOTSUP}:  # the file system knows no such thing
+            raise
+    finally:
+        os.close(fd)
+
+
+def _hint(error: OSError, path: Path) -> str:
+    match error:
+        case FileNotFoundError():
+            return f"create the directory {path.parent}"
+        case PermissionError():
+            return f"let the user that runs the poller write to {path}"
+        case IsADirectoryError() | NotADirectoryError():
+            return "set path to a file"
+        case _:
+            return "make room, or mend the file system; the events wait until then"

@@ -1,0 +1,121 @@
+"""The stdout sink: one line per event for whatever reads the other end."""
+
+import os
+import stat
+from collections.abc import Callable, Collection, Sequence
+from errno import EBADF, ECONNRESET, EIO, EPIPE
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+from poller.sinks.base import Outcome, Outgoing, SinkUnavailable, Verdict
+from poller.sinks.pipe import Line, PipeWriter, Progress
+
+__all__ = ["StdoutSink"]
+
+_BATCH_SIZE = 500
+_MARGIN = 1.0
+"""Seconds that a write may outlast its timeout: a tick, and a thread that has to be scheduled."""
+
+
+class StdoutSink:
+    """NDJSON to a file descriptor, written in one go per batch by a worker thread.
+
+    A reader may stall for `timeout` seconds before what it did not take counts as failed.
+    """
+
+    concurrency = 1
+    batch_size = _BATCH_SIZE
+
+    def __init__(self, *, name: str = "stdout", fd: int = 1, timeout: float = 30.0) -> None:
+        self.name = name
+        self._timeout = timeout
+        self._writer = PipeWriter(fd)
+        self._thread = anyio.CapacityLimiter(1)
+
+    @property
+    def deadline(self) -> float:
+        """Seconds after which a `deliver` has certainly ended."""
+        return self._timeout + _MARGIN
+
+    async def start(self) -> None:
+        """Make sure that there is a descriptor to write to.
+
+        :raises SinkUnavailable: if it is closed.
+        """
+        try:
+            os.fstat(self._writer.fd)
+        except OSError:
+            raise SinkUnavailable(
+                f"sink {self.name}: file descriptor {self._writer.fd} is closed",
+                "start the program with stdout open, or configure another sink",
+            ) from None
+
+    async def recall(self, event_ids: Collection[str]) -> frozenset[str]:  # noqa: ARG002  (protocol)
+        """Nothing: what has gone down a pipe cannot be asked for."""
+        return frozenset()
+
+    async def deliver(self, batch: Sequence[Outgoing]) -> Sequence[Outcome]:
+        """Write the batch; cancelled while the reader stalls, tell at once how far it came."""
+        lines = [Line(event_id=e.event_id, rest=e.encoded() + b"\n") for e in batch]
+        stop = _told_to_stop(anyio.get_cancelled_exc_class())
+        progress = await anyio.to_thread.run_sync(
+            lambda: self._writer.write(lines, timeout=self._timeout, stop=stop),
+            limiter=self._thread,
+        )
+        return [self._outcome(event, progress) for event in batch]
+
+    async def reopen(self) -> None:
+        """Nothing to do: the descriptor was given to us."""
+
+    async def aclose(self) -> None:
+        """Finish a line that was begun, if the reader takes it now; the descriptor stays open."""
+        if self._writer.owed is None:
+            return
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(
+                lambda: self._writer.write((), timeout=0.0, stop=lambda: False),
+                limiter=self._thread,
+            )
+
+    def _outcome(self, event: Outgoing, progress: Progress) -> Outcome:
+        if event.event_id in progress.written or progress.fault is None:
+            return Outcome(verdict=Verdict.DELIVERED)
+        return _fault_outcome(progress.fault, fd=self._writer.fd, timeout=self._timeout)
+
+
+def _told_to_stop(cancelled: type[BaseException]) -> Callable[[], bool]:
+    """Return what tells the worker thread whether the task that waits for it is cancelled."""
+
+    def told() -> bool:
+        try:
+            anyio.from_thread.check_cancelled()
+        except cancelled:
+            return True
+        return False
+
+    return told
+
+
+def _fault_outcome(fault: OSError, *, fd: int, timeout: float) -> Outcome:
+    place = "stdout" if fd == 1 else f"file descriptor {fd}"
+    match fault:
+        case TimeoutError():
+            said = f"the reader of {place} has taken nothing more for up to {timeout:g} s"
+        case InterruptedError():
+            said = f"stopped while the reader of {place} was not reading"
+        case _ if _is_closed(fault, fd):
+            return Outcome(
+                verdict=Verdict.CLOSED,
+                error=f"{place} is closed: nobody reads it any more",
+            )
+        case _:
+            said = f"writing to {place} failed: {fault.strerror}"
+    return Outcome(verdict=Verdict.FAILED, error=said)
+
+
+def _is_closed(fault: OSError, fd: int) -> bool:
+    if fault.errno == EIO:  # a terminal that hung up, or a disk that is broken
+        return stat.S_ISCHR(os.fstat(fd).st_mode)
+    return fault.errno in {EPIPE, EBADF, ECONNRESET}
