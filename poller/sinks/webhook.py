@@ -1,0 +1,243 @@
+"""The webhook sink: one signed POST per event."""
+
+import ssl
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import anyio
+import anyio.to_thread
+import httpx
+from pydantic import SecretStr
+
+from poller import __version__
+from poller.http import EgressError, open_transport
+from poller.sinks.answer import EXCERPT_CHARACTERS, interpret, scrub
+from poller.sinks.base import Outcome, Outgoing, SinkUnavailable, Verdict
+from poller.sinks.receiver import check_header, check_url
+from poller.sinks.signature import parse_secret, sign
+
+__all__ = ["WebhookSink"]
+
+_CONTENT_TYPE = "application/cloudevents+json"
+_MOST_CONNECTIONS = 30
+"""httpx's pool assigns quadratically: above this, more connections carry less."""
+_BODY_BYTES = 1 << 16
+_CLOSING = 0.05
+"""Seconds before the deadline that reading a body ends, so that its status still counts."""
+_BODY_PATIENCE = 1.0
+"""Seconds to read an answer's body in; the status line has decided by then."""
+_TOKEN_LENGTH = 16
+"""A segment of a path from this length on may be what admits us."""
+_MARGIN = 2.0
+"""Seconds that closing a connection may outlast the timeout."""
+
+
+class WebhookSink:
+    """CloudEvents by HTTP POST, signed after Standard Webhooks where there is a secret.
+
+    `timeout` is from connect to the answer's last byte, in total. `transport` replaces httpx's
+    own, and with it what the environment says about proxies and certificates.
+    """
+
+    batch_size = 1
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str,
+        secret: SecretStr | None = None,
+        headers: Mapping[str, SecretStr] | None = None,
+        timeout: float = 15.0,
+        concurrency: int = 16,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Check what was given.
+
+        :raises ValueError: if url, secret, a header or concurrency is wrong; it repeats none.
+        """
+        self.name = name
+        self.concurrency = _checked_concurrency(concurrency)
+        check_url(url)
+        self._url = httpx.URL(url)
+        self._keys = parse_secret(secret.get_secret_value()) if secret else ()
+        self._headers = _base_headers(headers or {})
+        self._secrets = _texts_to_hide(self._url, secret, headers or {})
+        self._timeout = timeout
+        self._clock = clock
+        self._transport = transport
+        self._client: httpx.AsyncClient | None = None
+        self._starting = anyio.Lock()
+
+    @property
+    def deadline(self) -> float:
+        """Seconds after which a `deliver` has certainly ended."""
+        return self._timeout + _MARGIN
+
+    @property
+    def place(self) -> str:
+        """The receiver as it may be shown: no path, query or credentials."""
+        return f"{self._url.scheme}://{self._url.netloc.decode('ascii')}"
+
+    async def start(self) -> None:
+        """Load certificates and proxies; posts nothing.
+
+        :raises SinkUnavailable: if the environment names ones that are of no use.
+        """
+        await self._ready()
+
+    async def recall(self, event_ids: Collection[str]) -> frozenset[str]:  # noqa: ARG002  (protocol)
+        """Nothing: receivers are not asked what they hold, they tell repetitions by the id."""
+        return frozenset()
+
+    async def deliver(self, batch: Sequence[Outgoing]) -> Sequence[Outcome]:
+        """Post each event, one after the other."""
+        return [await self._attempt(event) for event in batch]
+
+    async def reopen(self) -> None:
+        """Nothing to do: what a webhook holds, it makes afresh by itself."""
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            with anyio.CancelScope(shield=True):
+                await client.aclose()
+
+    async def _attempt(self, event: Outgoing) -> Outcome:
+        try:
+            with anyio.fail_after(self._timeout):
+                outcome = await self._post(event)
+        except TimeoutError:
+            error = f"{self.place} has not answered within {self._timeout:g} s"
+            outcome = Outcome(verdict=Verdict.FAILED, error=error)
+        except SinkUnavailable as fault:
+            outcome = Outcome(verdict=Verdict.FAILED, error=str(fault))
+        except Exception as fault:  # noqa: BLE001  (whatever httpx raises, the event must wait)
+            error = f"{self.place} could not be reached: {_explain(fault)}"
+            outcome = Outcome(verdict=Verdict.FAILED, error=error)
+        return outcome if outcome.error is None else self._without_secrets(outcome)
+
+    async def _post(self, event: Outgoing) -> Outcome:
+        client = await self._ready()
+        body = event.encoded()
+        headers = self._headers | self._signature_headers(event.event_id, body)
+        async with client.stream("POST", self._url, content=body, headers=headers) as response:
+            excerpt = await _beginning(response)
+            return interpret(
+                status=response.status_code,
+                headers=response.headers,
+                body=excerpt,
+                place=self.place,
+                now=self._clock(),
+            )
+
+    def _signature_headers(self, event_id: str, body: bytes) -> dict[str, str]:
+        """Sign afresh: receivers refuse timestamps that are more than minutes old."""
+        now = int(self._clock().timestamp())
+        headers = {"webhook-id": event_id, "webhook-timestamp": str(now)}
+        if self._keys:
+            headers["webhook-signature"] = sign(
+                keys=self._keys, message_id=event_id, timestamp=now, body=body
+            )
+        return headers
+
+    def _without_secrets(self, outcome: Outcome) -> Outcome:
+        """Cut our own secrets out of what the receiver may have echoed, then shorten it."""
+        error = scrub(outcome.error or "", self._secrets)
+        most = EXCERPT_CHARACTERS + len(self.place)
+        return Outcome(
+            verdict=outcome.verdict,
+            status=outcome.status,
+            error=error if len(error) <= most else error[: most - 1] + "…",
+            retry_after=outcome.retry_after,
+        )
+
+    async def _ready(self) -> httpx.AsyncClient:
+        async with self._starting:
+            if self._client is None:
+                self._client = await anyio.to_thread.run_sync(self._make_client)
+            return self._client
+
+    def _make_client(self) -> httpx.AsyncClient:
+        """Build the client in a worker thread: reading certificates takes its time."""
+        try:
+            transport = self._transport or open_transport(
+                str(self._url), max_connections=self.concurrency
+            )
+        except EgressError as fault:
+            raise SinkUnavailable(f"sink {self.name} cannot send", str(fault)) from None
+        return httpx.AsyncClient(
+            transport=transport,
+            timeout=None,  # noqa: S113  (one deadline for the whole answer, see _attempt)
+            follow_redirects=False,
+            trust_env=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        )
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    """Return the beginning of the body, or as much of it as comes in time and in order.
+
+    It is read to its end where that is near, so that the connection can be used again.
+    """
+    body = b""
+    patience = anyio.current_time() + _BODY_PATIENCE
+    last_moment = anyio.current_effective_deadline() - _CLOSING
+    try:
+        with anyio.CancelScope(deadline=min(patience, last_moment)):
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) >= _BODY_BYTES:
+                    break
+    except httpx.TransportError:  # cut off in the body: the status stands
+        pass
+    return body[:_BODY_BYTES]
+
+
+def _base_headers(extra: Mapping[str, SecretStr]) -> dict[str, str]:
+    headers = {
+        "accept-encoding": "identity",
+        "content-type": _CONTENT_TYPE,
+        "user-agent": f"comms-poller/{__version__}",
+    }
+    for name, value in extra.items():
+        check_header(name, value.get_secret_value())
+        headers[name.lower()] = value.get_secret_value()
+    return headers
+
+
+def _checked_concurrency(concurrency: int) -> int:
+    if not 1 <= concurrency <= _MOST_CONNECTIONS:
+        raise ValueError(f"concurrency must be 1 to {_MOST_CONNECTIONS}, not {concurrency}")
+    return concurrency
+
+
+def _texts_to_hide(
+    url: httpx.URL, secret: SecretStr | None, headers: Mapping[str, SecretStr]
+) -> frozenset[str]:
+    """Return every text that an echo of our request could betray."""
+    parts = secret.get_secret_value().split() if secret else []
+    values = [value.get_secret_value() for value in headers.values()]
+    return frozenset(
+        [part.removeprefix("whsec_") for part in parts]
+        + [word for value in values for word in (value, *value.split())]
+        + [segment for segment in url.path.split("/") if len(segment) >= _TOKEN_LENGTH]
+        + list(url.params.values())
+    )
+
+
+def _explain(fault: Exception) -> str:
+    """Say in people's words what went wrong below HTTP, and what to look at."""
+    cause: BaseException | None = fault
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted: {cause.verify_message} (see SSL_CERT_FILE)"
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS failed: {cause.reason or 'no common ground'} (is it an https address?)"
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(fault, httpx.ReadError | httpx.RemoteProtocolError | httpx.WriteError):
+        return f"the connection broke before an answer came: {str(fault) or 'reset'}"
+    return str(fault) or type(fault).__name__
