@@ -11,12 +11,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, ColumnElement, Connection, create_engine, event, literal, text
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    cast,
+    create_engine,
+    event,
+    func,
+    literal,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from poller.store.errors import StoreUnavailable
-from poller.store.schema import Instant
+from poller.store.schema import microseconds
 
 __all__ = ["Database", "lease_clock", "sqlite_path"]
 
@@ -82,18 +92,16 @@ class Database:
             raise StoreUnavailable(f"store.url: {where}: {_cause(error)}") from error
 
 
-def lease_clock(connection: Connection, now: datetime) -> ColumnElement[datetime]:
-    """Give the clock that leases are read against: the server's, which all daemons share.
+def lease_clock(connection: Connection, now: datetime) -> ColumnElement[int]:
+    """Give the clock that leases are read against, in microseconds since 1970 UTC.
 
-    A SQLite file belongs to one daemon, whose own clock serves.
+    Daemons that share a PostgreSQL server share its clock; a SQLite file belongs to one daemon,
+    whose own clock serves.
     """
     if connection.dialect.name == "postgresql":
-        return (
-            text("(extract(epoch from clock_timestamp()) * 1000000)::bigint")
-            .columns(now=Instant)
-            .scalar_subquery()
-        )
-    return literal(now, Instant)
+        seconds = func.extract("epoch", func.clock_timestamp())
+        return cast(seconds * 1_000_000, BigInteger)
+    return literal(microseconds(now), BigInteger)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

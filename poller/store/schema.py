@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    UniqueConstraint,
 )
 
 from poller.tracking.events import dump_json
@@ -31,7 +32,9 @@ __all__ = [
     "counters",
     "deliveries",
     "events",
+    "homes",
     "metadata",
+    "microseconds",
     "pauses",
     "sinks",
     "watches",
@@ -39,6 +42,10 @@ __all__ = [
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+
+
+# The signatures below are SQLAlchemy's; both types are the same for every dialect.
+# ruff: noqa: ARG002 - hence an argument that no method reads
 
 
 class Instant(TypeDecorator[datetime]):
@@ -49,11 +56,16 @@ class Instant(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
         """Store an instant."""
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
+        return None if value is None else microseconds(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """Read an instant."""
         return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+def microseconds(instant: datetime) -> int:
+    """Count the microseconds since 1970 UTC."""
+    return (instant - _EPOCH) // _MICROSECOND
 
 
 class Document(TypeDecorator[Any]):
@@ -80,12 +92,21 @@ metadata: Final = MetaData(
     }
 )
 
+# whose operations these are; a daemon serves one home and touches nothing of another
+homes: Final = Table(
+    "homes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("account", String, nullable=False),
+    Column("base_url", String, nullable=False),
+    UniqueConstraint("account", "base_url"),
+)
+
 watches: Final = Table(
     "watches",
     metadata,
     Column("id", String, primary_key=True),
-    Column("account", String, nullable=False),
-    Column("base_url", String, nullable=False),
+    Column("home_id", ForeignKey("homes.id"), nullable=False),
     Column("kind", String, nullable=False),
     Column("labels", Document, nullable=False),
     Column("registered_at", Instant, nullable=False),
@@ -111,14 +132,15 @@ watches: Final = Table(
     Column("rejected", Integer, nullable=False),
     # the next look
     Column("wait", Float, nullable=False),
-    Column("due_at", Instant, nullable=False),
+    # null once nobody looks any more, which keeps the ended out of the index that claims read
+    Column("due_at", Instant),
     Column("set_at", Instant, nullable=False),
     Column("lease_owner", String),
     Column("lease_until", Instant),
     # true once retention has taken the snapshot, the events and the deliveries
     Column("is_stub", Boolean, nullable=False, default=False),
-    Index(None, "account", "base_url", "phase", "due_at"),
-    Index(None, "phase", "ended_at"),
+    Index(None, "home_id", "due_at"),
+    Index(None, "phase", "is_stub", "ended_at"),
 )
 
 events: Final = Table(
@@ -127,6 +149,7 @@ events: Final = Table(
     # in commit order: given out by the row `event_position` of `counters`
     Column("position", BigInteger, primary_key=True, autoincrement=False),
     Column("id", String, nullable=False, unique=True),
+    Column("home_id", ForeignKey("homes.id"), nullable=False),
     Column("watch_id", ForeignKey("watches.id"), nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("type", String, nullable=False),
@@ -139,6 +162,7 @@ events: Final = Table(
 deliveries: Final = Table(
     "deliveries",
     metadata,
+    Column("home_id", ForeignKey("homes.id"), nullable=False),
     Column("sink", String, nullable=False),
     Column("position", ForeignKey("events.position"), nullable=False),
     Column("watch_id", ForeignKey("watches.id"), nullable=False),
@@ -153,16 +177,16 @@ deliveries: Final = Table(
     Column("done_at", Instant),
     Column("lease_owner", String),
     Column("lease_until", Instant),
-    PrimaryKeyConstraint("sink", "position"),
-    Index(None, "state", "sink", "due_at", "position"),
+    PrimaryKeyConstraint("position", "sink"),
+    Index(None, "home_id", "state", "sink", "due_at"),
     Index(None, "watch_id", "sink", "state", "position"),
-    Index(None, "position"),
 )
 
 sinks: Final = Table(
     "sinks",
     metadata,
-    Column("name", String, primary_key=True),
+    Column("home_id", ForeignKey("homes.id"), nullable=False),
+    Column("name", String, nullable=False),
     Column("state", String, nullable=False),
     Column("since", Instant, nullable=False),
     Column("failures", Integer, nullable=False),
@@ -173,19 +197,18 @@ sinks: Final = Table(
     Column("error", Text),
     # since when no daemon's settings name this sink; null while they do
     Column("absent_since", Instant),
+    PrimaryKeyConstraint("home_id", "name"),
 )
 
 pauses: Final = Table(
     "pauses",
     metadata,
-    Column("account", String, nullable=False),
-    Column("base_url", String, nullable=False),
+    Column("home_id", ForeignKey("homes.id"), primary_key=True),
     Column("reason", String, nullable=False),
     Column("since", Instant, nullable=False),
     Column("set_at", Instant, nullable=False),
     Column("until", Instant, nullable=False),
     Column("level", Integer, nullable=False),
-    PrimaryKeyConstraint("account", "base_url"),
 )
 
 counters: Final = Table(

@@ -1,0 +1,165 @@
+"""Dead letters: what was given up, listed and sent again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, insert, select, update
+
+from poller.store.schema import deliveries, events
+from poller.store.sinks import enable
+from poller.store.tenancy import Tenant
+from poller.tracking.deliveries import DeliveryState
+
+__all__ = ["DeadLetter", "Selection", "UnknownEvent", "dead_letters", "replay", "replay_event"]
+
+_DEAD = DeliveryState.DEAD.value
+_FRESH = {
+    "state": DeliveryState.WAITING.value,
+    "attempts": 0,
+    "refused_at": None,
+    "done_at": None,
+    "lease_owner": None,
+    "lease_until": None,
+}
+
+
+class UnknownEvent(LookupError):
+    """No event of that id is kept: it never was, or retention has taken it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """One event that one sink did not take. `died_at` is when it was given up."""
+
+    event_id: str
+    position: int
+    operation_id: str
+    type: str
+    sequence: int
+    sink: str
+    recorded_at: datetime
+    died_at: datetime
+    attempts: int
+    status: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which dead letters: those of a sink, recorded in [since, until), of an operation; or all."""
+
+    sink: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    operation_id: str | None = None
+
+
+def dead_letters(
+    connection: Connection, tenant: Tenant, selection: Selection, *, limit: int, after: int = 0
+) -> list[DeadLetter]:
+    """List them in commit order, from the position `after` on."""
+    query = (
+        select(
+            events.c.id.label("event_id"),
+            events.c.position,
+            events.c.watch_id.label("operation_id"),
+            events.c.type,
+            events.c.sequence,
+            deliveries.c.sink,
+            events.c.recorded_at,
+            deliveries.c.done_at.label("died_at"),
+            deliveries.c.attempts,
+            deliveries.c.status,
+            deliveries.c.error,
+        )
+        .join(events, events.c.position == deliveries.c.position)
+        .where(*_chosen(tenant, selection), events.c.position > after)
+        .order_by(events.c.position, deliveries.c.sink)
+        .limit(limit)
+    )
+    return [DeadLetter(**row) for row in connection.execute(query).mappings()]
+
+
+def replay(
+    connection: Connection, tenant: Tenant, selection: Selection, *, now: datetime
+) -> dict[str, int]:
+    """Make the chosen dead letters due, fresh for three days. Returns how many for each sink."""
+    positions = (
+        select(deliveries.c.position, deliveries.c.sink)
+        .join(events, events.c.position == deliveries.c.position)
+        .where(*_chosen(tenant, selection))
+    )
+    by_sink: dict[str, list[int]] = {}
+    for row in connection.execute(positions):
+        by_sink.setdefault(row.sink, []).append(row.position)
+    for sink, chosen in by_sink.items():
+        _refresh(connection, tenant, sink, chosen, now)
+    return {sink: len(chosen) for sink, chosen in sorted(by_sink.items())}
+
+
+def replay_event(
+    connection: Connection,
+    tenant: Tenant,
+    event_id: str,
+    sinks: Sequence[str] | None,
+    *,
+    now: datetime,
+) -> list[str]:
+    """Send one kept event again, to these sinks or to every sink that it was recorded for.
+
+    A named sink that it was not recorded for gets it too. Returns the sinks.
+
+    :raises UnknownEvent: where it is not kept.
+    """
+    query = select(events).where(events.c.id == event_id, events.c.home_id == tenant.id)
+    event = connection.execute(query).mappings().one_or_none()
+    if event is None:
+        raise UnknownEvent(f"no event {event_id!r} is kept; `store.retention` says for how long")
+    held = select(deliveries.c.sink).where(deliveries.c.position == event["position"])
+    known = set(connection.execute(held).scalars())
+    wanted = sorted(known if sinks is None else set(sinks))
+    for sink in wanted:
+        if sink not in known:
+            connection.execute(
+                insert(deliveries).values(
+                    **_FRESH,
+                    home_id=tenant.id,
+                    sink=sink,
+                    position=event["position"],
+                    watch_id=event["watch_id"],
+                    fresh_at=now,
+                    due_at=now,
+                    set_at=now,
+                )
+            )
+        _refresh(connection, tenant, sink, [event["position"]], now)
+    return wanted
+
+
+def _refresh(
+    connection: Connection, tenant: Tenant, sink: str, positions: Sequence[int], now: datetime
+) -> None:
+    for start in range(0, len(positions), 500):
+        connection.execute(
+            update(deliveries)
+            .where(
+                deliveries.c.sink == sink,
+                deliveries.c.position.in_(positions[start : start + 500]),
+            )
+            .values(**_FRESH, fresh_at=now, due_at=now, set_at=now)
+        )
+    enable(connection, tenant, sink, now)
+
+
+def _chosen(tenant: Tenant, selection: Selection) -> list[ColumnElement[bool]]:
+    conditions = [deliveries.c.home_id == tenant.id, deliveries.c.state == _DEAD]
+    if selection.sink is not None:
+        conditions.append(deliveries.c.sink == selection.sink)
+    if selection.operation_id is not None:
+        conditions.append(deliveries.c.watch_id == selection.operation_id)
+    if selection.since is not None:
+        conditions.append(events.c.recorded_at >= selection.since)
+    if selection.until is not None:
+        conditions.append(events.c.recorded_at < selection.until)
+    return conditions

@@ -1,0 +1,84 @@
+"""Bring a store to the schema of this program: under a lock, after a copy, or not at all."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, inspect, text
+
+from poller import __version__
+from poller.store.database import Database
+from poller.store.errors import StoreTooNew, StoreUnavailable
+from poller.store.migrations import HEAD
+
+__all__ = ["check_schema", "migrate"]
+
+_LOCK: Final = 0x636F_6D6D  # "comm": the advisory lock of PostgreSQL that migrations take
+_SCRIPTS: Final = Path(__file__).with_name("migrations")
+
+
+def migrate(database: Database) -> str | None:
+    """Migrate where it is needed; the caller holds the lock of a SQLite file.
+
+    Returns the revision that was migrated from: "" for a new store, None where nothing was done.
+
+    :raises StoreTooNew: where a newer program has migrated the store.
+    :raises StoreUnavailable: where the database refuses.
+    """
+    found = check_schema(database)
+    if found == HEAD:
+        return None
+    if found and database.path is not None:
+        _copy(database.path, HEAD)
+    with database.writing() as connection:
+        if not database.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        _upgrade(connection)
+    return found
+
+
+def check_schema(database: Database) -> str:
+    """Return the revision of the store, "" where it is new.
+
+    :raises StoreTooNew: where this program does not know the revision.
+    """
+    with database.reading() as connection:
+        found = _revision(connection)
+    if found and found > HEAD:
+        raise StoreTooNew(
+            f"store.url: the store has schema {found}, this program (comms-poller {__version__}) "
+            f"knows up to {HEAD}; run the newer program, or restore the copy that it made "
+            "beside the file"
+        )
+    return found
+
+
+def _revision(connection: Connection) -> str:
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+
+
+def _upgrade(connection: Connection) -> None:
+    # imported here: half a second that a start on a current store does not need
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _copy(path: Path, target: str) -> None:
+    """Copy the database beside itself, write-ahead log included."""
+    beside = path.with_name(f"{path.name}.before-{target}")
+    try:
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(beside)) as copy:
+            source.backup(copy)
+    except sqlite3.Error as error:
+        raise StoreUnavailable(
+            f"store.url: cannot copy {path} to {beside} before migrating: {error}; "
+            "free some space or make the directory writable"
+        ) from error

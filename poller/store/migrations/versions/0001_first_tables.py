@@ -1,0 +1,152 @@
+"""The first tables: homes, watches, events, deliveries, sinks, pauses, counters."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make the tables, and the row that gives out positions."""
+    op.create_table(
+        "counters",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_counters")),
+    )
+    op.create_table(
+        "homes",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("account", sa.String(), nullable=False),
+        sa.Column("base_url", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_homes")),
+        sa.UniqueConstraint("account", "base_url", name=op.f("uq_homes_account_base_url")),
+    )
+    op.create_table(
+        "pauses",
+        sa.Column("home_id", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("set_at", sa.BigInteger(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.Column("level", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["home_id"], ["homes.id"], name=op.f("fk_pauses_home_id")),
+        sa.PrimaryKeyConstraint("home_id", name=op.f("pk_pauses")),
+    )
+    op.create_table(
+        "sinks",
+        sa.Column("home_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("probes", sa.Integer(), nullable=False),
+        sa.Column("probe_at", sa.BigInteger(), nullable=True),
+        sa.Column("set_at", sa.BigInteger(), nullable=True),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("absent_since", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["home_id"], ["homes.id"], name=op.f("fk_sinks_home_id")),
+        sa.PrimaryKeyConstraint("home_id", "name", name=op.f("pk_sinks")),
+    )
+    op.create_table(
+        "watches",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("home_id", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("labels", sa.Text(), nullable=False),
+        sa.Column("registered_at", sa.BigInteger(), nullable=False),
+        sa.Column("phase", sa.String(), nullable=False),
+        sa.Column("outcome", sa.String(), nullable=True),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("settle_until", sa.BigInteger(), nullable=True),
+        sa.Column("snapshot", sa.Text(), nullable=True),
+        sa.Column("counters", sa.Text(), nullable=False),
+        sa.Column("observed_at", sa.BigInteger(), nullable=True),
+        sa.Column("updated_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=True),
+        sa.Column("left_scheduled_at", sa.BigInteger(), nullable=True),
+        sa.Column("emitted_status", sa.String(), nullable=True),
+        sa.Column("emitted_counters", sa.Text(), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column("progress_at", sa.BigInteger(), nullable=True),
+        sa.Column("not_found", sa.Integer(), nullable=False),
+        sa.Column("not_found_since", sa.BigInteger(), nullable=True),
+        sa.Column("rejected", sa.Integer(), nullable=False),
+        sa.Column("wait", sa.Float(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("set_at", sa.BigInteger(), nullable=False),
+        sa.Column("lease_owner", sa.String(), nullable=True),
+        sa.Column("lease_until", sa.BigInteger(), nullable=True),
+        sa.Column("is_stub", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["home_id"], ["homes.id"], name=op.f("fk_watches_home_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_watches")),
+    )
+    op.create_index(
+        op.f("ix_watches_home_id_due_at"), "watches", ["home_id", "due_at"], unique=False
+    )
+    op.create_index(
+        op.f("ix_watches_phase_is_stub_ended_at"),
+        "watches",
+        ["phase", "is_stub", "ended_at"],
+        unique=False,
+    )
+    op.create_table(
+        "events",
+        sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("home_id", sa.Integer(), nullable=False),
+        sa.Column("watch_id", sa.String(), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column("type", sa.String(), nullable=False),
+        sa.Column("final", sa.Boolean(), nullable=False),
+        sa.Column("recorded_at", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["home_id"], ["homes.id"], name=op.f("fk_events_home_id")),
+        sa.ForeignKeyConstraint(["watch_id"], ["watches.id"], name=op.f("fk_events_watch_id")),
+        sa.PrimaryKeyConstraint("position", name=op.f("pk_events")),
+        sa.UniqueConstraint("id", name=op.f("uq_events_id")),
+    )
+    op.create_index(
+        op.f("ix_events_watch_id_sequence"), "events", ["watch_id", "sequence"], unique=False
+    )
+    op.create_table(
+        "deliveries",
+        sa.Column("home_id", sa.Integer(), nullable=False),
+        sa.Column("sink", sa.String(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("watch_id", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("fresh_at", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("set_at", sa.BigInteger(), nullable=False),
+        sa.Column("refused_at", sa.BigInteger(), nullable=True),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("done_at", sa.BigInteger(), nullable=True),
+        sa.Column("lease_owner", sa.String(), nullable=True),
+        sa.Column("lease_until", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["home_id"], ["homes.id"], name=op.f("fk_deliveries_home_id")),
+        sa.ForeignKeyConstraint(
+            ["position"], ["events.position"], name=op.f("fk_deliveries_position")
+        ),
+        sa.ForeignKeyConstraint(["watch_id"], ["watches.id"], name=op.f("fk_deliveries_watch_id")),
+        sa.PrimaryKeyConstraint("position", "sink", name=op.f("pk_deliveries")),
+    )
+    op.create_index(
+        op.f("ix_deliveries_home_id_state_sink_due_at"),
+        "deliveries",
+        ["home_id", "state", "sink", "due_at"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_deliveries_watch_id_sink_state_position"),
+        "deliveries",
+        ["watch_id", "sink", "state", "position"],
+        unique=False,
+    )
+    op.execute("INSERT INTO counters (name, value) VALUES ('event_position', 0)")

@@ -1,0 +1,98 @@
+"""Retention: what is done and old goes, in small steps; what still waits never does.
+
+An ended operation is kept for `retention` after its end and the last of its deliveries; then its
+events and deliveries go, and a stub stays: id, sequence, and the last emitted status and
+counters, so that a late registration neither repeats an end nor a sequence number.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection, delete, exists, func, or_, select, update
+
+from poller.store.schema import deliveries, events, watches
+from poller.store.tenancy import Tenant
+from poller.tracking.deliveries import DeliveryState
+from poller.tracking.watch import Phase
+
+__all__ = ["Pruned", "prune"]
+
+_STUB_FOR: Final = timedelta(days=14)
+_STEP: Final = 100
+_OVER: Final = (Phase.ENDED.value, Phase.FORGOTTEN.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What one step removed. `more` tells that another step would find something."""
+
+    operations: int = 0
+    events: int = 0
+    dead_letters: int = 0
+    stubs: int = 0
+
+    @property
+    def more(self) -> bool:
+        """True where a step came to its limit."""
+        return self.operations == _STEP or self.stubs == _STEP
+
+
+def prune(connection: Connection, tenant: Tenant, *, retention: float, now: datetime) -> Pruned:
+    """Remove one step's worth. `retention` is in seconds."""
+    before = now - timedelta(seconds=retention)
+    old = _old_watches(connection, tenant, before)
+    dead = removed = 0
+    if old:
+        in_old = deliveries.c.watch_id.in_(old)
+        is_dead = deliveries.c.state == DeliveryState.DEAD.value
+        dead = connection.execute(select(func.count()).where(in_old, is_dead)).scalar_one()
+        connection.execute(delete(deliveries).where(in_old))
+        removed = connection.execute(delete(events).where(events.c.watch_id.in_(old))).rowcount
+        connection.execute(
+            update(watches)
+            .where(watches.c.id.in_(old))
+            .values(is_stub=True, snapshot=None, counters={}, labels={})
+        )
+    stubs = _remove_stubs(connection, tenant, now)
+    return Pruned(operations=len(old), events=removed, dead_letters=dead, stubs=stubs)
+
+
+def _old_watches(connection: Connection, tenant: Tenant, before: datetime) -> list[str]:
+    still_needed = exists().where(
+        deliveries.c.watch_id == watches.c.id,
+        or_(
+            deliveries.c.state == DeliveryState.WAITING.value,
+            deliveries.c.done_at > before,
+        ),
+    )
+    query = (
+        select(watches.c.id)
+        .where(
+            watches.c.phase.in_(_OVER),
+            watches.c.is_stub.is_(False),
+            watches.c.ended_at <= before,
+            watches.c.home_id == tenant.id,
+            ~still_needed,
+        )
+        .order_by(watches.c.id)
+        .limit(_STEP)
+        .with_for_update(skip_locked=True)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def _remove_stubs(connection: Connection, tenant: Tenant, now: datetime) -> int:
+    old = (
+        select(watches.c.id)
+        .where(
+            watches.c.phase.in_(_OVER),
+            watches.c.is_stub.is_(True),
+            watches.c.ended_at <= now - _STUB_FOR,
+            watches.c.home_id == tenant.id,
+        )
+        .limit(_STEP)
+    )
+    return connection.execute(
+        delete(watches).where(watches.c.id.in_(old.scalar_subquery()))
+    ).rowcount

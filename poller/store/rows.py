@@ -1,0 +1,117 @@
+"""Between rows and values: the only place that knows both."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from poller.tracking.deliveries import Delivery, DeliveryState
+from poller.tracking.sink_health import Health, SinkState
+from poller.tracking.watch import Absence, Emitted, Home, Outcome, Phase, Schedule, Watch
+
+__all__ = [
+    "delivery_of",
+    "delivery_values",
+    "difference",
+    "health_of",
+    "health_values",
+    "watch_of",
+    "watch_values",
+]
+
+_HEALTH = ("since", "failures", "probes", "probe_at", "set_at", "status", "error")
+_DELIVERY = (
+    "attempts",
+    "fresh_at",
+    "due_at",
+    "set_at",
+    "refused_at",
+    "status",
+    "error",
+    "done_at",
+)
+_PLAIN = (
+    "id",
+    "kind",
+    "labels",
+    "registered_at",
+    "ended_at",
+    "settle_until",
+    "snapshot",
+    "counters",
+    "observed_at",
+    "updated_at",
+    "created_at",
+    "left_scheduled_at",
+)
+
+
+def watch_of(row: RowMapping, home: Home) -> Watch:
+    """Read a row of `watches` that belongs to `home`."""
+    return Watch(
+        **{name: row[name] for name in _PLAIN},
+        home=home,
+        phase=Phase(row["phase"]),
+        outcome=None if row["outcome"] is None else Outcome(row["outcome"]),
+        schedule=Schedule(
+            wait=row["wait"], due_at=row["due_at"] or row["set_at"], set_at=row["set_at"]
+        ),
+        emitted=Emitted(
+            status=row["emitted_status"],
+            counters=row["emitted_counters"],
+            sequence=row["sequence"],
+            progress_at=row["progress_at"],
+        ),
+        absence=Absence(
+            not_found=row["not_found"],
+            not_found_since=row["not_found_since"],
+            rejected=row["rejected"],
+        ),
+    )
+
+
+def watch_values(watch: Watch) -> dict[str, Any]:
+    """Write a row of `watches`, all columns but the home, the lease and the stub mark."""
+    return {
+        **{name: getattr(watch, name) for name in _PLAIN},
+        "phase": watch.phase.value,
+        "outcome": None if watch.outcome is None else watch.outcome.value,
+        "wait": watch.schedule.wait,
+        "due_at": watch.schedule.due_at if watch.is_watched else None,
+        "set_at": watch.schedule.set_at,
+        "emitted_status": watch.emitted.status,
+        "emitted_counters": watch.emitted.counters,
+        "sequence": watch.emitted.sequence,
+        "progress_at": watch.emitted.progress_at,
+        "not_found": watch.absence.not_found,
+        "not_found_since": watch.absence.not_found_since,
+        "rejected": watch.absence.rejected,
+    }
+
+
+def delivery_of(row: RowMapping) -> Delivery:
+    """Read a row of `deliveries`."""
+    return Delivery(state=DeliveryState(row["state"]), **{name: row[name] for name in _DELIVERY})
+
+
+def delivery_values(delivery: Delivery) -> dict[str, Any]:
+    """Write a row of `deliveries`, all columns but the key and the lease."""
+    return {
+        "state": delivery.state.value,
+        **{name: getattr(delivery, name) for name in _DELIVERY},
+    }
+
+
+def health_of(row: RowMapping) -> Health:
+    """Read a row of `sinks`."""
+    return Health(state=SinkState(row["state"]), **{name: row[name] for name in _HEALTH})
+
+
+def health_values(health: Health) -> dict[str, Any]:
+    """Write a row of `sinks`, all columns but the key and the absence."""
+    return {"state": health.state.value, **{name: getattr(health, name) for name in _HEALTH}}
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the columns that changed: what did not is not written."""
+    return {name: value for name, value in after.items() if before.get(name) != value}

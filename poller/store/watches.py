@@ -1,0 +1,289 @@
+"""Watched operations: register, claim what is due, record what was seen.
+
+Functions of a connection inside a transaction; the caller commits. Correctness rests on the
+locked row, leases only save work.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from random import Random
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, update
+
+from poller.store.database import lease_clock
+from poller.store.events import Recorded, record_events
+from poller.store.rows import difference, watch_of, watch_values
+from poller.store.schema import watches
+from poller.store.tenancy import Tenant, home_of
+from poller.tracking.answers import Answer
+from poller.tracking.observe import Verdict, observe
+from poller.tracking.pacing import Policy
+from poller.tracking.registration import Conflict, Registration, forget, register
+from poller.tracking.subscription import Subscription
+from poller.tracking.watch import Watch
+
+__all__ = [
+    "Lease",
+    "Observation",
+    "Registered",
+    "claim_due",
+    "count_watched",
+    "forget_watch",
+    "next_due",
+    "record",
+    "register_all",
+    "release",
+    "void_future_waits",
+    "void_leases",
+]
+
+T = TypeVar("T")
+
+_CHUNK: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Who works on what it claims, and for how many seconds nobody else may."""
+
+    owner: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """What became of one registration: `conflict` says why it was refused."""
+
+    id: str
+    watch: Watch | None = None
+    is_new: bool = False
+    conflict: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What one answer did: the state that was written and the events recorded with it."""
+
+    id: str
+    verdict: Verdict
+    watch: Watch | None
+    events: Sequence[Recorded]
+
+
+def register_all(
+    connection: Connection, tenant: Tenant, wishes: Sequence[Registration], now: datetime
+) -> list[Registered]:
+    """Register each wish, in the order given; one result for each."""
+    return [
+        result
+        for chunk in _chunks(wishes)
+        for result in _register_chunk(connection, tenant, chunk, now)
+    ]
+
+
+def claim_due(
+    connection: Connection,
+    tenant: Tenant,
+    *,
+    kinds: Collection[str],
+    limit: int,
+    lease: Lease,
+    now: datetime,
+) -> list[Watch]:
+    """Take up to `limit` operations of these kinds that are due, the longest overdue first."""
+    clock = lease_clock(connection, now)
+    due = (
+        select(watches.c.id)
+        .where(*_claimable(tenant, kinds, clock), watches.c.due_at <= now)
+        .order_by(watches.c.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    statement = (
+        update(watches)
+        .where(watches.c.id.in_(due.scalar_subquery()))
+        .values(lease_owner=lease.owner, lease_until=clock + int(lease.seconds * 1_000_000))
+        .returning(watches)
+    )
+    rows = connection.execute(statement).mappings().all()
+    found = [watch_of(row, tenant.home) for row in rows]
+    return sorted(found, key=lambda watch: watch.schedule.due_at)
+
+
+def next_due(
+    connection: Connection, tenant: Tenant, *, kinds: Collection[str], now: datetime
+) -> datetime | None:
+    """Tell when the next unclaimed operation of these kinds is due; None if there is none."""
+    clock = lease_clock(connection, now)
+    # one column by index order, so that the first match ends the search
+    query = (
+        select(watches.c.due_at)
+        .where(*_claimable(tenant, kinds, clock))
+        .order_by(watches.c.due_at)
+        .limit(1)
+    )
+    return connection.execute(query).scalar_one_or_none()
+
+
+def record(
+    connection: Connection,
+    tenant: Tenant,
+    answers: Sequence[tuple[str, Answer]],
+    *,
+    policy: Policy,
+    subscriptions: Sequence[Subscription],
+    lease_owner: str | None,
+    now: datetime,
+    random: Random,
+) -> list[Observation]:
+    """Judge each answer against the row found under lock; write states, events and deliveries.
+
+    A lease of `lease_owner` on these rows ends. Rows are locked in id order, so that two daemons
+    cannot wait for each other.
+    """
+    by_id = dict(answers)
+    rows = _locked(connection, tenant, sorted(by_id))
+    observations = []
+    for operation_id in sorted(by_id):
+        row = rows.get(operation_id)
+        if row is None:
+            observations.append(
+                Observation(id=operation_id, verdict=Verdict.LATE, watch=None, events=())
+            )
+            continue
+        before = watch_of(row, tenant.home)
+        answer = by_id[operation_id]
+        decision = observe(before, answer, policy=policy, now=now, jitter=random.random())
+        changes = difference(watch_values(before), watch_values(decision.watch))
+        if lease_owner is not None and row["lease_owner"] == lease_owner:
+            changes |= {"lease_owner": None, "lease_until": None}
+        _write(connection, operation_id, changes)
+        recorded = record_events(connection, tenant, decision.events, subscriptions, now)
+        observations.append(
+            Observation(
+                id=operation_id, verdict=decision.verdict, watch=decision.watch, events=recorded
+            )
+        )
+    return observations
+
+
+def release(connection: Connection, ids: Collection[str], owner: str) -> None:
+    """Give up claims without an answer: the operations are as due as they were."""
+    for chunk in _chunks(sorted(ids)):
+        connection.execute(
+            update(watches)
+            .where(watches.c.id.in_(chunk), watches.c.lease_owner == owner)
+            .values(lease_owner=None, lease_until=None)
+        )
+
+
+def forget_watch(
+    connection: Connection, tenant: Tenant, operation_id: str, now: datetime
+) -> Watch | None:
+    """Stop watching; None where nothing is known of that id here."""
+    row = _locked(connection, tenant, [operation_id]).get(operation_id)
+    if row is None:
+        return None
+    before = watch_of(row, tenant.home)
+    after = forget(before, now=now)
+    _write(connection, operation_id, difference(watch_values(before), watch_values(after)))
+    return after
+
+
+def void_leases(connection: Connection, tenant: Tenant) -> None:
+    """Void every claim: who held them is gone."""
+    connection.execute(
+        update(watches)
+        .where(watches.c.home_id == tenant.id, watches.c.lease_owner.is_not(None))
+        .values(lease_owner=None, lease_until=None)
+    )
+
+
+def void_future_waits(connection: Connection, tenant: Tenant, now: datetime) -> int:
+    """Make due what waits since a moment in the future: the clock went back. Returns how many."""
+    statement = (
+        update(watches)
+        .where(
+            watches.c.home_id == tenant.id,
+            watches.c.due_at.is_not(None),
+            watches.c.set_at > now,
+        )
+        .values(due_at=now, set_at=now)
+    )
+    return connection.execute(statement).rowcount
+
+
+def _claimable(
+    tenant: Tenant, kinds: Collection[str], clock: ColumnElement[int]
+) -> tuple[ColumnElement[bool], ...]:
+    return (
+        watches.c.home_id == tenant.id,
+        watches.c.due_at.is_not(None),
+        watches.c.kind.in_(sorted(kinds)),
+        or_(watches.c.lease_until.is_(None), watches.c.lease_until <= clock),
+    )
+
+
+def _register_chunk(
+    connection: Connection, tenant: Tenant, wishes: Sequence[Registration], now: datetime
+) -> Iterator[Registered]:
+    ids = sorted({wish.id for wish in wishes})
+    query = select(watches).where(watches.c.id.in_(ids)).order_by(watches.c.id).with_for_update()
+    rows = {row["id"]: row for row in connection.execute(query).mappings()}
+    known: dict[str, Watch] = {}
+    for operation_id, row in rows.items():
+        own = row["home_id"] == tenant.id
+        home = tenant.home if own else home_of(connection, row["home_id"])
+        known[operation_id] = watch_of(row, home)
+    before = dict(known)
+    results = []
+    for wish in wishes:
+        try:
+            watch, is_new = register(known.get(wish.id), wish, home=tenant.home, now=now)
+        except Conflict as conflict:
+            results.append(Registered(id=wish.id, conflict=str(conflict)))
+            continue
+        known[wish.id] = watch
+        results.append(Registered(id=wish.id, watch=watch, is_new=is_new))
+    new = [watch for operation_id, watch in known.items() if operation_id not in before]
+    if new:
+        rows_of_new = [{**watch_values(watch), "home_id": tenant.id} for watch in new]
+        connection.execute(insert(watches), rows_of_new)
+    for operation_id, watch in before.items():
+        changes = difference(watch_values(watch), watch_values(known[operation_id]))
+        if changes:
+            _write(connection, operation_id, {**changes, "is_stub": False})
+    yield from results
+
+
+def _locked(connection: Connection, tenant: Tenant, ids: Sequence[str]) -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    for chunk in _chunks(ids):
+        query = (
+            select(watches)
+            .where(watches.c.id.in_(chunk), watches.c.home_id == tenant.id)
+            .order_by(watches.c.id)
+            .with_for_update()
+        )
+        rows |= {row["id"]: row for row in connection.execute(query).mappings()}
+    return rows
+
+
+def _write(connection: Connection, operation_id: str, changes: dict[str, Any]) -> None:
+    if changes:
+        connection.execute(update(watches).where(watches.c.id == operation_id).values(changes))
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]
+
+
+def count_watched(connection: Connection, tenant: Tenant) -> int:
+    """Count the operations that are being watched."""
+    query = select(func.count()).where(
+        watches.c.home_id == tenant.id, watches.c.due_at.is_not(None)
+    )
+    return connection.execute(query).scalar_one()
