@@ -1,0 +1,135 @@
+"""From what pydantic found wrong to problems that name the field, the origin and the fix."""
+
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, Final, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from poller.settings.catalogue import Path, Setting, catalogue, dotted, find
+from poller.settings.display import shown
+from poller.settings.errors import Problem
+from poller.settings.layers import Given
+from poller.settings.sinks import SINK_TYPES
+
+__all__ = ["complaints"]
+
+_TAGS: Final = tuple(str(model.model_fields["type"].default) for model in SINK_TYPES)
+_A_TYPE: Final = ", ".join(f'"{tag}"' for tag in _TAGS)
+_NUMBER: Final = ("not a number", "write a number, such as 5 or 0.5")
+_WHOLE: Final = ("not a whole number", "write a whole number, such as 4")
+_TRUTH: Final = ("neither true nor false", "write true or false")
+_TEXT: Final = ("not text", 'write it in quotes, such as "text"')
+_SIMPLE: Final[Mapping[str, tuple[str, str]]] = {
+    "bool_parsing": _TRUTH,
+    "bool_type": _TRUTH,
+    "dict_type": ("not a table", 'write a table, such as {key = "value"}'),
+    "finite_number": _NUMBER,
+    "float_parsing": _NUMBER,
+    "float_type": _NUMBER,
+    "int_from_float": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_parsing_size": _WHOLE,
+    "int_type": _WHOLE,
+    "path_type": _TEXT,
+    "string_type": _TEXT,
+    "tuple_type": ("not a list", 'write it like ["operation.*"]'),
+    "union_tag_not_found": ("missing: a sink needs a type", f"write one of {_A_TYPE}"),
+}
+
+
+def complaints(error: ValidationError, given: Mapping[Path, Given]) -> list[Problem]:
+    """Return a problem for each of the error's findings; `given` says what was written where."""
+    return [
+        _complaint(detail, given) for detail in error.errors(include_url=False, include_input=False)
+    ]
+
+
+def _complaint(detail: ErrorDetails, given: Mapping[Path, Given]) -> Problem:
+    path = _path(detail)
+    what, fix = _words(detail, path, given)
+    origin, value = _source(path, given)
+    return Problem(field=dotted(path), what=what, fix=fix, origin=origin, value=value)
+
+
+def _path(detail: ErrorDetails) -> Path:
+    """Return the setting's path: the place in the data less the sink's tag, indices and marks."""
+    place = [key for key in detail["loc"] if isinstance(key, str) and key != "[key]"]
+    if place[0] == "sinks" and len(place) > 2 and place[2] in _TAGS:  # noqa: PLR2004 - sinks.<name>.<tag>
+        del place[2]
+    if detail["type"].startswith("union_tag"):
+        place.append("type")
+    if member := detail.get("ctx", {}).get("field"):
+        place.append(member)
+    return tuple(place)
+
+
+def _words(detail: ErrorDetails, path: Path, given: Mapping[Path, Given]) -> tuple[str, str]:
+    kind: str = detail["type"]
+    context: dict[str, Any] = detail.get("ctx", {})
+    row = find(path)
+    if kind in _SIMPLE:
+        return _SIMPLE[kind]
+    match kind:
+        case "fault":
+            words = context["what"], context["fix"]
+        case "union_tag_invalid":
+            words = _bad_type(str(context["tag"]))
+        case "extra_forbidden":
+            words = _misplaced(row, path, given)
+        case "literal_error" if row is not None:
+            words = "not one of its values", f"write one of {_choices(row.field.annotation)}"
+        case "greater_than" | "greater_than_equal" | "less_than_equal":
+            words = _bounds(context)
+        case "missing":
+            words = "missing", _example(row, path)
+        case _:
+            words = detail["msg"], _example(row, path)
+    return words
+
+
+def _source(path: Path, given: Mapping[Path, Given]) -> tuple[str | None, str | None]:
+    """Return where a value came from and what it was; of what a sink lacks, where the sink is."""
+    if (exact := given.get(path)) is not None:
+        row = find(path)
+        secret = row is None or row.secret or exact.value == {}
+        return exact.origin, None if secret else shown(path, exact.value)
+    near = path[:2] if path[0] == "sinks" else path
+    return next(
+        (entry.origin for other, entry in given.items() if other[: len(near)] == near), None
+    ), None
+
+
+def _bad_type(tag: str) -> tuple[str, str]:
+    nearest = get_close_matches(tag, _TAGS, n=1, cutoff=0)[0]
+    return "not a type of sink", f'the nearest is "{nearest}"; write one of {_A_TYPE}'
+
+
+def _misplaced(row: Setting | None, path: Path, given: Mapping[Path, Given]) -> tuple[str, str]:
+    chosen = given.get((*path[:2], "type"))
+    sink_type = "" if chosen is None else str(chosen.value)
+    known = [other.path[-1] for other in catalogue() if sink_type in other.sink_types]
+    fitting = " or ".join(row.sink_types) if row is not None else "no"
+    return (
+        f"a {sink_type} sink has no such setting, a {fitting} sink has",
+        f"remove it; a {sink_type} sink has {', '.join(known)}",
+    )
+
+
+def _bounds(context: Mapping[str, Any]) -> tuple[str, str]:
+    words = {"ge": "at least", "gt": "more than", "le": "at most"}
+    name = next(name for name in words if name in context)
+    limit = f"{words[name]} {context[name]:g}"
+    return f"must be {limit}", f"write a number that is {limit}"
+
+
+def _choices(annotation: Any) -> str:  # noqa: ANN401 - an annotation has no narrower type
+    return ", ".join(json.dumps(choice) for choice in get_args(annotation))
+
+
+def _example(row: Setting | None, path: Path) -> str:
+    if row is None or not row.field.examples:
+        return "see the reference of settings, config/README.md"
+    return f"write for example {path[-1]} = {json.dumps(row.field.examples[0])}"

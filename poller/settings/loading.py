@@ -1,0 +1,100 @@
+"""From command line, environment and files to one checked, frozen `Settings`, or every problem."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+from pydantic import ValidationError
+
+from poller.settings.catalogue import Path, dotted
+from poller.settings.complaints import complaints
+from poller.settings.display import DEFAULT, Row, rows, values
+from poller.settings.errors import Problem, SettingsError
+from poller.settings.layers import Given, Layer
+from poller.settings.model import Settings
+from poller.settings.sources import (
+    from_command_line,
+    from_environment,
+    from_secret_files,
+    from_state_directory,
+    from_toml,
+    variable,
+)
+
+__all__ = ["Loaded", "describe", "load_settings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """Settings, and for each of them by its dotted name where its value came from, in words."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def load_settings(
+    *, config: FilePath | None, overrides: Sequence[str], environ: Mapping[str, str]
+) -> Loaded:
+    """Read all sources and check them together; changes nothing, so it may be called at any time.
+
+    `config` is what `--config` names, `overrides` what each `--set` says. Highest first: overrides,
+    `POLLER_…` variables, secret files, the vendor's variables and secret files, the TOML file,
+    defaults.
+
+    :raises SettingsError: with every problem that was found.
+    """
+    toml = from_toml(config or _told_config(environ))
+    own_variables, vendor_variables = from_environment(environ)
+    own_files, vendor_files = from_secret_files(environ)
+    layers = (
+        from_command_line(overrides),
+        own_variables,
+        own_files,
+        vendor_variables,
+        vendor_files,
+        toml,
+        from_state_directory(environ),
+    )
+    given = {path: entry for layer in reversed(layers) for path, entry in layer.given.items()}
+    problems = [problem for layer in layers for problem in layer.problems]
+    settings = None if toml.unread else _checked(layers, given, problems)
+    if problems or settings is None:
+        raise SettingsError(problems)
+    return Loaded(settings=settings, origins=_origins(settings, given))
+
+
+def describe(loaded: Loaded) -> list[Row]:
+    """Return every setting in force, in order, with secrets masked."""
+    return rows(loaded.settings, loaded.origins)
+
+
+def _told_config(environ: Mapping[str, str]) -> FilePath | None:
+    told = variable(environ, "POLLER_CONFIG")
+    return FilePath(told) if told else None
+
+
+def _checked(
+    layers: Sequence[Layer], given: Mapping[Path, Given], problems: list[Problem]
+) -> Settings | None:
+    """Return the merged settings, or None with what is wrong added to `problems`."""
+    noted = {problem.field for problem in problems}
+    try:
+        return Settings.from_sources(layers)
+    except ValidationError as exc:
+        problems.extend(found for found in complaints(exc, given) if not _follows(found, noted))
+    return None
+
+
+def _follows(problem: Problem, noted: set[str]) -> bool:
+    """Whether a sink lacks something only because what was written for it was refused before."""
+    sink = problem.field.rpartition(".")[0]
+    return problem.what.startswith("missing") and any(
+        field.startswith(f"{sink}.") or field == sink for field in noted
+    )
+
+
+def _origins(settings: Settings, given: Mapping[Path, Given]) -> dict[str, str]:
+    return {
+        dotted(path): given[path].origin if path in given else DEFAULT
+        for path, _ in values(settings)
+    }

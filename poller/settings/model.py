@@ -1,0 +1,276 @@
+"""The settings themselves: every one with its type, bounds, default and meaning."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from poller.settings.addresses import (
+    StoreUrl,
+    TcpAddress,
+    UnixAddress,
+    check_base_url,
+    check_listen,
+    check_store_url,
+    parse_listen,
+)
+from poller.settings.base import Count, Rate, Section
+from poller.settings.credentials import Credentials, Password, UserName, missing_credentials
+from poller.settings.durations import Duration, between, format_duration
+from poller.settings.errors import SettingsError, fault
+from poller.settings.sinks import SinkName, SinkSettings, default_sinks
+
+__all__ = ["Api", "Engine", "Log", "Polling", "Server", "Settings", "Store"]
+
+_Interval = Annotated[Duration, AfterValidator(between("10ms", "1d"))]
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+class Api(Section):
+    """The Communications API and the account that is used there."""
+
+    base_url: Annotated[str, AfterValidator(check_base_url)] = Field(
+        default="https://comms.twilio.com/v1",
+        description="where the API lives, version included",
+        examples=["http://127.0.0.1:8080/v1"],
+    )
+    account_sid: UserName = Field(
+        default=None,
+        description="the account; names it in the store, and is the user of `auth_token`",
+        examples=["ACXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX"],
+    )
+    auth_token: Password = Field(default=None, description="the account's token")
+    api_key: UserName = Field(
+        default=None,
+        description="an API key; with `api_secret` it beats `auth_token`",
+        examples=["SKXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX"],
+    )
+    api_secret: Password = Field(default=None, description="the API key's secret")
+    timeout: Annotated[Duration, AfterValidator(between("100ms", "5m"))] = Field(
+        default=10.0,
+        description="the longest that one answer may take, from connecting to its last byte",
+    )
+    max_concurrency: Count = Field(
+        default=4, ge=1, le=30, description="requests in flight at the same time"
+    )
+    requests_per_second: Rate = Field(
+        default=5.0,
+        gt=0,
+        le=10_000,
+        allow_inf_nan=False,
+        description="requests begun in a second, everything counted",
+    )
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """The pair to use: a complete API key before account and token; None without either."""
+        if self.api_key is not None and self.api_secret is not None:
+            return Credentials(username=self.api_key, password=self.api_secret)
+        if self.account_sid is not None and self.auth_token is not None:
+            return Credentials(username=self.account_sid, password=self.auth_token)
+        return None
+
+    def require_credentials(self) -> Credentials:
+        """Return the pair to use.
+
+        :raises SettingsError: if there is none; it names the variables to set.
+        """
+        if (found := self.credentials) is not None:
+            return found
+        missing = missing_credentials(
+            key=self.api_key is not None,
+            secret=self.api_secret is not None,
+            token=self.auth_token is not None,
+        )
+        raise SettingsError([missing])
+
+
+class Polling(Section):
+    """How often operations are looked at, and what is made of what is seen."""
+
+    min_interval: _Interval = Field(
+        default=1.0, description="the shortest wait between two looks at one operation"
+    )
+    max_interval: _Interval = Field(
+        default=60.0, description="the longest wait between two looks at one operation"
+    )
+    progress_interval: Annotated[Duration, AfterValidator(between("0s", "1d"))] = Field(
+        default=10.0, description="at most one `operation.progress` per operation in this time"
+    )
+    settle: Annotated[Duration, AfterValidator(between("0s", "7d"))] = Field(
+        default=0.0,
+        description="how long a completed operation is watched on for late receipts; `0s`: not",
+    )
+    not_found_grace: Annotated[Duration, AfterValidator(between("0s", "1d"))] = Field(
+        default=60.0, description="how long 404s must go on before an operation counts as lost"
+    )
+    sweep: Literal["auto", "off"] = Field(
+        default="auto", description="read lists in place of single operations where that is cheaper"
+    )
+    discover: bool = Field(
+        default=False, description="also watch operations that nobody registered"
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min_interval > self.max_interval:
+            raise fault(
+                f"{format_duration(self.min_interval)} is more than polling.max_interval, "
+                f"{format_duration(self.max_interval)}",
+                "lower it, or raise polling.max_interval",
+                field="min_interval",
+            )
+        return self
+
+
+class Store(Section):
+    """Where the state lives."""
+
+    url: Annotated[StoreUrl, AfterValidator(check_store_url)] = Field(
+        default=StoreUrl("sqlite:///poller.db"),
+        description="SQLite file or PostgreSQL database; under systemd the file is in "
+        "`$STATE_DIRECTORY`",
+        examples=["postgresql://poller@db.example.com/poller"],
+    )
+    retention: Annotated[Duration, AfterValidator(between("0s", "3650d"))] = Field(
+        default=604_800.0,
+        description="how long ended operations and their events are kept; never cuts off what "
+        "still waits",
+    )
+
+
+class Server(Section):
+    """The control API."""
+
+    listen: Annotated[str, AfterValidator(check_listen)] = Field(
+        default="127.0.0.1:8470",
+        description="address of the control API: `host:port`, `unix:/path`, or empty for none",
+        examples=["unix:/run/poller/poller.sock"],
+    )
+    token: Password = Field(
+        default=None,
+        description="bearer token of the control API; required unless it listens on loopback or a "
+        "unix socket",
+    )
+    socket_mode: str = Field(
+        default="0600", description="permissions of the unix socket, octal", examples=["0660"]
+    )
+    observe: Annotated[str, AfterValidator(check_listen)] = Field(
+        default="",
+        description="address of a second listener with health and metrics only, never with a token",
+        examples=["0.0.0.0:8471"],
+    )
+
+    @property
+    def address(self) -> TcpAddress | UnixAddress | None:
+        """Where the control API listens, None for nowhere."""
+        return parse_listen(self.listen)
+
+    @property
+    def observe_address(self) -> TcpAddress | UnixAddress | None:
+        """Where the health routes listen a second time, None for nowhere."""
+        return parse_listen(self.observe)
+
+    @property
+    def socket_permissions(self) -> int:
+        """The mode of the unix socket as `os.chmod` takes it."""
+        return int(self.socket_mode, 8)
+
+    @field_validator("socket_mode", mode="before")
+    @classmethod
+    def _octal(cls, value: object) -> object:
+        if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value, re.ASCII):
+            raise fault("not octal permissions", 'write them in quotes, like "0600" or "0660"')
+        return value
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        address = self.address
+        if isinstance(address, TcpAddress) and not address.is_loopback and self.token is None:
+            raise fault(
+                "other machines can reach this address, and there is no server.token",
+                "set POLLER_SERVER__TOKEN, or listen on 127.0.0.1 or a unix socket",
+                field="listen",
+            )
+        if self.observe and self.observe == self.listen and not self.observe.endswith(":0"):
+            raise fault("the same address as server.listen", "choose another port", field="observe")
+        return self
+
+
+class Engine(Section):
+    """The daemon itself."""
+
+    shutdown_grace: Annotated[Duration, AfterValidator(between("0s", "1h"))] = Field(
+        default=5.0, description="time that due deliveries get when the daemon is told to stop"
+    )
+
+
+class Log(Section):
+    """What is logged, on standard error."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)
+    ] = Field(default="info", description="the least important lines that are written")
+    format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="`auto` is console on a terminal, JSON elsewhere"
+    )
+
+
+class Settings(BaseSettings):
+    """All settings of one daemon, checked. Reads nothing by itself: see `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False
+    )
+
+    api: Api = Field(default_factory=Api)
+    polling: Polling = Field(default_factory=Polling)
+    store: Store = Field(default_factory=Store)
+    server: Server = Field(default_factory=Server)
+    engine: Engine = Field(default_factory=Engine)
+    log: Log = Field(default_factory=Log)
+    sinks: dict[SinkName, SinkSettings] = Field(default_factory=default_sinks)
+
+    @classmethod
+    def from_sources(cls, sources: Sequence[PydanticBaseSettingsSource]) -> Self:
+        """Merge these sources, the highest first, and check what they say together.
+
+        :raises pydantic.ValidationError: if it cannot be used.
+        """
+        build: dict[str, Any] = {"_build_sources": (tuple(sources), {})}
+        return cls(**build)
+
+    @property
+    def account(self) -> str:
+        """The name of the account in the store."""
+        return self.api.account_sid or "default"
+
+    @field_validator("sinks")
+    @classmethod
+    def _never_none(cls, sinks: dict[str, SinkSettings]) -> dict[str, SinkSettings]:
+        """Keep an empty table from silencing the poller, and two sinks from sharing a file."""
+        owners: dict[str, str] = {}
+        for name, sink in sinks.items():
+            path = str(getattr(sink, "path", ""))
+            if path and (other := owners.setdefault(path, name)) != name:
+                raise fault(
+                    f"writes to the same file as sinks.{other}", "give it another path", field=name
+                )
+        return sinks or default_sinks()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the base class names it
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take arguments only: environment and files are read where they are told."""
+        return (init_settings,)

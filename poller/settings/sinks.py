@@ -1,0 +1,161 @@
+"""The settings of one sink, by its type."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from poller.settings.addresses import check_webhook_url
+from poller.settings.base import Section
+from poller.settings.durations import Duration, between
+from poller.settings.errors import fault
+from poller.settings.events import EventPattern
+from poller.sinks.signature import KEYGEN_COMMAND, parse_secret
+
+__all__ = [
+    "SINK_TYPES",
+    "FileSink",
+    "SinkName",
+    "SinkSettings",
+    "StdoutSink",
+    "WebhookSink",
+    "default_sinks",
+]
+
+RESERVED_HEADERS: Final = frozenset(
+    """
+    connection content-encoding content-length content-type expect host keep-alive te trailer
+    transfer-encoding upgrade webhook-id webhook-signature webhook-timestamp
+    """.split()
+)
+"""What the poller or HTTP itself writes: another value breaks the signature or the framing."""
+
+
+def _check_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name, re.ASCII):
+        plain = re.sub(r"[^a-z0-9_]", "_", name.lower()).lstrip("_0123456789") or "app"
+        raise fault(
+            "not a name for a sink",
+            f'begin with a lower-case letter, go on with those, digits and "_": {plain}',
+        )
+    return name
+
+
+def _not_empty(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    if not patterns:
+        raise fault("an empty list, which no event ever matches", 'leave it out, or write ["*"]')
+    return patterns
+
+
+def _check_path(path: Path) -> Path:
+    if path.name == "" or "\0" in str(path):
+        raise fault("not the path of a file", "write a path such as /var/log/poller/events.ndjson")
+    return path
+
+
+def _check_secret(secret: SecretStr) -> SecretStr:
+    try:
+        parse_secret(secret.get_secret_value())
+    except ValueError as exc:
+        what, _, _ = str(exc).partition(". Make one with: ")
+        raise fault(what, f"make one with: {KEYGEN_COMMAND}") from None
+    return secret
+
+
+def _check_header_name(name: str) -> str:
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name, re.ASCII):
+        raise fault("not a name for a header", "use letters, digits and -")
+    if name.lower() in RESERVED_HEADERS:
+        raise fault("the poller writes this header itself", "leave it out")
+    return name.lower()
+
+
+def _check_header_value(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?", value.get_secret_value()):
+        raise fault(
+            "a header's value is one line of printable ASCII without spaces around it",
+            "remove line breaks and spaces at its ends",
+        )
+    return value
+
+
+SinkName = Annotated[str, AfterValidator(_check_name)]
+_HeaderName = Annotated[str, AfterValidator(_check_header_name)]
+_HeaderValue = Annotated[SecretStr, AfterValidator(_check_header_value)]
+
+
+class _AnySink(Section):
+    type: str
+    events: Annotated[tuple[EventPattern, ...], AfterValidator(_not_empty)] = Field(
+        default=("*",),
+        description="which events it gets: types, families such as `operation.*`, `*`, or `final` "
+        "for one event per operation",
+        examples=[["operation.*"], ["final"]],
+        json_schema_extra={"minItems": 1},
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="only events of operations that carry all of these labels",
+        examples=[{"campaign": "autumn"}],
+    )
+
+
+class StdoutSink(_AnySink):
+    """Events as lines on standard output."""
+
+    type: Literal["stdout"] = Field(
+        default="stdout", description="lines on standard output", examples=["stdout"]
+    )
+
+
+class FileSink(_AnySink):
+    """Events as lines appended to a file."""
+
+    type: Literal["file"] = Field(
+        default="file", description="lines appended to a file", examples=["file"]
+    )
+    path: Annotated[Path, AfterValidator(_check_path)] = Field(
+        description="the file", examples=["/var/log/poller/events.ndjson"]
+    )
+
+
+class WebhookSink(_AnySink):
+    """Events posted to a URL, signed after Standard Webhooks where there is a secret."""
+
+    type: Literal["webhook"] = Field(
+        default="webhook", description="signed HTTP posts to your application", examples=["webhook"]
+    )
+    # A query may hold a token, so repr does not show the URL; `describe` shows it masked.
+    url: Annotated[str, AfterValidator(check_webhook_url)] = Field(
+        repr=False,
+        description="where to post, http or https, without user info",
+        examples=["https://app.example.com/hooks/poller"],
+    )
+    secret: Annotated[SecretStr, AfterValidator(_check_secret)] | None = Field(
+        default=None,
+        description="signing secret: `whsec_` and the base64 of 24 to 64 random bytes, several "
+        "separated by spaces while rotating; without it requests go unsigned",
+    )
+    headers: dict[_HeaderName, _HeaderValue] = Field(
+        default_factory=dict,
+        description="further headers, such as `authorization`; their values are kept secret",
+    )
+    timeout: Annotated[Duration, AfterValidator(between("100ms", "5m"))] = Field(
+        default=15.0, description="the longest that one attempt may take", examples=["15s"]
+    )
+
+    @property
+    def signing_keys(self) -> tuple[bytes, ...]:
+        """The keys that sign each request, none without a secret."""
+        return () if self.secret is None else parse_secret(self.secret.get_secret_value())
+
+
+SINK_TYPES: Final = (StdoutSink, FileSink, WebhookSink)
+
+SinkSettings = Annotated[StdoutSink | FileSink | WebhookSink, Field(discriminator="type")]
+
+
+def default_sinks() -> dict[SinkName, SinkSettings]:
+    """Return the sinks where none is configured: everything to standard output."""
+    return {"stdout": StdoutSink()}
