@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-__all__ = ["MESSAGE_ID", "OPERATION_ID", "InvalidId", "check_operation_id"]
+__all__ = ["MESSAGE_ID", "OPERATION_ID", "InvalidId", "check_message_id", "check_operation_id"]
 
 # The patterns of the vendor's reference, anchored at both ends: an id becomes part of a URL path.
 _SUFFIX: Final = r"[0-7][a-hjkmnpqrstv-z0-9]{25,34}"
@@ -14,7 +14,7 @@ _SHOWN: Final = 80
 
 
 class InvalidId(ValueError):
-    """What was given is not an operation id; the message says what one looks like."""
+    """What was given is not an id of the vendor; the message says what one looks like."""
 
 
 def check_operation_id(text: str) -> str:
@@ -24,7 +24,7 @@ def check_operation_id(text: str) -> str:
     """
     if OPERATION_ID.fullmatch(text):
         return text
-    shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    shown = _shorten(text)
     if MESSAGE_ID.fullmatch(text):
         raise InvalidId(
             f"{shown!r} is the id of a message; watch the operation that sent it "
@@ -34,3 +34,20 @@ def check_operation_id(text: str) -> str:
         f"{shown!r} is not an operation id; one looks like "
         "comms_operation_01h9krwprkeee8fzqspvwy6nq8 (`operationId` in the answer to the send)"
     )
+
+
+def check_message_id(text: str) -> str:
+    """Return `text` where it is the id of a message.
+
+    :raises InvalidId: otherwise, showing at most the first 80 characters of `text`.
+    """
+    if MESSAGE_ID.fullmatch(text):
+        return text
+    raise InvalidId(
+        f"{_shorten(text)!r} is not the id of a message; "
+        "one looks like comms_message_01h9krwprkeee8fzqspvwy6nq8"
+    )
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

@@ -5,28 +5,37 @@ what is not one with `Nonsensical`. Shapes are those of the vendor's reference; 
 ours, because fields and enum values may be added at any time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from poller.comms.kinds import Kind
 
 __all__ = [
+    "ErrorPage",
     "JsonObject",
     "Message",
+    "MessagePage",
     "Nonsensical",
     "Operation",
     "Page",
+    "decode_error_page",
     "decode_message",
+    "decode_message_page",
     "decode_operation",
     "decode_page",
     "parse_instant",
 ]
 
 JsonObject = Mapping[str, Any]
+Decoded = TypeVar("Decoded")
 
 _SHOWN: Final = 60
+_LONGEST_NAME: Final = 200
+_LONGEST_TOKEN: Final = 4096
+# The largest that databases and other readers of JSON agree on as an integer.
+_LARGEST_COUNTER: Final = 2**63 - 1
 
 
 class Nonsensical(ValueError):
@@ -37,8 +46,8 @@ class Nonsensical(ValueError):
 class Operation:
     """A snapshot of one operation as the API gave it.
 
-    `counters` holds every integer ≥ 0 under `stats`, documented or not. `created_at` and
-    `updated_at` are None where they are absent or unreadable.
+    `counters` holds every integer from 0 to 2⁶³-1 under `stats`, documented or not. `created_at`
+    and `updated_at` are None where they are absent or unreadable.
     """
 
     id: str
@@ -73,12 +82,29 @@ class Page:
     next_token: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessagePage:
+    """One page of a list of messages; `problems` and `next_token` as in `Page`."""
+
+    messages: Sequence[Message]
+    problems: Sequence[str]
+    next_token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorPage:
+    """One page of an operation's errors, each as the API gave it: their shape is not documented."""
+
+    errors: Sequence[JsonObject]
+    next_token: str | None
+
+
 def parse_instant(value: object) -> datetime | None:
     """Read an RFC 3339 instant as UTC; None where it is absent, unreadable or has no offset."""
     if not isinstance(value, str) or len(value) > _SHOWN:
         return None
     try:
-        instant = datetime.fromisoformat(value)
+        instant = datetime.fromisoformat(value.upper())  # RFC 3339 allows “t” and “z”
         return None if instant.tzinfo is None else instant.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
@@ -111,23 +137,17 @@ def decode_page(document: object, *, kind: Kind) -> Page:
     :raises Nonsensical: where there is no list under `operations` or the next token is no text.
     """
     members = _object(document, "the answer")
-    items = members.get("operations")
-    if not isinstance(items, list):
-        raise Nonsensical(f"operations is {_show(items)}, not a list")
-    operations: list[Operation] = []
-    problems: list[str] = []
-    for item in items:
-        try:
-            operations.append(decode_operation(item, kind=kind))
-        except Nonsensical as problem:
-            problems.append(str(problem))
+    operations, problems = _decode_each(
+        _list(members, "operations"), lambda item: decode_operation(item, kind=kind)
+    )
     return Page(operations=operations, problems=problems, next_token=_next_token(members))
 
 
 def decode_message(document: object, *, expected_id: str | None = None) -> Message:
     """Make a `Message` of a decoded JSON document.
 
-    :raises Nonsensical: where it is not an object, has no status, or has another id.
+    :raises Nonsensical: where it is not an object, has no status, or its id is none or another
+        than `expected_id`.
     """
     members = _object(document, "the answer")
     message_id = _text(members, "id")
@@ -142,6 +162,39 @@ def decode_message(document: object, *, expected_id: str | None = None) -> Messa
     )
 
 
+def decode_message_page(document: object) -> MessagePage:
+    """Make a `MessagePage` of a decoded JSON document.
+
+    :raises Nonsensical: where there is no list under `messages` or the next token is no text.
+    """
+    members = _object(document, "the answer")
+    messages, problems = _decode_each(_list(members, "messages"), decode_message)
+    return MessagePage(messages=messages, problems=problems, next_token=_next_token(members))
+
+
+def decode_error_page(document: object) -> ErrorPage:
+    """Make an `ErrorPage` of a decoded JSON document; what is no object in the list is left out.
+
+    :raises Nonsensical: where there is no list under `errors` or the next token is no text.
+    """
+    members = _object(document, "the answer")
+    errors = [cast("JsonObject", item) for item in _list(members, "errors") if type(item) is dict]
+    return ErrorPage(errors=errors, next_token=_next_token(members))
+
+
+def _decode_each(
+    items: Sequence[object], decode: Callable[[object], Decoded]
+) -> tuple[list[Decoded], list[str]]:
+    decoded: list[Decoded] = []
+    problems: list[str] = []
+    for item in items:
+        try:
+            decoded.append(decode(item))
+        except Nonsensical as problem:
+            problems.append(str(problem))
+    return decoded, problems
+
+
 def _next_token(members: JsonObject) -> str | None:
     pagination = members.get("pagination")
     if pagination is None:
@@ -149,19 +202,19 @@ def _next_token(members: JsonObject) -> str | None:
     token = _object(pagination, "pagination").get("next")
     if token is None or token == "":
         return None
-    if not isinstance(token, str):
-        raise Nonsensical(f"pagination.next is {_show(token)}, not text")
-    return token
+    if not _is_plain(token, _LONGEST_TOKEN):
+        raise Nonsensical(f"pagination.next is {_show(token)}, not a token")
+    return cast("str", token)
 
 
 def _counters(stats: JsonObject, kind: Kind) -> dict[str, int]:
     counters: dict[str, int] = {}
     for name, value in stats.items():
-        # bool is an int to Python and none to JSON
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        # By type: True is an int to Python, and none to JSON.
+        if type(value) is int and 0 <= value <= _LARGEST_COUNTER:
             counters[name] = value
         elif name in kind.counters and value is not None:
-            raise Nonsensical(f"stats.{name} is {_show(value)}, not an integer ≥ 0")
+            raise Nonsensical(f"stats.{name} is {_show(value)}, not an integer from 0 to 2⁶³-1")
     return counters
 
 
@@ -173,9 +226,21 @@ def _object(value: object, name: str) -> JsonObject:
 
 def _text(members: JsonObject, name: str) -> str:
     value = members.get(name)
-    if not isinstance(value, str) or not value:
-        raise Nonsensical(f"{name} is {_show(value)}, not text")
+    if not _is_plain(value, _LONGEST_NAME):
+        raise Nonsensical(f"{name} is {_show(value)}, not text of 1 to {_LONGEST_NAME} characters")
+    return cast("str", value)
+
+
+def _list(members: JsonObject, name: str) -> Sequence[object]:
+    value = members.get(name)
+    if not isinstance(value, list):
+        raise Nonsensical(f"{name} is {_show(value)}, not a list")
     return value
+
+
+def _is_plain(value: object, longest: int) -> bool:
+    # What goes into URLs, logs and databases holds no control character and no lone surrogate.
+    return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()
 
 
 def _show(value: object) -> str:
@@ -183,5 +248,7 @@ def _show(value: object) -> str:
         return "missing or null"
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, int) and abs(value) > _LARGEST_COUNTER:
+        return "a number beyond 64 bits"
     shown = repr(value)
     return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "…"

@@ -1,0 +1,241 @@
+"""Asks the Communications API, one request at a time, each with a hard deadline and a bound.
+
+The requests go straight to a transport: nothing is redirected, retried, remembered in cookies or
+logged on the way. Pace and pauses are the throttle's; when to ask again is the engine's.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import httpx
+from anyio import to_thread
+
+from poller import __version__
+from poller.comms.answers import Answer, decode_answer, read_refusal
+from poller.comms.credentials import Credentials
+from poller.comms.exchange import exchange
+from poller.comms.ids import check_message_id, check_operation_id
+from poller.comms.kinds import Kind
+from poller.comms.models import (
+    ErrorPage,
+    Message,
+    MessagePage,
+    Operation,
+    Page,
+    decode_error_page,
+    decode_message,
+    decode_message_page,
+    decode_operation,
+    decode_page,
+)
+from poller.http import open_transport
+
+__all__ = ["LARGEST_PAGE", "MOST_CONNECTIONS", "CommsClient"]
+
+LARGEST_PAGE: Final = 1000
+"""The most items that one page may be asked to hold (the vendor's bound)."""
+MOST_CONNECTIONS: Final = 30
+"""Above this the pool of the HTTP library costs more than it brings."""
+
+_MOST_OF_ONE: Final = 1024 * 1024
+_MOST_OF_A_PAGE: Final = 32 * 1024 * 1024
+# Bodies above this are decoded in a worker thread. Compressed ones may grow a thousandfold.
+_HEAVY: Final = 100_000
+_HEAVY_COMPRESSED: Final = 2_000
+
+Decoded = TypeVar("Decoded")
+Query = Mapping[str, str | int | datetime | None]
+
+
+class CommsClient:
+    """The Communications API at `base_url`, asked as `credentials`.
+
+    `timeout` is in seconds, for each request as a whole, from connect to the last byte. `transport`
+    replaces the usual one, which heeds the proxy and certificate variables. `now` returns the
+    time in UTC and only stands in for answers without a `Date`.
+
+    Every request raises `CommsError`, of the class that says what happened, or `InvalidId` where
+    the id was none.
+
+    :raises ValueError: where `base_url` is no plain http(s) URL, `timeout` is not positive, or
+        `max_connections` is not within 1 and 30.
+    :raises EgressError: where a proxy or certificate variable cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        credentials: Credentials,
+        timeout: float,
+        max_connections: int,
+        transport: httpx.AsyncBaseTransport | None = None,
+        now: Callable[[], datetime],
+    ) -> None:
+        if not 1 <= max_connections <= MOST_CONNECTIONS:
+            raise ValueError(f"max_connections is {max_connections}, not 1 to {MOST_CONNECTIONS}")
+        if not timeout > 0:
+            raise ValueError(f"timeout is {timeout}, not a number of seconds above 0")
+        self._base_url = _check_base_url(base_url)
+        self._credentials = credentials
+        self._timeout = timeout
+        self._transport = transport or open_transport(base_url, max_connections=max_connections)
+        self._now = now
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections. Idempotent; to ask afterwards is a `RuntimeError`."""
+        self._closed = True
+        await self._transport.aclose()
+
+    def use(self, credentials: Credentials) -> None:
+        """Ask as `credentials` from the next request on."""
+        self._credentials = credentials
+
+    async def fetch_operation(self, kind: Kind, operation_id: str) -> Operation:
+        """Return how the operation is doing."""
+        return await self._ask(
+            f"fetch operation {operation_id} of {kind.name}",
+            f"{kind.path}/Operations/{check_operation_id(operation_id)}",
+            partial(decode_operation, kind=kind, expected_id=operation_id),
+        )
+
+    async def list_operations(
+        self,
+        kind: Kind,
+        *,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        status: str | None = None,
+        page_token: str | None = None,
+        page_size: int = LARGEST_PAGE,
+    ) -> Page:
+        """Return one page of the operations created from `start_date` to `end_date`, unordered."""
+        query = {
+            "startDate": start_date,
+            "endDate": end_date,
+            "status": status,
+            "pageToken": page_token,
+            "pageSize": page_size,
+        }
+        return await self._ask(
+            f"list operations of {kind.name}",
+            f"{kind.path}/Operations",
+            partial(decode_page, kind=kind),
+            query=query,
+            limit=_MOST_OF_A_PAGE,
+        )
+
+    async def list_errors(
+        self, kind: Kind, operation_id: str, *, page_token: str | None = None
+    ) -> ErrorPage:
+        """Return one page of what failed in the operation."""
+        return await self._ask(
+            f"list errors of operation {operation_id} of {kind.name}",
+            f"{kind.path}/Operations/{check_operation_id(operation_id)}/Errors",
+            decode_error_page,
+            query={"pageToken": page_token},
+            limit=_MOST_OF_A_PAGE,
+        )
+
+    async def fetch_message(self, message_id: str) -> Message:
+        """Return how one message is doing."""
+        return await self._ask(
+            f"fetch message {message_id}",
+            f"Messages/{check_message_id(message_id)}",
+            partial(decode_message, expected_id=message_id),
+        )
+
+    async def list_messages(
+        self,
+        *,
+        operation_id: str | None = None,
+        status: str | None = None,
+        page_token: str | None = None,
+        page_size: int = LARGEST_PAGE,
+    ) -> MessagePage:
+        """Return one page of messages, of one operation where `operation_id` is given."""
+        query = {
+            "operationId": None if operation_id is None else check_operation_id(operation_id),
+            "status": status,
+            "pageToken": page_token,
+            "pageSize": page_size,
+        }
+        return await self._ask(
+            "list messages", "Messages", decode_message_page, query=query, limit=_MOST_OF_A_PAGE
+        )
+
+    async def _ask(
+        self,
+        asked: str,
+        path: str,
+        decode: Callable[[object], Decoded],
+        *,
+        query: Query | None = None,
+        limit: int = _MOST_OF_ONE,
+    ) -> Decoded:
+        if self._closed:
+            raise RuntimeError("the client is closed")
+        answer = await exchange(
+            self._transport,
+            self._request(path, query or {}),
+            asked=asked,
+            limit=limit,
+            timeout=self._timeout,
+        )
+        if not answer.successful:
+            redact = self._credentials.redact
+            raise read_refusal(answer, asked=asked, now=self._now(), redact=redact)
+        work = partial(decode_answer, answer, decode, asked=asked, limit=limit)
+        return await to_thread.run_sync(work) if _is_heavy(answer) else work()
+
+    def _request(self, path: str, query: Query) -> httpx.Request:
+        given = {name: _as_text(value) for name, value in query.items() if value is not None}
+        return httpx.Request(
+            "GET",
+            f"{self._base_url}/{path}",
+            params=given or None,
+            headers={
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",
+                "Authorization": self._credentials.authorization(),
+                "User-Agent": f"comms-poller/{__version__}",
+            },
+        )
+
+
+def _is_heavy(answer: Answer) -> bool:
+    compressed = "content-encoding" in answer.headers
+    return len(answer.body) > (_HEAVY_COMPRESSED if compressed else _HEAVY)
+
+
+def _as_text(value: str | int | datetime) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return str(value)
+
+
+def _check_base_url(text: str) -> str:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        raise ValueError("base_url is not a URL; one looks like https://host/v1") from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError("base_url is not an http or https URL with a host")
+    if url.userinfo or url.query or url.fragment or "?" in text or "#" in text:
+        raise ValueError("base_url holds user info, a query or a fragment; leave them out")
+    return text.rstrip("/")

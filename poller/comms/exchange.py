@@ -1,0 +1,85 @@
+"""One request and its whole answer: on time and bounded, or an error that says why not."""
+
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing, suppress
+from typing import Final, TypeVar, cast
+
+import anyio
+import httpx
+
+from poller.comms.answers import MOST_OF_A_REFUSAL, Answer, too_large
+from poller.comms.errors import CommsError, DeadlineExceeded
+from poller.comms.network import TROUBLE, network_error
+
+__all__ = ["exchange"]
+
+# A refusal says all in its status: its body is not worth more patience than this, in seconds.
+_PATIENCE_FOR_A_REFUSAL: Final = 2.0
+_PATIENCE_FOR_CLOSING: Final = 1.0
+
+Result = TypeVar("Result")
+
+
+async def exchange(
+    transport: httpx.AsyncBaseTransport,
+    request: httpx.Request,
+    *,
+    asked: str,
+    limit: int,
+    timeout: float,  # noqa: ASYNC109 - it becomes the error that says so
+) -> Answer:
+    """Send `request` and return its answer, all of it within `timeout` seconds.
+
+    `limit` bounds the body of a success in bytes, as it comes over the wire. A refusal is returned
+    whatever its body does: what is late, broken or long is left out.
+
+    :raises DeadlineExceeded: where the last byte has not come in time, however busy the line is.
+    :raises TooLarge: as soon as the bound is passed.
+    :raises NetworkError: where there is no connection, or it breaks.
+    """
+    deadline = anyio.current_time() + timeout
+    late = DeadlineExceeded(asked, f"no whole answer within {timeout:g} s")
+    response = await _in_time(transport.handle_async_request(request), deadline, late)
+    try:
+        if response.is_success:
+            body = await _in_time(_read_body(response, limit), deadline, late)
+            if len(body) > limit:
+                raise too_large(asked, response.status_code, limit)
+        else:
+            body = await _read_refused(response, deadline)
+    finally:
+        with anyio.move_on_after(_PATIENCE_FOR_CLOSING, shield=True), suppress(*TROUBLE):
+            await response.aclose()
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(status=response.status_code, headers=headers, body=body)
+
+
+async def _in_time(work: Awaitable[Result], deadline: float, late: DeadlineExceeded) -> Result:
+    failure: CommsError = late
+    try:
+        with anyio.CancelScope(deadline=deadline):
+            return await work
+    except TROUBLE as error:
+        failure = network_error(late.asked, error)
+    # Outside the handler, so that the library's frames do not come along.
+    raise failure
+
+
+async def _read_body(response: httpx.Response, limit: int) -> bytes:
+    """Return the body as it comes, still compressed; a little over `limit` bytes if it goes on."""
+    body = bytearray()
+    async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > limit:
+                break
+    return bytes(body)
+
+
+async def _read_refused(response: httpx.Response, deadline: float) -> bytes:
+    """Return the body of a refusal; nothing where it does not come soon, whole and short."""
+    patience = min(deadline, anyio.current_time() + _PATIENCE_FOR_A_REFUSAL)
+    with anyio.CancelScope(deadline=patience), suppress(*TROUBLE):
+        body = await _read_body(response, MOST_OF_A_REFUSAL)
+        return body if len(body) <= MOST_OF_A_REFUSAL else b""
+    return b""

@@ -1,0 +1,149 @@
+"""When requests may go out: one pause, its single probe, and what each answer does to it. Pure.
+
+A gate guards either the account (429, 503 and 401 close it) or one kind (403 closes it). It is
+open, or it holds a pause. A pause that is over does not open the gate: it lets one request
+through, once nothing else is in flight, and the answer to this probe decides.
+
+    open ──refused──▶ paused ──time──▶ due ──probe──▶ refused ▶ paused, one level up
+      ▲                 ▲                        ├──▶ no answer ▶ paused, for as long again
+      └─────────────────┼────────────────────────┴──▶ any other answer ▶ open
+                        └── refused, begun before the pause: at most a longer one
+
+Instants are wall-clock UTC, because a pause outlives the process; a pause set in the future means
+that the clock went back, and is over.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+__all__ = ["LONGEST_THROTTLE", "Gate", "Pause", "Reason", "Refusal", "Room"]
+
+LONGEST_THROTTLE: Final = 300.0
+"""Seconds that one 429 or 503 may silence the account before a request probes."""
+_SHORTEST_THROTTLE: Final = 1.0
+
+
+class Reason(StrEnum):
+    """Why a gate is closed."""
+
+    THROTTLED = "throttled"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+
+
+class Room(StrEnum):
+    """How much a gate lets through."""
+
+    OPEN = "open"
+    ONE = "one"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """A stop from `set_at` until `until`.
+
+    `since` is when this trouble began: probes that fail set a new pause and keep it. `level`
+    counts the probes in it that were refused, from 1.
+    """
+
+    reason: Reason
+    since: datetime
+    set_at: datetime
+    until: datetime
+    level: int
+
+    def holds(self, now: datetime) -> bool:
+        """Whether nothing may go out at `now`."""
+        return self.set_at <= now < self.until
+
+    @property
+    def wait(self) -> timedelta:
+        """How long the pause was meant to be."""
+        return self.until - self.set_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """An answer that closes the gate.
+
+    `wait` is in seconds: as asked for by `Retry-After` for THROTTLED, None where it could not be
+    read; the probe interval for the others.
+    """
+
+    reason: Reason
+    wait: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """One gate; every method returns the gate after it, and time comes in as an argument.
+
+    `hurried` says that somebody asked for the probe without the wait.
+    """
+
+    pause: Pause | None = None
+    hurried: bool = False
+
+    def room(self, now: datetime, *, in_flight: int) -> Room:
+        """Say what may go out at `now`, while `in_flight` requests of this gate are out already."""
+        if self.pause is None:
+            return Room.OPEN
+        if in_flight or (self.pause.holds(now) and not self.hurried):
+            return Room.CLOSED
+        return Room.ONE
+
+    def hurry(self) -> "Gate":
+        """Let the probe out as soon as nothing is in flight; an open gate stays open."""
+        return self if self.pause is None else replace(self, hurried=True)
+
+    def refused(self, refusal: Refusal, now: datetime, *, probe: bool) -> "Gate":
+        """Close the gate after an answer that asks for it.
+
+        Only the probe's answer raises the level. A request that was begun before the pause can
+        make it longer, never shorter, and a 401 among them takes it over.
+        """
+        pause = self.pause
+        if pause is None or (pause.reason is not refusal.reason and (probe or _outranks(refusal))):
+            begun = _pause(refusal, now, since=now, level=1)
+            return Gate(pause=begun if pause is None or probe else _later(pause, begun))
+        level = pause.level + 1 if probe else pause.level
+        renewed = replace(_pause(refusal, now, since=pause.since, level=level), reason=pause.reason)
+        return Gate(pause=renewed if probe else _later(pause, renewed))
+
+    def answered(self, *, probe: bool) -> "Gate":
+        """Open the gate after the probe's answer; any other request's changes nothing."""
+        return Gate() if probe else self
+
+    def unanswered(self, now: datetime, *, probe: bool) -> "Gate":
+        """Pause for as long again after a probe that brought no answer at all."""
+        if self.pause is None or not probe:
+            return self
+        return Gate(pause=replace(self.pause, set_at=now, until=now + self.pause.wait))
+
+
+def _outranks(refusal: Refusal) -> bool:
+    return refusal.reason is Reason.UNAUTHORIZED
+
+
+def _pause(refusal: Refusal, now: datetime, *, since: datetime, level: int) -> Pause:
+    wait = timedelta(seconds=_seconds(refusal, level))
+    return Pause(reason=refusal.reason, since=since, set_at=now, until=now + wait, level=level)
+
+
+def _seconds(refusal: Refusal, level: int) -> float:
+    if refusal.reason is not Reason.THROTTLED and refusal.wait is not None:
+        return refusal.wait
+    # To be asked back at once is as good as not to be told: the wait grows from 1 s.
+    if refusal.wait is not None and refusal.wait >= _SHORTEST_THROTTLE:
+        return min(refusal.wait, LONGEST_THROTTLE)
+    return min(_SHORTEST_THROTTLE * 2.0 ** min(level - 1, 16), LONGEST_THROTTLE)
+
+
+def _later(old: Pause, new: Pause) -> Pause:
+    """Return `new`, or `old` where that lasts longer and the clock has not gone back since."""
+    if old.set_at <= new.set_at and old.until >= new.until:
+        return replace(old, reason=new.reason, since=new.since, level=new.level)
+    return new

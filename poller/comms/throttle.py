@@ -1,0 +1,281 @@
+"""The one door through which every request of an account goes: concurrency, rate and pauses.
+
+The thin shell around `gate` and `pace`, which decide; it keeps count and makes waiters wait.
+
+    await throttle.admit()               # until a request may start
+    …claim the work…                     # of throttle.open_kinds(…); nothing to do: cancel()
+    ticket = throttle.begin("messages")  # None: paused meanwhile, give the work back
+    try:
+        …the request…                    # finish(ticket, error) with how it ended
+    finally:
+        throttle.abandon(ticket)         # does nothing after finish
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import anyio
+
+from poller.comms.errors import (
+    CommsError,
+    DeadlineExceeded,
+    Forbidden,
+    NetworkError,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+)
+from poller.comms.gate import Gate, Pause, Reason, Refusal, Room
+from poller.comms.pace import Pace
+
+__all__ = ["Change", "Throttle", "Ticket"]
+
+# A pause ends by the wall clock, which may jump: no one sleeps longer than this, in seconds.
+_LOOK_AGAIN: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """One request under way.
+
+    `probe` is the reason that it tests, None for an ordinary request; where it is UNAUTHORIZED or
+    FORBIDDEN, the credentials are to be read afresh before it is sent.
+    """
+
+    number: int
+    kind: str
+    begun_at: datetime
+    probe: Reason | None
+    probes_account: bool
+    probes_kind: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What an answer did: whether the account's pause is another one now, and which.
+
+    A changed pause is to be stored, None to be deleted. `kind_pause` is the pause of the ticket's
+    kind, which is not stored.
+    """
+
+    changed: bool
+    pause: Pause | None
+    kind_changed: bool
+    kind_pause: Pause | None
+
+
+class Throttle:
+    """At most `max_concurrency` requests at once and `requests_per_second`, and none in a pause.
+
+    `probe_interval` is the wait before each probe after a 401 or 403, in seconds. `now` returns
+    the time in UTC. `paused` is the account's pause as it was stored: one for 429 or 503 goes on,
+    one for 401 is probed at once, since the credentials have just been read.
+
+    :raises ValueError: where a bound is not positive; the message names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_concurrency: int,
+        requests_per_second: float,
+        probe_interval: float,
+        now: Callable[[], datetime],
+        paused: Pause | None = None,
+    ) -> None:
+        if max_concurrency < 1:
+            raise ValueError(f"max_concurrency is {max_concurrency}, not a number from 1")
+        if not 0 < probe_interval < math.inf:
+            raise ValueError(f"probe_interval is {probe_interval}, not seconds above 0")
+        self._max_concurrency = max_concurrency
+        self._pace = Pace.of(requests_per_second)
+        self._probe_interval = probe_interval
+        self._now = now
+        self._account = _hurry(Gate(pause=paused))
+        self._kinds: dict[str, Gate] = {}
+        self._tickets: dict[int, Ticket] = {}
+        self._issued = 0
+        self._hurried_before = 0
+        self._reserved = False
+        self._turn = anyio.Lock()
+        self._changed = anyio.Event()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way."""
+        return len(self._tickets)
+
+    @property
+    def account_pause(self) -> Pause | None:
+        """The pause of the account: over or not, it lasts until a probe was answered."""
+        return self._account.pause
+
+    @property
+    def kind_pauses(self) -> Mapping[str, Pause]:
+        """The pauses of kinds, by name."""
+        return {kind: gate.pause for kind, gate in self._kinds.items() if gate.pause is not None}
+
+    def open_kinds(self, kinds: Iterable[str]) -> frozenset[str]:
+        """Return those of `kinds` of which a request may start now."""
+        now, busy = self._now(), self._in_flight_by_kind()
+        return frozenset(
+            kind
+            for kind in kinds
+            if self._gate(kind).room(now, in_flight=busy[kind]) is not Room.CLOSED
+        )
+
+    async def admit(self) -> None:
+        """Wait for a slot, the rate and the account's pause; first come, first served.
+
+        Reserves what it waited for. One reservation is given out at a time: the next `admit`
+        waits until `begin` or `cancel` was called.
+        """
+        async with self._turn:
+            while (wait := self._wait()) > 0:
+                with anyio.move_on_after(wait):
+                    await self._changed.wait()
+            self._reserved = True
+
+    def cancel(self) -> None:
+        """Give the reservation back: there was nothing to ask.
+
+        :raises RuntimeError: without a reservation.
+        """
+        self._take_reservation()
+        self._wake()
+
+    def begin(self, kind: str) -> Ticket | None:
+        """Turn the reservation into a request of that kind, which is sent now.
+
+        None, and the reservation given back, where the account or the kind was paused meanwhile.
+
+        :raises RuntimeError: without a reservation.
+        """
+        self._take_reservation()
+        now, gate = self._now(), self._gate(kind)
+        account_room = self._account.room(now, in_flight=self.in_flight)
+        kind_room = gate.room(now, in_flight=self._in_flight_by_kind()[kind])
+        self._wake()
+        if Room.CLOSED in {account_room, kind_room}:
+            return None
+        self._pace = self._pace.taken(anyio.current_time())
+        self._issued += 1
+        ticket = Ticket(
+            number=self._issued,
+            kind=kind,
+            begun_at=now,
+            probe=_first_reason(self._account, gate),
+            probes_account=account_room is Room.ONE,
+            probes_kind=kind_room is Room.ONE,
+        )
+        self._tickets[ticket.number] = ticket
+        return ticket
+
+    def finish(self, ticket: Ticket, error: CommsError | None) -> Change:
+        """Record how the request ended, None for success, and free its slot.
+
+        A second call for the same ticket changes nothing.
+        """
+        account, kind = self._account, self._gate(ticket.kind)
+        if self._tickets.pop(ticket.number, None) is not None:
+            self._account = self._hear(account, ticket, error, probe=ticket.probes_account)
+            self._kinds[ticket.kind] = self._hear_kind(kind, ticket, error)
+            self._wake()
+        after = self._gate(ticket.kind)
+        return Change(
+            changed=self._account.pause != account.pause,
+            pause=self._account.pause,
+            kind_changed=after.pause != kind.pause,
+            kind_pause=after.pause,
+        )
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Free the slot of a request that ended without any word (it was cancelled).
+
+        A probe so abandoned is due again. Does nothing after `finish`.
+        """
+        if self._tickets.pop(ticket.number, None) is not None:
+            self._wake()
+
+    def retry_now(self) -> None:
+        """Probe what 401 or 403 has paused without waiting; the credentials have been renewed.
+
+        The same holds for refusals that are still to come of requests begun before this.
+        """
+        self._hurried_before = self._issued
+        self._account = _hurry(self._account)
+        self._kinds = {kind: _hurry(gate) for kind, gate in self._kinds.items()}
+        self._wake()
+
+    def _wait(self) -> float:
+        if self._reserved or self.in_flight >= self._max_concurrency:
+            return _LOOK_AGAIN
+        now, pause = self._now(), self._account.pause
+        if self._account.room(now, in_flight=self.in_flight) is Room.CLOSED:
+            if pause is None or not pause.holds(now):
+                return _LOOK_AGAIN
+            return min(_LOOK_AGAIN, (pause.until - now).total_seconds())
+        return min(_LOOK_AGAIN, self._pace.wait(anyio.current_time()))
+
+    def _hear(self, gate: Gate, ticket: Ticket, error: CommsError | None, *, probe: bool) -> Gate:
+        now = self._now()
+        match error:
+            case Throttled() | Unavailable():
+                refusal = Refusal(reason=Reason.THROTTLED, wait=error.retry_after)
+                return gate.refused(refusal, now, probe=probe)
+            case Unauthorized():
+                refusal = Refusal(reason=Reason.UNAUTHORIZED, wait=self._probe_interval)
+                return self._outdated(gate.refused(refusal, now, probe=probe), ticket)
+            case NetworkError() | DeadlineExceeded():
+                return gate.unanswered(now, probe=probe)
+            case _:
+                return gate.answered(probe=probe)
+
+    def _hear_kind(self, gate: Gate, ticket: Ticket, error: CommsError | None) -> Gate:
+        now = self._now()
+        match error:
+            case Forbidden():
+                refusal = Refusal(reason=Reason.FORBIDDEN, wait=self._probe_interval)
+                return self._outdated(gate.refused(refusal, now, probe=ticket.probes_kind), ticket)
+            case Throttled() | Unavailable() | Unauthorized():
+                return gate  # refused before anybody looked at the permission: still due
+            case NetworkError() | DeadlineExceeded():
+                return gate.unanswered(now, probe=ticket.probes_kind)
+            case _:
+                return gate.answered(probe=ticket.probes_kind)
+
+    def _outdated(self, gate: Gate, ticket: Ticket) -> Gate:
+        return _hurry(gate) if ticket.number <= self._hurried_before else gate
+
+    def _gate(self, kind: str) -> Gate:
+        return self._kinds.get(kind, _OPEN)
+
+    def _in_flight_by_kind(self) -> Counter[str]:
+        return Counter(ticket.kind for ticket in self._tickets.values())
+
+    def _take_reservation(self) -> None:
+        if not self._reserved:
+            raise RuntimeError("there is no reservation; call admit() first")
+        self._reserved = False
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+
+_OPEN: Final = Gate()
+_BY_RANK: Final = (Reason.UNAUTHORIZED, Reason.FORBIDDEN, Reason.THROTTLED)
+
+
+def _hurry(gate: Gate) -> Gate:
+    throttled = gate.pause is not None and gate.pause.reason is Reason.THROTTLED
+    return gate if throttled else gate.hurry()
+
+
+def _first_reason(*gates: Gate) -> Reason | None:
+    reasons = {gate.pause.reason for gate in gates if gate.pause is not None}
+    return next((reason for reason in _BY_RANK if reason in reasons), None)
