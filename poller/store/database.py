@@ -31,6 +31,7 @@ from poller.store.schema import microseconds
 __all__ = ["Database", "lease_clock", "sqlite_path"]
 
 _BUSY: Final = 10.0
+_VACUUM_PAGES: Final = 1000
 _READING: Final = "poller_reading"
 
 
@@ -79,6 +80,13 @@ class Database:
         with self._said_clearly(), self.engine.connect() as connection:
             yield connection.execution_options(**{_READING: True})
 
+    def vacuum(self) -> None:
+        """Give pages that retention freed back to the file system, a few at a time."""
+        if self.is_sqlite:
+            with self._said_clearly(), self.engine.connect() as connection:
+                plain = connection.execution_options(isolation_level="AUTOCOMMIT")
+                plain.exec_driver_sql(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+
     def close(self) -> None:
         """Release every connection."""
         self.engine.dispose()
@@ -108,6 +116,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     try:
+        # before the first table, or never: lets retention shrink the file
+        cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
         cursor.execute("PRAGMA journal_mode = WAL")
         # FULL: an acknowledged registration survives a power cut, not only a crash
         cursor.execute("PRAGMA synchronous = FULL")

@@ -115,13 +115,46 @@ def exchange(
     )
 
 
-def release_deliveries(connection: Connection, sink: str, positions: Sequence[int]) -> None:
+def release_deliveries(
+    connection: Connection, tenant: Tenant, sink: str, positions: Sequence[int]
+) -> None:
     """Give up claims without an attempt: the deliveries are as due as they were."""
     connection.execute(
         update(deliveries)
-        .where(deliveries.c.sink == sink, deliveries.c.position.in_(positions))
+        .where(
+            deliveries.c.home_id == tenant.id,
+            deliveries.c.sink == sink,
+            deliveries.c.position.in_(positions),
+        )
         .values(lease_owner=None, lease_until=None)
     )
+
+
+def void_leases(connection: Connection, tenant: Tenant) -> None:
+    """Void every claim: who held them is gone."""
+    connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.home_id == tenant.id,
+            deliveries.c.state == _WAITING,
+            deliveries.c.lease_owner.is_not(None),
+        )
+        .values(lease_owner=None, lease_until=None)
+    )
+
+
+def void_future_waits(connection: Connection, tenant: Tenant, now: datetime) -> int:
+    """Make due what waits since a moment in the future: the clock went back. Returns how many."""
+    statement = (
+        update(deliveries)
+        .where(
+            deliveries.c.home_id == tenant.id,
+            deliveries.c.state == _WAITING,
+            deliveries.c.set_at > now,
+        )
+        .values(due_at=now, set_at=now)
+    )
+    return connection.execute(statement).rowcount
 
 
 def recall(

@@ -35,7 +35,7 @@ class Pruned:
     @property
     def more(self) -> bool:
         """True where a step came to its limit."""
-        return self.operations == _STEP or self.stubs == _STEP
+        return _STEP in {self.operations, self.stubs}
 
 
 def prune(connection: Connection, tenant: Tenant, *, retention: float, now: datetime) -> Pruned:

@@ -169,12 +169,16 @@ def record(
     return observations
 
 
-def release(connection: Connection, ids: Collection[str], owner: str) -> None:
+def release(connection: Connection, tenant: Tenant, ids: Collection[str], owner: str) -> None:
     """Give up claims without an answer: the operations are as due as they were."""
     for chunk in _chunks(sorted(ids)):
         connection.execute(
             update(watches)
-            .where(watches.c.id.in_(chunk), watches.c.lease_owner == owner)
+            .where(
+                watches.c.home_id == tenant.id,
+                watches.c.id.in_(chunk),
+                watches.c.lease_owner == owner,
+            )
             .values(lease_owner=None, lease_until=None)
         )
 

@@ -1,0 +1,297 @@
+"""The port: everything that the engine and the commands ask of the store.
+
+A thin asynchronous shell. Each method runs one transaction of the synchronous functions beside
+this file on a worker thread, so database work never blocks the loop; a cancelled caller waits
+for its transaction, which is committed or not at all.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from random import Random, SystemRandom
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from poller.store import dead_letters as dead_letter_rows
+from poller.store import deliveries as delivery_rows
+from poller.store import pauses as pause_rows
+from poller.store import retention as retention_rows
+from poller.store import sinks as sink_rows
+from poller.store import standing as standing_rows
+from poller.store import tenancy
+from poller.store import watches as watch_rows
+from poller.store.database import Database
+from poller.store.dead_letters import DeadLetter, Selection
+from poller.store.deliveries import Demand, Exchange
+from poller.store.errors import StoreUnavailable
+from poller.store.lock import FileLock
+from poller.store.migrate import check_schema, migrate
+from poller.store.migrations import HEAD
+from poller.store.retention import Pruned
+from poller.store.sinks import SinkReport
+from poller.store.standing import Standing
+from poller.store.tenancy import Tenant
+from poller.store.watches import Lease, Observation, Registered
+from poller.tracking.answers import Answer
+from poller.tracking.deliveries import Attempt
+from poller.tracking.pacing import Policy
+from poller.tracking.registration import Registration
+from poller.tracking.subscription import Subscription
+from poller.tracking.watch import Home, Watch
+
+__all__ = ["Store"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Store:
+    """The durable state of one home. Make one with `open`; close it with `aclose`.
+
+    Every method raises `StoreUnavailable` where the database refuses; nothing of its transaction
+    is then written.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        tenant: Tenant,
+        *,
+        lock: FileLock | None,
+        now: Callable[[], datetime],
+        random: Random,
+    ) -> None:
+        self.tenant = tenant
+        self.migrated_from: str | None = None
+        self._database = database
+        self._lock = lock
+        self._now = now
+        self._random = random
+        # one writer at a time is all that SQLite allows, and order is kept for free
+        self._limiter = CapacityLimiter(1)
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        home: Home,
+        *,
+        now: Callable[[], datetime],
+        random: Random | None = None,
+        as_daemon: bool = True,
+    ) -> Self:
+        """Open the store of `home`.
+
+        As a daemon: take the lock of a SQLite file, migrate, void the leases of a process that is
+        gone. Otherwise beside a running daemon: the store must be there and current.
+
+        :raises StoreInUse: where another daemon has the file.
+        :raises StoreTooNew: where a newer program migrated it.
+        :raises StoreUnavailable: where it cannot be opened or written.
+        """
+        opening = partial(cls._open, url, home, now, random or SystemRandom(), as_daemon=as_daemon)
+        return await to_thread.run_sync(opening)
+
+    @classmethod
+    def _open(
+        cls,
+        url: str,
+        home: Home,
+        now: Callable[[], datetime],
+        random: Random,
+        *,
+        as_daemon: bool,
+    ) -> Self:
+        database = Database(url)
+        lock = None
+        try:
+            if as_daemon and database.path is not None:
+                lock = FileLock(database.path).acquire()
+            migrated_from = migrate(database) if as_daemon else None
+            if not as_daemon:
+                _require_current(database)
+            with database.writing() as connection:
+                tenant = tenancy.move_in(connection, home)
+                if lock is not None:
+                    watch_rows.void_leases(connection, tenant)
+                    delivery_rows.void_leases(connection, tenant)
+        except BaseException:
+            database.close()
+            if lock is not None:
+                lock.release()
+            raise
+        store = cls(database, tenant, lock=lock, now=now, random=random)
+        store.migrated_from = migrated_from
+        return store
+
+    async def aclose(self) -> None:
+        """Let go of the database and of its lock."""
+        await to_thread.run_sync(self._database.close, limiter=self._limiter)
+        if self._lock is not None:
+            self._lock.release()
+
+    async def register(self, wishes: Sequence[Registration]) -> list[Registered]:
+        """Register in one transaction; durable when this returns. One result for each wish."""
+        try:
+            return await self._write(watch_rows.register_all, wishes, self._now())
+        except IntegrityError:
+            # another daemon inserted one of them since we looked: now it is found
+            return await self._write(watch_rows.register_all, wishes, self._now())
+
+    async def forget(self, operation_id: str) -> Watch | None:
+        """Stop watching; None where nothing is known of that id."""
+        return await self._write(watch_rows.forget_watch, operation_id, self._now())
+
+    async def claim_due(self, *, kinds: Collection[str], limit: int, lease: Lease) -> list[Watch]:
+        """Claim up to `limit` operations that are due, the longest overdue first."""
+        return await self._write(
+            watch_rows.claim_due, kinds=kinds, limit=limit, lease=lease, now=self._now()
+        )
+
+    async def next_due(self, *, kinds: Collection[str]) -> datetime | None:
+        """Tell when the next unclaimed operation is due; None where there is none."""
+        return await self._read(watch_rows.next_due, kinds=kinds, now=self._now())
+
+    async def record(
+        self,
+        answers: Sequence[tuple[str, Answer]],
+        *,
+        policy: Policy,
+        subscriptions: Sequence[Subscription],
+        lease_owner: str | None,
+    ) -> list[Observation]:
+        """Judge answers against the stored state; state, events and deliveries in one commit."""
+        return await self._write(
+            watch_rows.record,
+            answers,
+            policy=policy,
+            subscriptions=subscriptions,
+            lease_owner=lease_owner,
+            now=self._now(),
+            random=self._random,
+        )
+
+    async def release(self, ids: Collection[str], owner: str) -> None:
+        """Give up claims without an answer."""
+        await self._write(watch_rows.release, ids, owner)
+
+    async def exchange(self, attempts: Sequence[tuple[int, Attempt]], demand: Demand) -> Exchange:
+        """Write what became of finished attempts and claim what may go next."""
+        return await self._write(
+            delivery_rows.exchange, attempts, demand, now=self._now(), random=self._random
+        )
+
+    async def release_deliveries(self, sink: str, positions: Sequence[int]) -> None:
+        """Give up claims without an attempt."""
+        await self._write(delivery_rows.release_deliveries, sink, positions)
+
+    async def waiting_ids(self, sink: str, limit: int) -> list[str]:
+        """List the ids of events that wait for a sink, the oldest first."""
+        return await self._read(delivery_rows.waiting_ids, sink, limit)
+
+    async def recall(self, sink: str, delivered: Collection[str]) -> int:
+        """Count as delivered what the sink says it holds. Returns how many."""
+        return await self._write(delivery_rows.recall, sink, sorted(delivered), self._now())
+
+    async def configure_sinks(self, names: Collection[str]) -> list[SinkReport]:
+        """Take note of the configured sinks, enable them, and report on all."""
+        await self._write(sink_rows.configure, names, self._now())
+        return await self.sinks()
+
+    async def sinks(self) -> list[SinkReport]:
+        """Report on every sink that is configured or still waited for."""
+        return await self._read(sink_rows.report)
+
+    async def dead_letters(
+        self, selection: Selection, *, limit: int, after: int = 0
+    ) -> list[DeadLetter]:
+        """List dead letters in commit order from the position `after` on."""
+        return await self._read(dead_letter_rows.dead_letters, selection, limit=limit, after=after)
+
+    async def replay(self, selection: Selection) -> dict[str, int]:
+        """Make the chosen dead letters due again. Returns how many for each sink."""
+        return await self._write(dead_letter_rows.replay, selection, now=self._now())
+
+    async def replay_event(self, event_id: str, to: Sequence[str] | None) -> list[str]:
+        """Send one kept event again. Returns the sinks.
+
+        :raises UnknownEvent: where it is not kept.
+        """
+        return await self._write(dead_letter_rows.replay_event, event_id, to, now=self._now())
+
+    async def pause(self) -> Mapping[str, Any] | None:
+        """Read the stored pause of the account."""
+        return await self._read(pause_rows.read_pause)
+
+    async def write_pause(self, fields: Mapping[str, Any] | None) -> None:
+        """Store or remove the pause of the account."""
+        await self._write(pause_rows.write_pause, fields)
+
+    async def void_future_waits(self) -> int:
+        """Make due what waits since the future: the clock went back. Returns how many."""
+        return await self._write(_void_future_waits, self._now())
+
+    async def standing(self, *, since: datetime, closed: Collection[str] = ()) -> Standing:
+        """Count what is watched and what waits."""
+        return await self._read(standing_rows.standing, since=since, closed=closed)
+
+    async def foreign_operations(self) -> int:
+        """Count the operations of other homes that wait here for their daemon."""
+        return await self._read(tenancy.foreign_operations)
+
+    async def tidy(self, *, retention_seconds: float) -> Pruned:
+        """Run one small step of retention, and give up for sinks that never came back."""
+        await self._write(sink_rows.bury_absent, self._now())
+        pruned = await self._write(
+            retention_rows.prune, retention=retention_seconds, now=self._now()
+        )
+        if pruned.operations or pruned.stubs:
+            await to_thread.run_sync(self._database.vacuum, limiter=self._limiter)
+        return pruned
+
+    async def _write(
+        self,
+        function: Callable[Concatenate[Connection, Tenant, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        def run() -> T:
+            with self._database.writing() as connection:
+                return function(connection, self.tenant, *args, **kwargs)
+
+        return await to_thread.run_sync(run, limiter=self._limiter)
+
+    async def _read(
+        self,
+        function: Callable[Concatenate[Connection, Tenant, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        def run() -> T:
+            with self._database.reading() as connection:
+                return function(connection, self.tenant, *args, **kwargs)
+
+        return await to_thread.run_sync(run, limiter=self._limiter)
+
+
+def _void_future_waits(connection: Connection, tenant: Tenant, now: datetime) -> int:
+    return watch_rows.void_future_waits(connection, tenant, now) + delivery_rows.void_future_waits(
+        connection, tenant, now
+    )
+
+
+def _require_current(database: Database) -> None:
+    """Check, where only the daemon may migrate, that there is nothing to migrate."""
+    if database.path is not None and not database.path.exists():
+        raise StoreUnavailable(
+            f"store.url: there is no store at {database.path}; "
+            "name the one of the running daemon, or start `poller run` once"
+        )
+    if check_schema(database) != HEAD:
+        raise StoreUnavailable(
+            "store.url: the store was made by an older program; "
+            "start `poller run` once, which migrates it"
+        )
