@@ -116,7 +116,7 @@ class WebhookSink:
         except SinkUnavailable as fault:
             outcome = Outcome(verdict=Verdict.FAILED, error=str(fault))
         except Exception as fault:  # noqa: BLE001  (whatever httpx raises, the event must wait)
-            error = f"{self.place} could not be reached: {_explain(fault)}"
+            error = f"{self.place} {_explain(fault)}"
             outcome = Outcome(verdict=Verdict.FAILED, error=error)
         return outcome if outcome.error is None else self._without_secrets(outcome)
 
@@ -192,7 +192,7 @@ async def _beginning(response: httpx.Response) -> bytes:
                 body += chunk
                 if len(body) >= _BODY_BYTES:
                     break
-    except httpx.TransportError:  # cut off in the body: the status stands
+    except (httpx.TransportError, httpx.StreamError):  # cut off in the body: the status stands
         pass
     return body[:_BODY_BYTES]
 
@@ -230,14 +230,21 @@ def _texts_to_hide(
 
 
 def _explain(fault: Exception) -> str:
-    """Say in people's words what went wrong below HTTP, and what to look at."""
+    """Say in people's words what the receiver did not do, and what to look at."""
     cause: BaseException | None = fault
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted: {cause.verify_message} (see SSL_CERT_FILE)"
+            return f"has a certificate that is not trusted: {cause.verify_message} (SSL_CERT_FILE)"
         if isinstance(cause, ssl.SSLError):
-            return f"TLS failed: {cause.reason or 'no common ground'} (is it an https address?)"
+            return f"did not agree on TLS: {cause.reason or cause} (is it an https address?)"
         cause = cause.__cause__ or cause.__context__
-    if isinstance(fault, httpx.ReadError | httpx.RemoteProtocolError | httpx.WriteError):
-        return f"the connection broke before an answer came: {str(fault) or 'reset'}"
-    return str(fault) or type(fault).__name__
+    said = str(fault) or type(fault).__name__
+    match fault:
+        case httpx.ProxyError():
+            return f"could not be reached through the proxy: {said} (see HTTPS_PROXY)"
+        case httpx.RemoteProtocolError():
+            return f"did not answer in whole HTTP: {said}"
+        case httpx.ReadError() | httpx.WriteError():
+            return f"broke the connection before it answered: {said}"
+        case _:
+            return f"could not be reached: {said} (is it running, and is url right?)"

@@ -1,0 +1,27 @@
+"""Events on their way to a sink, as many as a test wants."""
+
+import json
+
+from poller.sinks.base import Outgoing
+
+__all__ = ["outgoing"]
+
+
+def outgoing(event_id: str, *, operation_id: str = "comms_operation_1", pad: int = 0) -> Outgoing:
+    """Return a CloudEvent on its way; `pad` adds so many bytes to its data."""
+    body = {
+        "specversion": "1.0",
+        "id": event_id,
+        "source": f"https://comms.example/v1/Messages/Operations/{operation_id}",
+        "type": "operation.progress",
+        "subject": operation_id,
+        "time": "2026-11-22T10:00:00.123Z",
+        "datacontenttype": "application/json",
+        "data": {"note": "grüße\n" + "x" * pad},
+    }
+    return Outgoing(
+        event_id=event_id,
+        operation_id=operation_id,
+        type="operation.progress",
+        body=json.dumps(body, ensure_ascii=False, separators=(",", ":")),
+    )
