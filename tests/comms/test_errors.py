@@ -1,0 +1,48 @@
+"""The taxonomy: whose fault, whether to ask again, and one sentence that says so."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poller.comms import errors
+from poller.comms.errors import CommsError, Fault, printable
+
+ALL = [getattr(errors, name) for name in errors.__all__]
+CLASSES = [cls for cls in ALL if isinstance(cls, type) and issubclass(cls, CommsError)]
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_each_names_what_was_asked_whose_fault_and_the_remedy(cls: type[CommsError]) -> None:
+    """The sentence is complete without any help, and says what the API said."""
+    error = cls("fetch x", "the API answered 418", status=418, code=7, text="short and stout")
+    assert str(error) == (
+        f"fetch x: the API answered 418 (7: short and stout); fault: {error.fault}; {error.hint}"
+    )
+    assert error.fault in Fault
+    assert error.hint
+
+
+def test_only_what_time_can_mend_is_retryable() -> None:
+    """Credentials, permissions and ids do not mend themselves."""
+    final = {cls for cls in CLASSES if not cls.retryable}
+    assert final == {errors.Unauthorized, errors.Forbidden, errors.NotFound, errors.Rejected}
+
+
+def test_nonsense_is_an_unexpected_answer_of_its_own() -> None:
+    """It can be told apart, and caught with the others."""
+    assert issubclass(errors.NonsensicalAnswer, errors.Unexpected)
+
+
+def test_fault_and_hint_of_an_instance_win() -> None:
+    """What the class says is the default."""
+    error = errors.NetworkError("a", "b", hint="turn it off and on", fault=Fault.CONFIGURATION)
+    assert str(error) == "a: b; fault: configuration; turn it off and on"
+    assert errors.NetworkError.fault is Fault.NETWORK
+
+
+@given(st.text(), st.integers(min_value=1, max_value=100))
+def test_printable_is_one_bounded_line(text: str, limit: int) -> None:
+    """Whatever a server sends, a log line stays a line, and a terminal is not driven by it."""
+    line = printable(text, limit=limit)
+    assert len(line) <= limit
+    assert line.isprintable()

@@ -1,0 +1,57 @@
+"""The vendor's identifiers."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poller.comms.ids import OPERATION_ID, InvalidId, check_message_id, check_operation_id
+from tests.comms.scripted import MESSAGE_ID
+from tests.comms.scripted import OPERATION_ID as AN_OPERATION
+
+BODY = "01h9krwprkeee8fzqspvwy6nq8"
+
+
+def test_accepts_the_ids_of_the_reference() -> None:
+    """The documented examples pass unchanged."""
+    assert check_operation_id(AN_OPERATION) == AN_OPERATION
+    assert check_message_id(MESSAGE_ID) == MESSAGE_ID
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "comms_operation_",
+        f"comms_operation_8{BODY[1:]}",
+        f"comms_operation_{BODY[:-1]}",
+        f"comms_operation_{BODY}{'a' * 10}",
+        f"comms_operation_{BODY}\n",
+        f" comms_operation_{BODY}",
+        f"comms_operation_{BODY}/../../Messages",
+        f"comms_operation_{BODY.upper()}",
+        f"comms_operation_{BODY[:-1]}i",
+        f"comms_operation_{BODY[:-1]}٣",
+    ],
+)
+def test_refuses_what_is_no_operation_id(text: str) -> None:
+    """Nothing else becomes part of a URL, and the message shows what one looks like."""
+    with pytest.raises(InvalidId, match="comms_operation_01h9krwprkeee8fzqspvwy6nq8"):
+        check_operation_id(text)
+
+
+def test_a_message_id_is_told_apart() -> None:
+    """Whoever gives the id of a message is told to give that of its operation."""
+    with pytest.raises(InvalidId, match="the id of a message"):
+        check_operation_id(MESSAGE_ID)
+    with pytest.raises(InvalidId, match="not the id of a message"):
+        check_message_id(AN_OPERATION)
+
+
+@given(st.text(max_size=500))
+def test_the_message_is_bounded(text: str) -> None:
+    """However long the text, the message stays readable."""
+    if OPERATION_ID.fullmatch(text):
+        return
+    with pytest.raises(InvalidId) as refused:
+        check_operation_id("x" * 1000 + text)
+    assert len(str(refused.value)) < 300

@@ -1,0 +1,29 @@
+"""The table of kinds."""
+
+import pytest
+
+from poller.comms.kinds import DEFAULT_KIND, KINDS, Kind, UnknownKind, kind_named
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_each_row_is_consistent(kind: Kind) -> None:
+    """What counts as done or as open is a documented counter, and never both."""
+    assert KINDS[kind.name] is kind
+    assert kind.done | kind.open <= kind.counters
+    assert not kind.done & kind.open
+
+
+def test_paths_are_distinct() -> None:
+    """Two kinds never share their operations, for the id does not tell them apart."""
+    assert len({kind.path for kind in KINDS.values()}) == len(KINDS)
+
+
+def test_the_default_is_messages() -> None:
+    """Whoever names no kind means messages."""
+    assert DEFAULT_KIND is kind_named("messages")
+
+
+def test_an_unknown_kind_lists_those_that_there_are() -> None:
+    """The message names the fault and the choice."""
+    with pytest.raises(UnknownKind, match="'email'; one of: messages, emails,"):
+        kind_named("email")

@@ -1,0 +1,181 @@
+"""Decoded documents: what is carried, what is counted, what is refused."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poller.comms.kinds import DEFAULT_KIND, KINDS, kind_named
+from poller.comms.models import (
+    Nonsensical,
+    decode_error_page,
+    decode_message,
+    decode_message_page,
+    decode_operation,
+    decode_page,
+    parse_instant,
+)
+from tests.comms.scripted import MESSAGE_ID, OPERATION_ID, operation
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=12,
+)
+
+
+def test_an_operation_keeps_all_that_it_was_made_of() -> None:
+    """Unknown members, counters and statuses are carried through."""
+    document = operation(status="PAUSED", mood="good", stats={"total": 3, "clicked": 1})
+    decoded = decode_operation(document, kind=DEFAULT_KIND, expected_id=OPERATION_ID)
+    assert decoded.raw == document
+    assert decoded.status == "PAUSED"
+    assert decoded.counters == {"total": 3, "clicked": 1}
+    assert decoded.updated_at == datetime(2024, 4, 5, 6, 21, tzinfo=UTC)
+
+
+def test_a_null_counter_counts_as_absent() -> None:
+    """Null is tolerated for any counter; other unknown members of stats are not counted."""
+    stats = {"total": None, "queued": 1, "ratio": 0.5, "note": "x", "flag": True, "debt": -1}
+    decoded = decode_operation(operation(stats=stats), kind=DEFAULT_KIND)
+    assert decoded.counters == {"queued": 1}
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.0, "1", True, [], {}, 2**63, 10**4000])
+def test_a_known_counter_is_an_integer(wrong: object) -> None:
+    """Anything else in a documented counter makes the answer nonsensical, naming the member."""
+    with pytest.raises(Nonsensical, match=r"stats\.delivered"):
+        decode_operation(operation(stats={"delivered": wrong}), kind=DEFAULT_KIND)
+
+
+@pytest.mark.parametrize(
+    ("changes", "member"),
+    [
+        ({"stats": None}, "stats"),
+        ({"stats": []}, "stats"),
+        ({"id": None}, "id"),
+        ({"id": OPERATION_ID[:-1] + "9"}, "id"),
+        ({"id": 5}, "id"),
+        ({"status": None}, "status"),
+        ({"status": ""}, "status"),
+        ({"status": 1}, "status"),
+        ({"status": "DONE\n"}, "status"),
+        ({"status": "\ud800"}, "status"),
+        ({"status": "NUL\x00"}, "status"),
+        ({"status": "X" * 201}, "status"),
+    ],
+)
+def test_what_is_no_operation_is_refused(changes: dict[str, Any], member: str) -> None:
+    """A missing id, status or stats, or text that databases and terminals choke on, is nonsense."""
+    with pytest.raises(Nonsensical, match=f"^{member} is "):
+        decode_operation(operation(**changes), kind=DEFAULT_KIND, expected_id=OPERATION_ID)
+
+
+def test_missing_stats_are_nonsense() -> None:
+    """An operation without stats says nothing that could be counted."""
+    document = operation()
+    del document["stats"]
+    with pytest.raises(Nonsensical, match="stats is missing"):
+        decode_operation(document, kind=DEFAULT_KIND)
+
+
+@given(JSON)
+def test_any_document_is_decoded_or_nonsensical(document: object) -> None:
+    """Whatever the JSON, nothing but Nonsensical comes out, bounded."""
+    for decode in (
+        lambda: decode_operation(document, kind=DEFAULT_KIND),
+        lambda: decode_page(document, kind=DEFAULT_KIND),
+        lambda: decode_message(document),
+        lambda: decode_message_page(document),
+        lambda: decode_error_page(document),
+    ):
+        try:
+            decode()
+        except Nonsensical as problem:
+            assert len(str(problem)) < 300  # noqa: PT017 - either end is right
+
+
+@given(JSON, st.sampled_from(["id", "status", "stats", "createdAt", "updatedAt"]))
+def test_a_garbled_member_is_decoded_or_nonsensical(value: object, member: str) -> None:
+    """The same for an operation of which one member is replaced by anything."""
+    try:
+        decoded = decode_operation(operation(**{member: value}), kind=DEFAULT_KIND)
+    except Nonsensical:
+        return
+    assert all(type(count) is int and count >= 0 for count in decoded.counters.values())
+
+
+def test_a_bad_item_does_not_spoil_its_page() -> None:
+    """The other operations are used, and what was wrong is told."""
+    page = decode_page(
+        {"operations": [operation(), 7, operation(stats=None)], "pagination": {"next": "abc"}},
+        kind=DEFAULT_KIND,
+    )
+    assert [item.id for item in page.operations] == [OPERATION_ID]
+    assert len(page.problems) == 2
+    assert page.next_token == "abc"
+
+
+@pytest.mark.parametrize("pagination", [None, {}, {"next": None}, {"next": ""}])
+def test_the_last_page_has_no_next(pagination: object) -> None:
+    """Absent, null and empty all mean the end."""
+    document = {"operations": [], "pagination": pagination}
+    assert decode_page(document, kind=DEFAULT_KIND).next_token is None
+    assert decode_page({"operations": []}, kind=DEFAULT_KIND).next_token is None
+
+
+@pytest.mark.parametrize("token", [5, "a\r\nb", "\ud800", "x" * 5000])
+def test_a_strange_token_is_nonsense(token: object) -> None:
+    """The token becomes part of a URL."""
+    with pytest.raises(Nonsensical, match=r"pagination\.next"):
+        decode_page({"operations": [], "pagination": {"next": token}}, kind=DEFAULT_KIND)
+
+
+def test_emails_count_opened() -> None:
+    """Which counters must be integers depends on the kind."""
+    stats = {"opened": "2"}
+    with pytest.raises(Nonsensical, match=r"stats\.opened"):
+        decode_operation(operation(stats=stats), kind=kind_named("emails"))
+    assert decode_operation(operation(stats=stats), kind=KINDS["messages"]).counters == {}
+
+
+def test_messages_are_decoded() -> None:
+    """One message and a page of them keep what they were made of."""
+    document = {"id": MESSAGE_ID, "status": "READ", "tags": {"a": "b"}, "deletedAt": None}
+    message = decode_message(document, expected_id=MESSAGE_ID)
+    assert (message.status, message.raw, message.created_at) == ("READ", document, None)
+    page = decode_message_page({"messages": [document, None]})
+    assert page.messages == [message]
+    assert len(page.problems) == 1
+    with pytest.raises(Nonsensical, match="asked for"):
+        decode_message(document, expected_id=MESSAGE_ID[:-1] + "9")
+
+
+def test_operation_errors_are_read_leniently() -> None:
+    """Any object in the list is an error; what is none is left out."""
+    page = decode_error_page({"errors": [{"code": 1}, "x", {"odd": []}], "pagination": None})
+    assert page.errors == [{"code": 1}, {"odd": []}]
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("2024-04-05T06:20:00Z", datetime(2024, 4, 5, 6, 20, tzinfo=UTC)),
+        ("2024-04-05t06:20:00z", datetime(2024, 4, 5, 6, 20, tzinfo=UTC)),
+        ("2024-04-05T08:20:00.5+02:00", datetime(2024, 4, 5, 6, 20, 0, 500_000, tzinfo=UTC)),
+        ("2024-04-05T06:20:00.123456789Z", datetime(2024, 4, 5, 6, 20, 0, 123_456, tzinfo=UTC)),
+        ("2024-04-05T06:20:00", None),
+        ("0001-01-01T00:00:00+10:00", None),
+        ("yesterday", None),
+        ("\ud800", None),
+        ("2024-04-05\ud80006:20:00Z", None),
+        (1712298000, None),
+        (None, None),
+        ("2" * 100, None),
+    ],
+)
+def test_instants_are_read_or_absent(text: object, read: datetime | None) -> None:
+    """An instant has an offset; whatever cannot be read is none."""
+    assert parse_instant(text) == read
