@@ -130,14 +130,15 @@ def release_deliveries(
     )
 
 
-def void_leases(connection: Connection, tenant: Tenant) -> None:
-    """Void every claim: who held them is gone."""
+def void_leases(connection: Connection, tenant: Tenant, owner: str | None = None) -> None:
+    """Void every claim of `owner`, or of anybody: who held them is gone."""
+    holder = deliveries.c.lease_owner
     connection.execute(
         update(deliveries)
         .where(
             deliveries.c.home_id == tenant.id,
             deliveries.c.state == _WAITING,
-            deliveries.c.lease_owner.is_not(None),
+            holder.is_not(None) if owner is None else holder == owner,
         )
         .values(lease_owner=None, lease_until=None)
     )

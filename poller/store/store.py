@@ -5,16 +5,17 @@ this file on a worker thread, so database work never blocks the loop; a cancelle
 for its transaction, which is committed or not at all.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from random import Random, SystemRandom
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from poller.comms.gate import Pause
 from poller.store import dead_letters as dead_letter_rows
 from poller.store import deliveries as delivery_rows
 from poller.store import pauses as pause_rows
@@ -174,9 +175,14 @@ class Store:
             random=self._random,
         )
 
-    async def release(self, ids: Collection[str], owner: str) -> None:
-        """Give up claims without an answer."""
-        await self._write(watch_rows.release, ids, owner)
+    async def release(self, ids: Collection[str], owner: str, *, defer: float = 0) -> None:
+        """Give up claims without an answer; they are due again in `defer` seconds."""
+        due_at = self._now() + timedelta(seconds=defer) if defer else None
+        await self._write(watch_rows.release, ids, owner, due_at=due_at, now=self._now())
+
+    async def release_all(self, owner: str) -> None:
+        """Give up every claim of an owner that stops."""
+        await self._write(_release_all, owner)
 
     async def exchange(self, attempts: Sequence[tuple[int, Attempt]], demand: Demand) -> Exchange:
         """Write what became of finished attempts and claim what may go next."""
@@ -222,13 +228,13 @@ class Store:
         """
         return await self._write(dead_letter_rows.replay_event, event_id, to, now=self._now())
 
-    async def pause(self) -> Mapping[str, Any] | None:
+    async def pause(self) -> Pause | None:
         """Read the stored pause of the account."""
         return await self._read(pause_rows.read_pause)
 
-    async def write_pause(self, fields: Mapping[str, Any] | None) -> None:
+    async def write_pause(self, pause: Pause | None) -> None:
         """Store or remove the pause of the account."""
-        await self._write(pause_rows.write_pause, fields)
+        await self._write(pause_rows.write_pause, pause)
 
     async def void_future_waits(self) -> int:
         """Make due what waits since the future: the clock went back. Returns how many."""
@@ -281,6 +287,11 @@ def _void_future_waits(connection: Connection, tenant: Tenant, now: datetime) ->
     return watch_rows.void_future_waits(connection, tenant, now) + delivery_rows.void_future_waits(
         connection, tenant, now
     )
+
+
+def _release_all(connection: Connection, tenant: Tenant, owner: str) -> None:
+    watch_rows.void_leases(connection, tenant, owner)
+    delivery_rows.void_leases(connection, tenant, owner)
 
 
 def _require_current(database: Database) -> None:

@@ -169,8 +169,17 @@ def record(
     return observations
 
 
-def release(connection: Connection, tenant: Tenant, ids: Collection[str], owner: str) -> None:
-    """Give up claims without an answer: the operations are as due as they were."""
+def release(
+    connection: Connection,
+    tenant: Tenant,
+    ids: Collection[str],
+    owner: str,
+    *,
+    due_at: datetime | None,
+    now: datetime,
+) -> None:
+    """Give up claims without an answer: they are due at `due_at`, or as due as they were."""
+    schedule = {} if due_at is None else {"due_at": due_at, "set_at": now}
     for chunk in _chunks(sorted(ids)):
         connection.execute(
             update(watches)
@@ -179,7 +188,7 @@ def release(connection: Connection, tenant: Tenant, ids: Collection[str], owner:
                 watches.c.id.in_(chunk),
                 watches.c.lease_owner == owner,
             )
-            .values(lease_owner=None, lease_until=None)
+            .values(lease_owner=None, lease_until=None, **schedule)
         )
 
 
@@ -196,11 +205,12 @@ def forget_watch(
     return after
 
 
-def void_leases(connection: Connection, tenant: Tenant) -> None:
-    """Void every claim: who held them is gone."""
+def void_leases(connection: Connection, tenant: Tenant, owner: str | None = None) -> None:
+    """Void every claim of `owner`, or of anybody: who held them is gone."""
+    held = watches.c.lease_owner.is_not(None) if owner is None else watches.c.lease_owner == owner
     connection.execute(
         update(watches)
-        .where(watches.c.home_id == tenant.id, watches.c.lease_owner.is_not(None))
+        .where(watches.c.home_id == tenant.id, held)
         .values(lease_owner=None, lease_until=None)
     )
 

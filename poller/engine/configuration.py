@@ -1,0 +1,52 @@
+"""What the engine is told when it starts, and again at a reload: values, no environment."""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+from poller.comms.credentials import Credentials
+from poller.sinks.base import Sink
+from poller.tracking.pacing import Policy
+from poller.tracking.subscription import Subscription
+from poller.tracking.watch import Home
+
+__all__ = ["Configuration", "SinkPlan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkPlan:
+    """A sink to be: two plans with equal `key` make the same sink, which then lives on.
+
+    `make` builds it without touching the outside world; `start` does that.
+    """
+
+    subscription: Subscription
+    key: Hashable
+    make: Callable[[], Sink]
+
+    @property
+    def name(self) -> str:
+        """The sink's identity."""
+        return self.subscription.sink
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """All that a running engine can be given anew.
+
+    `credentials` reads them afresh and may block: it is called in a worker thread before each
+    probe of an account or kind that was refused. It raises what the caller of the engine chooses;
+    the engine then keeps those it has.
+    """
+
+    home: Home
+    policy: Policy
+    credentials: Callable[[], Credentials]
+    sinks: Sequence[SinkPlan]
+    retention: float
+    shutdown_grace: float
+    request_timeout: float
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """What the sinks want, for the recording transaction."""
+        return tuple(plan.subscription for plan in self.sinks)

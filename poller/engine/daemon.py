@@ -1,0 +1,213 @@
+"""The daemon: starts the loops, keeps them running, and stops them in order.
+
+    poll loop ──▶ store ◀── dispatchers (one a sink)      housekeeping · idle watch
+
+They meet only in the store. Stopping is: no new polls, answers under way recorded, due
+deliveries given the grace, then the end; what is cancelled after that is due at the next start.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, Self
+from uuid import uuid4
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from poller.comms.client import CommsClient
+from poller.comms.errors import CommsError
+from poller.comms.throttle import Throttle
+from poller.engine.configuration import Configuration
+from poller.engine.dispatch import Ended
+from poller.engine.housekeeping import Housekeeping
+from poller.engine.outlets import Outlets
+from poller.engine.poll import PollLoop
+from poller.engine.pulse import Pulse
+from poller.store.errors import StoreError
+from poller.store.standing import Standing
+from poller.store.store import Store
+from poller.store.watches import Registered
+from poller.tracking.registration import Registration
+
+__all__ = ["Daemon", "Stop"]
+
+log = structlog.get_logger()
+
+_LOOK_AGAIN: Final = 1.0
+
+
+class Stop(StrEnum):
+    """Why a daemon stopped."""
+
+    ASKED = "asked"
+    IDLE = "idle"
+    REFUSED = "refused"
+    """Credentials were refused before any good answer, and the daemon was to end by itself."""
+    NO_SINK = "no_sink"
+    """The only sink is closed for good."""
+
+
+class Daemon:
+    """One poller: watches the operations of one home until `stop`.
+
+    `until_idle` makes it end by itself once `registered_all` was called and nothing more can
+    happen. The store and the client are the caller's to close.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        client: CommsClient,
+        throttle: Throttle,
+        configuration: Configuration,
+        now: Callable[[], datetime],
+        until_idle: bool = False,
+    ) -> None:
+        self.started_at = now()
+        self.reason = Stop.ASKED
+        self._store = store
+        self._now = now
+        self._until_idle = until_idle
+        self._owner = uuid4().hex
+        self._idle = Pulse()
+        self._stopping = anyio.Event()
+        self._input_ended = False
+        self._configuration = configuration
+        self._client = client
+        self._throttle = throttle
+        self._poll = PollLoop(
+            store=store,
+            client=client,
+            throttle=throttle,
+            configuration=configuration,
+            owner=self._owner,
+            now=now,
+            recorded=self._recorded,
+            refused=self._refused,
+        )
+        self._outlets = Outlets(
+            store=store, owner=self._owner, now=now, settled=self._idle.beat, closed=self._closed
+        )
+        self._housekeeping = Housekeeping(
+            store=store,
+            retention=lambda: self._configuration.retention,
+            now=now,
+            moved=self._poll.pulse.beat,
+        )
+
+    async def register(self, wishes: Sequence[Registration]) -> list[Registered]:
+        """Register operations; durable when this returns. One result for each wish."""
+        results = await self._store.register(wishes)
+        for result in results:
+            if result.conflict is not None:
+                log.warning("operation.refused", operation=result.id, error=result.conflict)
+            elif result.watch is not None:
+                event = "operation.registered" if result.is_new else "operation.known"
+                log.info(event, operation=result.id, kind=result.watch.kind)
+        self._poll.pulse.beat()
+        self._idle.beat()
+        return results
+
+    def registered_all(self) -> None:
+        """Say that no registration will come any more: from now on idle is the end."""
+        self._input_ended = True
+        self._idle.beat()
+
+    def stop(self, reason: Stop = Stop.ASKED) -> None:
+        """Stop in order; `run` returns when that is done. Idempotent, the first reason counts."""
+        if not self._stopping.is_set():
+            self.reason = reason
+            self._stopping.set()
+
+    async def reload(self, configuration: Configuration) -> None:
+        """Swap policy, credentials and sinks whole, or nothing at all.
+
+        :raises SinkUnavailable: where a new sink cannot be started; all stays as it was.
+        :raises StoreError: where the store refuses; all stays as it was.
+        """
+        await self._outlets.swap(configuration.sinks)
+        self._configuration = configuration
+        self._poll.configuration = configuration
+        self._client.use(await anyio.to_thread.run_sync(configuration.credentials))
+        self._throttle.retry_now()
+        self._poll.pulse.beat()
+
+    async def open(self) -> Self:
+        """Take the sinks, so that what is wrong with them shows before anything runs.
+
+        :raises SinkUnavailable: where one cannot be started.
+        :raises StoreError: where the store refuses.
+        """
+        await self._outlets.open(self._configuration.sinks)
+        return self
+
+    async def run(self) -> None:
+        """Run until stopped. `open` comes first."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._release)
+            async with anyio.create_task_group() as loops:
+                await self._start(loops)
+                await self._stopping.wait()
+                log.info("daemon.stopping", reason=self.reason.value)
+                with anyio.move_on_after(self._configuration.shutdown_grace) as grace:
+                    self._poll.stop()
+                    await self._polled.wait()
+                    await self._outlets.drain()
+                if grace.cancelled_caught:
+                    log.warning("daemon.grace_over", hint="what was under way is done next time")
+                loops.cancel_scope.cancel()
+        log.info("daemon.stopped", reason=self.reason.value)
+
+    async def standing(self) -> Standing:
+        """Count what is watched and what waits, from the start of this daemon on."""
+        return await self._store.standing(since=self.started_at, closed=self._outlets.closed)
+
+    async def _start(self, loops: TaskGroup) -> None:
+        self._polled = anyio.Event()
+        loops.start_soon(self._run_poll)
+        loops.start_soon(self._outlets.run)
+        loops.start_soon(self._housekeeping.run)
+        if self._until_idle:
+            loops.start_soon(self._watch_idle)
+
+    async def _run_poll(self) -> None:
+        await self._poll.run()
+        self._polled.set()
+
+    async def _watch_idle(self) -> None:
+        while True:
+            try:
+                if self._input_ended and (await self.standing()).is_idle:
+                    self.stop(Stop.IDLE)
+                    return
+            except StoreError as error:
+                log.error("store.unavailable", error=str(error), loop="idle")
+            await self._idle.wait(_LOOK_AGAIN)
+
+    async def _release(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._outlets.aclose()
+            try:
+                await self._store.release_all(self._owner)
+            except StoreError as error:
+                log.error("store.unavailable", error=str(error), loop="stop")
+
+    def _recorded(self) -> None:
+        self._outlets.beat()
+        self._idle.beat()
+
+    def _refused(self, error: CommsError) -> None:
+        if self._until_idle and self._poll.good_answers == 0:
+            log.error("credentials.refused", error=str(error))
+            self.stop(Stop.REFUSED)
+
+    def _closed(self, sink: str, ended: Ended) -> None:
+        if ended is Ended.CLOSED:
+            log.error("sink.closed", sink=sink, hint="its events wait for the next start")
+            if self._outlets.all_closed:
+                self.stop(Stop.NO_SINK)
+        self._idle.beat()

@@ -1,0 +1,220 @@
+"""The dispatcher: one for each sink, so that a sink that is down delays nobody else.
+
+A single loop: hand the finished attempts to the store, take what may go next, start it. Both
+happen in one transaction. Finished attempts are kept until the store has them, so a store that
+cannot be written for a while repeats nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from poller.engine.pulse import Pulse
+from poller.engine.translate import attempt_of
+from poller.sinks.base import Outgoing, Sink, SinkUnavailable, Verdict
+from poller.store.deliveries import Claimed, Demand, Exchange
+from poller.store.errors import StoreError
+from poller.store.store import Store
+from poller.store.watches import Lease
+from poller.tracking.deliveries import Attempt, Delivery, DeliveryState
+from poller.tracking.sink_health import Health, SinkState
+
+__all__ = ["Dispatcher", "Ended"]
+
+log = structlog.get_logger()
+
+_LOOK_AGAIN: Final = 1.0
+_STORE_TROUBLE: Final = 1.0
+_LEASE_MARGIN: Final = 15.0
+
+
+class Ended(StrEnum):
+    """Why a dispatcher's `run` returned."""
+
+    DRAINED = "drained"
+    CLOSED = "closed"
+    """The sink is gone for the life of this process."""
+
+
+class Dispatcher:
+    """Brings what waits for one sink to it, in order. `settled` is called after every result."""
+
+    def __init__(
+        self,
+        *,
+        sink: Sink,
+        store: Store,
+        owner: str,
+        now: Callable[[], datetime],
+        settled: Callable[[], None],
+    ) -> None:
+        self.sink = sink
+        self.pulse = Pulse()
+        self._log = log.bind(sink=sink.name)
+        self._store = store
+        self._owner = owner
+        self._now = now
+        self._settled = settled
+        self._finished: list[tuple[int, Attempt]] = []
+        self._claims: dict[int, Claimed] = {}
+        self._in_flight = 0
+        self._closed = False
+        self._draining = False
+
+    def drain(self) -> None:
+        """Return from `run` as soon as nothing is due and nothing under way."""
+        self._draining = True
+        self.pulse.beat()
+
+    async def run(self) -> Ended:
+        """Deliver until drained, or until the sink is closed for good."""
+        await self._recall()
+        try:
+            async with anyio.create_task_group() as attempts:
+                return await self._deliver(attempts)
+        finally:
+            await self._keep_results()
+
+    async def _deliver(self, attempts: TaskGroup) -> Ended:
+        while True:
+            try:
+                exchange = await self._exchange()
+            except StoreError as error:
+                self._log.error("store.unavailable", error=str(error))
+                await anyio.sleep(_STORE_TROUBLE)
+                continue
+            if self._closed and not self._in_flight:
+                return Ended.CLOSED
+            started = self._start(attempts, exchange.claimed)
+            if self._draining and not started and not self._in_flight and not self._finished:
+                return Ended.DRAINED
+            if not started or self._free() == 0:
+                await self.pulse.wait(self._until_due(exchange))
+
+    async def _exchange(self) -> Exchange:
+        attempts, self._finished = self._finished, []
+        demand = Demand(
+            sink=self.sink.name,
+            limit=0 if self._closed else self._free(),
+            in_order=self.sink.concurrency == 1,
+            in_flight=self._in_flight,
+            lease=Lease(owner=self._owner, seconds=self.sink.deadline + _LEASE_MARGIN),
+        )
+        try:
+            exchange = await self._store.exchange(attempts, demand)
+        except BaseException:
+            self._finished = [*attempts, *self._finished]
+            raise
+        for position, _ in attempts:
+            claim = self._claims.pop(position)
+            if (delivery := exchange.finished.get(position)) is not None:
+                self._tell_delivery(claim, delivery)
+        if attempts:
+            self._tell_health(exchange.before, exchange.health)
+            self._settled()
+        return exchange
+
+    def _free(self) -> int:
+        """Count the events that could be started now."""
+        if self.sink.concurrency == 1:
+            return 0 if self._in_flight else self.sink.batch_size
+        return self.sink.concurrency - self._in_flight
+
+    def _start(self, attempts: TaskGroup, claimed: Sequence[Claimed]) -> bool:
+        batches = [claimed] if self.sink.concurrency == 1 else [[claim] for claim in claimed]
+        for batch in batches:
+            if batch:
+                self._claims |= {claim.position: claim for claim in batch}
+                self._in_flight += 1
+                attempts.start_soon(self._attempt, batch)
+        return bool(claimed)
+
+    async def _attempt(self, batch: Sequence[Claimed]) -> None:
+        begun_at = self._now()
+        outcomes = await self.sink.deliver(
+            [
+                Outgoing(
+                    event_id=claim.event_id,
+                    operation_id=claim.operation_id,
+                    type=claim.type,
+                    body=claim.body,
+                )
+                for claim in batch
+            ]
+        )
+        self._in_flight -= 1
+        if any(outcome.verdict is Verdict.CLOSED for outcome in outcomes):
+            self._closed = True
+        for claim, outcome in zip(batch, outcomes, strict=True):
+            self._finished.append((claim.position, attempt_of(outcome, begun_at=begun_at)))
+        self.pulse.beat()
+
+    async def _keep_results(self) -> None:
+        """Write what was finished while the loop was being cancelled: it need not be repeated."""
+        with anyio.CancelScope(shield=True):
+            try:
+                if self._finished:
+                    self._closed = True
+                    await self._exchange()
+            except StoreError as error:
+                self._log.error("store.unavailable", error=str(error))
+
+    async def _recall(self) -> None:
+        """Count as delivered what the place already holds of what waits for it."""
+        try:
+            waiting = await self._store.waiting_ids(self.sink.name, self.sink.batch_size)
+            held = await self.sink.recall(waiting) if waiting else frozenset()
+            if held:
+                number = await self._store.recall(self.sink.name, held)
+                self._log.info("sink.recalled", events=number)
+        except (StoreError, SinkUnavailable) as error:
+            self._log.warning("sink.recall_failed", error=str(error))
+
+    def _until_due(self, exchange: Exchange) -> float:
+        moments = [exchange.next_due]
+        if exchange.health.state is SinkState.DOWN:
+            moments = [exchange.health.probe_at]
+        due = [(moment - self._now()).total_seconds() for moment in moments if moment is not None]
+        return max(0.01, min([_LOOK_AGAIN, *due]))
+
+    def _tell_delivery(self, claim: Claimed, delivery: Delivery) -> None:
+        bound = self._log.bind(
+            operation=claim.operation_id,
+            event_id=claim.event_id,
+            event_type=claim.type,
+            attempts=delivery.attempts,
+            http_status=delivery.status,
+        )
+        match delivery.state:
+            case DeliveryState.DELIVERED:
+                bound.debug("delivery.done")
+            case DeliveryState.DEAD:
+                bound.error("delivery.dead", error=delivery.error, hint="see poller dead-letters")
+            case DeliveryState.WAITING:
+                bound.warning(
+                    "delivery.failed",
+                    error=delivery.error,
+                    next_attempt=delivery.due_at.isoformat(timespec="milliseconds"),
+                )
+
+    def _tell_health(self, before: Health, after: Health) -> None:
+        if before.state is after.state:
+            return
+        match after.state:
+            case SinkState.DOWN:
+                self._log.error("sink.down", error=after.error, since=after.since.isoformat())
+            case SinkState.DISABLED:
+                self._log.error(
+                    "sink.disabled",
+                    error=after.error,
+                    hint="SIGHUP, a restart or poller replay enables it",
+                )
+            case SinkState.OK:
+                self._log.info("sink.recovered")
+            case SinkState.FAILING:
+                self._log.debug("sink.failing", error=after.error)

@@ -1,0 +1,67 @@
+"""What must be done now and then: retention in small steps, and a clock that went back."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+import anyio
+import structlog
+
+from poller.store.errors import StoreError
+from poller.store.store import Store
+
+__all__ = ["Housekeeping"]
+
+log = structlog.get_logger()
+
+_TICK: Final = 1.0
+_TIDY_EVERY: Final = 60.0
+_BACKWARDS: Final = timedelta(seconds=1)
+
+
+class Housekeeping:
+    """Watches the wall clock and prunes. `moved` is called after the clock went back."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        retention: Callable[[], float],
+        now: Callable[[], datetime],
+        moved: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._retention = retention
+        self._now = now
+        self._moved = moved
+
+    async def run(self) -> None:
+        """Keep house until cancelled."""
+        last = self._now()
+        next_tidy = anyio.current_time()
+        while True:
+            try:
+                now = self._now()
+                if now < last - _BACKWARDS:
+                    number = await self._store.void_future_waits()
+                    log.warning("clock.went_back", since=last.isoformat(), due_now=number)
+                    self._moved()
+                last = now
+                if anyio.current_time() >= next_tidy:
+                    next_tidy = anyio.current_time() + (0 if await self._tidy() else _TIDY_EVERY)
+            except StoreError as error:
+                log.error("store.unavailable", error=str(error), loop="housekeeping")
+            await anyio.sleep(_TICK)
+
+    async def _tidy(self) -> bool:
+        """Run one step of retention; True where another would find something."""
+        pruned = await self._store.tidy(retention_seconds=self._retention())
+        if pruned.operations:
+            level = log.warning if pruned.dead_letters else log.info
+            level(
+                "retention.pruned",
+                operations=pruned.operations,
+                events=pruned.events,
+                dead_letters=pruned.dead_letters,
+            )
+        return pruned.more

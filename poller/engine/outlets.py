@@ -1,0 +1,179 @@
+"""All sinks of a daemon: opened together, run side by side, swapped whole."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from poller.engine.configuration import SinkPlan
+from poller.engine.dispatch import Dispatcher, Ended
+from poller.sinks.base import Sink
+from poller.store.store import Store
+
+__all__ = ["Outlets"]
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Outlet:
+    """One running sink."""
+
+    plan: SinkPlan
+    sink: Sink
+    dispatcher: Dispatcher
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    done: anyio.Event = field(default_factory=anyio.Event)
+    ended: Ended | None = None
+
+
+class Outlets:
+    """The dispatchers of a daemon. `closed` is called when one ends by itself."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        owner: str,
+        now: Callable[[], datetime],
+        settled: Callable[[], None],
+        closed: Callable[[str, Ended], None],
+    ) -> None:
+        self._store = store
+        self._owner = owner
+        self._now = now
+        self._settled = settled
+        self._on_closed = closed
+        self._outlets: dict[str, _Outlet] = {}
+        self._tasks: TaskGroup | None = None
+        self._swapping = anyio.Lock()
+
+    @property
+    def closed(self) -> frozenset[str]:
+        """Name the sinks that are gone for the life of this process."""
+        return frozenset(
+            name for name, outlet in self._outlets.items() if outlet.ended is Ended.CLOSED
+        )
+
+    @property
+    def all_closed(self) -> bool:
+        """True where no sink is left."""
+        return self.closed == frozenset(self._outlets)
+
+    async def open(self, plans: Sequence[SinkPlan]) -> None:
+        """Make and start every sink, or none.
+
+        :raises SinkUnavailable: where one cannot be started.
+        :raises StoreError: where the store refuses.
+        """
+        self._outlets = await self._prepare(plans)
+        await self._configure()
+
+    async def run(self) -> None:
+        """Run the dispatchers until all are drained, and those that a swap adds."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            for outlet in self._outlets.values():
+                tasks.start_soon(self._dispatch, outlet)
+            await anyio.sleep_forever()
+
+    async def swap(self, plans: Sequence[SinkPlan]) -> None:
+        """Go on with these sinks: equal plans keep theirs, reopened; others are made afresh.
+
+        :raises SinkUnavailable: where a new one cannot be started; all stays as it was.
+        :raises StoreError: where the store refuses; the new sinks run all the same.
+        """
+        async with self._swapping:
+            kept = {
+                plan.name: outlet
+                for plan in plans
+                if (outlet := self._outlets.get(plan.name)) and outlet.plan.key == plan.key
+            }
+            added = await self._prepare([plan for plan in plans if plan.name not in kept])
+            for name, outlet in self._outlets.items():
+                if name not in kept:
+                    await self._retire(outlet)
+            for plan in plans:
+                if plan.name in kept:
+                    kept[plan.name].plan = plan
+                    await kept[plan.name].sink.reopen()
+            self._outlets = kept | added
+            await self._configure()
+            if self._tasks is not None:
+                for outlet in self._outlets.values():
+                    if outlet.ended is not None or outlet in added.values():
+                        self._revive(outlet)
+            self.beat()
+
+    def beat(self) -> None:
+        """Tell every dispatcher that there may be something to deliver."""
+        for outlet in self._outlets.values():
+            outlet.dispatcher.pulse.beat()
+
+    async def drain(self) -> None:
+        """Wait until nothing is due any more anywhere."""
+        for outlet in self._outlets.values():
+            outlet.dispatcher.drain()
+        for outlet in self._outlets.values():
+            await outlet.done.wait()
+
+    async def aclose(self) -> None:
+        """Close every sink."""
+        for outlet in self._outlets.values():
+            await outlet.sink.aclose()
+
+    async def _prepare(self, plans: Sequence[SinkPlan]) -> dict[str, _Outlet]:
+        async with AsyncExitStack() as on_failure:
+            prepared: dict[str, _Outlet] = {}
+            for plan in plans:
+                sink = plan.make()
+                on_failure.push_async_callback(sink.aclose)
+                await sink.start()
+                prepared[plan.name] = self._outlet(plan, sink)
+            on_failure.pop_all()
+        return prepared
+
+    def _outlet(self, plan: SinkPlan, sink: Sink) -> _Outlet:
+        dispatcher = Dispatcher(
+            sink=sink, store=self._store, owner=self._owner, now=self._now, settled=self._settled
+        )
+        return _Outlet(plan=plan, sink=sink, dispatcher=dispatcher)
+
+    def _revive(self, outlet: _Outlet) -> None:
+        if self._tasks is None:
+            return
+        if outlet.ended is not None:
+            fresh = self._outlet(outlet.plan, outlet.sink)
+            self._outlets[outlet.plan.name] = fresh
+            outlet = fresh
+        self._tasks.start_soon(self._dispatch, outlet)
+
+    async def _configure(self) -> None:
+        reports = await self._store.configure_sinks(list(self._outlets))
+        for report in reports:
+            if not report.is_configured and report.waiting:
+                log.warning(
+                    "sink.unconfigured",
+                    sink=report.name,
+                    waiting=report.waiting,
+                    hint="its events wait three days for its return, then are dead letters",
+                )
+
+    async def _retire(self, outlet: _Outlet) -> None:
+        outlet.scope.cancel()
+        if self._tasks is not None and outlet.ended is None:
+            await outlet.done.wait()
+        await outlet.sink.aclose()
+
+    async def _dispatch(self, outlet: _Outlet) -> None:
+        try:
+            with outlet.scope:
+                outlet.ended = await outlet.dispatcher.run()
+        finally:
+            outlet.done.set()
+        if outlet.ended is not None:
+            self._on_closed(outlet.plan.name, outlet.ended)

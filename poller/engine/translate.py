@@ -1,0 +1,69 @@
+"""From the outcome of a request to what tracking, or a delivery, is told. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from poller.comms.errors import (
+    CommsError,
+    Forbidden,
+    NonsensicalAnswer,
+    NotFound,
+    Rejected,
+    Unauthorized,
+)
+from poller.comms.models import Operation
+from poller.sinks.base import Outcome, Verdict
+from poller.tracking import answers
+from poller.tracking.deliveries import Attempt, Result
+
+__all__ = ["answer_of", "attempt_of", "seen"]
+
+_RESULTS: Final[Mapping[Verdict, Result]] = {
+    Verdict.DELIVERED: Result.DELIVERED,
+    Verdict.FAILED: Result.FAILED,
+    Verdict.REFUSED: Result.REFUSED,
+    Verdict.GONE: Result.GONE,
+    Verdict.CLOSED: Result.FAILED,
+}
+
+
+def seen(
+    operation: Operation, *, begun_at: datetime, arrived_at: datetime, fetched: bool = True
+) -> answers.Seen:
+    """Say that the operation itself came back."""
+    return answers.Seen(
+        operation=operation, begun_at=begun_at, arrived_at=arrived_at, fetched=fetched
+    )
+
+
+def answer_of(
+    error: CommsError, *, begun_at: datetime, arrived_at: datetime
+) -> answers.Answer | None:
+    """Say what a failed fetch means for its operation; None where it means nothing.
+
+    401 and 403 speak of the credentials. 404 and 400 count only in the vendor's own envelope: a
+    gateway's page says nothing about the operation.
+    """
+    match error:
+        case Unauthorized() | Forbidden():
+            return None
+        case NotFound(enveloped=True):
+            return answers.NotFound(begun_at=begun_at, arrived_at=arrived_at)
+        case Rejected(enveloped=True):
+            return answers.Rejected(begun_at=begun_at, arrived_at=arrived_at)
+        case NonsensicalAnswer():
+            return answers.Nonsense(begun_at=begun_at, arrived_at=arrived_at, why=error.happened)
+        case _:
+            return answers.Failed(begun_at=begun_at, arrived_at=arrived_at)
+
+
+def attempt_of(outcome: Outcome, *, begun_at: datetime) -> Attempt:
+    """Say what a sink's outcome means for the delivery."""
+    return Attempt(
+        result=_RESULTS[outcome.verdict],
+        begun_at=begun_at,
+        status=outcome.status,
+        error=outcome.error,
+        retry_after=outcome.retry_after,
+    )
