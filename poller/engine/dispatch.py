@@ -76,31 +76,32 @@ class Dispatcher:
         await self._recall()
         try:
             async with anyio.create_task_group() as attempts:
-                return await self._deliver(attempts)
+                await self._deliver(attempts)
         finally:
             await self._keep_results()
+        return Ended.CLOSED if self._closed else Ended.DRAINED
 
-    async def _deliver(self, attempts: TaskGroup) -> Ended:
+    async def _deliver(self, attempts: TaskGroup) -> None:
         while True:
             try:
-                exchange = await self._exchange()
+                exchange = await self._exchange(limit=0 if self._closed else self._free())
             except StoreError as error:
                 self._log.error("store.unavailable", error=str(error))
                 await anyio.sleep(_STORE_TROUBLE)
                 continue
             if self._closed and not self._in_flight:
-                return Ended.CLOSED
+                return
             started = self._start(attempts, exchange.claimed)
             if self._draining and not started and not self._in_flight and not self._finished:
-                return Ended.DRAINED
+                return
             if not started or self._free() == 0:
                 await self.pulse.wait(self._until_due(exchange))
 
-    async def _exchange(self) -> Exchange:
+    async def _exchange(self, *, limit: int) -> Exchange:
         attempts, self._finished = self._finished, []
         demand = Demand(
             sink=self.sink.name,
-            limit=0 if self._closed else self._free(),
+            limit=limit,
             in_order=self.sink.concurrency == 1,
             in_flight=self._in_flight,
             lease=Lease(owner=self._owner, seconds=self.sink.deadline + _LEASE_MARGIN),
@@ -159,8 +160,7 @@ class Dispatcher:
         with anyio.CancelScope(shield=True):
             try:
                 if self._finished:
-                    self._closed = True
-                    await self._exchange()
+                    await self._exchange(limit=0)
             except StoreError as error:
                 self._log.error("store.unavailable", error=str(error))
 
