@@ -1,7 +1,6 @@
 """Settings: the only room, beside the command line, that reads the environment and its files."""
 
 from poller.settings.addresses import MASK, StoreUrl, TcpAddress, UnixAddress
-from poller.settings.credentials import Credentials
 from poller.settings.display import Row
 from poller.settings.durations import Duration, format_duration, parse_duration
 from poller.settings.errors import Problem, SettingsError
@@ -21,7 +20,6 @@ __all__ = [
     "FINAL",
     "MASK",
     "Api",
-    "Credentials",
     "Duration",
     "Engine",
     "FileSink",

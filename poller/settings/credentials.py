@@ -1,22 +1,13 @@
-"""Who the poller is to the API: what a credential may look like, and which pair is used."""
+"""What a credential may look like in settings, and what to say where no pair is complete."""
 
 import re
-from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from poller.settings.errors import Problem, fault
 
-__all__ = ["Credentials", "Password", "UserName", "missing_credentials"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
-    """One complete pair for HTTP Basic: account and token, or API key and its secret."""
-
-    username: str
-    password: SecretStr
+__all__ = ["Password", "Token", "UserName", "missing_credentials"]
 
 
 def missing_credentials(*, key: bool, secret: bool, token: bool) -> Problem:
@@ -48,14 +39,22 @@ def _blank_is_none(value: object) -> object:
 
 
 def _check_user(text: str) -> str:
-    if not re.fullmatch(r"[\x21-\x39\x3b-\x7e]+", text):
-        raise fault("holds a space, a colon or a special character", "copy it again, it is ASCII")
+    if not text.isprintable() or re.search(r"[\s:]", text):
+        raise fault("holds a space, a colon or a control character", "copy it again")
     return text
 
 
 def _check_password(value: SecretStr) -> SecretStr:
+    if re.search(r"[\x00-\x1f\x7f]", value.get_secret_value()):
+        raise fault("holds a line break or another control character", "write it on one line")
+    return value
+
+
+def _check_token(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
-        raise fault("holds a space or a special character", "copy it again, it is printable ASCII")
+        raise fault(
+            "a token is printable ASCII without spaces", "make one with: openssl rand -hex 32"
+        )
     return value
 
 
@@ -67,4 +66,9 @@ UserName = Annotated[
 Password = Annotated[
     Annotated[SecretStr, AfterValidator(_check_password)] | None, BeforeValidator(_blank_is_none)
 ]
-"""A credential that is secret and travels in a header; empty is unset."""
+"""The password of HTTP Basic; empty is unset."""
+
+Token = Annotated[
+    Annotated[SecretStr, AfterValidator(_check_token)] | None, BeforeValidator(_blank_is_none)
+]
+"""A bearer token, which must fit into a header as it is (RFC 6750, section 2.1); empty is unset."""

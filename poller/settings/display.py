@@ -87,7 +87,8 @@ def _plain(value: object) -> str:
         return json.dumps(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(_plain(item) for item in value)}]"
-    text = str(value)
+    # Bytes of the environment that are not UTF-8 come as surrogates, which no terminal takes.
+    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
     text = safe_url(text) if "://" in text or "@" in text else text
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     return json.dumps(text, ensure_ascii=False)

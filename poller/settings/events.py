@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from typing import Annotated, Final
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
 from poller.settings.errors import fault
 
@@ -53,4 +53,8 @@ def check_pattern(text: str) -> str:
     return text
 
 
-EventPattern = Annotated[str, AfterValidator(check_pattern)]
+EventPattern = Annotated[
+    str,
+    AfterValidator(check_pattern),
+    WithJsonSchema({"type": "string", "enum": list(_PATTERNS)}),
+]

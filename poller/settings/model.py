@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from poller.comms.credentials import Credentials
 from poller.settings.addresses import (
     StoreUrl,
     TcpAddress,
@@ -17,7 +18,7 @@ from poller.settings.addresses import (
     parse_listen,
 )
 from poller.settings.base import Count, Rate, Section
-from poller.settings.credentials import Credentials, Password, UserName, missing_credentials
+from poller.settings.credentials import Password, Token, UserName, missing_credentials
 from poller.settings.durations import Duration, between, format_duration
 from poller.settings.errors import SettingsError, fault
 from poller.settings.sinks import SinkName, SinkSettings, default_sinks
@@ -152,7 +153,7 @@ class Server(Section):
         description="address of the control API: `host:port`, `unix:/path`, or empty for none",
         examples=["unix:/run/poller/poller.sock"],
     )
-    token: Password = Field(
+    token: Token = Field(
         default=None,
         description="bearer token of the control API; required unless it listens on loopback or a "
         "unix socket",

@@ -14,6 +14,8 @@ from poller.settings.events import EventPattern
 from poller.sinks.signature import KEYGEN_COMMAND, parse_secret
 
 __all__ = [
+    "RESERVED_HEADERS",
+    "SINK_NAME",
     "SINK_TYPES",
     "FileSink",
     "SinkName",
@@ -22,6 +24,8 @@ __all__ = [
     "WebhookSink",
     "default_sinks",
 ]
+
+SINK_NAME: Final = "[a-z][a-z0-9_]*"
 
 RESERVED_HEADERS: Final = frozenset(
     """
@@ -33,7 +37,7 @@ RESERVED_HEADERS: Final = frozenset(
 
 
 def _check_name(name: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name, re.ASCII):
+    if not re.fullmatch(SINK_NAME, name):
         plain = re.sub(r"[^a-z0-9_]", "_", name.lower()).lstrip("_0123456789") or "app"
         raise fault(
             "not a name for a sink",
@@ -49,7 +53,7 @@ def _not_empty(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check_path(path: Path) -> Path:
-    if path.name == "" or "\0" in str(path):
+    if path.name in {"", ".."} or "\0" in str(path):
         raise fault("not the path of a file", "write a path such as /var/log/poller/events.ndjson")
     return path
 

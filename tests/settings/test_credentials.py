@@ -1,0 +1,57 @@
+"""Which pair of credentials is used, and what is said where none is complete."""
+
+from collections.abc import Callable
+
+import pytest
+
+from poller.settings import Loaded, Settings, SettingsError
+
+Load = Callable[..., Loaded]
+ACCOUNT = {"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "t"}
+KEY = {"TWILIO_API_KEY": "SK1", "TWILIO_API_SECRET": "s"}
+
+
+@pytest.mark.parametrize(
+    ("env", "user"),
+    [
+        (ACCOUNT, "AC1"),
+        (KEY, "SK1"),
+        ({**ACCOUNT, **KEY}, "SK1"),
+        ({**ACCOUNT, "TWILIO_API_KEY": "SK1"}, "AC1"),
+        ({**ACCOUNT, **KEY, "TWILIO_API_SECRET": ""}, "AC1"),
+    ],
+)
+def test_a_complete_key_beats_the_token(load: Load, env: dict[str, str], user: str) -> None:
+    """An API key needs no account and comes first, if both halves are there."""
+    assert load(env=env).settings.api.require_credentials().username == user
+
+
+@pytest.mark.parametrize(
+    ("env", "field", "variable"),
+    [
+        ({}, "api", "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or TWILIO_API_KEY"),
+        ({"TWILIO_ACCOUNT_SID": "AC1"}, "api", "TWILIO_AUTH_TOKEN"),
+        ({"TWILIO_AUTH_TOKEN": "t"}, "api.account_sid", "TWILIO_ACCOUNT_SID"),
+        ({"TWILIO_API_KEY": "SK1"}, "api.api_secret", "TWILIO_API_SECRET"),
+        ({"TWILIO_API_SECRET": "s"}, "api.api_key", "TWILIO_API_KEY"),
+        ({**KEY, "TWILIO_API_SECRET": " "}, "api.api_secret", "TWILIO_API_SECRET"),
+    ],
+)
+def test_missing_halves_are_named(
+    load: Load, env: dict[str, str], field: str, variable: str
+) -> None:
+    """Without a complete pair the message names what to set; loading itself is no error."""
+    api = load(env=env).settings.api
+    assert api.credentials is None
+    with pytest.raises(SettingsError) as caught:
+        api.require_credentials()
+    assert caught.value.problems[0].field == field
+    assert variable in caught.value.problems[0].fix
+
+
+def test_settings_read_nothing_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model takes arguments only: the environment is none of its business."""
+    monkeypatch.setenv("API", '{"timeout": 1}')
+    monkeypatch.setenv("LOG", "not even JSON")
+    assert Settings().api.timeout == 10.0
+    assert Settings().api.account_sid is None
