@@ -8,6 +8,7 @@ from pydantic import SecretStr, ValidationError
 from poller.settings import EVENT_TYPES, FINAL, FileSink, StdoutSink, WebhookSink
 from poller.settings.events import check_pattern
 from poller.settings.sinks import RESERVED_HEADERS
+from poller.tracking.lifecycle import EventType
 
 SECRET = "whsec_" + "QUJD" * 8
 
@@ -49,6 +50,11 @@ def test_values_that_are_no_header(value: str) -> None:
     """A value cannot smuggle in another header."""
     with pytest.raises(ValidationError):
         WebhookSink(url="https://h/x", headers={"x-a": SecretStr(value)})
+
+
+def test_every_type_that_is_emitted_can_be_subscribed() -> None:
+    """The list of types here and the lifecycle's own agree."""
+    assert set(EventType) <= set(EVENT_TYPES)
 
 
 @pytest.mark.parametrize("path", ["", ".", "/", "a/..", "a\0b"])
