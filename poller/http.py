@@ -46,7 +46,8 @@ def proxy_for(url: str) -> httpx.Proxy | None:
     target = httpx.URL(url)
     proxies = getproxies()
     address = proxies.get(target.scheme) or proxies.get("all")
-    if not address or proxy_bypass(target.netloc.decode("ascii")):
+    port = target.port or (443 if target.scheme == "https" else 80)
+    if not address or proxy_bypass(f"{target.host}:{port}"):
         return None
     try:
         return httpx.Proxy(address if "://" in address else f"http://{address}")

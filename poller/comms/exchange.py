@@ -68,7 +68,8 @@ async def _in_time(work: Awaitable[Result], deadline: float, late: DeadlineExcee
 async def _read_body(response: httpx.Response, limit: int) -> bytes:
     """Return the body as it comes, still compressed; a little over `limit` bytes if it goes on."""
     body = bytearray()
-    async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as chunks:
+    stream = cast("httpx.AsyncByteStream", response.stream)
+    async with aclosing(cast("AsyncGenerator[bytes, None]", aiter(stream))) as chunks:
         async for chunk in chunks:
             body += chunk
             if len(body) > limit:

@@ -15,7 +15,6 @@ __all__ = ["TROUBLE", "network_error"]
 TROUBLE: Final = (
     httpx.HTTPError,
     httpx.InvalidURL,
-    httpx.StreamError,
     OSError,
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
