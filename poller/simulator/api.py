@@ -1,0 +1,211 @@
+"""The vendor's routes for one kind of operation, answered from the world."""
+
+import json
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from poller.simulator.envelope import ApiError, Problem
+from poller.simulator.ids import WELL_FORMED
+from poller.simulator.kinds import Kind
+from poller.simulator.messages import MessageView
+from poller.simulator.operations import Operation
+from poller.simulator.queries import (
+    Cursor,
+    MessageQuery,
+    Paging,
+    read_message_query,
+    read_operation_query,
+    read_paging,
+)
+from poller.simulator.sends import read_send
+from poller.simulator.world import World
+
+__all__ = ["KindApi", "answer", "read_json"]
+
+_MAX_BODY: Final = 10 * 1024 * 1024
+
+_Found = TypeVar("_Found")
+
+
+def answer(
+    document: object, *, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None
+) -> Response:
+    """Make a JSON answer."""
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(
+        errors="backslashreplace"  # a lone surrogate in a send goes back as its escape
+    )
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+
+async def read_json(request: Request) -> object:
+    """Decode the body of a request.
+
+    :raises ApiError: 413 over the vendor's 10 MB, 400 where it is not JSON.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_BODY:
+            raise ApiError(413, Problem("The request body is larger than 10 MB."))
+    try:
+        return json.loads(bytes(body))
+    except (ValueError, RecursionError):
+        raise ApiError(400, Problem("The request body is not JSON.")) from None
+
+
+class KindApi:
+    """The routes of one kind."""
+
+    def __init__(self, kind: Kind, world: World) -> None:
+        self._kind = kind
+        self._world = world
+
+    def routes(self) -> list[Route]:
+        """Return the routes; sender pools list no messages."""
+        root = f"/v1/{self._kind.path}"
+        routes = [
+            Route(root, self._send, methods=["POST"]),
+            Route(f"{root}/Operations", self._list_operations),
+            Route(f"{root}/Operations/{{id}}", self._fetch_operation),
+            Route(f"{root}/Operations/{{id}}/Errors", self._list_errors),
+        ]
+        if self._kind.items is not None:
+            routes += [
+                Route(root, self._list_messages),
+                Route(f"{root}/{{id}}", self._fetch_message),
+                Route(f"{root}/{{id}}/Receipts", self._list_receipts),
+            ]
+        return routes
+
+    async def _send(self, request: Request) -> Response:
+        usual = self._world.config.fate
+        send = read_send(await read_json(request), kind=self._kind, usual_fate=usual)
+        operation = self._world.accept(send)
+        location = f"{_base_url(request)}/{self._kind.path}/Operations/{operation.id}"
+        return answer(
+            {"operationId": operation.id, "operationLocation": location},
+            status=HTTPStatus.ACCEPTED,
+            headers={
+                "operationId": operation.id,
+                "operation-id": operation.id,
+                "operation-location": location,
+            },
+        )
+
+    async def _list_operations(self, request: Request) -> Response:
+        query = read_operation_query(request.query_params, kind=self._kind)
+        paging = read_paging(request.query_params, scope=f"{self._kind.name}/operations")
+        now = self._world.now()
+
+        def found() -> Iterator[tuple[Cursor, Operation]]:
+            start = paging.start and paging.start[0]
+            for operation in self._world.newest_first(self._kind.name, start=start):
+                if query.covers(operation.created) and (
+                    query.status is None or operation.status(now) == query.status
+                ):
+                    yield (operation.ordinal, 0), operation
+
+        return answer(paging.page("operations", found(), show=lambda each: each.document(now)))
+
+    async def _fetch_operation(self, request: Request) -> Response:
+        return answer(self._operation(request).document(self._world.now()))
+
+    async def _list_errors(self, request: Request) -> Response:
+        view = self._view(self._operation(request), request)
+        paging = read_paging(request.query_params, scope=f"{self._kind.name}/errors")
+        first = paging.start[1] if paging.start else 0
+        errors = (
+            ((0, index), error)
+            for index in range(first, view.total)
+            if (error := view.error(index)) is not None
+        )
+        return answer(paging.page("errors", errors, show=lambda error: error))
+
+    async def _list_messages(self, request: Request) -> Response:
+        query = read_message_query(request.query_params)
+        paging = read_paging(request.query_params, scope=str(self._kind.items))
+        found = self._messages(query, paging, request)
+        return answer(
+            paging.page(str(self._kind.items), found, show=lambda each: each[0].metadata(each[1]))
+        )
+
+    async def _fetch_message(self, request: Request) -> Response:
+        view, index = self._message(request)
+        return answer(view.document(index))
+
+    async def _list_receipts(self, request: Request) -> Response:
+        view, index = self._message(request)
+        paging = read_paging(request.query_params, scope=f"{self._kind.name}/receipts")
+        return answer(paging.page("receipts", [((0, 0), index)], show=view.receipt))
+
+    def _messages(
+        self, query: MessageQuery, paging: Paging, request: Request
+    ) -> Iterator[tuple[Cursor, tuple[MessageView, int]]]:
+        """Yield what the query asks for, from the start of the page on."""
+        if query.profile is not None:
+            return  # no message of the simulator is addressed to a profile
+        ordinal, first = paging.start or (None, 0)
+        for operation in self._asked(query, ordinal):
+            if not query.covers(operation.created) or not query.tagged(operation.send.tags):
+                continue
+            view = self._view(operation, request)
+            for index in range(first if operation.ordinal == ordinal else 0, view.total):
+                if _asked_for(view, index, query):
+                    yield (operation.ordinal, index), (view, index)
+
+    def _asked(self, query: MessageQuery, ordinal: int | None) -> Iterator[Operation]:
+        if query.operation_id is None:
+            yield from self._world.newest_first(self._kind.name, start=ordinal)
+        elif operation := self._world.find(self._kind.name, query.operation_id):
+            yield operation
+
+    def _operation(self, request: Request) -> Operation:
+        operation_id = _id_of(request)
+        return _known(self._world.find(self._kind.name, operation_id), operation_id)
+
+    def _message(self, request: Request) -> tuple[MessageView, int]:
+        message_id = _id_of(request)
+        found = self._world.find_message(self._kind.name, message_id)
+        operation, index = _known(found, message_id)
+        view = self._view(operation, request)
+        return _known(view if view.exists(index) else None, message_id), index
+
+    def _view(self, operation: Operation, request: Request) -> MessageView:
+        return MessageView.of(
+            operation,
+            seed=self._world.config.seed,
+            now=self._world.now(),
+            base_url=_base_url(request),
+        )
+
+
+def _asked_for(view: MessageView, index: int, query: MessageQuery) -> bool:
+    return (
+        view.exists(index)
+        and (query.status is None or view.status(index) == query.status)
+        and (query.channel is None or view.channel == query.channel)
+        and (query.session_id is None or view.session_of(index) == query.session_id)
+    )
+
+
+def _base_url(request: Request) -> str:
+    """Return the base URL as the client wrote it, with the version."""
+    return f"{request.base_url}v1"
+
+
+def _id_of(request: Request) -> str:
+    value: Any = request.path_params["id"]
+    if not WELL_FORMED.fullmatch(value):
+        raise ApiError(400, Problem("This is not an id.", str(value)[:100]))
+    return str(value)
+
+
+def _known(found: _Found | None, name: str) -> _Found:
+    if found is None:
+        raise ApiError(404, Problem("The requested resource was not found.", name))
+    return found

@@ -1,0 +1,100 @@
+"""What a simulated Communications API is told: its seed, its speed, its credentials, its faults."""
+
+import hashlib
+from dataclasses import dataclass, field, fields
+from typing import Final
+
+from poller.simulator.fates import fate_named
+
+__all__ = ["Faults", "SimulatorConfig"]
+
+_RATES: Final = ("rate_429", "rate_500", "rate_503", "rate_slow", "rate_broken")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """What goes wrong, and how often: each rate is the share of requests, all together at most 1.
+
+    A request meets at most one fault. `retry_after` (seconds, sent in whole ones) is what 429 and
+    503 ask for; a slow answer begins after `slow_seconds`; a broken one is HTML, empty, cut short
+    or a reset connection. `max_concurrency` counts requests in flight, as the vendor's does.
+
+    :raises ValueError: where a value is out of its range; the message names the field.
+    """
+
+    rate_429: float = 0.0
+    retry_after: float = 1.0
+    rate_500: float = 0.0
+    rate_503: float = 0.0
+    rate_slow: float = 0.0
+    slow_seconds: float = 5.0
+    rate_broken: float = 0.0
+    max_concurrency: int = 100
+
+    def __post_init__(self) -> None:
+        for name in _RATES:
+            if not 0 <= self._number(name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; a rate lies between 0 and 1")
+        for name in ("retry_after", "slow_seconds"):
+            if not 0 <= self._number(name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give seconds, 0 or more")
+        if (most := self._number("max_concurrency")) < 1 or most % 1:
+            raise ValueError(f"max_concurrency is {most!r}; give a whole number, 1 or more")
+        if (total := sum(self._number(name) for name in _RATES)) > 1 + 1e-9:
+            raise ValueError(f"the rates add up to {total:g}; a request meets one fault, so ≤ 1")
+
+    def _number(self, name: str) -> float:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{name} is {value!r}, not a number")  # noqa: TRY004 - one error type for callers
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorConfig(Faults):
+    """A simulator's settings; its faults are those it starts with.
+
+    `speed` shortens what happens between a send and its end. Timestamps stay those of the clock,
+    because clients compare them with their own. Credentials left empty are made from the seed:
+    the same seed accepts the same ones after a restart. They guard nothing and are made to be
+    printed. `fate` names what becomes of a send whose tags do not say.
+
+    :raises ValueError: where a value is out of its range; the message names the field.
+    """
+
+    seed: int = 1
+    speed: float = 1.0
+    fate: str = "ordinary"
+    account_sid: str = ""
+    auth_token: str = field(default="", repr=False)
+    api_key: str = ""
+    api_secret: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        Faults.__post_init__(self)
+        if not 0 < self._number("speed") < float("inf"):
+            raise ValueError(f"speed is {self.speed!r}; give a factor above 0, such as 20")
+        fate_named(self.fate)
+        made = {
+            "account_sid": "AC" + self._made("account"),
+            "auth_token": self._made("token"),
+            "api_key": "SK" + self._made("key"),
+            "api_secret": self._made("secret"),
+        }
+        for name, value in made.items():
+            # The one moment at which a frozen value may be completed.
+            object.__setattr__(self, name, getattr(self, name) or value)
+
+    def faults(self) -> Faults:
+        """Return the faults alone."""
+        return Faults(**{each.name: getattr(self, each.name) for each in fields(Faults)})
+
+    def accepts(self, username: str, password: str) -> bool:
+        """Tell whether these are the account's id and token, or its key and secret."""
+        return (username, password) in {
+            (self.account_sid, self.auth_token),
+            (self.api_key, self.api_secret),
+        }
+
+    def _made(self, what: str) -> str:
+        return hashlib.blake2b(f"{self.seed}:{what}".encode(), digest_size=16).hexdigest()

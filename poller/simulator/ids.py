@@ -1,0 +1,70 @@
+"""Identifiers that look random, repeat with the seed, and can be read back.
+
+An id holds where its thing is (the ordinal of its operation and its place in it), masked by a
+digest that also proves the id genuine: thousands of messages need no index.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["WELL_FORMED", "IdMaker"]
+
+# Crockford's base 32: no i, l, o, u. 26 of its characters hold 130 bits, so the first is 0–7.
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUE_OF: Final = {character: value for value, character in enumerate(_ALPHABET)}
+_LENGTH: Final = 26
+
+WELL_FORMED: Final = re.compile(r"comms_[a-z]+_[0-7][a-hjkmnpqrstv-z0-9]{25,34}")
+"""The vendor's pattern, for any resource."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdMaker:
+    """Makes and reads the ids of one seed and one kind of operation."""
+
+    seed: int
+    kind: str
+
+    def make(self, prefix: str, ordinal: int, index: int = 0) -> str:
+        """Return the id of what stands at `index` of operation `ordinal`.
+
+        Up to 2⁴⁴ operations of up to 2²⁰ messages.
+        """
+        place = ordinal << 20 | index
+        digest = self._digest(prefix, place)
+        return prefix + _encode(digest << 64 | (place ^ digest))
+
+    def read(self, prefix: str, text: str) -> tuple[int, int] | None:
+        """Return the ordinal and the index of an id that `make` made, else None."""
+        number = _decode(text.removeprefix(prefix))
+        if number is None or not text.startswith(prefix):
+            return None
+        digest, masked = number >> 64, number & (1 << 64) - 1
+        place = digest ^ masked
+        if digest != self._digest(prefix, place):
+            return None
+        return place >> 20, place & (1 << 20) - 1
+
+    def _digest(self, prefix: str, place: int) -> int:
+        text = f"{self.seed}:{self.kind}:{prefix}:{place}"
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def _encode(number: int) -> str:
+    characters = []
+    for _ in range(_LENGTH):
+        number, value = divmod(number, 32)
+        characters.append(_ALPHABET[value])
+    return "".join(reversed(characters))
+
+
+def _decode(text: Sequence[str]) -> int | None:
+    if len(text) != _LENGTH or any(character not in _VALUE_OF for character in text):
+        return None
+    number = 0
+    for character in text:
+        number = number * 32 + _VALUE_OF[character]
+    return number if number < 1 << 128 else None

@@ -1,0 +1,184 @@
+"""The query of a list: filters, page size, page token. What the API does not know is ignored."""
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+from poller.simulator import instants
+from poller.simulator.envelope import ApiError, Problem
+from poller.simulator.ids import WELL_FORMED
+from poller.simulator.kinds import Kind
+
+__all__ = [
+    "Cursor",
+    "MessageQuery",
+    "OperationQuery",
+    "Paging",
+    "read_message_query",
+    "read_operation_query",
+    "read_paging",
+]
+
+Cursor = tuple[int, int]
+"""Where a page begins: the ordinal of an operation, and a place in it."""
+
+_Item = TypeVar("_Item")
+
+_USUAL_SIZE: Final = 50
+_MAX_SIZE: Final = 1000
+_MESSAGE_STATUSES: Final = frozenset(
+    "SCHEDULED QUEUED SENT DELIVERED READ OPENED UNDELIVERED FAILED CANCELED GROUP INBOUND".split()
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paging:
+    """Which page of a list is asked for; `start` None is the first."""
+
+    scope: str
+    start: Cursor | None
+    size: int
+
+    def page(
+        self, name: str, items: Iterable[tuple[Cursor, _Item]], *, show: Callable[[_Item], Any]
+    ) -> dict[str, Any]:
+        """Return the answer: the first items, shown, and the tokens of this page and the next.
+
+        An item's cursor is where a page that begins with it starts.
+        """
+        found = list(islice(items, self.size + 1))
+        first = self.start or (found[0][0] if found else (0, 0))
+        more = found[self.size][0] if len(found) > self.size else None
+        return {
+            name: [show(item) for _, item in found[: self.size]],
+            "pagination": {
+                "next": None if more is None else _token(self.scope, more),
+                "self": _token(self.scope, first),
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationQuery:
+    """Which operations are asked for; bounds are on their creation and belong to the range."""
+
+    start_date: datetime | None
+    end_date: datetime | None
+    status: str | None
+
+    def covers(self, created: datetime) -> bool:
+        """Tell whether an operation created then is asked for."""
+        return (self.start_date is None or self.start_date <= created) and (
+            self.end_date is None or created <= self.end_date
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageQuery(OperationQuery):
+    """Which messages are asked for."""
+
+    operation_id: str | None
+    session_id: str | None
+    profile: str | None
+    channel: str | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def tagged(self, tags: Mapping[str, str]) -> bool:
+        """Tell whether these tags hold all that are asked for."""
+        return all(tags.get(key) == value for key, value in self.tags.items())
+
+
+def read_paging(query: Mapping[str, str], *, scope: str) -> Paging:
+    """Read `pageSize` and `pageToken`; a token belongs to the `scope` that made it.
+
+    :raises ApiError: 400, naming the parameter.
+    """
+    text = query.get("pageSize", str(_USUAL_SIZE))
+    size = (
+        int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_SIZE)) else 0
+    )
+    if not 1 <= size <= _MAX_SIZE:
+        raise _refused("pageSize", f"must be a number from 1 to {_MAX_SIZE}")
+    token = query.get("pageToken")
+    return Paging(scope=scope, start=_cursor(scope, token) if token else None, size=size)
+
+
+def read_operation_query(query: Mapping[str, str], *, kind: Kind) -> OperationQuery:
+    """Read the filters of a list of operations.
+
+    :raises ApiError: 400, naming the parameter.
+    """
+    return OperationQuery(
+        start_date=_instant(query, "startDate"),
+        end_date=_instant(query, "endDate"),
+        status=_status(query, kind.statuses),
+    )
+
+
+def read_message_query(query: Mapping[str, str]) -> MessageQuery:
+    """Read the filters of a list of messages.
+
+    :raises ApiError: 400, naming the parameter.
+    """
+    for name in ("operationId", "sessionId"):
+        if name in query and not WELL_FORMED.fullmatch(query[name]):
+            raise _refused(name, "is not an id")
+    return MessageQuery(
+        start_date=_instant(query, "startDate"),
+        end_date=_instant(query, "endDate"),
+        status=_status(query, _MESSAGE_STATUSES),
+        operation_id=query.get("operationId"),
+        session_id=query.get("sessionId"),
+        profile=query.get("profile"),
+        channel=query.get("channel"),
+        tags=_tags(query.get("tags", "")),
+    )
+
+
+def _instant(query: Mapping[str, str], name: str) -> datetime | None:
+    if name not in query:
+        return None
+    try:
+        return instants.parse(query[name])
+    except ValueError:
+        raise _refused(name, "must be an RFC 3339 time, such as 2026-11-22T09:30:00Z") from None
+
+
+def _status(query: Mapping[str, str], known: frozenset[str]) -> str | None:
+    status = query.get("status")
+    if status is not None and status not in known:
+        raise _refused("status", f"must be one of {', '.join(sorted(known))}")
+    return status
+
+
+def _tags(text: str) -> dict[str, str]:
+    """Read `k:v;k:v;`."""
+    pairs = [pair.partition(":") for pair in text.split(";") if pair]
+    if not all(key and colon for key, colon, _ in pairs):
+        raise _refused("tags", "must be written k:v;k:v;")
+    return {key: value for key, _, value in pairs}
+
+
+def _token(scope: str, cursor: Cursor) -> str:
+    text = f"{scope}:{cursor[0]}:{cursor[1]}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _cursor(scope: str, token: str) -> Cursor:
+    try:
+        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+        name, ordinal, index = text.split(":")
+        cursor = int(ordinal), int(index)
+    except (ValueError, binascii.Error):
+        name, cursor = "", (-1, -1)
+    if name != scope or min(cursor) < 0:
+        raise _refused("pageToken", "is not one that this list has given")
+    return cursor
+
+
+def _refused(name: str, fault: str) -> ApiError:
+    return ApiError(400, Problem(f"“{name}” {fault}.", name))

@@ -1,0 +1,214 @@
+"""A send: what was asked for, read from the body of a request or made up as a sample."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, overload
+
+from poller.simulator import instants
+from poller.simulator.envelope import ApiError, Problem
+from poller.simulator.fates import Fate, fate_named
+from poller.simulator.kinds import Kind
+
+__all__ = ["FATE_TAG", "MAX_RECIPIENTS", "SampleRecipients", "Send", "read_send"]
+
+FATE_TAG: Final = "simulator-fate"
+"""The tag by which a send asks the simulator, and no one else, for a fate."""
+
+MAX_RECIPIENTS: Final = 10_000
+_MAX_TAGS: Final = 10
+_MAX_TAG_KEY: Final = 128
+_MAX_TAG_VALUE: Final = 256
+_MAX_PROBLEMS: Final = 20
+
+_E164: Final = re.compile(r"\+[1-9]\d{1,14}")
+_ADDRESSES: Final = ("address", "addresses", "profileId", "senderId")
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """One send as it was accepted.
+
+    `recipients` and `sender` are shown as they are; `scheduled_for` is None without a schedule.
+    """
+
+    kind: Kind
+    recipients: Sequence[Json]
+    fate: Fate
+    content: Json = field(default_factory=dict)
+    sender: Json = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    scheduled_for: datetime | None = None
+
+
+class SampleRecipients(Sequence[Json]):
+    """Made-up recipients, each made when it is looked at."""
+
+    _PATTERN: Final = {
+        "PHONE": "+1415555{:04d}",
+        "SENDER": "+1206555{:04d}",
+        "EMAIL": "recipient-{}@example.com",
+        "PUSH": "device-{:06d}",
+    }
+
+    def __init__(self, kind: Kind, count: int) -> None:
+        if not 1 <= count <= MAX_RECIPIENTS:
+            raise ValueError(f"recipients is {count!r}; give 1 to {MAX_RECIPIENTS:,}")
+        self._channel = kind.channel
+        self._range = range(count)
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    @overload
+    def __getitem__(self, index: int) -> Json: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Json]: ...
+    def __getitem__(self, index: int | slice) -> Json | Sequence[Json]:
+        if isinstance(index, slice):
+            return [self[each] for each in self._range[index]]
+        number = self._range[index]
+        return {"address": self._PATTERN[self._channel].format(number), "channel": self._channel}
+
+
+def read_send(body: object, *, kind: Kind, usual_fate: str) -> Send:
+    """Make a `Send` of a decoded request body; unknown members are ignored.
+
+    :raises ApiError: 400, naming each member that is wrong.
+    """
+    if not isinstance(body, dict):
+        raise ApiError(400, Problem("The request body must be a JSON object."))
+    problems: list[Problem] = []
+    recipients = _recipients(body.get(kind.target), kind, problems)
+    content = body.get("content")
+    problems += _content_problems(content, kind)
+    sender = body.get("from")
+    problems += _sender_problems(sender, kind)
+    tags = body.get("tags")
+    problems += _tag_problems(tags)
+    scheduled_for = _schedule(body.get("schedule"), kind, problems)
+    fate = _fate(tags, usual_fate, problems)
+    if problems or fate is None:
+        raise ApiError(400, *problems[:_MAX_PROBLEMS])
+    return Send(
+        kind=kind,
+        recipients=recipients,
+        fate=fate,
+        content=content or {},
+        sender=sender or {},
+        tags=tags or {},
+        scheduled_for=scheduled_for,
+    )
+
+
+def _recipients(value: object, kind: Kind, problems: list[Problem]) -> Sequence[Json]:
+    where = kind.target
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_RECIPIENTS:
+        problems.append(Problem(f"“{where}” must list 1 to {MAX_RECIPIENTS:,} recipients.", where))
+        return ()
+    recipients: list[Json] = []
+    for index, item in enumerate(value):
+        recipient = _shown(item, kind)
+        fault = _address_fault(recipient, kind)
+        if fault:
+            problems.append(Problem(fault, f"{where}[{index}]"))
+        else:
+            recipients.append(recipient)
+    return recipients
+
+
+def _shown(item: object, kind: Kind) -> Json:
+    """Return a recipient as messages show it; empty where it is none."""
+    if not isinstance(item, dict):
+        return {}
+    usual = {"channel": kind.channel} if "address" in item else {}
+    return usual | {name: value for name, value in item.items() if name != "variables"}
+
+
+def _address_fault(item: Json, kind: Kind) -> str | None:
+    if not any(item.get(name) for name in _ADDRESSES):
+        return "A recipient must be an object with an “address”."
+    address = item.get("address")
+    if address is None:
+        return None
+    if not isinstance(address, str):
+        return "“address” must be text."
+    if item.get("channel") == "PHONE" and not _E164.fullmatch(address):
+        return "“address” must be a phone number in E.164 format, such as +14155550100."
+    if kind.channel == "EMAIL" and not all(address.partition("@")):
+        return "“address” must be an email address."
+    return None
+
+
+def _content_problems(content: object, kind: Kind) -> Iterator[Problem]:
+    if kind.target != "to":
+        return
+    if not isinstance(content, dict) or not content:
+        yield Problem("“content” must be an object that is not empty.", "content")
+        return
+    if not isinstance(content.get("text", ""), str):
+        yield Problem("“text” must be text.", "content.text")
+    for names in kind.content:
+        if not any(content.get(name) for name in names):
+            named = "” or “".join(sorted(names))
+            yield Problem(f"“content” must have “{named}”.", "content")
+
+
+def _sender_problems(sender: object, kind: Kind) -> Iterator[Problem]:
+    if sender is None and kind.channel != "EMAIL":
+        return
+    if not isinstance(sender, dict) or not sender:
+        yield Problem("“from” must be an object that names a sender.", "from")
+    elif not isinstance(sender.get("channel", ""), str):
+        yield Problem("“channel” must be text.", "from.channel")
+
+
+def _tag_problems(tags: object) -> Iterator[Problem]:
+    if tags is None:
+        return
+    if not isinstance(tags, dict) or len(tags) > _MAX_TAGS:
+        yield Problem(f"“tags” must be an object of at most {_MAX_TAGS} pairs.", "tags")
+        return
+    for key, value in tags.items():
+        if not 1 <= len(key) <= _MAX_TAG_KEY:
+            yield Problem(f"A tag's key has 1 to {_MAX_TAG_KEY} characters.", "tags")
+        if not isinstance(value, str) or len(value) > _MAX_TAG_VALUE:
+            yield Problem(
+                f"A tag's value is text of at most {_MAX_TAG_VALUE} characters.",
+                f"tags.{key[:_MAX_TAG_KEY]}",
+            )
+
+
+def _schedule(schedule: object, kind: Kind, problems: list[Problem]) -> datetime | None:
+    """Read `{"sendAt": […]}`; of several instants the last is the first that suits them all."""
+    if schedule is None:
+        return None
+    if "SCHEDULED" not in kind.statuses:
+        problems.append(Problem("This cannot be scheduled.", "schedule"))
+        return None
+    times = schedule.get("sendAt") if isinstance(schedule, dict) else None
+    try:
+        given = [times] if isinstance(times, str) else times
+        if not isinstance(given, list):
+            raise ValueError  # noqa: TRY301,TRY004 - the same answer as for an unreadable time
+        return max(instants.parse(str(each), naive_is_utc=True) for each in given)
+    except ValueError:
+        problems.append(
+            Problem(
+                "“sendAt” must list RFC 3339 times, such as 2026-11-22T09:30:00Z.",
+                "schedule.sendAt",
+            )
+        )
+        return None
+
+
+def _fate(tags: object, usual: str, problems: list[Problem]) -> Fate | None:
+    name = tags.get(FATE_TAG, usual) if isinstance(tags, dict) else usual
+    try:
+        return fate_named(str(name))
+    except ValueError as error:
+        problems.append(Problem(f"{error}.", f"tags.{FATE_TAG}"))
+        return None
