@@ -99,9 +99,16 @@ class Daemon:
             moved=self._poll.pulse.beat,
         )
 
-    async def register(self, wishes: Sequence[Registration]) -> list[Registered]:
-        """Register operations; durable when this returns. One result for each wish."""
-        results = await self._store.register(wishes)
+    async def register(
+        self, wishes: Sequence[Registration], *, all_or_none: bool = False
+    ) -> list[Registered]:
+        """Register operations; durable when this returns. One result for each wish.
+
+        :raises Conflict: with `all_or_none`, where one contradicts what is known; none is then
+            registered.
+        :raises StoreError: where the store refuses; none is registered.
+        """
+        results = await self._store.register(wishes, all_or_none=all_or_none)
         for result in results:
             if result.conflict is not None:
                 log.warning("operation.refused", operation=result.id, error=result.conflict)

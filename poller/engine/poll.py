@@ -23,7 +23,7 @@ from poller.engine.pulse import Pulse
 from poller.engine.translate import answer_of, seen
 from poller.store.errors import StoreError
 from poller.store.store import Store
-from poller.store.watches import Lease, Observation
+from poller.store.watches import Claim, Lease, Observation
 from poller.tracking.answers import Answer
 from poller.tracking.observe import Verdict
 from poller.tracking.watch import Watch
@@ -86,36 +86,34 @@ class PollLoop:
 
     async def _turn(self, requests: TaskGroup) -> None:
         """Start one request, or wait for something to become due."""
-        if (wait := await self._until_due()) > 0:
-            await self.pulse.wait(wait)
-            return
         await self._throttle.admit()
         try:
-            watch = await self._claim()
+            claim = await self._claim()
         except BaseException:
             self._throttle.cancel()
             raise
-        if watch is None:
+        if not claim.watches:
             self._throttle.cancel()
-            # it went to somebody else since we looked
-            await self.pulse.wait(_LOOK_AGAIN / 20)
-        elif (ticket := self._throttle.begin(watch.kind)) is None:
+            await self.pulse.wait(self._until(claim.next_due))
+            return
+        (watch,) = claim.watches
+        if (ticket := self._throttle.begin(watch.kind)) is None:
             await self._store.release([watch.id], self._owner)
         else:
             requests.start_soon(self._look, watch, ticket)
 
-    async def _until_due(self) -> float:
+    async def _claim(self) -> Claim:
         kinds = self._throttle.open_kinds(KINDS)
-        due = await self._store.next_due(kinds=kinds) if kinds else None
+        if not kinds:
+            return Claim()
+        seconds = self.configuration.request_timeout + _LEASE_MARGIN
+        lease = Lease(owner=self._owner, seconds=seconds)
+        return await self._store.claim_due(kinds=kinds, limit=1, lease=lease)
+
+    def _until(self, due: datetime | None) -> float:
         if due is None:
             return _LOOK_AGAIN
-        return min((due - self._now()).total_seconds(), _LOOK_AGAIN)
-
-    async def _claim(self) -> Watch | None:
-        lease = Lease(owner=self._owner, seconds=self.configuration.request_timeout + _LEASE_MARGIN)
-        kinds = self._throttle.open_kinds(KINDS)
-        claimed = await self._store.claim_due(kinds=kinds, limit=1, lease=lease)
-        return claimed[0] if claimed else None
+        return max(0.0, min((due - self._now()).total_seconds(), _LOOK_AGAIN))
 
     async def _look(self, watch: Watch, ticket: Ticket) -> None:
         """Ask about one operation and record the answer."""

@@ -35,7 +35,7 @@ from poller.store.retention import Pruned
 from poller.store.sinks import SinkReport
 from poller.store.standing import Standing
 from poller.store.tenancy import Tenant
-from poller.store.watches import Lease, Observation, Registered
+from poller.store.watches import Claim, Lease, Observation, Registered
 from poller.tracking.answers import Answer
 from poller.tracking.deliveries import Attempt
 from poller.tracking.pacing import Policy
@@ -134,27 +134,36 @@ class Store:
         if self._lock is not None:
             self._lock.release()
 
-    async def register(self, wishes: Sequence[Registration]) -> list[Registered]:
-        """Register in one transaction; durable when this returns. One result for each wish."""
+    async def register(
+        self, wishes: Sequence[Registration], *, all_or_none: bool = False
+    ) -> list[Registered]:
+        """Register in one transaction; durable when this returns. One result for each wish.
+
+        :raises Conflict: with `all_or_none`, where one contradicts what is known; none is then
+            registered.
+        """
         try:
-            return await self._write(watch_rows.register_all, wishes, self._now())
+            return await self._register(wishes, all_or_none=all_or_none)
         except IntegrityError:
             # another daemon inserted one of them since we looked: now it is found
-            return await self._write(watch_rows.register_all, wishes, self._now())
+            return await self._register(wishes, all_or_none=all_or_none)
+
+    async def _register(
+        self, wishes: Sequence[Registration], *, all_or_none: bool
+    ) -> list[Registered]:
+        return await self._write(
+            watch_rows.register_all, wishes, self._now(), all_or_none=all_or_none
+        )
 
     async def forget(self, operation_id: str) -> Watch | None:
         """Stop watching; None where nothing is known of that id."""
         return await self._write(watch_rows.forget_watch, operation_id, self._now())
 
-    async def claim_due(self, *, kinds: Collection[str], limit: int, lease: Lease) -> list[Watch]:
+    async def claim_due(self, *, kinds: Collection[str], limit: int, lease: Lease) -> Claim:
         """Claim up to `limit` operations that are due, the longest overdue first."""
         return await self._write(
             watch_rows.claim_due, kinds=kinds, limit=limit, lease=lease, now=self._now()
         )
-
-    async def next_due(self, *, kinds: Collection[str]) -> datetime | None:
-        """Tell when the next unclaimed operation is due; None where there is none."""
-        return await self._read(watch_rows.next_due, kinds=kinds, now=self._now())
 
     async def record(
         self,

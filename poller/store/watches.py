@@ -25,13 +25,13 @@ from poller.tracking.subscription import Subscription
 from poller.tracking.watch import Watch
 
 __all__ = [
+    "Claim",
     "Lease",
     "Observation",
     "Registered",
     "claim_due",
     "count_watched",
     "forget_watch",
-    "next_due",
     "record",
     "register_all",
     "release",
@@ -50,6 +50,14 @@ class Lease:
 
     owner: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What was claimed; where that is nothing, when the next unclaimed operation is due."""
+
+    watches: Sequence[Watch] = ()
+    next_due: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +81,26 @@ class Observation:
 
 
 def register_all(
-    connection: Connection, tenant: Tenant, wishes: Sequence[Registration], now: datetime
+    connection: Connection,
+    tenant: Tenant,
+    wishes: Sequence[Registration],
+    now: datetime,
+    *,
+    all_or_none: bool = False,
 ) -> list[Registered]:
-    """Register each wish, in the order given; one result for each."""
-    return [
+    """Register each wish, in the order given; one result for each.
+
+    :raises Conflict: with `all_or_none`, at the first wish that contradicts what is known.
+    """
+    results = [
         result
         for chunk in _chunks(wishes)
         for result in _register_chunk(connection, tenant, chunk, now)
     ]
+    conflict = next((result.conflict for result in results if result.conflict), None)
+    if all_or_none and conflict is not None:
+        raise Conflict(conflict)
+    return results
 
 
 def claim_due(
@@ -91,7 +111,7 @@ def claim_due(
     limit: int,
     lease: Lease,
     now: datetime,
-) -> list[Watch]:
+) -> Claim:
     """Take up to `limit` operations of these kinds that are due, the longest overdue first."""
     clock = lease_clock(connection, now)
     due = (
@@ -108,23 +128,19 @@ def claim_due(
         .returning(watches)
     )
     rows = connection.execute(statement).mappings().all()
-    found = [watch_of(row, tenant.home) for row in rows]
-    return sorted(found, key=lambda watch: watch.schedule.due_at)
-
-
-def next_due(
-    connection: Connection, tenant: Tenant, *, kinds: Collection[str], now: datetime
-) -> datetime | None:
-    """Tell when the next unclaimed operation of these kinds is due; None if there is none."""
-    clock = lease_clock(connection, now)
-    # one column by index order, so that the first match ends the search
-    query = (
+    found = sorted(
+        (watch_of(row, tenant.home) for row in rows), key=lambda watch: watch.schedule.due_at
+    )
+    if found:
+        return Claim(watches=found)
+    # by index order, so that the first match ends the search
+    following = (
         select(watches.c.due_at)
         .where(*_claimable(tenant, kinds, clock))
         .order_by(watches.c.due_at)
         .limit(1)
     )
-    return connection.execute(query).scalar_one_or_none()
+    return Claim(next_due=connection.execute(following).scalar_one_or_none())
 
 
 def record(

@@ -3,10 +3,26 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, Final
 
+from poller.comms.ids import InvalidId, check_operation_id
+from poller.comms.kinds import UnknownKind, kind_named
 from poller.tracking.watch import Absence, Home, Outcome, Phase, Schedule, Watch
 
-__all__ = ["Conflict", "Registration", "forget", "register"]
+__all__ = [
+    "BadRegistration",
+    "Conflict",
+    "Registration",
+    "check_labels",
+    "forget",
+    "parse_registration",
+    "register",
+]
+
+_MOST_LABELS: Final = 32
+_LONGEST_NAME: Final = 128
+_LONGEST_VALUE: Final = 256
+_MEMBERS: Final = frozenset({"id", "kind", "labels"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,8 +34,73 @@ class Registration:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+class BadRegistration(ValueError):
+    """What was given is no registration; `field` names the member, the message says how to mend."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
 class Conflict(ValueError):
     """The registration contradicts what is known; the message says what and what to do."""
+
+
+def parse_registration(document: object, *, kind: str, labels: Mapping[str, str]) -> Registration:
+    """Read `{"id": …, "kind": …, "labels": {…}}`; `kind` and `labels` stand in for absent members.
+
+    Labels that are given are added to `labels` and win over them.
+
+    :raises BadRegistration: naming the member that is wrong.
+    """
+    if not isinstance(document, dict):
+        raise BadRegistration("registration", 'write an object such as {"id": "comms_operation_…"}')
+    unknown = sorted(str(name) for name in set(document) - _MEMBERS)
+    if unknown:
+        raise BadRegistration(
+            unknown[0], f"unknown member; there are {', '.join(sorted(_MEMBERS))}"
+        )
+    own_kind = document.get("kind")
+    own_labels = document.get("labels")
+    try:
+        return Registration(
+            id=check_operation_id(_text(document, "id")),
+            kind=kind_named(kind if own_kind is None else _text(document, "kind")).name,
+            labels={**labels, **check_labels({} if own_labels is None else own_labels)},
+        )
+    except InvalidId as error:
+        raise BadRegistration("id", str(error)) from None
+    except UnknownKind as error:
+        raise BadRegistration("kind", str(error)) from None
+
+
+def check_labels(labels: object) -> Mapping[str, str]:
+    """Return `labels` where it is an object of text.
+
+    The bounds keep an event small: at most 32 labels, names of 1 to 128 and values of at most
+    256 characters (the vendor's bounds for tags).
+
+    :raises BadRegistration: otherwise.
+    """
+    if not isinstance(labels, dict):
+        raise BadRegistration("labels", 'write an object such as {"campaign": "autumn"}')
+    if len(labels) > _MOST_LABELS:
+        raise BadRegistration("labels", f"{len(labels)} of them, at most {_MOST_LABELS}")
+    for name, value in labels.items():
+        if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME:
+            raise BadRegistration("labels", f"a name must have 1 to {_LONGEST_NAME} characters")
+        if not isinstance(value, str) or len(value) > _LONGEST_VALUE:
+            raise BadRegistration(
+                f"labels.{name}", f"must be text of at most {_LONGEST_VALUE} characters"
+            )
+    return labels
+
+
+def _text(document: Mapping[str, Any], name: str) -> str:
+    value = document.get(name)
+    if not isinstance(value, str):
+        raise BadRegistration(name, "must be text")
+    return value
 
 
 def register(

@@ -1,0 +1,39 @@
+"""Logs: structlog on standard error, for people on a terminal and as JSON elsewhere."""
+
+import logging
+import sys
+from typing import Any, Final
+
+import structlog
+
+__all__ = ["configure_logs"]
+
+_LEVELS: Final = logging.getLevelNamesMapping()
+
+
+def configure_logs(*, level: str, form: str) -> None:
+    """Send every log line at or above `level` to standard error.
+
+    `form` is `json`, `console`, or `auto`: console where standard error is a terminal.
+    """
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *_renderers(console=console),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    # these log whole URLs, which may hold what nobody should read
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _renderers(*, console: bool) -> list[Any]:
+    if console:
+        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

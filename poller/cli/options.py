@@ -1,0 +1,148 @@
+"""Options that several commands share, and what they mean once read."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from poller import __version__
+from poller.comms.ids import InvalidId, check_operation_id
+from poller.comms.kinds import DEFAULT_KIND, KINDS, UnknownKind, kind_named
+from poller.tracking.registration import BadRegistration, Registration, check_labels
+
+__all__ = [
+    "DEFAULT_KIND_NAME",
+    "Config",
+    "Ids",
+    "KindName",
+    "Labels",
+    "Overrides",
+    "Timeout",
+    "Version",
+    "labels_of",
+    "registrations",
+    "timeout_seconds",
+]
+
+_SETTINGS: Final = "Settings"
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"comms-poller {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="TOML file with settings; else $POLLER_CONFIG.",
+        rich_help_panel=_SETTINGS,
+        show_default=False,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="One setting, such as polling.max_interval=30s. Repeatable; refuses secrets.",
+        rich_help_panel=_SETTINGS,
+        show_default=False,
+    ),
+]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ID", help="Operation ids.", show_default=False),
+]
+KindName = Annotated[
+    str, typer.Option("--kind", help=f"Kind of the operations: {', '.join(KINDS)}.")
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        metavar="K=V",
+        help="Label that the events of these operations carry. Repeatable.",
+        show_default=False,
+    ),
+]
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        "--timeout",
+        metavar="DURATION",
+        help="Give up after this time (such as 90s or 2h) and exit 4.",
+        show_default=False,
+    ),
+]
+
+
+def registrations(
+    ids: Sequence[str], *, kind: str, labels: Sequence[str] | None
+) -> list[Registration]:
+    """Make registrations of what the command line says.
+
+    :raises typer.BadParameter: naming the first thing that is wrong.
+    """
+    checked = labels_of(labels)
+    try:
+        name = kind_named(kind).name
+    except UnknownKind as error:
+        raise typer.BadParameter(str(error), param_hint="--kind") from None
+    wishes = []
+    for operation_id in ids:
+        try:
+            wishes.append(
+                Registration(id=check_operation_id(operation_id), kind=name, labels=checked)
+            )
+        except InvalidId as error:
+            raise typer.BadParameter(str(error), param_hint="ID") from None
+    return wishes
+
+
+def timeout_seconds(text: str | None) -> float | None:
+    """Read `--timeout`.
+
+    :raises typer.BadParameter: where it is no duration.
+    """
+    if text is None:
+        return None
+    from poller.settings.durations import parse_duration  # noqa: PLC0415 - pydantic is slow
+
+    try:
+        return float(parse_duration(text))
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is not a duration; write 90s, 5m or 2h", param_hint="--timeout"
+        ) from error
+
+
+def labels_of(texts: Sequence[str] | None) -> Mapping[str, str]:
+    """Read each `--label`.
+
+    :raises typer.BadParameter: naming the first that is wrong.
+    """
+    labels = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise typer.BadParameter(
+                f"{text!r} has no =; write --label campaign=autumn", param_hint="--label"
+            )
+        labels[name] = value
+    try:
+        return check_labels(labels)
+    except BadRegistration as error:
+        raise typer.BadParameter(str(error), param_hint="--label") from None
+
+
+DEFAULT_KIND_NAME: Final = DEFAULT_KIND.name

@@ -1,0 +1,141 @@
+"""From settings to the parts of the engine: the only place that knows both."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from poller.comms.client import CommsClient
+from poller.comms.credentials import Credentials
+from poller.comms.gate import Pause
+from poller.comms.throttle import Throttle
+from poller.engine.clock import wall_clock
+from poller.engine.configuration import Configuration, SinkPlan
+from poller.settings import (
+    FileSink,
+    Loaded,
+    Settings,
+    SinkSettings,
+    StdoutSink,
+    WebhookSink,
+    load_settings,
+)
+from poller.sinks.base import Sink
+from poller.tracking.pacing import Policy
+from poller.tracking.subscription import Subscription
+from poller.tracking.watch import Home
+
+__all__ = ["Source", "configuration", "make_client", "make_sink", "make_throttle"]
+
+
+class Source:
+    """Where settings come from: the command line once, environment and files at every load."""
+
+    def __init__(self, config: Path | None, overrides: Sequence[str] | None) -> None:
+        self._config = config
+        self._overrides = tuple(overrides or ())
+
+    def load(self) -> Loaded:
+        """Read all of it.
+
+        :raises SettingsError: with every problem that was found.
+        """
+        return load_settings(
+            config=self._config, overrides=self._overrides, environ=dict(os.environ)
+        )
+
+    def credentials(self) -> Credentials:
+        """Read the credentials afresh; blocks on files.
+
+        :raises SettingsError: where there are none.
+        """
+        return self.load().settings.api.require_credentials()
+
+
+def configuration(settings: Settings, source: Source) -> Configuration:
+    """Make what the engine is told of the settings."""
+    polling = settings.polling
+    return Configuration(
+        home=Home(account=settings.account, base_url=settings.api.base_url),
+        policy=Policy(
+            min_interval=polling.min_interval,
+            max_interval=polling.max_interval,
+            progress_interval=polling.progress_interval,
+            settle=polling.settle,
+            not_found_grace=polling.not_found_grace,
+        ),
+        credentials=source.credentials,
+        sinks=[_plan(name, sink) for name, sink in settings.sinks.items()],
+        retention=settings.store.retention,
+        shutdown_grace=settings.engine.shutdown_grace,
+        request_timeout=settings.api.timeout,
+    )
+
+
+def make_client(settings: Settings) -> CommsClient:
+    """Make the client of the API; it opens nothing before the first request.
+
+    :raises SettingsError: where there are no credentials.
+    :raises EgressError: where a proxy or certificate variable cannot be used.
+    """
+    return CommsClient(
+        base_url=settings.api.base_url,
+        credentials=settings.api.require_credentials(),
+        timeout=settings.api.timeout,
+        max_connections=settings.api.max_concurrency,
+        now=wall_clock,
+    )
+
+
+def make_throttle(settings: Settings, paused: Pause | None = None) -> Throttle:
+    """Make the account's throttle, with the pause that was stored."""
+    return Throttle(
+        max_concurrency=settings.api.max_concurrency,
+        requests_per_second=settings.api.requests_per_second,
+        probe_interval=settings.polling.max_interval,
+        now=wall_clock,
+        paused=paused,
+    )
+
+
+def make_sink(name: str, sink: SinkSettings) -> Sink:
+    """Make one sink; it opens nothing before `start`."""
+    # each kind of sink is imported only where one is configured
+    match sink:
+        case StdoutSink():
+            from poller.sinks.stdout import StdoutSink as Stdout  # noqa: PLC0415
+
+            return Stdout(name=name)
+        case FileSink(path=path):
+            from poller.sinks.file import FileSink as File  # noqa: PLC0415
+
+            return File(name=name, path=path)
+        case WebhookSink():
+            from poller.sinks.webhook import WebhookSink as Webhook  # noqa: PLC0415
+
+            return Webhook(
+                name=name,
+                url=sink.url,
+                secret=sink.secret,
+                headers=sink.headers,
+                timeout=sink.timeout,
+                clock=wall_clock,
+            )
+
+
+def _plan(name: str, sink: SinkSettings) -> SinkPlan:
+    subscription = Subscription(sink=name, events=sink.events, labels=sink.labels)
+    # what a sink wants is not part of what it is: the file stays open when only `events` changes
+    identity = sink.model_copy(update={"events": ("*",), "labels": {}})
+    return SinkPlan(
+        subscription=subscription,
+        key=identity.model_dump_json() + _secrets(sink),
+        make=lambda: make_sink(name, sink),
+    )
+
+
+def _secrets(sink: SinkSettings) -> str:
+    """Tell two sinks apart whose only difference is a secret, without keeping it."""
+    if not isinstance(sink, WebhookSink):
+        return ""
+    values = [sink.secret, *sink.headers.values()]
+    return str(hash(tuple(value.get_secret_value() for value in values if value is not None)))
