@@ -20,6 +20,11 @@ CREDENTIALS = Credentials(username="AC123", password=SecretStr("open-sesame-42")
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
 
+def brief(value: object) -> str:
+    """Return a short id for a parameter, the same in every run."""
+    return ascii(value)[:32]
+
+
 def operation(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON, right or wrong
     """Return the document of an operation, as the vendor's reference shows it, with changes."""
     document: dict[str, Any] = {

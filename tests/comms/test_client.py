@@ -28,6 +28,7 @@ from tests.comms.scripted import (
     OPERATION_ID,
     Api,
     Script,
+    brief,
     envelope,
     gzipped,
     http_answer,
@@ -291,6 +292,7 @@ async def test_a_broken_connection_is_the_networks_fault(
         (http_answer(operation(), headers={"Content-Encoding": "br"}), errors.Unexpected, "Enc"),
         (http_answer(operation(), headers={"Content-Encoding": "gzip"}), errors.Unexpected, "comp"),
     ],
+    ids=brief,
 )
 async def test_a_wrong_answer_is_the_vendors_fault(
     api: Api, client: CommsClient, answer: bytes, cls: type[errors.CommsError], says: str

@@ -17,7 +17,7 @@ from poller.comms.models import (
     decode_page,
     parse_instant,
 )
-from tests.comms.scripted import MESSAGE_ID, OPERATION_ID, operation
+from tests.comms.scripted import MESSAGE_ID, OPERATION_ID, brief, operation
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -43,7 +43,7 @@ def test_a_null_counter_counts_as_absent() -> None:
     assert decoded.counters == {"queued": 1}
 
 
-@pytest.mark.parametrize("wrong", [-1, 1.0, "1", True, [], {}, 2**63, 10**4000])
+@pytest.mark.parametrize("wrong", [-1, 1.0, "1", True, [], {}, 2**63, 10**4000], ids=brief)
 def test_a_known_counter_is_an_integer(wrong: object) -> None:
     """Anything else in a documented counter makes the answer nonsensical, naming the member."""
     with pytest.raises(Nonsensical, match=r"stats\.delivered"):
@@ -126,7 +126,7 @@ def test_the_last_page_has_no_next(pagination: object) -> None:
     assert decode_page({"operations": []}, kind=DEFAULT_KIND).next_token is None
 
 
-@pytest.mark.parametrize("token", [5, "a\r\nb", "\ud800", "x" * 5000])
+@pytest.mark.parametrize("token", [5, "a\r\nb", "\ud800", "x" * 5000], ids=brief)
 def test_a_strange_token_is_nonsense(token: object) -> None:
     """The token becomes part of a URL."""
     with pytest.raises(Nonsensical, match=r"pagination\.next"):
