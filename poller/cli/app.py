@@ -1,5 +1,6 @@
 """The command line: every command with its options. What a command does stands beside this file."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,10 +10,15 @@ from poller.cli.options import (
     DEFAULT_KIND_NAME,
     Config,
     Ids,
+    Json,
     KindName,
     Labels,
+    OperationId,
     Overrides,
+    Since,
+    SinkName,
     Timeout,
+    Until,
     Version,
     labels_of,
     registrations,
@@ -76,3 +82,146 @@ def run(
     )
     with reporting():
         raise typer.Exit(run_daemon(Source(config, overrides), job))
+
+
+@app.command(
+    help="Watch operations live until they end; registers nothing, needs no daemon.\n\n"
+    "On a terminal a bar per operation, else one event per line. Exits with 0 where all completed "
+    "and nothing failed, 3 where something ended otherwise, 4 after --timeout."
+)
+def watch(
+    ids: Ids,
+    json_output: Json = False,
+    timeout: Timeout = None,
+    kind: KindName = DEFAULT_KIND_NAME,
+    label: Labels = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> None:
+    """Check what the command line names, then watch."""
+    wishes = registrations(ids or (), kind=kind, labels=label)
+    seconds = timeout_seconds(timeout)
+    from poller.cli.watch import watch_operations
+    from poller.cli.wiring import Source
+
+    with reporting():
+        source = Source(config, overrides)
+        code = watch_operations(source, wishes, json_output=json_output, timeout=seconds)
+    raise typer.Exit(code)
+
+
+@app.command(
+    help="Check settings, credentials, store and sinks, and print the settings in force.\n\n"
+    "Changes nothing and posts nothing, unless --send. Exits with 1 where anything is wrong."
+)
+def check(
+    send: Annotated[
+        bool, typer.Option("--send", help="Post one signed poller.test event to each webhook.")
+    ] = False,
+    json_output: Json = False,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> None:
+    """Check everything."""
+    from poller.cli.check import check_everything
+    from poller.cli.wiring import Source
+
+    with reporting():
+        code = check_everything(Source(config, overrides), send=send, json_output=json_output)
+    raise typer.Exit(code)
+
+
+@app.command("dead-letters", help="List what could not be delivered and was given up.")
+def dead_letters(
+    sink: SinkName = None,
+    operation: OperationId = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="The most to list.")] = 100,
+    json_output: Json = False,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> None:
+    """List dead letters."""
+    from poller.cli.dead_letters import list_dead_letters
+    from poller.cli.wiring import Source
+
+    with reporting():
+        code = list_dead_letters(
+            Source(config, overrides),
+            sink=sink,
+            operation=operation,
+            since=since,
+            until=until,
+            limit=limit,
+            json_output=json_output,
+        )
+    raise typer.Exit(code)
+
+
+@app.command(
+    help="Send events again: one by its id, or the dead letters of a sink, an operation, a time."
+)
+def replay(
+    event_ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="EVENT_ID", help="Events by id.", show_default=False),
+    ] = None,
+    sink: SinkName = None,
+    operation: OperationId = None,
+    since: Since = None,
+    until: Until = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", metavar="SINK", help="Send EVENT_ID to this sink only. Repeatable."),
+    ] = None,
+    json_output: Json = False,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> None:
+    """Replay events."""
+    from poller.cli.replay import replay_events
+    from poller.cli.wiring import Source
+
+    with reporting():
+        code = replay_events(
+            Source(config, overrides),
+            event_ids=event_ids or [],
+            sink=sink,
+            operation=operation,
+            since=since,
+            until=until,
+            everything=everything,
+            to=to or [],
+            json_output=json_output,
+        )
+    raise typer.Exit(code)
+
+
+@app.command(
+    help="Audit files of events against the promises: order, gaps, deltas, exactly one end.\n\n"
+    "Exits with 1 where there is a problem. - reads standard input."
+)
+def verify(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files of events.")],
+    allow_gaps: Annotated[
+        bool,
+        typer.Option("--allow-gaps", help="The sink gets only some events, or has dead letters."),
+    ] = False,
+    ended: Annotated[
+        bool, typer.Option("--ended", help="Every operation must have ended.")
+    ] = False,
+    json_output: Json = False,
+    _version: Version = False,
+) -> None:
+    """Audit files."""
+    from poller.cli.verify import verify_files
+
+    raise typer.Exit(
+        verify_files(files, allow_gaps=allow_gaps, ended=ended, json_output=json_output)
+    )

@@ -15,10 +15,15 @@ __all__ = [
     "DEFAULT_KIND_NAME",
     "Config",
     "Ids",
+    "Json",
     "KindName",
     "Labels",
+    "OperationId",
     "Overrides",
+    "Since",
+    "SinkName",
     "Timeout",
+    "Until",
     "Version",
     "labels_of",
     "registrations",
@@ -81,6 +86,34 @@ Timeout = Annotated[
         "--timeout",
         metavar="DURATION",
         help="Give up after this time (such as 90s or 2h) and exit 4.",
+        show_default=False,
+    ),
+]
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+SinkName = Annotated[
+    str | None,
+    typer.Option("--sink", metavar="NAME", help="Only of this sink.", show_default=False),
+]
+OperationId = Annotated[
+    str | None,
+    typer.Option("--operation", metavar="ID", help="Only of this operation.", show_default=False),
+]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="Recorded from then on: RFC 3339, or how long ago (2h).",
+        show_default=False,
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="TIME",
+        help="Recorded before: RFC 3339, or how long ago (2h).",
         show_default=False,
     ),
 ]
