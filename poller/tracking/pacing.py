@@ -67,10 +67,12 @@ def _deadlines(watch: Watch, policy: Policy, now: datetime) -> list[datetime]:
     deadlines: list[datetime] = []
     if watch.emitted.progress_at is not None and watch.unemitted:
         held_until = watch.emitted.progress_at + timedelta(seconds=policy.progress_interval)
-        deadlines.append(max(held_until, soonest))
+        # a deadline that has passed without an answer must not keep a failure from backing off
+        if held_until > now:
+            deadlines.append(max(held_until, soonest))
     if watch.settle_until is not None:
         deadlines.append(max(watch.settle_until, now))
-    elif (end := expires_at(watch)) is not None:
+    elif (end := expires_at(watch)) is not None and end >= now:
         # halving what is left catches the last word before the record goes, and then its absence
         deadlines.append(max(now + (end - now) / 2, soonest))
     return deadlines

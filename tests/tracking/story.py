@@ -1,0 +1,139 @@
+"""One watch told answer by answer, with a clock that only the test moves."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from poller.comms.kinds import kind_named
+from poller.comms.models import Operation, decode_operation
+from poller.tracking.answers import Answer, Failed, Nonsense, NotFound, Rejected, Seen
+from poller.tracking.events import Event, format_instant
+from poller.tracking.observe import Decision, Verdict, observe
+from poller.tracking.pacing import Policy
+from poller.tracking.registration import Registration, forget, register
+from poller.tracking.watch import Home, Watch
+
+ID = "comms_operation_01h9krwprkeee8fzqspvwy6nq8"
+HOME = Home(account="AC1", base_url="https://comms.twilio.com/v1")
+START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    """Return the moment that many seconds after the start."""
+    return START + timedelta(seconds=seconds)
+
+
+def text_at(seconds: float) -> str:
+    """Return that moment as the API writes it."""
+    return format_instant(at(seconds))
+
+
+def new_watch(*, kind: str = "messages", labels: Mapping[str, str] | None = None) -> Watch:
+    """Return a watch that was registered at the start and never looked at."""
+    wish = Registration(id=ID, kind=kind, labels=labels or {})
+    watch, is_new = register(None, wish, home=HOME, now=START)
+    assert is_new
+    return watch
+
+
+class Story:
+    """The watch as it stands, the time, and every event so far. Answers take no time."""
+
+    def __init__(self, policy: Policy | None = None, *, kind: str = "messages") -> None:
+        self.policy = policy or Policy()
+        self.watch = new_watch(kind=kind)
+        self.now = START
+        self.events: list[Event] = []
+
+    def wait(self, seconds: float) -> "Story":
+        """Let time pass; a negative time sets the clock back."""
+        self.now += timedelta(seconds=seconds)
+        return self
+
+    def take(self, answer: Answer, *, jitter: float = 0.0) -> Decision:
+        """Observe this answer now."""
+        decision = observe(self.watch, answer, policy=self.policy, now=self.now, jitter=jitter)
+        self.watch = decision.watch
+        self.events += decision.events
+        return decision
+
+    def see(
+        self,
+        status: str = "PROCESSING",
+        *,
+        updated: object = None,
+        created: object = None,
+        fetched: bool = True,
+        begun_at: datetime | None = None,
+        **stats: object,
+    ) -> Decision:
+        """See the operation with this status and these stats."""
+        found = self.operation(status, updated=updated, created=created, stats=stats)
+        return self.take(
+            Seen(
+                operation=found,
+                fetched=fetched,
+                begun_at=begun_at or self.now,
+                arrived_at=self.now,
+            )
+        )
+
+    def operation(
+        self, status: str, *, updated: object, created: object, stats: object
+    ) -> Operation:
+        """Decode a document with these members, as the client does; None leaves a time out."""
+        document: dict[str, Any] = {"id": ID, "status": status, "stats": stats}
+        times = {"createdAt": created, "updatedAt": updated}
+        document |= {name: value for name, value in times.items() if value is not None}
+        return decode_operation(document, kind=kind_named(self.watch.kind), expected_id=ID)
+
+    def not_found(self) -> Decision:
+        """Get a 404 in the vendor's envelope."""
+        return self.take(NotFound(begun_at=self.now, arrived_at=self.now))
+
+    def rejected(self) -> Decision:
+        """Get a 400 in the vendor's envelope."""
+        return self.take(Rejected(begun_at=self.now, arrived_at=self.now))
+
+    def nonsense(self) -> Decision:
+        """Get a document that is not this operation."""
+        return self.take(Nonsense(begun_at=self.now, arrived_at=self.now, why="stats is missing"))
+
+    def fail(self) -> Decision:
+        """Get no answer."""
+        return self.take(Failed(begun_at=self.now, arrived_at=self.now))
+
+    def forget(self) -> None:
+        """Stop watching."""
+        self.watch = forget(self.watch, now=self.now)
+
+    def register(self, *, kind: str | None = None, **labels: str) -> bool:
+        """Register the operation again; tells whether watching began with it."""
+        wish = Registration(id=ID, kind=kind or self.watch.kind, labels=labels)
+        self.watch, is_new = register(self.watch, wish, home=HOME, now=self.now)
+        return is_new
+
+    @property
+    def due_in(self) -> float:
+        """Seconds until the next look."""
+        return (self.watch.schedule.due_at - self.now).total_seconds()
+
+    @property
+    def types(self) -> list[str]:
+        """The types of all events, without their family."""
+        return [event.type.value.removeprefix("operation.") for event in self.events]
+
+    @property
+    def last(self) -> Mapping[str, Any]:
+        """The data of the last event."""
+        return self.events[-1].data
+
+
+def told(decision: Decision) -> list[str]:
+    """Return the types of the events of one decision, without their family."""
+    return [event.type.value.removeprefix("operation.") for event in decision.events]
+
+
+def is_silent(decision: Decision, verdict: Verdict) -> bool:
+    """Tell whether the answer was judged so and made no event."""
+    return decision.verdict is verdict and not decision.events
