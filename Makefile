@@ -1,0 +1,55 @@
+# Everything a newcomer or CI needs. Each target sets up what it needs in .venv and may be repeated.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# the first of these that is there and new enough
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check soak bench config clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.run ## run the poller against a simulated API, no credentials needed
+	@$(BIN)/poller demo
+
+test: $(VENV)/.dev ## run the tests
+	@sh tests/postgres.sh
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+check: $(VENV)/.dev ## lint, format, types, layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+soak: $(VENV)/.dev ## break it for a long time: kills, faults, growth (SOAK_SECONDS=1200)
+	$(BIN)/python -m pytest -m soak -s $(ARGS)
+
+bench: $(VENV)/.dev ## measure, and write the tables to tests/benchmarks/results
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+config: $(VENV)/.dev ## write config/ anew from the settings in the code
+	$(BIN)/python config/generate.py
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "comms-poller needs Python 3.11 or newer; set PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing comms-poller into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+# dependency groups need pip 25.1
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing comms-poller and what its tests need into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . --group dev
+	@touch $@ $(VENV)/.run
