@@ -6,7 +6,7 @@ They ask for no credentials and meet no fault.
 import time
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,7 +20,7 @@ from poller.simulator.world import AlreadyEnded, World
 
 __all__ = ["ControlApi"]
 
-_MAX_OPERATIONS = 100_000
+_MAX_OPERATIONS: Final = 100_000
 
 
 class ControlApi:

@@ -20,8 +20,7 @@ __all__ = ["serve"]
 # Uvicorn's own loggers may belong to another server of this process; what this one would log are
 # the faults that it was asked for.
 _SILENT: Final = logging.getLogger("poller.simulator.silent")
-_SILENT.addHandler(logging.NullHandler())
-_SILENT.propagate = False
+_SILENT.setLevel(logging.CRITICAL + 1)
 
 
 class _Protocol(H11Protocol):
@@ -67,6 +66,7 @@ async def serve(
         lifespan="off",
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         backlog=2048,
     )
     settings.load()
@@ -104,17 +104,18 @@ def _base_url(listener: socket.socket) -> str:
 
 
 async def _stop(server: uvicorn.Server, listener: socket.socket) -> None:
-    """Stop listening, drop what is being answered, and wait until it is gone."""
+    """Stop listening, drop every connection, and wait until it is gone."""
     for each in getattr(server, "servers", ()):
         each.close()
     listener.close()
     state = server.server_state
-    for task in (tasks := list(state.tasks)):
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
     for connection in list(state.connections):
         if isinstance(connection, _Protocol):
             connection.transport.abort()
     while state.connections:
         await anyio.lowlevel.checkpoint()
+    # Only now, so that what is canceled has nobody left to apologise to.
+    for task in (tasks := list(state.tasks)):
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
