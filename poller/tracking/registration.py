@@ -120,8 +120,12 @@ def register(
         )
     kind = _kind(known, wish)
     labels = {**known.labels, **wish.labels}
+    if known.is_watched and kind != known.kind:
+        # refusals under the wrong kind say nothing about the right one, which nobody asked yet
+        asked_now = Schedule(wait=0, due_at=now, set_at=now)
+        return known.evolve(kind=kind, labels=labels, absence=Absence(), schedule=asked_now), False
     if known.is_watched or (known.is_final and known.phase is Phase.ENDED):
-        return known.evolve(kind=kind, labels=labels), False
+        return known.evolve(labels=labels), False
     return _resume(known, kind, labels, now), True
 
 
