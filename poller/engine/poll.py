@@ -126,8 +126,7 @@ class PollLoop:
         try:
             if answer is None:
                 # the next probe asks about another operation: this one may be the reason
-                defer = self.configuration.policy.max_interval
-                await self._store.release([watch.id], self._owner, defer=defer)
+                await self._store.release([watch.id], self._owner, requeue=True)
             else:
                 await self._record(watch, answer)
         except StoreError as error:

@@ -5,11 +5,11 @@ Synchronous, used from one worker thread. Writers lock from the first statement 
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     URL,
@@ -23,16 +23,21 @@ from sqlalchemy import (
     literal,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from poller.store.errors import StoreUnavailable
+from poller.store.errors import Contended, StoreUnavailable
 from poller.store.schema import microseconds
 
 __all__ = ["Database", "lease_clock", "sqlite_path"]
 
+T = TypeVar("T")
+
 _BUSY: Final = 10.0
 _VACUUM_PAGES: Final = 1000
 _READING: Final = "poller_reading"
+_TRIES: Final = 3
+# PostgreSQL, appendix A: serialization_failure, deadlock_detected
+_CONTENTION: Final = frozenset({"40001", "40P01"})
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -66,10 +71,26 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """Run a transaction that writes; commits at the end, rolls back on an exception.
 
+        :raises Contended: where another daemon wrote the same rows at the same moment.
         :raises StoreUnavailable: where the database refuses.
         """
         with self._said_clearly(), self.engine.begin() as connection:
             yield connection
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a transaction that writes; again where another daemon was in its way.
+
+        :raises StoreUnavailable: where the database refuses.
+        """
+        for _ in range(_TRIES - 1):
+            try:
+                with self.writing() as connection:
+                    return work(connection)
+            except Contended:
+                # what the other one wrote is found by the next try
+                continue
+        with self.writing() as connection:
+            return work(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -97,7 +118,8 @@ class Database:
             yield
         except DBAPIError as error:
             where = self.path or self.url.render_as_string(hide_password=True)
-            raise StoreUnavailable(f"store.url: {where}: {_cause(error)}") from error
+            kind = Contended if _is_contention(error) else StoreUnavailable
+            raise kind(f"store.url: {where}: {_cause(error)}") from error
 
 
 def lease_clock(connection: Connection, now: datetime) -> ColumnElement[int]:
@@ -129,6 +151,12 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     reading = connection.get_execution_options().get(_READING, False)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _is_contention(error: DBAPIError) -> bool:
+    if isinstance(error, IntegrityError):
+        return True
+    return getattr(error.orig, "sqlstate", None) in _CONTENTION
 
 
 def _cause(error: DBAPIError) -> str:

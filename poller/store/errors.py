@@ -1,6 +1,6 @@
 """What can be wrong with a store, in words for the person who runs it."""
 
-__all__ = ["StoreError", "StoreInUse", "StoreTooNew", "StoreUnavailable"]
+__all__ = ["Contended", "StoreError", "StoreInUse", "StoreTooNew", "StoreUnavailable"]
 
 
 class StoreError(Exception):
@@ -9,6 +9,10 @@ class StoreError(Exception):
 
 class StoreUnavailable(StoreError):
     """It cannot be opened or written: path, rights, disk, server."""
+
+
+class Contended(StoreUnavailable):
+    """Another daemon wrote the same rows at the same moment: the transaction may run again."""
 
 
 class StoreInUse(StoreError):

@@ -6,14 +6,13 @@ for its transaction, which is committed or not at all.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from random import Random, SystemRandom
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from poller.comms.gate import Pause
 from poller.store import dead_letters as dead_letter_rows
@@ -114,11 +113,7 @@ class Store:
             migrated_from = migrate(database) if as_daemon else None
             if not as_daemon:
                 _require_current(database)
-            with database.writing() as connection:
-                tenant = tenancy.move_in(connection, home)
-                if lock is not None:
-                    watch_rows.void_leases(connection, tenant)
-                    delivery_rows.void_leases(connection, tenant)
+            tenant = database.write(partial(_move_in, home=home, void=lock is not None))
         except BaseException:
             database.close()
             if lock is not None:
@@ -142,15 +137,6 @@ class Store:
         :raises Conflict: with `all_or_none`, where one contradicts what is known; none is then
             registered.
         """
-        try:
-            return await self._register(wishes, all_or_none=all_or_none)
-        except IntegrityError:
-            # another daemon inserted one of them since we looked: now it is found
-            return await self._register(wishes, all_or_none=all_or_none)
-
-    async def _register(
-        self, wishes: Sequence[Registration], *, all_or_none: bool
-    ) -> list[Registered]:
         return await self._write(
             watch_rows.register_all, wishes, self._now(), all_or_none=all_or_none
         )
@@ -184,9 +170,9 @@ class Store:
             random=self._random,
         )
 
-    async def release(self, ids: Collection[str], owner: str, *, defer: float = 0) -> None:
-        """Give up claims without an answer; they are due again in `defer` seconds."""
-        due_at = self._now() + timedelta(seconds=defer) if defer else None
+    async def release(self, ids: Collection[str], owner: str, *, requeue: bool = False) -> None:
+        """Give up claims without an answer; with `requeue` they go behind what else is due."""
+        due_at = self._now() if requeue else None
         await self._write(watch_rows.release, ids, owner, due_at=due_at, now=self._now())
 
     async def release_all(self, owner: str) -> None:
@@ -273,9 +259,11 @@ class Store:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
+        def work(connection: Connection) -> T:
+            return function(connection, self.tenant, *args, **kwargs)
+
         def run() -> T:
-            with self._database.writing() as connection:
-                return function(connection, self.tenant, *args, **kwargs)
+            return self._database.write(work)
 
         return await to_thread.run_sync(run, limiter=self._limiter)
 
@@ -290,6 +278,15 @@ class Store:
                 return function(connection, self.tenant, *args, **kwargs)
 
         return await to_thread.run_sync(run, limiter=self._limiter)
+
+
+def _move_in(connection: Connection, *, home: Home, void: bool) -> Tenant:
+    """Find the home. `void` says that whoever held leases in it is gone."""
+    tenant = tenancy.move_in(connection, home)
+    if void:
+        watch_rows.void_leases(connection, tenant)
+        delivery_rows.void_leases(connection, tenant)
+    return tenant
 
 
 def _void_future_waits(connection: Connection, tenant: Tenant, now: datetime) -> int:

@@ -277,7 +277,8 @@ def _register_chunk(
             continue
         known[wish.id] = watch
         results.append(Registered(id=wish.id, watch=watch, is_new=is_new))
-    new = [watch for operation_id, watch in known.items() if operation_id not in before]
+    # in id order, like locks: two daemons that insert the same must not wait for each other
+    new = [known[operation_id] for operation_id in ids if operation_id not in before]
     if new:
         rows_of_new = [{**watch_values(watch), "home_id": tenant.id} for watch in new]
         connection.execute(insert(watches), rows_of_new)

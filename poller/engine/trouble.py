@@ -1,0 +1,63 @@
+"""What stands between a watcher and the answers, in words for people. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from poller.comms.errors import (
+    CommsError,
+    DeadlineExceeded,
+    Fault,
+    Forbidden,
+    NetworkError,
+    NotFound,
+    Rejected,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+)
+from poller.comms.gate import Pause
+
+__all__ = ["Trouble", "trouble_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """`what` is a sentence without secrets; `until` is when the pause that it made is over.
+
+    Equal where they are the same trouble. `fatal` says that there is no point in going on.
+    """
+
+    what: str
+    fault: Fault
+    until: datetime | None = None
+    fatal: bool = False
+
+
+def trouble_of(error: CommsError | None, *, pause: Pause | None, fatal: bool) -> Trouble | None:
+    """Name the trouble that the end of a request shows; `pause` is what holds requests back now.
+
+    None for success, and for 404 and 400: they speak of one operation.
+    """
+    if error is None or isinstance(error, NotFound | Rejected):
+        return None
+    return Trouble(
+        what=f"credentials refused: {error}" if fatal else _what(error),
+        fault=error.fault,
+        until=None if pause is None else pause.until,
+        fatal=fatal,
+    )
+
+
+def _what(error: CommsError) -> str:
+    said = f"{error.status} {error.text or ''}".strip() if error.status else error.happened
+    match error:
+        case Unauthorized():
+            return f"credentials refused ({said}); {error.hint}"
+        case Forbidden():
+            return f"access refused ({said}); {error.hint}"
+        case Throttled() | Unavailable():
+            return f"account paused ({said})"
+        case NetworkError() | DeadlineExceeded():
+            return f"API unreachable: {error.happened}"
+        case _:
+            return f"API in trouble: {error.happened}"
