@@ -1,0 +1,41 @@
+#!/bin/sh
+# Make sure that a PostgreSQL server is there for the tests to start: `make test` and CI call this.
+#
+# Prints where its programs are. Where none is found: installs Debian's package if it may, else says
+# why not, which is no error unless POLLER_TEST_REQUIRE_POSTGRES=1. The tests start a private
+# cluster themselves (tests/store/cluster.py); no system service is started or used.
+set -eu
+
+find_server() {
+    if command -v initdb >/dev/null 2>&1 && command -v pg_ctl >/dev/null 2>&1; then
+        dirname "$(command -v initdb)"
+        return
+    fi
+    newest=
+    for directory in /usr/lib/postgresql/*/bin; do
+        [ -x "$directory/initdb" ] && newest=$directory
+    done
+    [ -n "$newest" ] && echo "$newest"
+}
+
+without() {
+    echo "postgres.sh: no PostgreSQL server: $1; its tests are skipped" >&2
+    [ "${POLLER_TEST_REQUIRE_POSTGRES:-}" = 1 ] && exit 1
+    exit 0
+}
+
+find_server && exit 0
+command -v apt-get >/dev/null 2>&1 || without "there is no apt-get, install initdb and pg_ctl by hand"
+[ "$(id -u)" = 0 ] || without "installing it needs root (apt-get install postgresql)"
+
+export DEBIAN_FRONTEND=noninteractive
+{
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends postgresql-common
+    # the tests want the programs, not a service
+    sed -i 's/^#*create_main_cluster *=.*/create_main_cluster = false/' \
+        /etc/postgresql-common/createcluster.conf
+    apt-get install -y -qq --no-install-recommends postgresql
+} >&2 || without "apt-get could not install it"
+
+find_server || without "the package brought no initdb"

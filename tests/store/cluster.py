@@ -1,0 +1,127 @@
+"""A private PostgreSQL server for the tests: its own directory, a unix socket, no network."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+
+from sqlalchemy import URL, create_engine, text
+
+__all__ = ["Cluster", "NoServer", "running"]
+
+_OWNER = "poller"
+# nothing of it outlives the session, so nothing need reach the disk
+_SETTINGS = (
+    "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c listen_addresses=''"
+    " -c deadlock_timeout=50ms"
+)
+
+
+class NoServer(Exception):
+    """There is no server to start; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running server; `socket` is the directory of its socket."""
+
+    socket: Path
+
+    def url(self, database: str) -> str:
+        """Return the URL of a database, as a user writes it."""
+        url = URL.create(
+            "postgresql", username=_OWNER, database=database, query={"host": str(self.socket)}
+        )
+        return url.render_as_string()
+
+    def create(self, template: str = "template0") -> str:
+        """Make a database that is a copy of `template`, and return its name."""
+        name = f"poller_{next(self._numbers)}"
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop(self, name: str) -> None:
+        """Remove a database, whoever still holds a connection to it."""
+        self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    @cached_property
+    def _numbers(self) -> Iterator[int]:
+        return count(1)
+
+    def _execute(self, statement: str) -> None:
+        url = self.url("postgres").replace("postgresql:", "postgresql+psycopg:", 1)
+        engine = create_engine(url, isolation_level="AUTOCOMMIT")
+        try:
+            with engine.connect() as connection:
+                connection.execute(text(statement))
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def running() -> Iterator[Cluster]:
+    """Make a cluster, run it, and remove it.
+
+    :raises NoServer: where no server is installed, or none may be started.
+    """
+    programs = _programs()
+    # not below pytest's own directory: that is root's alone, and its path too long for a socket
+    directory = Path(tempfile.mkdtemp(prefix="poller-pg-"))
+    try:
+        owner = _owner(directory)
+        data = directory / "data"
+        log = directory / "log"
+
+        def run(program: str, *arguments: str) -> None:
+            done = subprocess.run(
+                [programs / program, *arguments],
+                user=None if owner is None else owner.pw_uid,
+                group=None if owner is None else owner.pw_gid,
+                extra_groups=None if owner is None else (),
+                cwd=directory,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                said = log.read_text() if log.exists() else ""
+                raise NoServer(f"{program} failed: {done.stdout}{done.stderr}{said}")
+
+        run("initdb", "-D", f"{data}", "-U", _OWNER, "-A", "trust", "-E", "UTF8", "--no-sync")
+        options = f"-k {directory} {_SETTINGS}"
+        run("pg_ctl", "start", "-w", "-D", f"{data}", "-l", f"{log}", "-o", options)
+        try:
+            yield Cluster(socket=directory)
+        finally:
+            run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", f"{data}")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _programs() -> Path:
+    found = shutil.which("initdb")
+    if found is not None and shutil.which("pg_ctl") is not None:
+        return Path(found).parent
+    versions = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if not versions:
+        raise NoServer("no initdb and pg_ctl found; tests/postgres.sh installs them")
+    return max(versions, key=lambda path: float(path.parent.name))
+
+
+def _owner(directory: Path) -> pwd.struct_passwd | None:
+    """Say who runs the server, which refuses root, and give them the directory."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        user = pwd.getpwnam("postgres")
+    except KeyError:
+        raise NoServer("root cannot run it, and there is no user `postgres`") from None
+    os.chown(directory, user.pw_uid, user.pw_gid)
+    return user
