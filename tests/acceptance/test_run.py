@@ -56,9 +56,9 @@ def campaign(name: str, end: str, *, steps: int = 4) -> list[dict[str, Any]]:
         )
         for step in range(steps)
     ]
-    last: Any = {"delivered": 90, "failed": 7, "undelivered": 3}
+    last: dict[str, Any] = {"delivered": 90, "failed": 7, "undelivered": 3}
     if end == "CANCELED":
-        last: Any = {"delivered": 40, "canceled": 60}
+        last = {"delivered": 40, "canceled": 60}
     return [*way, operation(name, end, updated=60, total=total, attempts=120, **last)]
 
 
