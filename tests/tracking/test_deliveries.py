@@ -1,0 +1,164 @@
+"""One event on its way to one sink: waits, and when it is given up."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poller.tracking.deliveries import (
+    GIVE_UP_AFTER,
+    Attempt,
+    Delivery,
+    DeliveryState,
+    Result,
+    after_attempt,
+)
+from tests.tracking.story import START
+
+HOUR = timedelta(hours=1)
+MIDDLE = 0.5  # the jitter that changes nothing
+
+
+def _fresh() -> Delivery:
+    return Delivery(state=DeliveryState.WAITING, fresh_at=START, due_at=START, set_at=START)
+
+
+def _failed(result: Result = Result.FAILED, retry_after: float | None = None) -> Attempt:
+    return Attempt(
+        result=result, begun_at=START, status=500, error="it hurts", retry_after=retry_after
+    )
+
+
+def _try(delivery: Delivery, attempt: Attempt, *, jitter: float = MIDDLE) -> Delivery:
+    """Attempt it when it is due."""
+    return after_attempt(delivery, attempt, now=delivery.due_at, jitter=jitter)
+
+
+def test_an_acknowledged_event_is_delivered() -> None:
+    """The attempt is counted, and its end is the time."""
+    now = START + timedelta(seconds=2)
+    attempt = Attempt(result=Result.DELIVERED, begun_at=START, status=204)
+    done = after_attempt(_try(_fresh(), _failed()), attempt, now=now, jitter=MIDDLE)
+    assert done.state is DeliveryState.DELIVERED
+    assert (done.attempts, done.status, done.error, done.done_at) == (2, 204, None, now)
+
+
+def test_waits_start_at_a_second_and_double_to_an_hour() -> None:
+    """An app that restarts delays its events by seconds; a long outage costs an attempt an hour."""
+    delivery = _fresh()
+    waits = []
+    for _ in range(15):
+        before = delivery.due_at
+        delivery = _try(delivery, _failed())
+        waits.append((delivery.due_at - before).total_seconds())
+    assert waits[:13] == [2.0**power for power in range(12)] + [3600.0]
+    assert waits[-1] == 3600.0
+
+
+@given(attempts=st.integers(0, 10**6), jitter=st.floats(0, 1, exclude_max=True))
+def test_jitter_is_a_tenth_to_either_side(attempts: int, jitter: float) -> None:
+    """And never makes a wait longer than an hour."""
+    before = Delivery(
+        state=DeliveryState.WAITING, fresh_at=START, due_at=START, set_at=START, attempts=attempts
+    )
+    after = _try(before, _failed(), jitter=jitter)
+    wait = (after.due_at - START).total_seconds()
+    middle = min(2.0 ** min(attempts, 12), 3600)
+    assert 0.89 * middle <= wait <= min(1.11 * middle, 3600)
+    assert after.set_at == START
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "expected"),
+    [(0.0, 1.0), (-5.0, 1.0), (0.5, 1.0), (90.0, 90.0), (3600.0, 3600.0), (1e9, 3600.0)],
+)
+def test_retry_after_can_lengthen_a_wait_to_an_hour_at_most(
+    retry_after: float, expected: float
+) -> None:
+    """It never shortens one, and a year is an hour."""
+    after = _try(_fresh(), _failed(retry_after=retry_after))
+    assert (after.due_at - START).total_seconds() == expected
+
+
+def test_a_failed_attempt_keeps_its_last_error() -> None:
+    """For the list of deliveries and dead letters."""
+    after = _try(_fresh(), _failed())
+    assert after.state is DeliveryState.WAITING
+    assert (after.attempts, after.status, after.error) == (1, 500, "it hurts")
+    assert after.done_at is None
+
+
+def test_an_event_is_given_up_three_days_after_recording_by_a_failed_attempt() -> None:
+    """Not before the three days, and never without an attempt that failed."""
+    last = START + GIVE_UP_AFTER
+    almost = after_attempt(_fresh(), _failed(), now=last - timedelta(seconds=1), jitter=MIDDLE)
+    assert almost.state is DeliveryState.WAITING
+    dead = after_attempt(almost, _failed(), now=last, jitter=MIDDLE)
+    assert dead.state is DeliveryState.DEAD
+    assert (dead.attempts, dead.error, dead.done_at) == (2, "it hurts", last)
+
+
+def test_an_old_event_gets_its_attempt() -> None:
+    """One that waited behind another for a week is delivered if its first attempt succeeds."""
+    attempt = Attempt(result=Result.DELIVERED, begun_at=START)
+    late = START + timedelta(days=7)
+    assert after_attempt(_fresh(), attempt, now=late, jitter=0).state is DeliveryState.DELIVERED
+
+
+def test_a_refused_event_is_given_up_after_an_hour() -> None:
+    """400, 413, 415 and 422 are answers: the hour counts from the first of them."""
+    delivery = _fresh()
+    while delivery.state is DeliveryState.WAITING:
+        now = delivery.due_at
+        assert now <= START + HOUR
+        delivery = _try(delivery, _failed(Result.REFUSED))
+    assert delivery.done_at == START + HOUR
+    assert delivery.refused_at == START
+
+
+def test_an_outage_before_the_refusal_does_not_count() -> None:
+    """Two days of failures, then a refusal: it has its hour."""
+    later = START + timedelta(days=2)
+    refused = after_attempt(_fresh(), _failed(Result.REFUSED), now=later, jitter=MIDDLE)
+    assert refused.state is DeliveryState.WAITING
+    assert refused.refused_at == later
+
+
+def test_a_clock_that_went_back_restarts_the_hour() -> None:
+    """A first refusal in the future would otherwise hold the event for longer than an hour."""
+    refused = _try(_fresh(), _failed(Result.REFUSED))
+    earlier = START - timedelta(days=1)
+    again = after_attempt(refused, _failed(Result.REFUSED), now=earlier, jitter=MIDDLE)
+    assert again.refused_at == earlier
+    assert again.due_at <= earlier + HOUR
+
+
+def test_gone_is_a_failure_to_the_delivery() -> None:
+    """410 disables the sink; the event waits."""
+    after = _try(_fresh(), _failed(Result.GONE))
+    assert after.state is DeliveryState.WAITING
+    assert after.refused_at is None
+
+
+@given(
+    outcomes=st.lists(
+        st.tuples(st.sampled_from(Result), st.floats(0, 86400), st.floats(0, 1e7)), max_size=40
+    )
+)
+def test_a_waiting_delivery_has_a_next_attempt(
+    outcomes: list[tuple[Result, float, float]],
+) -> None:
+    """Whatever happens it is due within an hour and a bit, or done; attempts are counted."""
+    delivery, now = _fresh(), START
+    for number, (result, late, retry_after) in enumerate(outcomes, start=1):
+        if delivery.state is not DeliveryState.WAITING:
+            break
+        now += timedelta(seconds=late)
+        delivery = after_attempt(
+            delivery, _failed(result, retry_after=retry_after), now=now, jitter=0.99
+        )
+        assert delivery.attempts == number
+        assert (delivery.done_at is None) is (delivery.state is DeliveryState.WAITING)
+        if delivery.state is DeliveryState.WAITING:
+            assert now <= delivery.due_at <= now + HOUR
