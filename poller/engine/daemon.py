@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Final, Self
 from uuid import uuid4
 
@@ -26,7 +27,7 @@ from poller.engine.housekeeping import Housekeeping
 from poller.engine.outlets import Outlets
 from poller.engine.poll import PollLoop
 from poller.engine.pulse import Pulse
-from poller.store.errors import StoreError
+from poller.engine.supervision import attempt, repeat
 from poller.store.standing import Standing
 from poller.store.store import Store
 from poller.store.watches import Registered
@@ -179,29 +180,23 @@ class Daemon:
         loops.start_soon(self._outlets.run)
         loops.start_soon(self._housekeeping.run)
         if self._until_idle:
-            loops.start_soon(self._watch_idle)
+            loops.start_soon(partial(repeat, self._watch_idle, name="idle"))
 
     async def _run_poll(self) -> None:
         await self._poll.run()
         self._polled.set()
 
-    async def _watch_idle(self) -> None:
-        while True:
-            try:
-                if self._input_ended and (await self.standing()).is_idle:
-                    self.stop(Stop.IDLE)
-                    return
-            except StoreError as error:
-                log.error("store.unavailable", error=str(error), loop="idle")
-            await self._idle.wait(_LOOK_AGAIN)
+    async def _watch_idle(self) -> bool:
+        if self._input_ended and (await self.standing()).is_idle:
+            self.stop(Stop.IDLE)
+            return True
+        await self._idle.wait(_LOOK_AGAIN)
+        return False
 
     async def _release(self) -> None:
         with anyio.CancelScope(shield=True):
             await self._outlets.aclose()
-            try:
-                await self._store.release_all(self._owner)
-            except StoreError as error:
-                log.error("store.unavailable", error=str(error), loop="stop")
+            await attempt(partial(self._store.release_all, self._owner), name="stop")
 
     def _recorded(self) -> None:
         self._outlets.beat()

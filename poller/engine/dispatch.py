@@ -8,6 +8,7 @@ cannot be written for a while repeats nothing.
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
 import anyio
@@ -15,8 +16,9 @@ import structlog
 from anyio.abc import TaskGroup
 
 from poller.engine.pulse import Pulse
+from poller.engine.supervision import attempt, repeat
 from poller.engine.translate import attempt_of
-from poller.sinks.base import Outgoing, Sink, SinkUnavailable, Verdict
+from poller.sinks.base import Outcome, Outgoing, Sink, SinkUnavailable, Verdict
 from poller.store.deliveries import Claimed, Demand, Exchange
 from poller.store.errors import StoreError
 from poller.store.store import Store
@@ -29,7 +31,6 @@ __all__ = ["Dispatcher", "Ended"]
 log = structlog.get_logger()
 
 _LOOK_AGAIN: Final = 1.0
-_STORE_TROUBLE: Final = 1.0
 _LEASE_MARGIN: Final = 15.0
 
 
@@ -56,6 +57,7 @@ class Dispatcher:
         self.sink = sink
         self.pulse = Pulse()
         self._log = log.bind(sink=sink.name)
+        self._name = f"sink {sink.name}"
         self._store = store
         self._owner = owner
         self._now = now
@@ -76,26 +78,22 @@ class Dispatcher:
         await self._recall()
         try:
             async with anyio.create_task_group() as attempts:
-                await self._deliver(attempts)
+                await repeat(partial(self._turn, attempts), name=self._name)
         finally:
             await self._keep_results()
         return Ended.CLOSED if self._closed else Ended.DRAINED
 
-    async def _deliver(self, attempts: TaskGroup) -> None:
-        while True:
-            try:
-                exchange = await self._exchange(limit=0 if self._closed else self._free())
-            except StoreError as error:
-                self._log.error("store.unavailable", error=str(error))
-                await anyio.sleep(_STORE_TROUBLE)
-                continue
-            if self._closed and not self._in_flight:
-                return
-            started = self._start(attempts, exchange.claimed)
-            if self._draining and not started and not self._in_flight and not self._finished:
-                return
-            if not started or self._free() == 0:
-                await self.pulse.wait(self._until_due(exchange))
+    async def _turn(self, attempts: TaskGroup) -> bool:
+        """Settle what is finished and start what may go; True where there is no more to do."""
+        exchange = await self._exchange(limit=0 if self._closed else self._free())
+        if self._closed and not self._in_flight:
+            return True
+        started = self._start(attempts, exchange.claimed)
+        if self._draining and not started and not self._in_flight and not self._finished:
+            return True
+        if not started or self._free() == 0:
+            await self.pulse.wait(self._until_due(exchange))
+        return False
 
     async def _exchange(self, *, limit: int) -> Exchange:
         attempts, self._finished = self._finished, []
@@ -137,18 +135,13 @@ class Dispatcher:
 
     async def _attempt(self, batch: Sequence[Claimed]) -> None:
         begun_at = self._now()
-        outcomes = await self.sink.deliver(
-            [
-                Outgoing(
-                    event_id=claim.event_id,
-                    operation_id=claim.operation_id,
-                    type=claim.type,
-                    body=claim.body,
-                )
-                for claim in batch
-            ]
-        )
-        self._in_flight -= 1
+        try:
+            outcomes = await self.sink.deliver([_outgoing(claim) for claim in batch])
+        except Exception:  # noqa: BLE001 - a sink promised to raise nothing; one that does waits
+            self._log.exception("engine.defect")
+            outcomes = [Outcome(verdict=Verdict.FAILED, error="a defect of ours")] * len(batch)
+        finally:
+            self._in_flight -= 1
         if any(outcome.verdict is Verdict.CLOSED for outcome in outcomes):
             self._closed = True
         for claim, outcome in zip(batch, outcomes, strict=True):
@@ -158,11 +151,8 @@ class Dispatcher:
     async def _keep_results(self) -> None:
         """Write what was finished while the loop was being cancelled: it need not be repeated."""
         with anyio.CancelScope(shield=True):
-            try:
-                if self._finished:
-                    await self._exchange(limit=0)
-            except StoreError as error:
-                self._log.error("store.unavailable", error=str(error))
+            if self._finished:
+                await attempt(partial(self._exchange, limit=0), name=self._name)
 
     async def _recall(self) -> None:
         """Count as delivered what the place already holds of what waits for it."""
@@ -218,3 +208,12 @@ class Dispatcher:
                 self._log.info("sink.recovered")
             case SinkState.FAILING:
                 self._log.debug("sink.failing", error=after.error)
+
+
+def _outgoing(claim: Claimed) -> Outgoing:
+    return Outgoing(
+        event_id=claim.event_id,
+        operation_id=claim.operation_id,
+        type=claim.type,
+        body=claim.body,
+    )

@@ -7,7 +7,7 @@ from typing import Final
 import anyio
 import structlog
 
-from poller.store.errors import StoreError
+from poller.engine.supervision import repeat
 from poller.store.store import Store
 
 __all__ = ["Housekeeping"]
@@ -34,24 +34,24 @@ class Housekeeping:
         self._retention = retention
         self._now = now
         self._moved = moved
+        self._last = now()
+        self._next_tidy = 0.0
 
     async def run(self) -> None:
         """Keep house until cancelled."""
-        last = self._now()
-        next_tidy = anyio.current_time()
-        while True:
-            try:
-                now = self._now()
-                if now < last - _BACKWARDS:
-                    number = await self._store.void_future_waits()
-                    log.warning("clock.went_back", since=last.isoformat(), due_now=number)
-                    self._moved()
-                last = now
-                if anyio.current_time() >= next_tidy:
-                    next_tidy = anyio.current_time() + (0 if await self._tidy() else _TIDY_EVERY)
-            except StoreError as error:
-                log.error("store.unavailable", error=str(error), loop="housekeeping")
-            await anyio.sleep(_TICK)
+        await repeat(self._turn, name="housekeeping")
+
+    async def _turn(self) -> None:
+        now = self._now()
+        if now < self._last - _BACKWARDS:
+            number = await self._store.void_future_waits()
+            log.warning("clock.went_back", since=self._last.isoformat(), due_now=number)
+            self._moved()
+        self._last = now
+        if anyio.current_time() >= self._next_tidy:
+            more = await self._tidy()
+            self._next_tidy = anyio.current_time() + (0 if more else _TIDY_EVERY)
+        await anyio.sleep(_TICK)
 
     async def _tidy(self) -> bool:
         """Run one step of retention; True where another would find something."""

@@ -6,6 +6,7 @@ loop remembers nothing but the requests that are under way.
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import anyio
@@ -20,11 +21,11 @@ from poller.comms.kinds import KINDS
 from poller.comms.throttle import Change, Throttle, Ticket
 from poller.engine.configuration import Configuration
 from poller.engine.pulse import Pulse
+from poller.engine.supervision import attempt, repeat
 from poller.engine.translate import answer_of, seen
-from poller.store.errors import StoreError
 from poller.store.store import Store
 from poller.store.watches import Claim, Lease, Observation
-from poller.tracking.answers import Answer
+from poller.tracking.answers import Answer, Failed
 from poller.tracking.observe import Verdict
 from poller.tracking.watch import Watch
 
@@ -34,7 +35,6 @@ log = structlog.get_logger()
 
 # The store is asked again at least this often: clocks jump, and other processes write.
 _LOOK_AGAIN: Final = 1.0
-_STORE_TROUBLE: Final = 1.0
 # A lease outlasts the request's hard deadline by this much: recording takes its time.
 _LEASE_MARGIN: Final = 15.0
 
@@ -77,12 +77,7 @@ class PollLoop:
         """Poll until `stop`, and until the requests under way have been recorded."""
         async with anyio.create_task_group() as requests:
             with self._claiming:
-                while True:
-                    try:
-                        await self._turn(requests)
-                    except StoreError as error:
-                        log.error("store.unavailable", error=str(error), loop="poll")
-                        await anyio.sleep(_STORE_TROUBLE)
+                await repeat(partial(self._turn, requests), name="poll")
 
     async def _turn(self, requests: TaskGroup) -> None:
         """Start one request, or wait for something to become due."""
@@ -116,22 +111,27 @@ class PollLoop:
         return max(0.0, min((due - self._now()).total_seconds(), _LOOK_AGAIN))
 
     async def _look(self, watch: Watch, ticket: Ticket) -> None:
-        """Ask about one operation and record the answer."""
+        """Ask about one operation and record the answer, whatever comes."""
         try:
-            if ticket.probe in {Reason.UNAUTHORIZED, Reason.FORBIDDEN}:
-                await self._renew_credentials()
-            answer = await self._ask(watch, ticket)
+            observed = await attempt(
+                partial(self._observe, watch, ticket), name="poll", operation=watch.id
+            )
         finally:
             self._throttle.abandon(ticket)
-        try:
-            if answer is None:
-                # the next probe asks about another operation: this one may be the reason
-                await self._store.release([watch.id], self._owner, requeue=True)
-            else:
-                await self._record(watch, answer)
-        except StoreError as error:
-            # nothing is lost: the lease runs out, and the operation is asked about again
-            log.error("store.unavailable", error=str(error), operation=watch.id)
+        if not observed:
+            # nothing is lost: where this fails as well, the lease runs out
+            failed = Failed(begun_at=ticket.begun_at, arrived_at=self._now())
+            await attempt(partial(self._record, watch, failed), name="poll", operation=watch.id)
+
+    async def _observe(self, watch: Watch, ticket: Ticket) -> None:
+        if ticket.probe in {Reason.UNAUTHORIZED, Reason.FORBIDDEN}:
+            await self._renew_credentials()
+        answer = await self._ask(watch, ticket)
+        if answer is None:
+            # the next probe asks about another operation: this one may be the reason
+            await self._store.release([watch.id], self._owner, requeue=True)
+        else:
+            await self._record(watch, answer)
 
     async def _ask(self, watch: Watch, ticket: Ticket) -> Answer | None:
         try:
@@ -218,10 +218,7 @@ class PollLoop:
                 seconds=seconds,
                 error=str(error) if error else None,
             )
-        try:
-            await self._store.write_pause(change.pause)
-        except StoreError as trouble:
-            log.error("store.unavailable", error=str(trouble), loop="poll")
+        await attempt(partial(self._store.write_pause, change.pause), name="poll")
 
     async def _renew_credentials(self) -> None:
         try:

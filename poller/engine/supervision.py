@@ -1,0 +1,46 @@
+"""What keeps one defect from ending everything: a step that fails is told, and tried again.
+
+Trouble with the store is expected and told in one line. Anything else is a defect of ours: told
+with its traceback, and outlived, because a daemon that dies of one odd operation would die of it
+again at every start and watch none of the others.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import anyio
+import structlog
+
+from poller.store.errors import StoreError
+
+__all__ = ["attempt", "repeat"]
+
+log = structlog.get_logger()
+
+_PAUSE: Final = 1.0
+
+
+async def attempt(step: Callable[[], Awaitable[object]], *, name: str, **fields: object) -> bool:
+    """Run one step; False where it failed. `fields` go into the log line."""
+    try:
+        await step()
+    except StoreError as error:
+        log.error("store.unavailable", error=str(error), loop=name, **fields)
+    except Exception:
+        log.exception("engine.defect", loop=name, **fields)
+    else:
+        return True
+    return False
+
+
+async def repeat(step: Callable[[], Awaitable[bool | None]], *, name: str) -> None:
+    """Run `step` again and again until it returns True; after a failure, wait a second first."""
+    done: bool | None = False
+
+    async def once() -> None:
+        nonlocal done
+        done = await step()
+
+    while not done:
+        if not await attempt(once, name=name):
+            await anyio.sleep(_PAUSE)
