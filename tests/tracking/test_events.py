@@ -1,0 +1,135 @@
+"""From a change to a CloudEvent on one line."""
+
+import json
+import uuid
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poller.tracking.events import dump_json, event_id, format_instant
+from poller.tracking.pacing import Policy
+from tests.tracking.story import ID, Story
+
+ENTROPY = st.integers(0, 2**74 - 1)
+
+
+def test_the_whole_event() -> None:
+    """Every member as the contract shows it, in its order."""
+    story = Story(Policy(progress_interval=0))
+    story.register(campaign="autumn")
+    story.see("PROCESSING", queued=122)
+    story.wait(0.1234).see(
+        "COMPLETED", updated="2026-11-22T10:00:00Z", delivered=120, failed=2, queued=0
+    )
+    text = story.events[-1].render("0190-x")
+    assert text == (
+        '{"specversion":"1.0","id":"0190-x",'
+        f'"source":"https://comms.twilio.com/v1/Messages/Operations/{ID}",'
+        f'"type":"operation.completed","subject":"{ID}","time":"2026-11-22T10:00:00.123Z",'
+        f'"datacontenttype":"application/json","sequence":"0000000002","partitionkey":"{ID}",'
+        f'"data":{{"operation":{{"id":"{ID}","status":"COMPLETED",'
+        '"stats":{"delivered":120,"failed":2,"queued":0},"updatedAt":"2026-11-22T10:00:00Z"},'
+        '"kind":"messages","previousStatus":"PROCESSING",'
+        '"delta":{"delivered":120,"failed":2,"queued":-122},'
+        '"observedAt":"2026-11-22T10:00:00.123Z","final":true,"labels":{"campaign":"autumn"},'
+        '"reason":null}}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("messages", "Messages"),
+        ("emails", "Emails"),
+        ("push-notifications", "PushNotifications"),
+        ("sender-pools", "SenderPools"),
+    ],
+)
+def test_the_source_is_where_the_api_serves_it(kind: str, path: str) -> None:
+    """Base URL, path of the kind, id."""
+    story = Story(kind=kind)
+    story.see()
+    assert story.events[0].source == f"https://comms.twilio.com/v1/{path}/Operations/{ID}"
+
+
+def test_sequences_compare_as_text() -> None:
+    """Ten digits, zero-padded."""
+    story = Story(Policy(progress_interval=0))
+    texts = []
+    for number in range(12):
+        story.see(total=number)
+        texts.append(json.loads(story.events[-1].render("x"))["sequence"])
+    assert texts == sorted(texts)
+    assert texts[0] == "0000000001"
+
+
+def test_an_event_does_not_change_with_the_watch() -> None:
+    """What was recorded stays: later labels and snapshots do not reach it."""
+    story = Story(Policy(progress_interval=0))
+    story.see(queued=2)
+    before = story.events[0].render("x")
+    story.register(team="a")
+    story.see(queued=1)
+    assert story.events[0].render("x") == before
+
+
+@given(now=st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1)), entropy=ENTROPY)  # noqa: DTZ001 - hypothesis wants naive bounds
+def test_ids_are_uuids_of_version_7(now: datetime, entropy: int) -> None:
+    """RFC 9562: the milliseconds first, then version, variant and 74 random bits; no dot."""
+    made = event_id(now.replace(tzinfo=UTC), entropy)
+    parsed = uuid.UUID(made)
+    assert str(parsed) == made
+    assert parsed.version == 7
+    assert parsed.variant == uuid.RFC_4122
+    assert parsed.int >> 80 == int(now.replace(tzinfo=UTC).timestamp() * 1000)
+    assert (parsed.int >> 64 & 0xFFF) << 62 | parsed.int & (2**62 - 1) == entropy
+
+
+@given(entropies=st.lists(ENTROPY, unique=True, min_size=2, max_size=2))
+def test_ids_are_random_and_ordered_by_time(entropies: list[int]) -> None:
+    """Same moment, other entropy: another id. A later millisecond sorts after."""
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    first, second = (event_id(now, entropy) for entropy in entropies)
+    assert first != second
+    assert event_id(now + timedelta(milliseconds=1), entropies[0]) > max(first, second)
+
+
+def test_instants_are_utc_with_milliseconds() -> None:
+    """Whatever their zone; microseconds are cut, not rounded into the future."""
+    zone = timezone(timedelta(hours=2))
+    assert format_instant(datetime(2026, 1, 2, 1, 0, tzinfo=zone)) == "2026-01-01T23:00:00.000Z"
+    late = datetime(2026, 1, 2, 3, 4, 5, 999_999, tzinfo=UTC)
+    assert format_instant(late) == "2026-01-02T03:04:05.999Z"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=()), max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(document=JSON)
+def test_any_document_is_one_line_of_utf_8(document: object) -> None:
+    """Half a surrogate pair goes on as the escape that it came as; all is read back as it was."""
+    text = dump_json(document)
+    assert b"\n" not in text.encode("utf-8")
+    assert b"\r" not in text.encode("utf-8")
+    read = json.loads(text)
+    assert json.dumps(read) == json.dumps(json.loads(json.dumps(document)))
+
+
+def test_half_a_surrogate_pair_goes_on_as_its_escape() -> None:
+    """No encoding can hold it."""
+    document = json.loads('{"a":"x\\ud800\\\\","\\udfff":"ü€😀"}')
+    assert dump_json(document) == '{"a":"x\\ud800\\\\","\\udfff":"ü€😀"}'
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_json_is_refused(value: float) -> None:
+    """NaN and Infinity are Python's, not JSON's."""
+    with pytest.raises(ValueError, match="JSON compliant"):
+        dump_json({"x": value})
