@@ -11,7 +11,7 @@ from typing import Self
 
 from poller.store.errors import StoreInUse, StoreUnavailable
 
-__all__ = ["FileLock"]
+__all__ = ["FileLock", "lock_holder"]
 
 
 class FileLock:
@@ -19,7 +19,7 @@ class FileLock:
 
     def __init__(self, database: Path) -> None:
         self._database = database
-        self._path = database.with_name(database.name + ".lock")
+        self._path = _beside(database)
         self._fd: int | None = None
 
     def acquire(self) -> Self:
@@ -31,17 +31,14 @@ class FileLock:
         try:
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StoreUnavailable(
-                f"store.url: cannot open {self._path}: {error.strerror}; "
-                "choose a directory that this user can write to"
-            ) from error
+            raise _unopened(self._path, error) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            pid = _pid_in(fd)
             os.close(fd)
             raise StoreInUse(
-                f"store.url: {self._database} is in use by another daemon (pid {holder}); "
+                f"store.url: {self._database} is in use by another daemon (pid {pid}); "
                 "hand it operations with `poller add ID`, or give this one a store of its own"
             ) from None
         os.ftruncate(fd, 0)
@@ -54,3 +51,42 @@ class FileLock:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def lock_holder(database: Path) -> str | None:
+    """Return the pid of the daemon that has the database, None where none has; makes no file.
+
+    The pid is "unknown" where the file does not say.
+
+    :raises StoreUnavailable: where a daemon could not open the file that is there.
+    """
+    path = _beside(database)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unopened(path, error) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _pid_in(fd)
+    else:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _beside(database: Path) -> Path:
+    return database.with_name(database.name + ".lock")
+
+
+def _pid_in(fd: int) -> str:
+    return os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+
+
+def _unopened(path: Path, error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"store.url: cannot open {path}: {error.strerror}; "
+        "choose a directory that exists and that this user can write to"
+    )

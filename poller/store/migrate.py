@@ -12,7 +12,7 @@ from poller.store.database import Database
 from poller.store.errors import StoreTooNew, StoreUnavailable
 from poller.store.migrations import HEAD
 
-__all__ = ["check_schema", "migrate"]
+__all__ = ["check_schema", "known_revision", "migrate"]
 
 _LOCK: Final = 0x636F_6D6D  # "comm": the advisory lock of PostgreSQL that migrations take
 _SCRIPTS: Final = Path(__file__).with_name("migrations")
@@ -44,7 +44,14 @@ def check_schema(database: Database) -> str:
     :raises StoreTooNew: where this program does not know the revision.
     """
     with database.reading() as connection:
-        found = _revision(connection)
+        return known_revision(_revision(connection))
+
+
+def known_revision(found: str) -> str:
+    """Return the revision.
+
+    :raises StoreTooNew: where this program does not know it.
+    """
     if found and found > HEAD:
         raise StoreTooNew(
             f"store.url: the store has schema {found}, this program (comms-poller {__version__}) "
