@@ -1,0 +1,60 @@
+"""`poller check`: settings, credentials, store and sinks, looked at before anything runs."""
+
+from anyio import create_task_group, run
+
+from poller.cli.failures import EXIT_TROUBLE, EXIT_USAGE
+from poller.cli.logs import configure_logs
+from poller.cli.probes.api import probe_credentials
+from poller.cli.probes.finding import Finding, State
+from poller.cli.probes.sinks import probe_sink
+from poller.cli.probes.store import probe_store
+from poller.cli.report import show_report
+from poller.cli.wiring import Source
+from poller.settings import Loaded, describe
+
+__all__ = ["check_everything"]
+
+
+def check_everything(source: Source, *, send: bool, json_output: bool) -> int:
+    """Look at everything, print a report, and return the exit code.
+
+    Changes nothing. `send` posts one test event to each webhook.
+
+    :raises SettingsError: where the settings cannot be used.
+    """
+    loaded = source.load()
+    # what happens on the way is told in the report
+    configure_logs(level="critical", form=loaded.settings.log.format)
+    findings = run(_look, loaded, send)
+    show_report(describe(loaded), findings, json_output=json_output)
+    return _exit_code(findings)
+
+
+async def _look(loaded: Loaded, send: bool) -> list[Finding]:
+    """Return every finding; what waits for the network waits side by side."""
+    settings = loaded.settings
+    found: dict[str, list[Finding]] = {}
+    store, condition = await probe_store(settings)
+    # a server may be shared: that nobody has it cannot be known
+    store_is_free = condition is not None and condition.is_file and condition.holder is None
+
+    async def look_at_api() -> None:
+        found[""] = [await probe_credentials(loaded)]
+
+    async def look_at_sink(name: str) -> None:
+        found[name] = await probe_sink(
+            name, settings.sinks[name], send=send, store_is_free=store_is_free
+        )
+
+    async with create_task_group() as tasks:
+        tasks.start_soon(look_at_api)
+        for name in settings.sinks:
+            tasks.start_soon(look_at_sink, name)
+    sinks = [finding for name in settings.sinks for finding in found[name]]
+    return [*found[""], store, *sinks]
+
+
+def _exit_code(findings: list[Finding]) -> int:
+    if any(finding.is_usage for finding in findings):
+        return EXIT_USAGE
+    return EXIT_TROUBLE if any(finding.state is State.PROBLEM for finding in findings) else 0

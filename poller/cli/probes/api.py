@@ -1,0 +1,86 @@
+"""The credentials: one cheap request tells whether the API takes them."""
+
+from typing import Final
+
+from poller.cli.probes.finding import Finding
+from poller.cli.wiring import make_client
+from poller.comms.errors import (
+    CommsError,
+    DeadlineExceeded,
+    Forbidden,
+    NetworkError,
+    NotFound,
+    ServerError,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+)
+from poller.comms.kinds import DEFAULT_KIND
+from poller.http import EgressError
+from poller.settings import Loaded, SettingsError
+
+__all__ = ["probe_credentials"]
+
+_SUBJECT: Final = "api"
+
+
+async def probe_credentials(loaded: Loaded) -> Finding:
+    """List one operation, and say what came of it."""
+    settings = loaded.settings
+    try:
+        async with make_client(settings) as client:
+            await client.list_operations(DEFAULT_KIND, page_size=1)
+    except SettingsError as error:
+        missing = error.problems[0]
+        return Finding.problem(_SUBJECT, missing.what, fix=missing.fix, is_usage=True)
+    except EgressError as error:
+        message, _, fix = str(error).rpartition("; ")
+        return Finding.problem(_SUBJECT, message, fix=fix, is_usage=True)
+    except CommsError as error:
+        return _refusal(error, loaded)
+    return Finding.ok(_SUBJECT, f"{settings.api.base_url} accepts the credentials")
+
+
+def _refusal(error: CommsError, loaded: Loaded) -> Finding:
+    message, fix = _words(error, loaded)
+    return Finding.problem(_SUBJECT, message, fix=fix)
+
+
+def _words(error: CommsError, loaded: Loaded) -> tuple[str, str]:
+    """Return what happened and what to do; the error's own remedies speak to a daemon."""
+    kind = DEFAULT_KIND.name
+    hint = None if error.hint == error.remedy else error.hint
+    match error:
+        case Unauthorized():
+            words = "refuses the credentials", f"check {_pair(loaded)}"
+        case Forbidden():
+            words = f"accepts the credentials, but not for operations of kind {kind}", error.hint
+        case Throttled() | Unavailable():
+            wait = "a minute" if error.retry_after is None else f"{error.retry_after:.0f} s"
+            words = "is throttling, so the credentials are unchecked", f"check again in {wait}"
+        case DeadlineExceeded():
+            words = "does not answer in time", "check the way to the API, or raise api.timeout"
+        case NetworkError():
+            words = "cannot be reached", hint or "check api.base_url and the way to it"
+        case NotFound():
+            fix = "check api.base_url, version included, such as https://comms.twilio.com/v1"
+            words = f"has no operations of kind {kind}", fix
+        case ServerError():
+            words = "is out of order", "check again later"
+        case _:
+            words = "answers strangely", hint or "check api.base_url and what stands between"
+    happened, fix = words
+    return f"{loaded.settings.api.base_url} {happened}: {_said(error)}", fix
+
+
+def _said(error: CommsError) -> str:
+    vendor = ": ".join(str(part) for part in (error.code, error.text) if part is not None)
+    return f"{error.happened} ({vendor})" if vendor else error.happened
+
+
+def _pair(loaded: Loaded) -> str:
+    """Name the two settings that were used, and where each came from."""
+    api = loaded.settings.api
+    is_key = api.api_key is not None and api.api_secret is not None
+    names = ("api.api_key", "api.api_secret") if is_key else ("api.account_sid", "api.auth_token")
+    return " and ".join(f"{name} ({loaded.origins[name]})" for name in names)

@@ -1,0 +1,160 @@
+"""The sinks, looked at: nothing is made or mended, nothing posted unless a test is asked for."""
+
+import os
+import secrets
+import socket
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Final
+from urllib.parse import urlsplit
+
+import anyio
+from anyio import to_thread
+
+from poller.cli.probes.finding import Finding
+from poller.cli.wiring import make_sink
+from poller.engine.clock import wall_clock
+from poller.http import proxy_for
+from poller.settings import FileSink, SinkSettings, StdoutSink, WebhookSink
+from poller.sinks.base import Outgoing, SinkHeld, SinkUnavailable, Verdict
+from poller.sinks.journal import Disk, Journal
+from poller.tracking.events import dump_json, event_id, format_instant
+
+__all__ = ["TEST_EVENT", "probe_sink"]
+
+TEST_EVENT: Final = "poller.test"
+"""The type of the event that is posted to try a webhook."""
+
+
+async def probe_sink(
+    name: str, sink: SinkSettings, *, send: bool, store_is_free: bool
+) -> list[Finding]:
+    """Look at one sink. `send` posts a test event to a webhook.
+
+    `store_is_free` says that no daemon is running: then nobody should hold the sink's file.
+    """
+    subject = f"sinks.{name}"
+    match sink:
+        case StdoutSink():
+            return [Finding.ok(subject, "standard output")]
+        case FileSink(path=path):
+            return [await _probe_file(subject, path, store_is_free=store_is_free)]
+        case WebhookSink():
+            unsigned = [] if sink.secret else [_unsigned(subject, name)]
+            return [await _probe_webhook(subject, name, sink, send=send), *unsigned]
+
+
+async def _probe_file(subject: str, path: Path, *, store_is_free: bool) -> Finding:
+    try:
+        exists = await to_thread.run_sync(_look_at, path)
+    except SinkHeld as error:
+        if store_is_free:
+            return Finding.warning(
+                subject, f"{error.message}, and no daemon has this store", fix=error.hint
+            )
+        return Finding.ok(subject, f"{path}: in use by the running daemon")
+    except SinkUnavailable as error:
+        return Finding.problem(subject, error.message, fix=error.hint)
+    return Finding.ok(subject, f"{path}: {'writable' if exists else 'not there yet, can be made'}")
+
+
+class _LookOnly(Disk):
+    """A disk to which nothing is done."""
+
+    def sync(self, fd: int) -> None:
+        """Leave it."""
+
+    def truncate(self, fd: int, length: int) -> None:
+        """Leave it."""
+
+
+def _look_at(path: Path) -> bool:
+    """Tell whether the file exists, and raise what the sink would raise."""
+    directory = Path(os.path.realpath(path)).parent
+    exists = os.path.lexists(path) and path.exists()
+    if exists or not directory.is_dir():  # else opening would make it
+        journal = Journal(path.absolute(), recall_lines=1, disk=_LookOnly())
+        try:
+            journal.hold()
+        finally:
+            journal.close()
+        return True
+    try:
+        with TemporaryFile(dir=directory):
+            return False
+    except OSError as error:
+        raise SinkUnavailable(
+            f"{path} cannot be made: {error.strerror}",
+            f"let the user that runs the poller write to {directory}, or set another path",
+        ) from error
+
+
+def _unsigned(subject: str, name: str) -> Finding:
+    return Finding.warning(
+        subject,
+        "requests go unsigned, so that anybody can forge events",
+        fix=f"set POLLER_SINKS__{name.upper()}__SECRET",
+    )
+
+
+async def _probe_webhook(subject: str, name: str, sink: WebhookSink, *, send: bool) -> Finding:
+    try:
+        return await (_post(subject, name, sink) if send else _resolve(subject, name, sink))
+    except SinkUnavailable as error:
+        return Finding.problem(subject, error.message, fix=error.hint)
+
+
+async def _post(subject: str, name: str, sink: WebhookSink) -> Finding:
+    webhook = make_sink(name, sink)
+    try:
+        await webhook.start()
+        (outcome,) = await webhook.deliver([_test_event(name)])
+    finally:
+        await webhook.aclose()
+    if outcome.verdict is Verdict.DELIVERED:
+        place = _place(sink)
+        return Finding.ok(subject, f"{place} answered {outcome.status} to a {TEST_EVENT} event")
+    fix = "see what the receiver logged" if outcome.status else f"check {subject}.url"
+    return Finding.problem(subject, str(outcome.error), fix=fix)
+
+
+async def _resolve(subject: str, name: str, sink: WebhookSink) -> Finding:
+    webhook = make_sink(name, sink)
+    try:
+        await webhook.start()  # what the environment says of proxies and certificates
+    finally:
+        await webhook.aclose()
+    place, parts = _place(sink), urlsplit(sink.url)
+    if proxy_for(sink.url) is not None:
+        return Finding.ok(subject, f"{place}, through the proxy; --send posts a test event")
+    try:
+        await anyio.getaddrinfo(str(parts.hostname), parts.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        return Finding.problem(
+            subject,
+            f"{parts.hostname}: name lookup failed: {error.strerror}",
+            fix=f"check the host in {subject}.url, and the name service",
+        )
+    return Finding.ok(subject, f"{place}: the host is known; --send posts a test event")
+
+
+def _place(sink: WebhookSink) -> str:
+    """Show where a webhook goes, without a path that may be what admits us."""
+    parts = urlsplit(sink.url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _test_event(sink: str) -> Outgoing:
+    now = wall_clock()
+    number = event_id(now, secrets.randbits(74))
+    event = {
+        "specversion": "1.0",
+        "id": number,
+        "source": "urn:comms-poller:check",
+        "type": TEST_EVENT,
+        "subject": sink,
+        "time": format_instant(now),
+        "datacontenttype": "application/json",
+        "data": {"sink": sink, "note": "sent by `poller check --send`; it is about no operation"},
+    }
+    return Outgoing(event_id=number, operation_id=sink, type=TEST_EVENT, body=dump_json(event))

@@ -1,0 +1,96 @@
+"""The report of `poller check`: drawn on a terminal, plain lines in a pipe, JSON for programs."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Final
+
+from rich.table import Table
+from rich.text import Text
+
+from poller.cli.probes.finding import Finding, State
+from poller.cli.tables import is_terminal, print_table, terminal
+from poller.settings import Row
+
+__all__ = ["show_report"]
+
+_MARKS: Final[Mapping[State, tuple[str, str]]] = {
+    State.OK: ("✓", "green"),
+    State.WARNING: ("!", "yellow"),
+    State.PROBLEM: ("✗", "red"),
+}
+
+
+def show_report(settings: Sequence[Row], findings: Sequence[Finding], *, json_output: bool) -> None:
+    """Print the settings in force, then what was found.
+
+    Where a program reads standard output, each problem is a line on standard error as well.
+    """
+    if json_output:
+        _print_json(settings, findings)
+    else:
+        print_table(
+            ("SETTING", "VALUE", "FROM"), [(row.field, row.value, row.origin) for row in settings]
+        )
+        if is_terminal():
+            _draw(findings)
+        else:
+            _write(findings)
+    if not is_terminal():
+        sys.stdout.flush()
+        for finding in _problems(findings):
+            sys.stderr.write(f"poller: {finding.subject}: {finding.sentence}\n")
+
+
+def _print_json(settings: Sequence[Row], findings: Sequence[Finding]) -> None:
+    document = {
+        "ok": not _problems(findings),
+        "settings": [asdict(row) for row in settings],
+        "checks": [
+            {
+                "subject": finding.subject,
+                "state": finding.state.value,
+                "message": finding.message,
+                "fix": finding.fix,
+            }
+            for finding in findings
+        ],
+    }
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+
+def _draw(findings: Sequence[Finding]) -> None:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for finding in findings:
+        mark, colour = _MARKS[finding.state]
+        said = Text(finding.message, overflow="fold")
+        if finding.fix is not None:
+            said.append(f"\nFix: {finding.fix}", style="bold")
+        grid.add_row(Text(mark, style=colour), Text(finding.subject), said)
+    console = terminal()
+    console.print(grid)
+    console.print()
+    console.print(Text(_verdict(findings), style="red" if _problems(findings) else "green"))
+
+
+def _write(findings: Sequence[Finding]) -> None:
+    sys.stdout.write("\n")
+    for finding in findings:
+        sys.stdout.write(f"{finding.state:<8}  {finding.subject}: {finding.sentence}\n")
+    sys.stdout.write(f"\n{_verdict(findings)}\n")
+
+
+def _verdict(findings: Sequence[Finding]) -> str:
+    problems = len(_problems(findings))
+    warnings = sum(finding.state is State.WARNING for finding in findings)
+    counted = [
+        f"{number} {word}{'s' if number > 1 else ''}"
+        for number, word in ((problems, "problem"), (warnings, "warning"))
+        if number
+    ]
+    return ", ".join(counted) or "everything is in order"
+
+
+def _problems(findings: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.state is State.PROBLEM]
