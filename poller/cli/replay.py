@@ -1,0 +1,150 @@
+"""`poller replay`: send events again, any kept one by its id, or dead letters by choice."""
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import typer
+from anyio import run
+
+from poller.cli.failures import EXIT_TROUBLE, fail
+from poller.cli.selection import UnknownSink, check_sink, selection, store_beside_daemon
+from poller.cli.wiring import Source
+from poller.store.database import sqlite_path
+from poller.store.dead_letters import Selection, UnknownEvent
+from poller.store.lock import lock_holder
+from poller.store.sinks import SinkReport
+from poller.store.store import Store
+from poller.tracking.events import dump_json
+
+__all__ = ["replay_events"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """What to send again: events by id, to these sinks if any are named, else a selection."""
+
+    event_ids: Sequence[str]
+    to: Sequence[str]
+    selection: Selection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Result:
+    """How many events each sink gets again, what is wrong, and which sinks are not there."""
+
+    replayed: Mapping[str, int]
+    absent: Sequence[str] = ()
+    errors: Sequence[str] = ()
+
+
+def replay_events(
+    source: Source,
+    *,
+    event_ids: Sequence[str],
+    sink: str | None,
+    operation: str | None,
+    since: str | None,
+    until: str | None,
+    everything: bool,
+    to: Sequence[str],
+    json_output: bool,
+) -> int:
+    """Make events due again and print how many for each sink; returns the exit code.
+
+    1 where an event is not kept; the others are replayed all the same.
+
+    :raises typer.BadParameter: where an option is wrong.
+    :raises typer.UsageError: where nothing, or two different things, are chosen.
+    :raises SettingsError: where the settings cannot be used.
+    :raises StoreError: where the store cannot be used.
+    """
+    options = [value for value in (sink, operation, since, until) if value is not None]
+    _check_choice(ids=bool(event_ids), options=bool(options), everything=everything, to=bool(to))
+    chosen = selection(sink=sink, operation=operation, since=since, until=until)
+    order = _Order(event_ids=tuple(dict.fromkeys(event_ids)), to=to, selection=chosen)
+    try:
+        result = run(_replay, source, order)
+    except UnknownSink as error:
+        fail(str(error), EXIT_TROUBLE)
+    _show(result, json_output=json_output)
+    _warn(result, source)
+    return EXIT_TROUBLE if result.errors else 0
+
+
+def _check_choice(*, ids: bool, options: bool, everything: bool, to: bool) -> None:
+    if ids + options + everything > 1:
+        raise typer.BadParameter(
+            "give event ids, or a selection of dead letters, or --all, not several of them"
+        )
+    if to and not ids:
+        raise typer.BadParameter("it goes with event ids only", param_hint="--to")
+    if not (ids or options or everything):
+        raise typer.BadParameter(
+            "nothing is chosen; give event ids, or dead letters by --sink, --operation, "
+            "--since or --until, or --all of them"
+        )
+
+
+async def _replay(source: Source, order: _Order) -> _Result:
+    async with store_beside_daemon(source) as store:
+        reports = await store.sinks()
+        _check_sinks(order, reports)
+        if order.event_ids:
+            replayed, errors = await _replay_each(store, order)
+        else:
+            replayed, errors = await store.replay(order.selection), []
+    present = {report.name for report in reports if report.is_configured}
+    return _Result(replayed=replayed, absent=sorted(set(replayed) - present), errors=errors)
+
+
+def _check_sinks(order: _Order, reports: Sequence[SinkReport]) -> None:
+    """Refuse to send where nothing would be sent: what is replayed for a sink lasts three days.
+
+    :raises UnknownSink: naming the option.
+    """
+    named = [("--to", name) for name in order.to]
+    if order.selection.sink is not None:
+        named.append(("--sink", order.selection.sink))
+    for option, name in named:
+        if not check_sink(name, reports, option=option).is_configured:
+            raise UnknownSink(
+                f"{option}: the daemon's settings do not name the sink {name!r} any more; "
+                f"add [sinks.{name}] again and reload it, then replay"
+            )
+
+
+async def _replay_each(store: Store, order: _Order) -> tuple[Mapping[str, int], list[str]]:
+    replayed: Counter[str] = Counter()
+    errors = []
+    for event_id in order.event_ids:
+        try:
+            replayed.update(await store.replay_event(event_id, order.to or None))
+        except UnknownEvent as error:
+            errors.append(str(error))
+    return dict(sorted(replayed.items())), errors
+
+
+def _show(result: _Result, *, json_output: bool) -> None:
+    if json_output:
+        sys.stdout.write(dump_json({"replayed": result.replayed}) + "\n")
+    else:
+        for sink, number in result.replayed.items():
+            sys.stdout.write(f"{sink}: {number} {'event' if number == 1 else 'events'} replayed\n")
+    sys.stdout.flush()
+
+
+def _warn(result: _Result, source: Source) -> None:
+    warnings = list(result.errors)
+    if not result.replayed and not warnings:
+        warnings.append("no dead letter is of that choice, nothing was replayed")
+    warnings += [
+        f"the sink {name!r} is not configured; its events wait until it is, three days at most"
+        for name in result.absent
+    ]
+    path = sqlite_path(source.load().settings.store.url.get_secret_value())
+    if result.replayed and path is not None and lock_holder(path) is None:
+        warnings.append("no daemon is running; they go out once `poller run` does")
+    for warning in warnings:
+        sys.stderr.write(f"poller: {warning}\n")

@@ -1,0 +1,91 @@
+"""Which dead letters a command is about, and the store that they are in."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import typer
+
+from poller.cli.wiring import Source
+from poller.comms.ids import InvalidId, check_operation_id
+from poller.comms.models import parse_instant
+from poller.engine.clock import wall_clock
+from poller.settings import parse_duration
+from poller.store.dead_letters import Selection
+from poller.store.sinks import SinkReport
+from poller.store.store import Store
+from poller.tracking.watch import Home
+
+__all__ = ["UnknownSink", "check_sink", "moment", "selection", "store_beside_daemon"]
+
+
+class UnknownSink(LookupError):
+    """The store has heard of no sink of that name; the message lists those that there are."""
+
+
+def selection(
+    *, sink: str | None, operation: str | None, since: str | None, until: str | None
+) -> Selection:
+    """Read what the options say.
+
+    :raises typer.BadParameter: naming the first that is wrong.
+    """
+    now = wall_clock()
+    begin, end = moment(since, now=now, option="--since"), moment(until, now=now, option="--until")
+    if begin is not None and end is not None and begin >= end:
+        raise typer.BadParameter("it is not before --until", param_hint="--since")
+    try:
+        operation_id = None if operation is None else check_operation_id(operation)
+    except InvalidId as error:
+        raise typer.BadParameter(str(error), param_hint="--operation") from None
+    return Selection(sink=sink, since=begin, until=end, operation_id=operation_id)
+
+
+def moment(text: str | None, *, now: datetime, option: str) -> datetime | None:
+    """Read an RFC 3339 instant, or a duration as that long before `now`.
+
+    :raises typer.BadParameter: where it is neither; a number without a unit is none.
+    """
+    if text is None:
+        return None
+    if (instant := parse_instant(text)) is not None:
+        return instant
+    try:
+        unit = text[-1:].isalpha()
+        return now - timedelta(seconds=parse_duration(text if unit else ""))
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no point in time; write 2026-11-22T10:00:00Z, or 2h for two hours ago",
+            param_hint=option,
+        ) from None
+
+
+def check_sink(name: str, reports: Sequence[SinkReport], *, option: str) -> SinkReport:
+    """Return the report on the sink of that name.
+
+    :raises UnknownSink: where there is none.
+    """
+    for report in reports:
+        if report.name == name:
+            return report
+    known = ", ".join(report.name for report in reports) or "none"
+    raise UnknownSink(f"{option}: the store knows no sink {name!r}; it knows: {known}")
+
+
+@asynccontextmanager
+async def store_beside_daemon(source: Source) -> AsyncIterator[Store]:
+    """Open the store that the settings name, whether a daemon runs on it or not.
+
+    :raises SettingsError: where the settings cannot be used.
+    :raises StoreError: where the store cannot be used.
+    """
+    settings = source.load().settings
+    home = Home(account=settings.account, base_url=settings.api.base_url)
+    url = settings.store.url.get_secret_value()
+    store = await Store.open(url, home, now=wall_clock, as_daemon=False)
+    try:
+        yield store
+    finally:
+        await store.aclose()
