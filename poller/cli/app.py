@@ -1,5 +1,6 @@
 """The command line: every command with its options. What a command does stands beside this file."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,8 @@ app = typer.Typer(
     help="Watches communications operations to their end and tells what changed.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # boxes are for people; in a log or a pipe they would cut the message into pieces
+    rich_markup_mode="rich" if sys.stderr.isatty() else None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
