@@ -295,10 +295,11 @@ def _probe(tenant: Tenant, sink: str, clock: ColumnElement[int]) -> Select[tuple
 def _take(
     connection: Connection, demand: Demand, chosen: Select[tuple[int]], clock: ColumnElement[int]
 ) -> list[Claimed]:
-    positions = chosen.with_for_update(skip_locked=True).scalar_subquery()
+    # a CTE runs once: PostgreSQL may run a subquery for each row, and each time lock other rows
+    due = chosen.with_for_update(skip_locked=True).cte("due")
     statement = (
         update(deliveries)
-        .where(deliveries.c.sink == demand.sink, deliveries.c.position.in_(positions))
+        .where(deliveries.c.sink == demand.sink, deliveries.c.position.in_(select(due.c.position)))
         .values(
             lease_owner=demand.lease.owner,
             lease_until=clock + int(demand.lease.seconds * 1_000_000),

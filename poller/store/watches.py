@@ -120,10 +120,12 @@ def claim_due(
         .order_by(watches.c.due_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
+        # run once: PostgreSQL may run a subquery for each row, and each time lock other rows
+        .cte("due")
     )
     statement = (
         update(watches)
-        .where(watches.c.id.in_(due.scalar_subquery()))
+        .where(watches.c.id.in_(select(due.c.id)))
         .values(lease_owner=lease.owner, lease_until=clock + int(lease.seconds * 1_000_000))
         .returning(watches)
     )
