@@ -44,18 +44,15 @@ class Cluster:
     def create(self, template: str = "template0") -> str:
         """Make a database that is a copy of `template`, and return its name."""
         name = f"poller_{next(self._numbers)}"
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return name
 
     def drop(self, name: str) -> None:
         """Remove a database, whoever still holds a connection to it."""
-        self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-    @cached_property
-    def _numbers(self) -> Iterator[int]:
-        return count(1)
-
-    def _execute(self, statement: str) -> None:
+    def execute(self, statement: str) -> None:
+        """Run a statement as the server's superuser."""
         url = self.url("postgres").replace("postgresql:", "postgresql+psycopg:", 1)
         engine = create_engine(url, isolation_level="AUTOCOMMIT")
         try:
@@ -63,6 +60,10 @@ class Cluster:
                 connection.execute(text(statement))
         finally:
             engine.dispose()
+
+    @cached_property
+    def _numbers(self) -> Iterator[int]:
+        return count(1)
 
 
 @contextmanager

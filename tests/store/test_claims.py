@@ -5,9 +5,11 @@ from datetime import timedelta
 import anyio
 import pytest
 
+from poller.store.store import Store
 from poller.tracking.answers import Failed
 from poller.tracking.watch import Phase
-from tests.store.scenes import LEASE, NOW, Daemon, op, wish
+from tests.store.cluster import Cluster
+from tests.store.scenes import HOME, LEASE, NOW, Clock, Daemon, op, seen, wish
 
 pytestmark = pytest.mark.anyio
 
@@ -28,6 +30,25 @@ async def test_no_more_than_asked_for_are_claimed(daemon: Daemon, limit: int) ->
     """However the database goes about it."""
     await daemon.register(*(op(number) for number in range(30)))
     assert len(await daemon.claim(limit=limit)) == min(limit, 30)
+
+
+async def test_no_more_than_asked_for_by_whatever_plan(
+    cluster: Cluster, migrated: str, clock: Clock
+) -> None:
+    """PostgreSQL may choose to run a subquery again for each row: it must not lock more."""
+    name = cluster.create(template=migrated)
+    for way in "hashagg sort hashjoin mergejoin material memoize".split():
+        cluster.execute(f"ALTER DATABASE {name} SET enable_{way} = off")
+    store = await Store.open(cluster.url(name), HOME, now=clock)
+    daemon = Daemon(store, clock, "first")
+    await store.configure_sinks(["app"])
+    await daemon.register(*(op(number) for number in range(20)))
+    await daemon.record(*((op(number), seen(op(number))) for number in range(10)))
+    assert len(await daemon.claim(limit=1)) == 1
+    assert len(await daemon.deliveries(limit=1)) == 1
+    assert len(await daemon.deliveries(limit=2, in_order=True)) == 2
+    await store.aclose()
+    cluster.drop(name)
 
 
 async def test_only_the_kinds_that_may_be_asked_for(daemon: Daemon) -> None:
