@@ -19,14 +19,14 @@ from anyio.to_thread import run_sync
 
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
-from poller.comms.errors import CommsError, Forbidden, Unauthorized
+from poller.comms.errors import CommsError, Forbidden, NotFound, Rejected, Unauthorized
 from poller.comms.gate import Reason
 from poller.comms.kinds import KINDS
 from poller.comms.throttle import Throttle, Ticket
 from poller.engine.agenda import Agenda
 from poller.engine.pulse import Pulse
 from poller.engine.translate import answer_of, seen
-from poller.engine.trouble import Trouble, trouble_of
+from poller.engine.trouble import Trouble, trouble_after
 from poller.tracking.answers import Answer
 from poller.tracking.events import Event, event_id
 from poller.tracking.observe import Verdict, observe
@@ -106,7 +106,8 @@ class Onlooker:
         self._room = anyio.Semaphore(_MOST_LOOKS)
         self._trouble: Trouble | None = None
         self._answered = False
-        self._finished = anyio.CancelScope()
+        self._beginning = anyio.CancelScope()
+        self._everything = anyio.CancelScope()
 
     async def run(self, news: ObjectSendStream[News]) -> None:
         """Look until every operation has ended, or until credentials were refused at once.
@@ -116,10 +117,11 @@ class Onlooker:
         for watch in self._watches.values():
             self._agenda.put(watch.id, kind=watch.kind, due=anyio.current_time())
         async with news:
-            with self._finished:
+            with self._everything:
                 async with anyio.create_task_group() as looks:
-                    while self._watches:
-                        await self._turn(looks, news)
+                    with self._beginning:
+                        while self._watches:
+                            await self._turn(looks, news)
 
     async def _turn(self, looks: TaskGroup, news: ObjectSendStream[News]) -> None:
         """Begin one look, or wait for one to become due."""
@@ -164,18 +166,21 @@ class Onlooker:
             await self._tell_trouble(ticket, error, news)
             await news.send(self._learn(watch, answer))
         except anyio.BrokenResourceError:
-            self._finished.cancel()
+            self._everything.cancel()
         finally:
             self._room.release()
             self._pulse.beat()
         if not self._watches:
-            self._finished.cancel()
+            # only what waits to begin: others may still be telling the ends they saw
+            self._beginning.cancel()
 
     async def _ask(self, watch: Watch, ticket: Ticket) -> tuple[Answer | None, CommsError | None]:
         try:
             operation = await self._client.fetch_operation(watch.row, watch.id)
         except CommsError as error:
             self._throttle.finish(ticket, error)
+            if isinstance(error, NotFound | Rejected):
+                log.warning("poll.failed", operation=watch.id, error=str(error))
             arrived_at = self._now()
             return answer_of(error, begun_at=ticket.begun_at, arrived_at=arrived_at), error
         self._answered = True
@@ -217,21 +222,25 @@ class Onlooker:
     ) -> None:
         """Tell a trouble when it begins, changes and ends, not for every request in it."""
         refused = isinstance(error, Unauthorized | Forbidden)
-        trouble = trouble_of(
-            error,
-            pause=self._throttle.account_pause or self._throttle.kind_pauses.get(ticket.kind),
-            fatal=refused and not self._answered,
+        before, self._trouble = (
+            self._trouble,
+            trouble_after(
+                self._trouble,
+                error,
+                pause=self._throttle.account_pause or self._throttle.kind_pauses.get(ticket.kind),
+                fatal=refused and not self._answered,
+            ),
         )
-        if trouble == self._trouble:
+        trouble = self._trouble
+        if trouble == before:
             return
-        before, self._trouble = self._trouble, trouble
         if trouble is None:
             log.info("watch.recovered")
-        elif before is None or before.what != trouble.what:
+        elif not trouble.fatal and (before is None or before.what != trouble.what):
             log.warning("watch.trouble", error=str(error), fault=trouble.fault.value)
         await news.send(trouble)
         if trouble is not None and trouble.fatal:
-            self._finished.cancel()
+            self._everything.cancel()
 
     async def _renew_credentials(self) -> None:
         try:

@@ -122,6 +122,8 @@ class PollLoop:
             # nothing is lost: where this fails as well, the lease runs out
             failed = Failed(begun_at=ticket.begun_at, arrived_at=self._now())
             await attempt(partial(self._record, watch, failed), name="poll", operation=watch.id)
+        # its next look may be nearer than what the loop waits for
+        self.pulse.beat()
 
     async def _observe(self, watch: Watch, ticket: Ticket) -> None:
         if ticket.probe in {Reason.UNAUTHORIZED, Reason.FORBIDDEN}:

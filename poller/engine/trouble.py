@@ -17,7 +17,7 @@ from poller.comms.errors import (
 )
 from poller.comms.gate import Pause
 
-__all__ = ["Trouble", "trouble_of"]
+__all__ = ["Trouble", "trouble_after"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +33,16 @@ class Trouble:
     fatal: bool = False
 
 
-def trouble_of(error: CommsError | None, *, pause: Pause | None, fatal: bool) -> Trouble | None:
-    """Name the trouble that the end of a request shows; `pause` is what holds requests back now.
+def trouble_after(
+    before: Trouble | None, error: CommsError | None, *, pause: Pause | None, fatal: bool
+) -> Trouble | None:
+    """Name the trouble there is after a request that ended with `error`, None for success.
 
-    None for success, and for 404 and 400: they speak of one operation.
+    `pause` is what holds requests back now: while it lasts, an answer to a request that was begun
+    before it ends no trouble. 404 and 400 are answers: they speak of one operation.
     """
     if error is None or isinstance(error, NotFound | Rejected):
-        return None
+        return None if pause is None else before
     return Trouble(
         what=f"credentials refused: {error}" if fatal else _what(error),
         fault=error.fault,
