@@ -20,7 +20,7 @@ _OWNER = "poller"
 # nothing of it outlives the session, so nothing need reach the disk
 _SETTINGS = (
     "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c listen_addresses=''"
-    " -c deadlock_timeout=50ms"
+    " -c deadlock_timeout=50ms -c lock_timeout=20s"
 )
 
 
@@ -41,10 +41,10 @@ class Cluster:
         )
         return url.render_as_string()
 
-    def create(self, template: str = "template0") -> str:
-        """Make a database that is a copy of `template`, and return its name."""
+    def create(self) -> str:
+        """Make an empty database, and return its name."""
         name = f"poller_{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.execute(f"CREATE DATABASE {name}")
         return name
 
     def drop(self, name: str) -> None:

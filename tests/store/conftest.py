@@ -1,14 +1,18 @@
 """Stores of both kinds, empty and migrated; PostgreSQL only where a server can be had."""
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert, text
 
 from poller.store.database import Database
+from poller.store.events import POSITION
 from poller.store.migrate import migrate
+from poller.store.schema import counters, metadata
 from poller.store.store import Store
 from poller.tracking.watch import Home
 from tests.store.cluster import Cluster, NoServer, running
@@ -30,25 +34,35 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def migrated(cluster: Cluster) -> str:
-    """Return the name of a migrated, empty database to make copies of."""
-    name = cluster.create()
-    database = Database(cluster.url(name))
+def migrated(cluster: Cluster) -> Iterator[Database]:
+    """Return a migrated PostgreSQL database."""
+    database = Database(cluster.url(cluster.create()))
+    migrate(database)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a migrated, empty SQLite file to make copies of."""
+    path = tmp_path_factory.mktemp("migrated") / "poller.db"
+    database = Database(f"sqlite:///{path}")
     migrate(database)
     database.close()
-    return name
+    return path
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of an empty store of each kind."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'poller.db'}"
-        return
-    cluster: Cluster = request.getfixturevalue("cluster")
-    name = cluster.create(template=request.getfixturevalue("migrated"))
-    yield cluster.url(name)
-    cluster.drop(name)
+        file = shutil.copy(request.getfixturevalue("migrated_file"), tmp_path)
+        return f"sqlite:///{file}"
+    database: Database = request.getfixturevalue("migrated")
+    with database.writing() as connection:
+        connection.execute(text(f"TRUNCATE {', '.join(metadata.tables)}"))
+        connection.execute(insert(counters).values(name=POSITION, value=0))
+    return database.url.set(drivername="postgresql").render_as_string()
 
 
 @pytest.fixture

@@ -32,11 +32,9 @@ async def test_no_more_than_asked_for_are_claimed(daemon: Daemon, limit: int) ->
     assert len(await daemon.claim(limit=limit)) == min(limit, 30)
 
 
-async def test_no_more_than_asked_for_by_whatever_plan(
-    cluster: Cluster, migrated: str, clock: Clock
-) -> None:
+async def test_no_more_than_asked_for_by_whatever_plan(cluster: Cluster, clock: Clock) -> None:
     """PostgreSQL may choose to run a subquery again for each row: it must not lock more."""
-    name = cluster.create(template=migrated)
+    name = cluster.create()
     for way in "hashagg sort hashjoin mergejoin material memoize".split():
         cluster.execute(f"ALTER DATABASE {name} SET enable_{way} = off")
     store = await Store.open(cluster.url(name), HOME, now=clock)
