@@ -25,6 +25,26 @@ from poller.cli.options import (
     registrations,
     timeout_seconds,
 )
+from poller.cli.simulate_options import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    Fate,
+    Host,
+    MaxConcurrency,
+    Operations,
+    Port,
+    Rate429,
+    Rate500,
+    Rate503,
+    RateBroken,
+    RateSlow,
+    Recipients,
+    RetryAfter,
+    Seed,
+    SlowSeconds,
+    Speed,
+    simulator_config,
+)
 
 # Every command imports its work when it runs: `--help` must not wait for a database driver.
 # ruff: noqa: PLC0415
@@ -112,6 +132,63 @@ def watch(
         source = Source(config, overrides)
         code = watch_operations(source, wishes, json_output=json_output, timeout=seconds)
     raise typer.Exit(code)
+
+
+@app.command(
+    help="Show it all: three sample operations of a simulated API, watched to their ends.\n\n"
+    "Takes about 20 seconds; needs no account and leaves nothing behind. On a terminal one line "
+    "per event, else the events as JSON."
+)
+def demo(_version: Version = False) -> None:
+    """Run the demo."""
+    from poller.cli.demo import run_demo
+
+    with reporting():
+        code = run_demo()
+    raise typer.Exit(code)
+
+
+@app.command(
+    help="Serve a simulated Communications API, to try things out or to test other programs.\n\n"
+    "Prints what points a client at it and a curl that sends; runs until Ctrl-C."
+)
+def simulate(
+    port: Port = DEFAULT_PORT,
+    host: Host = DEFAULT_HOST,
+    seed: Seed = 1,
+    speed: Speed = 1.0,
+    fate: Fate = "ordinary",
+    operations: Operations = 0,
+    recipients: Recipients = 1000,
+    rate_429: Rate429 = 0.0,
+    rate_500: Rate500 = 0.0,
+    rate_503: Rate503 = 0.0,
+    rate_slow: RateSlow = 0.0,
+    rate_broken: RateBroken = 0.0,
+    retry_after: RetryAfter = 1.0,
+    slow_seconds: SlowSeconds = 5.0,
+    max_concurrency: MaxConcurrency = 100,
+    _version: Version = False,
+) -> None:
+    """Check the options, then serve."""
+    config = simulator_config(
+        seed=seed,
+        speed=speed,
+        fate=fate,
+        rate_429=rate_429,
+        rate_500=rate_500,
+        rate_503=rate_503,
+        rate_slow=rate_slow,
+        rate_broken=rate_broken,
+        retry_after=retry_after,
+        slow_seconds=slow_seconds,
+        max_concurrency=max_concurrency,
+    )
+    from poller.cli.simulate import Place, Samples, run_simulator
+
+    place = Place(host=host, port=port)
+    samples = Samples(operations=operations, recipients=recipients)
+    raise typer.Exit(run_simulator(config, place, samples))
 
 
 @app.command(

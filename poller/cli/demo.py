@@ -1,0 +1,221 @@
+"""`poller demo`: a simulated API, a sample campaign and a daemon in one process, over real HTTP.
+
+It reads no setting, needs no credentials and leaves nothing behind.
+"""
+
+import os
+import signal
+import ssl
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import anyio
+import httpx
+from anyio.abc import TaskStatus
+from pydantic import SecretStr
+from rich.text import Text
+
+from poller.cli.demo_campaign import CAMPAIGN, CONFIG, launch
+from poller.cli.demo_screen import LABEL, Screen, TerminalSink
+from poller.cli.failures import EXIT_TROUBLE, fail
+from poller.cli.invocation import own_command
+from poller.cli.logs import configure_logs
+from poller.cli.simulate import samples_to_come
+from poller.comms.client import CommsClient
+from poller.comms.credentials import Credentials
+from poller.comms.throttle import Throttle
+from poller.engine.clock import wall_clock
+from poller.engine.configuration import Configuration, SinkPlan
+from poller.engine.daemon import Daemon, Stop
+from poller.simulator import Operation, World, serve
+from poller.sinks.base import Sink
+from poller.sinks.stdout import StdoutSink
+from poller.store.store import Store
+from poller.tracking.pacing import Policy
+from poller.tracking.registration import Registration
+from poller.tracking.subscription import Subscription
+from poller.tracking.watch import Home
+
+__all__ = ["run_demo"]
+
+_STDOUT: Final = 1
+_STDERR: Final = 2
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PATIENCE: Final = 50.0
+"""Seconds after which a demo that has not ended by itself is broken off."""
+
+_POLICY: Final = Policy(min_interval=0.5, max_interval=1.0, progress_interval=2.0)
+_CONCURRENCY: Final = 4
+_REQUESTS_PER_SECOND: Final = 50.0
+_CREDENTIALS: Final = Credentials(
+    username=CONFIG.account_sid, password=SecretStr(CONFIG.auth_token)
+)
+
+
+def run_demo() -> int:
+    """Run the demo to its end; returns the exit code.
+
+    On a terminal people read standard output; elsewhere programs do, and people standard error.
+
+    :raises SinkUnavailable: where standard output is closed.
+    :raises StoreError: where the temporary store cannot be used.
+    """
+    if sys.stdout is None:
+        fail("standard output is closed; start the demo with it open", EXIT_TROUBLE)
+    # what the daemon logs is for operators, and nothing in here is theirs to mend
+    configure_logs(level="critical", form="console")
+    try:
+        with TemporaryDirectory(prefix="poller-demo-") as directory:
+            return anyio.run(_demo, Path(directory))
+    except KeyboardInterrupt:
+        return _exit_code(signal.SIGINT)
+    except FileNotFoundError as error:
+        fail(f"{error.strerror}; set TMPDIR to a directory that can be written", EXIT_TROUBLE)
+
+
+async def _demo(directory: Path) -> int:
+    on_terminal = os.isatty(_STDOUT)
+    screen = Screen(_STDOUT if on_terminal else _STDERR)
+    await screen.say(_prologue())
+    interrupted: list[int] = []
+    code = EXIT_TROUBLE
+    with anyio.move_on_after(_PATIENCE) as patience:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(_await_signal, tasks.cancel_scope, interrupted)
+            world = World(CONFIG)
+            base_url = await tasks.start(partial(serve, CONFIG, world=world))
+            begun = wall_clock()
+            sink = TerminalSink(screen, begun=begun) if on_terminal else StdoutSink()
+            code = await _watch(world, base_url, sink, directory)
+            tasks.cancel_scope.cancel()
+    if interrupted:
+        return _exit_code(interrupted[0])
+    if patience.cancelled_caught:
+        fail("the demo did not end in time; is this machine very busy?", EXIT_TROUBLE)
+    if code == 0:
+        await screen.say(_epilogue(own_command()))
+    return code
+
+
+async def _watch(world: World, base_url: str, sink: Sink, directory: Path) -> int:
+    """Launch the campaign and watch it as any daemon would; returns the exit code."""
+    home = Home(account=CONFIG.account_sid, base_url=base_url)
+    async with AsyncExitStack() as stack:
+        store = await Store.open(f"sqlite:///{directory / 'poller.db'}", home, now=wall_clock)
+        stack.push_async_callback(_close, store)
+        client = await stack.enter_async_context(_client(base_url))
+        daemon = Daemon(
+            store=store,
+            client=client,
+            throttle=Throttle(
+                max_concurrency=_CONCURRENCY,
+                requests_per_second=_REQUESTS_PER_SECOND,
+                probe_interval=_POLICY.max_interval,
+                now=wall_clock,
+            ),
+            configuration=_configuration(home, sink),
+            now=wall_clock,
+            until_idle=True,
+        )
+        await daemon.open()
+        await daemon.register(_registrations(launch(world)))
+        daemon.registered_all()
+        await daemon.run()
+        if daemon.reason is Stop.NO_SINK:
+            return 0  # whoever read has read enough
+        return 0 if (await daemon.standing()).is_clean else EXIT_TROUBLE
+
+
+def _client(base_url: str) -> CommsClient:
+    """Make a client that asks this machine itself, whatever proxies the environment names."""
+    transport = httpx.AsyncHTTPTransport(
+        trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    )
+    return CommsClient(
+        base_url=base_url,
+        credentials=_CREDENTIALS,
+        timeout=5.0,
+        max_connections=_CONCURRENCY,
+        transport=transport,
+        now=wall_clock,
+    )
+
+
+def _configuration(home: Home, sink: Sink) -> Configuration:
+    plan = SinkPlan(
+        subscription=Subscription(sink=sink.name, events=("*",), labels={}),
+        key=sink.name,
+        make=lambda: sink,
+    )
+    return Configuration(
+        home=home,
+        policy=_POLICY,
+        credentials=lambda: _CREDENTIALS,
+        sinks=[plan],
+        retention=3600.0,
+        shutdown_grace=5.0,
+        request_timeout=5.0,
+    )
+
+
+def _registrations(operations: Mapping[str, Operation]) -> list[Registration]:
+    return [
+        Registration(id=operation.id, kind=operation.kind.name, labels={LABEL: name})
+        for name, operation in operations.items()
+    ]
+
+
+async def _close(store: Store) -> None:
+    with anyio.CancelScope(shield=True):
+        await store.aclose()
+
+
+async def _await_signal(
+    scope: anyio.CancelScope,
+    received: list[int],
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """End everything at the first signal, and remember which it was."""
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    with anyio.open_signal_receiver(*heeded) as signals:
+        task_status.started()
+        async for number in signals:
+            received.append(number)
+            scope.cancel()
+
+
+def _exit_code(number: int) -> int:
+    """Return the exit code of a process that a signal ended, as shells know it."""
+    return 128 + number
+
+
+def _prologue() -> Text:
+    cast = " · ".join(f"{send.name}: {send.plot}" for send in CAMPAIGN)
+    return Text.assemble(
+        "Three bulk sends to a simulated API, watched over HTTP. One line is one event.\n",
+        (f"{cast}\n", "bold"),
+        "It takes 20 seconds. No account is needed, nothing is really sent or kept.\n",
+    )
+
+
+def _epilogue(poller: str) -> Text:
+    exports, (first, second, *_) = samples_to_come(3)
+    return Text.assemble(
+        "\nEach line was a CloudEvent, in JSON, on its way to your application. See one:\n\n",
+        _commands(f"{poller} demo | head -n 1"),
+        "\nNext, the simulated API as a server. In one terminal:\n\n",
+        _commands(f"{poller} simulate --operations 3"),
+        "\nIn another one, watch live, or run the daemon until all has ended:\n\n",
+        _commands(*exports, f"{poller} watch {first}", f"{poller} run --until-idle {second}"),
+        "\nWith your own account: the same without the first export, and your own values.",
+    )
+
+
+def _commands(*lines: str) -> Text:
+    return Text("".join(f"  {line}\n" for line in lines), style="cyan")
