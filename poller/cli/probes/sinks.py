@@ -71,8 +71,8 @@ class _LookOnly(Disk):
 def _look_at(path: Path) -> bool:
     """Tell whether the file exists, and raise what the sink would raise."""
     directory = Path(os.path.realpath(path)).parent
-    exists = os.path.lexists(path) and path.exists()
-    if exists or not directory.is_dir():  # else opening would make it
+    # unlike Path's, these two are False where a directory on the way is closed to us
+    if os.path.exists(path) or not os.path.isdir(directory):  # noqa: PTH110, PTH112 - see above
         journal = Journal(path.absolute(), recall_lines=1, disk=_LookOnly())
         try:
             journal.hold()
