@@ -1,9 +1,19 @@
-"""What every test shares: the anyio backend, and a guard against blocking calls on the loop."""
+"""What every test shares: the anyio backend, a guard against blocking calls, and the long runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from blockbuster import blockbuster_ctx
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """Leave out what runs for minutes, unless `-m` speaks of it."""
+    if "soak" in config.getoption("markexpr", ""):
+        return
+    skip = pytest.mark.skip(reason="runs for minutes; `make soak` runs it")
+    for item in items:
+        if item.get_closest_marker("soak") is not None:
+            item.add_marker(skip)
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +24,6 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def _no_blocking_calls() -> Iterator[None]:
-    """Fail an async test whose code blocks the event loop, the way a slow disk would in production."""
+    """Fail an async test whose code blocks the event loop, as a slow disk would in production."""
     with blockbuster_ctx("poller"):
         yield
