@@ -10,6 +10,7 @@ from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.selection import UnknownSink, check_sink, selection, store_beside_daemon
 from poller.cli.tables import print_table
 from poller.cli.wiring import Source
+from poller.settings import Settings
 from poller.store.dead_letters import DeadLetter, Selection
 from poller.tracking.events import dump_json, format_instant
 
@@ -37,8 +38,9 @@ def list_dead_letters(
     :raises StoreError: where the store cannot be used.
     """
     chosen = selection(sink=sink, operation=operation, since=since, until=until)
+    settings = source.load().settings
     try:
-        found = run(_fetch, source, chosen, limit + 1)
+        found = run(_fetch, settings, chosen, limit + 1)
     except UnknownSink as error:
         fail(str(error), EXIT_TROUBLE)
     letters = found[:limit]
@@ -49,22 +51,21 @@ def list_dead_letters(
         print_table(_COLUMNS, [_cells(letter) for letter in letters])
     sys.stdout.flush()
     if not letters:
-        sys.stderr.write(f"poller: no dead letters{_where(source)}\n")
+        sys.stderr.write(f"poller: no dead letters{_where(settings)}\n")
     elif len(found) > limit:
         sys.stderr.write(f"poller: there are more; --limit is {limit}\n")
     return 0
 
 
-async def _fetch(source: Source, chosen: Selection, limit: int) -> Sequence[DeadLetter]:
-    async with store_beside_daemon(source) as store:
+async def _fetch(settings: Settings, chosen: Selection, limit: int) -> Sequence[DeadLetter]:
+    async with store_beside_daemon(settings) as store:
         if chosen.sink is not None:
             check_sink(chosen.sink, await store.sinks(), option="--sink")
         return await store.dead_letters(chosen, limit=limit)
 
 
-def _where(source: Source) -> str:
+def _where(settings: Settings) -> str:
     """Say where was looked: a shell that lacks the daemon's settings looks elsewhere."""
-    settings = source.load().settings
     return f" of account {settings.account} at {settings.api.base_url} in {settings.store.url}"
 
 

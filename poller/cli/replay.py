@@ -11,6 +11,7 @@ from anyio import run
 from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.selection import UnknownSink, check_sink, selection, store_beside_daemon
 from poller.cli.wiring import Source
+from poller.settings import Settings
 from poller.store.database import sqlite_path
 from poller.store.dead_letters import Selection, UnknownEvent
 from poller.store.lock import lock_holder
@@ -64,12 +65,13 @@ def replay_events(
     _check_choice(ids=bool(event_ids), options=bool(options), everything=everything, to=bool(to))
     chosen = selection(sink=sink, operation=operation, since=since, until=until)
     order = _Order(event_ids=tuple(dict.fromkeys(event_ids)), to=to, selection=chosen)
+    settings = source.load().settings
     try:
-        result = run(_replay, source, order)
+        result = run(_replay, settings, order)
     except UnknownSink as error:
         fail(str(error), EXIT_TROUBLE)
     _show(result, json_output=json_output)
-    _warn(result, source)
+    _warn(result, settings)
     return EXIT_TROUBLE if result.errors else 0
 
 
@@ -87,8 +89,8 @@ def _check_choice(*, ids: bool, options: bool, everything: bool, to: bool) -> No
         )
 
 
-async def _replay(source: Source, order: _Order) -> _Result:
-    async with store_beside_daemon(source) as store:
+async def _replay(settings: Settings, order: _Order) -> _Result:
+    async with store_beside_daemon(settings) as store:
         reports = await store.sinks()
         _check_sinks(order, reports)
         if order.event_ids:
@@ -135,7 +137,7 @@ def _show(result: _Result, *, json_output: bool) -> None:
     sys.stdout.flush()
 
 
-def _warn(result: _Result, source: Source) -> None:
+def _warn(result: _Result, settings: Settings) -> None:
     warnings = list(result.errors)
     if not result.replayed and not warnings:
         warnings.append("no dead letter is of that choice, nothing was replayed")
@@ -143,7 +145,7 @@ def _warn(result: _Result, source: Source) -> None:
         f"the sink {name!r} is not configured; its events wait until it is, three days at most"
         for name in result.absent
     ]
-    path = sqlite_path(source.load().settings.store.url.get_secret_value())
+    path = sqlite_path(settings.store.url.get_secret_value())
     if result.replayed and path is not None and lock_holder(path) is None:
         warnings.append("no daemon is running; they go out once `poller run` does")
     for warning in warnings:

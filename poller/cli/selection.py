@@ -6,11 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
-from poller.cli.wiring import Source
 from poller.comms.ids import InvalidId, check_operation_id
 from poller.comms.models import parse_instant
 from poller.engine.clock import wall_clock
-from poller.settings import parse_duration
+from poller.settings import Settings, parse_duration
 from poller.store.dead_letters import Selection
 from poller.store.sinks import SinkReport
 from poller.store.store import Store
@@ -75,13 +74,11 @@ def check_sink(name: str, reports: Sequence[SinkReport], *, option: str) -> Sink
 
 
 @asynccontextmanager
-async def store_beside_daemon(source: Source) -> AsyncIterator[Store]:
+async def store_beside_daemon(settings: Settings) -> AsyncIterator[Store]:
     """Open the store that the settings name, whether a daemon runs on it or not.
 
-    :raises SettingsError: where the settings cannot be used.
     :raises StoreError: where the store cannot be used.
     """
-    settings = source.load().settings
     home = Home(account=settings.account, base_url=settings.api.base_url)
     url = settings.store.url.get_secret_value()
     store = await Store.open(url, home, now=wall_clock, as_daemon=False)
