@@ -39,17 +39,17 @@ clean: ## remove what the targets made
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "comms-poller needs Python 3.11 or newer; set PYTHON=/path/to/python3" >&2; exit 1; }
-	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@echo "Making $(VENV) with $$($(PYTHON) --version)" >&2
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing comms-poller into $(VENV)"
+	@echo "Installing comms-poller into $(VENV)" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 # dependency groups need pip 25.1
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing comms-poller and what its tests need into $(VENV)"
+	@echo "Installing comms-poller and what its tests need into $(VENV)" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'pip>=25.1'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . --group dev
 	@touch $@ $(VENV)/.run
