@@ -98,9 +98,11 @@ def exchange(
     finished = _settle(connection, demand.sink, attempts, now, random)
     health = before
     for _, attempt in attempts:
+        was_down = health.state is SinkState.DOWN
         health = after_result(health, attempt, now=now, jitter=random.random())
-    if before.state is SinkState.DOWN and health.state is SinkState.OK:
-        _make_due(connection, tenant, demand.sink, now)
+        if was_down and health.state is SinkState.OK:
+            # now, even where a failure from before follows in the same hands
+            _make_due(connection, tenant, demand.sink, now)
     claimed: list[Claimed] = []
     if demand.limit > 0:
         claimed, health = _claim(connection, tenant, demand, health, now)
