@@ -83,6 +83,20 @@ class Document(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
+class Sentence(TypeDecorator[str]):
+    """What somebody said about a failure. What no database can store is written as an escape."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Store a sentence."""
+        if value is None:
+            return None
+        # file names hold bytes that are no text; PostgreSQL takes no NUL
+        return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
 metadata: Final = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -173,7 +187,7 @@ deliveries: Final = Table(
     Column("set_at", Instant, nullable=False),
     Column("refused_at", Instant),
     Column("status", Integer),
-    Column("error", Text),
+    Column("error", Sentence),
     Column("done_at", Instant),
     Column("lease_owner", String),
     Column("lease_until", Instant),
@@ -194,7 +208,7 @@ sinks: Final = Table(
     Column("probe_at", Instant),
     Column("set_at", Instant),
     Column("status", Integer),
-    Column("error", Text),
+    Column("error", Sentence),
     # since when no daemon's settings name this sink; null while they do
     Column("absent_since", Instant),
     PrimaryKeyConstraint("home_id", "name"),
