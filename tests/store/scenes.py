@@ -101,6 +101,8 @@ class Daemon:
         self.store = store
         self.clock = clock
         self.owner = owner
+        self.begun: dict[tuple[str, int], datetime] = {}
+        """When each delivery was claimed last, and so its attempt begun."""
 
     @property
     def on_postgresql(self) -> bool:
@@ -159,7 +161,10 @@ class Daemon:
         demand = Demand(
             sink=sink, limit=limit, in_order=in_order, in_flight=in_flight, lease=self.lease()
         )
-        return await self.store.exchange(attempts, demand)
+        exchange = await self.store.exchange(attempts, demand)
+        for claim in exchange.claimed:
+            self.begun[sink, claim.position] = self.clock()
+        return exchange
 
     async def deliveries(
         self, sink: str = "app", *, limit: int = 10, in_order: bool = False
@@ -177,10 +182,14 @@ class Daemon:
         error: str | None = None,
     ) -> Exchange:
         """Hand in the same result for several attempts, and claim nothing."""
-        ended = attempt(result, self.clock(), status=status, error=error)
-        return await self.exchange(
-            *((claim.position, ended) for claim in claimed), sink=sink, limit=0
-        )
+        ended = [
+            (
+                claim.position,
+                attempt(result, self.begun[sink, claim.position], status=status, error=error),
+            )
+            for claim in claimed
+        ]
+        return await self.exchange(*ended, sink=sink, limit=0)
 
     async def drain(self, sink: str = "app", *, in_order: bool = False) -> list[Claimed]:
         """Deliver everything that can go; the events in the order in which they went."""

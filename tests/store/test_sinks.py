@@ -1,0 +1,243 @@
+"""Sinks as the store knows them: their health, and how they come and go."""
+
+from datetime import timedelta
+
+import pytest
+
+from poller.store.schema import deliveries
+from poller.tracking.deliveries import Result
+from poller.tracking.sink_health import SinkState
+from poller.tracking.subscription import Subscription
+from tests.store.conftest import OpenDaemon
+from tests.store.scenes import LEASE, NOW, Daemon, attempt, op, seen
+
+pytestmark = pytest.mark.anyio
+
+
+async def fill(daemon: Daemon, numbers: range, sink: str = "app") -> None:
+    """Record one event of each of these operations."""
+    await daemon.register(*(op(number) for number in numbers))
+    await daemon.record(
+        *((op(number), seen(op(number))) for number in numbers), to=[Subscription(sink=sink)]
+    )
+
+
+async def bring_down(daemon: Daemon) -> None:
+    """Fail until the sink is down: all attempts, for long enough."""
+    for _ in range(20):
+        claimed = await daemon.deliveries()
+        daemon.clock.advance(0.1)
+        exchange = await daemon.settle(claimed, Result.FAILED, error="connection refused")
+        if exchange.health.state is SinkState.DOWN:
+            return
+        daemon.clock.advance(4)
+    pytest.fail("it is still up")
+
+
+async def state_of(daemon: Daemon, sink: str = "app") -> SinkState:
+    """Return the state of a sink that is reported."""
+    [report] = [report for report in await daemon.store.sinks() if report.name == sink]
+    return report.health.state
+
+
+async def test_a_sink_that_is_down_is_probed_by_one(daemon: Daemon, another: Daemon) -> None:
+    """Whatever is due, and whoever asks; not before its time, and not beside what is in flight."""
+    await fill(daemon, range(5))
+    await bring_down(daemon)
+    assert (await daemon.exchange()).claimed == []
+    daemon.clock.advance(3)
+    assert (await daemon.exchange(in_flight=1)).claimed == []
+    assert len((await daemon.exchange()).claimed) == 1
+    assert (await daemon.exchange()).claimed == []
+    assert (await another.exchange()).claimed == []
+
+
+async def test_a_probe_that_vanished_is_followed_by_another(
+    daemon: Daemon, another: Daemon
+) -> None:
+    """Its daemon was killed: after its lease the next may probe."""
+    await fill(daemon, range(3))
+    await bring_down(daemon)
+    daemon.clock.advance(3)
+    assert len(await daemon.deliveries()) == 1
+    daemon.clock.advance(LEASE + 1)
+    assert len(await another.deliveries()) == 1
+
+
+async def test_probes_grow_apart_to_five_minutes(daemon: Daemon) -> None:
+    """And stay there."""
+    await fill(daemon, range(3))
+    await bring_down(daemon)
+    waits = []
+    for _ in range(12):
+        exchange = await daemon.exchange(limit=0)
+        assert exchange.health.probe_at is not None
+        waits.append((exchange.health.probe_at - daemon.clock()).total_seconds())
+        daemon.clock.time = exchange.health.probe_at
+        [probe] = await daemon.deliveries()
+        await daemon.settle([probe], Result.FAILED)
+    assert waits[-3:] == pytest.approx([300, 300, 300], rel=0.2)
+    assert waits[0] <= 2
+    assert max(waits) <= 300
+
+
+async def test_recovery_makes_everything_due_in_order(daemon: Daemon) -> None:
+    """Long waits from the time of trouble are over with the first success."""
+    await fill(daemon, range(6))
+    await daemon.observe(op(0), "COMPLETED")
+    await bring_down(daemon)
+    daemon.clock.advance(hours=2)
+    for _ in range(3):
+        [probe] = await daemon.deliveries()
+        await daemon.settle([probe], Result.FAILED)
+        daemon.clock.advance(300)
+    [probe] = await daemon.deliveries()
+    exchange = await daemon.exchange((probe.position, attempt(Result.DELIVERED, daemon.clock())))
+    assert (exchange.before.state, exchange.health.state) == (SinkState.DOWN, SinkState.OK)
+    first = [probe, *exchange.claimed]
+    rest = await daemon.settle(exchange.claimed, Result.DELIVERED)
+    assert rest.health.state is SinkState.OK
+    gone = [*first, *await daemon.drain()]
+    assert len(gone) == 7
+    assert [claim.position for claim in gone if claim.operation_id == op(0)] == [1, 7]
+
+
+async def test_recovery_counts_beside_a_straggler(daemon: Daemon) -> None:
+    """A failure from before, handed in with the first success, keeps nobody waiting."""
+    await fill(daemon, range(6))
+    [straggler] = await daemon.deliveries(limit=1)
+    await bring_down(daemon)
+    daemon.clock.advance(2)
+    [probe] = await daemon.deliveries()
+    exchange = await daemon.exchange(
+        (probe.position, attempt(Result.DELIVERED, daemon.clock())),
+        (straggler.position, attempt(Result.FAILED, NOW)),
+    )
+    assert exchange.health.state is SinkState.FAILING
+    assert len(exchange.claimed) == 4
+
+
+async def test_refusals_are_answers_not_outages(daemon: Daemon) -> None:
+    """The place is up, whatever it thinks of the event."""
+    await fill(daemon, range(3))
+    for _ in range(6):
+        await daemon.settle(await daemon.deliveries(), Result.REFUSED, status=422)
+        daemon.clock.advance(30)
+    assert await state_of(daemon) is SinkState.OK
+
+
+async def test_a_refused_event_is_given_up_after_an_hour(daemon: Daemon) -> None:
+    """Its successor then gets its turn."""
+    await fill(daemon, range(1))
+    await daemon.observe(op(0), "COMPLETED")
+    tried: list[int] = []
+    while 2 not in tried:
+        claimed = await daemon.deliveries()
+        await daemon.settle(claimed, Result.REFUSED, status=422, error="422 no")
+        tried += [claim.position for claim in claimed]
+        daemon.clock.advance(60)
+    assert daemon.clock() - NOW <= timedelta(minutes=63)
+    assert tried.count(1) >= 5
+    [dead, _] = await daemon.rows(deliveries)
+    assert (dead["state"], dead["status"], dead["error"]) == ("dead", 422, "422 no")
+
+
+async def test_410_disables_the_sink(daemon: Daemon, open_daemon: OpenDaemon) -> None:
+    """Nothing is tried any more, in this process or the next; a start enables it."""
+    await fill(daemon, range(3))
+    [one, *_] = await daemon.deliveries(limit=1)
+    await daemon.settle([one], Result.GONE, status=410, error="410 Gone")
+    assert await state_of(daemon) is SinkState.DISABLED
+    daemon.clock.advance(days=1)
+    assert await daemon.deliveries() == []
+    assert (await daemon.store.standing(since=NOW)).stuck == 3
+    await daemon.store.aclose()
+    again = await open_daemon("again")
+    assert await again.deliveries() == []
+    await again.store.configure_sinks(["app"])
+    assert await state_of(again) is SinkState.OK
+    assert len(await again.drain()) == 3
+
+
+async def test_replay_enables_a_disabled_sink(daemon: Daemon) -> None:
+    """Whoever replays an event wants it delivered."""
+    ids = await daemon.run_through(op(1))
+    await daemon.settle(await daemon.deliveries(), Result.GONE, status=410)
+    await daemon.store.replay_event(ids[0], None)
+    assert await state_of(daemon) is SinkState.OK
+    assert [claim.event_id for claim in await daemon.drain()] == ids
+
+
+async def test_a_restart_probes_a_sink_that_was_down_at_once(daemon: Daemon) -> None:
+    """The operator has mended it and does not want to wait."""
+    await fill(daemon, range(3))
+    await bring_down(daemon)
+    assert await daemon.deliveries() == []
+    await daemon.store.configure_sinks(["app"])
+    assert await state_of(daemon) is SinkState.DOWN
+    assert len(await daemon.deliveries()) == 1
+
+
+async def test_an_absent_sink_waits_and_is_reported(daemon: Daemon) -> None:
+    """It holds up nothing, and goes on when its name returns."""
+    await daemon.store.configure_sinks(["app", "old"])
+    await fill(daemon, range(3), "old")
+    [app, old] = await daemon.store.configure_sinks(["app"])
+    assert (old.name, old.is_configured, old.waiting, old.oldest) == ("old", False, 3, NOW)
+    assert (app.name, app.is_configured, app.waiting) == ("app", True, 0)
+    standing = await daemon.store.standing(since=NOW)
+    assert (standing.stuck, standing.waiting) == (3, 0)
+    daemon.clock.advance(days=2)
+    await daemon.store.configure_sinks(["app"])
+    await daemon.store.tidy(retention_seconds=1)
+    assert await daemon.store.waiting_ids("old", 10) != []
+    daemon.clock.advance(days=0.9)
+    await daemon.store.tidy(retention_seconds=1)
+    await daemon.store.configure_sinks(["app", "old"])
+    assert len(await daemon.drain("old")) == 3
+
+
+async def test_an_absent_sink_is_buried_after_three_days(daemon: Daemon) -> None:
+    """What waited becomes dead letters that say why, and a replay after its return sends them."""
+    await daemon.store.configure_sinks(["app", "old"])
+    await fill(daemon, range(3), "old")
+    await daemon.store.configure_sinks(["app"])
+    daemon.clock.advance(days=3)
+    await daemon.store.tidy(retention_seconds=1)
+    [_, old] = await daemon.store.sinks()
+    assert (old.waiting, old.dead) == (0, 3)
+    assert {row["state"] for row in await daemon.rows(deliveries)} == {"dead"}
+    assert all("three days" in row["error"] for row in await daemon.rows(deliveries))
+
+
+async def test_a_sink_that_is_gone_and_owes_nothing_is_not_reported(daemon: Daemon) -> None:
+    """There is nothing to do about it."""
+    await daemon.store.configure_sinks(["app", "old"])
+    reports = await daemon.store.configure_sinks(["app"])
+    assert [report.name for report in reports] == ["app"]
+
+
+async def test_an_added_sink_gets_what_is_recorded_from_then_on(daemon: Daemon) -> None:
+    """Deliveries are fixed when the event is recorded."""
+    await fill(daemon, range(2))
+    await daemon.store.configure_sinks(["app", "new"])
+    await daemon.record(
+        (op(0), seen(op(0), "COMPLETED")),
+        to=[Subscription(sink="app"), Subscription(sink="new")],
+    )
+    assert [claim.position for claim in await daemon.drain("new")] == [3]
+
+
+async def test_standing_counts_what_can_go_on(daemon: Daemon) -> None:
+    """Idle is when nothing more happens by itself; clean, when all was delivered besides."""
+    await daemon.store.configure_sinks(["app", "other"])
+    await fill(daemon, range(1))
+    at_work = await daemon.store.standing(since=NOW)
+    assert (at_work.watched, at_work.waiting, at_work.is_idle) == (1, 1, False)
+    await daemon.observe(op(0), "COMPLETED")
+    closed = await daemon.store.standing(since=NOW, closed=["app"])
+    assert (closed.watched, closed.waiting, closed.stuck) == (0, 0, 2)
+    assert (closed.is_idle, closed.is_clean) == (True, False)
+    await daemon.drain()
+    done = await daemon.store.standing(since=NOW)
+    assert (done.is_idle, done.is_clean) == (True, True)
