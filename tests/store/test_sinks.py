@@ -114,7 +114,7 @@ async def test_recovery_counts_beside_a_straggler(daemon: Daemon) -> None:
         (straggler.position, attempt(Result.FAILED, NOW)),
     )
     assert exchange.health.state is SinkState.FAILING
-    assert len(exchange.claimed) == 4
+    assert len(exchange.claimed) == 5
 
 
 async def test_refusals_are_answers_not_outages(daemon: Daemon) -> None:
