@@ -1,11 +1,11 @@
 """Which events a sink wants."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from poller.tracking.events import Event
 
-__all__ = ["FINAL", "Subscription"]
+__all__ = ["FINAL", "Subscription", "wants_type"]
 
 FINAL = "final"
 
@@ -20,14 +20,19 @@ class Subscription:
 
     def wants(self, event: Event) -> bool:
         """Tell whether a delivery of `event` is to be made."""
-        return any(_matches(pattern, event) for pattern in self.events) and all(
+        return wants_type(self.events, event.type, final=event.final) and all(
             event.labels.get(name) == value for name, value in self.labels.items()
         )
 
 
-def _matches(pattern: str, event: Event) -> bool:
+def wants_type(patterns: Iterable[str], event_type: str, *, final: bool) -> bool:
+    """Tell whether any of the patterns (`operation.*`, `final`) means an event of this type."""
+    return any(_matches(pattern, event_type, final=final) for pattern in patterns)
+
+
+def _matches(pattern: str, event_type: str, *, final: bool) -> bool:
     if pattern == FINAL:
-        return event.final
+        return final
     if pattern.endswith("*"):
-        return event.type.startswith(pattern[:-1])
-    return event.type == pattern
+        return event_type.startswith(pattern[:-1])
+    return event_type == pattern

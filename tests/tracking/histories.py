@@ -181,3 +181,9 @@ ONE_WATCH = st.builds(
     st.lists(_SEEN | _SEEN | _UNSEEN | st.just(Control(what="restart")), max_size=25),
 )
 """A history that nobody forgets or registers again."""
+
+_BEGIN = Look(gap=0, stats={"total": 3, "queued": 3})
+_END = [Look(gap=1, status="CANCELED"), Look(gap=10 * DAY, status="COMPLETED")]
+
+ENDED = st.builds(play, POLICIES, st.lists(_SEEN, max_size=15).map(lambda it: [_BEGIN, *it, *_END]))
+"""A history of at least two events, the last of them final."""

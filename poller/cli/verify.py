@@ -1,0 +1,47 @@
+"""`poller verify`: files of events held against the promises."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from poller.cli.failures import EXIT_TROUBLE, EXIT_USAGE, fail
+from poller.tracking.audit import Audit, Line, number_lines
+from poller.tracking.events import dump_json
+
+__all__ = ["verify_files"]
+
+_STDIN: Final = Path("-")
+
+
+def verify_files(files: Sequence[Path], *, allow_gaps: bool, ended: bool, json_output: bool) -> int:
+    """Print each problem on a line, then a summary; returns 1 if there is a problem, else 0.
+
+    Several files count as one stream, in the order given; `-` is standard input. With
+    `json_output` problems and summary are JSON objects. A file that cannot be read exits with 2.
+    """
+    audit = Audit(allow_gaps=allow_gaps, ended=ended)
+    for problem in audit.check(_lines(files)):
+        sys.stdout.write((dump_json(asdict(problem)) if json_output else str(problem)) + "\n")
+    summary = audit.summary
+    sys.stdout.write(
+        (dump_json({"summary": asdict(summary)}) if json_output else str(summary)) + "\n"
+    )
+    sys.stdout.flush()
+    return EXIT_TROUBLE if summary.problems else 0
+
+
+def _lines(files: Sequence[Path]) -> Iterator[Line]:
+    for path in files:
+        if path == _STDIN:
+            yield from number_lines("-", sys.stdin.buffer)
+            continue
+        # a name of bytes that are no text must not keep it from being shown
+        name = os.fsencode(path).decode("utf-8", "replace")
+        try:
+            with path.open("rb") as file:
+                yield from number_lines(name, file)
+        except OSError as error:
+            fail(f"cannot read {name}: {error.strerror}", EXIT_USAGE)

@@ -1,0 +1,156 @@
+"""The audit of files of events against the promises: shape, ids, order, gaps, deltas, ends. Pure.
+
+Lines are read once, as they come. Memory grows with the number of operations, and by one small
+entry for each event, which is what finding duplicates takes.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from poller.tracking.audit_event import AuditedEvent, read_event
+from poller.tracking.audit_history import Fault, History
+
+__all__ = ["Audit", "Fault", "Line", "Problem", "Summary", "number_lines"]
+
+
+class Line(NamedTuple):
+    """One line of a file, its end included where it has one; `number` counts from 1."""
+
+    file: str
+    number: int
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One broken promise. `subject` is the id of the operation where it can be told."""
+
+    file: str
+    line: int
+    fault: Fault
+    subject: str | None
+    what: str
+
+    def __str__(self) -> str:
+        about = "" if self.subject is None else f" operation {self.subject}:"
+        return f"{self.file}:{self.line}:{about} {self.what}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What was audited. Each of `events` is distinct; `late` ones filled a gap that was allowed."""
+
+    events: int
+    operations: int
+    unfinished: int
+    duplicates: int
+    late: int
+    problems: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.events} events of {self.operations} operations ({self.unfinished} unfinished), "
+            f"{self.duplicates} duplicates, {self.late} late, {self.problems} problems"
+        )
+
+
+@dataclass(slots=True)
+class _Audited:
+    history: History
+    file: str
+    line: int
+
+
+def number_lines(file: str, lines: Iterable[bytes]) -> Iterator[Line]:
+    """Name and number the lines of a file that is open in binary mode."""
+    return (Line(file, number, text) for number, text in enumerate(lines, start=1))
+
+
+class Audit:
+    """One audit. What several files hold counts as one stream, in the order in which they come.
+
+    `allow_gaps` is for sinks that want some types only, and for dead letters: what is missing is
+    no problem then, and what comes late into a gap is counted. With `ended` every operation must
+    have had its final event.
+    """
+
+    def __init__(self, *, allow_gaps: bool = False, ended: bool = False) -> None:
+        self._allow_gaps = allow_gaps
+        self._ended = ended
+        self._operations: dict[tuple[str, str], _Audited] = {}
+        self._digests: dict[int, int] = {}
+        self._duplicates = 0
+        self._problems = 0
+
+    def check(self, lines: Iterable[Line]) -> Iterator[Problem]:
+        """Read all lines, and yield every problem at the line that shows it."""
+        for problem in self._check(lines):
+            self._problems += 1
+            yield problem
+
+    @property
+    def summary(self) -> Summary:
+        """What was found so far."""
+        audited = self._operations.values()
+        return Summary(
+            events=len(self._digests),
+            operations=len(audited),
+            unfinished=sum(not one.history.has_ended for one in audited),
+            duplicates=self._duplicates,
+            late=sum(one.history.late for one in audited),
+            problems=self._problems,
+        )
+
+    def _check(self, lines: Iterable[Line]) -> Iterator[Problem]:
+        for line in lines:
+            yield from self._read(line)
+        if self._ended:
+            yield from self._unfinished()
+
+    def _read(self, line: Line) -> Iterator[Problem]:
+        if not line.text.endswith(b"\n"):
+            yield _problem(line, Fault.TORN, "the last line has no end")
+            return
+        reading = read_event(line.text)
+        event, subject = reading.event, reading.subject
+        if reading.unreadable:
+            yield _problem(line, Fault.UNREADABLE, reading.unreadable)
+        if event is not None and self._digests.get(hash(event.id)) == event.digest:
+            # delivery is at least once; what is wrong with the event was told the first time
+            self._duplicates += 1
+            return
+        for what in reading.misshapen:
+            yield _problem(line, Fault.SHAPE, what, subject)
+        for what in reading.contradictions:
+            yield _problem(line, Fault.CONTRADICTION, what, subject)
+        if event is not None:
+            for fault, what in self._place(event, line):
+                yield _problem(line, fault, what, subject)
+
+    def _place(self, event: AuditedEvent, line: Line) -> Iterator[tuple[Fault, str]]:
+        if self._digests.setdefault(hash(event.id), event.digest) != event.digest:
+            yield Fault.IDENTITY, f"id {event.id} came before with other content"
+            return
+        key = (event.home, event.subject)
+        audited = self._operations.get(key)
+        if audited is None:
+            history = History(allow_gaps=self._allow_gaps)
+            audited = self._operations[key] = _Audited(history, line.file, line.number)
+        audited.file, audited.line = line.file, line.number
+        yield from audited.history.add(event)
+
+    def _unfinished(self) -> Iterator[Problem]:
+        for (_, subject), audited in self._operations.items():
+            if not audited.history.has_ended:
+                yield Problem(
+                    file=audited.file,
+                    line=audited.line,
+                    fault=Fault.UNFINISHED,
+                    subject=subject,
+                    what=f"no final event after sequence {audited.history.last}",
+                )
+
+
+def _problem(line: Line, fault: Fault, what: str, subject: str | None = None) -> Problem:
+    return Problem(file=line.file, line=line.number, fault=fault, subject=subject, what=what)
