@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy import (
     URL,
     BigInteger,
     ColumnElement,
     Connection,
+    Engine,
     cast,
     create_engine,
     event,
@@ -23,7 +24,7 @@ from sqlalchemy import (
     literal,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from poller.store.errors import Contended, StoreUnavailable
 from poller.store.schema import microseconds
@@ -49,7 +50,10 @@ def sqlite_path(url: str) -> Path | None:
 
 
 class Database:
-    """An engine and its transactions."""
+    """An engine and its transactions.
+
+    :raises StoreUnavailable: where the driver of the database is not installed.
+    """
 
     def __init__(self, url: str) -> None:
         parsed = make_url(url)
@@ -65,7 +69,7 @@ class Database:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            self.engine = create_engine(parsed, pool_pre_ping=True)
+            self.engine = _server_engine(parsed)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -102,11 +106,18 @@ class Database:
             yield connection.execution_options(**{_READING: True})
 
     def vacuum(self) -> None:
-        """Give pages that retention freed back to the file system, a few at a time."""
-        if self.is_sqlite:
-            with self._said_clearly(), self.engine.connect() as connection:
-                plain = connection.execution_options(isolation_level="AUTOCOMMIT")
-                plain.exec_driver_sql(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+        """Give pages that retention freed back to the file system, a few at a time.
+
+        :raises StoreUnavailable: where the database refuses.
+        """
+        if not self.is_sqlite:
+            return
+        with self.writing() as connection:
+            # one row without columns for each page: the driver runs to the end, SQLAlchemy cannot
+            cursor = connection.connection.cursor()
+            cursor.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+            cursor.fetchall()
+            cursor.close()
 
     def close(self) -> None:
         """Release every connection."""
@@ -116,10 +127,19 @@ class Database:
     def _said_clearly(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.Error) as error:
             where = self.path or self.url.render_as_string(hide_password=True)
             kind = Contended if _is_contention(error) else StoreUnavailable
             raise kind(f"store.url: {where}: {_cause(error)}") from error
+
+
+def _server_engine(url: URL) -> Engine:
+    try:
+        return create_engine(url, pool_pre_ping=True)
+    except ImportError as error:
+        raise StoreUnavailable(
+            "store.url: there is no driver for PostgreSQL; pip install 'comms-poller[postgres]'"
+        ) from error
 
 
 def lease_clock(connection: Connection, now: datetime) -> ColumnElement[int]:
@@ -153,23 +173,29 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
-def _is_contention(error: DBAPIError) -> bool:
+def _is_contention(error: Exception) -> bool:
     if isinstance(error, IntegrityError):
         return True
-    return getattr(error.orig, "sqlstate", None) in _CONTENTION
+    return getattr(_driver_error(error), "sqlstate", None) in _CONTENTION
 
 
-def _cause(error: DBAPIError) -> str:
-    cause: Any = error.orig
+def _driver_error(error: Exception) -> BaseException | None:
+    return error.orig if isinstance(error, DBAPIError) else error
+
+
+def _cause(error: Exception) -> str:
+    cause = _driver_error(error)
     name = getattr(cause, "sqlite_errorname", "")
     said = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     hints = {
         "SQLITE_CANTOPEN": "the directory must exist and be writable for this user",
         "SQLITE_READONLY": "the file and its directory must be writable for this user",
         "SQLITE_FULL": "the disk is full; free some space",
-        "SQLITE_NOTADB": "the file is not a SQLite database; name another one",
+        "SQLITE_NOTADB": "name another file, or one that is not there yet",
         "SQLITE_CORRUPT": "the file is damaged; restore the copy beside it",
         "SQLITE_BUSY": "another process holds it; end that process",
     }
     hint = next((hint for prefix, hint in hints.items() if name.startswith(prefix)), None)
+    if not name and isinstance(error, OperationalError):
+        hint = "check store.url, and that the server runs and lets this user in"
     return said if hint is None else f"{said}; {hint}"
