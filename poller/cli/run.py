@@ -73,9 +73,9 @@ async def _run(settings: Settings, source: Source, job: Job) -> int:
             now=wall_clock,
             until_idle=job.until_idle,
         )
-        await _announce(settings, store)
         await daemon.register(job.wishes, all_or_none=True)
         await daemon.open()
+        await _announce(settings, store)
         return await _serve(daemon, settings, source, job)
 
 

@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 
 from poller.engine.configuration import SinkPlan
 from poller.engine.dispatch import Dispatcher, Ended
-from poller.sinks.base import Sink
+from poller.sinks.base import Sink, SinkUnavailable
 from poller.store.store import Store
 
 __all__ = ["Outlets"]
@@ -132,7 +132,7 @@ class Outlets:
             for plan in plans:
                 sink = plan.make()
                 on_failure.push_async_callback(sink.aclose)
-                await sink.start()
+                await _start(plan.name, sink)
                 prepared[plan.name] = self._outlet(plan, sink)
             on_failure.pop_all()
         return prepared
@@ -177,3 +177,11 @@ class Outlets:
             outlet.done.set()
         if outlet.ended is not None:
             self._on_closed(outlet.plan.name, outlet.ended)
+
+
+async def _start(name: str, sink: Sink) -> None:
+    """Start a sink; what is wrong with its place is said of the setting that names the place."""
+    try:
+        await sink.start()
+    except SinkUnavailable as error:
+        raise type(error)(f"sinks.{name}: {error.message}", error.hint) from error
