@@ -11,6 +11,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, exists, func, or_, select, update
 
+from poller.store.feed import note_pruned
 from poller.store.schema import deliveries, events, watches
 from poller.store.tenancy import Tenant
 from poller.tracking.deliveries import DeliveryState
@@ -47,6 +48,7 @@ def prune(connection: Connection, tenant: Tenant, *, retention: float, now: date
         in_old = deliveries.c.watch_id.in_(old)
         is_dead = deliveries.c.state == DeliveryState.DEAD.value
         dead = connection.execute(select(func.count()).where(in_old, is_dead)).scalar_one()
+        note_pruned(connection, tenant, old)
         connection.execute(delete(deliveries).where(in_old))
         removed = connection.execute(delete(events).where(events.c.watch_id.in_(old))).rowcount
         connection.execute(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
 from random import Random, SystemRandom
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from sqlalchemy import Connection
@@ -17,22 +17,28 @@ from sqlalchemy import Connection
 from poller.comms.gate import Pause
 from poller.store import dead_letters as dead_letter_rows
 from poller.store import deliveries as delivery_rows
+from poller.store import feed as feed_rows
 from poller.store import pauses as pause_rows
+from poller.store import queries as query_rows
 from poller.store import retention as retention_rows
 from poller.store import sinks as sink_rows
 from poller.store import standing as standing_rows
+from poller.store import sweeps as sweep_rows
 from poller.store import tenancy
 from poller.store import watches as watch_rows
 from poller.store.database import Database
 from poller.store.dead_letters import DeadLetter, Selection
 from poller.store.deliveries import Demand, Exchange
 from poller.store.errors import StoreUnavailable
+from poller.store.feed import Mark, Page
 from poller.store.lock import FileLock
 from poller.store.migrate import check_schema, migrate
 from poller.store.migrations import HEAD
+from poller.store.queries import Listing, OperationFilter, Story
 from poller.store.retention import Pruned
 from poller.store.sinks import SinkReport
 from poller.store.standing import Standing
+from poller.store.sweeps import Listed, Swept
 from poller.store.tenancy import Tenant
 from poller.store.watches import Claim, Lease, Observation, Registered
 from poller.tracking.answers import Answer
@@ -40,12 +46,16 @@ from poller.tracking.deliveries import Attempt
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.subscription import Subscription
+from poller.tracking.sweeping import Reach
 from poller.tracking.watch import Home, Watch
 
 __all__ = ["Store"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# SQLite reads beside a writer; more than a few at once would only take the engine's CPU
+_ONLOOKERS: Final = 2
 
 
 class Store:
@@ -72,6 +82,7 @@ class Store:
         self._random = random
         # one writer at a time is all that SQLite allows, and order is kept for free
         self._limiter = CapacityLimiter(1)
+        self._onlookers = CapacityLimiter(_ONLOOKERS)
 
     @classmethod
     async def open(
@@ -170,6 +181,37 @@ class Store:
             random=self._random,
         )
 
+    async def due_by_kind(self, *, kinds: Collection[str]) -> dict[str, int]:
+        """Count what is due of each kind; kinds with nothing due are left out."""
+        return await self._read(sweep_rows.due_by_kind, kinds=kinds, now=self._now())
+
+    async def reach(self, *, kind: str) -> Reach:
+        """Tell how far a list of `kind` would have to go to show all that is tracked."""
+        return await self._read(sweep_rows.reach, kind=kind)
+
+    async def still_due(self, *, kind: str, since: datetime) -> int:
+        """Count what was due before `since` and still is."""
+        return await self._read(sweep_rows.still_due, kind=kind, since=since, now=self._now())
+
+    async def record_page(
+        self,
+        page: Listed,
+        *,
+        policy: Policy,
+        subscriptions: Sequence[Subscription],
+        discover_since: datetime | None,
+    ) -> Swept:
+        """Record every tracked operation on a page of a list, due or not, in one commit."""
+        return await self._write(
+            sweep_rows.record_page,
+            page,
+            policy=policy,
+            subscriptions=subscriptions,
+            discover_since=discover_since,
+            now=self._now(),
+            random=self._random,
+        )
+
     async def release(self, ids: Collection[str], owner: str, *, requeue: bool = False) -> None:
         """Give up claims without an answer; with `requeue` they go behind what else is due."""
         due_at = self._now() if requeue else None
@@ -243,6 +285,32 @@ class Store:
         """Count the operations of other homes that wait here for their daemon."""
         return await self._read(tenancy.foreign_operations)
 
+    async def list_operations(
+        self, wanted: OperationFilter, *, limit: int, before: str | None = None
+    ) -> Listing:
+        """List operations, the newest first; those below the id `before`."""
+        return await self._browse(query_rows.list_operations, wanted, limit=limit, before=before)
+
+    async def find_operation(self, operation_id: str, *, latest: int) -> Story | None:
+        """Find one operation and the `latest` of its events; None where it is not known."""
+        return await self._browse(query_rows.find_operation, operation_id, latest=latest)
+
+    async def feed_page(self, *, after: Mark, limit: int, operations: Collection[str] = ()) -> Page:
+        """Read up to `limit` events that come after a mark, in commit order."""
+        return await self._browse(feed_rows.page, after=after, limit=limit, operations=operations)
+
+    async def last_mark(self) -> Mark:
+        """Return the mark behind the newest event that is kept."""
+        return await self._browse(feed_rows.last_mark)
+
+    async def find_mark(self, event_id: str) -> Mark | None:
+        """Return the mark behind an event; None where it or one after it is no longer kept."""
+        return await self._browse(feed_rows.find_mark, event_id)
+
+    async def prove_writable(self) -> None:
+        """Return where a registration could be acknowledged now."""
+        await self._write(query_rows.prove_writable)
+
     async def tidy(self, *, retention_seconds: float) -> Pruned:
         """Run one small step of retention, and give up for sinks that never came back."""
         await self._write(sink_rows.bury_absent, self._now())
@@ -278,6 +346,20 @@ class Store:
                 return function(connection, self.tenant, *args, **kwargs)
 
         return await to_thread.run_sync(run, limiter=self._limiter)
+
+    async def _browse(
+        self,
+        function: Callable[Concatenate[Connection, Tenant, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Read for somebody who looks on, beside the engine and not in its turn."""
+
+        def run() -> T:
+            with self._database.reading() as connection:
+                return function(connection, self.tenant, *args, **kwargs)
+
+        return await to_thread.run_sync(run, limiter=self._onlookers)
 
 
 def _move_in(connection: Connection, *, home: Home, void: bool) -> Tenant:

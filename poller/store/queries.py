@@ -1,0 +1,242 @@
+"""What people and programs ask about operations: lists, and one with its time line."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Text, func, select, type_coerce
+
+from poller.store.events import POSITION
+from poller.store.rows import delivery_of, health_of, watch_of
+from poller.store.schema import counters, deliveries, events, sinks, watches
+from poller.store.tenancy import Tenant
+from poller.tracking.deliveries import Delivery, DeliveryState
+from poller.tracking.events import dump_json
+from poller.tracking.sink_health import Health, SinkState
+from poller.tracking.watch import Watch
+
+__all__ = [
+    "Listing",
+    "OperationFilter",
+    "Passage",
+    "Story",
+    "TimelineEvent",
+    "find_operation",
+    "list_operations",
+    "prove_writable",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationFilter:
+    """Which operations: any of the values of each member that has some, and all of `labels`."""
+
+    statuses: Collection[str] = ()
+    kinds: Collection[str] = ()
+    phases: Collection[str] = ()
+    outcomes: Collection[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """One page, which may hold fewer than asked for; `next_before` begins the next one, if any."""
+
+    watches: Sequence[Watch]
+    next_before: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """The way of one event to one sink.
+
+    `blocked_by` is the event that must go before it; `sink_state` is None where no settings name
+    the sink; `next_attempt` is None where nothing will be tried before something else happens.
+    """
+
+    sink: str
+    delivery: Delivery
+    blocked_by: str | None
+    sink_state: SinkState | None
+    next_attempt: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineEvent:
+    """An event of an operation and what became of it; `body` is its JSON."""
+
+    id: str
+    type: str
+    sequence: int
+    recorded_at: datetime
+    final: bool
+    body: str
+    passages: Sequence[Passage]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """An operation with its latest events, the oldest first; `omitted` counts those before them.
+
+    `is_stub` says that retention has taken all but the end.
+    """
+
+    watch: Watch
+    is_stub: bool
+    events: Sequence[TimelineEvent]
+    omitted: int
+
+
+def list_operations(
+    connection: Connection,
+    tenant: Tenant,
+    wanted: OperationFilter,
+    *,
+    limit: int,
+    before: str | None = None,
+) -> Listing:
+    """List what is known, stubs left out, the greatest id first; those below the id `before`.
+
+    The vendor's ids grow with time, so the newest come first.
+    """
+    query = (
+        select(watches)
+        .where(*_chosen(connection, tenant, wanted))
+        .order_by(watches.c.id.desc())
+        .limit(limit + 1)
+    )
+    if before is not None:
+        query = query.where(watches.c.id < before)
+    rows = connection.execute(query).mappings().all()
+    found = [watch_of(row, tenant.home) for row in rows[:limit]]
+    return Listing(
+        watches=[watch for watch in found if wanted.labels.items() <= watch.labels.items()],
+        next_before=found[-1].id if len(rows) > limit else None,
+    )
+
+
+def find_operation(
+    connection: Connection, tenant: Tenant, operation_id: str, *, latest: int
+) -> Story | None:
+    """Find one operation and the `latest` of its events; None where it is not known."""
+    query = select(watches).where(watches.c.home_id == tenant.id, watches.c.id == operation_id)
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        return None
+    of_it = events.c.watch_id == operation_id
+    number = connection.execute(select(func.count()).where(of_it)).scalar_one()
+    newest = select(events).where(of_it).order_by(events.c.sequence.desc()).limit(latest)
+    shown = list(reversed(connection.execute(newest).mappings().all()))
+    passages = _passages(connection, tenant, operation_id, [one["position"] for one in shown])
+    return Story(
+        watch=watch_of(row, tenant.home),
+        is_stub=row["is_stub"],
+        events=[
+            TimelineEvent(
+                **{name: one[name] for name in _EVENT}, passages=passages.get(one["position"], [])
+            )
+            for one in shown
+        ],
+        omitted=number - len(shown),
+    )
+
+
+def prove_writable(connection: Connection, _tenant: Tenant) -> None:
+    """Write a row, unchanged: what a registration needs to be acknowledged."""
+    row = counters.c.name == POSITION
+    connection.execute(counters.update().where(row).values(value=counters.c.value))
+
+
+_EVENT = ("id", "type", "sequence", "recorded_at", "final", "body")
+
+
+def _passages(
+    connection: Connection, tenant: Tenant, operation_id: str, positions: Sequence[int]
+) -> dict[int, list[Passage]]:
+    if not positions:
+        return {}
+    heads = _heads(connection, operation_id)
+    health = _health(connection, tenant)
+    query = (
+        select(deliveries)
+        .where(
+            deliveries.c.watch_id == operation_id,
+            deliveries.c.position.between(min(positions), max(positions)),
+        )
+        .order_by(deliveries.c.position, deliveries.c.sink)
+    )
+    found: dict[int, list[Passage]] = {}
+    for row in connection.execute(query).mappings():
+        delivery, sink = delivery_of(row), row["sink"]
+        head, head_id = heads.get(sink, (row["position"], None))
+        waits = delivery.state is DeliveryState.WAITING
+        blocked_by = head_id if waits and head < row["position"] else None
+        own = health.get(sink)
+        passage = Passage(
+            sink=sink,
+            delivery=delivery,
+            blocked_by=blocked_by,
+            sink_state=None if own is None else own.state,
+            next_attempt=None if blocked_by else _next_attempt(delivery, own),
+        )
+        found.setdefault(row["position"], []).append(passage)
+    return found
+
+
+def _heads(connection: Connection, operation_id: str) -> dict[str, tuple[int, str]]:
+    """Find, for each sink, the first event of the operation that waits for it."""
+    first = (
+        select(deliveries.c.sink, func.min(deliveries.c.position).label("position"))
+        .where(
+            deliveries.c.watch_id == operation_id,
+            deliveries.c.state == DeliveryState.WAITING.value,
+        )
+        .group_by(deliveries.c.sink)
+        .subquery()
+    )
+    query = select(first.c.sink, first.c.position, events.c.id).join(
+        events, events.c.position == first.c.position
+    )
+    return {row.sink: (row.position, row.id) for row in connection.execute(query)}
+
+
+def _health(connection: Connection, tenant: Tenant) -> dict[str, Health]:
+    query = select(sinks).where(sinks.c.home_id == tenant.id, sinks.c.absent_since.is_(None))
+    return {row["name"]: health_of(row) for row in connection.execute(query).mappings()}
+
+
+def _next_attempt(delivery: Delivery, health: Health | None) -> datetime | None:
+    if delivery.state is not DeliveryState.WAITING or health is None:
+        return None
+    if health.state is SinkState.DISABLED:
+        return None
+    return health.probe_at if health.state is SinkState.DOWN else delivery.due_at
+
+
+def _chosen(
+    connection: Connection, tenant: Tenant, wanted: OperationFilter
+) -> list[ColumnElement[bool]]:
+    # the last emitted status is the observed one: a change of status is never held back
+    columns: list[tuple[ColumnElement[Any], Collection[str]]] = [
+        (watches.c.emitted_status, wanted.statuses),
+        (watches.c.kind, wanted.kinds),
+        (watches.c.phase, wanted.phases),
+        (watches.c.outcome, wanted.outcomes),
+    ]
+    return [
+        watches.c.home_id == tenant.id,
+        watches.c.is_stub.is_(False),
+        *(column.in_(sorted(values)) for column, values in columns if values),
+        *(_has_label(connection, name, value) for name, value in wanted.labels.items()),
+    ]
+
+
+def _has_label(connection: Connection, name: str, value: str) -> ColumnElement[bool]:
+    """Narrow by the text of the label, which is always written the same way.
+
+    It may match a little too much (names and values that hold JSON themselves), never too little.
+    """
+    member = dump_json({name: value})[1:-1]
+    find = func.strpos if connection.dialect.name == "postgresql" else func.instr
+    return find(type_coerce(watches.c.labels, Text), member) > 0
