@@ -82,6 +82,12 @@ def run(
         bool,
         typer.Option("--until-idle", help="End when everything has ended and is delivered."),
     ] = False,
+    discover: Annotated[
+        bool,
+        typer.Option(
+            "--discover", help="Also watch operations that nobody registered (polling.discover)."
+        ),
+    ] = False,
     timeout: Timeout = None,
     kind: KindName = DEFAULT_KIND_NAME,
     label: Labels = None,
@@ -103,8 +109,9 @@ def run(
         kind=kind,
         labels=labels_of(label),
     )
+    told = [*(overrides or ()), *(["polling.discover=true"] if discover else ())]
     with reporting():
-        raise typer.Exit(run_daemon(Source(config, overrides), job))
+        raise typer.Exit(run_daemon(Source(config, told), job))
 
 
 @app.command(

@@ -65,6 +65,8 @@ def configuration(settings: Settings, source: Source) -> Configuration:
         ),
         credentials=source.credentials,
         sinks=[_plan(name, sink) for name, sink in settings.sinks.items()],
+        sweep=polling.sweep == "auto",
+        discover_age=polling.discover_age if polling.discover else None,
         retention=settings.store.retention,
         shutdown_grace=settings.engine.shutdown_grace,
         request_timeout=settings.api.timeout,

@@ -35,7 +35,10 @@ class Configuration:
 
     `credentials` reads them afresh and may block: it is called in a worker thread before each
     probe of an account or kind that was refused. It raises what the caller of the engine chooses;
-    the engine then keeps those it has.
+    the engine then keeps those it has. `sweep` allows reading lists in place of operations;
+    `discover_age` is how old, in seconds, an operation may be that nobody registered and that is
+    watched all the same, None for none. `retention`, `shutdown_grace` and `request_timeout` are
+    in seconds.
     """
 
     home: Home
@@ -45,6 +48,8 @@ class Configuration:
     retention: float
     shutdown_grace: float
     request_timeout: float
+    sweep: bool = True
+    discover_age: float | None = None
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:

@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from poller.comms.client import CommsClient
 from poller.comms.errors import CommsError
 from poller.comms.throttle import Throttle
+from poller.engine.asking import Asker
 from poller.engine.configuration import Configuration
 from poller.engine.dispatch import Ended
 from poller.engine.housekeeping import Housekeeping
@@ -78,17 +79,22 @@ class Daemon:
         self._stopping = anyio.Event()
         self._input_ended = False
         self._configuration = configuration
-        self._client = client
         self._throttle = throttle
+        self._asker = Asker(
+            client=client,
+            throttle=throttle,
+            store=store,
+            credentials=configuration.credentials,
+            refused=self._refused,
+        )
         self._poll = PollLoop(
             store=store,
-            client=client,
+            asker=self._asker,
             throttle=throttle,
             configuration=configuration,
             owner=self._owner,
             now=now,
             recorded=self._recorded,
-            refused=self._refused,
         )
         self._outlets = Outlets(
             store=store, owner=self._owner, now=now, settled=self._idle.beat, closed=self._closed
@@ -140,7 +146,8 @@ class Daemon:
         await self._outlets.swap(configuration.sinks)
         self._configuration = configuration
         self._poll.configuration = configuration
-        self._client.use(await anyio.to_thread.run_sync(configuration.credentials))
+        self._asker.credentials = configuration.credentials
+        self._asker.client.use(await anyio.to_thread.run_sync(configuration.credentials))
         self._throttle.retry_now()
         self._poll.pulse.beat()
 
@@ -203,7 +210,7 @@ class Daemon:
         self._idle.beat()
 
     def _refused(self, error: CommsError) -> None:
-        if self._until_idle and self._poll.good_answers == 0:
+        if self._until_idle and self._asker.good_answers == 0:
             log.error("credentials.refused", error=str(error))
             self.stop(Stop.REFUSED)
 

@@ -10,28 +10,24 @@ from functools import partial
 from typing import Final
 
 import anyio
-import structlog
 from anyio.abc import TaskGroup
-from anyio.to_thread import run_sync
 
-from poller.comms.client import CommsClient
-from poller.comms.errors import CommsError, Forbidden, Throttled, Unauthorized, Unavailable
-from poller.comms.gate import Reason
+from poller.comms.errors import CommsError
 from poller.comms.kinds import KINDS
-from poller.comms.throttle import Change, Throttle, Ticket
+from poller.comms.throttle import Throttle, Ticket
+from poller.engine.asking import Asker
 from poller.engine.configuration import Configuration
 from poller.engine.pulse import Pulse
 from poller.engine.supervision import attempt, repeat
+from poller.engine.sweep import Sweep, Sweeper
+from poller.engine.telling import tell_failure, tell_observations
 from poller.engine.translate import answer_of, seen
 from poller.store.store import Store
-from poller.store.watches import Claim, Lease, Observation
+from poller.store.watches import Claim, Lease
 from poller.tracking.answers import Answer, Failed
-from poller.tracking.observe import Verdict
 from poller.tracking.watch import Watch
 
 __all__ = ["PollLoop"]
-
-log = structlog.get_logger()
 
 # The store is asked again at least this often: clocks jump, and other processes write.
 _LOOK_AGAIN: Final = 1.0
@@ -42,32 +38,37 @@ _LEASE_MARGIN: Final = 15.0
 class PollLoop:
     """Asks the API about what is due, and hands every answer to the store.
 
-    `recorded` is called after every commit that made events, `refused` for every 401 and 403.
+    `recorded` is called after every commit that made events.
     """
 
     def __init__(
         self,
         *,
         store: Store,
-        client: CommsClient,
+        asker: Asker,
         throttle: Throttle,
         configuration: Configuration,
         owner: str,
         now: Callable[[], datetime],
         recorded: Callable[[], None],
-        refused: Callable[[CommsError], None],
     ) -> None:
         self.configuration = configuration
         self.pulse = Pulse()
-        self.good_answers = 0
         self._store = store
-        self._client = client
+        self._asker = asker
         self._throttle = throttle
         self._owner = owner
         self._now = now
         self._recorded = recorded
-        self._refused = refused
+        self._backlogged = True
         self._claiming = anyio.CancelScope()
+        self._sweeper = Sweeper(
+            store=store,
+            asker=asker,
+            now=now,
+            configuration=lambda: self.configuration,
+            recorded=recorded,
+        )
 
     def stop(self) -> None:
         """Start no request any more; those under way go on to their end."""
@@ -83,22 +84,35 @@ class PollLoop:
         """Start one request, or wait for something to become due."""
         await self._throttle.admit()
         try:
-            claim = await self._claim()
+            kinds = self._throttle.open_kinds(KINDS)
+            sweep = await self._sweeper.next_page(kinds, backlogged=self._backlogged)
+            claim = Claim() if sweep else await self._claim(kinds - self._sweeper.busy_with)
         except BaseException:
             self._throttle.cancel()
             raise
-        if not claim.watches:
+        # what was due before may not be alone: only then is it worth counting
+        self._backlogged = bool(claim.watches)
+        if sweep is not None:
+            self._start_page(requests, sweep)
+        elif claim.watches:
+            (watch,) = claim.watches
+            await self._start_look(requests, watch)
+        else:
             self._throttle.cancel()
             await self.pulse.wait(self._until(claim.next_due))
-            return
-        (watch,) = claim.watches
+
+    def _start_page(self, requests: TaskGroup, sweep: Sweep) -> None:
+        if (ticket := self._throttle.begin(sweep.kind)) is not None:
+            sweep.is_reading = True
+            requests.start_soon(self._read, sweep, ticket)
+
+    async def _start_look(self, requests: TaskGroup, watch: Watch) -> None:
         if (ticket := self._throttle.begin(watch.kind)) is None:
             await self._store.release([watch.id], self._owner)
         else:
             requests.start_soon(self._look, watch, ticket)
 
-    async def _claim(self) -> Claim:
-        kinds = self._throttle.open_kinds(KINDS)
+    async def _claim(self, kinds: frozenset[str]) -> Claim:
         if not kinds:
             return Claim()
         seconds = self.configuration.request_timeout + _LEASE_MARGIN
@@ -110,15 +124,16 @@ class PollLoop:
             return _LOOK_AGAIN
         return max(0.0, min((due - self._now()).total_seconds(), _LOOK_AGAIN))
 
+    async def _read(self, sweep: Sweep, ticket: Ticket) -> None:
+        """Read one page of a list and record it, whatever comes."""
+        if not await attempt(partial(self._sweeper.read, sweep, ticket), name="sweep"):
+            self._sweeper.give_up(sweep)
+        self.pulse.beat()
+
     async def _look(self, watch: Watch, ticket: Ticket) -> None:
         """Ask about one operation and record the answer, whatever comes."""
-        try:
-            observed = await attempt(
-                partial(self._observe, watch, ticket), name="poll", operation=watch.id
-            )
-        finally:
-            self._throttle.abandon(ticket)
-        if not observed:
+        look = partial(self._observe, watch, ticket)
+        if not await attempt(look, name="poll", operation=watch.id):
             # nothing is lost: where this fails as well, the lease runs out
             failed = Failed(begun_at=ticket.begun_at, arrived_at=self._now())
             await attempt(partial(self._record, watch, failed), name="poll", operation=watch.id)
@@ -126,8 +141,6 @@ class PollLoop:
         self.pulse.beat()
 
     async def _observe(self, watch: Watch, ticket: Ticket) -> None:
-        if ticket.probe in {Reason.UNAUTHORIZED, Reason.FORBIDDEN}:
-            await self._renew_credentials()
         answer = await self._ask(watch, ticket)
         if answer is None:
             # the next probe asks about another operation: this one may be the reason
@@ -137,15 +150,13 @@ class PollLoop:
 
     async def _ask(self, watch: Watch, ticket: Ticket) -> Answer | None:
         try:
-            operation = await self._client.fetch_operation(watch.row, watch.id)
+            operation = await self._asker.ask(
+                ticket, lambda client: client.fetch_operation(watch.row, watch.id)
+            )
         except CommsError as error:
-            await self._note(ticket, self._throttle.finish(ticket, error), error)
-            self._log_failure(watch, error)
+            tell_failure(error, operation=watch.id)
             return answer_of(error, begun_at=ticket.begun_at, arrived_at=self._now())
-        arrived_at = self._now()
-        self.good_answers += 1
-        await self._note(ticket, self._throttle.finish(ticket, None), None)
-        return seen(operation, begun_at=ticket.begun_at, arrived_at=arrived_at)
+        return seen(operation, begun_at=ticket.begun_at, arrived_at=self._now())
 
     async def _record(self, watch: Watch, answer: Answer) -> None:
         observations = await self._store.record(
@@ -154,76 +165,5 @@ class PollLoop:
             subscriptions=self.configuration.subscriptions,
             lease_owner=self._owner,
         )
-        for observation in observations:
-            self._tell(observation)
-        if any(observation.events for observation in observations):
+        if tell_observations(observations):
             self._recorded()
-
-    def _tell(self, observation: Observation) -> None:
-        status = None if observation.watch is None else observation.watch.status
-        bound = log.bind(operation=observation.id, status=status)
-        match observation.verdict:
-            case Verdict.STALE:
-                bound.warning("poll.stale")
-            case Verdict.LATE:
-                bound.info("poll.late")
-            case verdict:
-                bound.debug("poll.answered", verdict=verdict.value)
-        for recorded in observation.events:
-            bound.info(
-                "event.recorded",
-                event_type=recorded.event.type.value,
-                event_id=recorded.id,
-                sequence=recorded.event.sequence,
-                final=recorded.event.final,
-                reason=recorded.event.data["reason"],
-            )
-            if recorded.event.data["reason"] == "not_found":
-                bound.warning(
-                    "operation.not_found",
-                    kind=observation.watch.kind if observation.watch else None,
-                    hint="is it of another kind (--kind), or of another account?",
-                )
-
-    def _log_failure(self, watch: Watch, error: CommsError) -> None:
-        # a pause is told once, when it begins, and not for every request that runs into it
-        if isinstance(error, Throttled | Unavailable | Unauthorized | Forbidden):
-            level = log.debug
-        else:
-            level = log.warning
-        level(
-            "poll.failed",
-            operation=watch.id,
-            fault=error.fault.value,
-            http_status=error.status,
-            error=str(error),
-        )
-
-    async def _note(self, ticket: Ticket, change: Change, error: CommsError | None) -> None:
-        """Tell and store what an answer did to the pauses."""
-        if isinstance(error, Unauthorized | Forbidden):
-            self._refused(error)
-        if change.kind_changed:
-            if change.kind_pause is None:
-                log.info("kind.resumed", kind=ticket.kind)
-            else:
-                log.error("kind.paused", kind=ticket.kind, error=str(error))
-        if not change.changed:
-            return
-        if change.pause is None:
-            log.info("account.resumed")
-        else:
-            seconds = round(change.pause.wait.total_seconds(), 3)
-            log.warning(
-                "account.paused",
-                reason=change.pause.reason.value,
-                seconds=seconds,
-                error=str(error) if error else None,
-            )
-        await attempt(partial(self._store.write_pause, change.pause), name="poll")
-
-    async def _renew_credentials(self) -> None:
-        try:
-            self._client.use(await run_sync(self.configuration.credentials))
-        except Exception as error:  # noqa: BLE001 - whatever the settings raise, the old ones stay
-            log.warning("credentials.unreadable", error=str(error))

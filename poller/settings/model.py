@@ -116,6 +116,10 @@ class Polling(Section):
     discover: bool = Field(
         default=False, description="also watch operations that nobody registered"
     )
+    discover_age: Annotated[Duration, AfterValidator(between("1m", "7d"))] = Field(
+        default=86_400.0,
+        description="how old an operation may be at most to be watched without a registration",
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -138,10 +138,22 @@ class FakeApi:
                 return self.override
             if authorization != f"Basic {expected}":
                 return Reply(status=401, body=envelope(20003, "Authenticate"))
-            replies = self.scripts.get(path.partition("?")[0].rpartition("/")[2])
+            name = path.partition("?")[0].rpartition("/")[2]
+            if name == "Operations":
+                return self._list()
+            replies = self.scripts.get(name)
             if not replies:
                 return Reply(status=404, body=envelope(20404, "The resource was not found"))
-            return replies.pop(0) if len(replies) > 1 else replies[0]
+            return _next(replies)
+
+    def _list(self) -> Reply:
+        """Answer with every operation whose next answer is one, on a single page."""
+        operations = [
+            _next(replies).body
+            for replies in self.scripts.values()
+            if replies[0].status == 200 and isinstance(replies[0].body, dict)
+        ]
+        return Reply(body={"operations": operations, "pagination": {"next": None, "self": "x"}})
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         api = self
@@ -176,6 +188,10 @@ class FakeApi:
                 """Keep quiet."""
 
         return Handler
+
+
+def _next(replies: list[Reply]) -> Reply:
+    return replies.pop(0) if len(replies) > 1 else replies[0]
 
 
 def _instant(at: datetime) -> str:

@@ -1,0 +1,80 @@
+"""Asking the API: one request under one ticket, and what its answer means for all others."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+import structlog
+from anyio.to_thread import run_sync
+
+from poller.comms.client import CommsClient
+from poller.comms.credentials import Credentials
+from poller.comms.errors import CommsError, Forbidden, Unauthorized
+from poller.comms.gate import Reason
+from poller.comms.throttle import Throttle, Ticket
+from poller.engine.supervision import attempt
+from poller.engine.telling import tell_change
+from poller.store.store import Store
+
+__all__ = ["Asker"]
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+
+class Asker:
+    """Sends requests, and keeps pauses and credentials true.
+
+    `credentials` reads them afresh and may block. `refused` is called for every 401 and 403;
+    `good_answers` counts the requests that brought what was asked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: CommsClient,
+        throttle: Throttle,
+        store: Store,
+        credentials: Callable[[], Credentials],
+        refused: Callable[[CommsError], None],
+    ) -> None:
+        self.client = client
+        self.credentials = credentials
+        self.good_answers = 0
+        self._throttle = throttle
+        self._store = store
+        self._refused = refused
+
+    async def ask(self, ticket: Ticket, request: Callable[[CommsClient], Awaitable[T]]) -> T:
+        """Send one request and finish its ticket.
+
+        :raises CommsError: where it brought nothing; the pauses know of it by then.
+        """
+        try:
+            if ticket.probe in {Reason.UNAUTHORIZED, Reason.FORBIDDEN}:
+                await self._renew_credentials()
+            found = await request(self.client)
+            self.good_answers += 1
+            await self._finish(ticket, None)
+        except CommsError as error:
+            if isinstance(error, Unauthorized | Forbidden):
+                self._refused(error)
+            await self._finish(ticket, error)
+            raise
+        finally:
+            # does nothing after `finish`; frees the slot of what was cancelled
+            self._throttle.abandon(ticket)
+        return found
+
+    async def _finish(self, ticket: Ticket, error: CommsError | None) -> None:
+        change = self._throttle.finish(ticket, error)
+        tell_change(change, kind=ticket.kind, error=error)
+        if change.changed:
+            await attempt(partial(self._store.write_pause, change.pause), name="poll")
+
+    async def _renew_credentials(self) -> None:
+        try:
+            self.client.use(await run_sync(self.credentials))
+        except Exception as error:  # noqa: BLE001 - whatever the settings raise, the old ones stay
+            log.warning("credentials.unreadable", error=str(error))

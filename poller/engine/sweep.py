@@ -1,0 +1,220 @@
+"""Sweeps: reading the list of a kind, page by page, where that costs fewer requests.
+
+One sweep at a time. While it reads, what is due of its kind is not fetched: the next page may
+show it. What a whole sweep did not show is fetched one by one afterwards.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from poller.comms.errors import CommsError, NotFound, Rejected
+from poller.comms.kinds import KINDS
+from poller.comms.models import Page
+from poller.comms.throttle import Ticket
+from poller.engine.asking import Asker
+from poller.engine.configuration import Configuration
+from poller.engine.telling import tell_failure, tell_observations
+from poller.store.store import Store
+from poller.store.sweeps import Listed
+from poller.tracking.sweeping import PAGE, Experience, after_failure, after_sweep, is_worth_it
+
+__all__ = ["Sweep", "Sweeper"]
+
+log = structlog.get_logger()
+
+_FAILURES: Final = 3
+# a list that never ends is no list: 1,000 pages are a million operations
+_MOST_PAGES: Final = 1000
+# the vendor's clock and ours may differ
+_MARGIN: Final = timedelta(minutes=5)
+
+
+@dataclass(slots=True, kw_only=True)
+class Sweep:
+    """One reading of a list, and how far it has come."""
+
+    kind: str
+    start_date: datetime | None
+    begun_at: datetime
+    due: int
+    token: str | None = None
+    pages: int = 0
+    failures: int = 0
+    is_reading: bool = False
+
+
+class Sweeper:
+    """Chooses between list and fetch, and carries a sweep through its pages.
+
+    `recorded` is called after every commit that made events.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        asker: Asker,
+        now: Callable[[], datetime],
+        configuration: Callable[[], Configuration],
+        recorded: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._asker = asker
+        self._now = now
+        self._configuration = configuration
+        self._recorded = recorded
+        self._sweep: Sweep | None = None
+        self._experience: dict[str, Experience] = {}
+        self._last: dict[str, datetime] = {}
+
+    @property
+    def busy_with(self) -> frozenset[str]:
+        """Name the kind that is being swept, which nobody need fetch meanwhile."""
+        return frozenset() if self._sweep is None else frozenset({self._sweep.kind})
+
+    async def next_page(self, open_kinds: Collection[str], *, backlogged: bool) -> Sweep | None:
+        """Choose the sweep whose next page is to be asked for now; None where there is none.
+
+        `backlogged` says that there may be more due than one operation.
+        """
+        if self._sweep is None:
+            self._sweep = await self._discovery(open_kinds)
+        if self._sweep is None and backlogged and self._configuration().sweep:
+            self._sweep = await self._refreshment(open_kinds)
+        sweep = self._sweep
+        if sweep is None or sweep.is_reading or sweep.kind not in open_kinds:
+            return None
+        return sweep
+
+    async def read(self, sweep: Sweep, ticket: Ticket) -> None:
+        """Ask for the next page of a sweep and record it."""
+        try:
+            page = await self._asker.ask(
+                ticket,
+                lambda client: client.list_operations(
+                    KINDS[sweep.kind],
+                    start_date=sweep.start_date,
+                    page_token=sweep.token,
+                    page_size=PAGE,
+                ),
+            )
+        except CommsError as error:
+            tell_failure(error, kind=sweep.kind)
+            self._failed(sweep, error)
+        else:
+            await self._record(sweep, page, ticket)
+        finally:
+            sweep.is_reading = False
+
+    def give_up(self, sweep: Sweep) -> None:
+        """End a sweep that cannot go on; for a while its kind is fetched."""
+        self._experience[sweep.kind] = after_failure(self._memory(sweep.kind), now=self._now())
+        log.warning("sweep.given_up", kind=sweep.kind, pages=sweep.pages)
+        self._sweep = None
+
+    async def _discovery(self, open_kinds: Collection[str]) -> Sweep | None:
+        if self._configuration().discover_age is None:
+            return None
+        for kind in sorted(open_kinds):
+            if self._is_time_to_discover(kind):
+                return await self._reach_back(kind, due=0)
+        return None
+
+    async def _refreshment(self, open_kinds: Collection[str]) -> Sweep | None:
+        due = await self._store.due_by_kind(kinds=open_kinds) if open_kinds else {}
+        for kind, number in sorted(due.items(), key=lambda item: -item[1]):
+            # one request is never more than a sweep
+            if number > 1 and (sweep := await self._weigh(kind, number)) is not None:
+                return sweep
+        return None
+
+    async def _weigh(self, kind: str, due: int) -> Sweep | None:
+        memory, now = self._memory(kind), self._now()
+        if memory.is_fresh(now) and due * memory.shown <= memory.pages:
+            return None
+        reach = await self._store.reach(kind=kind)
+        if not is_worth_it(due, reach, memory, now=now):
+            return None
+        return await self._reach_back(kind, due=due)
+
+    async def _reach_back(self, kind: str, *, due: int) -> Sweep:
+        """Begin a sweep back to the oldest operation that is tracked, or to be discovered."""
+        now = self._now()
+        reach = await self._store.reach(kind=kind)
+        moments = [moment for moment in (reach.oldest, self._discover_since(now)) if moment]
+        oldest = min(moments, default=None)
+        return Sweep(
+            kind=kind,
+            start_date=None if oldest is None else oldest - _MARGIN,
+            begun_at=now,
+            due=due,
+        )
+
+    async def _record(self, sweep: Sweep, page: Page, ticket: Ticket) -> None:
+        now = self._now()
+        swept = await self._store.record_page(
+            Listed(
+                kind=sweep.kind,
+                operations=page.operations,
+                begun_at=ticket.begun_at,
+                arrived_at=now,
+            ),
+            policy=self._configuration().policy,
+            subscriptions=self._configuration().subscriptions,
+            discover_since=self._discover_since(now),
+        )
+        for problem in page.problems:
+            log.warning("sweep.nonsense", kind=sweep.kind, error=problem)
+        for found in swept.discovered:
+            log.info("operation.discovered", operation=found.id, kind=sweep.kind)
+        if tell_observations(swept.observations):
+            self._recorded()
+        sweep.pages += 1
+        sweep.failures = 0
+        sweep.token = page.next_token
+        if page.next_token is None:
+            await self._finish(sweep)
+        elif sweep.pages >= _MOST_PAGES:
+            self.give_up(sweep)
+
+    async def _finish(self, sweep: Sweep) -> None:
+        still_due = await self._store.still_due(kind=sweep.kind, since=sweep.begun_at)
+        now = self._now()
+        self._experience[sweep.kind] = after_sweep(
+            pages=sweep.pages, due=sweep.due, still_due=still_due, now=now
+        )
+        self._last[sweep.kind] = now
+        self._sweep = None
+        log.debug(
+            "sweep.done",
+            kind=sweep.kind,
+            pages=sweep.pages,
+            due=sweep.due,
+            not_shown=still_due,
+            seconds=round((now - sweep.begun_at).total_seconds(), 3),
+        )
+
+    def _failed(self, sweep: Sweep, error: CommsError) -> None:
+        sweep.failures += 1
+        # what is refused or not there now will not be accepted in a second
+        if isinstance(error, Rejected | NotFound) or sweep.failures >= _FAILURES:
+            self.give_up(sweep)
+
+    def _memory(self, kind: str) -> Experience:
+        return self._experience.get(kind, Experience())
+
+    def _is_time_to_discover(self, kind: str) -> bool:
+        now, last = self._now(), self._last.get(kind)
+        memory = self._memory(kind)
+        if memory.not_before is not None and now < memory.not_before:
+            return False
+        interval = timedelta(seconds=self._configuration().policy.max_interval)
+        return last is None or last > now or now - last >= interval
+
+    def _discover_since(self, now: datetime) -> datetime | None:
+        age = self._configuration().discover_age
+        return None if age is None else now - timedelta(seconds=age)

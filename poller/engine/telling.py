@@ -1,0 +1,87 @@
+"""The log lines of polling: what was asked, what came of it."""
+
+from collections.abc import Iterable
+
+import structlog
+
+from poller.comms.errors import CommsError, Forbidden, Throttled, Unauthorized, Unavailable
+from poller.comms.throttle import Change
+from poller.store.watches import Observation
+from poller.tracking.observe import Verdict
+
+__all__ = ["tell_change", "tell_failure", "tell_observations"]
+
+log = structlog.get_logger()
+
+
+def tell_observations(observations: Iterable[Observation]) -> bool:
+    """Log what answers did; True where they made events."""
+    made = False
+    for observation in observations:
+        _tell(observation)
+        made = made or bool(observation.events)
+    return made
+
+
+def tell_failure(error: CommsError, **fields: object) -> None:
+    """Log a request that brought nothing; `fields` say what it was about."""
+    # a pause is told once, when it begins, and not for every request that runs into it
+    if isinstance(error, Throttled | Unavailable | Unauthorized | Forbidden):
+        level = log.debug
+    else:
+        level = log.warning
+    level(
+        "poll.failed",
+        fault=error.fault.value,
+        http_status=error.status,
+        error=str(error),
+        **fields,
+    )
+
+
+def tell_change(change: Change, *, kind: str, error: CommsError | None) -> None:
+    """Log what an answer did to the pauses of its account and kind."""
+    if change.kind_changed:
+        if change.kind_pause is None:
+            log.info("kind.resumed", kind=kind)
+        else:
+            log.error("kind.paused", kind=kind, error=str(error))
+    if not change.changed:
+        return
+    if change.pause is None:
+        log.info("account.resumed")
+    else:
+        log.warning(
+            "account.paused",
+            reason=change.pause.reason.value,
+            seconds=round(change.pause.wait.total_seconds(), 3),
+            error=None if error is None else str(error),
+        )
+
+
+def _tell(observation: Observation) -> None:
+    status = None if observation.watch is None else observation.watch.status
+    bound = log.bind(operation=observation.id, status=status)
+    match observation.verdict:
+        case Verdict.STALE:
+            bound.warning("poll.stale")
+        case Verdict.LATE:
+            bound.info("poll.late")
+        case verdict:
+            bound.debug("poll.answered", verdict=verdict.value)
+    for recorded in observation.events:
+        reason = recorded.event.data["reason"]
+        bound.info(
+            "event.recorded",
+            event_type=recorded.event.type.value,
+            event_id=recorded.id,
+            sequence=recorded.event.sequence,
+            final=recorded.event.final,
+            reason=reason,
+        )
+        if reason == "not_found":
+            bound.warning(
+                "operation.not_found",
+                kind=recorded.event.data["kind"],
+                hint="is it of another kind (--kind), or of another account?",
+            )

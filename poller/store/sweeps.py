@@ -1,0 +1,250 @@
+"""Sweeps: what is due of a kind, and recording a page of the list.
+
+A page mostly repeats what is known. Such rows are told by comparing text, and their next look is
+moved in one statement; only what changed is locked, judged and written like any other answer.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Text,
+    case,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
+
+from poller.comms.models import Operation
+from poller.store.database import lease_clock
+from poller.store.schema import microseconds, watches
+from poller.store.tenancy import Tenant
+from poller.store.watches import Observation, Registered, record, register_all
+from poller.tracking.answers import Seen
+from poller.tracking.events import dump_json
+from poller.tracking.pacing import RETENTION, Policy
+from poller.tracking.registration import Registration
+from poller.tracking.subscription import Subscription
+from poller.tracking.sweeping import Reach
+from poller.tracking.watch import Phase
+
+__all__ = ["Listed", "Swept", "due_by_kind", "reach", "record_page", "still_due"]
+
+# more due operations than this weigh no more
+_COUNTED: Final = 20_000
+_CHUNK: Final = 500
+# how long before a registration its operation may have been created
+_CREATED_BEFORE: Final = timedelta(minutes=10)
+# so near its end a record is looked at with all care
+_LAST_HOURS: Final = timedelta(hours=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One page of the list of a kind, with when it was asked for and when it came."""
+
+    kind: str
+    operations: Sequence[Operation]
+    begun_at: datetime
+    arrived_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What a page brought: `shown` counts tracked operations on it, `quiet` those unchanged."""
+
+    shown: int
+    quiet: int
+    observations: Sequence[Observation]
+    discovered: Sequence[Registered]
+
+
+def due_by_kind(
+    connection: Connection, tenant: Tenant, *, kinds: Collection[str], now: datetime
+) -> dict[str, int]:
+    """Count what is due of each kind; kinds with nothing due are left out."""
+    due = (
+        select(watches.c.kind)
+        .where(*_due(connection, tenant, now), watches.c.kind.in_(sorted(kinds)))
+        .limit(_COUNTED)
+        .subquery()
+    )
+    counts = select(due.c.kind, func.count().label("due")).group_by(due.c.kind)
+    return {row.kind: int(row.due) for row in connection.execute(counts)}
+
+
+def reach(connection: Connection, tenant: Tenant, *, kind: str) -> Reach:
+    """Tell how far a list of `kind` would have to go to show all that is tracked."""
+    never_seen = case((watches.c.created_at.is_(None), watches.c.registered_at), else_=None)
+    query = select(
+        func.count().label("tracked"),
+        func.min(watches.c.created_at).label("created"),
+        func.min(never_seen).label("registered"),
+    ).where(watches.c.home_id == tenant.id, watches.c.due_at.is_not(None), watches.c.kind == kind)
+    row = connection.execute(query).one()
+    moments = [row.created, None if row.registered is None else row.registered - _CREATED_BEFORE]
+    known = [moment for moment in moments if moment is not None]
+    return Reach(tracked=row.tracked, oldest=min(known, default=None))
+
+
+def still_due(
+    connection: Connection, tenant: Tenant, *, kind: str, since: datetime, now: datetime
+) -> int:
+    """Count what was due before `since` and still is: a sweep begun then did not show it."""
+    due = (
+        select(watches.c.id)
+        .where(*_due(connection, tenant, now), watches.c.kind == kind, watches.c.due_at <= since)
+        .limit(_COUNTED)
+        .subquery()
+    )
+    return connection.execute(select(func.count()).select_from(due)).scalar_one()
+
+
+def record_page(
+    connection: Connection,
+    tenant: Tenant,
+    page: Listed,
+    *,
+    policy: Policy,
+    subscriptions: Sequence[Subscription],
+    discover_since: datetime | None,
+    now: datetime,
+    random: Random,
+) -> Swept:
+    """Record every tracked operation on a page, due or not.
+
+    With `discover_since`, operations created since then of which nothing is known, not even a
+    stub, are registered first.
+    """
+    kind = page.kind
+    by_id = {operation.id: operation for operation in page.operations}
+    known = _known(connection, sorted(by_id))
+    discovered: list[Registered] = []
+    if discover_since is not None:
+        wishes = [
+            Registration(id=operation.id, kind=kind)
+            for operation in by_id.values()
+            if operation.id not in known
+            and operation.created_at is not None
+            and operation.created_at >= discover_since
+        ]
+        discovered = register_all(connection, tenant, wishes, now)
+    tracked = {
+        name: row
+        for name, row in known.items()
+        if row["home_id"] == tenant.id and row["kind"] == kind and row["due_at"] is not None
+    }
+    is_quiet = _quiet(tracked, now)
+    quiet = [name for name in tracked if is_quiet(by_id[name])]
+    _postpone(connection, tenant, quiet, policy, now)
+    told = (set(tracked) - set(quiet)) | {result.id for result in discovered if result.is_new}
+    observations = record(
+        connection,
+        tenant,
+        [
+            (
+                name,
+                Seen(
+                    operation=by_id[name],
+                    begun_at=page.begun_at,
+                    arrived_at=page.arrived_at,
+                    fetched=False,
+                ),
+            )
+            for name in sorted(told)
+        ],
+        policy=policy,
+        subscriptions=subscriptions,
+        lease_owner=None,
+        now=now,
+        random=random,
+    )
+    return Swept(
+        shown=len(tracked), quiet=len(quiet), observations=observations, discovered=discovered
+    )
+
+
+def _known(connection: Connection, ids: Sequence[str]) -> dict[str, RowMapping]:
+    """Read just enough to tell what changed, documents as the text that they are stored as."""
+    columns = (
+        watches.c.id,
+        watches.c.home_id,
+        watches.c.kind,
+        watches.c.phase,
+        watches.c.due_at,
+        watches.c.created_at,
+        watches.c.emitted_status,
+        watches.c.not_found,
+        watches.c.rejected,
+        type_coerce(watches.c.snapshot, Text).label("snapshot"),
+        type_coerce(watches.c.counters, Text).label("counters"),
+        type_coerce(watches.c.emitted_counters, Text).label("emitted_counters"),
+    )
+    found: dict[str, RowMapping] = {}
+    for start in range(0, len(ids), _CHUNK):
+        query = select(*columns).where(watches.c.id.in_(ids[start : start + _CHUNK]))
+        found |= {row["id"]: row for row in connection.execute(query).mappings()}
+    return found
+
+
+def _quiet(rows: Mapping[str, RowMapping], now: datetime) -> Callable[[Operation], bool]:
+    """Make the test for what a plain backoff may answer: nothing new, nothing pending."""
+
+    def is_quiet(operation: Operation) -> bool:
+        row = rows[operation.id]
+        created_at = row["created_at"]
+        return (
+            row["phase"] == Phase.ACTIVE.value
+            and row["snapshot"] == dump_json(operation.raw)
+            and row["emitted_status"] == operation.status
+            and row["counters"] == row["emitted_counters"]
+            and not row["not_found"]
+            and not row["rejected"]
+            and created_at is not None
+            and now < created_at + RETENTION - _LAST_HOURS
+        )
+
+    return is_quiet
+
+
+def _postpone(
+    connection: Connection, tenant: Tenant, ids: Sequence[str], policy: Policy, now: datetime
+) -> None:
+    """Double the waits of what showed nothing new, without jitter: the next sweep takes all."""
+    doubled = watches.c.wait * 2
+    wait = case(
+        (doubled < policy.min_interval, literal(policy.min_interval)),
+        (doubled > policy.max_interval, literal(policy.max_interval)),
+        else_=doubled,
+    )
+    due_at = literal(microseconds(now), BigInteger) + cast(wait * 1_000_000, BigInteger)
+    for start in range(0, len(ids), _CHUNK):
+        connection.execute(
+            update(watches)
+            .where(
+                watches.c.id.in_(ids[start : start + _CHUNK]),
+                watches.c.home_id == tenant.id,
+                watches.c.due_at.is_not(None),
+            )
+            .values(wait=wait, due_at=due_at, set_at=now)
+        )
+
+
+def _due(connection: Connection, tenant: Tenant, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    clock = lease_clock(connection, now)
+    return (
+        watches.c.home_id == tenant.id,
+        watches.c.due_at <= now,
+        or_(watches.c.lease_until.is_(None), watches.c.lease_until <= clock),
+    )

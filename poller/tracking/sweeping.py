@@ -1,0 +1,62 @@
+"""Whether to read the list instead of asking one by one: whichever costs fewer requests.
+
+One page of the list refreshes up to 1000 operations. What a list will show is not known
+beforehand, so the choice rests on what the last one measured: how many pages it had, and which
+share of the due operations it showed. Measurements age, because accounts change.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from math import ceil
+from typing import Final
+
+__all__ = ["PAGE", "Experience", "Reach", "after_failure", "after_sweep", "is_worth_it"]
+
+PAGE: Final = 1000
+"""Operations on a full page (the vendor's largest `pageSize`)."""
+
+_AGES_AFTER: Final = timedelta(minutes=10)
+_TRY_AGAIN: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How far a list would have to go: the operations tracked, and when the oldest was created."""
+
+    tracked: int
+    oldest: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """What the last sweep of a kind measured; None where there was none."""
+
+    measured_at: datetime | None = None
+    pages: int = 1
+    shown: float = 1.0
+    not_before: datetime | None = None
+
+    def is_fresh(self, now: datetime) -> bool:
+        """Tell whether the measurement still counts; one of the future is none."""
+        return self.measured_at is not None and timedelta(0) <= now - self.measured_at < _AGES_AFTER
+
+
+def is_worth_it(due: int, reach: Reach, experience: Experience, *, now: datetime) -> bool:
+    """Tell whether a sweep costs fewer requests than fetching what it would show of `due`."""
+    if experience.not_before is not None and now < experience.not_before <= now + _TRY_AGAIN:
+        return False
+    pages, shown = max(1, ceil(reach.tracked / PAGE)), 1.0
+    if experience.is_fresh(now):
+        pages, shown = max(pages, experience.pages), experience.shown
+    return due * shown > pages
+
+
+def after_sweep(*, pages: int, due: int, still_due: int, now: datetime) -> Experience:
+    """Learn from a finished sweep: of `due` operations before it, `still_due` it did not show."""
+    shown = 1.0 if due == 0 else max(0.0, 1 - still_due / due)
+    return Experience(measured_at=now, pages=pages, shown=shown)
+
+
+def after_failure(experience: Experience, *, now: datetime) -> Experience:
+    """Learn from a sweep that had to be given up: fetch for a while."""
+    return replace(experience, not_before=now + _TRY_AGAIN)
