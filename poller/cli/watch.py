@@ -1,0 +1,203 @@
+"""`poller watch`: operations live until they end, as bars or as lines. Registers nothing."""
+
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from enum import Enum
+from io import TextIOWrapper
+from typing import Final, Protocol
+
+import anyio
+from anyio.abc import TaskStatus
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from poller.cli.failures import EXIT_TIMEOUT, EXIT_TROUBLE, EXIT_UNFINISHED, fail
+from poller.cli.logs import configure_logs
+from poller.cli.watch_lines import Lines
+from poller.cli.watch_rows import all_is_well
+from poller.cli.wiring import Source, configuration, make_client, make_throttle
+from poller.engine.clock import wall_clock
+from poller.engine.onlooker import Feed, News, Onlooker, Update
+from poller.settings import Settings
+from poller.tracking.registration import Registration, register
+from poller.tracking.watch import Home, Watch
+
+__all__ = ["watch_operations"]
+
+_BUFFER: Final = 500
+
+
+class _End(Enum):
+    """Why watching ended; the value is said in the summary."""
+
+    ENDED = ""
+    TIMEOUT = "Time is up."
+    INTERRUPTED = "Interrupted."
+    TERMINATED = "Terminated."
+    REFUSED = "Refused."
+    CLOSED = "Closed."
+
+
+_SIGNALS: Final[Mapping[signal.Signals, _End]] = {
+    signal.SIGINT: _End.INTERRUPTED,
+    signal.SIGTERM: _End.TERMINATED,
+}
+
+
+_EXIT_CODES: Final[Mapping[_End, int]] = {
+    _End.TIMEOUT: EXIT_TIMEOUT,
+    _End.REFUSED: EXIT_TROUBLE,
+    # as a shell reports it for any program that ended so
+    _End.INTERRUPTED: 128 + signal.SIGINT,
+    _End.TERMINATED: 128 + signal.SIGTERM,
+    _End.CLOSED: 128 + signal.SIGPIPE,
+}
+
+
+class _Audience(Protocol):
+    """Whom the news are for."""
+
+    async def show(self, news: Sequence[News]) -> None:
+        """Show news; returns when that is done, never where nobody will ever see them."""
+
+    async def run(self) -> None:
+        """Keep what is shown fresh; returns when nobody can see it any more."""
+
+    async def close(self, ending: str) -> None:
+        """Show the last state; `ending` says why it is the last, empty where that is plain."""
+
+
+def watch_operations(
+    source: Source, wishes: Sequence[Registration], *, json_output: bool, timeout: float | None
+) -> int:
+    """Watch until all have ended, `timeout` seconds have passed or somebody stops it.
+
+    Returns the exit code: 0 where all completed and no recipient failed, was undelivered or
+    unaddressable, 3 where something ended otherwise, 4 after the timeout, 1 where credentials
+    were refused before any good answer, 128 + the signal's number after SIGINT (130), SIGTERM
+    and where nobody reads standard output any more (141).
+
+    :raises SettingsError: where the settings cannot be used.
+    :raises EgressError: where a proxy or certificate variable cannot be used.
+    :raises SinkUnavailable: where standard output is closed.
+    """
+    settings = source.load().settings
+    settings.api.require_credentials()
+    live = not json_output and sys.stdout is not None and sys.stdout.isatty()
+    # bars and log lines cannot share a terminal: the view has a line for trouble
+    silent = live and sys.stderr.isatty()
+    configure_logs(level="critical" if silent else settings.log.level, form=settings.log.format)
+    code, complaint = anyio.run(_watch, settings, source, wishes, live, timeout)
+    if complaint is not None:
+        fail(complaint, code)
+    return code
+
+
+async def _watch(
+    settings: Settings,
+    source: Source,
+    wishes: Sequence[Registration],
+    live: bool,
+    seconds: float | None,
+) -> tuple[int, str | None]:
+    """Return the exit code, and what to complain about."""
+    watches = _begin(settings, wishes)
+    audience = _screen(watches) if live else await Lines.open()
+    async with make_client(settings) as client:
+        feed = Onlooker(
+            watches,
+            client=client,
+            throttle=make_throttle(settings),
+            policy=configuration(settings, source).policy,
+            credentials=source.credentials,
+            now=wall_clock,
+        )
+        viewing = _Viewing(feed, audience, watches)
+        end = await viewing.run(seconds)
+    if end is _End.ENDED:
+        return 0 if all_is_well(viewing.watches.values()) else EXIT_UNFINISHED, None
+    return _EXIT_CODES[end], viewing.refusal if end is _End.REFUSED else None
+
+
+def _begin(settings: Settings, wishes: Sequence[Registration]) -> Sequence[Watch]:
+    """Make watches of wishes; an id that is named twice is watched once."""
+    now = wall_clock()
+    home = Home(account=settings.account, base_url=settings.api.base_url)
+    once = {wish.id: wish for wish in wishes}
+    return [register(None, wish, home=home, now=now)[0] for wish in once.values()]
+
+
+def _screen(watches: Sequence[Watch]) -> _Audience:
+    # imported here: lines need none of it
+    from rich.console import Console  # noqa: PLC0415
+
+    from poller.cli.watch_view import LiveView  # noqa: PLC0415
+
+    if isinstance(sys.stdout, TextIOWrapper):
+        # an old encoding costs a few signs, not the view
+        sys.stdout.reconfigure(errors="replace")
+    return LiveView(watches, console=Console(), now=wall_clock)
+
+
+class _Viewing:
+    """Brings the news of a feed to an audience until one of many ends; `watches` is the latest."""
+
+    def __init__(self, feed: Feed, audience: _Audience, watches: Sequence[Watch]) -> None:
+        self.watches = {watch.id: watch for watch in watches}
+        self.refusal: str | None = None
+        self._feed = feed
+        self._audience = audience
+        self._end: _End | None = None
+
+    async def run(self, seconds: float | None) -> _End:
+        """View until the feed ends, for at most so many `seconds`; returns what came first."""
+        send, receive = anyio.create_memory_object_stream[News](_BUFFER)
+        try:
+            async with receive, send, anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                await tasks.start(self._obey_signals)
+                tasks.start_soon(self._look_after_audience)
+                tasks.start_soon(self._feed.run, send)
+                if seconds is not None:
+                    tasks.start_soon(self._time_out, seconds)
+                await self._show_all(receive)
+                self._stop(_End.REFUSED if self.refusal else _End.ENDED)
+        finally:
+            end = self._end or _End.ENDED
+            await self._audience.close(end.value)
+        return end
+
+    async def _show_all(self, receive: MemoryObjectReceiveStream[News]) -> None:
+        async for first in receive:
+            news = [first]
+            with suppress(anyio.WouldBlock, anyio.EndOfStream):
+                while len(news) < _BUFFER:
+                    news.append(receive.receive_nowait())
+            for item in news:
+                if isinstance(item, Update):
+                    self.watches[item.watch.id] = item.watch
+                elif item is not None and item.fatal:
+                    self.refusal = item.what
+            await self._audience.show(news)
+
+    async def _obey_signals(
+        self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        with anyio.open_signal_receiver(*_SIGNALS) as received:
+            task_status.started()
+            async for number in received:
+                self._stop(_SIGNALS[number])
+
+    async def _look_after_audience(self) -> None:
+        await self._audience.run()
+        self._stop(_End.CLOSED)
+
+    async def _time_out(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+        self._stop(_End.TIMEOUT)
+
+    def _stop(self, end: _End) -> None:
+        """Stop everything; what stopped it first counts."""
+        self._end = self._end or end
+        self._tasks.cancel_scope.cancel()

@@ -1,0 +1,76 @@
+"""The events of operations as NDJSON on standard output, for programs."""
+
+import select
+from collections.abc import Sequence
+from typing import Final, Self
+
+import anyio
+import structlog
+
+from poller.engine.onlooker import News, Update
+from poller.sinks.base import Outgoing, Verdict
+from poller.sinks.stdout import StdoutSink
+
+__all__ = ["Lines"]
+
+log = structlog.get_logger()
+
+_STDOUT: Final = 1
+_LOOK_AGAIN: Final = 1.0
+
+
+class Lines:
+    """NDJSON on standard output, each event as it happens."""
+
+    def __init__(self) -> None:
+        self._sink = StdoutSink(fd=_STDOUT)
+        self._gone = anyio.Event()
+
+    @classmethod
+    async def open(cls) -> Self:
+        """Take standard output.
+
+        :raises SinkUnavailable: where it is closed.
+        """
+        lines = cls()
+        await lines._sink.start()
+        return lines
+
+    async def show(self, news: Sequence[News]) -> None:
+        """Write the events among the news, for as long as the reader takes."""
+        events = [told for item in news if isinstance(item, Update) for told in item.events]
+        waiting = [
+            Outgoing(
+                event_id=told.id,
+                operation_id=told.event.operation_id,
+                type=told.event.type.value,
+                body=told.render(),
+            )
+            for told in events
+        ]
+        while waiting:
+            outcomes = await self._sink.deliver(waiting)
+            if any(outcome.verdict is Verdict.CLOSED for outcome in outcomes):
+                self._gone.set()
+                await anyio.sleep_forever()
+            failed = [
+                (event, outcome.error)
+                for event, outcome in zip(waiting, outcomes, strict=True)
+                if outcome.verdict is not Verdict.DELIVERED
+            ]
+            waiting = [event for event, _ in failed]
+            if failed:
+                log.warning("stdout.failed", waiting=len(waiting), error=failed[0][1])
+                await anyio.sleep(_LOOK_AGAIN)
+
+    async def run(self) -> None:
+        """Look whether somebody still reads, even while there is nothing to write."""
+        reader = select.poll()
+        reader.register(_STDOUT, 0)
+        while not self._gone.is_set() and not reader.poll(0):
+            with anyio.move_on_after(_LOOK_AGAIN):
+                await self._gone.wait()
+
+    async def close(self, ending: str) -> None:  # noqa: ARG002 - the events have said it
+        """Finish a line that was begun."""
+        await self._sink.aclose()

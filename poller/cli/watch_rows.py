@@ -1,0 +1,219 @@
+"""What a live view shows of operations, as values. Pure: the clock comes in as an argument."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from heapq import nsmallest
+from typing import Final, Self
+
+from poller.comms.errors import printable
+from poller.engine.onlooker import Update
+from poller.tracking.watch import Outcome, Phase, Watch
+
+__all__ = ["FAILURES", "Row", "Totals", "Track", "all_is_well", "busiest", "short_names"]
+
+FAILURES: Final = ("failed", "undelivered", "unaddressable")
+"""Counters of recipients that were not reached; `canceled` ones were not to be."""
+
+_NOT_REACHED: Final = (*FAILURES, "canceled")
+_WINDOW: Final = timedelta(seconds=60)
+_MOST_LOOKS: Final = 8
+_SHORTEST_NAME: Final = 6
+_LONGEST_STATUS: Final = 24
+# Lower is shown first where there is not room for all.
+_RANKS: Final[Mapping[str, int]] = {"processing": 1, "settling": 2, "scheduled": 3, "waiting": 4}
+_RANK_OF_OTHERS: Final = 1
+_RANK_OF_FAILED: Final = 5
+_RANK_OF_ENDED: Final = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One operation at one moment.
+
+    `status` is in lower case; "waiting" before the first answer, "not found" while there is none
+    but refusals. `total` is None where it is unknown. `rate` is finished recipients per second,
+    None before it can be told; `left` the seconds ≥ 0 until all are, None where that is unknown.
+    """
+
+    id: str
+    status: str
+    reason: str | None
+    counts: Mapping[str, int]
+    """delivered (read and the like included), and those counters that tell of something else."""
+    done: int
+    total: int | None
+    rate: float | None
+    left: float | None
+    ended: bool
+
+    @property
+    def share(self) -> float:
+        """How much is done, from 0 to 1."""
+        return min(self.done / self.total, 1.0) if self.total else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track:
+    """What is remembered of one operation: how it is, and the last looks as (instant, done)."""
+
+    watch: Watch
+    looks: tuple[tuple[datetime, int], ...] = ()
+    reason: str | None = None
+
+    def after(self, update: Update) -> Self:
+        """Return the track with one update more."""
+        watch = update.watch
+        reasons = [told.event.data["reason"] for told in update.events]
+        looks = self.looks
+        if watch.observed_at is not None and watch.observed_at != self.watch.observed_at:
+            looks = _remembered(looks, watch.observed_at, _done(watch))
+        reason = next((reason for reason in reasons if reason), self.reason)
+        return replace(self, watch=watch, looks=looks, reason=reason)
+
+    def row(self, now: datetime) -> Row:
+        """Return what to show at `now` (UTC)."""
+        watch = self.watch
+        ended = not watch.is_watched
+        done, total = _done(watch), _total(watch)
+        rate = None if ended else self.rate
+        return Row(
+            id=watch.id,
+            status=status_of(watch),
+            reason=self.reason,
+            counts=_counts(watch),
+            done=done,
+            total=total,
+            rate=rate,
+            left=self._left(rate, done, total, now),
+            ended=ended,
+        )
+
+    @property
+    def rate(self) -> float | None:
+        """Recipients finished per second, over the looks of the last minute."""
+        if len(self.looks) < 2:  # noqa: PLR2004 - a rate lies between two points
+            return None
+        (since, first), (until, last) = self.looks[0], self.looks[-1]
+        return max(0.0, (last - first) / (until - since).total_seconds())
+
+    def _left(
+        self, rate: float | None, done: int, total: int | None, now: datetime
+    ) -> float | None:
+        if not rate or total is None or not self.looks:
+            return None
+        age = (now - self.looks[-1][0]).total_seconds()
+        return max(0.0, (total - done) / rate - max(0.0, age))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Many operations summed up: how many there are of each status, and their counts."""
+
+    operations: int = 0
+    ended: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, watches: Iterable[Watch]) -> Self:
+        """Sum up."""
+        totals = cls()
+        for watch in watches:
+            totals = totals.changed(None, watch)
+        return totals
+
+    def changed(self, before: Watch | None, after: Watch) -> Self:
+        """Return the sum with `after` in place of `before`, or added to it."""
+        statuses, counts = self.statuses.copy(), self.counts.copy()
+        if before is not None:
+            statuses[status_of(before)] -= 1
+            counts.subtract(_counts(before))
+        statuses[status_of(after)] += 1
+        counts.update(_counts(after))
+        return replace(
+            self,
+            operations=self.operations + (before is None),
+            ended=self.ended
+            + (not after.is_watched)
+            - (before is not None and not before.is_watched),
+            statuses=statuses,
+            counts=counts,
+        )
+
+
+def status_of(watch: Watch) -> str:
+    """Say in one or two words how an operation is."""
+    if watch.phase is Phase.SETTLING:
+        return "settling"
+    if watch.outcome is not None:
+        return watch.outcome.value
+    if watch.status is not None:
+        return printable(watch.status, limit=_LONGEST_STATUS).lower()
+    absent = watch.absence.not_found or watch.absence.rejected
+    return "not found" if absent else "waiting"
+
+
+def all_is_well(watches: Iterable[Watch]) -> bool:
+    """Tell whether all completed and every recipient was reached: none counts in `FAILURES`."""
+    return all(
+        watch.outcome is Outcome.COMPLETED
+        and not watch.is_watched
+        and not any(watch.counters.get(name, 0) for name in FAILURES)
+        for watch in watches
+    )
+
+
+def busiest(tracks: Sequence[Track], most: int) -> Sequence[Track]:
+    """Choose at most so many to show, those first in which most is going on; keep their order."""
+    if len(tracks) <= most:
+        return tracks
+    chosen = nsmallest(most, range(len(tracks)), key=lambda index: _rank(tracks[index]))
+    return [tracks[index] for index in sorted(chosen)]
+
+
+def short_names(ids: Sequence[str]) -> Mapping[str, str]:
+    """Shorten ids to their ends, which are random, by as much as tells them apart.
+
+    The beginning of an id is its time: operations of one campaign share it.
+    """
+    longest = max((len(operation_id) for operation_id in ids), default=0)
+    for length in range(_SHORTEST_NAME, longest):
+        names = {operation_id: operation_id[-length:] for operation_id in ids}
+        if len(set(names.values())) == len(names):
+            return {operation_id: f"…{name}" for operation_id, name in names.items()}
+    return {operation_id: operation_id for operation_id in ids}
+
+
+def _remembered(
+    looks: tuple[tuple[datetime, int], ...], at: datetime, done: int
+) -> tuple[tuple[datetime, int], ...]:
+    if looks and at <= looks[-1][0]:
+        return ((at, done),)  # the clock went back: no span before this can be trusted
+    older = [look for look in looks[1 - _MOST_LOOKS :] if at - look[0] <= _WINDOW]
+    return (*(older or looks[-1:]), (at, done))
+
+
+def _rank(track: Track) -> tuple[int, float]:
+    if not track.watch.is_watched:
+        return (_RANK_OF_ENDED if all_is_well([track.watch]) else _RANK_OF_FAILED), 0.0
+    rate = track.rate or 0.0
+    return (0 if rate else _RANKS.get(status_of(track.watch), _RANK_OF_OTHERS)), -rate
+
+
+def _done(watch: Watch) -> int:
+    return sum(watch.counters.get(name, 0) for name in watch.row.done)
+
+
+def _total(watch: Watch) -> int | None:
+    return watch.counters.get("total") or watch.counters.get("recipients") or None
+
+
+def _counts(watch: Watch) -> Mapping[str, int]:
+    counters = watch.counters
+    reached = watch.row.done.difference(_NOT_REACHED)
+    return {
+        "delivered": sum(counters.get(name, 0) for name in reached),
+        **{name: counters.get(name, 0) for name in _NOT_REACHED},
+    }

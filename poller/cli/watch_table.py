@@ -1,0 +1,162 @@
+"""How rows look on a terminal: from values to what Rich prints. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from rich.progress_bar import ProgressBar
+from rich.table import Column, Table
+from rich.text import Text
+
+from poller.cli.watch_rows import Row
+
+__all__ = ["counts_line", "format_rate", "format_span", "make_table", "statuses_line"]
+
+_ALWAYS: Final = ("delivered", "undelivered", "failed")
+_WIDEST: Final = 130
+# What is left out, one after the other, where the terminal has fewer columns than this.
+_ROOM_FOR_COUNTS: Final = 64
+_ROOM_FOR_RATE: Final = 76
+_ROOM_FOR_REST: Final = 96
+
+_STATUS_STYLES: Final[Mapping[str, str]] = {
+    "waiting": "dim",
+    "scheduled": "blue",
+    "processing": "cyan",
+    "settling": "cyan",
+    "completed": "green",
+    "canceled": "yellow",
+    "not found": "yellow",
+    "lost": "red",
+}
+_COUNT_STYLES: Final[Mapping[str, str]] = {
+    "delivered": "green",
+    "failed": "red",
+    "undelivered": "yellow",
+    "unaddressable": "yellow",
+    "canceled": "yellow",
+}
+_BAR_STYLES: Final[Mapping[str, str]] = {
+    "completed": "green",
+    "canceled": "yellow",
+    "lost": "red",
+}
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_DAY: Final = 86_400
+_FAST: Final = 10
+_SLOW: Final = 0.1
+
+
+def make_table(rows: Sequence[Row], names: Mapping[str, str], *, width: int) -> Table:
+    """Draw a line for each row, in a terminal of so many columns; `names` are the short ids."""
+    columns = _count_columns(rows, width)
+    table = Table(
+        Column("operation", no_wrap=True),
+        Column("status", no_wrap=True),
+        Column("", ratio=1),
+        Column("done", justify="right", no_wrap=True),
+        *(Column(_heading(name, width), justify="right", no_wrap=True) for name in columns),
+        *(Column(name, justify="right", no_wrap=True) for name in _times(width)),
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0) if width < _ROOM_FOR_REST else (0, 2, 0, 0),
+        width=min(width, _WIDEST),
+        header_style="dim",
+    )
+    for row in rows:
+        table.add_row(
+            Text(names[row.id]),
+            _status(row),
+            _bar(row),
+            _done(row),
+            *(_count(name, row.counts[name]) for name in columns),
+            *(_time(row, name) for name in _times(width)),
+        )
+    return table
+
+
+def counts_line(counts: Counter[str]) -> Text:
+    """List what became of the recipients, without zeros: `1,180 delivered, 12 failed`."""
+    parts = [
+        Text(f"{count:,} {name}", style=_COUNT_STYLES[name])
+        for name, count in counts.items()
+        if count
+    ]
+    return Text(", ").join(parts)
+
+
+def statuses_line(statuses: Counter[str]) -> Text:
+    """List how many operations are how: `2 completed, 1 canceled`."""
+    parts = [
+        Text(f"{count:,} {status}", style=_STATUS_STYLES.get(status, "magenta"))
+        for status, count in statuses.most_common()
+        if count
+    ]
+    return Text(", ").join(parts)
+
+
+def format_span(seconds: float) -> str:
+    """Write a span for people in two units at most: `42s`, `2m 03s`, `1h 02m`, `3d 04h`."""
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole}s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}m {whole % _MINUTE:02}s"
+    if whole < _DAY:
+        return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE:02}m"
+    return f"{whole // _DAY}d {whole % _DAY // _HOUR:02}h"
+
+
+def format_rate(per_second: float) -> str:
+    """Write a rate for people: `1,234/s`, `2.5/s`, and below that `4.0/min`."""
+    if per_second >= _FAST:
+        return f"{per_second:,.0f}/s"
+    if per_second >= _SLOW or not per_second:
+        return f"{per_second:.1f}/s"
+    return f"{per_second * _MINUTE:.1f}/min"
+
+
+def _count_columns(rows: Sequence[Row], width: int) -> list[str]:
+    if width < _ROOM_FOR_COUNTS:
+        return ["failed"]
+    rare = [
+        name for row in rows for name, count in row.counts.items() if count and name not in _ALWAYS
+    ]
+    return [*_ALWAYS, *dict.fromkeys(rare)] if width >= _ROOM_FOR_REST else list(_ALWAYS)
+
+
+def _heading(name: str, width: int) -> str:
+    return {"undelivered": "undeliv."}.get(name, name) if width < _ROOM_FOR_REST else name
+
+
+def _times(width: int) -> tuple[str, ...]:
+    return ("rate", "left") if width >= _ROOM_FOR_RATE else ("left",)
+
+
+def _status(row: Row) -> Text:
+    said = f"{row.status}: {row.reason}" if row.reason else row.status
+    return Text(said.replace("_", " "), style=_STATUS_STYLES.get(row.status, "magenta"))
+
+
+def _bar(row: Row) -> ProgressBar:
+    style = _BAR_STYLES.get(row.status, "cyan")
+    return ProgressBar(
+        total=1.0, completed=row.share, complete_style=style, finished_style=style, style="grey30"
+    )
+
+
+def _done(row: Row) -> Text:
+    if row.total is None:
+        return Text(f"{row.done:,}" if row.done else "–", style="dim")
+    return Text(f"{row.done:,}/{row.total:,}")
+
+
+def _count(name: str, count: int) -> Text:
+    return Text(f"{count:,}", style=_COUNT_STYLES[name] if count else "dim")
+
+
+def _time(row: Row, name: str) -> str:
+    if name == "rate":
+        return "" if row.rate is None else format_rate(row.rate)
+    return "" if row.left is None else format_span(row.left)
