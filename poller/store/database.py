@@ -6,7 +6,7 @@ Synchronous, used from one worker thread. Writers lock from the first statement 
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
@@ -112,12 +112,9 @@ class Database:
         """
         if not self.is_sqlite:
             return
-        with self.writing() as connection:
-            # one row without columns for each page: the driver runs to the end, SQLAlchemy cannot
-            cursor = connection.connection.cursor()
-            cursor.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
-            cursor.fetchall()
-            cursor.close()
+        with self._said_clearly(), closing(self.engine.raw_connection()) as connection:
+            # a script: the statement stops after each page, and any other way runs it only once
+            connection.cursor().executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
 
     def close(self) -> None:
         """Release every connection."""
