@@ -194,7 +194,7 @@ class Daemon:
     async def drain(self, sink: str = "app", *, in_order: bool = False) -> list[Claimed]:
         """Deliver everything that can go; the events in the order in which they went."""
         gone: list[Claimed] = []
-        while claimed := await self.deliveries(sink, in_order=in_order):
+        while claimed := await self.deliveries(sink, limit=500, in_order=in_order):
             await self.settle(claimed, Result.DELIVERED, sink=sink)
             gone += claimed
         return gone

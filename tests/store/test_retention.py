@@ -1,0 +1,206 @@
+"""Retention: what is done and old goes, what waits stays, and a stub remembers."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from anyio import to_thread
+
+from poller.store.dead_letters import UnknownEvent
+from poller.store.retention import Pruned
+from poller.store.schema import deliveries, events, watches
+from poller.store.store import Store
+from poller.tracking.deliveries import Result
+from tests.store.scenes import HOME, Clock, Daemon, op, seen
+
+pytestmark = pytest.mark.anyio
+
+DAY = 86_400.0
+
+
+async def tidy(daemon: Daemon) -> Pruned:
+    """Run one step of retention for a day."""
+    return await daemon.store.tidy(retention_seconds=DAY)
+
+
+async def finish(daemon: Daemon, *numbers: int) -> None:
+    """See three changes of each operation, its end the last, and deliver everything."""
+    ids = [op(number) for number in numbers]
+    await daemon.register(*ids)
+    for status, delivered in (("PROCESSING", 0), ("PROCESSING", 2), ("COMPLETED", 3)):
+        stats = {"total": 3, "delivered": delivered}
+        await daemon.record(*((one, seen(one, status, stats=stats)) for one in ids))
+    await daemon.drain()
+
+
+async def test_what_has_ended_and_was_delivered_goes(daemon: Daemon) -> None:
+    """Not before its time: counted from its end and from the last of its deliveries."""
+    await daemon.run_through(op(1))
+    daemon.clock.advance(days=0.5)
+    await daemon.drain()
+    daemon.clock.advance(days=0.6)
+    assert await tidy(daemon) == Pruned()
+    daemon.clock.advance(days=0.5)
+    assert await tidy(daemon) == Pruned(operations=1, events=3)
+    assert await daemon.count(events) == 0
+    assert await daemon.count(deliveries) == 0
+    assert await daemon.count(watches) == 1
+
+
+async def test_what_still_waits_is_kept(daemon: Daemon) -> None:
+    """However old: a delivery that is due, one that backs off, an operation without an end."""
+    await daemon.run_through(op(1))
+    await daemon.run_through(op(2))
+    await daemon.register(op(3))
+    await daemon.observe(op(3), "PROCESSING")
+    claimed = await daemon.deliveries(limit=1)
+    await daemon.settle(claimed, Result.FAILED)
+    daemon.clock.advance(days=2)
+    assert await tidy(daemon) == Pruned()
+    assert len(await daemon.drain()) == 7
+    daemon.clock.advance(days=2)
+    assert await tidy(daemon) == Pruned(operations=2, events=6)
+    assert await daemon.count(events) == 1
+
+
+async def test_dead_letters_are_kept_as_long_as_the_rest_and_counted(daemon: Daemon) -> None:
+    """From the moment they died; whoever prunes them can say how many were lost for good."""
+    await daemon.run_through(op(1))
+    daemon.clock.advance(days=3)
+    for _ in range(3):
+        await daemon.settle(await daemon.deliveries(), Result.FAILED)
+    daemon.clock.advance(days=0.9)
+    assert await tidy(daemon) == Pruned()
+    daemon.clock.advance(days=0.2)
+    assert await tidy(daemon) == Pruned(operations=1, events=3, dead_letters=3)
+
+
+async def test_pruning_goes_in_small_steps(daemon: Daemon) -> None:
+    """Others write between them; the last step says that there is no more."""
+    await finish(daemon, *range(130))
+    daemon.clock.advance(days=2)
+    steps = [await tidy(daemon) for _ in range(3)]
+    assert [step.operations for step in steps] == [100, 30, 0]
+    assert [step.more for step in steps] == [True, False, False]
+    assert await daemon.count(events) == 0
+
+
+async def test_a_stub_answers_an_end(daemon: Daemon) -> None:
+    """A late registration neither watches again nor repeats the end."""
+    await finish(daemon, 1)
+    daemon.clock.advance(days=2)
+    await tidy(daemon)
+    [known] = await daemon.register(op(1))
+    assert not known.is_new
+    assert known.watch is not None
+    assert (known.watch.is_final, known.watch.snapshot) == (True, None)
+    assert known.watch.emitted.status == "COMPLETED"
+    assert known.watch.emitted.counters == {"total": 3, "delivered": 3}
+    assert await daemon.claim() == []
+    daemon.clock.advance(days=2)
+    await tidy(daemon)
+    assert await daemon.count(watches) == 1
+
+
+async def test_a_stub_goes_on_where_the_operation_was(daemon: Daemon) -> None:
+    """Forgotten, pruned, registered again: sequence and deltas continue."""
+    await daemon.register(op(1))
+    await daemon.observe(op(1), "PROCESSING", total=5, queued=5)
+    await daemon.observe(op(1), "PROCESSING", total=5, sent=5)
+    await daemon.store.forget(op(1))
+    await daemon.drain()
+    daemon.clock.advance(days=2)
+    assert await tidy(daemon) == Pruned(operations=1, events=2)
+    [resumed] = await daemon.register(op(1))
+    assert resumed.is_new
+    same = await daemon.observe(op(1), "PROCESSING", total=5, sent=5)
+    assert list(same.events) == []
+    end = await daemon.observe(op(1), "COMPLETED", total=5, delivered=5)
+    [recorded] = end.events
+    assert recorded.event.sequence == 3
+    assert recorded.event.data["delta"] == {"sent": -5, "delivered": 5}
+    assert recorded.event.data["previousStatus"] == "PROCESSING"
+    assert len(await daemon.drain()) == 1
+    daemon.clock.advance(days=2)
+    assert await tidy(daemon) == Pruned(operations=1, events=1)
+
+
+async def test_a_stub_is_removed_after_fourteen_days(daemon: Daemon) -> None:
+    """Then the operation is as unknown as it ever was."""
+    await finish(daemon, 1)
+    daemon.clock.advance(days=13)
+    assert await tidy(daemon) == Pruned(operations=1, events=3)
+    assert await tidy(daemon) == Pruned()
+    daemon.clock.advance(days=1.1)
+    assert await tidy(daemon) == Pruned(stubs=1)
+    assert await daemon.count(watches) == 0
+    [again] = await daemon.register(op(1))
+    assert again.is_new
+
+
+async def test_a_long_retention_keeps_for_its_time(daemon: Daemon) -> None:
+    """Fourteen days are those of the stub, not of what retention is to keep."""
+    await finish(daemon, 1)
+    daemon.clock.advance(days=20)
+    assert await daemon.store.tidy(retention_seconds=30 * DAY) == Pruned()
+    assert await daemon.count(events) == 3
+
+
+async def test_a_pruned_event_cannot_be_replayed(daemon: Daemon) -> None:
+    """It is told as unknown, never replayed in part."""
+    [first, *_] = await daemon.run_through(op(1))
+    await daemon.drain()
+    daemon.clock.advance(days=2)
+    await tidy(daemon)
+    with pytest.raises(UnknownEvent):
+        await daemon.store.replay_event(first, None)
+
+
+async def test_a_replayed_event_keeps_its_operation(daemon: Daemon) -> None:
+    """From its new delivery on, time runs anew."""
+    [first, *_] = await daemon.run_through(op(1))
+    await daemon.drain()
+    daemon.clock.advance(days=2)
+    await daemon.store.replay_event(first, None)
+    assert await tidy(daemon) == Pruned()
+    await daemon.drain()
+    assert await tidy(daemon) == Pruned()
+    daemon.clock.advance(days=1.1)
+    assert (await tidy(daemon)).operations == 1
+
+
+async def test_positions_go_on_after_everything_was_pruned(daemon: Daemon) -> None:
+    """No position is given out twice: readers of the event stream rely on it."""
+    await finish(daemon, 1)
+    daemon.clock.advance(days=2)
+    await tidy(daemon)
+    await daemon.register(op(2))
+    observation = await daemon.observe(op(2), "PROCESSING")
+    assert [recorded.position for recorded in observation.events] == [4]
+
+
+async def test_the_file_stays_bounded(tmp_path: Path, clock: Clock) -> None:
+    """Generations come and go; the file does not grow with them, and shrinks when it is quiet."""
+    store = await Store.open(f"sqlite:///{tmp_path / 'poller.db'}", HOME, now=clock)
+    daemon = Daemon(store, clock, "first")
+    await store.configure_sinks(["app"])
+    empty = await to_thread.run_sync(_pages, daemon)
+    pages = []
+    numbers = itertools.count()
+    for _ in range(16):
+        await finish(daemon, *itertools.islice(numbers, 30))
+        clock.advance(days=2)
+        await tidy(daemon)
+        pages.append(await to_thread.run_sync(_pages, daemon))
+    # the stubs of fourteen days are seven generations
+    assert max(pages[8:]) <= 1.1 * max(pages[:8])
+    clock.advance(days=15)
+    while (await tidy(daemon)).stubs:
+        pass
+    assert await to_thread.run_sync(_pages, daemon) <= empty + 4
+    await store.aclose()
+
+
+def _pages(daemon: Daemon) -> int:
+    with daemon.store._database.reading() as connection:
+        return int(connection.exec_driver_sql("PRAGMA page_count").scalar_one())
