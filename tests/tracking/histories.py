@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from sqlalchemy import RowMapping
 
@@ -93,7 +94,7 @@ _UNSEEN = st.builds(
     Look, gap=_GAPS, how=st.sampled_from(["not_found", "rejected", "nonsense", "fail"])
 )
 _CONTROLS = st.builds(Control, what=st.sampled_from(["forget", "register", "restart", "prune"]))
-_STEPS = st.lists(_SEEN | _SEEN | _UNSEEN | _CONTROLS, max_size=25)
+_STEPS = st.lists(_SEEN | _SEEN | _UNSEEN | _CONTROLS, max_size=15)
 
 POLICIES = st.builds(
     lambda lowest, factor, progress, settle, grace: Policy(
@@ -172,18 +173,24 @@ def _instant(base: datetime, offset: float | str | None) -> str | None:
     return format_instant(base + timedelta(seconds=offset))
 
 
+_BEGIN = Look(gap=0, stats={"total": 3, "queued": 3})
+_END = [Look(gap=1, status="CANCELED"), Look(gap=10 * DAY, status="COMPLETED")]
+
 HISTORIES = st.builds(play, POLICIES, _STEPS)
 """Any history; the operation may be forgotten, pruned and registered again."""
 
 ONE_WATCH = st.builds(
     play,
     POLICIES,
-    st.lists(_SEEN | _SEEN | _UNSEEN | st.just(Control(what="restart")), max_size=25),
+    st.lists(_SEEN | _SEEN | _UNSEEN | st.just(Control(what="restart")), max_size=15),
 )
 """A history that nobody forgets or registers again."""
 
-_BEGIN = Look(gap=0, stats={"total": 3, "queued": 3})
-_END = [Look(gap=1, status="CANCELED"), Look(gap=10 * DAY, status="COMPLETED")]
+EVENTFUL = st.builds(play, POLICIES, _STEPS.map(lambda steps: [_BEGIN, *steps, *_END]))
+"""Any history with an event at least."""
 
-ENDED = st.builds(play, POLICIES, st.lists(_SEEN, max_size=15).map(lambda it: [_BEGIN, *it, *_END]))
+ENDED = st.builds(play, POLICIES, st.lists(_SEEN, max_size=10).map(lambda it: [_BEGIN, *it, *_END]))
 """A history of at least two events, the last of them final."""
+
+# a busy machine is no fault of ours
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
