@@ -117,7 +117,8 @@ def run(
 @app.command(
     help="Watch operations live until they end; registers nothing, needs no daemon.\n\n"
     "On a terminal a bar per operation, else one event per line. Exits with 0 where all completed "
-    "and nothing failed, 3 where something ended otherwise, 4 after --timeout."
+    "and no recipient failed, was undelivered or unaddressable; 3 where something ended otherwise; "
+    "4 after --timeout; 1 where the credentials are refused; 130 after Ctrl-C."
 )
 def watch(
     ids: Ids,
