@@ -9,6 +9,7 @@ import ssl
 import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,7 +47,7 @@ __all__ = ["run_demo"]
 _STDOUT: Final = 1
 _STDERR: Final = 2
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PATIENCE: Final = 50.0
+_PATIENCE: Final = 120.0
 """Seconds after which a demo that has not ended by itself is broken off."""
 
 _POLICY: Final = Policy(min_interval=0.5, max_interval=1.0, progress_interval=2.0)
@@ -55,6 +56,15 @@ _REQUESTS_PER_SECOND: Final = 50.0
 _CREDENTIALS: Final = Credentials(
     username=CONFIG.account_sid, password=SecretStr(CONFIG.auth_token)
 )
+
+
+class _End(Enum):
+    """How the campaign ended for those who watched it."""
+
+    SHOWN = auto()
+    UNREAD = auto()
+    """Whoever read has read enough: a pipe to `head`."""
+    UNCLEAN = auto()
 
 
 def run_demo() -> int:
@@ -70,12 +80,20 @@ def run_demo() -> int:
     # what the daemon logs is for operators, and nothing in here is theirs to mend
     configure_logs(level="critical", form="console")
     try:
-        with TemporaryDirectory(prefix="poller-demo-") as directory:
+        with _scratch() as directory:
             return anyio.run(_demo, Path(directory))
     except KeyboardInterrupt:
         return _exit_code(signal.SIGINT)
-    except FileNotFoundError as error:
-        fail(f"{error.strerror}; set TMPDIR to a directory that can be written", EXIT_TROUBLE)
+
+
+def _scratch() -> TemporaryDirectory[str]:
+    try:
+        return TemporaryDirectory(prefix="poller-demo-", ignore_cleanup_errors=True)
+    except OSError as error:
+        fail(
+            f"no temporary directory: {error.strerror}; set TMPDIR to one that can be written",
+            EXIT_TROUBLE,
+        )
 
 
 async def _demo(directory: Path) -> int:
@@ -83,7 +101,7 @@ async def _demo(directory: Path) -> int:
     screen = Screen(_STDOUT if on_terminal else _STDERR)
     await screen.say(_prologue())
     interrupted: list[int] = []
-    code = EXIT_TROUBLE
+    end = _End.UNCLEAN
     with anyio.move_on_after(_PATIENCE) as patience:
         async with anyio.create_task_group() as tasks:
             await tasks.start(_await_signal, tasks.cancel_scope, interrupted)
@@ -91,19 +109,21 @@ async def _demo(directory: Path) -> int:
             base_url = await tasks.start(partial(serve, CONFIG, world=world))
             begun = wall_clock()
             sink = TerminalSink(screen, begun=begun) if on_terminal else StdoutSink()
-            code = await _watch(world, base_url, sink, directory)
+            end = await _watch(world, base_url, sink, directory)
             tasks.cancel_scope.cancel()
     if interrupted:
         return _exit_code(interrupted[0])
     if patience.cancelled_caught:
         fail("the demo did not end in time; is this machine very busy?", EXIT_TROUBLE)
-    if code == 0:
+    if end is _End.SHOWN:
         await screen.say(_epilogue(own_command()))
-    return code
+    if end is _End.UNCLEAN:
+        fail("something was not watched or shown to its end; that is a defect", EXIT_TROUBLE)
+    return 0
 
 
-async def _watch(world: World, base_url: str, sink: Sink, directory: Path) -> int:
-    """Launch the campaign and watch it as any daemon would; returns the exit code."""
+async def _watch(world: World, base_url: str, sink: Sink, directory: Path) -> _End:
+    """Launch the campaign and watch it as any daemon would."""
     home = Home(account=CONFIG.account_sid, base_url=base_url)
     async with AsyncExitStack() as stack:
         store = await Store.open(f"sqlite:///{directory / 'poller.db'}", home, now=wall_clock)
@@ -127,8 +147,8 @@ async def _watch(world: World, base_url: str, sink: Sink, directory: Path) -> in
         daemon.registered_all()
         await daemon.run()
         if daemon.reason is Stop.NO_SINK:
-            return 0  # whoever read has read enough
-        return 0 if (await daemon.standing()).is_clean else EXIT_TROUBLE
+            return _End.UNREAD
+        return _End.SHOWN if (await daemon.standing()).is_clean else _End.UNCLEAN
 
 
 def _client(base_url: str) -> CommsClient:

@@ -119,10 +119,12 @@ def _next(operations: Sequence[Operation]) -> str:
         return f"""
 # Watch what was sent: {own_command()} watch ID
 """
-    ids = " ".join(operation.id for operation in operations)
+    ids = " \\\n  ".join(operation.id for operation in operations)
+    fates = ", ".join(_FATES[: len(operations)])
     return f"""
-# Operations to begin with: {len(operations)} of {operations[0].timeline.total} recipients each
-{own_command()} watch {ids}
+# Under way: {len(operations)} of {operations[0].timeline.total} recipients each ({fates})
+{own_command()} watch \\
+  {ids}
 """
 
 

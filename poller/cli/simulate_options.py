@@ -42,11 +42,15 @@ def _rate(name: str, what: str) -> Any:  # noqa: ANN401 - what typer makes of an
 
 
 Port = Annotated[
-    int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    int,
+    typer.Option(
+        "--port", metavar="PORT", min=0, max=65535, help="Port to listen on; 0 takes a free one."
+    ),
 ]
-Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
+Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")]
 Seed = Annotated[
-    int, typer.Option("--seed", help="The same seed repeats credentials, ids and fates.")
+    int,
+    typer.Option("--seed", metavar="N", help="The same seed repeats credentials, ids and fates."),
 ]
 Speed = Annotated[
     float, typer.Option("--speed", metavar="FACTOR", help="How much faster than real sends.")
@@ -63,6 +67,7 @@ Operations = Annotated[
     int,
     typer.Option(
         "--operations",
+        metavar="N",
         min=0,
         max=_MOST,
         help="How many to start with; their ids are printed.",
@@ -72,7 +77,12 @@ Operations = Annotated[
 Recipients = Annotated[
     int,
     typer.Option(
-        "--recipients", min=1, max=_MOST, help="Recipients of each.", rich_help_panel=_SAMPLES
+        "--recipients",
+        metavar="N",
+        min=1,
+        max=_MOST,
+        help="Recipients of each.",
+        rich_help_panel=_SAMPLES,
     ),
 ]
 Rate429 = Annotated[float, _rate("--rate-429", "Too many requests.")]
@@ -102,6 +112,7 @@ MaxConcurrency = Annotated[
     int,
     typer.Option(
         "--max-concurrency",
+        metavar="N",
         help="Requests in flight above which all get a 429.",
         rich_help_panel=_FAULTS,
     ),
