@@ -1,0 +1,81 @@
+"""A registration as somebody wrote it: read strictly, refused with the member's name."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poller.tracking.registration import (
+    BadRegistration,
+    Registration,
+    check_labels,
+    parse_registration,
+)
+from tests.tracking.story import ID
+
+
+def _parse(document: object) -> Registration:
+    return parse_registration(document, kind="emails", labels={"team": "a", "site": "x"})
+
+
+def test_an_id_alone_is_enough() -> None:
+    """Kind and labels stand in for absent members, and for null ones."""
+    expected = Registration(id=ID, kind="emails", labels={"team": "a", "site": "x"})
+    assert _parse({"id": ID}) == expected
+    assert _parse({"id": ID, "kind": None, "labels": None}) == expected
+
+
+def test_what_is_given_wins() -> None:
+    """Labels are added to the others and beat them."""
+    read = _parse({"id": ID, "kind": "messages", "labels": {"team": "b", "campaign": "autumn"}})
+    assert read.kind == "messages"
+    assert read.labels == {"team": "b", "site": "x", "campaign": "autumn"}
+
+
+@pytest.mark.parametrize(
+    ("document", "field", "message"),
+    [
+        ([], "registration", "write an object such as"),
+        (ID, "registration", "write an object such as"),
+        ({}, "id", "must be text"),
+        ({"id": 5}, "id", "must be text"),
+        ({"id": "x"}, "id", ""),
+        ({"id": ID, "kind": 5}, "kind", "must be text"),
+        ({"id": ID, "kind": "email"}, "kind", "one of: messages, emails"),
+        ({"id": ID, "label": {}}, "label", "unknown member; there are id, kind, labels"),
+        ({"id": ID, "labels": []}, "labels", "write an object such as"),
+        ({"id": ID, "labels": {"a": 5}}, "labels.a", "must be text of at most 256 characters"),
+        ({"id": ID, "labels": {"a": "x" * 257}}, "labels.a", "at most 256 characters"),
+        ({"id": ID, "labels": {"": "x"}}, "labels", "a name must have 1 to 128 characters"),
+        ({"id": ID, "labels": {"x" * 129: ""}}, "labels", "a name must have 1 to 128"),
+        ({"id": ID, "labels": dict.fromkeys(map(str, range(33)), "")}, "labels", "at most 32"),
+    ],
+)
+def test_what_is_wrong_is_named(document: object, field: str, message: str) -> None:
+    """The member, and how to mend it."""
+    with pytest.raises(BadRegistration) as caught:
+        _parse(document)
+    assert caught.value.field == field
+    assert str(caught.value).startswith(f"{field}: ")
+    assert message in str(caught.value)
+
+
+def test_labels_at_their_bounds() -> None:
+    """32 of them, names of 128 characters, values of 256, or empty ones."""
+    labels = {f"{number:0128d}": "x" * 256 for number in range(31)} | {"a": ""}
+    assert check_labels(labels) == labels
+
+
+@given(
+    document=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=6,
+    )
+    | st.dictionaries(st.sampled_from(["id", "kind", "labels"]), st.none() | st.text())
+)
+def test_anything_else_is_refused(document: Any) -> None:  # noqa: ANN401 - any JSON
+    """One error for all, whatever JSON comes in."""
+    with pytest.raises(BadRegistration):
+        _parse(document)
