@@ -1,6 +1,7 @@
 """Asking the API: one request under one ticket, and what its answer means for all others."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from poller.comms.credentials import Credentials
 from poller.comms.errors import CommsError, Forbidden, Unauthorized
 from poller.comms.gate import Reason
 from poller.comms.throttle import Throttle, Ticket
+from poller.engine.status import Failing, failing_after
 from poller.engine.supervision import attempt
 from poller.engine.telling import tell_change
 from poller.store.store import Store
@@ -27,7 +29,8 @@ class Asker:
     """Sends requests, and keeps pauses and credentials true.
 
     `credentials` reads them afresh and may block. `refused` is called for every 401 and 403;
-    `good_answers` counts the requests that brought what was asked for.
+    `good_answers` counts the requests that brought what was asked for; `failing` is set while none
+    is answered.
     """
 
     def __init__(
@@ -38,13 +41,16 @@ class Asker:
         store: Store,
         credentials: Callable[[], Credentials],
         refused: Callable[[CommsError], None],
+        now: Callable[[], datetime],
     ) -> None:
         self.client = client
         self.credentials = credentials
         self.good_answers = 0
+        self.failing: Failing | None = None
         self._throttle = throttle
         self._store = store
         self._refused = refused
+        self._now = now
 
     async def ask(self, ticket: Ticket, request: Callable[[CommsClient], Awaitable[T]]) -> T:
         """Send one request and finish its ticket.
@@ -68,6 +74,7 @@ class Asker:
         return found
 
     async def _finish(self, ticket: Ticket, error: CommsError | None) -> None:
+        self.failing = failing_after(self.failing, error, self._now())
         change = self._throttle.finish(ticket, error)
         tell_change(change, kind=ticket.kind, error=error)
         if change.changed:

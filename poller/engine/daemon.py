@@ -22,23 +22,36 @@ from poller.comms.client import CommsClient
 from poller.comms.errors import CommsError
 from poller.comms.throttle import Throttle
 from poller.engine.asking import Asker
+from poller.engine.bell import Bell
 from poller.engine.configuration import Configuration
 from poller.engine.dispatch import Ended
+from poller.engine.heartbeat import Heartbeats
 from poller.engine.housekeeping import Housekeeping
 from poller.engine.outlets import Outlets
 from poller.engine.poll import PollLoop
 from poller.engine.pulse import Pulse
+from poller.engine.status import (
+    Degraded,
+    Loops,
+    api_trouble,
+    foreign_trouble,
+    pause_trouble,
+    sink_trouble,
+)
 from poller.engine.supervision import attempt, repeat
+from poller.engine.telling import tell_registrations
 from poller.store.standing import Standing
 from poller.store.store import Store
 from poller.store.watches import Registered
 from poller.tracking.registration import Registration
+from poller.tracking.watch import Watch
 
 __all__ = ["Daemon", "Stop"]
 
 log = structlog.get_logger()
 
 _LOOK_AGAIN: Final = 1.0
+_LOOPS: Final = ("poll", "housekeeping")
 
 
 class Stop(StrEnum):
@@ -56,7 +69,8 @@ class Daemon:
     """One poller: watches the operations of one home until `stop`.
 
     `until_idle` makes it end by itself once `registered_all` was called and nothing more can
-    happen. The store and the client are the caller's to close.
+    happen. The store and the client are the caller's to close. `news` is rung after every commit
+    that made events; `heartbeats` says which loops turn.
     """
 
     def __init__(
@@ -80,12 +94,15 @@ class Daemon:
         self._input_ended = False
         self._configuration = configuration
         self._throttle = throttle
+        self.heartbeats = Heartbeats(_LOOPS)
+        self.news = Bell()
         self._asker = Asker(
             client=client,
             throttle=throttle,
             store=store,
             credentials=configuration.credentials,
             refused=self._refused,
+            now=now,
         )
         self._poll = PollLoop(
             store=store,
@@ -95,15 +112,22 @@ class Daemon:
             owner=self._owner,
             now=now,
             recorded=self._recorded,
+            heartbeats=self.heartbeats,
         )
         self._outlets = Outlets(
-            store=store, owner=self._owner, now=now, settled=self._idle.beat, closed=self._closed
+            store=store,
+            owner=self._owner,
+            now=now,
+            settled=self._idle.beat,
+            closed=self._closed,
+            heartbeats=self.heartbeats,
         )
         self._housekeeping = Housekeeping(
             store=store,
             retention=lambda: self._configuration.retention,
             now=now,
             moved=self._poll.pulse.beat,
+            heartbeats=self.heartbeats,
         )
 
     async def register(
@@ -116,15 +140,59 @@ class Daemon:
         :raises StoreError: where the store refuses; none is registered.
         """
         results = await self._store.register(wishes, all_or_none=all_or_none)
-        for result in results:
-            if result.conflict is not None:
-                log.warning("operation.refused", operation=result.id, error=result.conflict)
-            elif result.watch is not None:
-                event = "operation.registered" if result.is_new else "operation.known"
-                log.info(event, operation=result.id, kind=result.watch.kind)
+        tell_registrations(results)
         self._poll.pulse.beat()
         self._idle.beat()
         return results
+
+    async def forget(self, operation_id: str) -> Watch | None:
+        """Stop watching; None where nothing is known of that id. Its deliveries still go out.
+
+        :raises StoreError: where the store refuses; it is watched on.
+        """
+        watch = await self._store.forget(operation_id)
+        if watch is not None:
+            log.info("operation.forgotten", operation=operation_id)
+        self._idle.beat()
+        return watch
+
+    async def replay(self, event_id: str, to: Sequence[str] | None) -> list[str]:
+        """Send one kept event again, to these sinks or to all that it was for. Returns the sinks.
+
+        :raises UnknownEvent: where it is not kept.
+        :raises StoreError: where the store refuses; nothing is sent.
+        """
+        sinks = await self._store.replay_event(event_id, to)
+        log.info("event.replayed", event_id=event_id, sinks=sinks)
+        self._outlets.beat()
+        return sinks
+
+    def loops(self) -> Loops:
+        """Say which loops turn; without the store, so that it can always be answered."""
+        return Loops(
+            ages=self.heartbeats.ages,
+            silent=self.heartbeats.silent(),
+            stopping=self._stopping.is_set(),
+        )
+
+    async def degraded(self) -> list[Degraded]:
+        """Say what is in trouble outside: credentials, the API, a sink, another account's rows.
+
+        :raises StoreError: where the store refuses to tell.
+        """
+        return [
+            *pause_trouble(self._throttle.account_pause, self._throttle.kind_pauses),
+            *api_trouble(self._asker.failing),
+            *sink_trouble(
+                await self._store.sinks(), closed=self.closed_sinks, started_at=self.started_at
+            ),
+            *foreign_trouble(await self._store.foreign_operations(), started_at=self.started_at),
+        ]
+
+    @property
+    def closed_sinks(self) -> frozenset[str]:
+        """Name the sinks that are gone for the life of this process."""
+        return self._outlets.closed
 
     def registered_all(self) -> None:
         """Say that no registration will come any more: from now on idle is the end."""
@@ -179,7 +247,7 @@ class Daemon:
 
     async def standing(self) -> Standing:
         """Count what is watched and what waits, from the start of this daemon on."""
-        return await self._store.standing(since=self.started_at, closed=self._outlets.closed)
+        return await self._store.standing(since=self.started_at, closed=self.closed_sinks)
 
     async def _start(self, loops: TaskGroup) -> None:
         self._polled = anyio.Event()
@@ -206,6 +274,7 @@ class Daemon:
             await attempt(partial(self._store.release_all, self._owner), name="stop")
 
     def _recorded(self) -> None:
+        self.news.ring()
         self._outlets.beat()
         self._idle.beat()
 

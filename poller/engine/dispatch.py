@@ -15,6 +15,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from poller.engine.heartbeat import Heartbeats
 from poller.engine.pulse import Pulse
 from poller.engine.supervision import attempt, repeat
 from poller.engine.translate import attempt_of
@@ -53,6 +54,7 @@ class Dispatcher:
         owner: str,
         now: Callable[[], datetime],
         settled: Callable[[], None],
+        heartbeats: Heartbeats,
     ) -> None:
         self.sink = sink
         self.pulse = Pulse()
@@ -62,6 +64,7 @@ class Dispatcher:
         self._owner = owner
         self._now = now
         self._settled = settled
+        self._heartbeats = heartbeats
         self._finished: list[tuple[int, Attempt]] = []
         self._claims: dict[int, Claimed] = {}
         self._in_flight = 0
@@ -75,11 +78,14 @@ class Dispatcher:
 
     async def run(self) -> Ended:
         """Deliver until drained, or until the sink is closed for good."""
+        self._heartbeats.beat(self._name)
         await self._recall()
         try:
             async with anyio.create_task_group() as attempts:
-                await repeat(partial(self._turn, attempts), name=self._name)
+                turn = partial(self._turn, attempts)
+                await repeat(turn, name=self._name, heartbeats=self._heartbeats)
         finally:
+            self._heartbeats.leave(self._name)
             await self._keep_results()
         return Ended.CLOSED if self._closed else Ended.DRAINED
 

@@ -7,6 +7,7 @@ from typing import Final
 import anyio
 import structlog
 
+from poller.engine.heartbeat import Heartbeats
 from poller.engine.supervision import repeat
 from poller.store.store import Store
 
@@ -14,6 +15,7 @@ __all__ = ["Housekeeping"]
 
 log = structlog.get_logger()
 
+_NAME: Final = "housekeeping"
 _TICK: Final = 1.0
 _TIDY_EVERY: Final = 60.0
 _BACKWARDS: Final = timedelta(seconds=1)
@@ -29,17 +31,19 @@ class Housekeeping:
         retention: Callable[[], float],
         now: Callable[[], datetime],
         moved: Callable[[], None],
+        heartbeats: Heartbeats,
     ) -> None:
         self._store = store
         self._retention = retention
         self._now = now
         self._moved = moved
+        self._heartbeats = heartbeats
         self._last = now()
         self._next_tidy = 0.0
 
     async def run(self) -> None:
         """Keep house until cancelled."""
-        await repeat(self._turn, name="housekeeping")
+        await repeat(self._turn, name=_NAME, heartbeats=self._heartbeats)
 
     async def _turn(self) -> None:
         now = self._now()

@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup
 
 from poller.engine.configuration import SinkPlan
 from poller.engine.dispatch import Dispatcher, Ended
+from poller.engine.heartbeat import Heartbeats
 from poller.sinks.base import Sink, SinkUnavailable
 from poller.store.store import Store
 
@@ -42,12 +43,14 @@ class Outlets:
         now: Callable[[], datetime],
         settled: Callable[[], None],
         closed: Callable[[str, Ended], None],
+        heartbeats: Heartbeats,
     ) -> None:
         self._store = store
         self._owner = owner
         self._now = now
         self._settled = settled
         self._on_closed = closed
+        self._heartbeats = heartbeats
         self._outlets: dict[str, _Outlet] = {}
         self._tasks: TaskGroup | None = None
         self._swapping = anyio.Lock()
@@ -139,7 +142,12 @@ class Outlets:
 
     def _outlet(self, plan: SinkPlan, sink: Sink) -> _Outlet:
         dispatcher = Dispatcher(
-            sink=sink, store=self._store, owner=self._owner, now=self._now, settled=self._settled
+            sink=sink,
+            store=self._store,
+            owner=self._owner,
+            now=self._now,
+            settled=self._settled,
+            heartbeats=self._heartbeats,
         )
         return _Outlet(plan=plan, sink=sink, dispatcher=dispatcher)
 

@@ -17,6 +17,7 @@ from poller.comms.kinds import KINDS
 from poller.comms.throttle import Throttle, Ticket
 from poller.engine.asking import Asker
 from poller.engine.configuration import Configuration
+from poller.engine.heartbeat import Heartbeats
 from poller.engine.pulse import Pulse
 from poller.engine.supervision import attempt, repeat
 from poller.engine.sweep import Sweep, Sweeper
@@ -29,6 +30,7 @@ from poller.tracking.watch import Watch
 
 __all__ = ["PollLoop"]
 
+_NAME: Final = "poll"
 # The store is asked again at least this often: clocks jump, and other processes write.
 _LOOK_AGAIN: Final = 1.0
 # A lease outlasts the request's hard deadline by this much: recording takes its time.
@@ -51,6 +53,7 @@ class PollLoop:
         owner: str,
         now: Callable[[], datetime],
         recorded: Callable[[], None],
+        heartbeats: Heartbeats,
     ) -> None:
         self.configuration = configuration
         self.pulse = Pulse()
@@ -60,6 +63,7 @@ class PollLoop:
         self._owner = owner
         self._now = now
         self._recorded = recorded
+        self._heartbeats = heartbeats
         self._backlogged = True
         self._claiming = anyio.CancelScope()
         self._sweeper = Sweeper(
@@ -78,11 +82,12 @@ class PollLoop:
         """Poll until `stop`, and until the requests under way have been recorded."""
         async with anyio.create_task_group() as requests:
             with self._claiming:
-                await repeat(partial(self._turn, requests), name="poll")
+                turn = partial(self._turn, requests)
+                await repeat(turn, name=_NAME, heartbeats=self._heartbeats)
 
     async def _turn(self, requests: TaskGroup) -> None:
         """Start one request, or wait for something to become due."""
-        await self._throttle.admit()
+        await self._admitted()
         try:
             kinds = self._throttle.open_kinds(KINDS)
             sweep = await self._sweeper.next_page(kinds, backlogged=self._backlogged)
@@ -100,6 +105,15 @@ class PollLoop:
         else:
             self._throttle.cancel()
             await self.pulse.wait(self._until(claim.next_due))
+
+    async def _admitted(self) -> None:
+        """Wait for a slot: in a pause of the account for long, which is no hang."""
+        admitted = False
+        while not admitted:
+            with anyio.move_on_after(_LOOK_AGAIN):
+                await self._throttle.admit()
+                admitted = True
+            self._heartbeats.beat(_NAME)
 
     def _start_page(self, requests: TaskGroup, sweep: Sweep) -> None:
         if (ticket := self._throttle.begin(sweep.kind)) is not None:

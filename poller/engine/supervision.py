@@ -11,6 +11,7 @@ from typing import Final
 import anyio
 import structlog
 
+from poller.engine.heartbeat import Heartbeats
 from poller.store.errors import StoreError
 
 __all__ = ["attempt", "repeat"]
@@ -33,14 +34,25 @@ async def attempt(step: Callable[[], Awaitable[object]], *, name: str, **fields:
     return False
 
 
-async def repeat(step: Callable[[], Awaitable[bool | None]], *, name: str) -> None:
-    """Run `step` again and again until it returns True; after a failure, wait a second first."""
+async def repeat(
+    step: Callable[[], Awaitable[bool | None]], *, name: str, heartbeats: Heartbeats | None = None
+) -> None:
+    """Run `step` again and again until it returns True; after a failure, wait a second first.
+
+    Every turn is a beat of that name, which leaves `heartbeats` with the end.
+    """
     done: bool | None = False
 
     async def once() -> None:
         nonlocal done
         done = await step()
 
-    while not done:
-        if not await attempt(once, name=name):
-            await anyio.sleep(_PAUSE)
+    try:
+        while not done:
+            if heartbeats is not None:
+                heartbeats.beat(name)
+            if not await attempt(once, name=name):
+                await anyio.sleep(_PAUSE)
+    finally:
+        if heartbeats is not None:
+            heartbeats.leave(name)

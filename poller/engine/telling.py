@@ -1,17 +1,36 @@
 """The log lines of polling: what was asked, what came of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import structlog
 
 from poller.comms.errors import CommsError, Forbidden, Throttled, Unauthorized, Unavailable
 from poller.comms.throttle import Change
-from poller.store.watches import Observation
+from poller.store.watches import Observation, Registered
 from poller.tracking.observe import Verdict
 
-__all__ = ["tell_change", "tell_failure", "tell_observations"]
+__all__ = ["tell_change", "tell_failure", "tell_observations", "tell_registrations"]
 
 log = structlog.get_logger()
+
+_MANY: Final = 100
+
+
+def tell_registrations(results: Sequence[Registered]) -> None:
+    """Log what became of registrations, each by itself unless there are very many."""
+    for result in results:
+        if result.conflict is not None:
+            log.warning("operation.refused", operation=result.id, error=result.conflict)
+        elif result.watch is not None and len(results) <= _MANY:
+            event = "operation.registered" if result.is_new else "operation.known"
+            log.info(event, operation=result.id, kind=result.watch.kind)
+    if len(results) > _MANY:
+        log.info(
+            "operations.registered",
+            new=sum(result.is_new for result in results),
+            known=sum(not result.is_new and result.conflict is None for result in results),
+        )
 
 
 def tell_observations(observations: Iterable[Observation]) -> bool:

@@ -246,13 +246,15 @@ class Store:
 
     async def sinks(self) -> list[SinkReport]:
         """Report on every sink that is configured or still waited for."""
-        return await self._read(sink_rows.report)
+        return await self._browse(sink_rows.report)
 
     async def dead_letters(
         self, selection: Selection, *, limit: int, after: int = 0
     ) -> list[DeadLetter]:
         """List dead letters in commit order from the position `after` on."""
-        return await self._read(dead_letter_rows.dead_letters, selection, limit=limit, after=after)
+        return await self._browse(
+            dead_letter_rows.dead_letters, selection, limit=limit, after=after
+        )
 
     async def replay(self, selection: Selection) -> dict[str, int]:
         """Make the chosen dead letters due again. Returns how many for each sink."""
@@ -283,7 +285,7 @@ class Store:
 
     async def foreign_operations(self) -> int:
         """Count the operations of other homes that wait here for their daemon."""
-        return await self._read(tenancy.foreign_operations)
+        return await self._browse(tenancy.foreign_operations)
 
     async def list_operations(
         self, wanted: OperationFilter, *, limit: int, before: str | None = None

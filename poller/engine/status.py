@@ -1,0 +1,141 @@
+"""How the daemon is, as plain values: what turns, what is in trouble, since when, what to do."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from poller.comms.errors import (
+    CommsError,
+    DeadlineExceeded,
+    NetworkError,
+    ServerError,
+    TooLarge,
+    Unexpected,
+)
+from poller.comms.gate import Pause, Reason
+from poller.store.sinks import SinkReport
+from poller.tracking.sink_health import SinkState
+
+__all__ = [
+    "Degraded",
+    "Failing",
+    "Loops",
+    "api_trouble",
+    "failing_after",
+    "foreign_trouble",
+    "pause_trouble",
+    "sink_trouble",
+]
+
+_PAUSED: Final[Mapping[Reason, tuple[str, str]]] = {
+    Reason.UNAUTHORIZED: (
+        "credentials",
+        "the API refuses the credentials (401); correct them, then send SIGHUP",
+    ),
+    Reason.FORBIDDEN: (
+        "permission",
+        "the API refuses this kind (403); give the API key access to it, then send SIGHUP",
+    ),
+    Reason.THROTTLED: (
+        "throttle",
+        "the API asks to wait (429 or 503); if often, lower api.requests_per_second",
+    ),
+}
+_SINK_HINTS: Final[Mapping[SinkState, str]] = {
+    SinkState.FAILING: "attempts fail; they are repeated at growing distances",
+    SinkState.DOWN: "one probe, at most 5 minutes apart, stands for all its deliveries",
+    SinkState.DISABLED: "the receiver answered 410; SIGHUP, a restart or a replay enables it",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Degraded:
+    """Trouble that stops nobody from registering. `what` names it, as in `sink app`."""
+
+    what: str
+    since: datetime
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failing:
+    """Requests that have brought no answer `since`; `error` is what the last one met."""
+
+    since: datetime
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loops:
+    """Seconds since each loop turned (None: not begun), and those that hang.
+
+    `stopping` says that the daemon was told to stop: what it still does is drain.
+    """
+
+    ages: Mapping[str, float | None]
+    silent: frozenset[str]
+    stopping: bool
+
+
+def failing_after(
+    before: Failing | None, error: CommsError | None, now: datetime
+) -> Failing | None:
+    """Say whether requests still bring nothing after one that ended so, None for success.
+
+    Refusals, pauses and what an answer says of one operation are answers.
+    """
+    if not isinstance(error, NetworkError | DeadlineExceeded | ServerError | Unexpected | TooLarge):
+        return None
+    return Failing(since=now if before is None else before.since, error=str(error))
+
+
+def api_trouble(failing: Failing | None) -> list[Degraded]:
+    """Say that the API gives no answers."""
+    if failing is None:
+        return []
+    return [Degraded(what="api", since=failing.since, hint=failing.error)]
+
+
+def foreign_trouble(waiting: int, *, started_at: datetime) -> list[Degraded]:
+    """Say that operations of another home wait in the store."""
+    if not waiting:
+        return []
+    hint = f"{waiting} belong to another account or base_url and wait for its daemon"
+    return [Degraded(what="foreign operations", since=started_at, hint=hint)]
+
+
+def pause_trouble(account: Pause | None, kinds: Mapping[str, Pause]) -> list[Degraded]:
+    """Say what holds requests back."""
+    paused = [("", account)] if account is not None else []
+    paused += [(f" of {kind}", pause) for kind, pause in sorted(kinds.items())]
+    return [
+        Degraded(what=_PAUSED[pause.reason][0] + of, since=pause.since, hint=_hint(pause))
+        for of, pause in paused
+    ]
+
+
+def sink_trouble(
+    reports: Sequence[SinkReport], *, closed: Collection[str], started_at: datetime
+) -> list[Degraded]:
+    """Say which sinks do not take their events; `closed` are gone for the life of this process."""
+    found = []
+    for report in reports:
+        what, since, error = f"sink {report.name}", report.health.since, report.health.error
+        if not report.is_configured:
+            if report.waiting:
+                hint = f"no settings name it; {report.waiting} events wait three days for it"
+                found.append(Degraded(what=what, since=report.oldest or started_at, hint=hint))
+        elif report.name in closed:
+            hint = "its place is closed; its events wait for the next start"
+            found.append(Degraded(what=what, since=started_at, hint=hint))
+        elif report.health.state is not SinkState.OK:
+            hint = _SINK_HINTS[report.health.state]
+            said = f"{error}; {hint}" if error else hint
+            found.append(Degraded(what=what, since=since, hint=said))
+    return found
+
+
+def _hint(pause: Pause) -> str:
+    until = pause.until.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return f"{_PAUSED[pause.reason][1]}; next try at {until}"
