@@ -5,7 +5,9 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
+from poller.store.schema import instant, microseconds
 from poller.tracking.deliveries import Delivery, DeliveryState
+from poller.tracking.forecast import Look
 from poller.tracking.sink_health import Health, SinkState
 from poller.tracking.watch import Absence, Emitted, Home, Outcome, Phase, Schedule, Watch
 
@@ -51,6 +53,10 @@ def watch_of(row: RowMapping, home: Home) -> Watch:
     return Watch(
         **{name: row[name] for name in _PLAIN},
         home=home,
+        looks=tuple(
+            Look(at=instant(at), done=done, passed=passed, total=total)
+            for at, done, passed, total in row["looks"]
+        ),
         phase=Phase(row["phase"]),
         outcome=None if row["outcome"] is None else Outcome(row["outcome"]),
         schedule=Schedule(
@@ -74,6 +80,9 @@ def watch_values(watch: Watch) -> dict[str, Any]:
     """Write a row of `watches`, all columns but the home, the lease and the stub mark."""
     return {
         **{name: getattr(watch, name) for name in _PLAIN},
+        "looks": [
+            [microseconds(look.at), look.done, look.passed, look.total] for look in watch.looks
+        ],
         "phase": watch.phase.value,
         "outcome": None if watch.outcome is None else watch.outcome.value,
         "wait": watch.schedule.wait,

@@ -33,6 +33,7 @@ __all__ = [
     "deliveries",
     "events",
     "homes",
+    "instant",
     "metadata",
     "microseconds",
     "pauses",
@@ -60,12 +61,17 @@ class Instant(TypeDecorator[datetime]):
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """Read an instant."""
-        return None if value is None else _EPOCH + value * _MICROSECOND
+        return None if value is None else instant(value)
 
 
 def microseconds(instant: datetime) -> int:
     """Count the microseconds since 1970 UTC."""
     return (instant - _EPOCH) // _MICROSECOND
+
+
+def instant(count: int) -> datetime:
+    """Give the instant that is so many microseconds after 1970 UTC."""
+    return _EPOCH + count * _MICROSECOND
 
 
 class Document(TypeDecorator[Any]):
@@ -135,6 +141,8 @@ watches: Final = Table(
     Column("updated_at", Instant),
     Column("created_at", Instant),
     Column("left_scheduled_at", Instant),
+    # the last looks at the counters, for the forecast: microseconds, done, passed, total
+    Column("looks", Document, nullable=False),
     # what the events have told
     Column("emitted_status", String),
     Column("emitted_counters", Document, nullable=False),

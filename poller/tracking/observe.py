@@ -14,6 +14,7 @@ from poller.comms.models import Operation
 from poller.tracking.answers import Answer, Failed, Nonsense, NotFound, Rejected, Seen
 from poller.tracking.counters import delta_between
 from poller.tracking.events import Event, make_event
+from poller.tracking.forecast import KEPT, Look, look_at
 from poller.tracking.lifecycle import TERMINAL, EventType, event_type, follows
 from poller.tracking.pacing import Policy, expires_at, next_look
 from poller.tracking.watch import Absence, Emitted, Outcome, Phase, Watch
@@ -114,7 +115,16 @@ def _accept(watch: Watch, operation: Operation, arrived_at: datetime, now: datet
         updated_at=_believable(operation.updated_at, now) or watch.updated_at,
         created_at=_believable(operation.created_at, now) or watch.created_at,
         left_scheduled_at=left_scheduled_at,
+        looks=_looks(watch, operation, arrived_at),
     )
+
+
+def _looks(watch: Watch, operation: Operation, arrived_at: datetime) -> tuple[Look, ...]:
+    """Remember the looks of one stretch: a changed status or a clock that went back begins anew."""
+    look = look_at(operation, watch.row, at=arrived_at)
+    if operation.status != watch.status or (watch.looks and watch.looks[-1].at > arrived_at):
+        return (look,)
+    return (*watch.looks, look)[-KEPT:]
 
 
 def _absence(absence: Absence, answer: Answer, now: datetime) -> Absence:

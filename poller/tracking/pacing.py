@@ -1,14 +1,15 @@
-"""When to look again: plain exponential backoff with jitter, reset by every change.
+"""When to look again: a forecast where counters move, exponential backoff with jitter elsewhere.
 
-A poll that shows nothing new doubles the wait, between `min_interval` and `max_interval`. Three
-things can only bring a look forward: a change that is held back, the end of settling, and the
-vendor's seven days.
+A poll that shows nothing new doubles the wait, between `min_interval` and `max_interval`; one that
+shows progress asks the forecast. Three things can only bring a look forward: a change that is held
+back, the end of settling, and the vendor's seven days.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from poller.tracking.forecast import predicted_wait
 from poller.tracking.watch import Phase, Schedule, Watch
 
 __all__ = ["RETENTION", "Policy", "expires_at", "next_look"]
@@ -29,6 +30,8 @@ class Policy:
     progress_interval: float = 10.0
     settle: float = 0.0
     not_found_grace: float = 60.0
+    forecast: bool = True
+    """False leaves the plain backoff, which benchmarks compare with."""
 
 
 def next_look(
@@ -57,8 +60,15 @@ def _wait(watch: Watch, *, moved: bool, policy: Policy) -> float:
         slow = policy.settle / _SETTLING_LOOKS if policy.settle else policy.max_interval
         return min(max(slow, policy.min_interval), policy.max_interval)
     if moved:
-        return policy.min_interval
+        predicted = _forecast(watch) if policy.forecast else None
+        return min(max(predicted or 0.0, policy.min_interval), policy.max_interval)
     return min(max(2 * watch.schedule.wait, policy.min_interval), policy.max_interval)
+
+
+def _forecast(watch: Watch) -> float | None:
+    if watch.status == "SCHEDULED":
+        return None
+    return predicted_wait(watch.looks, started_at=watch.left_scheduled_at or watch.created_at)
 
 
 def _deadlines(watch: Watch, policy: Policy, now: datetime) -> list[datetime]:

@@ -9,6 +9,7 @@ from typing import Any, Self
 from poller.comms.kinds import Kind, kind_named
 from poller.comms.models import JsonObject
 from poller.tracking.counters import delta_between
+from poller.tracking.forecast import Look
 
 __all__ = ["Absence", "Emitted", "Home", "Outcome", "Phase", "Schedule", "Watch"]
 
@@ -95,6 +96,8 @@ class Watch:
     """The last believable `updatedAt`."""
     created_at: datetime | None = None
     left_scheduled_at: datetime | None = None
+    looks: tuple[Look, ...] = ()
+    """The last looks at its counters, the oldest first, for the forecast."""
     emitted: Emitted = field(default_factory=Emitted)
     absence: Absence = field(default_factory=Absence)
 

@@ -69,6 +69,7 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=True),
         sa.Column("left_scheduled_at", sa.BigInteger(), nullable=True),
+        sa.Column("looks", sa.Text(), nullable=False),
         sa.Column("emitted_status", sa.String(), nullable=True),
         sa.Column("emitted_counters", sa.Text(), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
