@@ -24,7 +24,7 @@ from sqlalchemy import (
     literal,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from poller.store.errors import Contended, StoreUnavailable
 from poller.store.schema import microseconds
@@ -37,8 +37,9 @@ _BUSY: Final = 10.0
 _VACUUM_PAGES: Final = 1000
 _READING: Final = "poller_reading"
 _TRIES: Final = 3
-# PostgreSQL, appendix A: serialization_failure, deadlock_detected
-_CONTENTION: Final = frozenset({"40001", "40P01"})
+# PostgreSQL, appendix A: foreign_key_violation, unique_violation, serialization_failure,
+# deadlock_detected; a SQLite file has one writer at a time
+_CONTENTION: Final = frozenset({"23503", "23505", "40001", "40P01"})
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -171,8 +172,6 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _is_contention(error: Exception) -> bool:
-    if isinstance(error, IntegrityError):
-        return True
     return getattr(_driver_error(error), "sqlstate", None) in _CONTENTION
 
 
