@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Callable, Collection, Sequence
 from errno import EBADF, ECONNRESET, EIO, EPIPE
+from fcntl import F_GETFL, fcntl
 
 import anyio
 import anyio.from_thread
@@ -45,12 +46,14 @@ class StdoutSink:
         :raises SinkUnavailable: if it is closed.
         """
         try:
-            os.fstat(self._writer.fd)
+            mode = fcntl(self._writer.fd, F_GETFL) & os.O_ACCMODE
         except OSError:
+            mode = os.O_RDONLY
+        if mode == os.O_RDONLY:
             raise SinkUnavailable(
                 f"sink {self.name}: file descriptor {self._writer.fd} is closed",
                 "start the program with stdout open, or configure another sink",
-            ) from None
+            )
 
     async def recall(self, event_ids: Collection[str]) -> frozenset[str]:  # noqa: ARG002  (protocol)
         """Nothing: what has gone down a pipe cannot be asked for."""
