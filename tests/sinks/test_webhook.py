@@ -39,7 +39,7 @@ async def _sink(
     *,
     secret: str | None = SECRET,
     headers: dict[str, str] | None = None,
-    timeout: float = 5.0,  # noqa: ASYNC109  (a setting of the sink)
+    timeout: float = 5.0,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[WebhookSink]:
@@ -263,7 +263,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test"
         " -addext subjectAltName=IP:127.0.0.1"
     )
-    subprocess.run(  # noqa: S603  (our own arguments)
+    subprocess.run(
         [openssl, *request.split(), "-keyout", path, "-out", path.with_suffix(".crt")],
         check=True,
         capture_output=True,
