@@ -1,4 +1,5 @@
 """The file sink: exactly once, whole lines, on disk; whatever is killed, full, moved or held."""
+# ruff: noqa: ASYNC240  (small files on a test's own disk, looked at between awaits)
 
 import errno
 import os
@@ -114,7 +115,7 @@ async def test_a_process_that_holds_the_file_is_respected(path: Path) -> None:
     program = (
         "import fcntl,sys; f=open(sys.argv[1],'a'); fcntl.flock(f,2); print(flush=True); input()"
     )
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: ASYNC220  (our own interpreter, a line at a time)
         [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout

@@ -39,7 +39,7 @@ async def _sink(
     *,
     secret: str | None = SECRET,
     headers: dict[str, str] | None = None,
-    timeout: float = 5.0,
+    timeout: float = 5.0,  # noqa: ASYNC109  (a setting of the sink)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[WebhookSink]:
