@@ -1,0 +1,125 @@
+"""Query plans: what runs all the time reads an index, not the table."""
+
+import re
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from sqlalchemy import event, insert, select, update
+
+from poller.store.database import Database
+from poller.store.schema import counters, deliveries, events, watches
+from poller.store.store import Store
+from poller.tracking.deliveries import Result
+from tests.store.scenes import HOME, Clock, Daemon, op, seen
+
+pytestmark = pytest.mark.anyio
+
+# a scan of a table itself; one "USING INDEX" or of a CTE is none
+SCAN = re.compile(r"SCAN (watches|deliveries|events)(_\d+)?$")
+
+
+@pytest.fixture(scope="module")
+def crowded_file(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fill a file with copies of three operations: 10,000, and 20,000 events and deliveries."""
+    path = Path(shutil.copy(migrated_file, tmp_path_factory.mktemp("crowded")))
+    anyio.run(make_three, f"sqlite:///{path}")
+    database = Database(f"sqlite:///{path}")
+    with database.writing() as connection:
+        kept = {
+            table: [dict(row) for row in connection.execute(select(table)).mappings()]
+            for table in (watches, events, deliveries)
+        }
+        for table, rows in kept.items():
+            clones = [clone(row, number) for number in range(1, 3_334) for row in rows]
+            connection.execute(insert(table), clones)
+        connection.execute(update(counters).values(value=100_000))
+    database.close()
+    return path
+
+
+async def make_three(url: str) -> None:
+    """Make an operation that is under way, one that is scheduled, and one that has ended."""
+    clock = Clock()
+    store = await Store.open(url, HOME, now=clock)
+    daemon = Daemon(store, clock, "first")
+    await store.configure_sinks(["app"])
+    await daemon.run_through(op(1))
+    await daemon.drain()
+    await daemon.register(op(2), op(3))
+    await daemon.observe(op(2), "SCHEDULED")
+    await daemon.observe(op(2), "PROCESSING")
+    await daemon.observe(op(3), "SCHEDULED")
+    await store.aclose()
+
+
+def clone(row: dict[str, Any], number: int) -> dict[str, Any]:
+    """Make another row like this one, of another operation."""
+    changed = dict(row)
+    for name in {"id", "watch_id"} & row.keys():
+        changed[name] = f"{row[name]}{number:05d}"
+    if "position" in row:
+        changed["position"] = row["position"] + 10 * number
+    return changed
+
+
+@pytest.fixture
+async def crowded(crowded_file: Path, tmp_path: Path, clock: Clock) -> AsyncIterator[Daemon]:
+    """Open a copy of the crowded file."""
+    path = shutil.copy(crowded_file, tmp_path)
+    store = await Store.open(f"sqlite:///{path}", HOME, now=clock)
+    clock.advance(1)
+    yield Daemon(store, clock, "first")
+    await store.aclose()
+
+
+@contextmanager
+def plans(daemon: Daemon) -> Iterator[list[str]]:
+    """Collect the plan of every statement that is run."""
+    lines: list[str] = []
+
+    def explain(*arguments: object) -> None:
+        connection, _, statement, parameters, *_ = arguments
+        raw = connection.connection.cursor()  # type: ignore[attr-defined]  # a Connection
+        if re.match(r"\s*(WITH|SELECT|UPDATE|DELETE)", str(statement)):
+            rows = raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            lines.extend(row[3] for row in rows)
+        raw.close()
+
+    engine = daemon.store._database.engine
+    event.listen(engine, "before_cursor_execute", explain)
+    yield lines
+    event.remove(engine, "before_cursor_execute", explain)
+
+
+async def test_what_runs_all_the_time_uses_an_index(crowded: Daemon) -> None:
+    """Claiming, recording, exchanging in both modes, with and without something due."""
+    with plans(crowded) as lines:
+        claimed = await crowded.claim(limit=100)
+        await crowded.record(*((one, seen(one, stats={"sent": 2})) for one in claimed))
+        await crowded.store.release(claimed, crowded.owner)
+        assert await crowded.claim(kinds=["emails"]) == []
+        for in_order in (False, True):
+            due = await crowded.deliveries(limit=100, in_order=in_order)
+            assert len(due) == 100
+            await crowded.settle(due[:50], Result.DELIVERED)
+            await crowded.settle(due[50:], Result.FAILED)
+        assert await crowded.deliveries("other") == []
+        await crowded.store.waiting_ids("app", 100)
+    assert len(lines) > 20
+    assert [line for line in lines if SCAN.search(line)] == []
+    searched = [line for line in lines if re.search(r"SEARCH (watches|deliveries)", line)]
+    assert all("USING" in line for line in searched)
+
+
+async def test_retention_looks_only_at_what_has_ended(crowded: Daemon) -> None:
+    """One step of it reads neither all operations nor all deliveries."""
+    crowded.clock.advance(days=2)
+    with plans(crowded) as lines:
+        await crowded.store.tidy(retention_seconds=60)
+    assert lines
+    assert [line for line in lines if SCAN.search(line)] == []
