@@ -8,14 +8,18 @@ from sqlalchemy import text
 from poller.store.database import Database
 from poller.store.errors import StoreUnavailable
 from poller.store.inspection import Condition, inspect_store
+from poller.store.migrate import migrate
 from poller.store.migrations import HEAD
 from tests.store.cluster import Cluster
 
 
 @pytest.fixture
-def name(cluster: Cluster, migrated: str) -> Iterator[str]:
+def name(cluster: Cluster) -> Iterator[str]:
     """Make a database with our tables; its name."""
-    name = cluster.create(template=migrated)
+    name = cluster.create()
+    database = Database(cluster.url(name))
+    migrate(database)
+    database.close()
     yield name
     cluster.drop(name)
 
