@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from poller.comms import errors
 from poller.comms.decoding import Overflow, Undecodable, inflate, parse_json
 from poller.comms.models import Nonsensical
-from poller.comms.retry_after import read_retry_after
+from poller.retry_after import read_retry_after
 
 __all__ = ["MOST_OF_A_REFUSAL", "Answer", "decode_answer", "read_refusal", "too_large"]
 

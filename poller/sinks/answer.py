@@ -1,14 +1,13 @@
 """What a webhook's answer means, pure: status and headers in, verdict and a sentence out."""
 
-import math
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 
+from poller.retry_after import read_retry_after
 from poller.sinks.base import Outcome, Verdict
 
-__all__ = ["EXCERPT_CHARACTERS", "interpret", "retry_after", "scrub"]
+__all__ = ["EXCERPT_CHARACTERS", "interpret", "scrub"]
 
 EXCERPT_CHARACTERS = 200
 
@@ -44,25 +43,8 @@ def interpret(
         verdict=_verdict(status),
         status=status,
         error=_sentence(status, body, place),
-        retry_after=retry_after(headers, now=now),
+        retry_after=read_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now),
     )
-
-
-def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
-    """Return the seconds that `Retry-After` asks for; None where it is absent or unreadable.
-
-    A date is read against the answer's own `Date`, so that a wrong clock on either side does not
-    matter, and against `now` where there is none (RFC 9110, section 10.2.3).
-    """
-    text = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-        seconds = float(text)
-        return seconds if math.isfinite(seconds) else None
-    until = _http_date(text)
-    if until is None:
-        return None
-    since = _http_date(headers.get("date", "")) or now
-    return max(0.0, (until - since).total_seconds())
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
@@ -88,11 +70,3 @@ def _sentence(status: int, body: bytes, place: str) -> str:
     if said:
         parts.append(f": {said}")
     return "".join(parts)
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        found = parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found

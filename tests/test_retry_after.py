@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.comms.retry_after import read_retry_after
+from poller.retry_after import read_retry_after
 from tests.comms.scripted import NOW
 
 
@@ -81,3 +81,10 @@ def test_anything_is_seconds_or_nothing(value: str, date: str | None) -> None:
     """Whatever a server sends, the outcome is a number ≥ 0 or None."""
     seconds = read_retry_after(value, date=date, now=NOW)
     assert seconds is None or seconds >= 0
+
+
+@given(value=st.text(max_size=80), date=st.text(max_size=80))
+def test_any_text_is_survived(value: str, date: str) -> None:
+    """No `Retry-After` or `Date`, however odd, raises."""
+    found = read_retry_after(value, date=date, now=NOW)
+    assert found is None or found >= 0
