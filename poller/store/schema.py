@@ -200,7 +200,8 @@ deliveries: Final = Table(
     Column("lease_owner", String),
     Column("lease_until", Instant),
     PrimaryKeyConstraint("position", "sink"),
-    Index(None, "home_id", "state", "sink", "due_at"),
+    # the order of a claim to its end: what became due at once is not sorted anew for each
+    Index(None, "home_id", "state", "sink", "due_at", "position"),
     Index(None, "watch_id", "sink", "state", "position"),
 )
 

@@ -116,6 +116,15 @@ async def test_what_runs_all_the_time_uses_an_index(crowded: Daemon) -> None:
     assert all("USING" in line for line in searched)
 
 
+async def test_a_claim_does_not_sort_what_waits(crowded: Daemon) -> None:
+    """After an outage everything is due at once: each claim must cost what it takes."""
+    with plans(crowded) as lines:
+        await crowded.claim(limit=10)
+        await crowded.deliveries(limit=10)
+    assert lines
+    assert [line for line in lines if "TEMP B-TREE" in line] == []
+
+
 async def test_retention_looks_only_at_what_has_ended(crowded: Daemon) -> None:
     """One step of it reads neither all operations nor all deliveries."""
     crowded.clock.advance(days=2)

@@ -139,9 +139,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("position", "sink", name=op.f("pk_deliveries")),
     )
     op.create_index(
-        op.f("ix_deliveries_home_id_state_sink_due_at"),
+        op.f("ix_deliveries_home_id_state_sink_due_at_position"),
         "deliveries",
-        ["home_id", "state", "sink", "due_at"],
+        ["home_id", "state", "sink", "due_at", "position"],
         unique=False,
     )
     op.create_index(
