@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 from poller import __version__
 from poller.cli.failures import EXIT_TIMEOUT, EXIT_TROUBLE, EXIT_UNFINISHED
 from poller.cli.logs import configure_logs
+from poller.cli.notify import Notifier
 from poller.cli.stdin import read_lines, read_registration
 from poller.cli.wiring import Source, configuration, make_client, make_throttle
 from poller.engine.clock import wall_clock
@@ -81,6 +82,8 @@ async def _run(settings: Settings, source: Source, job: Job) -> int:
 
 async def _serve(daemon: Daemon, settings: Settings, source: Source, job: Job) -> int:
     timed_out = False
+    notifier = Notifier.from_environment(os.environ)
+    notifier.follow(daemon.heartbeats)
 
     async def time_out(seconds: float) -> None:
         nonlocal timed_out
@@ -89,7 +92,8 @@ async def _serve(daemon: Daemon, settings: Settings, source: Source, job: Job) -
         daemon.stop()
 
     async with anyio.create_task_group() as helpers:
-        await helpers.start(_obey_signals, daemon, settings, source, helpers)
+        await helpers.start(_obey_signals, daemon, settings, source, helpers, notifier)
+        helpers.start_soon(notifier.narrate, daemon)
         if job.stdin:
             helpers.start_soon(_read_stdin, daemon, job)
         else:
@@ -97,6 +101,7 @@ async def _serve(daemon: Daemon, settings: Settings, source: Source, job: Job) -
         if job.timeout is not None:
             helpers.start_soon(time_out, job.timeout)
         await daemon.run()
+        notifier.stopping()
         helpers.cancel_scope.cancel()
     return EXIT_TIMEOUT if timed_out else await _exit_code(daemon)
 
@@ -152,6 +157,7 @@ async def _obey_signals(
     settings: Settings,
     source: Source,
     tasks: TaskGroup,
+    notifier: Notifier,
     *,
     task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -161,12 +167,14 @@ async def _obey_signals(
         task_status.started()
         async for number in received:
             if number == signal.SIGHUP:
-                await _reload(daemon, settings, source)
+                with notifier.reloading():
+                    await _reload(daemon, settings, source)
             elif asked:
                 log.warning("daemon.interrupted", hint="what was under way is done next time")
                 tasks.cancel_scope.cancel()
             else:
                 asked = True
+                notifier.stopping()
                 daemon.stop()
 
 

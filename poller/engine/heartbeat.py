@@ -23,10 +23,17 @@ class Heartbeats:
     ) -> None:
         self._clock = clock
         self._beats: dict[str, float | None] = dict.fromkeys(expected)
+        self._listener: Callable[[], None] | None = None
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every beat, in the loop that beats; it must not block."""
+        self._listener = listener
 
     def beat(self, loop: str) -> None:
         """Say that this loop turns."""
         self._beats[loop] = self._clock()
+        if self._listener is not None:
+            self._listener()
 
     def leave(self, loop: str) -> None:
         """Say that this loop has ended in order."""

@@ -1,0 +1,173 @@
+"""Speak to the service manager: the life cycle, a sentence for people, and the watchdog.
+
+The protocol is that of sd_notify(3): `VARIABLE=value` lines in one datagram to `$NOTIFY_SOCKET`.
+The watchdog has no timer of its own. It is fed out of the beats of the loops that do the work, and
+only while all of them turn: where one hangs the feeding stops, and the manager restarts the daemon.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final, Self
+
+import anyio
+import structlog
+
+from poller.engine.clock import wall_clock
+from poller.engine.daemon import Daemon
+from poller.engine.heartbeat import Heartbeats
+from poller.engine.status import Degraded
+from poller.engine.supervision import attempt
+from poller.store.errors import StoreError
+from poller.store.standing import Standing
+
+__all__ = ["Notifier", "message", "sentence"]
+
+log = structlog.get_logger()
+
+_STATUS_EVERY: Final = 10.0
+_TODAY: Final = timedelta(hours=12)
+
+
+class Notifier:
+    """Tells the service manager how the daemon is; does nothing where there is no manager.
+
+    `send` brings one datagram there and says whether it arrived. `watchdog` is the manager's
+    patience in seconds, None where it has no watchdog. It must be fed twice in that time, so a loop
+    counts as hanging after half of it.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[str], bool] | None = None,
+        *,
+        watchdog: float | None = None,
+        clock: Callable[[], float] = anyio.current_time,
+    ) -> None:
+        self._send = send
+        self._patience = None if watchdog is None else watchdog / 2
+        self._clock = clock
+        self._fed_at = float("-inf")
+        self._is_ready = False
+        self._is_stopping = False
+        self._status = ""
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Read `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`, as systemd sets them."""
+        address = environ.get("NOTIFY_SOCKET", "")
+        if not address.startswith(("/", "@")):
+            return cls()
+        return cls(_sender(address), watchdog=_watchdog(environ))
+
+    def follow(self, heartbeats: Heartbeats) -> None:
+        """Be ready once every loop has turned, and feed the watchdog as long as all of them do."""
+        if self._send is not None:
+            heartbeats.listen(lambda: self._beaten(heartbeats))
+
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        """Say that settings are being read afresh, and at the end that it is over."""
+        if self._is_ready and not self._is_stopping:
+            # the manager tells by this which reload a READY ends
+            now = time.monotonic_ns() // 1000
+            self._tell(RELOADING=1, MONOTONIC_USEC=now, STATUS="reloading the settings")
+        yield
+        if self._is_ready and not self._is_stopping:
+            self._tell(READY=1, STATUS=self._status)
+
+    def stopping(self) -> None:
+        """Say that the daemon stops. Idempotent."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._tell(STOPPING=1, STATUS="stopping: what is under way is brought to its end")
+
+    async def narrate(self, daemon: Daemon) -> None:
+        """Say every few seconds, in a sentence, how the daemon stands, until cancelled."""
+        while self._send is not None and not self._is_stopping:
+            await attempt(partial(self._say_status, daemon), name="status")
+            await anyio.sleep(_STATUS_EVERY)
+
+    async def _say_status(self, daemon: Daemon) -> None:
+        try:
+            told = sentence(await daemon.standing(), await daemon.degraded(), now=wall_clock())
+        except StoreError as error:
+            told = f"the store cannot be used: {error}"
+        if told != self._status and not self._is_stopping:
+            self._status = told
+            self._tell(STATUS=told)
+
+    def _beaten(self, heartbeats: Heartbeats) -> None:
+        """Hear a beat. This runs in the loop that beats, hundreds of times a second."""
+        if not self._is_ready and all(age is not None for age in heartbeats.ages.values()):
+            self._is_ready = self._tell(READY=1)
+        if self._patience is None or self._clock() - self._fed_at < self._patience / 2:
+            return
+        if not heartbeats.silent(self._patience) and self._tell(WATCHDOG=1):
+            self._fed_at = self._clock()
+
+    def _tell(self, **fields: object) -> bool:
+        return self._send is not None and self._send(message(**fields))
+
+
+def message(**fields: object) -> str:
+    """Write one datagram: a `VARIABLE=value` line for each field, its value on that line."""
+    return "".join(f"{name}={' '.join(str(value).split())}\n" for name, value in fields.items())
+
+
+def sentence(standing: Standing, degraded: Sequence[Degraded], *, now: datetime) -> str:
+    """Say for people how the daemon stands, as `systemctl status` shows it."""
+    parts = [
+        f"watching {_counted(standing.watched, 'operation')}",
+        f"{_counted(standing.waiting, 'delivery', 'deliveries')} waiting",
+    ]
+    if standing.dead:
+        parts.append(_counted(standing.dead, "dead letter"))
+    if standing.lost:
+        parts.append(f"{_counted(standing.lost, 'operation')} lost")
+    parts += [f"trouble with {each.what} since {_moment(each.since, now)}" for each in degraded]
+    return ", ".join(parts)
+
+
+def _counted(number: int, noun: str, plural: str = "") -> str:
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def _moment(moment: datetime, now: datetime) -> str:
+    form = "%H:%M UTC" if now - moment < _TODAY else "%Y-%m-%d %H:%M UTC"
+    return moment.astimezone(UTC).strftime(form)
+
+
+def _watchdog(environ: Mapping[str, str]) -> float | None:
+    """Return the watchdog's patience in seconds, None where it is off or meant for another."""
+    usec, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+    if not usec.isdecimal() or int(usec) == 0 or pid not in {"", str(os.getpid())}:
+        return None
+    return int(usec) / 1_000_000
+
+
+def _sender(address: str) -> Callable[[str], bool]:
+    # a leading @ stands for the zero byte of an abstract name
+    place = "\0" + address[1:] if address.startswith("@") else address
+    was_heard = True
+
+    def send(text: str) -> bool:
+        nonlocal was_heard
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as outgoing:
+                # a manager that does not read must not stop the daemon
+                outgoing.setblocking(False)
+                outgoing.sendto(text.encode(), place)
+        except OSError as error:
+            if was_heard:
+                log.warning("notify.failed", socket=address, error=str(error))
+            was_heard = False
+        else:
+            was_heard = True
+        return was_heard
+
+    return send
