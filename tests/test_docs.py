@@ -1,0 +1,60 @@
+"""What the pages say is there, and what is there is said."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from poller import __version__
+from poller.cli.app import app
+from poller.settings import EVENT_TYPES
+from poller.tracking.lifecycle import EventType
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+USED = re.compile(r"poller ([a-z][a-z-]+)((?: [^\n`|]*)?)")
+
+
+def commands() -> dict[str, Any]:
+    """Return the commands by name."""
+    group: Any = get_command(app)
+    return dict(group.commands)
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_command_is_on_the_newcomers_page(name: str) -> None:
+    """A command that the page does not name is one that nobody finds."""
+    assert f"poller {name}" in README
+
+
+def test_every_command_on_the_page_exists() -> None:
+    """With the options that are shown."""
+    known = commands()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL):
+        for name, rest in USED.findall(block):
+            assert name in known, name
+            given = set(re.findall(r"--[a-z-]+", rest.partition("#")[0]))
+            options = {option for param in known[name].params for option in param.opts}
+            assert given <= options, (name, given - options)
+
+
+@pytest.mark.parametrize("type_", sorted(EventType))
+def test_every_event_is_on_the_page(type_: EventType) -> None:
+    """An application must know what it can get."""
+    assert f"`{type_.value}`" in README
+    assert type_.value in EVENT_TYPES
+
+
+def test_links_lead_somewhere() -> None:
+    """Each file that the page links to is there."""
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_the_changelog_knows_this_version() -> None:
+    """What is installed is written about, or is about to be."""
+    assert f"## [{__version__}]" in CHANGELOG or "## [Unreleased]" in CHANGELOG
