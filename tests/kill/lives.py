@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -43,9 +44,12 @@ class Life:
         return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
     def kill(self) -> None:
-        """Send SIGKILL and wait."""
+        """Send SIGKILL and wait.
+
+        :raises AssertionError: where it has ended by itself.
+        """
         self.process.kill()
-        self.process.wait()
+        assert self.process.wait() == -signal.SIGKILL, self.log.read_text()
 
 
 @contextmanager
