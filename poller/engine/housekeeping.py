@@ -38,7 +38,7 @@ class Housekeeping:
         self._now = now
         self._moved = moved
         self._heartbeats = heartbeats
-        self._last = now()
+        self._last: datetime | None = None
         self._next_tidy = 0.0
 
     async def run(self) -> None:
@@ -46,16 +46,22 @@ class Housekeeping:
         await repeat(self._turn, name=_NAME, heartbeats=self._heartbeats)
 
     async def _turn(self) -> None:
-        now = self._now()
-        if now < self._last - _BACKWARDS:
-            number = await self._store.void_future_waits()
-            log.warning("clock.went_back", since=self._last.isoformat(), due_now=number)
-            self._moved()
-        self._last = now
+        await self._check_clock()
         if anyio.current_time() >= self._next_tidy:
             more = await self._tidy()
             self._next_tidy = anyio.current_time() + (0 if more else _TIDY_EVERY)
         await anyio.sleep(_TICK)
+
+    async def _check_clock(self) -> None:
+        """Free what waits since the future: the clock went back, or had before the start."""
+        now, last = self._now(), self._last
+        if last is None or now < last - _BACKWARDS:
+            number = await self._store.void_future_waits()
+            if last is not None or number:
+                since = None if last is None else last.isoformat()
+                log.warning("clock.went_back", since=since, due_now=number)
+                self._moved()
+        self._last = now
 
     async def _tidy(self) -> bool:
         """Run one step of retention; True where another would find something."""
