@@ -6,6 +6,7 @@ from functools import partial
 from typing import TypeVar
 
 import structlog
+from anyio import current_time
 from anyio.to_thread import run_sync
 
 from poller.comms.client import CommsClient
@@ -13,6 +14,7 @@ from poller.comms.credentials import Credentials
 from poller.comms.errors import CommsError, Forbidden, Unauthorized
 from poller.comms.gate import Reason
 from poller.comms.throttle import Throttle, Ticket
+from poller.engine.meter import NO_METER, Meter, Request
 from poller.engine.status import Failing, failing_after
 from poller.engine.supervision import attempt
 from poller.engine.telling import tell_change
@@ -42,6 +44,7 @@ class Asker:
         credentials: Callable[[], Credentials],
         refused: Callable[[CommsError], None],
         now: Callable[[], datetime],
+        meter: Meter = NO_METER,
     ) -> None:
         self.client = client
         self.credentials = credentials
@@ -51,16 +54,23 @@ class Asker:
         self._store = store
         self._refused = refused
         self._now = now
+        self._meter = meter
 
-    async def ask(self, ticket: Ticket, request: Callable[[CommsClient], Awaitable[T]]) -> T:
-        """Send one request and finish its ticket.
+    async def ask(
+        self,
+        ticket: Ticket,
+        request: Callable[[CommsClient], Awaitable[T]],
+        *,
+        name: Request = Request.FETCH,
+    ) -> T:
+        """Send one request and finish its ticket; `name` is for the meter.
 
         :raises CommsError: where it brought nothing; the pauses know of it by then.
         """
         try:
             if ticket.probe in {Reason.UNAUTHORIZED, Reason.FORBIDDEN}:
                 await self._renew_credentials()
-            found = await request(self.client)
+            found = await self._send(ticket, request, name)
             self.good_answers += 1
             await self._finish(ticket, None)
         except CommsError as error:
@@ -71,6 +81,20 @@ class Asker:
         finally:
             # does nothing after `finish`; frees the slot of what was cancelled
             self._throttle.abandon(ticket)
+        return found
+
+    async def _send(
+        self, ticket: Ticket, request: Callable[[CommsClient], Awaitable[T]], name: Request
+    ) -> T:
+        begun = current_time()
+        try:
+            found = await request(self.client)
+        except CommsError as error:
+            seconds = current_time() - begun
+            self._meter.requested(name, kind=ticket.kind, error=error, seconds=seconds)
+            raise
+        seconds = current_time() - begun
+        self._meter.requested(name, kind=ticket.kind, error=None, seconds=seconds)
         return found
 
     async def _finish(self, ticket: Ticket, error: CommsError | None) -> None:

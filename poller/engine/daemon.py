@@ -27,6 +27,7 @@ from poller.engine.configuration import Configuration
 from poller.engine.dispatch import Ended
 from poller.engine.heartbeat import Heartbeats
 from poller.engine.housekeeping import Housekeeping
+from poller.engine.meter import NO_METER, Meter
 from poller.engine.outlets import Outlets
 from poller.engine.poll import PollLoop
 from poller.engine.pulse import Pulse
@@ -82,6 +83,7 @@ class Daemon:
         configuration: Configuration,
         now: Callable[[], datetime],
         until_idle: bool = False,
+        meter: Meter = NO_METER,
     ) -> None:
         self.started_at = now()
         self.reason = Stop.ASKED
@@ -103,6 +105,7 @@ class Daemon:
             credentials=configuration.credentials,
             refused=self._refused,
             now=now,
+            meter=meter,
         )
         self._poll = PollLoop(
             store=store,
@@ -113,6 +116,7 @@ class Daemon:
             now=now,
             recorded=self._recorded,
             heartbeats=self.heartbeats,
+            meter=meter,
         )
         self._outlets = Outlets(
             store=store,
@@ -121,6 +125,7 @@ class Daemon:
             settled=self._idle.beat,
             closed=self._closed,
             heartbeats=self.heartbeats,
+            meter=meter,
         )
         self._housekeeping = Housekeeping(
             store=store,

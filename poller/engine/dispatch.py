@@ -16,6 +16,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from poller.engine.heartbeat import Heartbeats
+from poller.engine.meter import NO_METER, Meter
 from poller.engine.pulse import Pulse
 from poller.engine.supervision import attempt, repeat
 from poller.engine.translate import attempt_of
@@ -55,6 +56,7 @@ class Dispatcher:
         now: Callable[[], datetime],
         settled: Callable[[], None],
         heartbeats: Heartbeats,
+        meter: Meter = NO_METER,
     ) -> None:
         self.sink = sink
         self.pulse = Pulse()
@@ -65,6 +67,7 @@ class Dispatcher:
         self._now = now
         self._settled = settled
         self._heartbeats = heartbeats
+        self._meter = meter
         self._finished: list[tuple[int, Attempt]] = []
         self._claims: dict[int, Claimed] = {}
         self._in_flight = 0
@@ -118,6 +121,7 @@ class Dispatcher:
         for position, _ in attempts:
             claim = self._claims.pop(position)
             if (delivery := exchange.finished.get(position)) is not None:
+                self._meter.settled(delivery, sink=self.sink.name)
                 self._tell_delivery(claim, delivery)
         if attempts:
             self._tell_health(exchange.before, exchange.health)
@@ -140,7 +144,7 @@ class Dispatcher:
         return bool(claimed)
 
     async def _attempt(self, batch: Sequence[Claimed]) -> None:
-        begun_at = self._now()
+        begun_at, begun = self._now(), anyio.current_time()
         try:
             outcomes = await self.sink.deliver([_outgoing(claim) for claim in batch])
         except Exception:  # noqa: BLE001 - a sink promised to raise nothing; one that does waits
@@ -150,6 +154,8 @@ class Dispatcher:
             self._in_flight -= 1
         if any(outcome.verdict is Verdict.CLOSED for outcome in outcomes):
             self._closed = True
+        seconds = anyio.current_time() - begun
+        self._meter.attempted(outcomes, sink=self.sink.name, seconds=seconds)
         for claim, outcome in zip(batch, outcomes, strict=True):
             self._finished.append((claim.position, attempt_of(outcome, begun_at=begun_at)))
         self.pulse.beat()

@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from poller.engine.configuration import SinkPlan
 from poller.engine.dispatch import Dispatcher, Ended
 from poller.engine.heartbeat import Heartbeats
+from poller.engine.meter import NO_METER, Meter
 from poller.sinks.base import Sink, SinkUnavailable
 from poller.store.store import Store
 
@@ -44,6 +45,7 @@ class Outlets:
         settled: Callable[[], None],
         closed: Callable[[str, Ended], None],
         heartbeats: Heartbeats,
+        meter: Meter = NO_METER,
     ) -> None:
         self._store = store
         self._owner = owner
@@ -51,6 +53,7 @@ class Outlets:
         self._settled = settled
         self._on_closed = closed
         self._heartbeats = heartbeats
+        self._meter = meter
         self._outlets: dict[str, _Outlet] = {}
         self._tasks: TaskGroup | None = None
         self._swapping = anyio.Lock()
@@ -148,6 +151,7 @@ class Outlets:
             now=self._now,
             settled=self._settled,
             heartbeats=self._heartbeats,
+            meter=self._meter,
         )
         return _Outlet(plan=plan, sink=sink, dispatcher=dispatcher)
 

@@ -18,6 +18,7 @@ from poller.comms.throttle import Throttle, Ticket
 from poller.engine.asking import Asker
 from poller.engine.configuration import Configuration
 from poller.engine.heartbeat import Heartbeats
+from poller.engine.meter import NO_METER, Meter
 from poller.engine.pulse import Pulse
 from poller.engine.supervision import attempt, repeat
 from poller.engine.sweep import Sweep, Sweeper
@@ -54,6 +55,7 @@ class PollLoop:
         now: Callable[[], datetime],
         recorded: Callable[[], None],
         heartbeats: Heartbeats,
+        meter: Meter = NO_METER,
     ) -> None:
         self.configuration = configuration
         self.pulse = Pulse()
@@ -64,6 +66,8 @@ class PollLoop:
         self._now = now
         self._recorded = recorded
         self._heartbeats = heartbeats
+        self._meter = meter
+        self._waited = 0.0
         self._backlogged = True
         self._claiming = anyio.CancelScope()
         self._sweeper = Sweeper(
@@ -72,6 +76,7 @@ class PollLoop:
             now=now,
             configuration=lambda: self.configuration,
             recorded=recorded,
+            meter=meter,
         )
 
     def stop(self) -> None:
@@ -108,22 +113,27 @@ class PollLoop:
 
     async def _admitted(self) -> None:
         """Wait for a slot: in a pause of the account for long, which is no hang."""
-        admitted = False
+        admitted, begun = False, anyio.current_time()
         while not admitted:
             with anyio.move_on_after(_LOOK_AGAIN):
                 await self._throttle.admit()
                 admitted = True
             self._heartbeats.beat(_NAME)
+        self._waited = anyio.current_time() - begun
 
     def _start_page(self, requests: TaskGroup, sweep: Sweep) -> None:
         if (ticket := self._throttle.begin(sweep.kind)) is not None:
             sweep.is_reading = True
+            self._meter.waited(self._waited)
             requests.start_soon(self._read, sweep, ticket)
 
     async def _start_look(self, requests: TaskGroup, watch: Watch) -> None:
         if (ticket := self._throttle.begin(watch.kind)) is None:
             await self._store.release([watch.id], self._owner)
         else:
+            late = (ticket.begun_at - watch.schedule.due_at).total_seconds()
+            self._meter.waited(self._waited)
+            self._meter.looked(kind=watch.kind, late=late)
             requests.start_soon(self._look, watch, ticket)
 
     async def _claim(self, kinds: frozenset[str]) -> Claim:
@@ -179,5 +189,6 @@ class PollLoop:
             subscriptions=self.configuration.subscriptions,
             lease_owner=self._owner,
         )
+        self._meter.observed(observations, kind=watch.kind)
         if tell_observations(observations):
             self._recorded()

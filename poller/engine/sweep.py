@@ -17,6 +17,7 @@ from poller.comms.models import Page
 from poller.comms.throttle import Ticket
 from poller.engine.asking import Asker
 from poller.engine.configuration import Configuration
+from poller.engine.meter import NO_METER, Meter, Request
 from poller.engine.telling import tell_failure, tell_observations
 from poller.store.store import Store
 from poller.store.sweeps import Listed
@@ -61,12 +62,14 @@ class Sweeper:
         now: Callable[[], datetime],
         configuration: Callable[[], Configuration],
         recorded: Callable[[], None],
+        meter: Meter = NO_METER,
     ) -> None:
         self._store = store
         self._asker = asker
         self._now = now
         self._configuration = configuration
         self._recorded = recorded
+        self._meter = meter
         self._sweep: Sweep | None = None
         self._experience: dict[str, Experience] = {}
         self._last: dict[str, datetime] = {}
@@ -101,6 +104,7 @@ class Sweeper:
                     page_token=sweep.token,
                     page_size=PAGE,
                 ),
+                name=Request.LIST,
             )
         except CommsError as error:
             tell_failure(error, kind=sweep.kind)
@@ -171,6 +175,8 @@ class Sweeper:
             log.warning("sweep.nonsense", kind=sweep.kind, error=problem)
         for found in swept.discovered:
             log.info("operation.discovered", operation=found.id, kind=sweep.kind)
+        self._meter.paged(kind=sweep.kind, unchanged=swept.quiet, nonsense=len(page.problems))
+        self._meter.observed(swept.observations, kind=sweep.kind)
         if tell_observations(swept.observations):
             self._recorded()
         sweep.pages += 1
