@@ -1,0 +1,87 @@
+"""The door: who may come in, decided before anything else looks at a request.
+
+With a token, whoever has it. Without one the listener is on loopback or a unix socket, and what
+must be kept out is a web page in a browser of this machine: it can send requests here, under its
+own name (`Origin`) or, by a name of its own that leads here (DNS rebinding), under that `Host`.
+"""
+
+import hmac
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from poller.server.problems import FORBIDDEN, UNAUTHORIZED, Problem, problem_response
+
+__all__ = ["OPEN_PATHS", "Door", "is_loopback"]
+
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Whoever asks for these may be a probe, which has no token."""
+
+
+class Door:
+    """Lets requests through to `app`. `checks_host` is for a loopback port without a token."""
+
+    def __init__(self, app: ASGIApp, *, token: SecretStr | None, checks_host: bool) -> None:
+        self._app = app
+        self._token = None if token is None else token.get_secret_value().encode()
+        self._checks_host = checks_host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what may not come in; hand on the rest."""
+        problem = self._refuse(scope["path"], Headers(scope=scope))
+        answer = self._app if problem is None else problem_response(problem)
+        await answer(scope, receive, send)
+
+    def _refuse(self, path: str, headers: Mapping[str, str]) -> Problem | None:
+        if self._token is not None:
+            may_come = path in OPEN_PATHS or _has_token(headers, self._token)
+            return None if may_come else _UNAUTHORIZED
+        origin, host = headers.get("origin"), headers.get("host", "")
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
+            return Problem(
+                FORBIDDEN,
+                "the request comes from a web page of another origin",
+                hint="to allow programs of other origins, set server.token and send it",
+            )
+        if self._checks_host and host and not is_loopback(_host_name(host)):
+            return Problem(
+                FORBIDDEN,
+                "the Host of the request is not this machine's own name",
+                hint="ask for localhost or 127.0.0.1; for other names set server.token and send it",
+            )
+        return None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, IPv6 without brackets, is this machine and nothing else."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def _has_token(headers: Mapping[str, str], token: bytes) -> bool:
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    # both, whatever the scheme: the time taken says nothing of the token
+    same = hmac.compare_digest(given.strip().encode("latin-1"), token)
+    return same and scheme.lower() == "bearer"
+
+
+def _host_name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+_UNAUTHORIZED: Final = Problem(
+    UNAUTHORIZED,
+    "no bearer token, or another one than server.token",
+    hint="send Authorization: Bearer …",
+    headers={"WWW-Authenticate": 'Bearer realm="comms-poller"'},
+)

@@ -1,0 +1,41 @@
+"""What every route works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+from starlette.responses import Response
+
+from poller.engine.daemon import Daemon
+from poller.server.limits import Limits
+from poller.store.store import Store
+from poller.tracking.events import dump_json
+
+__all__ = ["Control", "Metrics", "reply"]
+
+Metrics = Callable[[], tuple[bytes, str]]
+"""Returns the page of metrics and its media type; quick, and without I/O."""
+
+JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """A running daemon and its store.
+
+    `stopping` ends the event streams; `places` is how many more there may be.
+    """
+
+    daemon: Daemon
+    store: Store
+    version: str
+    metrics: Metrics | None
+    limits: Limits
+    stopping: anyio.Event
+    places: anyio.Semaphore
+
+
+def reply(document: object, status: int = 200) -> Response:
+    """Answer JSON, also where the vendor sent half a surrogate pair."""
+    return Response(dump_json(document), status_code=status, media_type=JSON)

@@ -1,0 +1,184 @@
+"""One example of every document, for the description of the API. A test validates each."""
+
+from typing import Any, Final
+
+from poller.server import schemas
+
+__all__ = [
+    "BULK",
+    "BULK_RESULT",
+    "DEAD_LETTERS",
+    "DEGRADED",
+    "EVENT_STREAM",
+    "HEALTH",
+    "OPERATION",
+    "OPERATIONS",
+    "READY",
+    "REGISTRATION",
+    "REPLAY",
+    "REPLAYED",
+    "SINKS",
+    "STORY",
+]
+
+_ID: Final = "comms_operation_01h9krwprkeee8fzqspvwy6nq8"
+_EVENT: Final = "0193a5c2-1f7b-7c3e-9d40-5f0e6a1b2c3d"
+_BEFORE: Final = "0193a5c2-0a11-7d52-8e11-2b3c4d5e6f70"
+_SOURCE: Final = f"https://comms.twilio.com/v1/Messages/Operations/{_ID}"
+
+REGISTRATION: Final = {"id": _ID, "kind": "messages", "labels": {"campaign": "autumn"}}
+BULK: Final = {"operations": [REGISTRATION, {"id": "not-an-id"}]}
+REPLAY: Final = {"sinks": ["app"]}
+
+_SNAPSHOT: Final[dict[str, Any]] = {
+    "id": _ID,
+    "status": "PROCESSING",
+    "stats": {"total": 1000, "recipients": 1000, "queued": 640, "delivered": 360},
+    "createdAt": "2026-11-22T09:58:00Z",
+    "updatedAt": "2026-11-22T10:00:00Z",
+}
+OPERATION: Final[schemas.Operation] = {
+    "id": _ID,
+    "kind": "messages",
+    "labels": {"campaign": "autumn"},
+    "account": "default",
+    "source": _SOURCE,
+    "phase": "active",
+    "outcome": None,
+    "status": "PROCESSING",
+    "snapshot": _SNAPSHOT,
+    "sequence": 2,
+    "registeredAt": "2026-11-22T09:58:01.000Z",
+    "observedAt": "2026-11-22T10:00:00.500Z",
+    "endedAt": None,
+    "nextLookAt": "2026-11-22T10:00:09.000Z",
+}
+OPERATIONS: Final[schemas.Operations] = {"operations": [OPERATION], "next": None}
+_WAITING: Final[schemas.Delivery] = {
+    "sink": "app",
+    "state": "waiting",
+    "blockedBy": None,
+    "sinkState": "failing",
+    "attempts": 2,
+    "lastStatus": 503,
+    "lastError": "answered 503 Service Unavailable",
+    "nextAttemptAt": "2026-11-22T10:00:04.000Z",
+    "doneAt": None,
+}
+_BLOCKED: Final[schemas.Delivery] = {
+    "sink": "app",
+    "state": "blocked",
+    "blockedBy": _BEFORE,
+    "sinkState": "failing",
+    "attempts": 0,
+    "lastStatus": None,
+    "lastError": None,
+    "nextAttemptAt": None,
+    "doneAt": None,
+}
+STORY: Final[schemas.OperationStory] = {
+    **OPERATION,
+    "events": [
+        {
+            "id": _BEFORE,
+            "type": "operation.processing",
+            "sequence": 1,
+            "time": "2026-11-22T09:58:03.000Z",
+            "final": False,
+            "status": "PROCESSING",
+            "delta": {"total": 1000, "recipients": 1000, "queued": 1000},
+            "reason": None,
+            "deliveries": [_WAITING],
+        },
+        {
+            "id": _EVENT,
+            "type": "operation.progress",
+            "sequence": 2,
+            "time": "2026-11-22T10:00:00.600Z",
+            "final": False,
+            "status": "PROCESSING",
+            "delta": {"queued": -360, "delivered": 360},
+            "reason": None,
+            "deliveries": [_BLOCKED],
+        },
+    ],
+    "earlierEvents": 0,
+    "pruned": False,
+}
+BULK_RESULT: Final[schemas.BulkResult] = {
+    "results": [
+        {"id": _ID, "status": 201, "phase": "active", "outcome": None},
+        {
+            "id": "not-an-id",
+            "status": 422,
+            "problem": {
+                "type": "urn:comms-poller:problem:invalid",
+                "title": "Something in the request is wrong",
+                "status": 422,
+                "detail": "id: 'not-an-id' is not an operation id",
+                "errors": [{"field": "id", "message": "'not-an-id' is not an operation id"}],
+            },
+        },
+    ]
+}
+SINKS: Final[schemas.Sinks] = {
+    "sinks": [
+        {
+            "name": "app",
+            "state": "failing",
+            "configured": True,
+            "since": "2026-11-22T09:58:03.200Z",
+            "failures": 2,
+            "lastStatus": 503,
+            "lastError": "answered 503 Service Unavailable",
+            "nextProbeAt": None,
+            "waiting": 2,
+            "dead": 0,
+            "oldest": "2026-11-22T09:58:03.000Z",
+        }
+    ]
+}
+DEAD_LETTERS: Final[schemas.DeadLetters] = {
+    "deadLetters": [
+        {
+            "eventId": _EVENT,
+            "operationId": _ID,
+            "type": "operation.progress",
+            "sequence": 2,
+            "sink": "app",
+            "recordedAt": "2026-11-22T10:00:00.600Z",
+            "diedAt": "2026-11-25T10:00:01.000Z",
+            "attempts": 83,
+            "lastStatus": 503,
+            "lastError": "answered 503 Service Unavailable",
+        }
+    ],
+    "next": None,
+}
+REPLAYED: Final[schemas.Replayed] = {"event": _EVENT, "sinks": ["app"]}
+HEALTH: Final[schemas.Health] = {
+    "status": "ok",
+    "version": "1.0.0",
+    "loops": [{"name": "poll", "turning": True, "secondsSinceTurn": 0.4}],
+}
+READY: Final[schemas.Readiness] = {
+    "status": "ready",
+    "version": "1.0.0",
+    "reason": None,
+    "degraded": [],
+}
+DEGRADED: Final[schemas.Readiness] = {
+    "status": "degraded",
+    "version": "1.0.0",
+    "reason": None,
+    "degraded": [
+        {
+            "what": "credentials",
+            "since": "2026-11-22T09:00:00.000Z",
+            "hint": "the API refuses the credentials (401); correct them, then send SIGHUP",
+        }
+    ],
+}
+EVENT_STREAM: Final = (
+    f'id: {_EVENT}\nevent: operation.progress\ndata: {{"specversion": "1.0", "id": "{_EVENT}"}}\n\n'
+)

@@ -1,0 +1,181 @@
+"""Where to listen, and taking the place: a port, or a unix socket that only a live owner keeps."""
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+
+__all__ = ["ListenError", "Listening", "Place", "Tcp", "Unix", "taken", "url_of"]
+
+_BACKLOG: Final = 256
+_PATIENCE: Final = 1.0
+
+
+class ListenError(Exception):
+    """The address cannot be listened on: `message` names it and the fault, `hint` the fix."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(f"{message}; {hint}")
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tcp:
+    """A host name or address (IPv6 without brackets) and a port, 0 for any that is free."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unix:
+    """The absolute path of a unix socket."""
+
+    path: Path
+
+
+Place = Tcp | Unix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where the control API is to be had, None for nowhere.
+
+    `observe` has the three health routes only and never asks for the token. `socket_mode` is for
+    unix sockets, as `os.chmod` takes it.
+    """
+
+    address: Place | None
+    token: SecretStr | None = None
+    socket_mode: int = 0o600
+    observe: Place | None = None
+
+    @property
+    def is_anywhere(self) -> bool:
+        """Whether there is anything to serve."""
+        return self.address is not None or self.observe is not None
+
+
+@contextmanager
+def taken(place: Place, *, setting: str, mode: int, guarded: bool) -> Iterator[socket.socket]:
+    """Listen at a place, and leave it as it was; `setting` is named in errors.
+
+    :raises ListenError: where it cannot be had, or where others could reach it and it is not
+        `guarded` by a token.
+    """
+    if isinstance(place, Tcp):
+        with _bind_tcp(place, setting, guarded=guarded) as listener:
+            yield listener
+        return
+    with _bind_unix(place.path, setting, mode) as listener:
+        ours = _identity(place.path)
+        try:
+            yield listener
+        finally:
+            if _identity(place.path) == ours:
+                place.path.unlink(missing_ok=True)
+
+
+def url_of(listener: socket.socket) -> str:
+    """Write where it listens as clients take it: `http://…` or `unix:/…`."""
+    name = listener.getsockname()
+    if listener.family is socket.AF_UNIX:
+        return f"unix:{name}"
+    host = f"[{name[0]}]" if listener.family is socket.AF_INET6 else name[0]
+    return f"http://{host}:{name[1]}"
+
+
+def _bind_tcp(place: Tcp, setting: str, *, guarded: bool) -> socket.socket:
+    where = f"{place.host}:{place.port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        if not guarded and not ip_address(address[0]).is_loopback:
+            raise ListenError(
+                f"{setting}: other machines can reach {where}, and there is no server.token",
+                "set POLLER_SERVER__TOKEN, or listen on 127.0.0.1 or a unix socket",
+            )
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _refused(setting, where, error) from error
+    try:
+        listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # now, not later: a port is taken when somebody listens, not when it is bound
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _refused(setting, where, error) from error
+    return listener
+
+
+def _bind_unix(path: Path, setting: str, mode: int) -> socket.socket:
+    _make_way(path, setting)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        # Linux makes the file with the mode of the socket: at no moment it is more open
+        os.fchmod(listener.fileno(), mode)
+        listener.bind(str(path))
+        path.chmod(mode)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _refused(setting, str(path), error) from error
+    return listener
+
+
+def _make_way(path: Path, setting: str) -> None:
+    """Remove a socket that nobody listens at any more."""
+    try:
+        found = path.lstat()
+        if not stat.S_ISSOCK(found.st_mode):
+            raise ListenError(
+                f"{setting}: {path} is there and is not a socket",
+                "name another path, or move it away",
+            )
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(_PATIENCE)
+            probe.connect(str(path))
+    except FileNotFoundError:
+        return
+    except ConnectionRefusedError:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _refused(setting, str(path), error) from error
+    else:
+        raise ListenError(
+            f"{setting}: another process listens at {path}",
+            f"stop it, or name another path (--set {setting}= for none)",
+        )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _refused(setting: str, where: str, error: OSError) -> ListenError:
+    none = f"--set {setting}= for none"
+    hints = {
+        errno.EADDRINUSE: f"stop what listens there, or choose another port ({none})",
+        errno.EACCES: "choose a port above 1023, or a path that this user may write to",
+        errno.ENOENT: "the directory must be there; under systemd RuntimeDirectory= makes it",
+        errno.EADDRNOTAVAIL: "name an address that this machine has",
+    }
+    hint = hints.get(error.errno or 0, f"choose another address ({none})")
+    return ListenError(f"{setting}: cannot listen at {where}: {error.strerror or error}", hint)

@@ -1,0 +1,100 @@
+"""The query parameters, checked: an unknown one is an error, a typing mistake widens no filter."""
+
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
+
+from poller.comms.kinds import kind_named
+from poller.server.schemas import KIND_NAMES, OPERATION_ID_PATTERN, SINK_NAME
+
+__all__ = [
+    "DeadLetterQuery",
+    "EventQuery",
+    "OperationQuery",
+    "StoryQuery",
+    "labels_of",
+]
+
+_MANY: Final = 100
+
+Label = Annotated[str, Field(pattern=r"^[^:]{1,128}:[\s\S]{0,256}$", examples=["campaign:autumn"])]
+Labels = Annotated[
+    list[Label],
+    Field(max_length=32, description="`name:value`; with several, all must be there."),
+]
+OperationId = Annotated[str, Field(pattern=OPERATION_ID_PATTERN)]
+KindName = Annotated[
+    str,
+    AfterValidator(lambda name: kind_named(name).name),
+    WithJsonSchema({"type": "string", "enum": list(KIND_NAMES)}),
+]
+
+
+class _Query(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class OperationQuery(_Query):
+    """Which operations to list; several values of one parameter mean any of them."""
+
+    status: Annotated[
+        list[Annotated[str, Field(pattern="^[A-Za-z_-]{1,64}$")]],
+        Field(max_length=_MANY, description="The last seen status.", examples=[["PROCESSING"]]),
+    ] = []
+    kind: Annotated[list[KindName], Field(max_length=_MANY)] = []
+    phase: Annotated[
+        list[Literal["active", "settling", "ended", "forgotten"]], Field(max_length=_MANY)
+    ] = []
+    outcome: Annotated[list[Literal["completed", "canceled", "lost"]], Field(max_length=_MANY)] = []
+    label: Labels = []
+    cursor: Annotated[OperationId | None, Field(description="`next` of the page before.")] = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class StoryQuery(_Query):
+    """How much of the time line to show."""
+
+    events: Annotated[
+        int, Field(ge=0, le=1000, description="The most events to show, the latest ones.")
+    ] = 100
+
+
+class EventQuery(_Query):
+    """Which events to stream, and from where."""
+
+    start: Annotated[
+        Literal["oldest"] | None,
+        Field(alias="from", description="From the oldest that is kept; else from now."),
+    ] = None
+    operation: Annotated[list[OperationId], Field(max_length=_MANY)] = []
+    type: Annotated[
+        list[Annotated[str, Field(pattern=r"^[a-z_.]{0,64}\*?$")]],
+        Field(
+            max_length=_MANY,
+            description="`operation.completed`, `operation.*`, or `final`: one an operation.",
+            examples=[["final"]],
+        ),
+    ] = []
+    label: Labels = []
+
+
+class DeadLetterQuery(_Query):
+    """Which dead letters to list."""
+
+    sink: Annotated[str | None, Field(pattern=SINK_NAME, max_length=128)] = None
+    operation: OperationId | None = None
+    since: Annotated[AwareDatetime | None, Field(description="Recorded then or later.")] = None
+    until: Annotated[AwareDatetime | None, Field(description="Recorded before.")] = None
+    cursor: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[0-9]{1,18}\.[a-z][a-z0-9_]{0,127}$",
+            description="`next` of the page before.",
+        ),
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+def labels_of(texts: list[str]) -> tuple[tuple[str, str], ...]:
+    """Split each `name:value` at its first colon."""
+    return tuple((name, value) for name, _, value in (text.partition(":") for text in texts))

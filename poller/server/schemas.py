@@ -1,0 +1,285 @@
+"""The documents of the control API, as types: what is built is checked, and described from here.
+
+Instants are RFC 3339 in UTC. Within 1.x members are only added.
+"""
+
+from typing import Annotated, Any, Final, Literal, NotRequired
+
+from pydantic import Field, WithJsonSchema
+from typing_extensions import TypedDict
+
+from poller.comms.ids import OPERATION_ID
+from poller.comms.kinds import KINDS
+
+__all__ = [
+    "BULK",
+    "KIND_NAMES",
+    "OPERATION_ID_PATTERN",
+    "REGISTRATION",
+    "REPLAY",
+    "SINK_NAME",
+    "BulkItem",
+    "BulkResult",
+    "DeadLetter",
+    "DeadLetters",
+    "Degraded",
+    "Delivery",
+    "Health",
+    "Loop",
+    "Operation",
+    "OperationStory",
+    "Operations",
+    "Problem",
+    "Readiness",
+    "Replayed",
+    "Sink",
+    "Sinks",
+    "TimelineEvent",
+]
+
+Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+Phase = Literal["active", "settling", "ended", "forgotten"]
+Outcome = Literal["completed", "canceled", "lost"]
+
+OPERATION_ID_PATTERN: Final = f"^{OPERATION_ID.pattern}$"
+SINK_NAME: Final = "^[a-z][a-z0-9_]*$"
+KIND_NAMES: Final = tuple(KINDS)
+
+
+class FieldError(TypedDict):
+    """What is wrong with one member, parameter or header."""
+
+    field: str
+    message: str
+
+
+class Problem(TypedDict):
+    """Problem details (RFC 9457). `type` is stable, for programs; the rest is for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    hint: NotRequired[Annotated[str, Field(description="What to do about it.")]]
+    errors: NotRequired[list[FieldError]]
+
+
+class Operation(TypedDict):
+    """An operation as the poller knows it."""
+
+    id: str
+    kind: str
+    labels: dict[str, str]
+    account: str
+    source: Annotated[str, Field(description="Where the API serves it; `source` of its events.")]
+    phase: Annotated[Phase, Field(description="Where the watch stands.")]
+    outcome: Annotated[Outcome | None, Field(description="How it ended; null until then.")]
+    status: Annotated[str | None, Field(description="The last status that was seen.")]
+    snapshot: Annotated[
+        dict[str, Any] | None, Field(description="The last answer of the API, as it gave it.")
+    ]
+    sequence: Annotated[int, Field(description="The number of the last event, 0 before the first.")]
+    registeredAt: Instant
+    observedAt: Instant | None
+    endedAt: Instant | None
+    nextLookAt: Annotated[Instant | None, Field(description="Null once nobody looks any more.")]
+
+
+class Operations(TypedDict):
+    """A page of operations, the newest id first."""
+
+    operations: list[Operation]
+    next: Annotated[str | None, Field(description="The `cursor` of the next page, if any.")]
+
+
+class Delivery(TypedDict):
+    """One event on its way to one sink."""
+
+    sink: str
+    state: Literal["waiting", "blocked", "delivered", "dead"]
+    blockedBy: Annotated[
+        str | None, Field(description="The event of this operation that must go before it.")
+    ]
+    sinkState: Annotated[
+        Literal["ok", "failing", "down", "disabled"] | None,
+        Field(description="Null where no settings name the sink any more."),
+    ]
+    attempts: int
+    lastStatus: int | None
+    lastError: str | None
+    nextAttemptAt: Annotated[
+        Instant | None, Field(description="Null where nothing is tried before something changes.")
+    ]
+    doneAt: Instant | None
+
+
+class TimelineEvent(TypedDict):
+    """An event in the time line of its operation."""
+
+    id: str
+    type: str
+    sequence: int
+    time: Instant
+    final: bool
+    status: str | None
+    delta: dict[str, int]
+    reason: str | None
+    deliveries: list[Delivery]
+
+
+class OperationStory(Operation):
+    """An operation with its time line."""
+
+    events: Annotated[list[TimelineEvent], Field(description="The latest, the oldest first.")]
+    earlierEvents: Annotated[int, Field(description="How many came before those in `events`.")]
+    pruned: Annotated[bool, Field(description="Whether retention has taken all but its end.")]
+
+
+class BulkItem(TypedDict):
+    """What became of one item: 201 and 200 as for a single one, else its problem."""
+
+    id: str | None
+    status: int
+    phase: NotRequired[Phase]
+    outcome: NotRequired[Outcome | None]
+    problem: NotRequired[Problem]
+
+
+class BulkResult(TypedDict):
+    """One result for each item, in the order of the items."""
+
+    results: list[BulkItem]
+
+
+class Sink(TypedDict):
+    """A sink: one that is configured, or that something still waits for."""
+
+    name: str
+    state: Literal["ok", "failing", "down", "disabled"]
+    configured: bool
+    since: Instant
+    failures: Annotated[int, Field(description="Failed attempts in a row.")]
+    lastStatus: int | None
+    lastError: str | None
+    nextProbeAt: Instant | None
+    waiting: int
+    dead: int
+    oldest: Annotated[
+        Instant | None, Field(description="When the longest waiting event was recorded.")
+    ]
+
+
+class Sinks(TypedDict):
+    """All sinks."""
+
+    sinks: list[Sink]
+
+
+class DeadLetter(TypedDict):
+    """An event that a sink did not take."""
+
+    eventId: str
+    operationId: str
+    type: str
+    sequence: int
+    sink: str
+    recordedAt: Instant
+    diedAt: Instant
+    attempts: int
+    lastStatus: int | None
+    lastError: str | None
+
+
+class DeadLetters(TypedDict):
+    """A page of dead letters in the order in which their events were recorded."""
+
+    deadLetters: list[DeadLetter]
+    next: Annotated[str | None, Field(description="The `cursor` of the next page, if any.")]
+
+
+class Replayed(TypedDict):
+    """The sinks that get the event again."""
+
+    event: str
+    sinks: list[str]
+
+
+class Loop(TypedDict):
+    """A loop of the daemon; `secondsSinceTurn` is null before its first turn."""
+
+    name: str
+    turning: bool
+    secondsSinceTurn: float | None
+
+
+class Health(TypedDict):
+    """Whether the loops turn."""
+
+    status: Literal["ok", "hanging"]
+    version: str
+    loops: list[Loop]
+
+
+class Degraded(TypedDict):
+    """Trouble that does not keep a registration from being acknowledged."""
+
+    what: str
+    since: Instant
+    hint: str
+
+
+class Readiness(TypedDict):
+    """Whether a registration can be acknowledged now; `reason` says why not."""
+
+    status: Literal["ready", "degraded", "unready"]
+    version: str
+    reason: str | None
+    degraded: list[Degraded]
+
+
+_LABELS: Final = {
+    "type": ["object", "null"],
+    "description": "Added to those that are known, and shown from the next event on.",
+    "maxProperties": 32,
+    "propertyNames": {"minLength": 1, "maxLength": 128},
+    "additionalProperties": {"type": "string", "maxLength": 256},
+}
+REGISTRATION: Final[dict[str, Any]] = {
+    "title": "Registration",
+    "type": "object",
+    "required": ["id"],
+    "additionalProperties": False,
+    "properties": {
+        "id": {"type": "string", "pattern": OPERATION_ID_PATTERN},
+        "kind": {"enum": [*KIND_NAMES, None], "default": "messages"},
+        "labels": _LABELS,
+    },
+}
+BULK: Final[dict[str, Any]] = {
+    "title": "Bulk",
+    "description": "One transaction. What is wrong with an item is said in its result.",
+    "type": "object",
+    "required": ["operations"],
+    "additionalProperties": False,
+    "properties": {
+        "operations": {
+            "type": "array",
+            "maxItems": 10_000,
+            "items": {"description": "A Registration."},
+        }
+    },
+}
+REPLAY: Final[dict[str, Any]] = {
+    "title": "Replay",
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "sinks": {
+            "description": "To these only; absent or null: to all that it was recorded for.",
+            "type": ["array", "null"],
+            "minItems": 1,
+            "maxItems": 100,
+            "items": {"type": "string", "pattern": SINK_NAME},
+        }
+    },
+}

@@ -1,0 +1,176 @@
+"""The control API on its sockets, inside somebody else's task group: no signals, no exit."""
+
+import asyncio
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from email.utils import formatdate
+from functools import partial
+from typing import Final
+
+import anyio
+import structlog
+import uvicorn
+from anyio.abc import TaskStatus
+from anyio.to_thread import run_sync
+from starlette.types import ASGIApp
+from uvicorn.server import ServerState
+
+from poller.engine.daemon import Daemon
+from poller.server.app import control_app, health_app
+from poller.server.auth import Door
+from poller.server.connection import Connection
+from poller.server.control import Control, Metrics
+from poller.server.limits import Limits
+from poller.server.listening import Listening, Place, Tcp, taken, url_of
+from poller.store.store import Store
+
+__all__ = ["Bound", "serve"]
+
+log = structlog.get_logger()
+
+_LONGEST_HEAD: Final = 32 * 1024
+_TICK: Final = 1.0
+_LOOK: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """Where it listens, as clients take it: `http://…` or `unix:/…`; None for nowhere."""
+
+    address: str | None
+    observe: str | None
+
+
+class _Listener:
+    """One application on one socket."""
+
+    def __init__(self, app: ASGIApp, listener: socket.socket, limits: Limits) -> None:
+        self._socket = listener
+        self._state = ServerState()
+        self._connections = Connection.within(limits)
+        self._config = uvicorn.Config(
+            app,
+            http=self._connections,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=int(limits.keep_alive_seconds),
+            h11_max_incomplete_event_size=_LONGEST_HEAD,
+        )
+        self._config.load()
+        self.url = url_of(listener)
+
+    async def start(self) -> None:
+        """Accept connections."""
+        self.tick()
+        loop = asyncio.get_running_loop()
+        make = partial(self._connections, self._config, self._state, {})
+        if self._socket.family is socket.AF_UNIX:
+            self._server = await loop.create_unix_server(make, sock=self._socket)
+        else:
+            self._server = await loop.create_server(make, sock=self._socket)
+
+    def tick(self) -> None:
+        """Set the date that answers carry."""
+        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+
+    async def stop(self, seconds: float) -> None:
+        """Let what is under way end, for so long; then cut it off."""
+        self._server.close()
+        connections = self._state.connections
+        for connection in list(connections):
+            connection.shutdown()
+        with anyio.move_on_after(seconds):
+            # uvicorn tells nobody when one is gone
+            while connections or self._state.tasks:  # noqa: ASYNC110 - hence
+                await anyio.sleep(_LOOK)
+        for connection in list(connections):
+            connection.transport.abort()
+        for task in (tasks := list(self._state.tasks)):
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+async def serve(
+    daemon: Daemon,
+    store: Store,
+    listening: Listening,
+    *,
+    version: str,
+    metrics: Metrics | None = None,
+    limits: Limits | None = None,
+    task_status: TaskStatus[Bound] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until cancelled; `await task_group.start(serve, …)` returns where.
+
+    Cancelling ends the event streams with what was recorded so far, gives other requests a moment,
+    and returns.
+
+    :raises ListenError: where an address cannot be had.
+    """
+    limits = limits or Limits()
+    control = Control(
+        daemon=daemon,
+        store=store,
+        version=version,
+        metrics=metrics,
+        limits=limits,
+        stopping=anyio.Event(),
+        places=anyio.Semaphore(limits.streams),
+    )
+    async with AsyncExitStack() as stack:
+        main = observe = None
+        if listening.address is not None:
+            taken_by = await _take(stack, listening, listening.address, "server.listen")
+            main = _Listener(_guarded(control, listening), taken_by, limits)
+        if listening.observe is not None:
+            taken_by = await _take(stack, listening, listening.observe, "server.observe")
+            observe = _Listener(health_app(control), taken_by, limits)
+        running = [listener for listener in (main, observe) if listener is not None]
+        try:
+            for listener in running:
+                await listener.start()
+            bound = Bound(
+                address=None if main is None else main.url,
+                observe=None if observe is None else observe.url,
+            )
+            log.info("server.listening", address=bound.address, observe=bound.observe)
+            task_status.started(bound)
+            while True:
+                await anyio.sleep(_TICK)
+                for listener in running:
+                    listener.tick()
+        finally:
+            with anyio.CancelScope(shield=True):
+                control.stopping.set()
+                daemon.news.ring()
+                for listener in running:
+                    await listener.stop(limits.stop_seconds)
+
+
+async def _take(
+    stack: AsyncExitStack, listening: Listening, place: Place, setting: str
+) -> socket.socket:
+    # the health routes are open to all: no token is asked for, and none is needed
+    guarded = setting == "server.observe" or listening.token is not None
+    place_taken = taken(place, setting=setting, mode=listening.socket_mode, guarded=guarded)
+    # in a thread: names are looked up, and sockets that may be stale are knocked at
+    listener = await run_sync(place_taken.__enter__)
+
+    async def leave() -> None:
+        with anyio.CancelScope(shield=True):
+            await run_sync(place_taken.__exit__, None, None, None)
+
+    stack.push_async_callback(leave)
+    return listener
+
+
+def _guarded(control: Control, listening: Listening) -> ASGIApp:
+    token = listening.token
+    open_port = token is None and isinstance(listening.address, Tcp)
+    app = control_app(control, wants_token=token is not None)
+    return Door(app, token=token, checks_host=open_port)

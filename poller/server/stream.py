@@ -1,0 +1,206 @@
+"""The event stream: Server-Sent Events of everything emitted, in commit order.
+
+Nothing is queued for a client. Its stream reads the store page by page from where it is, waits
+for news, and takes the next page only when the client took the last one. A client that takes
+nothing for too long is told so and let go; it comes back with the last id that it has.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+import structlog
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from poller.server.connection import connection_of
+from poller.server.control import Control
+from poller.server.limits import Limits
+from poller.server.problems import CROWDED, GONE, STORE, Kind, Problem, problem_response
+from poller.store.errors import StoreError
+from poller.store.feed import Emitted, Mark, Page
+from poller.tracking.events import dump_json
+from poller.tracking.subscription import wants_type
+
+__all__ = ["EventStream", "StreamFilter", "gone"]
+
+log = structlog.get_logger()
+
+_PAGE: Final = 100
+# the store may be written by another daemon of the same home, which rings no bell of ours
+_LOOK_AGAIN: Final = 1.0
+# events that come together go together
+_GATHER: Final = 0.02
+_SLOW: Final = Kind(name="slow-client", status=408, title="The client takes no events")
+_STOPPING: Final = b": the daemon stops; come back with the last id\n\n"
+_HEADERS: Final = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"connection", b"close"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFilter:
+    """Which events: of any of these operations and types, with all of these labels."""
+
+    operations: Sequence[str] = ()
+    types: Sequence[str] = ()
+    labels: Sequence[tuple[str, str]] = ()
+
+    def wants(self, event: Emitted) -> bool:
+        """Tell whether an event, already of the right operation, is to be sent."""
+        if self.types and not wants_type(self.types, event.type, final=event.final):
+            return False
+        if not self.labels:
+            return True
+        labels = json.loads(event.body)["data"]["labels"]
+        return all(labels.get(name) == value for name, value in self.labels)
+
+
+def gone(event_id: str) -> Problem:
+    """Say that nobody can go on after this event without missing some."""
+    return Problem(
+        GONE,
+        f"the event {event_id[:80]!r}, or one that came after it, is not kept",
+        hint="read GET /v1/operations for how things stand, then follow from now; "
+        "store.retention says how long events are kept",
+    )
+
+
+class EventStream(Response):
+    """The answer to one client: runs until it leaves, or the daemon stops.
+
+    Events up to `pruned_to` may be missing: the client asked for those that are kept.
+    """
+
+    def __init__(
+        self, control: Control, wanted: StreamFilter, *, start: Mark, pruned_to: int = 0
+    ) -> None:
+        super().__init__()
+        self._places = control.places
+        self._store = control.store
+        self._news = control.daemon.news
+        self._stopping = control.stopping
+        self._limits = control.limits
+        self._wanted = wanted
+        self._mark = start
+        self._told = start.event_id
+        self._pruned_to = pruned_to
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream, where there is a place."""
+        try:
+            self._places.acquire_nowait()
+        except anyio.WouldBlock:
+            await problem_response(_crowded(self._limits))(scope, receive, send)
+            return
+        try:
+            await self._stream(scope, receive, send)
+        finally:
+            self._places.release()
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_leave_with_client, receive, tasks.cancel_scope)
+            last_words = await self._pump(scope, send)
+            with anyio.move_on_after(self._limits.slow_seconds):
+                await send({"type": "http.response.body", "body": last_words, "more_body": False})
+            tasks.cancel_scope.cancel()
+
+    async def _pump(self, scope: Scope, send: Send) -> bytes:
+        """Send until there is a reason to end; returns what is to be said last."""
+        chunk = _hello(self._mark)
+        spoke_at = anyio.current_time()
+        while True:
+            if chunk:
+                if not await self._take(send, chunk):
+                    return self._let_go(scope)
+                spoke_at = anyio.current_time()
+            heard, ends = self._news.strokes, self._stopping.is_set()
+            try:
+                page = await self._next_page()
+            except StoreError as error:
+                log.error("store.unavailable", error=str(error), loop="stream")
+                return _error(Problem(STORE, str(error)))
+            if page.pruned_to > max(self._mark.position, self._pruned_to):
+                return _error(gone(self._mark.event_id))
+            chunk = self._render(page)
+            has_more = len(page.events) == _PAGE
+            if not chunk and not has_more:
+                if ends:
+                    return _STOPPING
+                await self._wait(heard)
+                if anyio.current_time() - spoke_at >= self._limits.heartbeat_seconds:
+                    chunk = self._heartbeat()
+
+    async def _next_page(self) -> Page:
+        return await self._store.feed_page(
+            after=self._mark, limit=_PAGE, operations=self._wanted.operations
+        )
+
+    async def _wait(self, heard: int) -> None:
+        until_heartbeat = min(_LOOK_AGAIN, self._limits.heartbeat_seconds)
+        if await self._news.wait(heard, until_heartbeat) != heard:
+            await anyio.sleep(_GATHER)
+
+    async def _take(self, send: Send, chunk: bytes) -> bool:
+        """Send; False where the client took nothing for too long."""
+        message: Message = {"type": "http.response.body", "body": chunk, "more_body": True}
+        with anyio.move_on_after(self._limits.slow_seconds) as scope:
+            await send(message)
+        return not scope.cancelled_caught
+
+    def _render(self, page: Page) -> bytes:
+        wanted = [event for event in page.events if self._wanted.wants(event)]
+        self._mark = page.end
+        if wanted:
+            self._told = wanted[-1].mark.event_id
+        return "".join(_frame(event) for event in wanted).encode()
+
+    def _heartbeat(self) -> bytes:
+        """Show that we live, and move on the id of a client that wants few events."""
+        if self._mark.event_id in {"", self._told}:
+            return b": \n\n"
+        self._told = self._mark.event_id
+        return f"id: {self._told}\n\n".encode()
+
+    def _let_go(self, scope: Scope) -> bytes:
+        seconds = self._limits.slow_seconds
+        log.warning("stream.dropped", reason="slow client", seconds=seconds, last_id=self._told)
+        if (connection := connection_of(scope)) is not None:
+            connection.say_last_words()
+        return _error(Problem(_SLOW, f"nothing was taken for {seconds:g} s", hint="read faster"))
+
+
+def _hello(mark: Mark) -> bytes:
+    """Begin with the id to come back with, so that even a client cut off now misses nothing."""
+    known = f"id: {mark.event_id}\n" if mark.event_id else ""
+    return f"retry: 1000\n{known}\n".encode()
+
+
+def _frame(event: Emitted) -> str:
+    return f"id: {event.mark.event_id}\nevent: {event.type}\ndata: {event.body}\n\n"
+
+
+def _crowded(limits: Limits) -> Problem:
+    return Problem(
+        CROWDED,
+        f"there are {limits.streams} event streams already",
+        hint="share one, or come back later",
+        headers={"Retry-After": "5"},
+    )
+
+
+def _error(problem: Problem) -> bytes:
+    return f"event: error\ndata: {dump_json(problem.document)}\n\n".encode()
+
+
+async def _leave_with_client(receive: Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()

@@ -1,0 +1,150 @@
+"""From the values of the store to the documents of the control API. Pure."""
+
+import json
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from poller.engine import status
+from poller.server import schemas
+from poller.store import dead_letters, queries, sinks
+from poller.store.watches import Registered
+from poller.tracking.events import format_instant
+from poller.tracking.sink_health import SinkState
+from poller.tracking.watch import Watch
+
+__all__ = [
+    "show_dead_letter",
+    "show_degraded",
+    "show_loops",
+    "show_operation",
+    "show_registered",
+    "show_sink",
+    "show_story",
+]
+
+
+def show_operation(watch: Watch) -> schemas.Operation:
+    """Show an operation."""
+    return {
+        "id": watch.id,
+        "kind": watch.kind,
+        "labels": dict(watch.labels),
+        "account": watch.home.account,
+        "source": watch.source,
+        "phase": watch.phase.value,
+        "outcome": None if watch.outcome is None else watch.outcome.value,
+        "status": watch.status,
+        "snapshot": None if watch.snapshot is None else dict(watch.snapshot),
+        "sequence": watch.emitted.sequence,
+        "registeredAt": format_instant(watch.registered_at),
+        "observedAt": _instant(watch.observed_at),
+        "endedAt": _instant(watch.ended_at),
+        "nextLookAt": _instant(watch.schedule.due_at) if watch.is_watched else None,
+    }
+
+
+def show_registered(registered: Registered, watch: Watch) -> schemas.BulkItem:
+    """Show what became of one of many registrations."""
+    return {
+        "id": registered.id,
+        "status": 201 if registered.is_new else 200,
+        "phase": watch.phase.value,
+        "outcome": None if watch.outcome is None else watch.outcome.value,
+    }
+
+
+def show_story(story: queries.Story) -> schemas.OperationStory:
+    """Show an operation with its time line."""
+    return {
+        **show_operation(story.watch),
+        "events": [_show_event(event) for event in story.events],
+        "earlierEvents": story.omitted,
+        "pruned": story.is_stub,
+    }
+
+
+def show_sink(report: sinks.SinkReport, *, closed: Collection[str]) -> schemas.Sink:
+    """Show a sink; those that are `closed` are disabled for the life of this process."""
+    health = report.health
+    is_closed = report.name in closed
+    return {
+        "name": report.name,
+        "state": SinkState.DISABLED.value if is_closed else health.state.value,
+        "configured": report.is_configured,
+        "since": format_instant(health.since),
+        "failures": health.failures,
+        "lastStatus": health.status,
+        "lastError": "its place is closed" if is_closed else health.error,
+        "nextProbeAt": _instant(health.probe_at) if health.state is SinkState.DOWN else None,
+        "waiting": report.waiting,
+        "dead": report.dead,
+        "oldest": _instant(report.oldest),
+    }
+
+
+def show_dead_letter(letter: dead_letters.DeadLetter) -> schemas.DeadLetter:
+    """Show a dead letter."""
+    return {
+        "eventId": letter.event_id,
+        "operationId": letter.operation_id,
+        "type": letter.type,
+        "sequence": letter.sequence,
+        "sink": letter.sink,
+        "recordedAt": format_instant(letter.recorded_at),
+        "diedAt": format_instant(letter.died_at),
+        "attempts": letter.attempts,
+        "lastStatus": letter.status,
+        "lastError": letter.error,
+    }
+
+
+def show_loops(loops: status.Loops) -> list[schemas.Loop]:
+    """Show which loops turn."""
+    return [
+        {
+            "name": name,
+            "turning": name not in loops.silent,
+            "secondsSinceTurn": None if age is None else round(age, 3),
+        }
+        for name, age in sorted(loops.ages.items())
+    ]
+
+
+def show_degraded(found: status.Degraded) -> schemas.Degraded:
+    """Show trouble."""
+    return {"what": found.what, "since": format_instant(found.since), "hint": found.hint}
+
+
+def _show_event(event: queries.TimelineEvent) -> schemas.TimelineEvent:
+    data: dict[str, Any] = json.loads(event.body)["data"]
+    return {
+        "id": event.id,
+        "type": event.type,
+        "sequence": event.sequence,
+        "time": format_instant(event.recorded_at),
+        "final": event.final,
+        "status": data["operation"].get("status"),
+        "delta": data["delta"],
+        "reason": data["reason"],
+        "deliveries": [_show_passage(passage) for passage in event.passages],
+    }
+
+
+def _show_passage(passage: queries.Passage) -> schemas.Delivery:
+    delivery = passage.delivery
+    return {
+        "sink": passage.sink,
+        "state": "blocked" if passage.blocked_by else delivery.state.value,
+        "blockedBy": passage.blocked_by,
+        "sinkState": None if passage.sink_state is None else passage.sink_state.value,
+        "attempts": delivery.attempts,
+        "lastStatus": delivery.status,
+        "lastError": delivery.error,
+        "nextAttemptAt": _instant(passage.next_attempt),
+        "doneAt": _instant(delivery.done_at),
+    }
+
+
+def _instant(instant: datetime | None) -> str | None:
+    return None if instant is None else format_instant(instant)
