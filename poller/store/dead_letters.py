@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
 
 from poller.store.schema import deliveries, events
 from poller.store.sinks import enable
@@ -56,9 +56,22 @@ class Selection:
 
 
 def dead_letters(
-    connection: Connection, tenant: Tenant, selection: Selection, *, limit: int, after: int = 0
+    connection: Connection,
+    tenant: Tenant,
+    selection: Selection,
+    *,
+    limit: int,
+    after: int = 0,
+    after_sink: str | None = None,
 ) -> list[DeadLetter]:
-    """List them in commit order, from the position `after` on."""
+    """List them in commit order, and for one event by sink: what comes behind position `after`.
+
+    With `after_sink`, also what comes behind that sink at that position.
+    """
+    behind = events.c.position > after
+    if after_sink is not None:
+        rest = (events.c.position == after) & (deliveries.c.sink > after_sink)
+        behind = or_(behind, rest)
     query = (
         select(
             events.c.id.label("event_id"),
@@ -74,7 +87,7 @@ def dead_letters(
             deliveries.c.error,
         )
         .join(events, events.c.position == deliveries.c.position)
-        .where(*_chosen(tenant, selection), events.c.position > after)
+        .where(*_chosen(tenant, selection), behind)
         .order_by(events.c.position, deliveries.c.sink)
         .limit(limit)
     )

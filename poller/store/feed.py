@@ -21,7 +21,11 @@ _PRUNED: Final = "pruned_position"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A place in the feed: behind the event of that id. `event_id` is "" before the first."""
+    """A place in the feed: behind the event of that id.
+
+    `event_id` is "" before the first, and
+    where the event is no longer kept.
+    """
 
     position: int
     event_id: str = ""
@@ -86,11 +90,12 @@ def page(
 
 
 def last_mark(connection: Connection, tenant: Tenant) -> Mark:
-    """Return the mark behind the newest event that is kept."""
+    """Return the mark behind everything recorded so far; without an id where that was pruned."""
     newest = _marks(tenant).order_by(events.c.position.desc()).limit(1)
     row = connection.execute(newest).one_or_none()
-    if row is None:
-        return Mark(position=_pruned_to(connection, tenant))
+    pruned_to = _pruned_to(connection, tenant)
+    if row is None or row.position < pruned_to:
+        return Mark(position=pruned_to)
     return Mark(position=row.position, event_id=row.id)
 
 

@@ -1,7 +1,7 @@
 """What people and programs ask about operations: lists, and one with its time line."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -36,7 +36,7 @@ class OperationFilter:
     kinds: Collection[str] = ()
     phases: Collection[str] = ()
     outcomes: Collection[str] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Collection[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +111,7 @@ def list_operations(
     rows = connection.execute(query).mappings().all()
     found = [watch_of(row, tenant.home) for row in rows[:limit]]
     return Listing(
-        watches=[watch for watch in found if wanted.labels.items() <= watch.labels.items()],
+        watches=[watch for watch in found if set(wanted.labels) <= watch.labels.items()],
         next_before=found[-1].id if len(rows) > limit else None,
     )
 
@@ -228,7 +228,7 @@ def _chosen(
         watches.c.home_id == tenant.id,
         watches.c.is_stub.is_(False),
         *(column.in_(sorted(values)) for column, values in columns if values),
-        *(_has_label(connection, name, value) for name, value in wanted.labels.items()),
+        *(_has_label(connection, name, value) for name, value in wanted.labels),
     ]
 
 

@@ -249,11 +249,15 @@ class Store:
         return await self._browse(sink_rows.report)
 
     async def dead_letters(
-        self, selection: Selection, *, limit: int, after: int = 0
+        self, selection: Selection, *, limit: int, after: int = 0, after_sink: str | None = None
     ) -> list[DeadLetter]:
-        """List dead letters in commit order from the position `after` on."""
+        """List dead letters in commit order, behind the position `after` and that sink there."""
         return await self._browse(
-            dead_letter_rows.dead_letters, selection, limit=limit, after=after
+            dead_letter_rows.dead_letters,
+            selection,
+            limit=limit,
+            after=after,
+            after_sink=after_sink,
         )
 
     async def replay(self, selection: Selection) -> dict[str, int]:
@@ -302,7 +306,7 @@ class Store:
         return await self._browse(feed_rows.page, after=after, limit=limit, operations=operations)
 
     async def last_mark(self) -> Mark:
-        """Return the mark behind the newest event that is kept."""
+        """Return the mark behind everything recorded so far."""
         return await self._browse(feed_rows.last_mark)
 
     async def find_mark(self, event_id: str) -> Mark | None:
