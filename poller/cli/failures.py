@@ -29,13 +29,14 @@ def reporting() -> Iterator[None]:
     """Turn every fault that a user can mend into one message and an exit code."""
     # imported here: `--help` needs none of them
     from poller.http import EgressError  # noqa: PLC0415
+    from poller.server.listening import ListenError  # noqa: PLC0415
     from poller.settings import SettingsError  # noqa: PLC0415
     from poller.sinks.base import SinkUnavailable  # noqa: PLC0415
     from poller.store.errors import StoreError  # noqa: PLC0415
     from poller.tracking.registration import Conflict  # noqa: PLC0415
 
     usage = (SettingsError, EgressError, Conflict)
-    trouble = (StoreError, SinkUnavailable)
+    trouble = (StoreError, SinkUnavailable, ListenError)
     try:
         yield
     except (*usage, *trouble, BaseExceptionGroup) as error:

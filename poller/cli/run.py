@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import anyio
@@ -17,10 +18,11 @@ from poller.cli.failures import EXIT_TIMEOUT, EXIT_TROUBLE, EXIT_UNFINISHED
 from poller.cli.logs import configure_logs
 from poller.cli.notify import Notifier
 from poller.cli.stdin import read_lines, read_registration
-from poller.cli.wiring import Source, configuration, make_client, make_throttle
+from poller.cli.wiring import Source, configuration, listening, make_client, make_throttle
 from poller.engine.clock import wall_clock
 from poller.engine.daemon import Daemon, Stop
 from poller.http import EgressError
+from poller.server.listening import Listening
 from poller.settings import Settings, SettingsError, WebhookSink
 from poller.sinks.base import SinkUnavailable
 from poller.store.errors import StoreError
@@ -53,6 +55,7 @@ def run_daemon(source: Source, job: Job) -> int:
     :raises SettingsError: where the settings cannot be used.
     :raises StoreError: where the store cannot be used.
     :raises SinkUnavailable: where a sink cannot be started.
+    :raises ListenError: where the control API cannot listen.
     """
     settings = source.load().settings
     settings.api.require_credentials()
@@ -77,10 +80,10 @@ async def _run(settings: Settings, source: Source, job: Job) -> int:
         await daemon.register(job.wishes, all_or_none=True)
         await daemon.open()
         await _announce(settings, store)
-        return await _serve(daemon, settings, source, job)
+        return await _serve(daemon, store, settings, source, job)
 
 
-async def _serve(daemon: Daemon, settings: Settings, source: Source, job: Job) -> int:
+async def _serve(daemon: Daemon, store: Store, settings: Settings, source: Source, job: Job) -> int:
     timed_out = False
     notifier = Notifier.from_environment(os.environ)
     notifier.follow(daemon.heartbeats)
@@ -93,6 +96,7 @@ async def _serve(daemon: Daemon, settings: Settings, source: Source, job: Job) -
 
     async with anyio.create_task_group() as helpers:
         await helpers.start(_obey_signals, daemon, settings, source, helpers, notifier)
+        await _open_door(helpers, daemon, store, listening(settings))
         helpers.start_soon(notifier.narrate, daemon)
         if job.stdin:
             helpers.start_soon(_read_stdin, daemon, job)
@@ -104,6 +108,14 @@ async def _serve(daemon: Daemon, settings: Settings, source: Source, job: Job) -
         notifier.stopping()
         helpers.cancel_scope.cancel()
     return EXIT_TIMEOUT if timed_out else await _exit_code(daemon)
+
+
+async def _open_door(tasks: TaskGroup, daemon: Daemon, store: Store, places: Listening) -> None:
+    """Start the control API, where one is wanted: only then its framework is imported."""
+    if places.is_anywhere:
+        from poller.server.serving import serve  # noqa: PLC0415 - nearly half a second
+
+        await tasks.start(partial(serve, daemon, store, places, version=__version__))
 
 
 async def _exit_code(daemon: Daemon) -> int:

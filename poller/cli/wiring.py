@@ -10,6 +10,7 @@ from poller.comms.gate import Pause
 from poller.comms.throttle import Throttle
 from poller.engine.clock import wall_clock
 from poller.engine.configuration import Configuration, SinkPlan
+from poller.server.listening import Listening, Place, Tcp, Unix
 from poller.settings import (
     FileSink,
     Loaded,
@@ -19,12 +20,13 @@ from poller.settings import (
     WebhookSink,
     load_settings,
 )
+from poller.settings.addresses import TcpAddress, UnixAddress
 from poller.sinks.base import Sink
 from poller.tracking.pacing import Policy
 from poller.tracking.subscription import Subscription
 from poller.tracking.watch import Home
 
-__all__ = ["Source", "configuration", "make_client", "make_sink", "make_throttle"]
+__all__ = ["Source", "configuration", "listening", "make_client", "make_sink", "make_throttle"]
 
 
 class Source:
@@ -71,6 +73,27 @@ def configuration(settings: Settings, source: Source) -> Configuration:
         shutdown_grace=settings.engine.shutdown_grace,
         request_timeout=settings.api.timeout,
     )
+
+
+def listening(settings: Settings) -> Listening:
+    """Say where the control API is to be had."""
+    server = settings.server
+    return Listening(
+        address=_place(server.address),
+        token=server.token,
+        socket_mode=server.socket_permissions,
+        observe=_place(server.observe_address),
+    )
+
+
+def _place(address: TcpAddress | UnixAddress | None) -> Place | None:
+    match address:
+        case TcpAddress(host=host, port=port):
+            return Tcp(host=host, port=port)
+        case UnixAddress(path=path):
+            return Unix(path=Path(path))
+        case None:
+            return None
 
 
 def make_client(settings: Settings) -> CommsClient:
