@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
 from random import Random, SystemRandom
-from typing import Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import Self
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from sqlalchemy import Connection
 
 from poller.comms.gate import Pause
+from poller.store import census as census_rows
 from poller.store import dead_letters as dead_letter_rows
 from poller.store import deliveries as delivery_rows
 from poller.store import feed as feed_rows
@@ -26,6 +27,7 @@ from poller.store import standing as standing_rows
 from poller.store import sweeps as sweep_rows
 from poller.store import tenancy
 from poller.store import watches as watch_rows
+from poller.store.census import Tally
 from poller.store.database import Database
 from poller.store.dead_letters import DeadLetter, Selection
 from poller.store.deliveries import Demand, Exchange
@@ -40,6 +42,7 @@ from poller.store.sinks import SinkReport
 from poller.store.standing import Standing
 from poller.store.sweeps import Listed, Swept
 from poller.store.tenancy import Tenant
+from poller.store.transactions import Timed, Transactions
 from poller.store.watches import Claim, Lease, Observation, Registered
 from poller.tracking.answers import Answer
 from poller.tracking.deliveries import Attempt
@@ -50,12 +53,6 @@ from poller.tracking.sweeping import Reach
 from poller.tracking.watch import Home, Watch
 
 __all__ = ["Store"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-# SQLite reads beside a writer; more than a few at once would only take the engine's CPU
-_ONLOOKERS: Final = 2
 
 
 class Store:
@@ -73,6 +70,7 @@ class Store:
         lock: FileLock | None,
         now: Callable[[], datetime],
         random: Random,
+        timed: Timed | None = None,
     ) -> None:
         self.tenant = tenant
         self.migrated_from: str | None = None
@@ -80,9 +78,11 @@ class Store:
         self._lock = lock
         self._now = now
         self._random = random
-        # one writer at a time is all that SQLite allows, and order is kept for free
-        self._limiter = CapacityLimiter(1)
-        self._onlookers = CapacityLimiter(_ONLOOKERS)
+        transactions = Transactions(database, tenant, timed=timed)
+        self._limiter = transactions.turn
+        self._write = transactions.write
+        self._read = transactions.read
+        self._browse = transactions.browse
 
     @classmethod
     async def open(
@@ -93,8 +93,9 @@ class Store:
         now: Callable[[], datetime],
         random: Random | None = None,
         as_daemon: bool = True,
+        timed: Timed | None = None,
     ) -> Self:
-        """Open the store of `home`.
+        """Open the store of `home`; `timed` is told of every transaction.
 
         As a daemon: take the lock of a SQLite file, migrate, void the leases of a process that is
         gone. Otherwise beside a running daemon: the store must be there and current.
@@ -103,7 +104,8 @@ class Store:
         :raises StoreTooNew: where a newer program migrated it.
         :raises StoreUnavailable: where it cannot be opened or written.
         """
-        opening = partial(cls._open, url, home, now, random or SystemRandom(), as_daemon=as_daemon)
+        chance = random or SystemRandom()
+        opening = partial(cls._open, url, home, now, chance, as_daemon=as_daemon, timed=timed)
         return await to_thread.run_sync(opening)
 
     @classmethod
@@ -115,6 +117,7 @@ class Store:
         random: Random,
         *,
         as_daemon: bool,
+        timed: Timed | None,
     ) -> Self:
         database = Database(url)
         lock = None
@@ -130,7 +133,7 @@ class Store:
             if lock is not None:
                 lock.release()
             raise
-        store = cls(database, tenant, lock=lock, now=now, random=random)
+        store = cls(database, tenant, lock=lock, now=now, random=random, timed=timed)
         store.migrated_from = migrated_from
         return store
 
@@ -231,9 +234,9 @@ class Store:
         """Give up claims without an attempt."""
         await self._write(delivery_rows.release_deliveries, sink, positions)
 
-    async def waiting_ids(self, sink: str, limit: int) -> list[str]:
-        """List the ids of events that wait for a sink, the oldest first."""
-        return await self._read(delivery_rows.waiting_ids, sink, limit)
+    async def waiting_ids(self, sink: str, limit: int, *, skip: int = 0) -> list[str]:
+        """List the ids of events that wait for a sink, the oldest first, from `skip` on."""
+        return await self._read(delivery_rows.waiting_ids, sink, limit, skip)
 
     async def recall(self, sink: str, delivered: Collection[str]) -> int:
         """Count as delivered what the sink says it holds. Returns how many."""
@@ -287,6 +290,10 @@ class Store:
         """Count what is watched and what waits."""
         return await self._read(standing_rows.standing, since=since, closed=closed)
 
+    async def census(self) -> Sequence[Tally]:
+        """Count what is watched, by kind and status."""
+        return await self._browse(census_rows.census, self._now())
+
     async def foreign_operations(self) -> int:
         """Count the operations of other homes that wait here for their daemon."""
         return await self._browse(tenancy.foreign_operations)
@@ -326,46 +333,6 @@ class Store:
         if pruned.operations or pruned.stubs:
             await to_thread.run_sync(self._database.vacuum, limiter=self._limiter)
         return pruned
-
-    async def _write(
-        self,
-        function: Callable[Concatenate[Connection, Tenant, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        def work(connection: Connection) -> T:
-            return function(connection, self.tenant, *args, **kwargs)
-
-        def run() -> T:
-            return self._database.write(work)
-
-        return await to_thread.run_sync(run, limiter=self._limiter)
-
-    async def _read(
-        self,
-        function: Callable[Concatenate[Connection, Tenant, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        def run() -> T:
-            with self._database.reading() as connection:
-                return function(connection, self.tenant, *args, **kwargs)
-
-        return await to_thread.run_sync(run, limiter=self._limiter)
-
-    async def _browse(
-        self,
-        function: Callable[Concatenate[Connection, Tenant, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Read for somebody who looks on, beside the engine and not in its turn."""
-
-        def run() -> T:
-            with self._database.reading() as connection:
-                return function(connection, self.tenant, *args, **kwargs)
-
-        return await to_thread.run_sync(run, limiter=self._onlookers)
 
 
 def _move_in(connection: Connection, *, home: Home, void: bool) -> Tenant:
