@@ -34,6 +34,7 @@ log = structlog.get_logger()
 
 _LOOK_AGAIN: Final = 1.0
 _LEASE_MARGIN: Final = 15.0
+_RECALL_PAGE: Final = 5000
 
 
 class Ended(StrEnum):
@@ -68,8 +69,8 @@ class Dispatcher:
         self._settled = settled
         self._heartbeats = heartbeats
         self._meter = meter
-        self._finished: list[tuple[int, Attempt]] = []
-        self._claims: dict[int, Claimed] = {}
+        self._finished: list[tuple[Claimed, Attempt]] = []
+        self._held: set[int] = set()
         self._in_flight = 0
         self._closed = False
         self._draining = False
@@ -114,13 +115,14 @@ class Dispatcher:
             lease=Lease(owner=self._owner, seconds=self.sink.deadline + _LEASE_MARGIN),
         )
         try:
-            exchange = await self._store.exchange(attempts, demand)
+            exchange = await self._store.exchange(
+                [(claim.position, attempt) for claim, attempt in attempts], demand
+            )
         except BaseException:
             self._finished = [*attempts, *self._finished]
             raise
-        for position, _ in attempts:
-            claim = self._claims.pop(position)
-            if (delivery := exchange.finished.get(position)) is not None:
+        for claim, _ in attempts:
+            if (delivery := exchange.finished.get(claim.position)) is not None:
                 self._meter.settled(delivery, sink=self.sink.name)
                 self._tell_delivery(claim, delivery)
         if attempts:
@@ -138,7 +140,7 @@ class Dispatcher:
         batches = [claimed] if self.sink.concurrency == 1 else [[claim] for claim in claimed]
         for batch in batches:
             if batch:
-                self._claims |= {claim.position: claim for claim in batch}
+                self._held |= {claim.position for claim in batch}
                 self._in_flight += 1
                 attempts.start_soon(self._attempt, batch)
         return bool(claimed)
@@ -157,20 +159,33 @@ class Dispatcher:
         seconds = anyio.current_time() - begun
         self._meter.attempted(outcomes, sink=self.sink.name, seconds=seconds)
         for claim, outcome in zip(batch, outcomes, strict=True):
-            self._finished.append((claim.position, attempt_of(outcome, begun_at=begun_at)))
+            self._finished.append((claim, attempt_of(outcome, begun_at=begun_at)))
+            self._held.discard(claim.position)
         self.pulse.beat()
 
     async def _keep_results(self) -> None:
-        """Write what was finished while the loop was being cancelled: it need not be repeated."""
+        """Write what was finished while the loop was being cancelled: it need not be repeated.
+
+        What was not finished is let go: whoever comes next need not wait for its lease.
+        """
         with anyio.CancelScope(shield=True):
             if self._finished:
                 await attempt(partial(self._exchange, limit=0), name=self._name)
+            if self._held:
+                release = partial(
+                    self._store.release_deliveries, self.sink.name, sorted(self._held)
+                )
+                await attempt(release, name=self._name)
 
     async def _recall(self) -> None:
         """Count as delivered what the place already holds of what waits for it."""
         try:
-            waiting = await self._store.waiting_ids(self.sink.name, self.sink.batch_size)
-            held = await self.sink.recall(waiting) if waiting else frozenset()
+            held: set[str] = set()
+            seen = 0
+            # all of them: what waits for a retry may stand before the last batch
+            while waiting := await self._store.waiting_ids(self.sink.name, _RECALL_PAGE, skip=seen):
+                held |= await self.sink.recall(waiting)
+                seen += len(waiting)
             if held:
                 number = await self._store.recall(self.sink.name, held)
                 self._log.info("sink.recalled", events=number)

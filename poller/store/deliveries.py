@@ -180,8 +180,10 @@ def recall(
     return connection.execute(statement).rowcount
 
 
-def waiting_ids(connection: Connection, tenant: Tenant, sink: str, limit: int) -> list[str]:
-    """List the ids of events that wait for a sink, the oldest first."""
+def waiting_ids(
+    connection: Connection, tenant: Tenant, sink: str, limit: int, skip: int = 0
+) -> list[str]:
+    """List the ids of events that wait for a sink, the oldest first, from `skip` on."""
     query = (
         select(events.c.id)
         .join(deliveries, deliveries.c.position == events.c.position)
@@ -192,6 +194,7 @@ def waiting_ids(connection: Connection, tenant: Tenant, sink: str, limit: int) -
         )
         .order_by(events.c.position)
         .limit(limit)
+        .offset(skip)
     )
     return list(connection.execute(query).scalars())
 
