@@ -1,0 +1,399 @@
+"""One dispatcher between a real store and a scripted sink; time passes only when a test says so."""
+
+from collections.abc import MutableMapping, Sequence
+from datetime import timedelta
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import anyio
+import pytest
+
+from poller.engine.dispatch import Ended
+from poller.sinks.base import Outcome, Outgoing, Verdict
+from poller.store.dead_letters import Selection
+from poller.tracking.sink_health import SinkState
+from tests.engine.conftest import Running
+from tests.engine.scripted import DELIVERED, FickleStore, ScriptedSink, failed, until
+from tests.store.scenes import NOW, Clock
+
+pytestmark = pytest.mark.anyio
+
+Logs = list[MutableMapping[str, Any]]
+REFUSED = Outcome(verdict=Verdict.REFUSED, status=422, error="answered 422")
+GONE = Outcome(verdict=Verdict.GONE, status=410, error="answered 410")
+CLOSED = Outcome(verdict=Verdict.CLOSED, error="nobody reads it any more")
+HOUR = 3600.0
+SOON = NOW + timedelta(milliseconds=100)
+
+
+def lines(logs: Logs, event: str) -> Logs:
+    """Return the log lines of one event."""
+    return [line for line in logs if line["event"] == event]
+
+
+async def test_order_within_and_room_between_operations(running: Running) -> None:
+    """In order for each operation whatever fails, many operations at once, never too many."""
+    chance = Random(7)  # noqa: S311 - a script
+    succeeded: list[str] = []
+
+    def answers(event: Outgoing) -> Outcome:
+        if chance.random() < 1 / 3:
+            return failed()
+        succeeded.append(event.event_id)
+        return DELIVERED
+
+    sink = ScriptedSink(concurrency=8, answers=answers)
+    async with running(sink) as stage:
+        ids = await stage.events(40, 5)
+        await stage.advance(HOUR)
+        assert sorted(succeeded) == ids
+        assert sink.peak == 8
+        for own in sink.by_operation().values():
+            # a repetition stands beside the first attempt: nothing overtakes, nothing falls back
+            assert own == sorted(own)
+
+
+async def test_nothing_overtakes_what_is_under_way(running: Running) -> None:
+    """The second event of an operation is not begun before the first was acknowledged."""
+    sink = ScriptedSink(concurrency=8, gate=anyio.Event())
+    async with running(sink) as stage:
+        ids = await stage.events(2, 3)
+        await stage.settle()
+        assert sink.ids == ids[:2]
+        sink.open_gate()
+        await stage.settle()
+        assert sink.ids == ids
+
+
+async def test_a_batch_is_in_commit_order(running: Running) -> None:
+    """A sink that takes one batch at a time gets several of one operation, in commit order."""
+    sink = ScriptedSink(concurrency=1, batch_size=7)
+    async with running(sink) as stage:
+        ids = await stage.events(3, 5)
+        await stage.settle()
+        assert sink.ids == ids
+        assert sink.batches == [7, 7, 1]
+        assert sink.peak == 1
+
+
+async def test_a_batch_taken_in_part_goes_on_in_order(running: Running) -> None:
+    """What failed in a batch goes again, before what follows it in its operation."""
+    taken: list[str] = []
+
+    def answers(event: Outgoing) -> Outcome:
+        if len(taken) >= 4 and sink.now() < SOON:
+            return failed(None)
+        taken.append(event.event_id)
+        return DELIVERED
+
+    sink = ScriptedSink(concurrency=1, batch_size=100, answers=answers)
+    async with running(sink) as stage:
+        ids = await stage.events(3, 4)
+        await stage.advance(60)
+        assert sorted(taken) == ids
+        first, *rest = (
+            [event for event in taken if event in own]
+            for own in (set(ids[number::3]) for number in range(3))
+        )
+        assert all(own == sorted(own) for own in (first, *rest))
+
+
+async def test_waits_double_from_a_second(running: Running) -> None:
+    """A failed event goes again after about 1, 2, 4, 8 s."""
+    sink = ScriptedSink(answers=lambda _: failed())
+    async with running(sink) as stage:
+        await stage.events(1, 1)
+        await stage.advance(14)
+    moments = sink.seconds()
+    waits = [after - before for before, after in pairwise(moments)]
+    assert waits == [pytest.approx(wait, rel=0.11) for wait in (1, 2, 4)]
+
+
+async def test_retry_after_lengthens_a_wait_and_never_over_an_hour(running: Running) -> None:
+    """`Retry-After` of half a minute is obeyed; of a year, for an hour."""
+    asked = iter([30.0, 365 * 24 * HOUR])
+    sink = ScriptedSink(answers=lambda _: failed(429, retry_after=next(asked, 0.0)))
+    async with running(sink) as stage:
+        await stage.events(1, 1)
+        await stage.advance(31)
+        assert sink.seconds() == pytest.approx([0, 30], abs=0.1)
+        await stage.advance(HOUR - 2)
+        assert len(sink.attempts) == 2
+        await stage.advance(2)
+        assert sink.seconds()[2] == pytest.approx(30 + HOUR, abs=1)
+
+
+async def test_a_down_sink_is_probed_by_one_attempt(running: Running, logs: Logs) -> None:
+    """After ten seconds of failure alone: one attempt at a time, at most five minutes apart."""
+    sink = ScriptedSink(concurrency=8, answers=lambda _: failed())
+    async with running(sink) as stage:
+        await stage.events(50, 2)
+        await stage.advance(30)
+        assert (await stage.settle()).health.state is SinkState.DOWN
+        [told] = lines(logs, "sink.down")
+        assert (told["sink"], told["error"]) == ("app", "answered 503")
+        before, sink.peak = len(sink.attempts), 0
+        await stage.advance(2 * HOUR)
+        assert sink.peak == 1
+        probes = sink.seconds()[before:]
+        waits = [after - before for before, after in pairwise(probes)]
+        assert 24 <= len(probes) <= 36
+        assert max(waits) <= 300
+        # not always the same one: it may be the only one that the place cannot digest
+        assert len({one.event.event_id for one in sink.attempts[before:]}) > 5
+
+
+async def test_an_app_that_restarts_for_20_seconds_costs_seconds(
+    running: Running, clock: Clock
+) -> None:
+    """What was recorded in the outage is delivered within a few seconds of its end."""
+    is_up = clock.time.timestamp() + 20
+    sink = ScriptedSink(
+        answers=lambda _: DELIVERED if clock.time.timestamp() >= is_up else failed(None)
+    )
+    delivered = 0
+    async with running(sink) as stage:
+        for _ in range(20):
+            await stage.events(3, 2)
+            await stage.advance(1)
+        while delivered < 120:
+            await stage.advance(0.5)
+            delivered = (await stage.states())["delivered"]
+            assert (clock.time - NOW).total_seconds() < 27
+
+
+async def test_an_outage_of_an_hour_drains_in_order_without_a_stampede(
+    running: Running, clock: Clock
+) -> None:
+    """10,000 events wait; at its end one probe, then all in order, no more than may at once."""
+    is_up = clock.time.timestamp() + HOUR
+    taken: dict[str, list[str]] = {}
+
+    def answers(event: Outgoing) -> Outcome:
+        if clock.time.timestamp() < is_up:
+            return failed(None)
+        taken.setdefault(event.operation_id, []).append(event.event_id)
+        return DELIVERED
+
+    sink = ScriptedSink(concurrency=16, answers=answers)
+    async with running(sink) as stage:
+        ids = await stage.events(10, 1)
+        await stage.advance(60)
+        ids += await stage.events(999, 10)
+        before = len(sink.attempts)
+        await stage.advance(HOUR - 61)
+        assert len(sink.attempts) - before < 20
+        before, sink.peak = len(sink.attempts), 0
+        await stage.advance(302)
+        assert (await stage.states()) == {"delivered": 10_000}
+        assert sink.peak == 16
+        assert len(sink.attempts) - before <= 10_001
+    assert sorted(id_ for own in taken.values() for id_ in own) == ids
+    assert all(own == sorted(own) for own in taken.values())
+
+
+async def test_refused_events_are_given_up_after_an_hour(running: Running, logs: Logs) -> None:
+    """An answer is no outage: others go on; after an hour the next of the operation passes."""
+    sink = ScriptedSink(concurrency=4)
+    async with running(sink) as stage:
+        poison, *_ = ids = await stage.events(3, 2)
+        sink.answers = lambda event: REFUSED if event.event_id == poison else DELIVERED
+        await stage.advance(HOUR - 10)
+        assert await stage.states() == {"waiting": 2, "delivered": 4}
+        assert ids[3] not in sink.ids
+        await stage.advance(20)
+        assert await stage.states() == {"dead": 1, "delivered": 5}
+        [dead] = lines(logs, "delivery.dead")
+        assert (dead["event_id"], dead["http_status"]) == (poison, 422)
+        assert dead["error"] == "answered 422"
+        assert not lines(logs, "sink.down")
+
+
+async def test_given_up_after_three_days_one_attempt_for_each(
+    running: Running, clock: Clock, logs: Logs
+) -> None:
+    """After three days a failed attempt is the last; a successor still gets one of its own."""
+    sink = ScriptedSink(answers=lambda _: failed())
+    async with running(sink) as stage:
+        ids = await stage.events(1, 3)
+        await stage.advance(60)
+        assert set(sink.ids) == {ids[0]}
+        clock.advance(days=3)
+        await stage.advance(1)
+        assert await stage.states() == {"dead": 1, "waiting": 2}
+        await stage.advance(HOUR)
+        assert await stage.states() == {"dead": 3}
+        assert [line["event_id"] for line in lines(logs, "delivery.dead")] == ids
+        assert {sink.ids.count(one) for one in ids[1:]} == {1}
+
+
+async def test_a_dead_letter_that_is_replayed_goes_once_more(
+    running: Running, clock: Clock
+) -> None:
+    """A running dispatcher notices; it is fresh for three days and may come late."""
+    sink = ScriptedSink(answers=lambda _: failed())
+    async with running(sink) as stage:
+        ids = await stage.events(1, 1)
+        await stage.settle()
+        clock.advance(days=3)
+        await stage.advance(400)
+        assert await stage.states() == {"dead": 1}
+        sink.answers = lambda _: DELIVERED
+        assert await stage.store.replay(Selection(sink="app")) == {"app": 1}
+        await stage.settle()
+        assert await stage.states() == {"delivered": 1}
+        assert set(sink.ids) == set(ids)
+
+
+@pytest.mark.parametrize("by", ["configuration", "replay"])
+async def test_410_disables_until_somebody_enables(running: Running, logs: Logs, by: str) -> None:
+    """Nothing goes out any more; a start or SIGHUP enables the sink, and a replay does."""
+    sink = ScriptedSink(concurrency=1, answers=lambda _: GONE)
+    async with running(sink) as stage:
+        ids = await stage.events(3, 1)
+        await stage.advance(24 * HOUR)
+        assert sink.ids == ids[:1]
+        [told] = lines(logs, "sink.disabled")
+        assert "SIGHUP" in told["hint"]
+        sink.answers = lambda _: DELIVERED
+        if by == "configuration":
+            await stage.store.configure_sinks(["app"])
+        else:
+            await stage.store.replay_event(ids[0], ["app"])
+        await stage.settle()
+        assert sorted(sink.ids[1:]) == ids
+
+
+async def test_a_closed_place_ends_the_dispatcher_and_keeps_deliveries(
+    running: Running, store: FickleStore
+) -> None:
+    """A closed pipe: no further attempt, everything still waits in the store."""
+    sink = ScriptedSink(concurrency=1, batch_size=2, answers=lambda _: CLOSED)
+    async with running(sink) as stage:
+        ids = await stage.events(5, 1)
+        with anyio.fail_after(5):
+            assert await stage.dispatcher.run() is Ended.CLOSED
+        assert set(sink.ids) <= set(ids[:4])
+        assert await stage.states() == {"waiting": 5}
+        assert (await store.standing(since=NOW, closed=["app"])).stuck == 5
+
+
+async def test_a_failing_store_repeats_and_loses_nothing(
+    running: Running, monkeypatch: pytest.MonkeyPatch, logs: Logs
+) -> None:
+    """What was delivered while the store refused is recorded when it does no more."""
+    monkeypatch.setattr("poller.engine.supervision._PAUSE", 0.01)
+    sink = ScriptedSink(concurrency=4, gate=anyio.Event())
+    async with running(sink) as stage:
+        ids = await stage.events(6, 2)
+        await stage.settle()
+        stage.store.refuses = True
+        sink.open_gate()
+        await until(lambda: stage.store.refused >= 5)
+        assert sink.ids == ids[:4]
+        assert await stage.states() == {"waiting": 12}
+        stage.store.refuses = False
+        await stage.settle()
+        assert sorted(sink.ids) == ids
+        assert await stage.states() == {"delivered": 12}
+        assert "disk is full" in lines(logs, "store.unavailable")[0]["error"]
+
+
+async def test_a_failed_attempt_is_one_log_line(running: Running, logs: Logs) -> None:
+    """Operation, event, sink, status and the next attempt, once for each attempt."""
+    sink = ScriptedSink(answers=lambda _: failed())
+    async with running(sink) as stage:
+        [event_id] = await stage.events(1, 1)
+        await stage.advance(5)
+        rows = await stage.rows()
+        told = lines(logs, "delivery.failed")
+        assert len(told) == len(sink.attempts) == 3
+        assert told[-1] == {
+            "event": "delivery.failed",
+            "log_level": "warning",
+            "sink": "app",
+            "operation": rows[0]["watch_id"],
+            "event_id": event_id,
+            "event_type": "operation.progress",
+            "attempts": 3,
+            "http_status": 503,
+            "error": "answered 503",
+            "next_attempt": rows[0]["due_at"].isoformat(timespec="milliseconds"),
+        }
+
+
+async def test_a_sink_that_raises_costs_a_wait_and_nothing_else(
+    running: Running, logs: Logs
+) -> None:
+    """A defect of a sink is told with its traceback; its event waits, the others go."""
+    sink = ScriptedSink(concurrency=2)
+    async with running(sink) as stage:
+        odd, *_ = await stage.events(3, 1)
+
+        def answers(event: Outgoing) -> Outcome:
+            if event.event_id == odd and sink.now() < SOON:
+                raise ZeroDivisionError
+            return DELIVERED
+
+        sink.answers = answers
+        await stage.settle()
+        assert await stage.states() == {"waiting": 1, "delivered": 2}
+        assert lines(logs, "engine.defect")[0]["exc_info"]
+        await stage.advance(2)
+        assert await stage.states() == {"delivered": 3}
+
+
+async def test_draining_finishes_what_is_due_and_waits_for_nothing_else(
+    running: Running, store: FickleStore
+) -> None:
+    """What is due goes, what is under way is waited for, what waits for a retry stays."""
+    sink = ScriptedSink(concurrency=2)
+    async with running(sink) as stage:
+        later, *_ = ids = await stage.events(4, 2)
+        sink.answers = lambda event: failed() if event.event_id == later else DELIVERED
+        stage.dispatcher.drain()
+        with anyio.fail_after(5):
+            assert await stage.dispatcher.run() is Ended.DRAINED
+        assert sorted(set(sink.ids)) == [one for one in ids if one != ids[4]]
+        assert (await store.standing(since=NOW)).waiting == 2
+
+
+async def test_results_are_kept_when_it_is_cancelled(running: Running, clock: Clock) -> None:
+    """What had ended is recorded, what had not is due at once for whoever comes next."""
+    sink = ScriptedSink(concurrency=3)
+    async with running(sink) as stage:
+        ids = await stage.events(3, 1)
+        first = anyio.Event()
+
+        async def deliver(batch: Sequence[Outgoing]) -> list[Outcome]:
+            [one] = batch
+            if one.event_id != ids[0]:
+                first.set()
+                await anyio.sleep_forever()
+            await first.wait()
+            return [DELIVERED]
+
+        sink.deliver = deliver  # type: ignore[method-assign]
+        with anyio.fail_after(5):
+            await first.wait()
+    assert await stage.states() == {"delivered": 1, "waiting": 2}
+    other = ScriptedSink(concurrency=3)
+    async with running(other) as stage:
+        await stage.settle()
+        assert other.ids == ids[1:]
+    assert clock.time < SOON
+
+
+async def test_what_the_place_holds_already_is_not_sent_again(running: Running) -> None:
+    """After a crash between delivery and record, however many events wait before those."""
+    sink = ScriptedSink(concurrency=1, batch_size=2)
+    stage_ids: list[str] = []
+    async with running(ScriptedSink(name="app", answers=lambda _: failed())) as stage:
+        stage_ids += await stage.events(10, 1)
+        await stage.settle()
+    sink.held = set(stage_ids[-2:])
+    async with running(sink) as stage:
+        await stage.advance(HOUR)
+        assert sorted(sink.ids) == stage_ids[:-2]
+        assert await stage.states() == {"delivered": 10}
