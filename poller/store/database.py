@@ -4,9 +4,10 @@ Synchronous, used from one worker thread. Writers lock from the first statement 
 `BEGIN IMMEDIATE`), so a transaction that has read can always write.
 """
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
@@ -105,6 +106,15 @@ class Database:
         """
         with self._said_clearly(), self.engine.connect() as connection:
             yield connection.execution_options(**{_READING: True})
+
+    def make_private(self) -> None:
+        """Make a SQLite file that only its owner can read: labels and counters are nobody else's.
+
+        Does nothing where the file is there, or cannot be made: opening it says why.
+        """
+        if self.path is not None:
+            with suppress(OSError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
     def vacuum(self) -> None:
         """Give pages that retention freed back to the file system, a few at a time.

@@ -124,6 +124,7 @@ class Store:
         try:
             if as_daemon and database.path is not None:
                 lock = FileLock(database.path).acquire()
+                database.make_private()
             migrated_from = migrate(database) if as_daemon else None
             if not as_daemon:
                 _require_current(database)

@@ -144,3 +144,17 @@ async def test_a_command_needs_a_store(tmp_path: Path, clock: Clock) -> None:
     with pytest.raises(StoreUnavailable, match=r"elsewhere\.db.*poller run"):
         await Store.open(f"sqlite:///{path}", HOME, now=clock, as_daemon=False)
     assert not path.exists()
+
+
+def test_a_new_file_is_its_owners_alone(tmp_path: Path, clock: Clock) -> None:
+    """Labels and counters are nobody else's; a file that is there keeps its mode."""
+    path = tmp_path / "poller.db"
+
+    async def open_and_close() -> None:
+        await (await Store.open(f"sqlite:///{path}", HOME, now=clock)).aclose()
+
+    anyio.run(open_and_close)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o640)
+    anyio.run(open_and_close)
+    assert path.stat().st_mode & 0o777 == 0o640
