@@ -11,7 +11,7 @@ from tests.faults.table import Row, read_table
 
 _HERE: Final = Path(__file__).parent
 _CODE: Final = _HERE.parents[1] / "poller"
-_OF_THEIR_OWN: Final = frozenset({"test_table.py", "test_tcp.py"})
+_OF_THEIR_OWN: Final = frozenset({"test_table.py"})
 
 
 def _functions(file: str) -> frozenset[str]:
