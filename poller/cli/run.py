@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 from poller import __version__
 from poller.cli.failures import EXIT_TIMEOUT, EXIT_TROUBLE, EXIT_UNFINISHED
 from poller.cli.logs import configure_logs
+from poller.cli.measuring import Page, measuring
 from poller.cli.notify import Notifier
 from poller.cli.stdin import read_lines, read_registration
 from poller.cli.wiring import Source, configuration, listening, make_client, make_throttle
@@ -65,25 +66,37 @@ def run_daemon(source: Source, job: Job) -> int:
 
 async def _run(settings: Settings, source: Source, job: Job) -> int:
     plan = configuration(settings, source)
+    measured = measuring(listening(settings))
     async with AsyncExitStack() as stack:
-        store = await Store.open(settings.store.url.get_secret_value(), plan.home, now=wall_clock)
+        url = settings.store.url.get_secret_value()
+        store = await Store.open(url, plan.home, now=wall_clock, timed=measured.meter.transacted)
         stack.push_async_callback(store.aclose)
         client = await stack.enter_async_context(make_client(settings))
+        throttle = make_throttle(settings, await store.pause())
         daemon = Daemon(
             store=store,
             client=client,
-            throttle=make_throttle(settings, await store.pause()),
+            throttle=throttle,
             configuration=plan,
             now=wall_clock,
             until_idle=job.until_idle,
+            meter=measured.meter,
         )
+        page = None if measured.page is None else measured.page(daemon, store, throttle)
         await daemon.register(job.wishes, all_or_none=True)
         await daemon.open()
         await _announce(settings, store)
-        return await _serve(daemon, store, settings, source, job)
+        return await _serve(daemon, store, settings, source, job, page)
 
 
-async def _serve(daemon: Daemon, store: Store, settings: Settings, source: Source, job: Job) -> int:
+async def _serve(
+    daemon: Daemon,
+    store: Store,
+    settings: Settings,
+    source: Source,
+    job: Job,
+    page: Page | None,
+) -> int:
     timed_out = False
     notifier = Notifier.from_environment(os.environ)
     notifier.follow(daemon.heartbeats)
@@ -96,7 +109,7 @@ async def _serve(daemon: Daemon, store: Store, settings: Settings, source: Sourc
 
     async with anyio.create_task_group() as helpers:
         await helpers.start(_obey_signals, daemon, settings, source, helpers, notifier)
-        await _open_door(helpers, daemon, store, listening(settings))
+        await _open_door(helpers, daemon, store, listening(settings), page)
         helpers.start_soon(notifier.narrate, daemon)
         if job.stdin:
             helpers.start_soon(_read_stdin, daemon, job)
@@ -110,12 +123,14 @@ async def _serve(daemon: Daemon, store: Store, settings: Settings, source: Sourc
     return EXIT_TIMEOUT if timed_out else await _exit_code(daemon)
 
 
-async def _open_door(tasks: TaskGroup, daemon: Daemon, store: Store, places: Listening) -> None:
+async def _open_door(
+    tasks: TaskGroup, daemon: Daemon, store: Store, places: Listening, page: Page | None
+) -> None:
     """Start the control API, where one is wanted: only then its framework is imported."""
     if places.is_anywhere:
         from poller.server.serving import serve  # noqa: PLC0415 - nearly half a second
 
-        await tasks.start(partial(serve, daemon, store, places, version=__version__))
+        await tasks.start(partial(serve, daemon, store, places, version=__version__, metrics=page))
 
 
 async def _exit_code(daemon: Daemon) -> int:

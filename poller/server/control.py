@@ -1,6 +1,6 @@
 """What every route works with."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,8 +14,8 @@ from poller.tracking.events import dump_json
 
 __all__ = ["Control", "Metrics", "reply"]
 
-Metrics = Callable[[], tuple[bytes, str]]
-"""Returns the page of metrics and its media type; quick, and without I/O."""
+Metrics = Callable[[str | None], Awaitable[tuple[bytes, str]]]
+"""Takes an `Accept` header; returns the page of metrics and its media type."""
 
 JSON: Final = "application/json"
 

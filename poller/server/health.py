@@ -3,7 +3,7 @@
 from typing import Final
 
 import anyio
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from poller.server import examples, schemas
 from poller.server.control import Control, Metrics, reply
@@ -114,6 +114,6 @@ def _add_metrics(router: APIRouter, metrics: Metrics) -> None:
             **problems(guarded=False),
         },
     )
-    async def show() -> Response:
-        page, media_type = metrics()
+    async def show(request: Request) -> Response:
+        page, media_type = await metrics(", ".join(request.headers.getlist("accept")))
         return Response(page, headers={"Content-Type": media_type})

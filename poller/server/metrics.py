@@ -1,0 +1,230 @@
+"""What happened since the start, counted for Prometheus: the engine's meter.
+
+No label holds anything that is made elsewhere: kinds come from the table, sinks from settings,
+all else is named in the code. So no operation can make a series of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from poller.comms.errors import (
+    CommsError,
+    DeadlineExceeded,
+    Forbidden,
+    NetworkError,
+    NonsensicalAnswer,
+    NotFound,
+    Rejected,
+    ServerError,
+    Throttled,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    Unexpected,
+)
+from poller.comms.kinds import KINDS
+from poller.comms.models import parse_instant
+from poller.engine.meter import Request
+from poller.sinks.base import Outcome
+from poller.sinks.base import Verdict as SinkVerdict
+from poller.store.watches import Observation
+from poller.tracking.deliveries import Delivery, DeliveryState
+from poller.tracking.observe import Verdict
+
+__all__ = ["OTHER", "PREFIX", "PrometheusMeter", "bounded_kind"]
+
+PREFIX: Final = "comms_poller"
+OTHER: Final = "other"
+
+_OK: Final = "ok"
+_OUTCOMES: Final[Mapping[type[CommsError], str]] = {
+    Unauthorized: "unauthorized",
+    Forbidden: "forbidden",
+    NotFound: "not_found",
+    Rejected: "rejected",
+    Throttled: "throttled",
+    Unavailable: "unavailable",
+    ServerError: "server_error",
+    Unexpected: "unexpected",
+    NonsensicalAnswer: "nonsense",
+    TooLarge: "too_large",
+    DeadlineExceeded: "deadline",
+    NetworkError: "network",
+}
+
+_REQUEST: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_TRANSACTION: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 10)
+_LAG: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
+
+
+class PrometheusMeter:
+    """Counts in a registry of its own. Thread-safe, as the store's worker threads need it."""
+
+    def __init__(self) -> None:
+        self.registry: Final = CollectorRegistry()
+        self._polls = self._counter(
+            "polls",
+            "Requests to the API by how they ended: ok, or the failure.",
+            "kind request outcome",
+        )
+        self._request_seconds = self._histogram(
+            "request_duration_seconds",
+            "From sending a request to the API to the last byte of its answer.",
+            "kind request",
+            _REQUEST,
+        )
+        self._waits = self._histogram(
+            "throttle_wait_seconds",
+            "How long a request waited for a slot, the rate and the account's pause.",
+            "",
+            _LAG,
+        )
+        self._schedule_lag = self._histogram(
+            "schedule_lag_seconds",
+            "From the moment an operation was due to its fetch.",
+            "kind",
+            _LAG,
+        )
+        self._pages = self._counter("sweep_pages", "Pages of lists that were recorded.", "kind")
+        self._answers = self._counter(
+            "answers",
+            "Answers about operations by verdict; stale, nonsense and late ones change nothing.",
+            "kind verdict",
+        )
+        self._events = self._counter("events", "Events recorded, by type.", "kind type")
+        self._detection_lag = self._histogram(
+            "detection_lag_seconds",
+            "From the API's updatedAt to the answer that showed the change, for events that tell "
+            "one; what was registered long after its change counts in full.",
+            "kind",
+            _LAG,
+        )
+        self._attempts = self._counter(
+            "delivery_attempts", "Attempts to deliver an event, by how they ended.", "sink outcome"
+        )
+        self._attempt_seconds = self._histogram(
+            "delivery_attempt_duration_seconds",
+            "How long one call of a sink took, whatever came of it; a call may hold many events.",
+            "sink",
+            _REQUEST,
+        )
+        self._delivery_lag = self._histogram(
+            "delivery_lag_seconds",
+            "From recording an event, or its last replay, to its delivery.",
+            "sink",
+            _LAG,
+        )
+        self._dead = self._counter(
+            "deliveries_dead", "Deliveries that an attempt turned into dead letters.", "sink"
+        )
+        self._transaction_seconds = self._histogram(
+            "store_transaction_duration_seconds",
+            "From begin to commit, waiting for the database's lock included.",
+            "transaction",
+            _TRANSACTION,
+        )
+        self._refusals = self._counter(
+            "store_refusals", "Transactions that the database refused.", "transaction"
+        )
+        for kind in KINDS:
+            for request in Request:
+                self._polls.labels(kind, request.value, _OK)
+
+    def expect(self, sinks: Sequence[str]) -> None:
+        """Begin the counters of these sinks at 0, so that the first step is seen as one."""
+        for sink in sinks:
+            self._dead.labels(sink)
+            for verdict in (SinkVerdict.DELIVERED, SinkVerdict.FAILED):
+                self._attempts.labels(sink, verdict.value)
+
+    def requested(
+        self, request: Request, *, kind: str, error: CommsError | None, seconds: float
+    ) -> None:
+        """Count a request and how it ended."""
+        outcome = _OK if error is None else _OUTCOMES.get(type(error), OTHER)
+        kind = bounded_kind(kind)
+        self._polls.labels(kind, request.value, outcome).inc()
+        self._request_seconds.labels(kind, request.value).observe(seconds)
+
+    def waited(self, seconds: float) -> None:
+        """Count a wait for the throttle."""
+        self._waits.observe(seconds)
+
+    def looked(self, *, kind: str, late: float) -> None:
+        """Count how late a fetch was."""
+        self._schedule_lag.labels(bounded_kind(kind)).observe(max(0.0, late))
+
+    def paged(self, *, kind: str, unchanged: int, nonsense: int) -> None:
+        """Count a page of a list."""
+        kind = bounded_kind(kind)
+        self._pages.labels(kind).inc()
+        self._answers.labels(kind, Verdict.UNCHANGED.value).inc(unchanged)
+        self._answers.labels(kind, Verdict.NONSENSE.value).inc(nonsense)
+
+    def observed(self, observations: Sequence[Observation], *, kind: str) -> None:
+        """Count verdicts and events, and how late the changes were seen."""
+        kind = bounded_kind(kind)
+        for observation in observations:
+            self._answers.labels(kind, observation.verdict.value).inc()
+            for recorded in observation.events:
+                self._events.labels(kind, recorded.event.type.value).inc()
+            if (lag := _detection_lag(observation)) is not None:
+                self._detection_lag.labels(kind).observe(lag)
+
+    def attempted(self, outcomes: Sequence[Outcome], *, sink: str, seconds: float) -> None:
+        """Count each outcome, and the call once."""
+        for outcome in outcomes:
+            self._attempts.labels(sink, outcome.verdict.value).inc()
+        self._attempt_seconds.labels(sink).observe(seconds)
+
+    def settled(self, delivery: Delivery, *, sink: str) -> None:
+        """Count what was delivered, and what was given up."""
+        if delivery.state is DeliveryState.DEAD:
+            self._dead.labels(sink).inc()
+        elif delivery.state is DeliveryState.DELIVERED and delivery.done_at is not None:
+            lag = delivery.done_at - delivery.fresh_at
+            self._delivery_lag.labels(sink).observe(_seconds(lag))
+
+    def transacted(self, name: str, seconds: float, refused: bool) -> None:  # noqa: FBT001 - as the store tells it
+        """Count a transaction of the store."""
+        self._transaction_seconds.labels(name).observe(seconds)
+        if refused:
+            self._refusals.labels(name).inc()
+
+    def _counter(self, name: str, text: str, labels: str) -> Counter:
+        return Counter(f"{PREFIX}_{name}", text, labels.split(), registry=self.registry)
+
+    def _histogram(self, name: str, text: str, labels: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(
+            f"{PREFIX}_{name}", text, labels.split(), registry=self.registry, buckets=buckets
+        )
+
+
+def bounded_kind(kind: str) -> str:
+    """Return a kind of the table; one that only a newer program knows is `other`."""
+    return kind if kind in KINDS else OTHER
+
+
+def _detection_lag(observation: Observation) -> float | None:
+    """Tell how old the change was that this answer showed; None where it showed none."""
+    told = [
+        recorded.event.data
+        for recorded in observation.events
+        if recorded.event.data["delta"]
+        or recorded.event.data["previousStatus"] != recorded.event.data["operation"].get("status")
+    ]
+    if not told:
+        return None
+    updated_at = parse_instant(told[0]["operation"].get("updatedAt"))
+    observed_at: datetime | None = parse_instant(told[0]["observedAt"])
+    if updated_at is None or observed_at is None:
+        return None
+    return _seconds(observed_at - updated_at)
+
+
+def _seconds(span: timedelta) -> float:
+    """Return the seconds of a span; a clock that went back makes no negative ones."""
+    return max(0.0, span.total_seconds())
