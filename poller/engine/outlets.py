@@ -1,6 +1,6 @@
 """All sinks of a daemon: opened together, run side by side, swapped whole."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +13,7 @@ from poller.engine.configuration import SinkPlan
 from poller.engine.dispatch import Dispatcher, Ended
 from poller.engine.heartbeat import Heartbeats
 from poller.engine.meter import NO_METER, Meter
-from poller.sinks.base import Sink, SinkUnavailable
+from poller.sinks.base import Sink, SinkHeld, SinkUnavailable
 from poller.store.store import Store
 
 __all__ = ["Outlets"]
@@ -31,6 +31,7 @@ class _Outlet:
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     done: anyio.Event = field(default_factory=anyio.Event)
     ended: Ended | None = None
+    is_retired: bool = False
 
 
 class Outlets:
@@ -77,7 +78,7 @@ class Outlets:
         :raises StoreError: where the store refuses.
         """
         self._outlets = await self._prepare(plans)
-        await self._configure()
+        await self._configure(list(self._outlets))
 
     async def run(self) -> None:
         """Run the dispatchers until all are drained, and those that a swap adds."""
@@ -91,7 +92,7 @@ class Outlets:
         """Go on with these sinks: equal plans keep theirs, reopened; others are made afresh.
 
         :raises SinkUnavailable: where a new one cannot be started; all stays as it was.
-        :raises StoreError: where the store refuses; the new sinks run all the same.
+        :raises StoreError: where the store refuses; all stays as it was.
         """
         async with self._swapping:
             kept = {
@@ -99,20 +100,18 @@ class Outlets:
                 for plan in plans
                 if (outlet := self._outlets.get(plan.name)) and outlet.plan.key == plan.key
             }
-            added = await self._prepare([plan for plan in plans if plan.name not in kept])
-            for name, outlet in self._outlets.items():
-                if name not in kept:
-                    await self._retire(outlet)
+            leaving = [outlet for name, outlet in self._outlets.items() if name not in kept]
+            added = await self._replace(
+                leaving, [plan for plan in plans if plan.name not in kept], kept=list(kept)
+            )
             for plan in plans:
                 if plan.name in kept:
                     kept[plan.name].plan = plan
                     await kept[plan.name].sink.reopen()
             self._outlets = kept | added
-            await self._configure()
-            if self._tasks is not None:
-                for outlet in self._outlets.values():
-                    if outlet.ended is not None or outlet in added.values():
-                        self._revive(outlet)
+            for outlet in list(self._outlets.values()):
+                if outlet.ended is not None or outlet in added.values():
+                    self._revive(outlet)
             self.beat()
 
     def beat(self) -> None:
@@ -129,8 +128,7 @@ class Outlets:
 
     async def aclose(self) -> None:
         """Close every sink."""
-        for outlet in self._outlets.values():
-            await outlet.sink.aclose()
+        await _close(self._outlets.values())
 
     async def _prepare(self, plans: Sequence[SinkPlan]) -> dict[str, _Outlet]:
         async with AsyncExitStack() as on_failure:
@@ -164,8 +162,8 @@ class Outlets:
             outlet = fresh
         self._tasks.start_soon(self._dispatch, outlet)
 
-    async def _configure(self) -> None:
-        reports = await self._store.configure_sinks(list(self._outlets))
+    async def _configure(self, names: Sequence[str]) -> None:
+        reports = await self._store.configure_sinks(names)
         for report in reports:
             if not report.is_configured and report.waiting:
                 log.warning(
@@ -175,11 +173,50 @@ class Outlets:
                     hint="its events wait three days for its return, then are dead letters",
                 )
 
-    async def _retire(self, outlet: _Outlet) -> None:
-        outlet.scope.cancel()
-        if self._tasks is not None and outlet.ended is None:
-            await outlet.done.wait()
-        await outlet.sink.aclose()
+    async def _replace(
+        self, leaving: Sequence[_Outlet], plans: Sequence[SinkPlan], *, kept: Sequence[str]
+    ) -> dict[str, _Outlet]:
+        """Start what comes and stop what goes, or nothing of it."""
+        try:
+            try:
+                added = await self._prepare(plans)
+            except SinkHeld:
+                # perhaps by one that goes: a sink renamed, two that change places
+                await self._retire(leaving)
+                added = await self._prepare(plans)
+            try:
+                await self._configure([*kept, *added])
+            except BaseException:
+                await _close(added.values())
+                raise
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._restore(leaving)
+            raise
+        await self._retire(leaving)
+        return added
+
+    async def _retire(self, outlets: Sequence[_Outlet]) -> None:
+        for outlet in outlets:
+            outlet.is_retired = True
+            outlet.scope.cancel()
+            if self._tasks is not None and outlet.ended is None:
+                await outlet.done.wait()
+        await _close(outlets)
+
+    async def _restore(self, outlets: Sequence[_Outlet]) -> None:
+        """Let those that were stopped already go on, with a sink made anew."""
+        for outlet in outlets:
+            if not outlet.is_retired:
+                continue
+            fresh = self._outlet(outlet.plan, outlet.plan.make())
+            try:
+                await _start(fresh.plan.name, fresh.sink)
+            except SinkUnavailable as error:
+                # it takes its place with the next attempt that can
+                log.warning("sink.restart_failed", sink=fresh.plan.name, error=str(error))
+            self._outlets[fresh.plan.name] = fresh
+            self._revive(fresh)
 
     async def _dispatch(self, outlet: _Outlet) -> None:
         try:
@@ -197,3 +234,8 @@ async def _start(name: str, sink: Sink) -> None:
         await sink.start()
     except SinkUnavailable as error:
         raise type(error)(f"sinks.{name}: {error.message}", error.hint) from error
+
+
+async def _close(outlets: Iterable[_Outlet]) -> None:
+    for outlet in outlets:
+        await outlet.sink.aclose()
