@@ -1,0 +1,406 @@
+"""Everything at once: store and tracking against a world that misbehaves, in any order.
+
+Operations move, answers come old and twice, places refuse, fail after they took an event, and
+come and go; the process crashes between any two steps; time passes and goes back. Whatever
+happens, the promises hold; and when the trouble is over, nothing waits.
+"""
+
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import select
+
+from poller.store import deliveries as delivery_rows
+from poller.store import sinks as sink_rows
+from poller.store import tenancy
+from poller.store import watches as watch_rows
+from poller.store.database import Database
+from poller.store.dead_letters import Selection, replay, replay_event
+from poller.store.deliveries import Demand
+from poller.store.retention import prune
+from poller.store.schema import deliveries, events, watches
+from poller.store.standing import standing
+from poller.store.watches import Lease
+from poller.tracking.answers import Answer, Failed, Nonsense, NotFound, Rejected
+from poller.tracking.deliveries import DeliveryState, Result
+from poller.tracking.pacing import Policy
+from poller.tracking.registration import Registration
+from poller.tracking.subscription import Subscription
+from tests.store.scenes import HOME, NOW, Clock, op
+from tests.store.worlds import Ledger, Place, Truth
+
+SETTINGS = settings(stateful_step_count=30, deadline=None, print_blob=True)
+OPERATIONS = 3
+RETENTION = 86_400.0
+LEASE = Lease(owner="machine", seconds=30.0)
+# on memory where there is such a place: a crash here is one of the process, not of the disk
+FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a private directory in it
+
+operations = st.integers(0, OPERATIONS - 1)
+names = st.sampled_from(["lines", "hook", "ends"])
+counters = st.sampled_from(["queued", "sent", "delivered", "failed"])
+seconds = st.sampled_from([0.5, 2.0, 11.0, 31.0, 400.0, 4_000.0, 90_000.0, 260_000.0])
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """A daemon on a SQLite file, its operations and its three sinks."""
+
+    empty: ClassVar[Path]
+    database: ClassVar[Database]
+    """One for all runs: what an engine has compiled is worth keeping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._crash()
+        assert self.database.path is not None
+        shutil.copy(self.empty, self.database.path)
+        self.clock = Clock()
+        self.random = random.Random(0)  # noqa: S311 - jitter
+        self.ledger = Ledger()
+        self.places = {
+            "lines": Place(subscription=Subscription(sink="lines"), in_order=True),
+            "hook": Place(subscription=Subscription(sink="hook"), in_order=False),
+            "ends": Place(
+                subscription=Subscription(sink="ends", events=("final",)), in_order=False
+            ),
+        }
+        self.configured = set(self.places)
+        self.policy = Policy()
+        self.truths: list[Truth] = []
+        self._start()
+
+    @initialize(
+        dated=st.tuples(*[st.booleans()] * OPERATIONS),
+        progress_interval=st.sampled_from([0.0, 10.0]),
+        settle=st.sampled_from([0.0, 3_600.0]),
+    )
+    def begin(self, dated: tuple[bool, ...], progress_interval: float, settle: float) -> None:
+        """Choose the settings, and let every operation be sent."""
+        self.policy = Policy(progress_interval=progress_interval, settle=settle)
+        self.truths = [Truth(id=op(number), dated=one) for number, one in enumerate(dated)]
+        for truth in self.truths:
+            truth.move("SCHEDULED", (), self.clock())
+        self._configure()
+        self.register(list(range(OPERATIONS - 1)), "a")
+
+    # operations
+
+    @rule(numbers=st.lists(operations, min_size=1, max_size=3), label=st.sampled_from("ab"))
+    def register(self, numbers: list[int], label: str) -> None:
+        """Register some, known or not."""
+        wishes = [
+            Registration(id=op(number), kind="messages", labels={"label": label})
+            for number in numbers
+        ]
+        with self.database.writing() as connection:
+            known = set(connection.execute(select(watches.c.id)).scalars())
+            results = watch_rows.register_all(connection, self.tenant, wishes, self.clock())
+        for result in results:
+            assert result.conflict is None
+            if result.is_new:
+                self.ledger.begin(result.id, from_nothing=result.id not in known)
+                known.add(result.id)
+
+    @rule(number=operations)
+    def forget(self, number: int) -> None:
+        """Stop watching one."""
+        with self.database.writing() as connection:
+            watch_rows.forget_watch(connection, self.tenant, op(number), self.clock())
+
+    @rule(
+        number=operations,
+        status=st.sampled_from(["SCHEDULED", "PROCESSING", "PROCESSING", "NOVEL", "COMPLETED"]),
+        moves=st.lists(st.tuples(counters, counters), max_size=4),
+    )
+    def move(self, number: int, status: str, moves: list[tuple[str, str]]) -> None:
+        """Let something happen to an operation."""
+        self.truths[number].move(status, moves, self.clock())
+
+    @rule(number=operations, moves=st.lists(st.tuples(counters, counters), max_size=4))
+    def progress(self, number: int, moves: list[tuple[str, str]]) -> None:
+        """Let an operation progress, and see it."""
+        self.move(number, "PROCESSING", [("queued", "sent"), *moves])
+        self.clock.advance(0.5)
+        self._record((op(number), self.truths[number].answer(0, self.clock())))
+
+    @rule(number=operations)
+    def cancel(self, number: int) -> None:
+        """Cancel an operation."""
+        self.truths[number].move("CANCELED", (), self.clock())
+
+    @rule(looks=st.lists(st.tuples(operations, st.integers(0, 3)), min_size=1, max_size=4))
+    def observe(self, looks: list[tuple[int, int]]) -> None:
+        """See some operations, as they are or as they were."""
+        for number, age in looks:
+            self._record((op(number), self.truths[number].answer(age, self.clock())))
+
+    @rule(number=operations, kind=st.sampled_from([NotFound, Rejected, Failed, Nonsense]))
+    def see_nothing(self, number: int, kind: type[Any]) -> None:
+        """Get an answer that shows no operation."""
+        members = {"why": "stats is missing"} if kind is Nonsense else {}
+        now = self.clock()
+        answer = kind(begun_at=now - timedelta(seconds=1), arrived_at=now, **members)
+        self._record((op(number), answer))
+
+    @rule(limit=st.integers(1, 3))
+    def poll(self, limit: int) -> None:
+        """Claim what is due, and answer with what is; a claim may stay unanswered by a crash."""
+        for one in self._claim(limit):
+            truth = next(truth for truth in self.truths if truth.id == one)
+            self._record((one, truth.answer(0, self.clock())))
+
+    @rule(limit=st.integers(1, 3))
+    def claim_and_stall(self, limit: int) -> None:
+        """Claim what is due, and never answer."""
+        self._claim(limit)
+
+    # sinks
+
+    @rule(name=names, room=st.integers(0, 3))
+    def exchange(self, name: str, room: int) -> None:
+        """Hand in what has ended and start what may go."""
+        self._exchange(self.places[name], room)
+
+    @rule(
+        name=names,
+        results=st.lists(
+            st.tuples(
+                st.sampled_from([*[Result.DELIVERED] * 3, *[Result.FAILED] * 2, Result.REFUSED]),
+                st.booleans(),
+            ),
+            min_size=1,
+            max_size=4,
+        ),
+    )
+    def attempt(self, name: str, results: list[tuple[Result, bool]]) -> None:
+        """Let attempts end, well or badly."""
+        self.places[name].end(results)
+
+    @rule(name=names)
+    def is_gone(self, name: str) -> None:
+        """Let a place say that it wants nothing any more."""
+        self.places[name].end([(Result.GONE, False)])
+
+    @rule(name=names)
+    def fail_for_days(self, name: str) -> None:
+        """Let a place be out of order until what waits is given up."""
+        place = self.places[name]
+        for _ in range(3):
+            self._exchange(place, 3)
+            place.end([(Result.FAILED, False)] * len(place.in_flight))
+            self.clock.advance(days=1.1)
+        self._exchange(place, 0)
+
+    @rule(name=names)
+    def remove_or_add(self, name: str) -> None:
+        """Reload with other settings: a sink less, or again."""
+        self.configured ^= {name}
+        self.places[name].crash()
+        self._configure()
+
+    # the world
+
+    @rule()
+    def crash(self) -> None:
+        """Lose all that is not in the store, and start again."""
+        self._crash()
+        for place in self.places.values():
+            place.crash()
+        self._start()
+        self._configure()
+        lines = self.places["lines"]
+        held = sorted({event_id for event_id, _ in lines.arrivals})
+        with self.database.writing() as connection:
+            delivery_rows.recall(connection, self.tenant, lines.name, held, self.clock())
+
+    @rule(by=seconds)
+    def time_passes(self, by: float) -> None:
+        """Wait."""
+        self.clock.advance(by)
+
+    @rule(by=st.sampled_from([5.0, 5_000.0]))
+    def clock_goes_back(self, by: float) -> None:
+        """Set the clock back; housekeeping notices."""
+        self.clock.advance(-by)
+        with self.database.writing() as connection:
+            watch_rows.void_future_waits(connection, self.tenant, self.clock())
+            delivery_rows.void_future_waits(connection, self.tenant, self.clock())
+
+    @rule(name=st.none() | names)
+    def replay_dead(self, name: str | None) -> None:
+        """Send dead letters again, of one sink or of all."""
+        with self.database.writing() as connection:
+            replay(connection, self.tenant, Selection(sink=name), now=self.clock())
+
+    @rule(data=st.data(), name=st.none() | names)
+    def replay_one(self, data: st.DataObject, name: str | None) -> None:
+        """Send any kept event again."""
+        with self.database.writing() as connection:
+            kept = list(connection.execute(select(events.c.id)).scalars())
+            if kept:
+                chosen = kept[data.draw(st.integers(0, len(kept) - 1))]
+                to = None if name is None else [name]
+                replay_event(connection, self.tenant, chosen, to, now=self.clock())
+
+    @rule()
+    def tidy(self) -> None:
+        """Prune a step."""
+        with self.database.writing() as connection:
+            sink_rows.bury_absent(connection, self.tenant, self.clock())
+        with self.database.writing() as connection:
+            prune(connection, self.tenant, retention=RETENTION, now=self.clock())
+
+    # what must hold
+
+    @invariant()
+    def promises_hold(self) -> None:
+        """After every step: deltas, order, gaps, bodies, and no delivery lost."""
+        self.ledger.note_states(self._states())
+        self.ledger.check_deltas()
+        for place in self.places.values():
+            self.ledger.check_arrivals(place)
+            self.ledger.check_gaps(place)
+
+    def teardown(self) -> None:
+        """End the trouble: every operation ends, every place takes what comes, nothing waits."""
+        if not self.truths:
+            return
+        self._let_everything_end()
+        self.promises_hold()
+        with self.database.reading() as connection:
+            now = standing(connection, self.tenant, since=NOW, closed=())
+        assert (now.watched, now.waiting, now.stuck) == (0, 0, 0)
+        self._check_that_all_arrived()
+
+    def _let_everything_end(self) -> None:
+        self.configured = set(self.places)
+        self._configure()
+        for truth in self.truths:
+            truth.finish(self.clock())
+        for _ in range(200):
+            self.clock.advance(400)
+            self.poll(OPERATIONS)
+            for place in self.places.values():
+                place.end([(Result.DELIVERED, True)] * len(place.in_flight))
+                self._exchange(place, 10)
+            with self.database.reading() as connection:
+                now = standing(connection, self.tenant, since=NOW, closed=())
+            if now.is_idle:
+                return
+
+    def _check_that_all_arrived(self) -> None:
+        for place in self.places.values():
+            arrived = {event_id for event_id, _ in place.arrivals}
+            for recorded in self.ledger.wanted.get(place.name, ()):
+                key = (place.name, recorded.position)
+                assert recorded.id in arrived or key in self.ledger.has_died, "an event was lost"
+
+    # steps
+
+    def _crash(self) -> None:
+        self.database.close()
+
+    def _start(self) -> None:
+        with self.database.writing() as connection:
+            self.tenant = tenancy.move_in(connection, HOME)
+            watch_rows.void_leases(connection, self.tenant)
+            delivery_rows.void_leases(connection, self.tenant)
+
+    def _configure(self) -> None:
+        with self.database.writing() as connection:
+            sink_rows.configure(connection, self.tenant, self.configured, self.clock())
+
+    def _claim(self, limit: int) -> list[str]:
+        with self.database.writing() as connection:
+            claim = watch_rows.claim_due(
+                connection,
+                self.tenant,
+                kinds=["messages"],
+                limit=limit,
+                lease=LEASE,
+                now=self.clock(),
+            )
+        return [watch.id for watch in claim.watches]
+
+    def _record(self, *answers: tuple[str, Answer]) -> None:
+        wanting = [self.places[name] for name in sorted(self.configured)]
+        with self.database.writing() as connection:
+            observations = watch_rows.record(
+                connection,
+                self.tenant,
+                answers,
+                policy=self.policy,
+                subscriptions=[place.subscription for place in wanting],
+                lease_owner=LEASE.owner,
+                now=self.clock(),
+                random=self.random,
+            )
+        for observation in observations:
+            for recorded in observation.events:
+                self.ledger.record(recorded, wanting)
+
+    def _exchange(self, place: Place, room: int) -> None:
+        if place.name not in self.configured:
+            return
+        demand = Demand(
+            sink=place.name,
+            limit=0 if place.in_order and place.in_flight else room,
+            in_order=place.in_order,
+            in_flight=len(place.in_flight),
+            lease=LEASE,
+        )
+        with self.database.writing() as connection:
+            exchange = delivery_rows.exchange(
+                connection,
+                self.tenant,
+                place.finished,
+                demand,
+                now=self.clock(),
+                random=self.random,
+            )
+        place.finished = []
+        place.in_flight += [(claim, self.clock()) for claim in exchange.claimed]
+
+    def _states(self) -> dict[tuple[str, int], DeliveryState]:
+        query = select(deliveries.c.sink, deliveries.c.position, deliveries.c.state)
+        with self.database.reading() as connection:
+            return {
+                (row.sink, row.position): DeliveryState(row.state)
+                for row in connection.execute(query)
+            }
+
+
+@pytest.fixture(autouse=True)
+def _database(migrated_file: Path) -> Iterator[None]:
+    with tempfile.TemporaryDirectory(prefix="poller-machine-", dir=FAST) as directory:
+        StoreMachine.empty = migrated_file
+        StoreMachine.database = Database(f"sqlite:///{directory}/poller.db")
+        yield
+        StoreMachine.database.close()
+
+
+def test_whatever_happens_the_promises_hold() -> None:
+    """A short run with every `make test`; a failure prints how to repeat it."""
+    run_state_machine_as_test(StoreMachine, settings=settings(SETTINGS, max_examples=30))
+
+
+@pytest.mark.soak
+def test_whatever_happens_for_long_the_promises_hold() -> None:
+    """A long one with `make soak`."""
+    many = settings(SETTINGS, max_examples=3_000, stateful_step_count=80)
+    run_state_machine_as_test(StoreMachine, settings=many)
