@@ -16,6 +16,7 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     Text,
+    and_,
     case,
     cast,
     func,
@@ -221,14 +222,20 @@ def _quiet(rows: Mapping[str, RowMapping], now: datetime) -> Callable[[Operation
 def _postpone(
     connection: Connection, tenant: Tenant, ids: Sequence[str], policy: Policy, now: datetime
 ) -> None:
-    """Double the waits of what showed nothing new, without jitter: the next sweep takes all."""
+    """Double the waits of what showed nothing new, without jitter: the next sweep takes all.
+
+    What was to be looked at later still is: no news is no reason to hurry.
+    """
     doubled = watches.c.wait * 2
     wait = case(
         (doubled < policy.min_interval, literal(policy.min_interval)),
         (doubled > policy.max_interval, literal(policy.max_interval)),
         else_=doubled,
     )
-    due_at = literal(microseconds(now), BigInteger) + cast(wait * 1_000_000, BigInteger)
+    sooner = literal(microseconds(now), BigInteger) + cast(wait * 1_000_000, BigInteger)
+    # a wait set in the future means that the clock went back: it does not hold
+    holds = and_(type_coerce(watches.c.due_at, BigInteger) > sooner, watches.c.set_at <= now)
+    due_at = case((holds, watches.c.due_at), else_=sooner)
     for start in range(0, len(ids), _CHUNK):
         connection.execute(
             update(watches)

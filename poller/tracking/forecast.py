@@ -1,13 +1,23 @@
 """When an operation will end, guessed from the counters of its last looks.
 
-Two signals move towards an end: messages leave the queue (an operation is `COMPLETED` when it was
-processed), and recipients are done. The nearer of the two predicted ends is the one to be at.
+Two signals lead to an end. Messages leave the queue: an operation is `COMPLETED` when it was
+processed. Recipients are done: some ends wait for the last receipts. While messages are queued
+nothing but the queue is asked; afterwards the end may be there any moment.
 
-The rule: look again when half of the remaining time has gone, sooner the less the rate is to be
-trusted. It is the inspection schedule of Barlow, Hunter and Proschan (1963) in the form that Keller
-(1974) gave it, looks at a density proportional to the square root of the hazard, for an end whose
-hazard grows like 1/remaining² towards the predicted moment: the gaps then shrink geometrically,
-and their number grows only with the logarithm of the operation's length.
+The rules are those of inspection schedules (Barlow, Hunter and Proschan 1963) in the form that
+Keller (1974) gave them, looks at a density proportional to the square root of the hazard:
+
+- Towards a predicted end the hazard grows like 1/remaining². So look again when a fixed share of
+  the remaining time has gone: the gaps shrink geometrically, and their number grows only with the
+  logarithm of the operation's length. The share is three quarters where the rate is steady and
+  less the more it varies.
+- Receipts trickle: the fewer are left the slower they come, and what is left of the time is never
+  shorter than it seems. So the share is a half.
+- After the last message, or the last receipt, the hazard falls with the time since. So wait as
+  long again as has passed since then: the plain backoff, begun anew at the moment that counts.
+
+What no counter foretells, a cancellation, is found within the longest wait that the settings allow.
+Its hazard is the same at all times, so nothing beats looking at even intervals.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,11 +35,15 @@ __all__ = ["KEPT", "Look", "look_at", "predicted_wait"]
 KEPT: Final = 6
 """Looks that are remembered: older ones tell of another rate."""
 
-_HALF: Final = 0.5
 # an interval counts half as much as the one after it
 _FADING: Final = 0.5
 # how sure one interval alone can make us: its rate may be off by half
 _UNPROVEN: Final = 0.5
+# which share of the remaining time to let go by
+_QUEUE_SHARE: Final = 0.75
+_RECEIPTS_SHARE: Final = 0.5
+
+Series = Sequence[tuple[datetime, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,41 +70,46 @@ def look_at(operation: Operation, kind: Kind, *, at: datetime) -> Look:
 
 
 def predicted_wait(looks: Sequence[Look], *, started_at: datetime | None) -> float | None:
-    """Return the seconds until the next look; None where the looks promise no end.
+    """Return the seconds ≥ 0 until the next look; None where the looks promise no end.
 
     `looks` are the last ones, the oldest first; `started_at` stands in for a look at nothing.
     """
-    if not looks:
+    if not looks or looks[-1].total <= 0:
         return None
     last = looks[-1]
     first = [] if started_at is None else [Look(at=started_at, done=0, passed=0, total=last.total)]
     history = [*first, *looks] if len(looks) < KEPT else list(looks)
-    waits = [
-        wait
-        for series, goal in (
-            ([(look.at, look.passed) for look in history], last.total),
-            ([(look.at, look.done) for look in history], last.total),
-        )
-        if (wait := _wait(series, goal)) is not None
-    ]
-    return min(waits, default=None)
+    passed = [(look.at, look.passed) for look in history]
+    if last.passed < last.total:
+        return _before_end(passed, last.total, _QUEUE_SHARE)
+    done = [(look.at, look.done) for look in history]
+    if last.done >= last.total:
+        return _after_end(done, last.total)
+    receipts = _before_end(done, last.total, _RECEIPTS_SHARE)
+    processed = _after_end(passed, last.total)
+    return processed if receipts is None else min(processed, receipts)
 
 
-def _wait(series: Sequence[tuple[datetime, int]], goal: int) -> float | None:
-    left = goal - series[-1][1]
+def _after_end(series: Series, goal: int) -> float:
+    """Return the time since the goal was first seen reached."""
+    reached = next(at for at, count in series if count >= goal)
+    return max(0.0, (series[-1][0] - reached).total_seconds())
+
+
+def _before_end(series: Series, goal: int, share: float) -> float | None:
+    """Return a share of the time that is left until the goal; None where nothing moves."""
     intervals = list(_intervals(series))
-    if left <= 0 or not intervals:
-        return None
     weights = [_FADING**age for age in range(len(intervals))]
     seconds = sum(weight * span for weight, (span, _) in zip(weights, intervals, strict=True))
     moved = sum(weight * gain for weight, (_, gain) in zip(weights, intervals, strict=True))
     if moved <= 0:
         return None
     rate = moved / seconds
-    return _HALF * left / rate / (1 + _doubt(intervals, weights, rate))
+    left = (goal - series[-1][1]) / rate
+    return share * left / (1 + _doubt(intervals, weights, rate))
 
 
-def _intervals(series: Sequence[tuple[datetime, int]]) -> Iterable[tuple[float, int]]:
+def _intervals(series: Series) -> Iterable[tuple[float, int]]:
     """Yield seconds and gain between two looks, the last first."""
     for (before, was), (after, became) in reversed(list(pairwise(series))):
         span = (after - before).total_seconds()

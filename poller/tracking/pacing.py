@@ -1,8 +1,8 @@
 """When to look again: a forecast where counters move, exponential backoff with jitter elsewhere.
 
-A poll that shows nothing new doubles the wait, between `min_interval` and `max_interval`; one that
-shows progress asks the forecast. Three things can only bring a look forward: a change that is held
-back, the end of settling, and the vendor's seven days.
+An answer asks the forecast. Where the counters promise no end, or no answer came, the wait doubles,
+between `min_interval` and `max_interval`, and what moves begins anew. Three things can only bring
+a look forward: a change that is held back, the end of settling, and the vendor's seven days.
 """
 
 from dataclasses import dataclass
@@ -41,11 +41,13 @@ def next_look(
 
     `moved` tells whether the answer showed anything new; `jitter` is a random number in [0, 1).
     """
-    wait = _wait(watch, moved=moved, policy=policy)
+    backoff = _backoff(watch, moved=moved, policy=policy)
+    predicted = _forecast(watch) if policy.forecast and (moved or _has_answered(watch)) else None
+    wait = backoff if predicted is None else _within(predicted, policy)
     # jitter only shortens, so that max_interval is kept; min_interval is kept by the max
     delay = max(policy.min_interval, wait * (1 - _JITTER * jitter))
     due = min([now + timedelta(seconds=delay), *_deadlines(watch, policy, now)])
-    return Schedule(wait=wait, due_at=due, set_at=now)
+    return Schedule(wait=backoff, due_at=due, set_at=now)
 
 
 def expires_at(watch: Watch) -> datetime | None:
@@ -55,20 +57,29 @@ def expires_at(watch: Watch) -> datetime | None:
     return (watch.left_scheduled_at or watch.created_at or watch.registered_at) + RETENTION
 
 
-def _wait(watch: Watch, *, moved: bool, policy: Policy) -> float:
+def _backoff(watch: Watch, *, moved: bool, policy: Policy) -> float:
+    """Return the wait without a forecast, which a movement sets back.
+
+    It is kept beside a forecast, so that a failure does not double what was foreseen for an answer.
+    """
     if watch.phase is Phase.SETTLING:
-        slow = policy.settle / _SETTLING_LOOKS if policy.settle else policy.max_interval
-        return min(max(slow, policy.min_interval), policy.max_interval)
-    if moved:
-        predicted = _forecast(watch) if policy.forecast else None
-        return min(max(predicted or 0.0, policy.min_interval), policy.max_interval)
-    return min(max(2 * watch.schedule.wait, policy.min_interval), policy.max_interval)
+        return _within(policy.settle / _SETTLING_LOOKS or policy.max_interval, policy)
+    return _within(0.0 if moved else 2 * watch.schedule.wait, policy)
+
+
+def _within(wait: float, policy: Policy) -> float:
+    return min(max(wait, policy.min_interval), policy.max_interval)
 
 
 def _forecast(watch: Watch) -> float | None:
-    if watch.status == "SCHEDULED":
+    if watch.status == "SCHEDULED" or watch.phase is Phase.SETTLING:
         return None
     return predicted_wait(watch.looks, started_at=watch.left_scheduled_at or watch.created_at)
+
+
+def _has_answered(watch: Watch) -> bool:
+    """Tell whether the operation was seen since its last look was scheduled: no failure."""
+    return watch.observed_at is not None and watch.observed_at > watch.schedule.set_at
 
 
 def _deadlines(watch: Watch, policy: Policy, now: datetime) -> list[datetime]:

@@ -1,0 +1,144 @@
+"""Pacing in virtual time: requests against detection delay, beside the schedules of others."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from poller.tracking.answers import Failed, Seen
+from poller.tracking.observe import observe
+from poller.tracking.pacing import Policy
+from poller.tracking.registration import Registration, register
+from poller.tracking.watch import Home
+from tests.benchmarks.workloads import START, WORKLOADS, Course, seconds_after
+
+__all__ = ["POLICIES", "Figures", "measure"]
+
+_TERMINAL: Final = ("COMPLETED", "CANCELED")
+_RETRY_AFTER: Final = 5.0
+Watcher = Callable[[Course, Random], tuple[int, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What one policy cost on one workload: requests per operation, delays in seconds."""
+
+    workload: str
+    policy: str
+    requests: float
+    p50: float
+    p95: float
+    p99: float
+    worst: float
+
+
+def measure(*, operations: int, seed: int) -> Iterator[Figures]:
+    """Run every policy over every workload; the same seed gives the same figures."""
+    for workload, make in WORKLOADS.items():
+        random = Random(seed)  # noqa: S311 - a benchmark must be repeatable
+        courses = [make(random, number) for number in range(operations)]
+        for policy, watcher in POLICIES.items():
+            yield _figures(workload, policy, courses, watcher, seed)
+
+
+def _figures(
+    workload: str, policy: str, courses: Sequence[Course], watcher: Watcher, seed: int
+) -> Figures:
+    random = Random(seed)  # noqa: S311 - as above
+    results = [watcher(course, random) for course in courses]
+    delays = sorted(delay for _, delay in results)
+
+    def quantile(part: float) -> float:
+        return delays[min(len(delays) - 1, int(part * len(delays)))]
+
+    return Figures(
+        workload=workload,
+        policy=policy,
+        requests=sum(requests for requests, _ in results) / len(results),
+        p50=quantile(0.5),
+        p95=quantile(0.95),
+        p99=quantile(0.99),
+        worst=delays[-1],
+    )
+
+
+def _waiting(waits: Callable[[Random], Iterator[float]]) -> Watcher:
+    """Make the watcher that follows a schedule whatever it sees."""
+
+    def watch(course: Course, random: Random) -> tuple[int, float]:
+        schedule = waits(random)
+        # operations are not created in step with anybody's clock
+        at, requests = random.uniform(0, 1), 0
+        while True:
+            requests += 1
+            if not course.is_stormy(at) and course.at(at).status in _TERMINAL:
+                return requests, at - course.ended_at
+            at += next(schedule)
+
+    return watch
+
+
+def _fixed(seconds: float) -> Watcher:
+    def waits(_random: Random) -> Iterator[float]:
+        while True:
+            yield seconds
+
+    return _waiting(waits)
+
+
+def _growing(first: float, factor: float, longest: float) -> Watcher:
+    def waits(_random: Random) -> Iterator[float]:
+        wait = first
+        while True:
+            yield wait
+            wait = min(wait * factor, longest)
+
+    return _waiting(waits)
+
+
+def _aws(random: Random) -> Iterator[float]:
+    """AWS waiters v2: a random wait between 2 s and min(120 s, 2 s · 2ⁿ)."""
+    attempt = 1
+    while True:
+        yield random.uniform(2, min(120.0, 2.0 * 2**attempt))
+        attempt = min(attempt + 1, 10)
+
+
+def _ours(policy: Policy) -> Watcher:
+    """Watch with the project's own tracking, as the daemon does."""
+
+    def watch(course: Course, random: Random) -> tuple[int, float]:
+        at = random.uniform(0, 1)
+        wish = Registration(id=course.name, kind="messages")
+        home = Home(account="AC", base_url="http://api.test/v1")
+        state, _ = register(None, wish, home=home, now=seconds_after(at))
+        requests = 0
+        while True:
+            requests += 1
+            now = seconds_after(at)
+            if course.is_stormy(at):
+                # the account pauses, then one probe asks again
+                failed = Failed(begun_at=now, arrived_at=now)
+                state = observe(state, failed, policy=policy, now=now, jitter=0).watch
+                at += max(_RETRY_AFTER, (state.schedule.due_at - now).total_seconds())
+                continue
+            answer = Seen(operation=course.at(at), begun_at=now, arrived_at=now)
+            state = observe(state, answer, policy=policy, now=now, jitter=random.random()).watch
+            if not state.is_watched:
+                return requests, at - course.ended_at
+            at = (state.schedule.due_at - START).total_seconds()
+
+    return watch
+
+
+POLICIES: Final[Mapping[str, Watcher]] = {
+    "fixed 3 s (gh run watch)": _fixed(3),
+    "fixed 5 s": _fixed(5),
+    "fixed 15 s (botocore waiters)": _fixed(15),
+    "fixed 30 s (azure-core)": _fixed(30),
+    "1 s × 1.5 ≤ 20 s (google-api-core)": _growing(1, 1.5, 20),
+    "random ≤ 120 s (AWS waiters v2)": _waiting(_aws),
+    "0.1 s × 2 ≤ 10 s (Terraform)": _growing(0.1, 2, 10),
+    "ours, plain backoff": _ours(Policy(forecast=False)),
+    "ours, forecast": _ours(Policy()),
+}
