@@ -26,7 +26,7 @@ class FileLock:
         """Take the lock.
 
         :raises StoreInUse: where another process has it, naming its pid.
-        :raises StoreUnavailable: where the file cannot be opened.
+        :raises StoreUnavailable: where the file cannot be opened or written.
         """
         try:
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -41,8 +41,14 @@ class FileLock:
                 f"store.url: {self._database} is in use by another daemon (pid {pid}); "
                 "hand it operations with `poller add ID`, or give this one a store of its own"
             ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(fd)
+            raise StoreUnavailable(
+                f"store.url: cannot write {self._path}: {error.strerror}; free some space"
+            ) from error
         self._fd = fd
         return self
 
