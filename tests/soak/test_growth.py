@@ -23,7 +23,7 @@ import httpx
 import pytest
 
 from poller.simulator import SimulatorConfig
-from tests.fakes.process import Poller
+from tests.fakes.process import Poller, eventually
 from tests.fakes.receiver import Answer, Receiver
 from tests.soak.sampling import Sample, rise, table, take
 
@@ -129,6 +129,8 @@ def test_nothing_grows(tmp_path: Path) -> None:
         told = _environment(base_url, config, receiver.url)
         run = ("run", "--stdin", "--until-idle")
         with Poller(*run, cwd=tmp_path, environment=told, stdin=True) as daemon:
+            # the file of events is opened after the store
+            eventually(rotated.path.exists)
             load = Load(base_url, config, daemon)
             samples = _watch(load, daemon, receiver, rotated, tmp_path / "poller.db")
             daemon.end_input()
