@@ -1,7 +1,7 @@
 """A bad line on loopback: a TCP proxy that spoils answers, the same way for the same seed.
 
 It stands before a server and passes requests on whole and at once, or not at all, so that what
-the server counts is what the client did. Answers are what suffers:
+the server counts is what the client did. Answers are what suffers, each piece of one by itself:
 
     with TcpProxy(api.base_url, weather=Weather(seed=7, rate=0.2)) as line:
         ...  # talk to line.url
@@ -29,7 +29,7 @@ _PATIENCE: Final = 10.0
 
 
 class Fault(StrEnum):
-    """What becomes of an answer, or, for `REFUSE`, of a connection."""
+    """What becomes of a piece of an answer, or, for `REFUSE`, of a connection."""
 
     REFUSE = "refuse"
     """The connection is reset as soon as it is there."""
@@ -47,7 +47,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weather:
-    """How bad a line is: the share of connections and of answers that meet one of `faults`.
+    """How bad a line is: the share of connections, and of pieces, that meet one of `faults`.
 
     `delay` is the most and `stall` the exact number of seconds that those two take.
     """
@@ -62,7 +62,7 @@ class Weather:
 class TcpProxy:
     """Stands before the server of `url`; a context manager, with a thread for each connection.
 
-    `script` is what the first answers meet, at their first byte, before the weather decides; a
+    `script` is what the first pieces meet, at their first byte, before the weather decides; a
     `REFUSE` in it waits for a connection.
     """
 

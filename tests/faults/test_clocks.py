@@ -36,6 +36,7 @@ async def test_the_clock_goes_back_an_hour(stage: Stage) -> None:
             stage.clock.jump(-HOUR)
             stage.script(ODD, campaign(ODD)[2:])
             await show.until(lambda: show.has_ended() and len(accepted(receiver.received)) == 8)
+            await show.until(lambda: bool(show.logged("clock.went_back")))
         check_promises(show.events)
         check_promises(accepted(receiver.received))
     assert {request.signature for request in receiver.received} <= {
@@ -52,7 +53,7 @@ async def test_the_clock_goes_back_in_a_pause(stage: Stage) -> None:
         await show.until(lambda: bool(show.logged("account.paused")))
         stage.api.override = None
         stage.clock.jump(-HOUR)
-        await show.until(show.has_ended)
+        await show.until(lambda: show.has_ended() and bool(show.logged("clock.went_back")))
     check_promises(show.events)
 
 

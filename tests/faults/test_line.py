@@ -63,4 +63,5 @@ async def test_a_line_that_breaks(stage: Stage, fault: Fault) -> None:
         check_promises(show.events)
         check_promises(accepted(receiver.received))
     assert api.met[fault] == hook.met[fault] == 3
-    assert len(show.logged("poll.failed")) == 3
+    # an answer in two pieces may meet two of them
+    assert 2 <= len(show.logged("poll.failed")) <= 3
