@@ -1,7 +1,8 @@
 """Sweeps: reading the list of a kind, page by page, where that costs fewer requests.
 
 One sweep at a time. While it reads, what is due of its kind is not fetched: the next page may
-show it. What a whole sweep did not show is fetched one by one afterwards.
+show it. What a whole sweep did not show is fetched afterwards, for as many requests as the sweep
+took before another one begins: so the list takes half of the budget at most, and none starves.
 """
 
 from collections.abc import Callable, Collection
@@ -21,7 +22,14 @@ from poller.engine.meter import NO_METER, Meter, Request
 from poller.engine.telling import tell_failure, tell_observations
 from poller.store.store import Store
 from poller.store.sweeps import Listed
-from poller.tracking.sweeping import PAGE, Experience, after_failure, after_sweep, is_worth_it
+from poller.tracking.sweeping import (
+    PAGE,
+    Experience,
+    Reach,
+    after_failure,
+    after_sweep,
+    is_worth_it,
+)
 
 __all__ = ["Sweep", "Sweeper"]
 
@@ -36,14 +44,20 @@ _MARGIN: Final = timedelta(minutes=5)
 
 @dataclass(slots=True, kw_only=True)
 class Sweep:
-    """One reading of a list, and how far it has come."""
+    """One reading of a list, and how far it has come.
+
+    `due` and `tracked` count at its beginning; `shown` counts tracked operations on its pages.
+    """
 
     kind: str
     start_date: datetime | None
     begun_at: datetime
     due: int
+    tracked: int
     token: str | None = None
     pages: int = 0
+    shown: int = 0
+    ended_at: datetime | None = None
     failures: int = 0
     is_reading: bool = False
 
@@ -72,7 +86,8 @@ class Sweeper:
         self._meter = meter
         self._sweep: Sweep | None = None
         self._experience: dict[str, Experience] = {}
-        self._last: dict[str, datetime] = {}
+        self._last: dict[str, Sweep] = {}
+        self._owed: dict[str, int] = {}
 
     @property
     def busy_with(self) -> frozenset[str]:
@@ -125,7 +140,7 @@ class Sweeper:
             return None
         for kind in sorted(open_kinds):
             if self._is_time_to_discover(kind):
-                return await self._reach_back(kind, due=0)
+                return self._reach_back(kind, await self._store.reach(kind=kind), due=0)
         return None
 
     async def _refreshment(self, open_kinds: Collection[str]) -> Sweep | None:
@@ -138,17 +153,27 @@ class Sweeper:
 
     async def _weigh(self, kind: str, due: int) -> Sweep | None:
         memory, now = self._memory(kind), self._now()
+        if self._owed.get(kind, 0) > 0:
+            self._owed[kind] -= 1
+            return None
         if memory.is_fresh(now) and due * memory.shown <= memory.pages:
             return None
         reach = await self._store.reach(kind=kind)
-        if not is_worth_it(due, reach, memory, now=now):
+        fresh = due - await self._missed(kind, now)
+        if not is_worth_it(fresh, reach, memory, now=now):
             return None
-        return await self._reach_back(kind, due=due)
+        return self._reach_back(kind, reach, due=due)
 
-    async def _reach_back(self, kind: str, *, due: int) -> Sweep:
+    async def _missed(self, kind: str, now: datetime) -> int:
+        """Count what is due that the last sweep should have shown."""
+        last = self._last.get(kind)
+        if last is None or last.begun_at > now:
+            return 0
+        return await self._store.still_due(kind=kind, since=last.begun_at)
+
+    def _reach_back(self, kind: str, reach: Reach, *, due: int) -> Sweep:
         """Begin a sweep back to the oldest operation that is tracked, or to be discovered."""
         now = self._now()
-        reach = await self._store.reach(kind=kind)
         moments = [moment for moment in (reach.oldest, self._discover_since(now)) if moment]
         oldest = min(moments, default=None)
         return Sweep(
@@ -156,6 +181,7 @@ class Sweeper:
             start_date=None if oldest is None else oldest - _MARGIN,
             begun_at=now,
             due=due,
+            tracked=reach.tracked,
         )
 
     async def _record(self, sweep: Sweep, page: Page, ticket: Ticket) -> None:
@@ -179,28 +205,31 @@ class Sweeper:
         self._meter.observed(swept.observations, kind=sweep.kind)
         if tell_observations(swept.observations):
             self._recorded()
+        leads_nowhere = page.next_token is not None and page.next_token == sweep.token
         sweep.pages += 1
+        sweep.shown += swept.shown
         sweep.failures = 0
         sweep.token = page.next_token
         if page.next_token is None:
             await self._finish(sweep)
-        elif sweep.pages >= _MOST_PAGES:
+        elif leads_nowhere or sweep.pages >= _MOST_PAGES:
             self.give_up(sweep)
 
     async def _finish(self, sweep: Sweep) -> None:
-        still_due = await self._store.still_due(kind=sweep.kind, since=sweep.begun_at)
-        now = self._now()
+        missed = await self._store.still_due(kind=sweep.kind, since=sweep.begun_at)
+        sweep.ended_at = now = self._now()
         self._experience[sweep.kind] = after_sweep(
-            pages=sweep.pages, due=sweep.due, still_due=still_due, now=now
+            pages=sweep.pages, tracked=sweep.tracked, shown=sweep.shown, now=now
         )
-        self._last[sweep.kind] = now
+        self._last[sweep.kind] = sweep
+        self._owed[sweep.kind] = min(missed, sweep.pages)
         self._sweep = None
         log.debug(
             "sweep.done",
             kind=sweep.kind,
             pages=sweep.pages,
             due=sweep.due,
-            not_shown=still_due,
+            not_shown=missed,
             seconds=round((now - sweep.begun_at).total_seconds(), 3),
         )
 
@@ -215,11 +244,11 @@ class Sweeper:
 
     def _is_time_to_discover(self, kind: str) -> bool:
         now, last = self._now(), self._last.get(kind)
-        memory = self._memory(kind)
-        if memory.not_before is not None and now < memory.not_before:
+        if self._memory(kind).holds_off(now):
             return False
-        interval = timedelta(seconds=self._configuration().policy.max_interval)
-        return last is None or last > now or now - last >= interval
+        if last is None or last.ended_at is None or last.ended_at > now:
+            return True
+        return now - last.ended_at >= timedelta(seconds=self._configuration().policy.max_interval)
 
     def _discover_since(self, now: datetime) -> datetime | None:
         age = self._configuration().discover_age

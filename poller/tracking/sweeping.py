@@ -2,7 +2,7 @@
 
 One page of the list refreshes up to 1000 operations. What a list will show is not known
 beforehand, so the choice rests on what the last one measured: how many pages it had, and which
-share of the due operations it showed. Measurements age, because accounts change.
+share of the tracked operations it showed. Measurements age, because accounts change.
 """
 
 from dataclasses import dataclass, replace
@@ -40,10 +40,17 @@ class Experience:
         """Tell whether the measurement still counts; one of the future is none."""
         return self.measured_at is not None and timedelta(0) <= now - self.measured_at < _AGES_AFTER
 
+    def holds_off(self, now: datetime) -> bool:
+        """Tell whether a failure is too near; one that the clock left far ahead is not."""
+        return self.not_before is not None and now < self.not_before <= now + _TRY_AGAIN
+
 
 def is_worth_it(due: int, reach: Reach, experience: Experience, *, now: datetime) -> bool:
-    """Tell whether a sweep costs fewer requests than fetching what it would show of `due`."""
-    if experience.not_before is not None and now < experience.not_before <= now + _TRY_AGAIN:
+    """Tell whether a sweep costs fewer requests than fetching what it would show of `due`.
+
+    What the last sweep has missed does not belong to `due`: it is fetched.
+    """
+    if experience.holds_off(now):
         return False
     pages, shown = max(1, ceil(reach.tracked / PAGE)), 1.0
     if experience.is_fresh(now):
@@ -51,10 +58,14 @@ def is_worth_it(due: int, reach: Reach, experience: Experience, *, now: datetime
     return due * shown > pages
 
 
-def after_sweep(*, pages: int, due: int, still_due: int, now: datetime) -> Experience:
-    """Learn from a finished sweep: of `due` operations before it, `still_due` it did not show."""
-    shown = 1.0 if due == 0 else max(0.0, 1 - still_due / due)
-    return Experience(measured_at=now, pages=pages, shown=shown)
+def after_sweep(*, pages: int, tracked: int, shown: int, now: datetime) -> Experience:
+    """Learn from a finished sweep: of `tracked` operations it showed so many.
+
+    The share is that of one more that was shown, so that a few operations which no list shows do
+    not speak for thousands to come.
+    """
+    share = (min(shown, tracked) + 1) / (tracked + 1)
+    return Experience(measured_at=now, pages=pages, shown=share)
 
 
 def after_failure(experience: Experience, *, now: datetime) -> Experience:

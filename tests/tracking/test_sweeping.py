@@ -46,28 +46,36 @@ def test_experience_only_discourages(due: int, tracked: int, pages: int, shown: 
 )
 def test_experience_ages(age: float, expected: bool) -> None:  # noqa: FBT001 - a table of cases
     """After ten minutes, or after the clock went back, a list is given another chance."""
-    experience = after_sweep(pages=40, due=30, still_due=0, now=START)
+    experience = after_sweep(pages=40, tracked=30, shown=30, now=START)
     now = START + timedelta(seconds=age)
     assert is_worth_it(30, Reach(tracked=30), experience, now=now) is expected
 
 
 @pytest.mark.parametrize(
-    ("due", "still_due", "shown"), [(0, 0, 1.0), (10, 0, 1.0), (10, 4, 0.6), (10, 10, 0), (5, 9, 0)]
+    ("tracked", "shown", "share"),
+    [(0, 0, 1), (9, 9, 1), (9, 4, 0.5), (9, 0, 0.1), (9, 20, 1), (999, 0, 0.001)],
 )
-def test_what_was_not_shown_is_learned(due: int, still_due: int, shown: float) -> None:
-    """The share of the due that a sweep showed; more left than there were counts as nothing."""
-    assert after_sweep(pages=1, due=due, still_due=still_due, now=START).shown == shown
+def test_what_was_not_shown_is_learned(tracked: int, shown: int, share: float) -> None:
+    """The share of the tracked that a sweep showed; pages that shift may show some twice."""
+    assert after_sweep(pages=1, tracked=tracked, shown=shown, now=START).shown == share
 
 
 def test_a_list_that_shows_nobody_is_not_read_again() -> None:
-    """Where a sweep showed none of the due, fetches are cheaper however many there are."""
-    experience = after_sweep(pages=1, due=1000, still_due=1000, now=START)
-    assert not is_worth_it(10_000, Reach(tracked=10_000), experience, now=at(30))
+    """Where a sweep showed none of many, fetches are cheaper however many are due."""
+    experience = after_sweep(pages=1, tracked=1000, shown=0, now=START)
+    assert not is_worth_it(1000, Reach(tracked=1000), experience, now=at(30))
+
+
+def test_two_that_no_list_shows_do_not_speak_for_a_thousand() -> None:
+    """They are fetched; a thousand more that are registered then are listed."""
+    experience = after_sweep(pages=1, tracked=2, shown=0, now=START)
+    assert not is_worth_it(2, Reach(tracked=2), experience, now=at(30))
+    assert is_worth_it(1002, Reach(tracked=1002), experience, now=at(30))
 
 
 def test_after_a_failure_there_is_a_minute_of_fetches() -> None:
     """However many are due; what was measured before is kept."""
-    measured = after_sweep(pages=3, due=10, still_due=0, now=START)
+    measured = after_sweep(pages=3, tracked=10, shown=10, now=START)
     failed = after_failure(measured, now=START)
     assert not is_worth_it(9999, Reach(tracked=1), failed, now=at(59))
     assert is_worth_it(9999, Reach(tracked=1), failed, now=at(61))
