@@ -21,7 +21,7 @@ from poller.engine.heartbeat import Heartbeats
 from poller.sinks.base import Outcome, Outgoing, SinkUnavailable, Verdict
 from poller.store.deliveries import Demand, Exchange
 from poller.store.errors import StoreUnavailable
-from poller.store.schema import deliveries, events
+from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
 from poller.tracking.deliveries import Attempt
 from tests.store.scenes import HOME, NOW, Clock, entropy, op, wish
@@ -165,6 +165,26 @@ class FickleStore(Store):
         found = await super().exchange(attempts, demand)
         self.last, self.begun_last = found, number
         return found
+
+    async def record(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - handed on as it is
+        """Record, unless refused."""
+        self.refuse()
+        return await super().record(*args, **kwargs)
+
+    async def claim_due(self, **kwargs: Any) -> Any:  # noqa: ANN401 - as above
+        """Claim, unless refused."""
+        self.refuse()
+        return await super().claim_due(**kwargs)
+
+    async def leased(self) -> set[str]:
+        """Name the operations that somebody has claimed."""
+
+        def read() -> set[str]:
+            with self._database.reading() as connection:
+                query = select(watches.c.id).where(watches.c.lease_owner.is_not(None))
+                return set(connection.execute(query).scalars())
+
+        return await anyio.to_thread.run_sync(read)
 
 
 async def until(condition: Callable[[], bool]) -> None:

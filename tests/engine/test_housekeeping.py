@@ -1,0 +1,114 @@
+"""What is done now and then: retention in small steps, and a clock that went back."""
+
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from poller.engine.heartbeat import Heartbeats
+from poller.engine.housekeeping import Housekeeping
+from poller.store.errors import StoreUnavailable
+from poller.store.retention import Pruned
+from tests.engine.scripted import FickleStore, TickingClock, record_events, until
+
+pytestmark = pytest.mark.anyio
+
+Logs = list[MutableMapping[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poller.engine.housekeeping._TICK", 0.005)
+    monkeypatch.setattr("poller.engine.supervision._PAUSE", 0.005)
+
+
+@asynccontextmanager
+async def keeping_house(
+    store: FickleStore, clock: TickingClock, *, moved: Callable[[], None] = lambda: None
+) -> AsyncIterator[None]:
+    """Keep house until the end of the block."""
+    house = Housekeeping(
+        store=store, retention=lambda: 60.0, now=clock, moved=moved, heartbeats=Heartbeats()
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(house.run)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+def lines(logs: Logs, event: str) -> Logs:
+    """Return the log lines of one event."""
+    return [line for line in logs if line["event"] == event]
+
+
+async def test_a_clock_that_went_back_frees_what_waits_since_the_future(
+    store: FickleStore, clock: TickingClock, logs: Logs
+) -> None:
+    """Every wait set in the future is due now, the loop is woken, and it is told once."""
+    woken: list[bool] = []
+    await record_events(store, 3, 1, sinks=["app"])
+    async with keeping_house(store, clock, moved=lambda: woken.append(True)):
+        await anyio.sleep(0.05)
+        assert not lines(logs, "clock.went_back")
+        clock.advance(hours=-1)
+        await until(lambda: bool(woken))
+        await anyio.sleep(0.05)
+    [told] = lines(logs, "clock.went_back")
+    assert told["due_now"] == 6
+    assert len(woken) == 1
+
+
+async def test_a_clock_that_jumps_ahead_is_nothing_to_tell(
+    store: FickleStore, clock: TickingClock, logs: Logs
+) -> None:
+    """After a suspend everything is due by itself."""
+    async with keeping_house(store, clock):
+        clock.advance(hours=8)
+        await anyio.sleep(0.05)
+    assert not lines(logs, "clock.went_back")
+
+
+async def test_retention_goes_on_until_a_step_finds_nothing(
+    store: FickleStore, clock: TickingClock, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One small step a tick while there is more, then a minute's rest; each is told."""
+    steps = [Pruned(operations=100, events=500), Pruned(operations=7, events=20, dead_letters=1)]
+    asked: list[float] = []
+
+    async def tidy(*, retention_seconds: float) -> Pruned:
+        await anyio.lowlevel.checkpoint()
+        asked.append(retention_seconds)
+        return steps.pop(0) if steps else Pruned()
+
+    monkeypatch.setattr(store, "tidy", tidy)
+    async with keeping_house(store, clock):
+        await until(lambda: len(asked) == 2)
+        await anyio.sleep(0.05)
+    assert asked == [60.0, 60.0]
+    first, second = lines(logs, "retention.pruned")
+    assert (first["log_level"], first["operations"], first["events"]) == ("info", 100, 500)
+    # what nobody ever got is gone for good: that is worth a warning
+    assert (second["log_level"], second["dead_letters"]) == ("warning", 1)
+
+
+async def test_a_store_that_refuses_is_told_and_tried_again(
+    store: FickleStore, clock: TickingClock, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Housekeeping outlives it."""
+    answers: list[Pruned | Exception] = [StoreUnavailable("store.url: full"), Pruned()]
+
+    async def tidy(*, retention_seconds: float) -> Pruned:
+        await anyio.lowlevel.checkpoint()
+        assert retention_seconds == 60.0
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(store, "tidy", tidy)
+    async with keeping_house(store, clock):
+        await until(lambda: not answers)
+    [told] = lines(logs, "store.unavailable")
+    assert (told["loop"], told["error"]) == ("housekeeping", "store.url: full")

@@ -1,0 +1,255 @@
+"""The poll loop between a real store and a scripted API: who is asked, when, and what is held."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from typing import Any, Protocol
+
+import anyio
+import pytest
+
+from poller.comms.errors import CommsError, Unauthorized
+from poller.engine.asking import Asker
+from poller.engine.heartbeat import Heartbeats
+from poller.engine.poll import PollLoop
+from tests.engine.scripted import FickleStore, TickingClock, until
+from tests.engine.scripted_api import GOOD, ScriptedApi, configuration, envelope
+from tests.store.scenes import op, wish
+
+pytestmark = pytest.mark.anyio
+
+
+class Polling(Protocol):
+    """Runs a poll loop until the end of the block."""
+
+    def __call__(
+        self, api: ScriptedApi, *, concurrency: int = 4, rate: float = 100_000
+    ) -> AbstractAsyncContextManager[PollLoop]:
+        """Run."""
+
+
+class Refusals:
+    """Counts the 401 and 403."""
+
+    def __init__(self) -> None:
+        self.errors: list[CommsError] = []
+
+
+@pytest.fixture
+def refusals() -> Refusals:
+    """Return what is told of refusals."""
+    return Refusals()
+
+
+@pytest.fixture
+def polling(
+    store: FickleStore,
+    clock: TickingClock,
+    refusals: Refusals,
+    logs: object,  # noqa: ARG001 - kept from the terminal
+) -> Polling:
+    """Return what runs poll loops."""
+
+    @asynccontextmanager
+    async def run(
+        api: ScriptedApi, *, concurrency: int = 4, rate: float = 100_000
+    ) -> AsyncIterator[PollLoop]:
+        throttle = api.throttle(clock, concurrency=concurrency, rate=rate)
+        async with api.client(clock) as client, anyio.create_task_group() as tasks:
+            asker = Asker(
+                client=client,
+                throttle=throttle,
+                store=store,
+                credentials=lambda: GOOD,
+                refused=refusals.errors.append,
+                now=clock,
+            )
+            loop = PollLoop(
+                store=store,
+                asker=asker,
+                throttle=throttle,
+                configuration=configuration(),
+                owner="first",
+                now=clock,
+                recorded=lambda: None,
+                heartbeats=Heartbeats(),
+            )
+            tasks.start_soon(loop.run)
+            yield loop
+            tasks.cancel_scope.cancel()
+
+    return run
+
+
+async def register(store: FickleStore, number: int, *, first: int = 0) -> list[str]:
+    """Register operations; their ids."""
+    names = [op(each) for each in range(first, first + number)]
+    await store.register([wish(name) for name in names])
+    return names
+
+
+async def test_a_lease_is_taken_only_for_what_starts_at_once(
+    polling: Polling, store: FickleStore
+) -> None:
+    """Of thirty that are due three are asked about, and nobody else's hands are tied."""
+    api = ScriptedApi(ScriptedApi.completed)
+    api.gate = anyio.Event()
+    names = await register(store, 30)
+    async with polling(api, concurrency=3):
+        await until(lambda: api.in_flight == 3)
+        assert await store.leased() == set(api.asked)
+        api.open_gate()
+        await until(lambda: len(api.asked) == 30)
+        await nobody_is_leased(store)
+    assert api.peak == 3
+    assert Counter(api.asked) == dict.fromkeys(names, 1)
+
+
+async def test_requests_keep_the_rate(polling: Polling, store: FickleStore) -> None:
+    """However many are due: never more than the rate and one in any span of time."""
+    rate = 50
+    api = ScriptedApi(ScriptedApi.completed)
+    await register(store, 20)
+    async with polling(api, rate=rate):
+        await until(lambda: len(api.asked) == 20)
+    for first, start in enumerate(api.times):
+        for last in range(first + 1, len(api.times)):
+            span = api.times[last] - start
+            assert last - first <= span * rate + 1.01
+
+
+async def test_the_longest_overdue_is_asked_first(
+    polling: Polling, store: FickleStore, clock: TickingClock
+) -> None:
+    """In the order of falling due, whatever their ids."""
+    order = [4, 1, 3, 0, 2]
+    for number in order:
+        await register(store, 1, first=number)
+        clock.advance(1)
+    api = ScriptedApi(ScriptedApi.completed)
+    async with polling(api, concurrency=1):
+        await until(lambda: len(api.asked) == 5)
+    assert api.asked == [op(number) for number in order]
+
+
+async def test_a_registration_wakes_the_loop(
+    polling: Polling, store: FickleStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait for the next tick."""
+    monkeypatch.setattr("poller.engine.poll._LOOK_AGAIN", 3600.0)
+    api = ScriptedApi()
+    async with polling(api) as loop:
+        await register(store, 1)
+        loop.pulse.beat()
+        await until(lambda: len(api.asked) == 1)
+        await register(store, 1, first=1)
+        loop.pulse.beat()
+        await until(lambda: len(api.asked) == 2)
+
+
+async def test_a_change_brings_the_next_look_in_its_time(
+    polling: Polling, store: FickleStore, clock: TickingClock
+) -> None:
+    """Not before `min_interval`; then it is asked again."""
+    api = ScriptedApi()
+    [name] = await register(store, 1)
+    async with polling(api) as loop:
+        await until(lambda: len(api.asked) == 1)
+        await nobody_is_leased(store)
+        for _ in range(3):
+            loop.pulse.beat()
+            await anyio.wait_all_tasks_blocked()
+        assert api.asked == [name]
+        clock.advance(2.5)
+        loop.pulse.beat()
+        await until(lambda: len(api.asked) == 2)
+
+
+async def test_a_401_holds_nothing_and_the_probe_asks_about_another(
+    polling: Polling, store: FickleStore, refusals: Refusals, clock: TickingClock
+) -> None:
+    """One request, no lease left, nothing lost; the probe is of another operation, then all go."""
+    api = ScriptedApi(lambda _: (401, envelope(20003)))
+    names = await register(store, 4)
+    async with polling(api, concurrency=1) as loop:
+        await until(lambda: len(refusals.errors) == 1)
+        await nobody_is_leased(store)
+        assert api.asked == names[:1]
+        assert isinstance(refusals.errors[0], Unauthorized)
+        api.answers = ScriptedApi.completed
+        clock.advance(61)
+        loop._throttle.retry_now()
+        await until(lambda: len(api.asked) == 5)
+        assert api.asked[1] == names[1]
+        assert sorted(api.asked[1:]) == names
+        await nobody_is_leased(store)
+    assert (await store.standing(since=clock.time - timedelta(hours=1))).watched == 0
+
+
+async def test_a_store_that_refuses_for_a_while_stops_nothing_for_good(
+    polling: Polling, store: FickleStore, clock: TickingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that could not be recorded is asked for again; it changes nothing twice."""
+    monkeypatch.setattr("poller.engine.supervision._PAUSE", 0.01)
+    api = ScriptedApi(ScriptedApi.completed)
+    api.gate = anyio.Event()
+    names = await register(store, 6)
+    async with polling(api, concurrency=2):
+        await until(lambda: api.in_flight == 2)
+        store.refuses = True
+        api.open_gate()
+        await until(lambda: store.refused > 6)
+        assert len(api.asked) == 2
+        store.refuses = False
+        await until(lambda: len(set(api.asked)) == 6)
+        clock.advance(30)
+        await until(lambda: len(api.asked) == 8)
+        await nobody_is_leased(store)
+    assert Counter(api.asked) == {**dict.fromkeys(names, 1), names[0]: 2, names[1]: 2}
+    assert (await store.standing(since=clock.time - timedelta(hours=1))).watched == 0
+
+
+async def test_stopping_records_what_is_under_way_and_begins_nothing(
+    polling: Polling, store: FickleStore, clock: TickingClock
+) -> None:
+    """`run` returns when the answers that were under way are in the store."""
+    api = ScriptedApi(ScriptedApi.completed)
+    api.gate = anyio.Event()
+    await register(store, 10)
+    async with polling(api, concurrency=3) as loop:
+        await until(lambda: api.in_flight == 3)
+        loop.stop()
+        api.open_gate()
+        await nobody_is_leased(store)
+        assert len(api.asked) == 3
+        assert (await store.standing(since=clock.time - timedelta(hours=1))).watched == 7
+
+
+async def test_a_defect_in_one_answer_ends_nothing(
+    polling: Polling, store: FickleStore, clock: TickingClock, logs: list[Any]
+) -> None:
+    """What raises where nobody expects it is told; its operation backs off, the others go on."""
+    odd, *_ = names = await register(store, 3)
+
+    def answers(name: str) -> tuple[int, Any]:
+        if name == odd:
+            raise ZeroDivisionError
+        return ScriptedApi.completed(name)
+
+    api = ScriptedApi(answers)
+    async with polling(api):
+        await until(lambda: len(api.asked) >= 3)
+        await nobody_is_leased(store)
+        assert set(api.asked) == set(names)
+        assert [line for line in logs if line["event"] in {"engine.defect", "poll.failed"}]
+        api.answers = ScriptedApi.completed
+        clock.advance(30)
+        await until(lambda: api.asked.count(odd) == 2)
+
+
+async def nobody_is_leased(store: FickleStore) -> None:
+    """Wait until all that was claimed is recorded or given back."""
+    with anyio.fail_after(10):
+        while await store.leased():  # noqa: ASYNC110 - as in until
+            await anyio.sleep(0.002)
