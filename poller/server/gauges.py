@@ -48,7 +48,9 @@ class Moment:
 
 def families(moment: Moment, stock: Stock | None) -> Iterator[Metric]:
     """Make the gauges; those of the store are left out where `stock` is None: it cannot be read."""
-    yield InfoMetricFamily(f"{PREFIX}_build", "What is running.", value={"version": moment.version})
+    yield InfoMetricFamily(
+        f"{PREFIX}_build", "Which version is running.", value={"version": moment.version}
+    )
     yield from _pauses(moment)
     yield _gauge("requests_in_flight", "Requests to the API under way.", {(): moment.in_flight})
     yield _gauge(
@@ -100,10 +102,10 @@ def _operations(stock: Stock) -> Iterator[Metric]:
         watched,
         "kind status",
     )
-    yield _gauge("operations_due", "Of these, those whose next look is due.", due, "kind")
+    yield _gauge("operations_due", "Watched operations whose next look is due.", due, "kind")
     yield _gauge(
         "operations_overdue_seconds",
-        "For how long the first of them has been due; 0 where none is.",
+        "For how long the first of the due operations has been due; 0 where none is.",
         overdue,
         "kind",
     )
@@ -139,7 +141,7 @@ def _sinks(stock: Stock, closed: Collection[str]) -> Iterator[Metric]:
     )
     yield _gauge(
         "outbox_oldest_age_seconds",
-        "For how long the first of them has been waiting; 0 where none is.",
+        "For how long the first of the waiting events has been waiting; 0 where none is.",
         {(report.name,): _age(stock.at, report.oldest) for report in stock.sinks},
         "sink",
     )

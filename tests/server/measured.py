@@ -1,0 +1,177 @@
+"""A daemon at work and its page of metrics: scripted API and sink, real loops, a real door."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import anyio
+import httpx
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.samples import Sample
+from pydantic import SecretStr
+
+from poller.comms.client import CommsClient
+from poller.comms.credentials import Credentials
+from poller.comms.throttle import Throttle
+from poller.engine.clock import wall_clock
+from poller.engine.configuration import Configuration, SinkPlan
+from poller.engine.daemon import Daemon
+from poller.server.exposition import Exposition
+from poller.server.listening import Listening, Tcp
+from poller.server.metrics import PrometheusMeter
+from poller.server.serving import serve
+from poller.store.census import Tally
+from poller.store.errors import StoreUnavailable
+from poller.store.store import Store
+from poller.tracking.pacing import Policy
+from poller.tracking.registration import Registration
+from poller.tracking.subscription import Subscription
+from poller.tracking.watch import Home
+from tests.engine.scripted import ScriptedSink
+from tests.fakes.api import ACCOUNT, TOKEN, FakeApi
+
+__all__ = ["OPENMETRICS", "Measured", "Page", "measured"]
+
+OPENMETRICS = "application/openmetrics-text"
+FAST = Policy(min_interval=0.01, max_interval=0.05, progress_interval=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What was scraped, in OpenMetrics."""
+
+    text: str
+
+    def samples(self) -> Iterator[Sample]:
+        """Read every sample."""
+        for family in read_openmetrics(self.text):  # type: ignore[no-untyped-call] # theirs
+            yield from family.samples
+
+    def total(self, name: str, **labels: str) -> float:
+        """Sum the samples of that name that carry these labels."""
+        return sum(
+            sample.value
+            for sample in self.samples()
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def by(self, name: str, label: str, **labels: str) -> dict[str, float]:
+        """Return what is not 0, by the value of one label."""
+        values = {
+            sample.labels[label]
+            for sample in self.samples()
+            if sample.name == name and labels.items() <= sample.labels.items()
+        }
+        totals = {value: self.total(name, **{label: value}, **labels) for value in values}
+        return {value: total for value, total in totals.items() if total}
+
+
+class UnreadableStore(Store):
+    """A real store that cannot be counted while `refuses`."""
+
+    refuses = False
+
+    async def census(self) -> Sequence[Tally]:
+        """Count, unless refused."""
+        if self.refuses:
+            raise StoreUnavailable("store.url: the disk is gone")
+        return await super().census()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A running daemon with its meter, and a client of its door."""
+
+    daemon: Daemon
+    store: UnreadableStore
+    meter: PrometheusMeter
+    exposition: Exposition
+    door: httpx.AsyncClient
+
+    async def scrape(self) -> Page:
+        """Ask for the page as Prometheus does."""
+        answer = await self.door.get("/metrics", headers={"Accept": OPENMETRICS})
+        assert answer.status_code == 200
+        return Page(text=answer.text)
+
+
+@asynccontextmanager
+async def measured(
+    directory: Path,
+    api: FakeApi,
+    *wishes: Registration,
+    sink: ScriptedSink,
+    sweep: bool = False,
+    seconds: float = 0,
+) -> AsyncIterator[Measured]:
+    """Run a daemon that watches `wishes`; the store is counted again after `seconds`."""
+    home = Home(account=ACCOUNT, base_url=api.base_url)
+    credentials = Credentials(username=ACCOUNT, password=SecretStr(TOKEN))
+    configuration = Configuration(
+        home=home,
+        policy=FAST,
+        credentials=lambda: credentials,
+        sinks=[
+            SinkPlan(subscription=Subscription(sink=sink.name), key=sink.name, make=lambda: sink)
+        ],
+        retention=604_800.0,
+        shutdown_grace=5.0,
+        request_timeout=5.0,
+        sweep=sweep,
+    )
+    meter = PrometheusMeter()
+    sink.now = wall_clock
+    throttle = Throttle(
+        max_concurrency=4, requests_per_second=500, probe_interval=60, now=wall_clock
+    )
+    async with AsyncExitStack() as stack:
+        store = await UnreadableStore.open(
+            f"sqlite:///{directory / 'poller.db'}", home, now=wall_clock, timed=meter.transacted
+        )
+        stack.push_async_callback(store.aclose)
+        client = await stack.enter_async_context(_client(home, credentials))
+        daemon = Daemon(
+            store=store,
+            client=client,
+            throttle=throttle,
+            configuration=configuration,
+            now=wall_clock,
+            meter=meter,
+        )
+        exposition = Exposition(
+            meter,
+            daemon=daemon,
+            store=store,
+            throttle=throttle,
+            version="1.2.3",
+            now=wall_clock,
+            seconds=seconds,
+        )
+        await daemon.register(wishes)
+        await daemon.open()
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        listening = Listening(address=Tcp(host="127.0.0.1", port=0))
+        page = partial(serve, daemon, store, listening, version="1.2.3", metrics=exposition.render)
+        bound = await tasks.start(page)
+        tasks.start_soon(daemon.run)
+        door = httpx.AsyncClient(base_url=bound.address, trust_env=False, timeout=30)
+        yield Measured(
+            daemon=daemon,
+            store=store,
+            meter=meter,
+            exposition=exposition,
+            door=await stack.enter_async_context(door),
+        )
+        tasks.cancel_scope.cancel()
+
+
+def _client(home: Home, credentials: Credentials) -> CommsClient:
+    return CommsClient(
+        base_url=home.base_url,
+        credentials=credentials,
+        timeout=5.0,
+        max_connections=4,
+        now=wall_clock,
+    )

@@ -1,0 +1,143 @@
+"""A meter that has been told of everything, and a page on which every family has samples."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from prometheus_client import ProcessCollector
+from prometheus_client.core import Metric
+
+from poller.comms import errors
+from poller.comms.errors import CommsError
+from poller.comms.gate import Pause, Reason
+from poller.comms.kinds import KINDS
+from poller.engine.meter import Request
+from poller.server.gauges import Moment, Stock, families
+from poller.server.metrics import PrometheusMeter
+from poller.sinks.base import Outcome
+from poller.sinks.base import Verdict as SinkVerdict
+from poller.store.census import Tally
+from poller.store.events import Recorded
+from poller.store.sinks import SinkReport
+from poller.store.watches import Observation
+from poller.tracking.deliveries import Delivery, DeliveryState
+from poller.tracking.events import Event
+from poller.tracking.lifecycle import EventType
+from poller.tracking.observe import Verdict
+from poller.tracking.sink_health import Health, SinkState
+from tests.store.scenes import NOW, op
+
+__all__ = ["ERRORS", "FullPage", "delivery", "observation"]
+
+ERRORS = [
+    error
+    for name in errors.__all__
+    if isinstance(error := getattr(errors, name), type)
+    and issubclass(error, CommsError)
+    and error is not CommsError
+]
+
+
+def observation(
+    verdict: Verdict = Verdict.CHANGED, event_type: EventType = EventType.PROGRESS, **data: object
+) -> Observation:
+    """Make an observation with one event; `data` are members of it."""
+    told = {
+        "operation": {"id": op(1), "status": "PROCESSING", "updatedAt": "2026-11-22T10:00:00Z"},
+        "previousStatus": "PROCESSING",
+        "delta": {"delivered": 1},
+        "observedAt": "2026-11-22T10:00:20Z",
+        **data,
+    }
+    event = Event(
+        type=event_type,
+        operation_id=op(1),
+        source="https://comms.example.com",
+        sequence=1,
+        time=NOW,
+        labels={},
+        final=False,
+        data=told,
+    )
+    recorded = Recorded(id="an-event", position=1, event=event, body="{}")
+    return Observation(id=op(1), verdict=verdict, watch=None, events=[recorded])
+
+
+def delivery(state: DeliveryState, *, seconds: float = 4) -> Delivery:
+    """Make a delivery that ended so many seconds after its event was recorded."""
+    done_at = None if state is DeliveryState.WAITING else NOW + timedelta(seconds=seconds)
+    return Delivery(state=state, fresh_at=NOW, due_at=NOW, set_at=NOW, done_at=done_at)
+
+
+class FullPage:
+    """Every family with every value that its labels can take."""
+
+    def __init__(self) -> None:
+        self.meter = PrometheusMeter()
+        ProcessCollector(registry=self.meter.registry)
+        _tell_everything(self.meter)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give all families."""
+        yield from self.meter.registry.collect()
+        yield from families(_moment(), _stock())
+
+
+def _tell_everything(meter: PrometheusMeter) -> None:
+    for kind in (*KINDS, "from-the-future"):
+        for request in Request:
+            for error in (None, CommsError("a", "b"), *(kind("a", "b") for kind in ERRORS)):
+                meter.requested(request, kind=kind, error=error, seconds=0.1)
+        meter.looked(kind=kind, late=0.1)
+        meter.paged(kind=kind, unchanged=1, nonsense=1)
+        meter.observed([observation(verdict) for verdict in Verdict], kind=kind)
+        meter.observed([observation(event_type=each) for each in EventType], kind=kind)
+    meter.waited(0.1)
+    meter.attempted([Outcome(verdict=verdict) for verdict in SinkVerdict], sink="app", seconds=1)
+    for state in DeliveryState:
+        meter.settled(delivery(state), sink="app")
+    meter.transacted("watches.record", 0.1, refused=True)
+
+
+def _moment() -> Moment:
+    pause = Pause(reason=Reason.UNAUTHORIZED, since=NOW, set_at=NOW, until=NOW, level=1)
+    return Moment(
+        version="1.2.3",
+        account=pause,
+        kinds=["emails"],
+        in_flight=3,
+        loops={"poll": 0.5, "housekeeping": None, "sink app": 1.5},
+        closed=["pipe"],
+    )
+
+
+def _stock() -> Stock:
+    def tally(kind: str, status: str | None, watched: int) -> Tally:
+        since = NOW - timedelta(seconds=watched)
+        return Tally(kind=kind, status=status, watched=watched, due=1, oldest_due=since)
+
+    def report(name: str, state: SinkState, *, is_configured: bool = True) -> SinkReport:
+        return SinkReport(
+            name=name,
+            health=Health(state=state, since=NOW),
+            is_configured=is_configured,
+            waiting=7,
+            dead=2,
+            oldest=NOW - timedelta(minutes=2),
+        )
+
+    return Stock(
+        at=NOW,
+        tallies=[
+            tally("messages", None, 3),
+            tally("messages", "PROCESSING", 40),
+            tally("messages", "PONDERING", 5),
+            tally("messages", "MUSING", 6),
+            tally("from-the-future", "PROCESSING", 2),
+        ],
+        sinks=[
+            report("app", SinkState.DOWN),
+            report("pipe", SinkState.OK),
+            report("gone", SinkState.OK, is_configured=False),
+        ],
+        foreign=9,
+    )
