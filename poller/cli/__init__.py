@@ -1,6 +1,7 @@
 """The commands. Nothing heavy is imported before a command needs it."""
 
 import os
+import signal
 import sys
 
 __all__ = ["main"]
@@ -9,9 +10,19 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line."""
     _occupy_standard_descriptors()
+    if os.getpid() == 1:
+        _end_on_sigterm()
     from poller.cli.app import app  # noqa: PLC0415 - importing the package costs nothing
 
     app()
+
+
+def _end_on_sigterm() -> None:
+    """As process 1 of a container, which the kernel spares every signal that it does not handle.
+
+    The daemon handles it better, as soon as it has begun.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
 
 def _occupy_standard_descriptors() -> None:

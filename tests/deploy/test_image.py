@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.deploy.dockerfile import Stage, stages
+from tests.deploy.namespaces import REASON, can_make_namespaces, process_one
 from tests.deploy.places import DEPLOY, ROOT, spare_ports
 from tests.fakes.api import FakeApi
 from tests.fakes.process import eventually
@@ -105,8 +106,8 @@ def test_the_built_environment_runs_as_it_is_deployed(
     assert packages >= {"poller", "psycopg"}
     assert not packages & {"pip", "setuptools", "wheel", "pytest", "hatchling"}
     assert not [file for file in packages if file.startswith("__editable__")]
-    if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv"))):
-        pytest.skip("built; to confine it takes root, unshare and setpriv")
+    if not can_make_namespaces():
+        pytest.skip(f"built, but not run: {REASON}")
     data = place / "data"
     data.mkdir()
     os.chown(data, 10001, 10001)
@@ -171,8 +172,8 @@ def run_confined(image: Path, data: Path, environment: Mapping[str, str]) -> Non
                     == 0
                 )
             )
-            if outside.poll() is None:
-                os.kill(process_one(outside.pid), signal.SIGTERM)
+            if (one := process_one(outside.pid)) is not None:
+                os.kill(one, signal.SIGTERM)
             _, err = outside.communicate(timeout=30)
         finally:
             outside.kill()
@@ -180,12 +181,3 @@ def run_confined(image: Path, data: Path, environment: Mapping[str, str]) -> Non
     assert '"pid": 1,' in err, err
     assert '"event": "daemon.stopped"' in err, err
     assert outside.returncode == 0
-
-
-def process_one(outside: int) -> int:
-    """Find the only descendant that is process 1 of its name space."""
-    children = Path(f"/proc/{outside}/task/{outside}/children").read_text().split()
-    (child,) = map(int, children)
-    status = Path(f"/proc/{child}/status").read_text()
-    (numbers,) = re.findall(r"^NSpid:\s+(.*)$", status, re.MULTILINE)
-    return child if numbers.split()[-1] == "1" and len(numbers.split()) > 1 else process_one(child)
