@@ -53,7 +53,7 @@ def running(
     async def run(sink: ScriptedSink) -> AsyncIterator[Stage]:
         stage = await Stage.build(store, clock, sink)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stage.dispatcher.run)
+            tasks.start_soon(stage.run)
             yield stage
             tasks.cancel_scope.cancel()
 

@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 from sqlalchemy import Connection, event, func, insert, select
 
-from poller.engine.dispatch import Dispatcher
+from poller.engine.dispatch import Dispatcher, Ended
 from poller.engine.heartbeat import Heartbeats
 from poller.sinks.base import Outcome, Outgoing, SinkUnavailable, Verdict
 from poller.store.deliveries import Demand, Exchange
@@ -265,23 +265,32 @@ class Stage:
     clock: Clock
     sink: ScriptedSink
     dispatcher: Dispatcher
-    settled: Counter[str]
+    ended: Ended | None = None
 
     @classmethod
     async def build(cls, store: FickleStore, clock: Clock, sink: ScriptedSink) -> "Stage":
         """Configure the sink and put a dispatcher before it, which is not yet run."""
         sink.now = clock
         await store.configure_sinks([sink.name])
-        settled: Counter[str] = Counter()
         dispatcher = Dispatcher(
             sink=sink,
             store=store,
             owner="first",
             now=clock,
-            settled=lambda: settled.update(["settled"]),
+            settled=lambda: None,
             heartbeats=Heartbeats(()),
         )
-        return cls(store=store, clock=clock, sink=sink, dispatcher=dispatcher, settled=settled)
+        return cls(store=store, clock=clock, sink=sink, dispatcher=dispatcher)
+
+    async def run(self) -> None:
+        """Run the dispatcher, and keep how it ended."""
+        self.ended = await self.dispatcher.run()
+
+    async def end(self) -> Ended:
+        """Wait until the dispatcher has ended by itself; how it did."""
+        await until(lambda: self.ended is not None)
+        assert self.ended is not None
+        return self.ended
 
     async def events(self, operations: int, each: int) -> list[str]:
         """Record so many events for each of so many new operations, in turn; their ids."""
