@@ -1,0 +1,85 @@
+"""Who may come in: tokens, hosts, origins."""
+
+import pytest
+
+from poller.server.auth import is_loopback
+from tests.server.conftest import Build
+from tests.server.house import House
+
+pytestmark = pytest.mark.anyio
+
+TOKEN = "a-token-of-some-length"
+GUARDED = ("/v1/operations", "/v1/events", "/v1/sinks", "/v1/dead-letters", "/openapi.json", "/no")
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer", "Bearer wrong", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, "Bearer t\xe4"],
+)
+async def test_the_token_is_wanted_everywhere_but_for_health(
+    build: Build, authorization: str
+) -> None:
+    """401 with the scheme to use; probes need none."""
+    async with build(token=TOKEN) as door:
+        headers = {b"Authorization": authorization.encode("latin-1")}
+        for path in GUARDED:
+            answer = await door.client.get(path, headers=headers)
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert answer.json()["type"] == "urn:comms-poller:problem:unauthorized"
+            assert TOKEN not in answer.text
+        assert (await door.client.get("/healthz", headers=headers)).status_code == 503
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+async def test_the_token_opens(build: Build, scheme: str) -> None:
+    """Whoever has it may come from anywhere: no Host, no Origin is looked at."""
+    async with build(token=TOKEN) as door:
+        headers = {
+            "Authorization": f"{scheme} {TOKEN}",
+            "Host": "poller.example",
+            "Origin": "https://x.example",
+        }
+        assert (await door.client.get("/v1/sinks", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "10.0.0.1", "localhost.evil.example"]
+)
+async def test_a_name_that_was_bound_to_us_is_refused(door: House, host: str) -> None:
+    """DNS rebinding: a page reaches loopback under its own name, and is told 403."""
+    for path in ("/v1/sinks", "/readyz"):
+        answer = await door.client.get(path, headers={"Host": host})
+        assert answer.status_code == 403
+        assert answer.json()["type"] == "urn:comms-poller:problem:forbidden"
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:8470", "[::1]:8470"])
+async def test_our_own_names_are_taken(door: House, host: str) -> None:
+    """Whatever a program of this machine calls us."""
+    assert (await door.client.get("/v1/sinks", headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://localhost:1", "http://["]
+)
+async def test_a_page_of_another_origin_is_refused(door: House, origin: str) -> None:
+    """403, before anything is registered or forgotten."""
+    for method in ("GET", "POST", "DELETE"):
+        answer = await door.client.request(
+            method, "/v1/operations", headers={"Origin": origin, "Host": "localhost:8470"}
+        )
+        assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost.", True),
+        ("0.0.0.0", False), ("::", False), ("192.168.0.1", False), ("localhost.x", False),
+        ("", False),
+    ],
+)  # fmt: skip
+def test_loopback(host: str, loopback: bool) -> None:  # noqa: FBT001 - an expectation
+    """What only this machine can reach."""
+    assert is_loopback(host) is loopback

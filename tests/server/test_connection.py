@@ -1,0 +1,185 @@
+"""Connections that misbehave, byte by byte."""
+
+import json
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from anyio.abc import ByteStream
+from structlog.testing import capture_logs
+
+from poller.server.limits import Limits
+from tests.server.conftest import Build
+from tests.server.house import House
+
+pytestmark = pytest.mark.anyio
+
+HASTY = Limits(head_seconds=0.3, body_seconds=0.2, keep_alive_seconds=1)
+
+
+async def connect(door: House) -> ByteStream:
+    """Open a connection of our own."""
+    url = httpx.URL(str(door.bound.address))
+    return await anyio.connect_tcp("127.0.0.1", url.port or 0)
+
+
+async def read_to_end(stream: ByteStream) -> bytes:
+    """Read until the other side hangs up."""
+    received = b""
+    with anyio.fail_after(20):
+        try:
+            while True:
+                received += await stream.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            return received
+
+
+def problem(received: bytes) -> tuple[int, Any]:
+    """Split the first answer into its status and its problem details."""
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"application/problem+json" in head
+    length = int(head.lower().partition(b"content-length: ")[2].split()[0])
+    return int(head.split()[1]), json.loads(body[:length])
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"hello\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /" + b"a" * 100_000,
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+    ids=["words", "no-host", "header", "tls", "endless", "length", "chunks", "http2"],
+)
+async def test_what_is_no_http_is_answered_and_dropped(door: House, sent: bytes) -> None:
+    """400 problem details where an answer is possible, and the line is cut."""
+    async with await connect(door) as stream:
+        await stream.send(sent)
+        if sent.startswith(b"\x16"):
+            await stream.send(b"\r\n\r\n")
+        received = await read_to_end(stream)
+    status, details = problem(received)
+    assert status in {400, 403, 404}
+    assert details["type"].startswith("urn:comms-poller:problem:")
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: local"])
+async def test_a_request_that_never_comes_is_not_waited_for(build: Build, sent: bytes) -> None:
+    """Whoever says nothing, or half of it, loses the connection."""
+    async with build(limits=HASTY) as door, await connect(door) as stream:
+        if sent:
+            await stream.send(sent)
+        assert await read_to_end(stream) == b""
+
+
+async def test_a_trickle_does_not_lengthen_the_wait(build: Build) -> None:
+    """The time runs from the first byte, however many come after it."""
+    async with build(limits=HASTY) as door, await connect(door) as stream:
+        with anyio.fail_after(20), pytest.raises(anyio.BrokenResourceError):
+            await trickle(stream)
+
+
+async def trickle(stream: ByteStream) -> None:
+    """Send a byte now and then, for ever."""
+    while True:
+        await stream.send(b"G")
+        await anyio.sleep(0.05)
+
+
+async def test_a_body_that_never_comes_is_a_problem(build: Build) -> None:
+    """408, and then the connection goes."""
+    async with build(limits=HASTY) as door, await connect(door) as stream:
+        await stream.send(
+            b"POST /v1/operations HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        )
+        status, details = problem(await read_to_end(stream))
+    assert (status, details["type"]) == (408, "urn:comms-poller:problem:slow-body")
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
+async def test_a_body_may_not_be_too_large(build: Build, declared: bool) -> None:  # noqa: FBT001
+    """413 with how much there may be, said at once or found out on the way."""
+    async with build(limits=Limits(body_bytes=1000)) as door:
+
+        async def chunks() -> Any:  # noqa: ANN401 - an iterator of bytes
+            for _ in range(20):
+                yield b"x" * 100
+
+        answer = await door.client.post(
+            "/v1/operations",
+            content=b"x" * 2000 if declared else chunks(),
+            headers={"Content-Type": "application/json"},
+        )
+        assert answer.status_code == 413
+        assert "1000 bytes" in answer.json()["detail"]
+        assert (await door.client.get("/v1/sinks")).status_code == 200
+
+
+async def test_too_many_connections_are_turned_away(build: Build) -> None:
+    """503 problem details instead of a queue without end."""
+    async with build(limits=Limits(connections=1)) as door, await connect(door):
+        answer = await door.client.get("/v1/sinks")
+        assert answer.status_code == 503
+        assert answer.json()["type"] == "urn:comms-poller:problem:crowded"
+
+
+async def test_an_idle_connection_is_closed(build: Build) -> None:
+    """After an answer it is kept for the next request, but not for ever."""
+    async with build(limits=HASTY) as door, await connect(door) as stream:
+        await stream.send(b"GET /v1/sinks HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        received = await read_to_end(stream)
+    assert received.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v2/operations", "/v1/operations/", "/docs", "/..%2f"]
+)
+async def test_an_unknown_path_is_a_problem(door: House, path: str) -> None:
+    """404 problem details, never a page or a redirect."""
+    answer = await door.client.get(path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v1/operations", "GET, POST"),
+        ("PATCH", "/v1/operations/x", "DELETE, GET"),
+        ("GET", "/v1/events/x/replay", "POST"),
+        ("OPTIONS", "/v1/sinks", "GET"),
+        ("TRACE", "/healthz", "GET"),
+        ("BREW", "/v1/events", "GET"),
+    ],
+)
+async def test_an_unknown_method_is_a_problem(
+    door: House, method: str, path: str, allowed: str
+) -> None:
+    """405 with all methods that there are."""
+    answer = await door.client.request(method, path)
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == allowed
+    assert answer.json()["type"] == "urn:comms-poller:problem:method"
+
+
+async def test_a_defect_of_ours_shows_no_inside(build: Build) -> None:
+    """500 problem details; the traceback is in the log alone."""
+
+    def broken() -> tuple[bytes, str]:
+        raise RuntimeError("the inside")
+
+    with capture_logs() as logs:
+        async with build(metrics=broken) as door:
+            answer = await door.client.get("/metrics")
+    assert answer.status_code == 500
+    assert answer.json()["type"] == "urn:comms-poller:problem:defect"
+    assert "inside" not in answer.text
+    [defect] = [line for line in logs if line["event"] == "server.defect"]
+    assert (defect["method"], defect["path"]) == ("GET", "/metrics")

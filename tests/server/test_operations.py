@@ -1,0 +1,189 @@
+"""Reading operations back over the control API, and forgetting them."""
+
+from datetime import timedelta
+
+import pytest
+
+from poller.tracking.deliveries import Result
+from poller.tracking.subscription import Subscription
+from tests.server.house import House
+from tests.store.scenes import APP, op, wish
+
+pytestmark = pytest.mark.anyio
+
+PATH = "/v1/operations"
+
+
+async def ids(door: House, **params: object) -> list[str]:
+    """List ids of one page."""
+    return [found["id"] for found in (await door.get(PATH, **params))["operations"]]
+
+
+async def test_pages_hold_each_operation_once(door: House) -> None:
+    """Following `next` shows everything, the newest first, and ends."""
+    await door.scene.register(*(op(number) for number in range(25)))
+    found: list[str] = []
+    params: dict[str, object] = {"limit": 10}
+    while True:
+        page = await door.get(PATH, **params)
+        found += [one["id"] for one in page["operations"]]
+        if page["next"] is None:
+            break
+        params["cursor"] = page["next"]
+    assert found == [op(number) for number in reversed(range(25))]
+
+
+async def test_a_page_that_is_just_full_is_the_last(door: House) -> None:
+    """No `next` where nothing comes behind it."""
+    await door.scene.register(op(1), op(2))
+    assert (await door.get(PATH, limit=2))["next"] is None
+
+
+async def test_filters(door: House) -> None:
+    """By status, kind, phase, outcome and label; several values mean any of them."""
+    await door.store.register([wish(op(1), "emails"), wish(op(2)), wish(op(3)), wish(op(4))])
+    await door.record(op(2), "PROCESSING")
+    await door.record(op(3), "COMPLETED")
+    await door.store.forget(op(4))
+    assert await ids(door, status="PROCESSING") == [op(2)]
+    assert await ids(door, status=["PROCESSING", "COMPLETED"]) == [op(3), op(2)]
+    assert await ids(door, kind="emails") == [op(1)]
+    assert await ids(door, phase="forgotten") == [op(4)]
+    assert await ids(door, phase=["active", "ended"], kind="messages") == [op(3), op(2)]
+    assert await ids(door, outcome="completed") == [op(3)]
+
+
+async def test_labels_match_exactly(door: House) -> None:
+    """A label is a name and a value; all that are asked for must be there; JSON fools nobody."""
+    await door.store.register(
+        [
+            wish(op(1), campaign="autumn", team="a"),
+            wish(op(2), campaign="autumn"),
+            wish(op(3), campaign="autumn-2"),
+            wish(op(4), **{'x","campaign': "autumn", "a:b": "c"}),
+            wish(op(5), note='"campaign":"autumn"'),
+        ]
+    )
+    assert await ids(door, label="campaign:autumn") == [op(2), op(1)]
+    assert await ids(door, label=["campaign:autumn", "team:a"]) == [op(1)]
+    assert await ids(door, label=["campaign:autumn", "campaign:autumn-2"]) == []
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({"limit": "0"}, "limit"),
+        ({"limit": "1001"}, "limit"),
+        ({"cursor": "x"}, "cursor"),
+        ({"kind": "letters"}, "kind.0"),
+        ({"phase": "gone"}, "phase.0"),
+        ({"label": "campaign"}, "label.0"),
+        ({"status": "a b"}, "status.0"),
+        ({"statsu": "PROCESSING"}, "statsu"),
+    ],
+)
+async def test_a_bad_filter_is_refused(door: House, params: dict[str, str], field: str) -> None:
+    """422 that names the parameter; a typing mistake never lists everything."""
+    answer = await door.client.get(PATH, params=params)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+async def test_the_story_answers_why_nothing_arrived(door: House) -> None:
+    """Each event with each delivery: delivered, waiting with its last error, blocked behind it."""
+    log = Subscription(sink="log")
+    await door.store.configure_sinks(["app", "log"])
+    await door.scene.register(op(1))
+    [first] = await door.record(op(1), "PROCESSING", to=(APP, log), stats={"queued": 3})
+    [second] = await door.record(op(1), "COMPLETED", to=(APP,), stats={"delivered": 3})
+    await door.scene.drain("log")
+    [claim] = await door.scene.deliveries("app")
+    await door.scene.settle([claim], Result.FAILED, status=503, error="answered 503")
+    story = await door.get(f"{PATH}/{op(1)}")
+    assert [event["id"] for event in story["events"]] == [first, second]
+    one, two = story["events"]
+    assert (one["type"], one["status"], one["delta"]) == (
+        "operation.processing", "PROCESSING", {"queued": 3},
+    )  # fmt: skip
+    assert (two["final"], two["delta"]) == (True, {"queued": -3, "delivered": 3})
+    app, other = one["deliveries"]
+    assert other["state"] == "delivered"
+    assert other["doneAt"] == "2026-11-22T10:00:00.000Z"
+    assert (app["state"], app["lastStatus"], app["lastError"]) == ("waiting", 503, "answered 503")
+    assert app["attempts"] == 1
+    assert app["nextAttemptAt"] > "2026-11-22T10:00:00.000Z"
+    assert app["sinkState"] == "failing"
+    [blocked] = two["deliveries"]
+    assert (blocked["state"], blocked["blockedBy"]) == ("blocked", first)
+    assert blocked["nextAttemptAt"] is None
+
+
+async def test_a_dead_letter_shows_and_blocks_nobody(door: House) -> None:
+    """What was given up is `dead`; the next event waits for itself alone."""
+    await door.scene.register(op(1))
+    await door.record(op(1), "PROCESSING")
+    await door.record(op(1), "COMPLETED")
+    door.scene.clock.advance(days=4)
+    [claim] = await door.scene.deliveries("app")
+    await door.scene.settle([claim], Result.FAILED, error="no route")
+    one, two = (await door.get(f"{PATH}/{op(1)}"))["events"]
+    assert one["deliveries"][0]["state"] == "dead"
+    assert one["deliveries"][0]["lastError"] == "no route"
+    assert two["deliveries"][0]["state"] == "waiting"
+
+
+async def test_nothing_is_tried_for_a_sink_that_is_off(door: House) -> None:
+    """Disabled by the receiver, or no longer configured: no next attempt, and it says why."""
+    await door.store.configure_sinks(["app", "old"])
+    await door.scene.register(op(1))
+    await door.record(op(1), "PROCESSING", to=(APP, Subscription(sink="old")))
+    await door.store.configure_sinks(["app"])
+    [claim] = await door.scene.deliveries("app")
+    await door.scene.settle([claim], Result.GONE, status=410, error="gone")
+    app, old = (await door.get(f"{PATH}/{op(1)}"))["events"][0]["deliveries"]
+    assert (app["state"], app["sinkState"], app["nextAttemptAt"]) == ("waiting", "disabled", None)
+    assert (old["state"], old["sinkState"], old["nextAttemptAt"]) == ("waiting", None, None)
+
+
+async def test_long_stories_show_their_end(door: House) -> None:
+    """The latest events, and how many came before."""
+    await door.scene.register(op(1))
+    for number in range(1, 6):
+        await door.record(op(1), "PROCESSING", stats={"delivered": number})
+        door.scene.clock.advance(60)
+    story = await door.get(f"{PATH}/{op(1)}", events=2)
+    assert [event["sequence"] for event in story["events"]] == [4, 5]
+    assert story["earlierEvents"] == 3
+    assert (await door.get(f"{PATH}/{op(1)}", events=0))["events"] == []
+
+
+async def test_a_stub_still_answers_its_end(door: House) -> None:
+    """After retention: the outcome and the status, without events; lists leave it out."""
+    await door.scene.run_through(op(1))
+    await door.scene.drain()
+    door.scene.clock.advance(days=2)
+    await door.store.tidy(retention_seconds=timedelta(days=1).total_seconds())
+    story = await door.get(f"{PATH}/{op(1)}")
+    assert (story["pruned"], story["outcome"], story["status"]) == (True, "completed", "COMPLETED")
+    assert story["events"] == []
+    assert await ids(door) == []
+
+
+async def test_forgetting_is_idempotent(door: House) -> None:
+    """204, also when repeated; the recorded deliveries still go out."""
+    await door.scene.register(op(1))
+    [event] = await door.record(op(1), "PROCESSING")
+    for _ in range(2):
+        answer = await door.client.delete(f"{PATH}/{op(1)}")
+        assert (answer.status_code, answer.content) == (204, b"")
+    assert (await door.get(f"{PATH}/{op(1)}"))["phase"] == "forgotten"
+    assert [claim.event_id for claim in await door.scene.drain()] == [event]
+
+
+@pytest.mark.parametrize("name", [op(1), "x", "%00", "comms_message_01h9krwprkeee8fzqspvwy6nq8"])
+async def test_an_unknown_operation_is_a_problem(door: House, name: str) -> None:
+    """404 problem details for what was never registered, or is no id at all."""
+    for method in ("GET", "DELETE"):
+        answer = await door.client.request(method, f"{PATH}/{name}")
+        assert answer.status_code == 404
+        assert answer.json()["type"] == "urn:comms-poller:problem:unknown-operation"

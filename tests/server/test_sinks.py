@@ -1,0 +1,127 @@
+"""Sinks, dead letters and replays over the control API."""
+
+import pytest
+
+from poller.tracking.deliveries import Result
+from poller.tracking.subscription import Subscription
+from tests.server.house import House
+from tests.store.scenes import APP, op
+
+pytestmark = pytest.mark.anyio
+
+
+async def bury(door: House, *operations: str, sink: str = "app") -> None:
+    """Let the first event of each operation die at a sink."""
+    door.scene.clock.advance(days=4)
+    claimed = await door.scene.deliveries(sink)
+    assert {claim.operation_id for claim in claimed} == set(operations)
+    await door.scene.settle(claimed, Result.FAILED, sink=sink, status=500, error="answered 500")
+
+
+async def test_a_sink_shows_its_health_and_its_backlog(door: House) -> None:
+    """State, since, last error, how many wait and since when."""
+    await door.scene.register(op(1))
+    await door.record(op(1), "PROCESSING")
+    [claim] = await door.scene.deliveries("app")
+    await door.scene.settle([claim], Result.FAILED, status=503, error="answered 503")
+    [sink] = (await door.get("/v1/sinks"))["sinks"]
+    assert (sink["name"], sink["state"], sink["configured"]) == ("app", "failing", True)
+    assert (sink["lastStatus"], sink["lastError"], sink["failures"]) == (503, "answered 503", 1)
+    assert (sink["waiting"], sink["dead"]) == (1, 0)
+    assert sink["oldest"] == sink["since"] == "2026-11-22T10:00:00.000Z"
+
+
+async def test_a_sink_that_was_taken_away_shows_while_something_waits(door: House) -> None:
+    """It is no longer configured, and named as long as events wait for it."""
+    await door.store.configure_sinks(["app", "old"])
+    await door.scene.register(op(1))
+    await door.record(op(1), "PROCESSING", to=(Subscription(sink="old"),))
+    await door.store.configure_sinks(["app"])
+    sinks = (await door.get("/v1/sinks"))["sinks"]
+    assert [(sink["name"], sink["configured"], sink["waiting"]) for sink in sinks] == [
+        ("app", True, 0),
+        ("old", False, 1),
+    ]
+
+
+async def test_dead_letters_page_through_events_and_sinks(door: House) -> None:
+    """Each dead letter once, also where one event died at several sinks."""
+    sinks = ("app", "log")
+    await door.store.configure_sinks(sinks)
+    await door.scene.register(op(1), op(2))
+    for operation in (op(1), op(2)):
+        await door.record(operation, "PROCESSING", to=[Subscription(sink=name) for name in sinks])
+    await bury(door, op(1), op(2), sink="app")
+    await bury(door, op(1), op(2), sink="log")
+    found = []
+    params: dict[str, object] = {"limit": 1}
+    while True:
+        page = await door.get("/v1/dead-letters", **params)
+        found += [(letter["operationId"], letter["sink"]) for letter in page["deadLetters"]]
+        if page["next"] is None:
+            break
+        params["cursor"] = page["next"]
+    assert found == [(op(1), "app"), (op(1), "log"), (op(2), "app"), (op(2), "log")]
+
+
+async def test_dead_letters_say_why_and_can_be_filtered(door: House) -> None:
+    """The last error stays; by sink, operation and time of recording."""
+    await door.scene.register(op(1))
+    [event] = await door.record(op(1), "PROCESSING")
+    await bury(door, op(1))
+    [letter] = (await door.get("/v1/dead-letters"))["deadLetters"]
+    assert (letter["eventId"], letter["attempts"]) == (event, 1)
+    assert (letter["lastStatus"], letter["lastError"]) == (500, "answered 500")
+    assert letter["diedAt"] == "2026-11-26T10:00:00.000Z"
+    for params, number in [
+        ({"sink": "app"}, 1),
+        ({"sink": "log"}, 0),
+        ({"operation": op(1)}, 1),
+        ({"operation": op(2)}, 0),
+        ({"since": "2026-11-22T10:00:00Z"}, 1),
+        ({"until": "2026-11-22T10:00:00Z"}, 0),
+    ]:
+        assert len((await door.get("/v1/dead-letters", **params))["deadLetters"]) == number
+
+
+async def test_a_replayed_event_goes_out_again(door: House) -> None:
+    """To every sink that it was for: the dead letter is one no more."""
+    await door.scene.register(op(1))
+    [event] = await door.record(op(1), "PROCESSING")
+    await bury(door, op(1))
+    answer = await door.client.post(f"/v1/events/{event}/replay")
+    assert (answer.status_code, answer.json()) == (202, {"event": event, "sinks": ["app"]})
+    assert (await door.get("/v1/dead-letters"))["deadLetters"] == []
+    assert [claim.event_id for claim in await door.scene.drain()] == [event]
+
+
+async def test_an_event_can_be_sent_to_a_sink_that_never_had_it(door: House) -> None:
+    """A named sink gets it, though it did not want it when it was recorded."""
+    await door.store.configure_sinks(["app", "log"])
+    await door.scene.register(op(1))
+    [event] = await door.record(op(1), "PROCESSING", to=(APP,))
+    answer = await door.client.post(f"/v1/events/{event}/replay", json={"sinks": ["log"]})
+    assert answer.json()["sinks"] == ["log"]
+    assert [claim.event_id for claim in await door.scene.drain("log")] == [event]
+
+
+@pytest.mark.parametrize(
+    ("event", "document", "status", "problem"),
+    [
+        ("00000000-0000-7000-8000-000000000000", {}, 404, "unknown-event"),
+        ("00000000-0000-7000-8000-000000000000", {"sinks": ["nowhere"]}, 404, "unknown-sink"),
+        ("not.an.id", {}, 422, "invalid"),
+        ("x", {"sinks": []}, 422, "invalid"),
+        ("x", {"sinks": "app"}, 422, "invalid"),
+        ("x", {"sinks": ["A b"]}, 422, "invalid"),
+        ("x", {"sink": "app"}, 422, "invalid"),
+        ("x", [], 422, "invalid"),
+    ],
+)
+async def test_a_bad_replay_is_a_problem(
+    door: House, event: str, document: object, status: int, problem: str
+) -> None:
+    """Unknown events and sinks are 404, anything odd is 422."""
+    answer = await door.client.post(f"/v1/events/{event}/replay", json=document)
+    assert answer.status_code == status
+    assert answer.json()["type"] == f"urn:comms-poller:problem:{problem}"

@@ -1,0 +1,298 @@
+"""The event stream: nothing missed, nothing twice, nobody waited for."""
+
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from starlette.types import Message
+from structlog.testing import capture_logs
+
+from poller.server.control import Control
+from poller.server.limits import Limits
+from poller.server.stream import EventStream, StreamFilter
+from poller.tracking.event_schema import load_event_schema
+from tests.server.conftest import Build
+from tests.server.house import House, ServerSentEvent
+from tests.store.scenes import op, wish
+
+pytestmark = pytest.mark.anyio
+
+REQUIRED = set(load_event_schema()["required"])
+QUICK = Limits(heartbeat_seconds=0.1, slow_seconds=0.5)
+
+
+async def take(events: AsyncIterator[ServerSentEvent], number: int) -> list[ServerSentEvent]:
+    """Take so many events; ids that come alone are passed over."""
+    found: list[ServerSentEvent] = []
+    with anyio.fail_after(20):
+        while len(found) < number:
+            event = await anext(events)
+            if event.type:
+                found.append(event)
+    return found
+
+
+async def grow(door: House, operation: str, *counts: int) -> list[str]:
+    """Record progress; the ids of the events."""
+    ids = []
+    for count in counts:
+        door.scene.clock.advance(60)
+        ids += await door.record(operation, "PROCESSING", stats={"delivered": count})
+    return ids
+
+
+async def test_events_come_as_they_are_recorded(door: House) -> None:
+    """From now on, whole CloudEvents on one line, in commit order."""
+    await door.scene.register(op(1))
+    await grow(door, op(1), 1)
+    async with door.follow() as events:
+        ids = await grow(door, op(1), 2, 3)
+        found = await take(events, 2)
+    assert [event.id for event in found] == ids
+    assert [event.type for event in found] == ["operation.progress"] * 2
+    assert found[0].document["id"] == ids[0]
+    assert found[0].document.keys() >= REQUIRED
+    assert found[1].document["data"]["delta"] == {"delivered": 1}
+
+
+async def test_from_the_oldest_that_is_kept(door: House) -> None:
+    """Everything so far, then what is new."""
+    ids = await door.scene.run_through(op(1))
+    async with door.follow(**{"from": "oldest"}) as events:
+        assert [event.id for event in await take(events, 3)] == ids
+        await door.scene.register(op(2))
+        later = await grow(door, op(2), 1)
+        assert [event.id for event in await take(events, 1)] == later
+
+
+async def test_a_client_cut_off_ten_times_misses_and_repeats_nothing(door: House) -> None:
+    """It comes back with its last id each time, while events go on being recorded."""
+    operations = [op(number) for number in range(4)]
+    await door.scene.register(*operations)
+    recorded: list[str] = []
+
+    async def go_on() -> None:
+        for number in range(1, 31):
+            for operation in operations:
+                recorded.extend(await grow(door, operation, number))
+
+    seen: list[str] = []
+    async with anyio.create_task_group() as tasks:
+        async with door.follow(**{"from": "oldest"}) as events:
+            tasks.start_soon(go_on)
+            seen += [event.id for event in await take(events, 1)]
+        for cut in range(10):
+            async with door.follow(seen[-1]) as events:
+                seen += [event.id for event in await take(events, 5 + cut)]
+        rest = 120 - len(seen)
+        async with door.follow(seen[-1]) as events:
+            seen += [event.id for event in await take(events, rest)]
+    assert len(recorded) == 120
+    assert seen == recorded
+
+
+async def test_even_a_client_that_saw_nothing_can_come_back(door: House) -> None:
+    """The stream begins with the id to resume from, so a cut before the first event is no loss."""
+    await door.scene.register(op(1))
+    [before] = await grow(door, op(1), 1)
+    async with door.follow() as events:
+        hello = await anext(events)
+    assert (hello.id, hello.type) == (before, "")
+    missed = await grow(door, op(1), 2)
+    async with door.follow(hello.id) as events:
+        assert [event.id for event in await take(events, 1)] == missed
+
+
+@pytest.mark.parametrize("pruned", [False, True], ids=["unknown", "pruned"])
+async def test_an_id_that_is_not_kept_is_gone(door: House, pruned: bool) -> None:  # noqa: FBT001
+    """410, never a silent gap; also where only a later event was pruned."""
+    await door.scene.register(op(2))
+    [kept] = await grow(door, op(2), 1)
+    unknown = "00000000-0000-7000-8000-000000000000"
+    if pruned:
+        await door.scene.run_through(op(1))
+        await door.scene.drain()
+        door.scene.clock.advance(days=2)
+        await door.store.tidy(retention_seconds=60)
+    answer = await door.client.get(
+        "/v1/events", headers={"Last-Event-ID": kept if pruned else unknown}
+    )
+    assert answer.status_code == 410
+    assert answer.json()["type"] == "urn:comms-poller:problem:gone"
+
+
+async def test_what_was_pruned_under_a_stream_ends_it(door: House) -> None:
+    """Events that went before they were sent are told as an error, not passed over."""
+    start = await door.store.last_mark()
+    await door.scene.run_through(op(1))
+    await door.scene.drain()
+    door.scene.clock.advance(days=2)
+    await door.store.tidy(retention_seconds=60)
+    control = Control(
+        daemon=door.daemon,
+        store=door.store,
+        version="1",
+        metrics=None,
+        limits=QUICK,
+        stopping=anyio.Event(),
+        places=anyio.Semaphore(1),
+    )
+    sent: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message.get("body", b""))
+
+    async def receive() -> Message:
+        await anyio.sleep_forever()
+        return {}
+
+    with anyio.fail_after(20):
+        stream = EventStream(control, StreamFilter(), start=start)
+        await stream({"type": "http"}, receive, send)
+    assert sent[-1].startswith(b"event: error\n")
+    assert b"urn:comms-poller:problem:gone" in sent[-1]
+
+
+async def test_filters(door: House) -> None:
+    """By operation, by type pattern and by label; all of them must hold."""
+    await door.store.register([wish(op(1), team="a"), wish(op(2), team="b")])
+    one = [
+        *await door.record(op(1), "PROCESSING"),
+        *await door.record(op(1), "COMPLETED"),
+    ]
+    two = [
+        *await door.record(op(2), "PROCESSING"),
+        *await door.record(op(2), "CANCELED"),
+    ]
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        ({"operation": op(2)}, two),
+        ({"operation": [op(1), op(2)], "type": "final"}, [one[1], two[1]]),
+        ({"type": ["operation.comp*", "operation.canceled"]}, [one[1], two[1]]),
+        ({"type": "*", "label": "team:a"}, one),
+        ({"label": ["team:a", "team:b"]}, []),
+    ]
+    for params, wanted in cases:
+        async with door.follow(**{"from": "oldest"}, **params) as events:
+            found = [event.id for event in await take(events, len(wanted))]
+        assert found == wanted
+
+
+async def test_heartbeats_move_the_id_on(build: Build) -> None:
+    """A client that wants few events learns ids that it can come back with later."""
+    async with build(limits=QUICK) as door:
+        await door.scene.register(op(1), op(2))
+        async with door.follow(operation=op(2)) as events:
+            [other] = await grow(door, op(1), 1)
+            with anyio.fail_after(20):
+                beat = await anext(events)
+        assert (beat.id, beat.type) == (other, "")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"from": "newest"}, {"type": "Operation"}, {"operation": "x"}, {"label": "x"}, {"types": "x"}],
+    ids=str,
+)
+async def test_a_bad_filter_is_refused(door: House, params: dict[str, Any]) -> None:
+    """422 before anything is streamed."""
+    answer = await door.client.get("/v1/events", params=params)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_slow_client_is_told_and_dropped(build: Build) -> None:
+    """What it does not read costs a bounded buffer; then it is let go, and says so at the end."""
+    async with build(limits=QUICK) as door:
+        await door.scene.register(op(1))
+        padding = "x" * 200_000
+        with socket.socket() as client, capture_logs() as logs:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            address = httpx.URL(str(door.bound.address))
+            client.setblocking(False)  # noqa: FBT003 - the standard library's signature
+            await anyio.to_thread.run_sync(_connect, client, address.port)
+            for count in range(1, 41):
+                door.scene.clock.advance(60)
+                await door.record(
+                    op(1), "PROCESSING", stats={"delivered": count}, padding=f"{count}{padding}"
+                )
+            with anyio.fail_after(30):
+                # a line of the log is all that tells it
+                while not any(line["event"] == "stream.dropped" for line in logs):  # noqa: ASYNC110
+                    await anyio.sleep(0.05)
+            received = await anyio.to_thread.run_sync(_read_all, client)
+        assert b"event: error" in received
+        assert b"urn:comms-poller:problem:slow-client" in received
+        # forty events of 200 kB were recorded; what it had not taken was never buffered whole
+        assert len(received) < 40 * 200_000
+
+
+def _connect(client: socket.socket, port: int | None) -> None:
+    client.setblocking(True)  # noqa: FBT003 - as above
+    client.settimeout(20)
+    client.connect(("127.0.0.1", port or 0))
+    client.sendall(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    # the head: only then it is sure that the stream stands
+    client.recv(16)
+
+
+def _read_all(client: socket.socket) -> bytes:
+    received = bytearray()
+    try:
+        while chunk := client.recv(65536):
+            received += chunk
+    except ConnectionResetError:
+        pass
+    return bytes(received)
+
+
+async def test_there_are_only_so_many_streams(build: Build) -> None:
+    """503 with problem details for one too many; a place is free when one leaves."""
+    async with build(limits=Limits(streams=1)) as door:
+        async with door.follow():
+            answer = await door.client.get("/v1/events")
+            assert answer.status_code == 503
+            assert answer.json()["type"] == "urn:comms-poller:problem:crowded"
+        with anyio.fail_after(20):
+            while True:
+                async with door.client.stream("GET", "/v1/events") as again:
+                    if again.status_code == 200:
+                        break
+
+
+async def test_the_end_of_the_daemon_ends_streams_in_order(door: House) -> None:
+    """What was recorded so far is sent, the answer is whole, and nobody waits long."""
+    await door.scene.register(op(1))
+    async with door.follow() as events:
+        ids = await grow(door, op(1), 1, 2)
+        with anyio.CancelScope(shield=True), anyio.fail_after(10):
+            door.stop()
+            found = [event.id async for event in events if event.type]
+    assert found == ids
+
+
+async def test_a_store_in_trouble_ends_the_stream_with_its_words(
+    build: Build, tmp_path: Path
+) -> None:
+    """An error event with problem details; the client comes back with its id."""
+    async with build() as door:
+        async with door.follow() as events, aclosing(events):  # type: ignore[type-var]
+            await anyio.to_thread.run_sync(_break, tmp_path / "poller.db")
+            with anyio.fail_after(20):
+                [last] = [event async for event in events if event.type]
+        assert last.type == "error"
+        assert json.loads(last.data)["type"] == "urn:comms-poller:problem:store"
+
+
+def _break(path: Path) -> None:
+    import sqlite3  # noqa: PLC0415 - one use
+    from contextlib import closing  # noqa: PLC0415 - as above
+
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE events RENAME TO moved")
+        connection.commit()
