@@ -109,7 +109,10 @@ def _add_metrics(router: APIRouter, metrics: Metrics) -> None:
         responses={
             200: {
                 "description": "OpenMetrics, or Prometheus' text format.",
-                "content": {"text/plain": {"schema": {"type": "string"}}},
+                "content": {
+                    kind: {"schema": {"type": "string"}}
+                    for kind in ("text/plain", "application/openmetrics-text")
+                },
             },
             **problems(guarded=False),
         },
