@@ -131,12 +131,17 @@ class StoreMachine(RuleBasedStateMachine):
         """Let something happen to an operation."""
         self.truths[number].move(status, moves, self.clock())
 
-    @rule(number=operations, moves=st.lists(st.tuples(counters, counters), max_size=4))
-    def progress(self, number: int, moves: list[tuple[str, str]]) -> None:
-        """Let an operation progress, and see it."""
-        self.move(number, "PROCESSING", [("queued", "sent"), *moves])
-        self.clock.advance(0.5)
-        self._record((op(number), self.truths[number].answer(0, self.clock())))
+    @rule(
+        number=operations,
+        steps=st.lists(st.lists(st.tuples(counters, counters), max_size=3), max_size=4),
+        pause=st.sampled_from([0.5, 11.0]),
+    )
+    def progress(self, number: int, steps: list[list[tuple[str, str]]], pause: float) -> None:
+        """Let an operation progress, and see it on the way."""
+        for moves in steps:
+            self.move(number, "PROCESSING", [("queued", "sent"), *moves])
+            self.clock.advance(pause)
+            self._record((op(number), self.truths[number].answer(0, self.clock())))
 
     @rule(number=operations)
     def cancel(self, number: int) -> None:
@@ -265,6 +270,19 @@ class StoreMachine(RuleBasedStateMachine):
         with self.database.writing() as connection:
             prune(connection, self.tenant, retention=RETENTION, now=self.clock())
 
+    @rule(days=st.sampled_from([2, 15]))
+    def quiet_days(self, days: int) -> None:
+        """Deliver what can go, and let retention take what is done, in the end its stub too."""
+        for name in sorted(self.configured):
+            place = self.places[name]
+            for _ in range(3):
+                self._exchange(place, 10)
+                place.end([(Result.DELIVERED, True)] * len(place.in_flight))
+            self._exchange(place, 0)
+        self.promises_hold()
+        self.clock.advance(days=days)
+        self.tidy()
+
     # what must hold
 
     @invariant()
@@ -288,6 +306,9 @@ class StoreMachine(RuleBasedStateMachine):
         self._check_that_all_arrived()
 
     def _let_everything_end(self) -> None:
+        for place in self.places.values():
+            # a last "gone" among them disables a sink; the settings that follow enable it
+            self._exchange(place, 0)
         self.configured = set(self.places)
         self._configure()
         for truth in self.truths:
