@@ -12,6 +12,11 @@ def main() -> None:
     _occupy_standard_descriptors()
     if os.getpid() == 1:
         _end_on_sigterm()
+    if sys.argv[1:2] == ["health"]:
+        from poller.cli.health import quick_health  # noqa: PLC0415 - importing it costs little
+
+        if (code := quick_health(sys.argv[2:])) is not None:
+            sys.exit(code)
     from poller.cli.app import app  # noqa: PLC0415 - importing the package costs nothing
 
     app()

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from poller.cli.app_control import commands
 from poller.cli.failures import reporting
 from poller.cli.options import (
     DEFAULT_KIND_NAME,
@@ -14,12 +15,9 @@ from poller.cli.options import (
     Json,
     KindName,
     Labels,
-    OperationId,
     Overrides,
-    Since,
-    SinkName,
     Timeout,
-    Until,
+    Url,
     Version,
     labels_of,
     registrations,
@@ -116,8 +114,9 @@ def run(
 
 @app.command(
     help="Watch operations live until they end; registers nothing, needs no daemon.\n\n"
-    "On a terminal a bar per operation, else one event per line. Exits with 0 where all completed "
-    "and no recipient failed, was undelivered or unaddressable; 3 where something ended otherwise; "
+    "What a running daemon watches is followed there; the API is asked for the rest. On a "
+    "terminal a bar per operation, else one event per line. Exits with 0 where all completed and "
+    "no recipient failed, was undelivered or unaddressable; 3 where something ended otherwise; "
     "4 after --timeout; 1 where the credentials are refused; 130 after Ctrl-C."
 )
 def watch(
@@ -126,6 +125,7 @@ def watch(
     timeout: Timeout = None,
     kind: KindName = DEFAULT_KIND_NAME,
     label: Labels = None,
+    url: Url = None,
     config: Config = None,
     overrides: Overrides = None,
     _version: Version = False,
@@ -133,12 +133,18 @@ def watch(
     """Check what the command line names, then watch."""
     wishes = registrations(ids or (), kind=kind, labels=label)
     seconds = timeout_seconds(timeout)
+    from poller.cli.control.session import Target
     from poller.cli.watch import watch_operations
     from poller.cli.wiring import Source
 
     with reporting():
-        source = Source(config, overrides)
-        code = watch_operations(source, wishes, json_output=json_output, timeout=seconds)
+        code = watch_operations(
+            Source(config, overrides),
+            Target(url, config, overrides),
+            wishes,
+            json_output=json_output,
+            timeout=seconds,
+        )
     raise typer.Exit(code)
 
 
@@ -221,76 +227,6 @@ def check(
     raise typer.Exit(code)
 
 
-@app.command("dead-letters", help="List what could not be delivered and was given up.")
-def dead_letters(
-    sink: SinkName = None,
-    operation: OperationId = None,
-    since: Since = None,
-    until: Until = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="The most to list.")] = 100,
-    json_output: Json = False,
-    config: Config = None,
-    overrides: Overrides = None,
-    _version: Version = False,
-) -> None:
-    """List dead letters."""
-    from poller.cli.dead_letters import list_dead_letters
-    from poller.cli.wiring import Source
-
-    with reporting():
-        code = list_dead_letters(
-            Source(config, overrides),
-            sink=sink,
-            operation=operation,
-            since=since,
-            until=until,
-            limit=limit,
-            json_output=json_output,
-        )
-    raise typer.Exit(code)
-
-
-@app.command(
-    help="Send events again: one by its id, or the dead letters of a sink, an operation, a time."
-)
-def replay(
-    event_ids: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="EVENT_ID", help="Events by id.", show_default=False),
-    ] = None,
-    sink: SinkName = None,
-    operation: OperationId = None,
-    since: Since = None,
-    until: Until = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
-    to: Annotated[
-        list[str] | None,
-        typer.Option("--to", metavar="SINK", help="Send EVENT_ID to this sink only. Repeatable."),
-    ] = None,
-    json_output: Json = False,
-    config: Config = None,
-    overrides: Overrides = None,
-    _version: Version = False,
-) -> None:
-    """Replay events."""
-    from poller.cli.replay import replay_events
-    from poller.cli.wiring import Source
-
-    with reporting():
-        code = replay_events(
-            Source(config, overrides),
-            event_ids=event_ids or [],
-            sink=sink,
-            operation=operation,
-            since=since,
-            until=until,
-            everything=everything,
-            to=to or [],
-            json_output=json_output,
-        )
-    raise typer.Exit(code)
-
-
 @app.command(
     help="Audit files of events against the promises: order, gaps, deltas, exactly one end.\n\n"
     "Exits with 1 where there is a problem. - reads standard input."
@@ -313,3 +249,7 @@ def verify(
     raise typer.Exit(
         verify_files(files, allow_gaps=allow_gaps, ended=ended, json_output=json_output)
     )
+
+
+# without a name its commands stand beside these
+app.add_typer(commands)

@@ -27,7 +27,23 @@ def fail(message: str, code: int) -> NoReturn:
 @contextmanager
 def reporting() -> Iterator[None]:
     """Turn every fault that a user can mend into one message and an exit code."""
-    # imported here: `--help` needs none of them
+    try:
+        yield
+    except (Exception, BaseExceptionGroup) as error:
+        # a task group wraps what its children raise, however deep
+        cause = _first(error)
+        if (code := _code_of(cause)) is None:
+            raise
+        fail(str(cause), code)
+
+
+def _code_of(fault: BaseException) -> int | None:
+    """Return the exit code for a fault that a user can mend, None for every other."""
+    # imported here: where nothing goes wrong, none of them is needed
+    from poller.cli.control.errors import ControlError  # noqa: PLC0415
+
+    if isinstance(fault, ControlError):
+        return EXIT_USAGE if fault.is_usage else EXIT_TROUBLE
     from poller.http import EgressError  # noqa: PLC0415
     from poller.server.listening import ListenError  # noqa: PLC0415
     from poller.settings import SettingsError  # noqa: PLC0415
@@ -35,18 +51,10 @@ def reporting() -> Iterator[None]:
     from poller.store.errors import StoreError  # noqa: PLC0415
     from poller.tracking.registration import Conflict  # noqa: PLC0415
 
-    usage = (SettingsError, EgressError, Conflict)
+    if isinstance(fault, SettingsError | EgressError | Conflict):
+        return EXIT_USAGE
     trouble = (StoreError, SinkUnavailable, ListenError)
-    try:
-        yield
-    except (*usage, *trouble, BaseExceptionGroup) as error:
-        # a task group wraps what its children raise, however deep
-        cause = _first(error)
-        if isinstance(cause, usage):
-            fail(str(cause), EXIT_USAGE)
-        if isinstance(cause, trouble):
-            fail(str(cause), EXIT_TROUBLE)
-        raise
+    return EXIT_TROUBLE if isinstance(fault, trouble) else None
 
 
 def _first(error: BaseException) -> BaseException:

@@ -18,14 +18,18 @@ __all__ = [
     "Json",
     "KindName",
     "Labels",
+    "Limit",
     "OperationId",
     "Overrides",
     "Since",
     "SinkName",
     "Timeout",
     "Until",
+    "Url",
     "Version",
+    "kinds_of",
     "labels_of",
+    "operation_ids",
     "registrations",
     "timeout_seconds",
 ]
@@ -60,6 +64,17 @@ Overrides = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="One setting, such as polling.max_interval=30s. Repeatable; refuses secrets.",
+        rich_help_panel=_SETTINGS,
+        show_default=False,
+    ),
+]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        help="Where the daemon listens: http://…, https://… or unix:/path; "
+        "else $POLLER_URL, else server.listen.",
         rich_help_panel=_SETTINGS,
         show_default=False,
     ),
@@ -99,6 +114,7 @@ OperationId = Annotated[
     str | None,
     typer.Option("--operation", metavar="ID", help="Only of this operation.", show_default=False),
 ]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="The most to list.")]
 Since = Annotated[
     str | None,
     typer.Option(
@@ -127,19 +143,30 @@ def registrations(
     :raises typer.BadParameter: naming the first thing that is wrong.
     """
     checked = labels_of(labels)
+    (name,) = kinds_of([kind])
+    return [Registration(id=one, kind=name, labels=checked) for one in operation_ids(ids)]
+
+
+def operation_ids(ids: Sequence[str]) -> list[str]:
+    """Check operation ids.
+
+    :raises typer.BadParameter: naming the first that is none.
+    """
     try:
-        name = kind_named(kind).name
+        return [check_operation_id(one) for one in ids]
+    except InvalidId as error:
+        raise typer.BadParameter(str(error), param_hint="ID") from None
+
+
+def kinds_of(names: Sequence[str]) -> list[str]:
+    """Check each `--kind`.
+
+    :raises typer.BadParameter: naming the first that is none.
+    """
+    try:
+        return [kind_named(name).name for name in names]
     except UnknownKind as error:
         raise typer.BadParameter(str(error), param_hint="--kind") from None
-    wishes = []
-    for operation_id in ids:
-        try:
-            wishes.append(
-                Registration(id=check_operation_id(operation_id), kind=name, labels=checked)
-            )
-        except InvalidId as error:
-            raise typer.BadParameter(str(error), param_hint="ID") from None
-    return wishes
 
 
 def timeout_seconds(text: str | None) -> float | None:

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 import typer
 from anyio import run
 
+from poller.cli.control.session import Target
 from poller.cli.failures import EXIT_TROUBLE, fail
-from poller.cli.selection import UnknownSink, check_sink, selection, store_beside_daemon
-from poller.cli.wiring import Source
+from poller.cli.letters import Letters, open_letters
+from poller.cli.selection import UnknownSink, check_sink, selection
 from poller.settings import Settings
-from poller.store.database import sqlite_path
 from poller.store.dead_letters import Selection, UnknownEvent
-from poller.store.lock import lock_holder
-from poller.store.sinks import SinkReport
-from poller.store.store import Store
 from poller.tracking.events import dump_json
 
 __all__ = ["replay_events"]
@@ -33,15 +30,19 @@ class _Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Result:
-    """How many events each sink gets again, what is wrong, and which sinks are not there."""
+    """How many events each sink gets again, what is wrong, and which sinks are not there.
+
+    `is_served` says that a daemon is there to send them.
+    """
 
     replayed: Mapping[str, int]
+    is_served: bool
     absent: Sequence[str] = ()
     errors: Sequence[str] = ()
 
 
 def replay_events(
-    source: Source,
+    target: Target,
     *,
     event_ids: Sequence[str],
     sink: str | None,
@@ -59,19 +60,20 @@ def replay_events(
     :raises typer.BadParameter: where an option is wrong.
     :raises typer.UsageError: where nothing, or two different things, are chosen.
     :raises SettingsError: where the settings cannot be used.
+    :raises ControlError: where the daemon that was named cannot be asked.
     :raises StoreError: where the store cannot be used.
     """
     options = [value for value in (sink, operation, since, until) if value is not None]
     _check_choice(ids=bool(event_ids), options=bool(options), everything=everything, to=bool(to))
     chosen = selection(sink=sink, operation=operation, since=since, until=until)
     order = _Order(event_ids=tuple(dict.fromkeys(event_ids)), to=to, selection=chosen)
-    settings = source.load().settings
+    settings = target.settings()
     try:
-        result = run(_replay, settings, order)
+        result = run(_replay, target, settings, order)
     except UnknownSink as error:
         fail(str(error), EXIT_TROUBLE)
     _show(result, json_output=json_output)
-    _warn(result, settings)
+    _warn(result)
     return EXIT_TROUBLE if result.errors else 0
 
 
@@ -89,19 +91,19 @@ def _check_choice(*, ids: bool, options: bool, everything: bool, to: bool) -> No
         )
 
 
-async def _replay(settings: Settings, order: _Order) -> _Result:
-    async with store_beside_daemon(settings) as store:
-        reports = await store.sinks()
-        _check_sinks(order, reports)
+async def _replay(target: Target, settings: Settings, order: _Order) -> _Result:
+    async with open_letters(target, settings) as letters:
+        sinks = await letters.sinks()
+        _check_sinks(order, sinks)
         if order.event_ids:
-            replayed, errors = await _replay_each(store, order)
+            replayed, errors = await _replay_each(letters, order)
         else:
-            replayed, errors = await store.replay(order.selection), []
-    present = {report.name for report in reports if report.is_configured}
-    return _Result(replayed=replayed, absent=sorted(set(replayed) - present), errors=errors)
+            replayed, errors = await letters.replay(order.selection), []
+        absent = sorted(name for name in replayed if not sinks.get(name, False))
+    return _Result(replayed=replayed, absent=absent, errors=errors, is_served=letters.is_served)
 
 
-def _check_sinks(order: _Order, reports: Sequence[SinkReport]) -> None:
+def _check_sinks(order: _Order, sinks: Mapping[str, bool]) -> None:
     """Refuse to send where nothing would be sent: what is replayed for a sink lasts three days.
 
     :raises UnknownSink: naming the option.
@@ -110,19 +112,19 @@ def _check_sinks(order: _Order, reports: Sequence[SinkReport]) -> None:
     if order.selection.sink is not None:
         named.append(("--sink", order.selection.sink))
     for option, name in named:
-        if not check_sink(name, reports, option=option).is_configured:
+        if not check_sink(name, sinks, option=option):
             raise UnknownSink(
                 f"{option}: the daemon's settings do not name the sink {name!r} any more; "
                 f"add [sinks.{name}] again and reload it, then replay"
             )
 
 
-async def _replay_each(store: Store, order: _Order) -> tuple[Mapping[str, int], list[str]]:
+async def _replay_each(letters: Letters, order: _Order) -> tuple[Mapping[str, int], list[str]]:
     replayed: Counter[str] = Counter()
     errors = []
     for event_id in order.event_ids:
         try:
-            replayed.update(await store.replay_event(event_id, order.to or None))
+            replayed.update(await letters.replay_event(event_id, order.to or None))
         except UnknownEvent as error:
             errors.append(str(error))
     return dict(sorted(replayed.items())), errors
@@ -137,7 +139,7 @@ def _show(result: _Result, *, json_output: bool) -> None:
     sys.stdout.flush()
 
 
-def _warn(result: _Result, settings: Settings) -> None:
+def _warn(result: _Result) -> None:
     warnings = list(result.errors)
     if not result.replayed and not warnings:
         warnings.append("no dead letter is of that choice, nothing was replayed")
@@ -145,8 +147,7 @@ def _warn(result: _Result, settings: Settings) -> None:
         f"the sink {name!r} is not configured; its events wait until it is, three days at most"
         for name in result.absent
     ]
-    path = sqlite_path(settings.store.url.get_secret_value())
-    if result.replayed and path is not None and lock_holder(path) is None:
+    if result.replayed and not result.is_served:
         warnings.append("no daemon is running; they go out once `poller run` does")
     for warning in warnings:
         sys.stderr.write(f"poller: {warning}\n")

@@ -1,6 +1,6 @@
 """Which dead letters a command is about, and the store that they are in."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +11,6 @@ from poller.comms.models import parse_instant
 from poller.engine.clock import wall_clock
 from poller.settings import Settings, parse_duration
 from poller.store.dead_letters import Selection
-from poller.store.sinks import SinkReport
 from poller.store.store import Store
 from poller.tracking.watch import Home
 
@@ -61,15 +60,14 @@ def moment(text: str | None, *, now: datetime, option: str) -> datetime | None:
         ) from None
 
 
-def check_sink(name: str, reports: Sequence[SinkReport], *, option: str) -> SinkReport:
-    """Return the report on the sink of that name.
+def check_sink(name: str, sinks: Mapping[str, bool], *, option: str) -> bool:
+    """Return whether settings name that sink; `sinks` says it of all that are heard of.
 
     :raises UnknownSink: where there is none.
     """
-    for report in reports:
-        if report.name == name:
-            return report
-    known = ", ".join(report.name for report in reports) or "none"
+    if name in sinks:
+        return sinks[name]
+    known = ", ".join(sinks) or "none"
     raise UnknownSink(f"{option}: the store knows no sink {name!r}; it knows: {known}")
 
 

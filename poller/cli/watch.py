@@ -12,13 +12,15 @@ import anyio
 from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream
 
+from poller.cli.control.session import Target
 from poller.cli.failures import EXIT_TIMEOUT, EXIT_TROUBLE, EXIT_UNFINISHED, fail
 from poller.cli.logs import configure_logs
+from poller.cli.watch_feed import open_feed
 from poller.cli.watch_lines import Lines
 from poller.cli.watch_rows import all_is_well
-from poller.cli.wiring import Source, configuration, make_client, make_throttle
+from poller.cli.wiring import Source
 from poller.engine.clock import wall_clock
-from poller.engine.onlooker import Feed, News, Onlooker, Update
+from poller.engine.onlooker import Feed, News, Update
 from poller.settings import Settings
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import Home, Watch
@@ -69,9 +71,16 @@ class _Audience(Protocol):
 
 
 def watch_operations(
-    source: Source, wishes: Sequence[Registration], *, json_output: bool, timeout: float | None
+    source: Source,
+    target: Target,
+    wishes: Sequence[Registration],
+    *,
+    json_output: bool,
+    timeout: float | None,
 ) -> int:
     """Watch until all have ended, `timeout` seconds have passed or somebody stops it.
+
+    What the daemon of `target` watches is followed there, if one runs.
 
     Returns the exit code: 0 where all completed and no recipient failed, was undelivered or
     unaddressable, 3 where something ended otherwise, 4 after the timeout, 1 where credentials
@@ -80,15 +89,15 @@ def watch_operations(
 
     :raises SettingsError: where the settings cannot be used.
     :raises EgressError: where a proxy or certificate variable cannot be used.
+    :raises BadAddress: where the daemon's address that was told cannot be used.
     :raises SinkUnavailable: where standard output is closed.
     """
     settings = source.load().settings
-    settings.api.require_credentials()
     live = not json_output and sys.stdout is not None and sys.stdout.isatty()
     # bars and log lines cannot share a terminal: the view has a line for trouble
     silent = live and sys.stderr.isatty()
     configure_logs(level="critical" if silent else settings.log.level, form=settings.log.format)
-    code, complaint = anyio.run(_watch, settings, source, wishes, live, timeout)
+    code, complaint = anyio.run(_watch, settings, source, target, wishes, live, timeout)
     if complaint is not None:
         fail(complaint, code)
     return code
@@ -97,22 +106,15 @@ def watch_operations(
 async def _watch(
     settings: Settings,
     source: Source,
+    target: Target,
     wishes: Sequence[Registration],
     live: bool,
     seconds: float | None,
 ) -> tuple[int, str | None]:
     """Return the exit code, and what to complain about."""
     watches = _begin(settings, wishes)
-    audience = _screen(watches) if live else await Lines.open()
-    async with make_client(settings) as client:
-        feed = Onlooker(
-            watches,
-            client=client,
-            throttle=make_throttle(settings),
-            policy=configuration(settings, source).policy,
-            credentials=source.credentials,
-            now=wall_clock,
-        )
+    async with open_feed(settings, source, target, watches) as feed:
+        audience = _screen(watches) if live else await Lines.open()
         viewing = _Viewing(feed, audience, watches)
         end = await viewing.run(seconds)
     if end is _End.ENDED:

@@ -12,9 +12,9 @@ import pytest
 import typer
 from anyio import run
 
+from poller.cli.control.session import Target
 from poller.cli.dead_letters import list_dead_letters
 from poller.cli.selection import moment
-from poller.cli.wiring import Source
 from poller.settings import SettingsError
 from poller.store.errors import StoreUnavailable
 from poller.tracking.events import format_instant
@@ -52,7 +52,7 @@ def listed(*, limit: int = 100, json_output: bool = True, **chosen: str | None) 
     """Run the command."""
     options: dict[str, str | None] = dict.fromkeys(("sink", "operation", "since", "until"))
     options |= chosen
-    return list_dead_letters(Source(None, []), **options, limit=limit, json_output=json_output)
+    return list_dead_letters(Target(None), **options, limit=limit, json_output=json_output)
 
 
 @pytest.fixture
@@ -70,20 +70,20 @@ def letters(event_ids: list[str], capsys: pytest.CaptureFixture[str]) -> Letters
 def test_every_letter_is_told_in_full(letters: Letters, event_ids: list[str]) -> None:
     """Each event is listed once a sink, in the order of recording, with its last error."""
     found = letters()
-    assert [(letter["event"], letter["sink"]) for letter in found] == [
+    assert [(letter["eventId"], letter["sink"]) for letter in found] == [
         (event_id, sink) for event_id in event_ids for sink in ("app", "log")
     ]
     assert found[0] | {"diedAt": ""} == {
-        "event": event_ids[0],
+        "eventId": event_ids[0],
         "sink": "app",
         "type": "operation.completed",
-        "operation": op(1),
+        "operationId": op(1),
         "sequence": 1,
         "recordedAt": format_instant(ENDS[0]),
         "diedAt": "",
         "attempts": 2,
-        "status": 422,
-        "error": "app answered 422: no such field",
+        "lastStatus": 422,
+        "lastError": "app answered 422: no such field",
     }
 
 
@@ -101,7 +101,7 @@ def test_every_letter_is_told_in_full(letters: Letters, event_ids: list[str]) ->
 )
 def test_letters_are_chosen(letters: Letters, chosen: dict[str, str], numbers: list[int]) -> None:
     """Options narrow the list, all of them at once; times are instants or so long ago."""
-    assert [letter["operation"] for letter in letters(**chosen)] == [op(n) for n in numbers]
+    assert [letter["operationId"] for letter in letters(**chosen)] == [op(n) for n in numbers]
 
 
 def test_more_than_the_limit(event_ids: list[str], capsys: pytest.CaptureFixture[str]) -> None:

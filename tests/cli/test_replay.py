@@ -13,8 +13,8 @@ import pytest
 import typer
 from anyio import run
 
+from poller.cli.control.session import Target
 from poller.cli.replay import replay_events
-from poller.cli.wiring import Source
 from poller.engine.clock import wall_clock
 from poller.store.store import Store
 from tests.cli.letters import HOME, make_letters
@@ -51,8 +51,7 @@ def replay(*event_ids: str, json_output: bool = True, **chosen: Any) -> int:  # 
     """Run the command."""
     options: dict[str, Any] = dict.fromkeys(("sink", "operation", "since", "until"))
     options |= {"everything": False, "to": [], **chosen}
-    source = Source(None, [])
-    return replay_events(source, event_ids=event_ids, json_output=json_output, **options)
+    return replay_events(Target(None), event_ids=event_ids, json_output=json_output, **options)
 
 
 def due(path: Path, *sinks: str) -> dict[str, list[str]]:

@@ -1,0 +1,118 @@
+"""`poller add`: hand operations to a running daemon."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import typer
+
+from poller.cli.control.client import ControlClient
+from poller.cli.control.results import Results
+from poller.cli.control.session import Target, with_daemon
+from poller.cli.logs import configure_logs
+from poller.cli.stdin import read_lines, read_registration
+from poller.server import schemas
+from poller.tracking.events import dump_json
+from poller.tracking.registration import BadRegistration, Registration
+
+__all__ = ["add_operations"]
+
+_STDIN: Final = 0
+_MOST: Final = 10_000
+# the daemon takes bodies of 4 MiB
+_LARGEST: Final = 3_500_000
+_NEW: Final = 201
+_KNOWN: Final = 200
+_INVALID: Final = 422
+
+Document = dict[str, Any]
+
+
+def add_operations(
+    target: Target,
+    wishes: Sequence[Registration],
+    *,
+    stdin: bool,
+    kind: str,
+    labels: Mapping[str, str],
+    json_output: bool,
+) -> int:
+    """Register, and with `stdin` what its lines say; print what became of each.
+
+    What is printed as watching or known is durable. Returns 1 where one was refused, else 0.
+
+    :raises typer.UsageError: where there is nothing to add.
+    :raises SettingsError: where the settings cannot be used.
+    :raises ControlError: where the daemon cannot be asked.
+    """
+    if not wishes and not stdin:
+        raise typer.BadParameter("name operations, or give them with --stdin", param_hint="ID")
+    configure_logs(level="warning", form="auto")
+    results = Results(json_output=json_output)
+
+    async def add(client: ControlClient) -> None:
+        await _register(client, [_document(wish) for wish in wishes], results)
+        if stdin:
+            await _add_lines(client, results, kind=kind, labels=labels)
+
+    with_daemon(target, add)
+    return results.exit_code
+
+
+async def _add_lines(
+    client: ControlClient, results: Results, *, kind: str, labels: Mapping[str, str]
+) -> None:
+    async for lines in read_lines(_STDIN):
+        documents = []
+        for number, line in lines:
+            try:
+                documents.append(_document(read_registration(line, kind=kind, labels=labels)))
+            except BadRegistration as error:
+                _refuse_line(number, error, results)
+        await _register(client, documents, results)
+
+
+async def _register(client: ControlClient, documents: Sequence[Document], results: Results) -> None:
+    for batch in _batches(documents):
+        for item in await client.register(batch):
+            _tell(item, results)
+        results.flush()
+
+
+def _batches(documents: Sequence[Document]) -> Iterator[list[Document]]:
+    """Cut into what one request may hold."""
+    batch: list[Document] = []
+    size = 0
+    for document in documents:
+        length = len(dump_json(document).encode()) + 1
+        if batch and (len(batch) == _MOST or size + length > _LARGEST):
+            yield batch
+            batch, size = [], 0
+        batch.append(document)
+        size += length
+    if batch:
+        yield batch
+
+
+def _document(wish: Registration) -> Document:
+    return {"id": wish.id, "kind": wish.kind, "labels": dict(wish.labels)}
+
+
+def _tell(item: schemas.BulkItem, results: Results) -> None:
+    problem = item.get("problem")
+    detail: str | None = item.get("outcome")
+    if problem is not None:
+        hint = problem.get("hint")
+        detail = problem["detail"] if hint is None else f"{problem['detail']}; {hint}"
+    word = {_NEW: "watching", _KNOWN: "known"}.get(item["status"], "refused")
+    results.tell(item["id"] or "", word, detail=detail, document=item, bad=word == "refused")
+
+
+def _refuse_line(number: int, error: BadRegistration, results: Results) -> None:
+    document = {
+        "id": None,
+        "line": number,
+        "status": _INVALID,
+        "problem": {"status": _INVALID, "detail": str(error)},
+    }
+    results.tell(f"line {number}", "refused", detail=str(error), document=document, bad=True)
+    results.flush()

@@ -1,0 +1,286 @@
+"""The command line's second half: the commands that speak to a running daemon."""
+
+from typing import Annotated
+
+import typer
+
+from poller.cli.failures import reporting
+from poller.cli.options import (
+    DEFAULT_KIND_NAME,
+    Config,
+    Ids,
+    Json,
+    KindName,
+    Labels,
+    Limit,
+    OperationId,
+    Overrides,
+    Since,
+    SinkName,
+    Until,
+    Url,
+    Version,
+    kinds_of,
+    labels_of,
+    operation_ids,
+    registrations,
+)
+from poller.tracking.watch import Outcome, Phase
+
+# Every command imports its work when it runs: `--help` must not wait for a database driver.
+# ruff: noqa: PLC0415
+
+__all__ = ["commands"]
+
+commands = typer.Typer()
+
+
+@commands.command(
+    help="Hand operations to the running daemon, which watches them from then on.\n\n"
+    "With --stdin each line is an id, or the JSON of a registration. What is printed as watching "
+    "or known will not be forgotten. Exits with 1 where one is refused."
+)
+def add(
+    ids: Ids = None,
+    stdin: Annotated[
+        bool, typer.Option("--stdin", help="Also add what comes on standard input.")
+    ] = False,
+    kind: KindName = DEFAULT_KIND_NAME,
+    label: Labels = None,
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> None:
+    """Check what the command line names, then add it."""
+    wishes = registrations(ids or (), kind=kind, labels=label)
+    from poller.cli.add import add_operations
+    from poller.cli.control.session import Target
+
+    with reporting():
+        code = add_operations(
+            Target(url, config, overrides),
+            wishes,
+            stdin=stdin,
+            kind=kind,
+            labels=labels_of(label),
+            json_output=json_output,
+        )
+    raise typer.Exit(code)
+
+
+@commands.command("list", help="List what the running daemon watches or watched, the newest first.")
+def list_(
+    status: Annotated[
+        list[str] | None,
+        typer.Option("--status", help="Last seen status. Repeatable.", show_default=False),
+    ] = None,
+    phase: Annotated[
+        list[Phase] | None,
+        typer.Option("--phase", help="Where the watch stands. Repeatable.", show_default=False),
+    ] = None,
+    outcome: Annotated[
+        list[Outcome] | None,
+        typer.Option("--outcome", help="How it ended. Repeatable.", show_default=False),
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help="Kind of the operations. Repeatable.", show_default=False),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label", metavar="K=V", help="Only with this label. Repeatable.", show_default=False
+        ),
+    ] = None,
+    limit: Limit = 100,
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> None:
+    """List operations."""
+    kinds, labels = kinds_of(kind or ()), labels_of(label)
+    from poller.cli.control.session import Target
+    from poller.cli.operations import list_operations
+
+    with reporting():
+        code = list_operations(
+            Target(url, config, overrides),
+            statuses=status or (),
+            kinds=kinds,
+            phases=phase or (),
+            outcomes=outcome or (),
+            labels=labels,
+            limit=limit,
+            json_output=json_output,
+        )
+    raise typer.Exit(code)
+
+
+@commands.command(
+    help="Show an operation: how it is, its events, and why one of them did not arrive."
+)
+def show(
+    operation_id: Annotated[str, typer.Argument(metavar="ID", help="Operation id.")],
+    events: Annotated[
+        int, typer.Option("--events", min=0, max=1000, help="The most events to show.")
+    ] = 20,
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> None:
+    """Show an operation."""
+    (checked,) = operation_ids([operation_id])
+    from poller.cli.control.session import Target
+    from poller.cli.show import show_operation
+
+    with reporting():
+        target = Target(url, config, overrides)
+        code = show_operation(target, checked, events=events, json_output=json_output)
+    raise typer.Exit(code)
+
+
+@commands.command(
+    help="Stop watching operations. Events that are recorded still go out.\n\n"
+    "Exits with 1 where one is not known."
+)
+def forget(
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Operation ids.")],
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> None:
+    """Forget operations."""
+    checked = operation_ids(ids)
+    from poller.cli.control.session import Target
+    from poller.cli.operations import forget_operations
+
+    with reporting():
+        target = Target(url, config, overrides)
+        code = forget_operations(target, checked, json_output=json_output)
+    raise typer.Exit(code)
+
+
+@commands.command(help="Show how each sink is, what waits for it and what it did not take.")
+def sinks(
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> None:
+    """Show sinks."""
+    from poller.cli.control.session import Target
+    from poller.cli.sinks import show_sinks
+
+    with reporting():
+        code = show_sinks(Target(url, config, overrides), json_output=json_output)
+    raise typer.Exit(code)
+
+
+@commands.command(
+    help="Ask the running daemon whether it is well: exits with 0 or 1.\n\n"
+    "Well is: its loops turn; with --ready: it can take registrations. Trouble with credentials, "
+    "the API or a sink is told and does not count."
+)
+def health(
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Ask whether it can take registrations.")
+    ] = False,
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> None:
+    """Check health."""
+    from poller.cli.health import check_health
+
+    with reporting():
+        code = check_health(
+            ready=ready,
+            json_output=json_output,
+            url=url,
+            config=config,
+            overrides=overrides or (),
+        )
+    raise typer.Exit(code)
+
+
+@commands.command("dead-letters", help="List what could not be delivered and was given up.")
+def dead_letters(
+    sink: SinkName = None,
+    operation: OperationId = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 100,
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> None:
+    """List dead letters."""
+    from poller.cli.control.session import Target
+    from poller.cli.dead_letters import list_dead_letters
+
+    with reporting():
+        code = list_dead_letters(
+            Target(url, config, overrides),
+            sink=sink,
+            operation=operation,
+            since=since,
+            until=until,
+            limit=limit,
+            json_output=json_output,
+        )
+    raise typer.Exit(code)
+
+
+@commands.command(
+    help="Send events again: one by its id, or the dead letters of a sink, an operation, a time."
+)
+def replay(
+    event_ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="EVENT_ID", help="Events by id.", show_default=False),
+    ] = None,
+    sink: SinkName = None,
+    operation: OperationId = None,
+    since: Since = None,
+    until: Until = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", metavar="SINK", help="Send EVENT_ID to this sink only. Repeatable."),
+    ] = None,
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> None:
+    """Replay events."""
+    from poller.cli.control.session import Target
+    from poller.cli.replay import replay_events
+
+    with reporting():
+        code = replay_events(
+            Target(url, config, overrides),
+            event_ids=event_ids or [],
+            sink=sink,
+            operation=operation,
+            since=since,
+            until=until,
+            everything=everything,
+            to=to or [],
+            json_output=json_output,
+        )
+    raise typer.Exit(code)

@@ -1,0 +1,275 @@
+"""The client of the control API: every route that a command speaks to, with its errors."""
+
+import json
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from errno import errorcode
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext
+from typing import Any, Final, Self, cast
+from urllib.parse import quote
+
+import anyio
+import httpx
+from pydantic import SecretStr
+
+from poller.cli.control.address import Address
+from poller.cli.control.errors import (
+    ControlError,
+    NoDaemon,
+    NoToken,
+    Refused,
+    UnknownOperation,
+    Unreachable,
+)
+from poller.cli.control.stream import Message, StreamParser
+from poller.http import open_transport, tls_context
+from poller.server import schemas
+from poller.tracking.events import dump_json
+
+__all__ = ["MOST_FILTERED", "ControlClient"]
+
+MOST_FILTERED: Final = 100
+"""The event stream can be told so many operations; of more, it sends everything."""
+
+_UNAUTHORIZED: Final = 401
+_FIRST_ERROR: Final = 400
+_NO_CONTENT: Final = 204
+_LONGEST_PAGE: Final = 1000
+_CONNECTIONS: Final = 8
+# a registration of thousands is one transaction, which may wait for another one
+_TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)
+# three heartbeats
+_STREAM_TIMEOUT: Final = httpx.Timeout(45.0, connect=5.0)
+_PATIENCE: Final = 3.0
+_PROBLEM: Final = "urn:comms-poller:problem:"
+
+
+class ControlClient:
+    """Asks the daemon at an address; a context manager. No proxy is used on this machine.
+
+    Every method raises `ControlError`: `Unreachable`, `NoDaemon`, `NoToken`,
+    `UnknownOperation`, or `Refused` with the daemon's own words.
+    """
+
+    def __init__(self, address: Address, *, token: SecretStr | None) -> None:
+        self.address = address
+        headers = {"Accept": "application/json"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token.get_secret_value()}"
+        self._http = httpx.AsyncClient(
+            base_url=address.base_url,
+            transport=_transport(address),
+            headers=headers,
+            timeout=_TIMEOUT,
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._http.aclose()
+
+    async def answers(self) -> bool:
+        """Tell whether a daemon is there that takes our token; raises nothing."""
+        try:
+            with anyio.fail_after(_PATIENCE):
+                await self.sinks()
+        except (ControlError, TimeoutError):
+            return False
+        return True
+
+    async def register(self, wishes: Sequence[Mapping[str, Any]]) -> list[schemas.BulkItem]:
+        """Register many in one transaction; returns what became of each, in order."""
+        answer = await self._ask("POST", "/v1/operations", body={"operations": wishes})
+        return cast("list[schemas.BulkItem]", self._member(answer, "results"))
+
+    async def operations(
+        self, filters: Iterable[tuple[str, str]], *, limit: int
+    ) -> AsyncIterator[schemas.Operation]:
+        """List operations, the newest first, up to `limit`, page by page."""
+        async for item in self._pages("/v1/operations", "operations", filters, limit):
+            yield cast("schemas.Operation", item)
+
+    async def operation(self, operation_id: str, *, events: int) -> schemas.OperationStory:
+        """Return an operation with its last `events` (0 to 1000)."""
+        answer = await self._ask(
+            "GET", f"/v1/operations/{operation_id}", query=[("events", str(events))]
+        )
+        self._member(answer, "phase")
+        return cast("schemas.OperationStory", answer)
+
+    async def forget(self, operation_id: str) -> None:
+        """Stop watching an operation."""
+        await self._ask("DELETE", f"/v1/operations/{operation_id}")
+
+    async def sinks(self) -> list[schemas.Sink]:
+        """Return how each sink is."""
+        answer = await self._ask("GET", "/v1/sinks")
+        return cast("list[schemas.Sink]", self._member(answer, "sinks"))
+
+    async def dead_letters(
+        self, filters: Iterable[tuple[str, str]], *, limit: int | None
+    ) -> AsyncIterator[schemas.DeadLetter]:
+        """List dead letters in commit order, up to `limit`, page by page."""
+        async for item in self._pages("/v1/dead-letters", "deadLetters", filters, limit):
+            yield cast("schemas.DeadLetter", item)
+
+    async def replay(self, event_id: str, sinks: Sequence[str] | None) -> list[str]:
+        """Send an event again, to these sinks or to all that had it; returns the sinks."""
+        answer = await self._ask(
+            "POST",
+            f"/v1/events/{quote(event_id, safe='')}/replay",
+            body=None if sinks is None else {"sinks": list(sinks)},
+        )
+        return cast("list[str]", self._member(answer, "sinks"))
+
+    @asynccontextmanager
+    async def events(
+        self, operations: Sequence[str], *, after: str | None
+    ) -> AsyncIterator[AsyncIterator[Message]]:
+        """Follow the events of these operations, from the one after `after`, else the oldest kept.
+
+        Of more than `MOST_FILTERED` operations, those of all others come too.
+        """
+        named = operations if len(operations) <= MOST_FILTERED else ()
+        query = [("operation", name) for name in named]
+        headers = {"Accept": "text/event-stream"}
+        if after is None:
+            query.append(("from", "oldest"))
+        else:
+            headers["Last-Event-ID"] = after
+        try:
+            async with self._http.stream(
+                "GET",
+                "/v1/events",
+                params=httpx.QueryParams(tuple(query)),
+                headers=headers,
+                timeout=_STREAM_TIMEOUT,
+            ) as response:
+                if response.status_code >= _FIRST_ERROR:
+                    await response.aread()
+                    self._check(response)
+                if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                    raise NoDaemon(str(self.address), "it streams no events")
+                yield _messages(response)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    async def _pages(
+        self, path: str, member: str, filters: Iterable[tuple[str, str]], limit: int | None
+    ) -> AsyncIterator[dict[str, Any]]:
+        cursor, left = None, limit
+        while left is None or left > 0:
+            size = _LONGEST_PAGE if left is None else min(left, _LONGEST_PAGE)
+            query = [*filters, ("limit", str(size))]
+            if cursor is not None:
+                query.append(("cursor", cursor))
+            answer = await self._ask("GET", path, query=query)
+            page = self._member(answer, member)
+            for item in page:
+                yield item
+            left = None if left is None else left - len(page)
+            cursor = answer.get("next")
+            if cursor is None:
+                return
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        content = None if body is None else dump_json(body)
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        try:
+            response = await self._http.request(
+                method,
+                path,
+                params=httpx.QueryParams(tuple(query)),
+                content=content,
+                headers=headers,
+            )
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        self._check(response)
+        if response.status_code == _NO_CONTENT:
+            return {}
+        document = _json(response)
+        if response.is_redirect or not isinstance(document, dict):
+            raise NoDaemon(str(self.address), f"it answered {response.status_code} without JSON")
+        return document
+
+    def _check(self, response: httpx.Response) -> None:
+        """Raise what an answer that is an error says."""
+        if response.status_code < _FIRST_ERROR:
+            return
+        if response.status_code == _UNAUTHORIZED:
+            raise NoToken(str(self.address))
+        problem = _json(response)
+        if not isinstance(problem, dict) or not isinstance(problem.get("title"), str):
+            raise NoDaemon(str(self.address), f"it answered {response.status_code}")
+        name = str(problem.get("type", "")).removeprefix(_PROBLEM)
+        if name == "unknown-operation":
+            raise UnknownOperation(response.url.path.rpartition("/")[2], str(self.address))
+        raise Refused(
+            status=response.status_code,
+            name=name,
+            title=problem["title"],
+            detail=problem.get("detail"),
+            hint=problem.get("hint"),
+        )
+
+    def _member(self, answer: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - JSON
+        if name not in answer:
+            raise NoDaemon(str(self.address), f"its answer has no {name!r}")
+        return answer[name]
+
+    def _unreachable(self, error: httpx.HTTPError) -> Unreachable:
+        return Unreachable(str(self.address), _happened(error))
+
+
+def _transport(address: Address) -> httpx.AsyncBaseTransport:
+    if not address.is_local:
+        return open_transport(address.base_url, max_connections=_CONNECTIONS)
+    # where nothing is encrypted an empty trust store does, and saves reading the roots
+    encrypted = address.scheme == "https"
+    return httpx.AsyncHTTPTransport(
+        uds=address.socket,
+        verify=tls_context() if encrypted else SSLContext(PROTOCOL_TLS_CLIENT),
+        trust_env=False,
+        limits=httpx.Limits(max_connections=_CONNECTIONS),
+    )
+
+
+async def _messages(response: httpx.Response) -> AsyncIterator[Message]:
+    parser = StreamParser()
+    async for chunk in response.aiter_bytes():
+        for message in parser.feed(chunk):
+            yield message
+
+
+def _json(response: httpx.Response) -> object:
+    try:
+        document: object = json.loads(response.content)
+    except (ValueError, RecursionError):
+        return None
+    return document
+
+
+def _happened(error: httpx.HTTPError) -> str:
+    """Say what happened; the operating system's own words stand at the bottom of the causes."""
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            # a failed look-up has numbers of its own, and asyncio words of its own
+            own = cause.errno < 0 or cause.errno not in errorcode
+            return (cause.strerror if own else None) or os.strerror(cause.errno)
+        cause = cause.__cause__ or cause.__context__
+    return str(error) or "the connection broke off"

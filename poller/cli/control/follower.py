@@ -1,0 +1,225 @@
+"""The follower: news of operations from a daemon that watches them, for as long as it is there.
+
+Its event stream tells what happens, and short looks at each operation what is not worth an event.
+What the daemon does not watch, or no longer, and everything once it has gone, is handed to
+another feed, which asks the API.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import anyio
+import structlog
+from anyio.abc import ObjectSendStream
+
+from poller.cli.control.client import ControlClient
+from poller.cli.control.errors import ControlError, Refused, UnknownOperation
+from poller.cli.control.followed import Followed, Relayed
+from poller.cli.control.stream import Message
+from poller.comms.errors import Fault
+from poller.engine.onlooker import Feed, News, Update
+from poller.engine.trouble import Trouble
+from poller.server import schemas
+from poller.tracking.watch import Home, Watch
+
+__all__ = ["Follower", "Polling", "is_followed"]
+
+log = structlog.get_logger()
+
+_GONE: Final = 410
+_LOOK_EVERY: Final = 1.0
+_LOOKS: Final = 20
+"""So many operations are looked at each time, so that thousands are no burden."""
+_NO_CREDENTIALS: Final = "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN to ask the API itself"
+
+Polling = Callable[[Sequence[Watch]], Feed]
+"""Makes a feed that asks the API about these."""
+
+
+class Follower:
+    """A feed that follows `known`, operations as the daemon's documents tell them.
+
+    `others` it does not know. `polling` is None where there are no credentials: then a daemon
+    that has gone is waited for, else for `patience` seconds. `home` and `settle` are those of the
+    settings, `now` returns the time in UTC. The client is the caller's to close.
+    """
+
+    def __init__(
+        self,
+        known: Mapping[str, Followed],
+        others: Sequence[Watch],
+        *,
+        client: ControlClient,
+        polling: Polling | None,
+        home: Home,
+        settle: float,
+        now: Callable[[], datetime],
+        patience: float = 10.0,
+    ) -> None:
+        self._open = dict(known)
+        self._others = others
+        self._client = client
+        self._polling = polling
+        self._home = home
+        self._settle = settle
+        self._now = now
+        self._patience = patience
+        self._looks = deque(self._open)
+        self._last_id: str | None = None
+        self._away_since: float | None = None
+        self._trouble: Trouble | None = None
+        self._following = anyio.CancelScope()
+        self._everything = anyio.CancelScope()
+
+    async def run(self, news: ObjectSendStream[News]) -> None:
+        """Send news until every operation has ended; a receiver that has gone away ends it too."""
+        self._news = news
+        async with news:
+            with self._everything:
+                async with anyio.create_task_group() as self._tasks:
+                    await self._hand_over(self._others)
+                    for followed in list(self._open.values()):
+                        await self._send(Update(watch=followed.watch))
+                    with self._following:
+                        async with anyio.create_task_group() as looks:
+                            looks.start_soon(self._look_around)
+                            await self._follow()
+
+    async def _follow(self) -> None:
+        """Read the stream, again and again, until everything has ended or is handed over."""
+        while True:
+            try:
+                async with self._client.events(list(self._open), after=self._last_id) as messages:
+                    self._away_since = None
+                    await self._tell(None)
+                    async for message in messages:
+                        await self._hear(message)
+            except ControlError as error:
+                if isinstance(error, Refused) and error.status == _GONE:
+                    self._last_id = None
+                await self._miss(error)
+            else:
+                await self._miss(None)
+
+    async def _hear(self, message: Message) -> None:
+        if message.type == "error":
+            # the next request is told why; from the oldest on nothing can be missed
+            self._last_id = None
+            return
+        if message.data:
+            await self._take(message.data)
+        self._last_id = message.id or self._last_id
+
+    async def _take(self, body: str) -> None:
+        try:
+            relayed = Relayed.of(body)
+        except ValueError as error:
+            log.warning("watch.unreadable", error=str(error))
+            return
+        name = relayed.event.operation_id
+        if (before := self._open.get(name)) is None:
+            return
+        self._open[name], update = before.after(relayed)
+        if update is not None:
+            await self._send(update)
+        self._close_ended(name)
+
+    async def _miss(self, error: ControlError | None) -> None:
+        """Wait a moment for the daemon to come back; hand everything over after a while."""
+        now = anyio.current_time()
+        self._away_since = now if self._away_since is None else self._away_since
+        if self._polling is not None and now - self._away_since >= self._patience:
+            log.warning("watch.daemon_gone", address=str(self._client.address), error=str(error))
+            await self._tell(None)
+            await self._hand_over([self._released(name) for name in list(self._open)])
+        if error is not None and not isinstance(error, Refused):
+            await self._tell(Trouble(what=str(error), fault=Fault.NETWORK))
+        await anyio.sleep(_LOOK_EVERY)
+
+    async def _look_around(self) -> None:
+        """Look at some operations after the other: between events their counters move, too."""
+        while True:
+            await anyio.sleep(_LOOK_EVERY)
+            for _ in range(min(_LOOKS, len(self._looks))):
+                name = self._looks.popleft()
+                if name in self._open:
+                    self._looks.append(name)
+                    await self._look(name)
+
+    async def _look(self, name: str) -> None:
+        try:
+            document = await self._client.operation(name, events=0)
+        except UnknownOperation:
+            if name in self._open:
+                await self._hand_over([self._released(name)])
+            return
+        except ControlError:
+            return  # the stream notices, too, and deals with it
+        if (before := self._open.get(name)) is None:
+            return
+        if not is_followed(document):
+            await self._hand_over([self._released(name)])
+            return
+        self._open[name] = before.as_told(document)
+        await self._send(Update(watch=self._open[name].watch))
+        self._close_ended(name)
+
+    def _close_ended(self, name: str) -> None:
+        if self._open[name].has_ended:
+            del self._open[name]
+        if not self._open:
+            self._following.cancel()
+
+    def _released(self, name: str) -> Watch:
+        followed = self._open.pop(name)
+        return followed.handed_over(self._home, now=self._now(), settle=self._settle)
+
+    async def _hand_over(self, watches: Sequence[Watch]) -> None:
+        if watches and self._polling is not None:
+            feed = self._polling(watches)
+            self._tasks.start_soon(feed.run, _Lent(self._news, self._everything))
+        elif watches:
+            what = f"the daemon no longer watches {watches[0].id}; {_NO_CREDENTIALS}"
+            await self._send(Trouble(what=what, fault=Fault.CONFIGURATION, fatal=True))
+            self._everything.cancel()
+        if not self._open:
+            self._following.cancel()
+
+    async def _tell(self, trouble: Trouble | None) -> None:
+        if trouble == self._trouble:
+            return
+        before, self._trouble = self._trouble, trouble
+        if trouble is not None and before is None:
+            log.warning("watch.trouble", error=trouble.what, fault=trouble.fault.value)
+        elif trouble is None:
+            log.info("watch.recovered")
+        await self._send(trouble)
+
+    async def _send(self, item: News) -> None:
+        try:
+            await self._news.send(item)
+        except anyio.BrokenResourceError:
+            self._everything.cancel()
+
+
+def is_followed(document: schemas.OperationStory) -> bool:
+    """Whether a daemon can tell to its end how this operation goes."""
+    return document["phase"] != "forgotten" and not document["pruned"]
+
+
+class _Lent(ObjectSendStream[News]):
+    """The stream of news for another feed, which closes what it is given."""
+
+    def __init__(self, news: ObjectSendStream[News], everything: anyio.CancelScope) -> None:
+        self._news = news
+        self._everything = everything
+
+    async def send(self, item: News) -> None:
+        await self._news.send(item)
+        if isinstance(item, Trouble) and item.fatal:
+            self._everything.cancel()
+
+    async def aclose(self) -> None:
+        """Leave it open: others speak too."""

@@ -1,0 +1,114 @@
+"""One question to a daemon with a bare socket: what a health check costs, it costs all day.
+
+HTTP/1.0, so that the answer comes in one piece and ends with the connection.
+"""
+
+import json
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from poller.cli.control.address import Address
+from poller.cli.control.errors import NoDaemon, Unreachable
+
+__all__ = ["ask", "daemon_address"]
+
+_LARGEST: Final = 1024 * 1024
+_CHUNK: Final = 65_536
+_DEFAULT_LISTEN: Final = "127.0.0.1:8470"
+_DEFAULT_SECRETS: Final = "/run/secrets"
+
+
+def ask(address: Address, path: str, *, timeout: float) -> tuple[int, dict[str, Any]]:
+    """GET a path; returns status and document. All of it takes at most `timeout` seconds.
+
+    :raises Unreachable: where nobody answers in time.
+    :raises NoDaemon: where what answers speaks otherwise.
+    """
+    deadline = time.monotonic() + timeout
+    request = (
+        f"GET {address.prefix}{path} HTTP/1.0\r\nHost: {address.authority}\r\n"
+        "Accept: application/json\r\n\r\n"
+    )
+    try:
+        with _connect(address, timeout) as connection:
+            connection.sendall(request.encode("ascii"))
+            answer = _read(connection, deadline)
+    except TimeoutError:
+        raise Unreachable(str(address), f"no answer within {timeout:g} s") from None
+    except OSError as error:
+        raise Unreachable(str(address), error.strerror or str(error)) from None
+    return _parsed(address, answer)
+
+
+def daemon_address(environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return `server.listen` and `server.observe` where the environment alone can say them.
+
+    None where a file, or a variable for all of `server`, may: then the settings must be loaded.
+    """
+    variables = {name.upper(): value for name, value in environ.items()}
+    if variables.get("POLLER_CONFIG") or "POLLER_SERVER" in variables:
+        return None
+    secrets = variables.get("POLLER_SECRETS_DIR") or variables.get("CREDENTIALS_DIRECTORY")
+    names = ("poller_server", "poller_server__listen", "poller_server__observe")
+    try:
+        found = {file.name.lower() for file in Path(secrets or _DEFAULT_SECRETS).iterdir()}
+    except OSError:
+        found = set()
+    if not found.isdisjoint(names):
+        return None
+    return (
+        variables.get("POLLER_SERVER__LISTEN", _DEFAULT_LISTEN),
+        variables.get("POLLER_SERVER__OBSERVE", ""),
+    )
+
+
+def _connect(address: Address, timeout: float) -> socket.socket:
+    if address.socket is None:
+        connection = socket.create_connection((address.host, address.port), timeout)
+        return connection if address.scheme == "http" else _encrypted(connection, address.host)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(address.socket)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _encrypted(connection: socket.socket, host: str) -> socket.socket:
+    import ssl  # noqa: PLC0415 - slow, and rarely needed
+
+    return ssl.create_default_context().wrap_socket(connection, server_hostname=host)
+
+
+def _read(connection: socket.socket, deadline: float) -> bytes:
+    answer = bytearray()
+    while len(answer) < _LARGEST:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
+        chunk = connection.recv(_CHUNK)
+        if not chunk:
+            break
+        answer += chunk
+    return bytes(answer)
+
+
+def _parsed(address: Address, answer: bytes) -> tuple[int, dict[str, Any]]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    words = head.split(b"\r\n", 1)[0].split()
+    if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():  # noqa: PLR2004 - version, status
+        raise NoDaemon(str(address), "it does not speak HTTP")
+    status = int(words[1])
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise NoDaemon(str(address), f"it answered {status} without JSON")
+    return status, document

@@ -1,0 +1,81 @@
+"""From the command line to a daemon: its address, its token, one piece of work, and the end."""
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+
+from poller.cli.control.address import Address, listening_address, told_address
+from poller.cli.control.client import ControlClient
+from poller.cli.control.errors import BadAddress
+from poller.settings import Settings, load_settings
+
+__all__ = ["Target", "with_daemon"]
+
+Result = TypeVar("Result")
+
+
+class Target:
+    """What the command line says of the daemon to speak to: `--url`, and its settings."""
+
+    def __init__(
+        self, url: str | None, config: Path | None = None, overrides: Sequence[str] | None = None
+    ) -> None:
+        self._url = url
+        self._config = config
+        self._overrides = tuple(overrides or ())
+
+    def settings(self) -> Settings:
+        """Read the settings.
+
+        :raises SettingsError: where they cannot be used.
+        """
+        loaded = load_settings(
+            config=self._config, overrides=self._overrides, environ=dict(os.environ)
+        )
+        return loaded.settings
+
+    def told(self) -> Address | None:
+        """Return the address that somebody named, None where only settings can say it.
+
+        :raises BadAddress: where it cannot be used.
+        """
+        return told_address(self._url, os.environ)
+
+    def address(self, settings: Settings) -> Address:
+        """Return where the daemon is.
+
+        :raises BadAddress: where nothing says it.
+        """
+        found = self.told() or listening_address(settings.server.listen)
+        if found is None:
+            raise BadAddress(
+                "server.listen is empty, so the daemon listens nowhere; "
+                "set it, or name where the daemon listens with --url"
+            )
+        return found
+
+    def likely(self, settings: Settings) -> Address | None:
+        """Return where the daemon of these settings would be, None where that cannot be known."""
+        try:
+            return listening_address(settings.server.listen)
+        except BadAddress:
+            return None
+
+
+def with_daemon(target: Target, work: Callable[[ControlClient], Awaitable[Result]]) -> Result:
+    """Do a piece of work with the daemon's client.
+
+    :raises SettingsError: where the settings cannot be used.
+    :raises ControlError: where the daemon cannot be asked, or says no.
+    """
+    settings = target.settings()
+    address = target.address(settings)
+
+    async def do() -> Result:
+        async with ControlClient(address, token=settings.server.token) as client:
+            return await work(client)
+
+    return anyio.run(do)

@@ -1,0 +1,121 @@
+"""What the control API's documents say, in words for people. Pure; the clock is an argument."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from poller.cli.watch_table import format_span
+from poller.comms.errors import printable
+from poller.comms.kinds import DEFAULT_KIND, KINDS
+from poller.comms.models import parse_instant
+from poller.server import schemas
+
+__all__ = ["counters", "done", "failed", "labels_text", "sentence", "total", "when", "why"]
+
+_FAILURES: Final = ("failed", "undelivered", "unaddressable")
+_NOTHING: Final = "–"
+
+
+def counters(operation: schemas.Operation) -> dict[str, int]:
+    """Return the counters of the last snapshot, without zeros."""
+    snapshot = operation["snapshot"] or {}
+    stats = snapshot.get("stats")
+    if not isinstance(stats, dict):
+        return {}
+    return {name: value for name, value in stats.items() if type(value) is int and value > 0}
+
+
+def done(operation: schemas.Operation) -> int:
+    """Count the recipients that nothing more happens to."""
+    row = KINDS.get(operation["kind"], DEFAULT_KIND)
+    return sum(value for name, value in counters(operation).items() if name in row.done)
+
+
+def total(operation: schemas.Operation) -> int | None:
+    """Count all recipients; None where that is not known."""
+    found = counters(operation)
+    return found.get("total") or found.get("recipients")
+
+
+def failed(operation: schemas.Operation) -> int:
+    """Count the recipients that were not reached."""
+    found = counters(operation)
+    return sum(found.get(name, 0) for name in _FAILURES)
+
+
+def labels_text(labels: Mapping[str, str]) -> str:
+    """Write labels as they are given: `campaign=autumn team=a`."""
+    return " ".join(f"{name}={value}" for name, value in labels.items())
+
+
+def when(instant: str | None, now: datetime) -> str:
+    """Write an instant as a span from `now`: `in 9s`, `3m 20s ago`; a dash for none."""
+    found = parse_instant(instant)
+    if found is None:
+        return _NOTHING
+    seconds = (found - now).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    return f"in {format_span(seconds)}" if seconds > 0 else f"{format_span(-seconds)} ago"
+
+
+def why(delivery: schemas.Delivery, numbers: Mapping[str, int], now: datetime) -> str:
+    """Say why an event is where it is; `numbers` are the sequence numbers of events by id."""
+    error = printable(delivery["lastError"] or "no answer")
+    match delivery["state"]:
+        case "delivered":
+            return ""
+        case "dead":
+            return f"given up after {_attempts(delivery)}: {error}"
+        case "blocked":
+            before = delivery["blockedBy"] or ""
+            return f"behind #{numbers[before]}" if before in numbers else f"behind {before}"
+        case _:
+            return _why_waiting(delivery, error, now)
+
+
+def _why_waiting(delivery: schemas.Delivery, error: str, now: datetime) -> str:
+    match delivery["sinkState"]:
+        case None:
+            return "no settings name this sink; configure it again within three days"
+        case "disabled":
+            return f"the sink is disabled: {error}"
+        case "down":
+            return f"the sink is down: {error}; one event is tried now and then"
+    if not delivery["attempts"]:
+        return "is sent next"
+    return f"{error}; attempt {delivery['attempts'] + 1} {when(delivery['nextAttemptAt'], now)}"
+
+
+def sentence(
+    sink: str, deliveries: Sequence[tuple[schemas.TimelineEvent, schemas.Delivery]], now: datetime
+) -> tuple[str, str | None]:
+    """Sum up one sink in a sentence, and name the event to replay, None where none is dead."""
+    states = Counter[str](delivery["state"] for _, delivery in deliveries)
+    numbers = {event["id"]: event["sequence"] for event, _ in deliveries}
+    parts = [f"{states[state]} {state}" for state in _in_order(states)]
+    said = f"{sink}: {', '.join(parts)}"
+    stuck = _first(deliveries, "waiting")
+    if stuck is not None:
+        said += f"; #{stuck[0]['sequence']} {why(stuck[1], numbers, now)}"
+    dead = _first(deliveries, "dead")
+    if dead is None:
+        return said, None
+    return f"{said}; #{dead[0]['sequence']} {why(dead[1], numbers, now)}", dead[0]["id"]
+
+
+def _in_order(states: Iterable[str]) -> list[str]:
+    known = ("delivered", "waiting", "blocked", "dead")
+    return [state for state in known if state in set(states)]
+
+
+def _first(
+    deliveries: Sequence[tuple[schemas.TimelineEvent, schemas.Delivery]], state: str
+) -> tuple[schemas.TimelineEvent, schemas.Delivery] | None:
+    return next((pair for pair in deliveries if pair[1]["state"] == state), None)
+
+
+def _attempts(delivery: Mapping[str, Any]) -> str:
+    number = delivery["attempts"]
+    return f"{number} {'attempt' if number == 1 else 'attempts'}"

@@ -1,0 +1,108 @@
+"""`poller health`: is the daemon well? Asked every few seconds by whatever runs containers.
+
+Settings are loaded only where the environment alone cannot say where the daemon listens.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from poller.cli.control.address import VARIABLE, Address, listening_address, told_address
+from poller.cli.control.errors import BadAddress, ControlError
+from poller.cli.control.probe import ask, daemon_address
+
+__all__ = ["check_health", "quick_health"]
+
+_TIMEOUT: Final = 5.0
+_OK: Final = 200
+_LISTEN: Final = ("server.listen", "server.observe")
+
+
+def quick_health(arguments: Sequence[str]) -> int | None:
+    """Answer `poller health` without the command line's machinery; returns the exit code.
+
+    None where only the whole of it can: there are other options, or settings are needed.
+    """
+    url, flags = _url_among(arguments)
+    if not set(flags) <= {"--ready", "--json"}:
+        return None
+    if url is None and not os.environ.get(VARIABLE) and daemon_address(os.environ) is None:
+        return None
+    try:
+        return check_health(ready="--ready" in flags, json_output="--json" in flags, url=url)
+    except ControlError as error:
+        sys.stderr.write(f"poller: {error}\n")
+        return 2 if error.is_usage else 1
+
+
+def _url_among(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Part `--url URL` or `--url=URL` from the rest."""
+    url, rest = None, list(arguments)
+    for number, argument in enumerate(rest):
+        if argument.startswith("--url="):
+            url = rest.pop(number).removeprefix("--url=")
+            break
+        if argument == "--url" and number + 1 < len(rest):
+            _, url = rest.pop(number), rest.pop(number)
+            break
+    return url, rest
+
+
+def check_health(
+    *,
+    ready: bool,
+    json_output: bool,
+    url: str | None = None,
+    config: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> int:
+    """Ask whether the loops turn, with `ready` whether a registration can be acknowledged.
+
+    Prints the answer; returns 0 where it is yes, else 1. Trouble outside is printed and still 0.
+
+    :raises SettingsError: where settings are needed and cannot be used.
+    :raises ControlError: where the daemon cannot be asked.
+    """
+    address = _find(url, config, overrides)
+    status, document = ask(address, "/readyz" if ready else "/healthz", timeout=_TIMEOUT)
+    said = json.dumps(document, separators=(",", ":")) if json_output else _said(document)
+    is_well = status == _OK
+    (sys.stdout if is_well or json_output else sys.stderr).write(said + "\n")
+    sys.stdout.flush()
+    return 0 if is_well else 1
+
+
+def _find(url: str | None, config: Path | None, overrides: Sequence[str]) -> Address:
+    told = told_address(url, os.environ)
+    if told is not None:
+        return told
+    listen = None if config or overrides else daemon_address(os.environ)
+    for text, setting in zip(listen or _from_settings(config, overrides), _LISTEN, strict=True):
+        if (found := listening_address(text, setting)) is not None:
+            return found
+    raise BadAddress("server.listen and server.observe are empty, the daemon listens nowhere")
+
+
+def _from_settings(config: Path | None, overrides: Sequence[str]) -> tuple[str, str]:
+    from poller.settings import load_settings  # noqa: PLC0415 - slow, and rarely needed
+
+    loaded = load_settings(config=config, overrides=overrides, environ=dict(os.environ))
+    return loaded.settings.server.listen, loaded.settings.server.observe
+
+
+def _said(document: Mapping[str, Any]) -> str:
+    """Say it on a line, and each trouble outside on one of its own."""
+    lines = [str(document.get("status", document.get("title", "not well")))]
+    if reason := document.get("reason") or document.get("detail"):
+        lines[0] += f": {reason}"
+    hanging = [loop["name"] for loop in document.get("loops", ()) if not loop["turning"]]
+    if hanging:
+        lines[0] += f": these loops do not turn: {', '.join(hanging)}"
+    lines += [
+        f"degraded: {trouble['what']} since {trouble['since']}; {trouble['hint']}"
+        for trouble in document.get("degraded", ())
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,151 @@
+"""Dead letters and replay, by way of a running daemon, or directly in the store."""
+
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Final, Protocol
+
+from anyio.to_thread import run_sync
+
+from poller.cli.control.client import ControlClient
+from poller.cli.control.errors import Refused
+from poller.cli.control.session import Target
+from poller.cli.selection import store_beside_daemon
+from poller.server import schemas
+from poller.server.views import show_dead_letter
+from poller.settings import Settings
+from poller.store.database import sqlite_path
+from poller.store.dead_letters import Selection, UnknownEvent
+from poller.store.errors import StoreUnavailable
+from poller.store.lock import lock_holder
+from poller.store.store import Store
+from poller.tracking.events import format_instant
+
+__all__ = ["Letters", "open_letters"]
+
+_EVENT_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,100}")
+
+
+class Letters(Protocol):
+    """Where dead letters lie: `place` says it in words.
+
+    `is_served` says whether a daemon is there, as far as can be told, to send what is replayed.
+    """
+
+    place: str
+    is_served: bool
+
+    async def sinks(self) -> Mapping[str, bool]:
+        """Return the sinks that are heard of, and of each whether settings name it."""
+
+    async def listed(self, chosen: Selection, *, limit: int) -> Sequence[schemas.DeadLetter]:
+        """List up to `limit` dead letters in the order of their recording."""
+
+    async def replay_event(self, event_id: str, sinks: Sequence[str] | None) -> Sequence[str]:
+        """Send a kept event again, to these sinks or to all that had it; returns the sinks.
+
+        :raises UnknownEvent: where it is not kept.
+        """
+
+    async def replay(self, chosen: Selection) -> Mapping[str, int]:
+        """Send dead letters again; returns how many for each sink."""
+
+
+@asynccontextmanager
+async def open_letters(target: Target, settings: Settings) -> AsyncIterator[Letters]:
+    """Open those of the daemon that somebody named, or that serves the store of the settings.
+
+    Else, or where that one cannot be asked, those of the store itself.
+
+    :raises ControlError: where the daemon that was named cannot be asked.
+    :raises StoreError: where the store cannot be used.
+    """
+    told = target.told()
+    address = told or target.likely(settings)
+    if address is not None and (told or await run_sync(_may_be_served, settings)):
+        async with ControlClient(address, token=settings.server.token) as client:
+            if told or await client.answers():
+                yield _OfDaemon(client)
+                return
+    async with store_beside_daemon(settings) as store:
+        served = await run_sync(_may_be_served, settings)
+        yield _OfStore(store, settings, is_served=served)
+
+
+def _may_be_served(settings: Settings) -> bool:
+    """Whether a daemon may have the store of the settings; what is there and free has none."""
+    path = sqlite_path(settings.store.url.get_secret_value())
+    if path is None or not path.exists():
+        return True
+    try:
+        return lock_holder(path) is not None
+    except StoreUnavailable:  # it is another user's
+        return True
+
+
+class _OfStore:
+    def __init__(self, store: Store, settings: Settings, *, is_served: bool) -> None:
+        self._store = store
+        self.is_served = is_served
+        # a shell that lacks the daemon's settings looks elsewhere
+        self.place = (
+            f"of account {settings.account} at {settings.api.base_url} in {settings.store.url}"
+        )
+
+    async def sinks(self) -> Mapping[str, bool]:
+        return {report.name: report.is_configured for report in await self._store.sinks()}
+
+    async def listed(self, chosen: Selection, *, limit: int) -> Sequence[schemas.DeadLetter]:
+        found = await self._store.dead_letters(chosen, limit=limit)
+        return [show_dead_letter(letter) for letter in found]
+
+    async def replay_event(self, event_id: str, sinks: Sequence[str] | None) -> Sequence[str]:
+        return await self._store.replay_event(event_id, sinks)
+
+    async def replay(self, chosen: Selection) -> Mapping[str, int]:
+        return await self._store.replay(chosen)
+
+
+class _OfDaemon:
+    def __init__(self, client: ControlClient) -> None:
+        self._client = client
+        self.is_served = True
+        self.place = f"at {client.address}"
+
+    async def sinks(self) -> Mapping[str, bool]:
+        return {sink["name"]: sink["configured"] for sink in await self._client.sinks()}
+
+    async def listed(self, chosen: Selection, *, limit: int | None) -> Sequence[schemas.DeadLetter]:
+        letters = self._client.dead_letters(_filters(chosen), limit=limit)
+        return [letter async for letter in letters]
+
+    async def replay_event(self, event_id: str, sinks: Sequence[str] | None) -> Sequence[str]:
+        if not _EVENT_ID.fullmatch(event_id):
+            raise UnknownEvent(f"no event {event_id[:100]!r} is kept, it is no id of an event")
+        try:
+            return await self._client.replay(event_id, sinks)
+        except Refused as error:
+            if error.name != "unknown-event":
+                raise
+            raise UnknownEvent(error.detail) from None
+
+    async def replay(self, chosen: Selection) -> Mapping[str, int]:
+        by_event: dict[str, list[str]] = {}
+        for letter in await self.listed(chosen, limit=None):
+            by_event.setdefault(letter["eventId"], []).append(letter["sink"])
+        replayed: Counter[str] = Counter()
+        for event_id, sinks in by_event.items():
+            with suppress(UnknownEvent):  # retention came in between
+                replayed.update(await self.replay_event(event_id, sinks))
+        return dict(sorted(replayed.items()))
+
+
+def _filters(chosen: Selection) -> list[tuple[str, str]]:
+    filters = {
+        "sink": chosen.sink,
+        "operation": chosen.operation_id,
+        "since": None if chosen.since is None else format_instant(chosen.since),
+        "until": None if chosen.until is None else format_instant(chosen.until),
+    }
+    return [(name, value) for name, value in filters.items() if value is not None]

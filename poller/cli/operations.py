@@ -1,0 +1,154 @@
+"""`poller list` and `poller forget`: what a running daemon watches."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import typer
+from rich.text import Text
+
+from poller.cli.control.client import ControlClient
+from poller.cli.control.errors import UnknownOperation
+from poller.cli.control.results import Results
+from poller.cli.control.session import Target, with_daemon
+from poller.cli.control.words import done, failed, labels_text, total, when
+from poller.cli.tables import is_terminal, print_table, terminal
+from poller.comms.errors import printable
+from poller.comms.kinds import DEFAULT_KIND
+from poller.engine.clock import wall_clock
+from poller.server import schemas
+from poller.tracking.events import dump_json
+
+__all__ = ["forget_operations", "list_operations"]
+
+_COLUMNS: Final = ("OPERATION", "KIND", "STATUS", "PHASE", "DONE", "FAILED", "NEXT LOOK", "LABELS")
+_HEADINGS: Final = ("OPERATION", "STATUS", "DONE", "FAILED", "NEXT LOOK")
+_STYLES: Final = {"completed": "green", "canceled": "yellow", "lost": "red", "forgotten": "dim"}
+
+
+def list_operations(
+    target: Target,
+    *,
+    statuses: Sequence[str],
+    kinds: Sequence[str],
+    phases: Sequence[str],
+    outcomes: Sequence[str],
+    labels: Mapping[str, str],
+    limit: int,
+    json_output: bool,
+) -> int:
+    """Print up to `limit` operations, the newest first; returns the exit code.
+
+    :raises typer.BadParameter: where a label cannot be asked for.
+    :raises SettingsError: where the settings cannot be used.
+    :raises ControlError: where the daemon cannot be asked.
+    """
+    if bad := next((name for name in labels if ":" in name), None):
+        raise typer.BadParameter(
+            f"{bad!r} has a colon, it cannot be listed by", param_hint="--label"
+        )
+    filters = [
+        # the vendor writes them large, people need not
+        *(("status", text) for one in statuses for text in dict.fromkeys((one, one.upper()))),
+        *(("kind", kind) for kind in kinds),
+        *(("phase", phase) for phase in phases),
+        *(("outcome", outcome) for outcome in outcomes),
+        *(("label", f"{name}:{value}") for name, value in labels.items()),
+    ]
+
+    async def fetch(client: ControlClient) -> list[schemas.Operation]:
+        return [one async for one in client.operations(filters, limit=limit + 1)]
+
+    found = with_daemon(target, fetch)
+    _show(found[:limit], json_output=json_output)
+    if not found:
+        sys.stderr.write("poller: no operations\n")
+    elif len(found) > limit:
+        sys.stderr.write(f"poller: there are more; --limit is {limit}\n")
+    return 0
+
+
+def forget_operations(target: Target, ids: Sequence[str], *, json_output: bool) -> int:
+    """Stop watching these operations and print what became of each.
+
+    Returns 1 where one is not known, else 0.
+
+    :raises SettingsError: where the settings cannot be used.
+    :raises ControlError: where the daemon cannot be asked.
+    """
+    results = Results(json_output=json_output)
+
+    async def forget(client: ControlClient) -> None:
+        for name in dict.fromkeys(ids):
+            try:
+                await client.forget(name)
+            except UnknownOperation:
+                document = {"id": name, "status": 404}
+                results.tell(name, "unknown", detail=None, document=document, bad=True)
+            else:
+                document = {"id": name, "status": 204}
+                results.tell(name, "forgotten", detail=None, document=document, bad=False)
+            results.flush()
+
+    with_daemon(target, forget)
+    return results.exit_code
+
+
+def _show(operations: Sequence[schemas.Operation], *, json_output: bool) -> None:
+    if json_output:
+        for operation in operations:
+            sys.stdout.write(dump_json(operation) + "\n")
+    elif operations and is_terminal():
+        _draw(operations, wall_clock())
+    elif operations:
+        print_table(_COLUMNS, [_cells(operation) for operation in operations])
+    sys.stdout.flush()
+
+
+def _cells(operation: schemas.Operation) -> Sequence[str]:
+    return (
+        operation["id"],
+        operation["kind"],
+        printable(operation["status"] or "–"),
+        operation["outcome"] or operation["phase"],
+        _done(operation),
+        str(failed(operation)),
+        operation["nextLookAt"] or "–",
+        printable(labels_text(operation["labels"])),
+    )
+
+
+def _draw(operations: Sequence[schemas.Operation], now: datetime) -> None:
+    """Draw it on 80 columns: an id takes half of them, so what is rare stands below it."""
+    rows = [_words(operation, now) for operation in operations]
+    widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
+    screen = terminal()
+
+    def line(cells: Sequence[str], style: str = "") -> None:
+        text = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        screen.print(Text(text.rstrip(), style=style), soft_wrap=True)
+
+    line(_HEADINGS, "bold")
+    for operation, row in zip(operations, rows, strict=True):
+        line(row, _STYLES.get(row[1], ""))
+        kind = "" if operation["kind"] == DEFAULT_KIND.name else operation["kind"]
+        if rare := f"{kind} {printable(labels_text(operation['labels']))}".strip():
+            screen.print(Text(f"    {rare}", style="dim"), soft_wrap=True)
+
+
+def _words(operation: schemas.Operation, now: datetime) -> Sequence[str]:
+    standing = operation["outcome"] if operation["phase"] == "ended" else operation["phase"]
+    seen = operation["status"] if standing == "active" else standing
+    return (
+        operation["id"],
+        printable(seen or "waiting", limit=24).lower(),
+        _done(operation),
+        str(failed(operation) or "–"),
+        when(operation["nextLookAt"], now),
+    )
+
+
+def _done(operation: schemas.Operation) -> str:
+    of = total(operation)
+    return f"{done(operation)}/{'?' if of is None else of}"

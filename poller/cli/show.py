@@ -1,0 +1,161 @@
+"""`poller show`: one operation, its events, and why one of them is not where it should be."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from rich.text import Text
+
+from poller.cli.control.client import ControlClient
+from poller.cli.control.session import Target, with_daemon
+from poller.cli.control.words import counters, done, labels_text, sentence, total, when, why
+from poller.cli.invocation import own_command
+from poller.cli.tables import is_terminal, print_table, terminal
+from poller.comms.errors import printable
+from poller.engine.clock import wall_clock
+from poller.server import schemas
+from poller.tracking.events import dump_json
+
+__all__ = ["show_operation"]
+
+_COLUMNS: Final = ("EVENT", "#", "TYPE", "TIME", "CHANGE", "SINK", "STATE", "WHY")
+_WIDTH: Final = 12
+_INDENT: Final = " " * 5
+_NOBODY: Final = "no sink wants it"
+_STYLES: Final = {"delivered": "green", "waiting": "yellow", "blocked": "yellow", "dead": "red"}
+
+Delivered = tuple[schemas.TimelineEvent, schemas.Delivery]
+
+
+def show_operation(target: Target, operation_id: str, *, events: int, json_output: bool) -> int:
+    """Print an operation with its last `events`; returns the exit code.
+
+    :raises SettingsError: where the settings cannot be used.
+    :raises ControlError: where the daemon cannot be asked, or does not know it.
+    """
+
+    async def fetch(client: ControlClient) -> schemas.OperationStory:
+        return await client.operation(operation_id, events=events)
+
+    story = with_daemon(target, fetch)
+    if json_output:
+        sys.stdout.write(dump_json(story) + "\n")
+    else:
+        now = wall_clock()
+        _print_facts(story, now)
+        if story["events"]:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+            if is_terminal():
+                terminal().print(Text("\n").join(_lines(story["events"], now)), soft_wrap=True)
+            else:
+                print_table(_COLUMNS, _rows(story["events"], now))
+        _print_notes(list(_notes(story, now)))
+    sys.stdout.flush()
+    return 0
+
+
+def _print_facts(story: schemas.OperationStory, now: datetime) -> None:
+    for name, value in _facts(story, now):
+        if is_terminal():
+            terminal().print(f"{name:<{_WIDTH}}{value}", soft_wrap=True)
+        else:
+            sys.stdout.write(f"{name}\t{value}\n")
+
+
+def _facts(story: schemas.OperationStory, now: datetime) -> Iterator[tuple[str, str]]:
+    phase = story["phase"]
+    standing = phase if story["outcome"] is None else f"{phase}, {story['outcome']}"
+    counts = ", ".join(
+        f"{value:,} {name}" for name, value in counters(story).items() if name != "total"
+    )
+    of = total(story)
+    yield "operation", story["id"]
+    yield "kind", story["kind"]
+    yield "status", f"{printable(story['status'] or 'not seen yet')} ({standing})"
+    if counts:
+        yield "progress", f"{done(story):,} of {'?' if of is None else f'{of:,}'} done: {counts}"
+    if story["labels"]:
+        yield "labels", printable(labels_text(story["labels"]), limit=1000)
+    yield "account", printable(story["account"])
+    yield "source", story["source"]
+    for name, member in (
+        ("registered", story["registeredAt"]),
+        ("observed", story["observedAt"]),
+        ("ended", story["endedAt"]),
+        ("next look", story["nextLookAt"]),
+    ):
+        if member is not None:
+            yield name, f"{member} ({when(member, now)})"
+
+
+def _rows(events: Sequence[schemas.TimelineEvent], now: datetime) -> Iterator[Sequence[str]]:
+    numbers = {event["id"]: event["sequence"] for event in events}
+    for event in events:
+        told = (
+            event["id"],
+            str(event["sequence"]),
+            event["type"].removeprefix("operation."),
+            event["time"],
+            _change(event),
+        )
+        for delivery in event["deliveries"]:
+            yield (*told, delivery["sink"], delivery["state"], why(delivery, numbers, now))
+        if not event["deliveries"]:
+            yield (*told, "–", "–", _NOBODY)
+
+
+def _lines(events: Sequence[schemas.TimelineEvent], now: datetime) -> Iterator[Text]:
+    """Draw the time line: what arrived in a word, what did not with its reason."""
+    numbers = {event["id"]: event["sequence"] for event in events}
+    for event in events:
+        kind = event["type"].removeprefix("operation.")
+        yield Text.assemble(
+            (f"#{event['sequence']:<4}{kind:<{_WIDTH}}", "bold"),
+            f"{when(event['time'], now):<{_WIDTH}}",
+            (event["id"], "dim"),
+        )
+        yield Text(f"{_INDENT}{_change(event)}", style="dim")
+        there = [one["sink"] for one in event["deliveries"] if one["state"] == "delivered"]
+        if there:
+            yield Text(f"{_INDENT}delivered to {', '.join(there)}", style=_STYLES["delivered"])
+        for delivery in event["deliveries"]:
+            if (state := delivery["state"]) != "delivered":
+                said = f"{_INDENT}{delivery['sink']}: {state}, {why(delivery, numbers, now)}"
+                yield Text(said, style=_STYLES[state])
+        if not event["deliveries"]:
+            yield Text(f"{_INDENT}{_NOBODY}", style="dim")
+
+
+def _change(event: schemas.TimelineEvent) -> str:
+    if event["reason"]:
+        return event["reason"]
+    return " ".join(f"{name}{change:+}" for name, change in event["delta"].items()) or "–"
+
+
+def _notes(story: schemas.OperationStory, now: datetime) -> Iterator[str]:
+    """Say what is not in the table: what was left out, and how each sink stands."""
+    if story["pruned"]:
+        yield "its events are no longer kept (store.retention)"
+    elif story["earlierEvents"]:
+        yield f"{story['earlierEvents']} earlier events are left out; --events shows more"
+    by_sink: dict[str, list[Delivered]] = {}
+    for event in story["events"]:
+        for delivery in event["deliveries"]:
+            by_sink.setdefault(delivery["sink"], []).append((event, delivery))
+    for sink, deliveries in sorted(by_sink.items()):
+        said, dead = sentence(sink, deliveries, now)
+        yield said
+        if dead is not None:
+            yield f"{sink}: send it again with: {own_command()} replay {dead} --to {sink}"
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    if notes:
+        sys.stdout.write("\n")
+    for note in notes:
+        if is_terminal():
+            terminal().print(note, soft_wrap=True)
+        else:
+            sys.stdout.write(note + "\n")

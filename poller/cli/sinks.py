@@ -1,0 +1,67 @@
+"""`poller sinks`: how each place is that events go to."""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from poller.cli.control.client import ControlClient
+from poller.cli.control.session import Target, with_daemon
+from poller.cli.control.words import when
+from poller.cli.tables import is_terminal, print_table
+from poller.comms.errors import printable
+from poller.engine.clock import wall_clock
+from poller.server import schemas
+from poller.tracking.events import dump_json
+
+__all__ = ["show_sinks"]
+
+_COLUMNS: Final = (
+    "SINK",
+    "STATE",
+    "SINCE",
+    "WAITING",
+    "OLDEST",
+    "DEAD",
+    "NEXT PROBE",
+    "LAST ERROR",
+)
+
+
+def show_sinks(target: Target, *, json_output: bool) -> int:
+    """Print every sink that is configured or that something waits for; returns the exit code.
+
+    :raises SettingsError: where the settings cannot be used.
+    :raises ControlError: where the daemon cannot be asked.
+    """
+
+    async def fetch(client: ControlClient) -> list[schemas.Sink]:
+        return await client.sinks()
+
+    sinks = with_daemon(target, fetch)
+    if json_output:
+        for sink in sinks:
+            sys.stdout.write(dump_json(sink) + "\n")
+    else:
+        now = wall_clock() if is_terminal() else None
+        print_table(_COLUMNS, [_cells(sink, now) for sink in sinks])
+    sys.stdout.flush()
+    return 0
+
+
+def _cells(sink: schemas.Sink, now: datetime | None) -> Sequence[str]:
+    """Write a row; without `now` for programs, with instants as they are."""
+
+    def instant(text: str | None) -> str:
+        return when(text, now) if now is not None else text or "–"
+
+    return (
+        sink["name"],
+        sink["state"] if sink["configured"] else "not configured",
+        instant(sink["since"]),
+        str(sink["waiting"]),
+        instant(sink["oldest"]),
+        str(sink["dead"]),
+        instant(sink["nextProbeAt"]),
+        printable(sink["lastError"] or "–"),
+    )

@@ -1,0 +1,114 @@
+"""Where `poller watch` has its news from: a running daemon, the API, or both."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Final
+
+import anyio
+import structlog
+
+from poller.cli.control.client import ControlClient
+from poller.cli.control.errors import ControlError, UnknownOperation
+from poller.cli.control.followed import Followed
+from poller.cli.control.follower import Follower, Polling, is_followed
+from poller.cli.control.session import Target
+from poller.cli.wiring import Source, configuration, make_client, make_throttle
+from poller.engine.clock import wall_clock
+from poller.engine.onlooker import Feed, Onlooker
+from poller.settings import Settings
+from poller.tracking.watch import Home, Watch
+
+__all__ = ["open_feed"]
+
+log = structlog.get_logger()
+
+_AT_ONCE: Final = 8
+
+
+@asynccontextmanager
+async def open_feed(
+    settings: Settings, source: Source, target: Target, watches: Sequence[Watch]
+) -> AsyncIterator[Feed]:
+    """Follow at the daemon what it watches, and ask the API for the rest.
+
+    :raises SettingsError: where the API must be asked and there are no credentials.
+    :raises BadAddress: where the daemon's address that was told cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        client = await _daemon(stack, settings, target)
+        known = {} if client is None else await _known(client, watches)
+        if client is None or not known:
+            yield (await _polling(stack, settings, source))(watches)
+            return
+        others = [watch for watch in watches if watch.id not in known]
+        can_poll = others or settings.api.credentials is not None
+        polling = await _polling(stack, settings, source) if can_poll else None
+        log.info(
+            "watch.following", address=str(client.address), operations=len(known), own=len(others)
+        )
+        yield Follower(
+            known,
+            others,
+            client=client,
+            polling=polling,
+            home=Home(account=settings.account, base_url=settings.api.base_url),
+            settle=settings.polling.settle,
+            now=wall_clock,
+        )
+
+
+async def _daemon(
+    stack: AsyncExitStack, settings: Settings, target: Target
+) -> ControlClient | None:
+    """Return a client of the daemon that is there; None where there is none to speak to."""
+    told = target.told()
+    address = told or target.likely(settings)
+    if address is None:
+        return None
+    client = await stack.enter_async_context(ControlClient(address, token=settings.server.token))
+    if await client.answers():
+        return client
+    if told:
+        hint = "the API is asked instead"
+        log.warning("watch.no_daemon", address=str(address), hint=hint)
+    return None
+
+
+async def _known(client: ControlClient, watches: Sequence[Watch]) -> dict[str, Followed]:
+    """Return those that the daemon watches, as it tells them."""
+    known: dict[str, Followed] = {}
+    room = anyio.Semaphore(_AT_ONCE)
+
+    async def look(watch: Watch) -> None:
+        async with room:
+            try:
+                document = await client.operation(watch.id, events=0)
+            except ControlError as error:
+                if not isinstance(error, UnknownOperation):
+                    log.warning("watch.trouble", error=str(error))
+                return
+        if is_followed(document):
+            known[watch.id] = Followed(watch=watch).as_told(document)
+
+    async with anyio.create_task_group() as looks:
+        for watch in watches:
+            looks.start_soon(look, watch)
+    return {watch.id: known[watch.id] for watch in watches if watch.id in known}
+
+
+async def _polling(stack: AsyncExitStack, settings: Settings, source: Source) -> Polling:
+    """Make what asks the API.
+
+    :raises SettingsError: where there are no credentials.
+    """
+    client = await stack.enter_async_context(make_client(settings))
+    return partial(
+        Onlooker,
+        client=client,
+        # one for all of them: the account's limits are
+        throttle=make_throttle(settings),
+        policy=configuration(settings, source).policy,
+        credentials=source.credentials,
+        now=wall_clock,
+    )
