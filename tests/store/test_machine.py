@@ -122,6 +122,13 @@ class StoreMachine(RuleBasedStateMachine):
         with self.database.writing() as connection:
             watch_rows.forget_watch(connection, self.tenant, op(number), self.clock())
 
+    @rule(number=operations, days=st.sampled_from([2, 15]))
+    def forget_for_days(self, number: int, days: int) -> None:
+        """Stop watching one until all but its stub is gone, or that too, and come back."""
+        self.forget(number)
+        self.quiet_days(days)
+        self.register([number], "b")
+
     @rule(
         number=operations,
         status=st.sampled_from(["SCHEDULED", "PROCESSING", "PROCESSING", "NOVEL", "COMPLETED"]),
