@@ -62,6 +62,17 @@ def enable(connection: Connection, tenant: Tenant, name: str, now: datetime) -> 
     health = health_for_update(connection, tenant, name, now)
     if health.state is SinkState.DISABLED:
         write_health(connection, tenant, name, Health(state=SinkState.OK, since=now))
+        # who enables it wants to see it work, not what its last waits were
+        connection.execute(
+            update(deliveries)
+            .where(
+                deliveries.c.home_id == tenant.id,
+                deliveries.c.state == _WAITING,
+                deliveries.c.sink == name,
+                deliveries.c.due_at > now,
+            )
+            .values(due_at=now, set_at=now)
+        )
     elif health.state is SinkState.DOWN:
         connection.execute(_update(tenant, name, probe_at=now, set_at=now, probes=0))
 

@@ -282,6 +282,21 @@ async def test_410_disables_until_somebody_enables(running: Running, logs: Logs,
         assert sorted(sink.ids[1:]) == ids
 
 
+async def test_what_is_enabled_is_tried_at_once(running: Running) -> None:
+    """The waits of an outage before the 410 are over with the operator's word."""
+    sink = ScriptedSink(answers=lambda _: failed())
+    async with running(sink) as stage:
+        ids = await stage.events(2, 1)
+        await stage.advance(6 * HOUR)
+        sink.answers = lambda _: GONE
+        await stage.advance(400)
+        sink.answers = lambda _: DELIVERED
+        await stage.store.configure_sinks(["app"])
+        await stage.settle()
+        assert sorted(sink.ids[-2:]) == ids
+        assert await stage.states() == {"delivered": 2}
+
+
 async def test_a_closed_place_ends_the_dispatcher_and_keeps_deliveries(
     running: Running, store: FickleStore
 ) -> None:
