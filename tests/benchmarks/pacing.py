@@ -1,4 +1,8 @@
-"""Pacing in virtual time: requests against detection delay, beside the schedules of others."""
+"""Pacing in virtual time: requests against detection delay, beside the schedules of others.
+
+Each operation is watched alone, but for the last policy: there all of a workload share one account
+and the default budget, begun within ten minutes.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +14,11 @@ from poller.tracking.observe import observe
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import Home
+from tests.benchmarks.together import RETRY_AFTER, watch_together
 from tests.benchmarks.workloads import START, WORKLOADS, Course, seconds_after
 
-__all__ = ["POLICIES", "Figures", "measure"]
+__all__ = ["FORECAST", "GITHUB", "GOOGLE", "PLAIN", "TOGETHER", "Figures", "measure"]
 
-_TERMINAL: Final = ("COMPLETED", "CANCELED")
-_RETRY_AFTER: Final = 5.0
 Watcher = Callable[[Course, Random], tuple[int, float]]
 
 
@@ -32,33 +35,39 @@ class Figures:
     worst: float
 
 
-def measure(*, operations: int, seed: int) -> Iterator[Figures]:
-    """Run every policy over every workload; the same seed gives the same figures."""
+def measure(*, operations: int, together: int, seed: int) -> Iterator[Figures]:
+    """Run every policy over every workload; the same seed gives the same figures.
+
+    `operations` are watched alone, `together` as a fleet.
+    """
     for workload, make in WORKLOADS.items():
         random = Random(seed)  # noqa: S311 - a benchmark must be repeatable
         courses = [make(random, number) for number in range(operations)]
         for policy, watcher in POLICIES.items():
-            yield _figures(workload, policy, courses, watcher, seed)
+            chance = Random(seed)  # noqa: S311 - as above
+            results = [watcher(course, chance) for course in courses]
+            requests = sum(requests for requests, _ in results) / len(results)
+            yield _figures(workload, policy, requests, [delay for _, delay in results])
+        chance = Random(seed)  # noqa: S311 - as above
+        fleet = [make(chance, number) for number in range(together)]
+        requests, delays = watch_together(fleet, chance)
+        yield _figures(workload, TOGETHER, requests, delays)
 
 
-def _figures(
-    workload: str, policy: str, courses: Sequence[Course], watcher: Watcher, seed: int
-) -> Figures:
-    random = Random(seed)  # noqa: S311 - as above
-    results = [watcher(course, random) for course in courses]
-    delays = sorted(delay for _, delay in results)
+def _figures(workload: str, policy: str, requests: float, delays: Sequence[float]) -> Figures:
+    ordered = sorted(delays)
 
     def quantile(part: float) -> float:
-        return delays[min(len(delays) - 1, int(part * len(delays)))]
+        return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
     return Figures(
         workload=workload,
         policy=policy,
-        requests=sum(requests for requests, _ in results) / len(results),
+        requests=requests,
         p50=quantile(0.5),
         p95=quantile(0.95),
         p99=quantile(0.99),
-        worst=delays[-1],
+        worst=ordered[-1],
     )
 
 
@@ -71,7 +80,7 @@ def _waiting(waits: Callable[[Random], Iterator[float]]) -> Watcher:
         at, requests = random.uniform(0, 1), 0
         while True:
             requests += 1
-            if not course.is_stormy(at) and course.at(at).status in _TERMINAL:
+            if not course.is_stormy(at) and at >= course.ended_at:
                 return requests, at - course.ended_at
             at += next(schedule)
 
@@ -120,7 +129,7 @@ def _ours(policy: Policy) -> Watcher:
                 # the account pauses, then one probe asks again
                 failed = Failed(begun_at=now, arrived_at=now)
                 state = observe(state, failed, policy=policy, now=now, jitter=0).watch
-                at += max(_RETRY_AFTER, (state.schedule.due_at - now).total_seconds())
+                at += max(RETRY_AFTER, (state.schedule.due_at - now).total_seconds())
                 continue
             answer = Seen(operation=course.at(at), begun_at=now, arrived_at=now)
             state = observe(state, answer, policy=policy, now=now, jitter=random.random()).watch
@@ -131,14 +140,20 @@ def _ours(policy: Policy) -> Watcher:
     return watch
 
 
+GOOGLE: Final = "1 s × 1.5 ≤ 20 s (google-api-core)"
+GITHUB: Final = "fixed 3 s (gh run watch)"
+PLAIN: Final = "ours, plain backoff"
+FORECAST: Final = "ours, forecast"
+TOGETHER: Final = "ours, with sweeps"
 POLICIES: Final[Mapping[str, Watcher]] = {
-    "fixed 3 s (gh run watch)": _fixed(3),
+    GITHUB: _fixed(3),
     "fixed 5 s": _fixed(5),
     "fixed 15 s (botocore waiters)": _fixed(15),
     "fixed 30 s (azure-core)": _fixed(30),
-    "1 s × 1.5 ≤ 20 s (google-api-core)": _growing(1, 1.5, 20),
+    GOOGLE: _growing(1, 1.5, 20),
     "random ≤ 120 s (AWS waiters v2)": _waiting(_aws),
     "0.1 s × 2 ≤ 10 s (Terraform)": _growing(0.1, 2, 10),
-    "ours, plain backoff": _ours(Policy(forecast=False)),
-    "ours, forecast": _ours(Policy()),
+    PLAIN: _ours(Policy(forecast=False)),
+    FORECAST: _ours(Policy()),
+    "ours, forecast, max_interval = 15 s": _ours(Policy(max_interval=15)),
 }

@@ -1,0 +1,225 @@
+"""Webhooks: store, dispatcher and signed sink against a bare loop that posts with httpx.
+
+The receiver is a process of its own that only answers 204. `backlog` posts what waits as fast as
+it can, sixteen at a time on both sides. `live` records an observation fifty times a second; the
+delay runs from before the recording transaction to the acknowledged answer, which for the bare
+loop is the request alone. The store is SQLite as it ships, each step synced to the disk.
+"""
+
+import asyncio
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import anyio
+import httpx
+import structlog
+from pydantic import SecretStr
+
+from poller.comms.kinds import DEFAULT_KIND
+from poller.comms.models import Operation, decode_operation
+from poller.engine.dispatch import Dispatcher
+from poller.engine.heartbeat import Heartbeats
+from poller.sinks.base import Outcome, Outgoing
+from poller.sinks.webhook import WebhookSink
+from poller.store.store import Store
+from poller.tracking.answers import Seen
+from poller.tracking.pacing import Policy
+from poller.tracking.registration import Registration
+from poller.tracking.subscription import Subscription
+from poller.tracking.watch import Home
+
+__all__ = ["measure"]
+
+Row = dict[str, object]
+
+_SECRET: Final = "whsec_" + "c2VjcmV0LXRoYXQtbm9ib2R5LW1heS1zZWUtZWl0aGVy"
+_HOME: Final = Home(account="AC", base_url="http://api.test/v1")
+_POLICY: Final = Policy(progress_interval=0)
+_SINK: Final = "app"
+_CONCURRENCY: Final = 16
+_EACH: Final = 5
+_LIVE: Final = 500
+_LIVE_RATE: Final = 50.0
+
+
+def measure(events: int, *, directory: Path) -> list[Row]:
+    """Measure both sides in both scenes, with about so many events of backlog."""
+    # as the daemon does at its usual level
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    with _receiver() as url:
+        return asyncio.run(_measure(events - events % _EACH, directory, url))
+
+
+class _TimedSink(WebhookSink):
+    """A webhook sink that remembers when each event was acknowledged."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(name=_SINK, url=url, secret=SecretStr(_SECRET), concurrency=_CONCURRENCY)
+        self.bodies: list[bytes] = []
+        self.done: dict[str, float] = {}
+        self.enough = asyncio.Event()
+        self.expected = 0
+
+    async def deliver(self, batch: Sequence[Outgoing]) -> Sequence[Outcome]:
+        """Deliver, and take the time."""
+        outcomes = await super().deliver(batch)
+        for event, outcome in zip(batch, outcomes, strict=True):
+            assert outcome.error is None, outcome
+            self.done[event.event_id] = time.monotonic()
+            self.bodies.append(event.encoded())
+        if len(self.done) >= self.expected:
+            self.enough.set()
+        return outcomes
+
+    def expect(self, more: int) -> None:
+        """Wait for so many more."""
+        self.expected, self.enough = len(self.done) + more, asyncio.Event()
+
+
+async def _measure(events: int, directory: Path, url: str) -> list[Row]:
+    store = await Store.open(
+        f"sqlite:///{directory / 'poller.db'}", _HOME, now=lambda: datetime.now(UTC)
+    )
+    try:
+        await store.configure_sinks([_SINK])
+        sink = _TimedSink(url)
+        ours = await _ours(store, sink, events)
+        bare = await _bare(sink.bodies[:events], url)
+        await sink.aclose()
+    finally:
+        await store.aclose()
+    ratio: Row = {
+        "who": "ratio",
+        "webhooks/s": _number(ours, "webhooks/s") / _number(bare, "webhooks/s"),
+        "live delay p50 ms": _number(ours, "live delay p50 ms")
+        / _number(bare, "live delay p50 ms"),
+        "p95 ms": _number(ours, "p95 ms") / _number(bare, "p95 ms"),
+    }
+    return [ours, bare, ratio]
+
+
+async def _ours(store: Store, sink: _TimedSink, events: int) -> Row:
+    dispatcher = Dispatcher(
+        sink=sink,
+        store=store,
+        owner="benchmark",
+        now=lambda: datetime.now(UTC),
+        settled=lambda: None,
+        heartbeats=Heartbeats(()),
+    )
+    names = [_name(number) for number in range(events // _EACH)]
+    await store.register([Registration(id=name, kind="messages") for name in names])
+    for step in range(_EACH):
+        for start in range(0, len(names), 500):
+            await _record(store, names[start : start + 500], step)
+    sink.expect(events)
+    async with anyio.create_task_group() as tasks:
+        begun = time.monotonic()
+        tasks.start_soon(dispatcher.run)
+        await sink.enough.wait()
+        took = time.monotonic() - begun
+        delays = await _live(store, sink, dispatcher)
+        tasks.cancel_scope.cancel()
+    return _row("ours: stored, in order, signed", events / took, delays)
+
+
+async def _live(store: Store, sink: _TimedSink, dispatcher: Dispatcher) -> list[float]:
+    names = [_name(10**6 + number) for number in range(_LIVE)]
+    await store.register([Registration(id=one, kind="messages") for one in names])
+    sink.expect(_LIVE)
+    begun: dict[str, float] = {}
+    start = time.monotonic()
+    for number, one in enumerate(names):
+        await asyncio.sleep(max(0.0, start + number / _LIVE_RATE - time.monotonic()))
+        at = time.monotonic()
+        for event_id in await _record(store, [one], 0):
+            begun[event_id] = at
+        dispatcher.pulse.beat()
+    await sink.enough.wait()
+    return [sink.done[event_id] - at for event_id, at in begun.items()]
+
+
+async def _record(store: Store, names: Sequence[str], step: int) -> list[str]:
+    now = datetime.now(UTC)
+    answers = [
+        (name, Seen(operation=_snapshot(name, step), begun_at=now, arrived_at=now))
+        for name in names
+    ]
+    observations = await store.record(
+        answers, policy=_POLICY, subscriptions=[Subscription(sink=_SINK)], lease_owner=None
+    )
+    return [event.id for observation in observations for event in observation.events]
+
+
+async def _bare(bodies: Sequence[bytes], url: str) -> Row:
+    limits = httpx.Limits(max_connections=_CONCURRENCY)
+    headers = {"content-type": "application/cloudevents+json"}
+    async with httpx.AsyncClient(limits=limits, headers=headers, trust_env=False) as client:
+        waiting = iter(bodies)
+
+        async def work() -> None:
+            for body in waiting:
+                (await client.post(url, content=body)).raise_for_status()
+
+        begun = time.monotonic()
+        await asyncio.gather(*(work() for _ in range(_CONCURRENCY)))
+        rate = len(bodies) / (time.monotonic() - begun)
+        delays = []
+        for body in bodies[:_LIVE]:
+            at = time.monotonic()
+            await client.post(url, content=body)
+            delays.append(time.monotonic() - at)
+            await asyncio.sleep(1 / _LIVE_RATE)
+    return _row("bare httpx loop: unsigned, kept nowhere", rate, delays)
+
+
+def _row(who: str, rate: float, delays: Sequence[float]) -> Row:
+    ordered = sorted(delays)
+    return {
+        "who": who,
+        "webhooks/s": rate,
+        "live delay p50 ms": 1000 * ordered[len(ordered) // 2],
+        "p95 ms": 1000 * ordered[int(0.95 * len(ordered))],
+    }
+
+
+def _number(row: Row, name: str) -> float:
+    value = row[name]
+    assert isinstance(value, float)
+    return value
+
+
+def _name(number: int) -> str:
+    return f"comms_operation_0{number:025d}"
+
+
+def _snapshot(name: str, step: int) -> Operation:
+    now = datetime.now(UTC).isoformat()
+    stats = dict.fromkeys(sorted(DEFAULT_KIND.counters), 0)
+    document = {
+        "id": name,
+        "status": "PROCESSING",
+        "stats": stats | {"total": 1000, "recipients": 1000, "delivered": 10 * step},
+        "createdAt": now,
+        "updatedAt": now,
+    }
+    return decode_operation(document, kind=DEFAULT_KIND)
+
+
+@contextmanager
+def _receiver() -> Iterator[str]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.benchmarks.receiver"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}/events"
+        finally:
+            process.kill()
