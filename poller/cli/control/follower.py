@@ -29,7 +29,6 @@ __all__ = ["Follower", "Polling", "is_followed"]
 log = structlog.get_logger()
 
 _GONE: Final = 410
-_LOOK_EVERY: Final = 1.0
 _LOOKS: Final = 20
 """So many operations are looked at each time, so that thousands are no burden."""
 _NO_CREDENTIALS: Final = "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN to ask the API itself"
@@ -42,7 +41,8 @@ class Follower:
     """A feed that follows `known`, operations as the daemon's documents tell them.
 
     `others` it does not know. `polling` is None where there are no credentials: then a daemon
-    that has gone is waited for, else for `patience` seconds. `home` and `settle` are those of the
+    that has gone is waited for, else for `patience` seconds. Every `interval` seconds some are
+    looked at, and a stream that ended is asked for again. `home` and `settle` are those of the
     settings, `now` returns the time in UTC. The client is the caller's to close.
     """
 
@@ -57,6 +57,7 @@ class Follower:
         settle: float,
         now: Callable[[], datetime],
         patience: float = 10.0,
+        interval: float = 1.0,
     ) -> None:
         self._open = dict(known)
         self._others = others
@@ -66,10 +67,13 @@ class Follower:
         self._settle = settle
         self._now = now
         self._patience = patience
+        self._interval = interval
         self._looks = deque(self._open)
         self._last_id: str | None = None
         self._away_since: float | None = None
         self._trouble: Trouble | None = None
+        # what is known of an operation changes and is told in one go: the stream or a look
+        self._turn = anyio.Lock()
         self._following = anyio.CancelScope()
         self._everything = anyio.CancelScope()
 
@@ -119,12 +123,13 @@ class Follower:
             log.warning("watch.unreadable", error=str(error))
             return
         name = relayed.event.operation_id
-        if (before := self._open.get(name)) is None:
-            return
-        self._open[name], update = before.after(relayed)
-        if update is not None:
-            await self._send(update)
-        self._close_ended(name)
+        async with self._turn:
+            if (before := self._open.get(name)) is None:
+                return
+            self._open[name], update = before.after(relayed)
+            if update is not None:
+                await self._send(update)
+            self._close_ended(name)
 
     async def _miss(self, error: ControlError | None) -> None:
         """Wait a moment for the daemon to come back; hand everything over after a while."""
@@ -133,15 +138,16 @@ class Follower:
         if self._polling is not None and now - self._away_since >= self._patience:
             log.warning("watch.daemon_gone", address=str(self._client.address), error=str(error))
             await self._tell(None)
-            await self._hand_over([self._released(name) for name in list(self._open)])
+            async with self._turn:
+                await self._hand_over([self._released(name) for name in list(self._open)])
         if error is not None and not isinstance(error, Refused):
             await self._tell(Trouble(what=str(error), fault=Fault.NETWORK))
-        await anyio.sleep(_LOOK_EVERY)
+        await anyio.sleep(self._interval)
 
     async def _look_around(self) -> None:
         """Look at some operations after the other: between events their counters move, too."""
         while True:
-            await anyio.sleep(_LOOK_EVERY)
+            await anyio.sleep(self._interval)
             for _ in range(min(_LOOKS, len(self._looks))):
                 name = self._looks.popleft()
                 if name in self._open:
@@ -149,22 +155,22 @@ class Follower:
                     await self._look(name)
 
     async def _look(self, name: str) -> None:
+        document: schemas.OperationStory | None = None
         try:
             document = await self._client.operation(name, events=0)
         except UnknownOperation:
-            if name in self._open:
-                await self._hand_over([self._released(name)])
-            return
+            pass
         except ControlError:
             return  # the stream notices, too, and deals with it
-        if (before := self._open.get(name)) is None:
-            return
-        if not is_followed(document):
-            await self._hand_over([self._released(name)])
-            return
-        self._open[name] = before.as_told(document)
-        await self._send(Update(watch=self._open[name].watch))
-        self._close_ended(name)
+        async with self._turn:
+            if (before := self._open.get(name)) is None:
+                return
+            if document is None or not is_followed(document):
+                await self._hand_over([self._released(name)])
+                return
+            self._open[name] = before.as_told(document)
+            await self._send(Update(watch=self._open[name].watch))
+            self._close_ended(name)
 
     def _close_ended(self, name: str) -> None:
         if self._open[name].has_ended:

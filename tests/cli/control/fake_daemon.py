@@ -1,0 +1,199 @@
+"""A scripted control API: a thread on a port that answers what a test says, stream included."""
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+from poller.cli.control.address import Address
+from tests.fakes.api import operation, operation_id
+
+__all__ = ["A", "Asked", "B", "FakeDaemon", "Reply", "document", "event", "frame", "problem"]
+
+A, B = operation_id(1), operation_id(2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request."""
+
+    method: str
+    path: str
+    query: Mapping[str, list[str]]
+    headers: Mapping[str, str]
+    body: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One answer: `body` is JSON, or bytes as they are; after them the connection is closed."""
+
+    status: int = 200
+    body: Any = field(default_factory=dict)
+    type: str = "application/json"
+
+
+Script = Callable[[Asked], Reply]
+
+
+class FakeDaemon:
+    """The server; a context manager. `answer` is asked for every reply."""
+
+    def __init__(self, answer: Script) -> None:
+        self.asked: list[Asked] = []
+        self._answer = answer
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def address(self) -> Address:
+        """Where it is."""
+        return Address(host="127.0.0.1", port=self._server.server_address[1])
+
+    def paths(self) -> list[str]:
+        """List the paths that were asked for."""
+        return [asked.path for asked in self.asked]
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                length = int(self.headers.get("content-length", "0"))
+                content = self.rfile.read(length)
+                parts = urlsplit(self.path)
+                asked = Asked(
+                    method=self.command,
+                    path=parts.path,
+                    query=parse_qs(parts.query),
+                    headers={name.lower(): value for name, value in self.headers.items()},
+                    body=json.loads(content) if content else None,
+                )
+                fake.asked.append(asked)
+                reply = fake._answer(asked)
+                body = reply.body
+                content = body if isinstance(body, bytes) else json.dumps(body).encode()
+                self.send_response(reply.status)
+                self.send_header("content-type", reply.type)
+                self.send_header("connection", "close")
+                self.end_headers()
+                self.wfile.write(content)
+                self.close_connection = True
+
+            do_POST = do_DELETE = do_GET  # noqa: N815 - the standard library's names
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+def problem(status: int, name: str, detail: str = "what happened", hint: str = "do this") -> Reply:
+    """Make an answer with problem details."""
+    return Reply(
+        status=status,
+        body={
+            "type": f"urn:comms-poller:problem:{name}",
+            "title": "What it is",
+            "status": status,
+            "detail": detail,
+            "hint": hint,
+        },
+        type="application/problem+json",
+    )
+
+
+def document(
+    name: str,
+    status: str | None = "PROCESSING",
+    *,
+    sequence: int = 0,
+    stats: Mapping[str, Any] | None = None,
+    **members: object,
+) -> dict[str, Any]:
+    """Make an operation as the control API shows it; `stats` are its counters."""
+    snapshot = None if status is None else operation(name, status, **(stats or {}))
+    return {
+        "id": name,
+        "kind": "messages",
+        "labels": {},
+        "account": "default",
+        "source": f"https://comms.twilio.com/v1/Messages/Operations/{name}",
+        "phase": "active",
+        "outcome": None,
+        "status": status,
+        "snapshot": snapshot,
+        "sequence": sequence,
+        "registeredAt": "2026-11-22T10:00:00.000Z",
+        "observedAt": None if status is None else "2026-11-22T10:00:01.000Z",
+        "endedAt": None,
+        "nextLookAt": "2026-11-22T10:00:09.000Z",
+        "events": [],
+        "earlierEvents": 0,
+        "pruned": False,
+        **members,
+    }
+
+
+def event(
+    name: str,
+    number: int,
+    event_type: str = "operation.progress",
+    *,
+    status: str = "PROCESSING",
+    final: bool = False,
+    **stats: Any,  # noqa: ANN401 - counters, by name
+) -> dict[str, Any]:
+    """Make a CloudEvent; its id is its operation's last characters and its number."""
+    return {
+        "specversion": "1.0",
+        "id": f"{name[-3:]}-{number}",
+        "source": f"https://comms.twilio.com/v1/Messages/Operations/{name}",
+        "type": event_type,
+        "subject": name,
+        "time": "2026-11-22T10:00:02.000Z",
+        "datacontenttype": "application/json",
+        "sequence": f"{number:010d}",
+        "partitionkey": name,
+        "data": {
+            "operation": operation(name, status, **stats),
+            "kind": "messages",
+            "previousStatus": None,
+            "delta": {},
+            "observedAt": "2026-11-22T10:00:02.000Z",
+            "final": final,
+            "labels": {},
+            "reason": None,
+        },
+    }
+
+
+def frame(*events: Mapping[str, Any]) -> bytes:
+    """Write events as the stream does."""
+    return b"".join(_frame(one) for one in events)
+
+
+def _frame(told: Mapping[str, Any]) -> bytes:
+    body = json.dumps(told, ensure_ascii=False)
+    return f"id: {told['id']}\nevent: {told['type']}\ndata: {body}\n\n".encode()

@@ -1,0 +1,330 @@
+"""Following a daemon: no event missed or told twice, and what becomes of it when it goes."""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import anyio
+import pytest
+from anyio.abc import ObjectSendStream
+
+from poller.cli.control.client import ControlClient
+from poller.cli.control.followed import Followed
+from poller.cli.control.follower import Follower, is_followed
+from poller.comms.errors import Fault
+from poller.engine.onlooker import News, Update
+from poller.engine.trouble import Trouble
+from poller.server import schemas
+from poller.tracking.registration import Registration, register
+from poller.tracking.watch import Home, Phase, Watch
+from tests.cli.control.fake_daemon import (
+    A,
+    Asked,
+    B,
+    FakeDaemon,
+    Reply,
+    document,
+    event,
+    frame,
+    problem,
+)
+
+pytestmark = pytest.mark.anyio
+
+NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
+HOME = Home(account="default", base_url="https://comms.twilio.com/v1")
+FATAL = Trouble(what="refused", fault=Fault.CONFIGURATION, fatal=True)
+Stream = Callable[[Asked], Reply]
+
+
+def fresh(name: str) -> Watch:
+    """Begin to watch."""
+    wish = Registration(id=name, kind="messages")
+    return register(None, wish, home=HOME, now=NOW)[0]
+
+
+def known(*documents: Mapping[str, Any]) -> dict[str, Followed]:
+    """Know these of a daemon."""
+    told = [cast("schemas.Operation", one) for one in documents]
+    return {one["id"]: Followed(watch=fresh(one["id"])).as_told(one) for one in told}
+
+
+def streamed(*events: Mapping[str, Any]) -> Reply:
+    """Stream these, then cut the line."""
+    return Reply(body=frame(*events), type="text/event-stream")
+
+
+class Daemon(FakeDaemon):
+    """Answers every stream with what `stream` says, and looks with `documents`."""
+
+    def __init__(self, stream: Stream, **documents: Mapping[str, Any]) -> None:
+        super().__init__(self._reply)
+        self.documents = documents
+        self.stream = stream
+
+    def _reply(self, asked: Asked) -> Reply:
+        if asked.path == "/v1/events":
+            return self.stream(asked)
+        name = asked.path.rpartition("/")[2]
+        found = self.documents.get(name, document(name))
+        return Reply(body=found) if found else problem(404, "unknown-operation")
+
+
+class Polling:
+    """Stands for the feed that asks the API: ends everything at once, or tells fatal trouble."""
+
+    def __init__(self, *, refused: bool = False) -> None:
+        self.given: list[Watch] = []
+        self._refused = refused
+
+    def __call__(self, watches: Sequence[Watch]) -> "_Ending":
+        """Take over."""
+        self.given.extend(watches)
+        return _Ending(watches, refused=self._refused)
+
+
+class _Ending:
+    def __init__(self, watches: Sequence[Watch], *, refused: bool) -> None:
+        self._watches = watches
+        self._refused = refused
+
+    async def run(self, news: ObjectSendStream[News]) -> None:
+        async with news:
+            if self._refused:
+                await news.send(FATAL)
+                await anyio.sleep_forever()
+            for watch in self._watches:
+                await news.send(Update(watch=watch.evolve(phase=Phase.ENDED)))
+
+
+async def follow(
+    daemon: FakeDaemon,
+    operations: Mapping[str, Followed],
+    polling: Polling | None = None,
+    *others: Watch,
+    patience: float = 60.0,
+) -> list[News]:
+    """Follow to the end."""
+    send, receive = anyio.create_memory_object_stream[News](100)
+    news: list[News] = []
+    async with ControlClient(daemon.address, token=None) as client:
+        follower = Follower(
+            operations,
+            others,
+            client=client,
+            polling=polling,
+            home=HOME,
+            settle=0.0,
+            now=lambda: NOW,
+            patience=patience,
+            interval=0.01,
+        )
+        with anyio.fail_after(20):
+            async with receive, anyio.create_task_group() as tasks:
+                tasks.start_soon(follower.run, send)
+                news.extend([item async for item in receive])
+    return news
+
+
+def ids(news: Sequence[News]) -> list[str]:
+    """List the events told."""
+    return [told.id for item in news if isinstance(item, Update) for told in item.events]
+
+
+async def test_cut_off_ten_times() -> None:
+    """Each connection tells a little and breaks in the middle of an event: all of it, once."""
+    story = [event(A, number) for number in range(1, 31)]
+    story.append(event(A, 31, "operation.completed", status="COMPLETED", final=True))
+    numbers = {one["id"]: number for number, one in enumerate(story, 1)}
+
+    def stream(asked: Asked) -> Reply:
+        start = numbers.get(asked.headers.get("last-event-id", ""), 0)
+        whole, cut = story[start : start + 3], story[start + 3 : start + 4]
+        return Reply(body=frame(*whole) + frame(*cut)[:40], type="text/event-stream")
+
+    with Daemon(stream) as daemon:
+        news = await follow(daemon, known(document(A)), Polling())
+    assert ids(news) == [one["id"] for one in story]
+    assert daemon.paths().count("/v1/events") == 11
+    last = [item for item in news if isinstance(item, Update)][-1]
+    assert not last.watch.is_watched
+
+
+async def test_a_place_that_is_no_longer_kept() -> None:
+    """After 410, or an error in the stream, it reads again from the oldest; nothing comes twice."""
+    end = event(A, 3, "operation.completed", status="COMPLETED", final=True)
+    error = b"event: error\ndata: {}\n\n"
+    replies = deque(
+        [
+            Reply(body=frame(event(A, 1)) + error, type="text/event-stream"),
+            streamed(event(A, 1), event(A, 2)),
+            problem(410, "gone"),
+            streamed(event(A, 1), event(A, 2), end),
+        ]
+    )
+    with Daemon(lambda _: replies.popleft()) as daemon:
+        news = await follow(daemon, known(document(A)))
+    assert ids(news) == ["aab-1", "aab-2", "aab-3"]
+    streams = [asked for asked in daemon.asked if asked.path == "/v1/events"]
+    assert [asked.query.get("from") for asked in streams] == [
+        ["oldest"],
+        ["oldest"],
+        None,
+        ["oldest"],
+    ]
+
+
+async def test_what_had_ended_is_told_with_its_history() -> None:
+    """An operation that ended before is shown at once, and its events come from the oldest on."""
+    ended = document(A, "COMPLETED", sequence=2, phase="ended", outcome="completed")
+    last = event(A, 2, "operation.completed", status="COMPLETED", final=True)
+    with Daemon(lambda _: streamed(event(B, 1), event(A, 1), last)) as daemon:
+        news = await follow(daemon, known(ended))
+    assert ids(news) == ["aab-1", "aab-2"]
+    first = news[0]
+    assert isinstance(first, Update)
+    assert first.watch.phase is Phase.ENDED
+
+
+async def test_a_daemon_that_stays_away() -> None:
+    """After a while somebody else goes on, from the last number and counters that were told."""
+    replies = deque([streamed(event(A, 1, delivered=5), event(A, 2, delivered=8))])
+    polling = Polling()
+
+    def stream(_: Asked) -> Reply:
+        return replies.popleft() if replies else Reply(status=502, body=b"<html>")
+
+    with Daemon(stream) as daemon:
+        news = await follow(daemon, known(document(A)), polling, patience=0.05)
+    (watch,) = polling.given
+    assert (watch.id, watch.emitted.sequence) == (A, 2)
+    assert watch.emitted.counters["delivered"] == 8
+    troubles = [item for item in news if not isinstance(item, Update)]
+    assert isinstance(troubles[0], Trouble)
+    assert "not a poller" in troubles[0].what
+    assert troubles[-1] is None
+
+
+async def test_a_daemon_that_comes_back() -> None:
+    """A restart is trouble that passes: nothing is handed over."""
+    end = event(A, 1, "operation.completed", status="COMPLETED", final=True)
+    replies = deque([Reply(status=502, body=b""), Reply(status=502, body=b""), streamed(end)])
+    polling = Polling()
+    with Daemon(lambda _: replies.popleft()) as daemon:
+        news = await follow(daemon, known(document(A)), polling)
+    assert ids(news) == ["aab-1"]
+    assert polling.given == []
+    troubles = [item for item in news if not isinstance(item, Update)]
+    assert len(troubles) == 2
+    assert troubles[1] is None
+
+
+@pytest.mark.parametrize(
+    "found",
+    [{}, document(A, phase="forgotten"), document(A, "COMPLETED", phase="ended", pruned=True)],
+    ids=["unknown", "forgotten", "pruned"],
+)
+async def test_what_the_daemon_no_longer_watches(found: dict[str, Any]) -> None:
+    """It is handed over; the others are followed on."""
+    polling = Polling()
+    ends = event(B, 1, "operation.completed", status="COMPLETED", final=True)
+
+    def stream(_: Asked) -> Reply:
+        return streamed(*([ends] if polling.given else []))
+
+    with Daemon(stream, **{A: found}) as daemon:
+        news = await follow(daemon, known(document(A), document(B)), polling)
+    assert [watch.id for watch in polling.given] == [A]
+    assert ids(news) == ["aac-1"]
+
+
+async def test_nobody_to_hand_over_to() -> None:
+    """Without credentials it says so and ends."""
+    with Daemon(lambda _: streamed(), **{A: {}}) as daemon:
+        news = await follow(daemon, known(document(A)))
+    last = news[-1]
+    assert isinstance(last, Trouble)
+    assert last.fatal
+    assert A in last.what
+    assert "TWILIO_ACCOUNT_SID" in last.what
+
+
+async def test_others_are_asked_about_meanwhile() -> None:
+    """What the daemon never knew is the other feed's from the start."""
+    end = event(A, 1, "operation.completed", status="COMPLETED", final=True)
+    polling = Polling()
+    with Daemon(lambda _: streamed(end)) as daemon:
+        news = await follow(daemon, known(document(A)), polling, fresh(B))
+    assert [watch.id for watch in polling.given] == [B]
+    ended = {
+        item.watch.id
+        for item in news
+        if isinstance(item, Update) and item.watch.phase is Phase.ENDED
+    }
+    assert ended == {A, B}
+
+
+async def test_fatal_trouble_of_the_others_ends_all() -> None:
+    """Refused credentials are the last of the news, whoever told them."""
+    with Daemon(lambda _: streamed()) as daemon:
+        news = await follow(daemon, known(document(A)), Polling(refused=True), fresh(B))
+    assert news[-1] == FATAL
+
+
+async def test_counters_move_between_events() -> None:
+    """A look shows what no event tells yet; the event that comes later is told all the same."""
+    end = event(A, 1, "operation.completed", status="COMPLETED", final=True, delivered=9)
+    moving = document(A, stats={"delivered": 4})
+    looked = False
+
+    def stream(_: Asked) -> Reply:
+        return streamed(*([end] if looked else []))
+
+    class Looked(Daemon):
+        def _reply(self, asked: Asked) -> Reply:
+            nonlocal looked
+            looked = looked or asked.path != "/v1/events"
+            return super()._reply(asked)
+
+    with Looked(stream, **{A: moving}) as daemon:
+        news = await follow(daemon, known(document(A)))
+    seen = [item.watch.counters.get("delivered", 0) for item in news if isinstance(item, Update)]
+    assert seen[0] == 0
+    assert 4 in seen
+    assert seen[-1] == 9
+    assert ids(news) == ["aab-1"]
+
+
+async def test_a_receiver_that_leaves_ends_it() -> None:
+    """Nobody is left to follow for."""
+    send, receive = anyio.create_memory_object_stream[News](0)
+    receive.close()
+    with Daemon(lambda _: streamed(event(A, 1))) as daemon:
+        async with ControlClient(daemon.address, token=None) as client:
+            follower = Follower(
+                known(document(A)),
+                (),
+                client=client,
+                polling=None,
+                home=HOME,
+                settle=0.0,
+                now=lambda: NOW,
+            )
+            with anyio.fail_after(5):
+                await follower.run(send)
+
+
+@pytest.mark.parametrize(
+    ("members", "followed"),
+    [
+        ({}, True),
+        ({"phase": "ended"}, True),
+        ({"phase": "settling"}, True),
+        ({"phase": "forgotten"}, False),
+        ({"phase": "ended", "pruned": True}, False),
+    ],
+)
+def test_what_is_followed(members: dict[str, Any], *, followed: bool) -> None:
+    """What was forgotten, or has no events left, a daemon can tell nothing of."""
+    assert is_followed(cast("schemas.OperationStory", document(A, **members))) is followed

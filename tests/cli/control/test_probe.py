@@ -1,0 +1,113 @@
+"""The bare question of a health check: where it goes, what it makes of answers."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from poller.cli.control.address import Address
+from poller.cli.control.errors import ControlError, NoDaemon, Unreachable
+from poller.cli.control.probe import ask, daemon_address
+from poller.settings import Server
+from tests.cli.control.fake_daemon import FakeDaemon, Reply
+
+NOWHERE = {"POLLER_SECRETS_DIR": "/nowhere"}
+
+
+@contextmanager
+def saying(answer: bytes, *, path: Path | None = None) -> Iterator[Address]:
+    """Answer one connection with these bytes."""
+    family = socket.AF_INET if path is None else socket.AF_UNIX
+    with socket.socket(family) as listener:
+        listener.bind(("127.0.0.1", 0) if path is None else str(path))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        if path is None:
+            yield Address(host="127.0.0.1", port=listener.getsockname()[1])
+        else:
+            yield Address(socket=str(path))
+        thread.join()
+
+
+def test_an_answer() -> None:
+    """Status and document, of a path below the prefix of the address."""
+    with FakeDaemon(lambda _: Reply(status=503, body={"status": "unready"})) as daemon:
+        assert ask(daemon.address, "/readyz", timeout=5) == (503, {"status": "unready"})
+    assert daemon.paths() == ["/readyz"]
+
+
+def test_a_socket(tmp_path: Path) -> None:
+    """A unix socket is asked alike."""
+    answer = b'HTTP/1.1 200 OK\r\nx: y\r\n\r\n{"status": "ok"}'
+    with saying(answer, path=tmp_path / "s") as address:
+        assert ask(address, "/healthz", timeout=5) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"", "does not speak HTTP"),
+        (b"SSH-2.0-x\r\n", "does not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\n\r\n<html>", "answered 200 without JSON"),
+        (b"HTTP/1.1 200 OK\r\n\r\n[]", "answered 200 without JSON"),
+    ],
+)
+def test_what_is_no_poller(answer: bytes, words: str) -> None:
+    """Whatever else listens there is named as something else."""
+    with saying(answer) as address, pytest.raises(NoDaemon, match=words):
+        ask(address, "/healthz", timeout=5)
+
+
+def test_nobody(tmp_path: Path) -> None:
+    """The message names the address, what the system said, and what to do."""
+    with pytest.raises(Unreachable, match=r"unix:.*No such file.*poller run.*--url"):
+        ask(Address(socket=str(tmp_path / "none")), "/healthz", timeout=5)
+
+
+def test_silence_ends() -> None:
+    """Somebody who accepts and never answers takes no longer than the timeout."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = Address(host="127.0.0.1", port=listener.getsockname()[1])
+        with pytest.raises(Unreachable, match=r"no answer within 0\.05 s"):
+            ask(address, "/healthz", timeout=0.05)
+
+
+def test_tls_is_spoken_where_it_is_asked_for() -> None:
+    """What does not speak it is an error of the connection, not a traceback."""
+    with saying(b"plain") as address:
+        encrypted = Address(scheme="https", host=address.host, port=address.port)
+        with pytest.raises(ControlError):
+            ask(encrypted, "/healthz", timeout=5)
+
+
+def test_the_environment_alone() -> None:
+    """Without files the variables and the settings' own default say where it listens."""
+    assert daemon_address(NOWHERE) == (Server().listen, Server().observe)
+    told = {**NOWHERE, "poller_server__listen": "unix:/x", "POLLER_SERVER__OBSERVE": ":1"}
+    assert daemon_address(told) == ("unix:/x", ":1")
+
+
+@pytest.mark.parametrize("name", ["POLLER_CONFIG", "POLLER_SERVER", "Poller_Config"])
+def test_where_the_environment_is_not_all(name: str) -> None:
+    """A file of settings, or a variable for all of them, is not read here."""
+    assert daemon_address({**NOWHERE, name: "x"}) is None
+
+
+@pytest.mark.parametrize(
+    ("file", "known"), [("poller_server__listen", False), ("poller_server__token", True)]
+)
+def test_secret_files(tmp_path: Path, file: str, *, known: bool) -> None:
+    """A file that says where it listens must be read; the usual ones do not matter."""
+    (tmp_path / file).write_text("x")
+    assert (daemon_address({"POLLER_SECRETS_DIR": str(tmp_path)}) is not None) is known
