@@ -18,6 +18,7 @@ from poller.server import schemas
 from poller.server.auth import OPEN_PATHS
 from poller.server.control import Control
 from poller.server.events import event_routes
+from poller.server.examples import EXAMPLES
 from poller.server.health import health_routes
 from poller.server.operations import operation_routes
 from poller.server.problems import (
@@ -160,6 +161,7 @@ def _complete(document: dict[str, Any], *, wants_token: bool) -> None:
     for name, definition in problem.pop("$defs", {}).items():
         components["schemas"].setdefault(name, definition)
     components["schemas"].setdefault("Problem", problem)
+    components["examples"] = {name: {"value": value} for name, value in EXAMPLES.items()}
     if wants_token:
         components["securitySchemes"] = {"bearer": _BEARER}
         document["security"] = [{"bearer": []}]

@@ -1,6 +1,6 @@
 """What FastAPI cannot see by itself: bodies that we read, problems that we raise, examples."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from poller.server.problems import (
@@ -21,14 +21,14 @@ _ALWAYS: Final = (FORBIDDEN, DEFECT)
 _GUARDED: Final = (UNAUTHORIZED, STORE)
 
 
-def body(schema: Mapping[str, Any], *, required: bool = True, **examples: object) -> dict[str, Any]:
-    """Describe a JSON body, with examples by name."""
+def body(schema: Mapping[str, Any], *examples: str, required: bool = True) -> dict[str, Any]:
+    """Describe a JSON body, with examples by their names in `EXAMPLES`."""
     content = {"schema": schema, "examples": _named(examples)}
     return {"requestBody": {"required": required, "content": {"application/json": content}}}
 
 
-def answer(status: int, description: str, *, model: object = None, **examples: object) -> Responses:
-    """Describe an answer that is not a problem."""
+def answer(status: int, description: str, *examples: str, model: object = None) -> Responses:
+    """Describe an answer that is not a problem, with examples by their names in `EXAMPLES`."""
     described: dict[str, Any] = {"description": description}
     if model is not None:
         described["model"] = model
@@ -60,8 +60,9 @@ def problems(*kinds: Kind, guarded: bool = True) -> Responses:
     return found
 
 
-def _named(examples: Mapping[str, object]) -> dict[str, Any]:
-    return {name: {"value": value} for name, value in examples.items()}
+def _named(examples: Sequence[str]) -> dict[str, Any]:
+    # by reference: FastAPI would drop every null of an example in its place
+    return {name: {"$ref": f"#/components/examples/{name}"} for name in examples}
 
 
 def _by_status(kind: Kind) -> tuple[int, str]:

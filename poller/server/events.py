@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from poller.server import examples, schemas
 from poller.server.control import Control, reply
-from poller.server.described import body, problems
+from poller.server.described import answer, body, problems
 from poller.server.limits import read_json
 from poller.server.params import EventQuery, labels_of
 from poller.server.problems import (
@@ -81,12 +81,9 @@ def event_routes(control: Control) -> APIRouter:
         summary="Send an event again",
         description="To the sinks that are named, or to all that it was recorded for; with a "
         "fresh three days for each. It may come late, under the same id.",
-        openapi_extra=body(schemas.REPLAY, required=False, to_one=examples.REPLAY, to_all={}),
+        openapi_extra=body(schemas.REPLAY, "replay", "replayToAll", required=False),
         responses={
-            202: {
-                "description": "It is on its way again.",
-                "content": {"application/json": {"example": examples.REPLAYED}},
-            },
+            **answer(202, "It is on its way again.", "replayed"),
             **problems(
                 UNREADABLE, UNKNOWN_EVENT, UNKNOWN_SINK, SLOW_BODY, TOO_LARGE, NOT_JSON, INVALID
             ),

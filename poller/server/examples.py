@@ -1,34 +1,20 @@
 """One example of every document, for the description of the API. A test validates each."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from poller.server import schemas
 
-__all__ = [
-    "BULK",
-    "BULK_RESULT",
-    "DEAD_LETTERS",
-    "DEGRADED",
-    "EVENT_STREAM",
-    "HEALTH",
-    "OPERATION",
-    "OPERATIONS",
-    "READY",
-    "REGISTRATION",
-    "REPLAY",
-    "REPLAYED",
-    "SINKS",
-    "STORY",
-]
+__all__ = ["EVENT_STREAM", "EXAMPLES"]
 
 _ID: Final = "comms_operation_01h9krwprkeee8fzqspvwy6nq8"
 _EVENT: Final = "0193a5c2-1f7b-7c3e-9d40-5f0e6a1b2c3d"
 _BEFORE: Final = "0193a5c2-0a11-7d52-8e11-2b3c4d5e6f70"
 _SOURCE: Final = f"https://comms.twilio.com/v1/Messages/Operations/{_ID}"
 
-REGISTRATION: Final = {"id": _ID, "kind": "messages", "labels": {"campaign": "autumn"}}
-BULK: Final = {"operations": [REGISTRATION, {"id": "not-an-id"}]}
-REPLAY: Final = {"sinks": ["app"]}
+_REGISTRATION: Final = {"id": _ID, "kind": "messages", "labels": {"campaign": "autumn"}}
+_BULK: Final = {"operations": [_REGISTRATION, {"id": "not-an-id"}]}
+_REPLAY: Final = {"sinks": ["app"]}
 
 _SNAPSHOT: Final[dict[str, Any]] = {
     "id": _ID,
@@ -37,7 +23,7 @@ _SNAPSHOT: Final[dict[str, Any]] = {
     "createdAt": "2026-11-22T09:58:00Z",
     "updatedAt": "2026-11-22T10:00:00Z",
 }
-OPERATION: Final[schemas.Operation] = {
+_OPERATION: Final[schemas.Operation] = {
     "id": _ID,
     "kind": "messages",
     "labels": {"campaign": "autumn"},
@@ -53,7 +39,7 @@ OPERATION: Final[schemas.Operation] = {
     "endedAt": None,
     "nextLookAt": "2026-11-22T10:00:09.000Z",
 }
-OPERATIONS: Final[schemas.Operations] = {"operations": [OPERATION], "next": None}
+_OPERATIONS: Final[schemas.Operations] = {"operations": [_OPERATION], "next": None}
 _WAITING: Final[schemas.Delivery] = {
     "sink": "app",
     "state": "waiting",
@@ -76,8 +62,8 @@ _BLOCKED: Final[schemas.Delivery] = {
     "nextAttemptAt": None,
     "doneAt": None,
 }
-STORY: Final[schemas.OperationStory] = {
-    **OPERATION,
+_STORY: Final[schemas.OperationStory] = {
+    **_OPERATION,
     "events": [
         {
             "id": _BEFORE,
@@ -105,7 +91,7 @@ STORY: Final[schemas.OperationStory] = {
     "earlierEvents": 0,
     "pruned": False,
 }
-BULK_RESULT: Final[schemas.BulkResult] = {
+_BULK_RESULT: Final[schemas.BulkResult] = {
     "results": [
         {"id": _ID, "status": 201, "phase": "active", "outcome": None},
         {
@@ -121,7 +107,7 @@ BULK_RESULT: Final[schemas.BulkResult] = {
         },
     ]
 }
-SINKS: Final[schemas.Sinks] = {
+_SINKS: Final[schemas.Sinks] = {
     "sinks": [
         {
             "name": "app",
@@ -138,7 +124,7 @@ SINKS: Final[schemas.Sinks] = {
         }
     ]
 }
-DEAD_LETTERS: Final[schemas.DeadLetters] = {
+_DEAD_LETTERS: Final[schemas.DeadLetters] = {
     "deadLetters": [
         {
             "eventId": _EVENT,
@@ -155,19 +141,19 @@ DEAD_LETTERS: Final[schemas.DeadLetters] = {
     ],
     "next": None,
 }
-REPLAYED: Final[schemas.Replayed] = {"event": _EVENT, "sinks": ["app"]}
-HEALTH: Final[schemas.Health] = {
+_REPLAYED: Final[schemas.Replayed] = {"event": _EVENT, "sinks": ["app"]}
+_HEALTH: Final[schemas.Health] = {
     "status": "ok",
     "version": "1.0.0",
     "loops": [{"name": "poll", "turning": True, "secondsSinceTurn": 0.4}],
 }
-READY: Final[schemas.Readiness] = {
+_READY: Final[schemas.Readiness] = {
     "status": "ready",
     "version": "1.0.0",
     "reason": None,
     "degraded": [],
 }
-DEGRADED: Final[schemas.Readiness] = {
+_DEGRADED: Final[schemas.Readiness] = {
     "status": "degraded",
     "version": "1.0.0",
     "reason": None,
@@ -182,3 +168,34 @@ DEGRADED: Final[schemas.Readiness] = {
 EVENT_STREAM: Final = (
     f'id: {_EVENT}\nevent: operation.progress\ndata: {{"specversion": "1.0", "id": "{_EVENT}"}}\n\n'
 )
+
+_HANGING: Final[schemas.Health] = {
+    "status": "hanging",
+    "version": "1.0.0",
+    "loops": [{"name": "poll", "turning": False, "secondsSinceTurn": 95.2}],
+}
+_UNREADY: Final[schemas.Readiness] = {
+    "status": "unready",
+    "version": "1.0.0",
+    "reason": "store.url: /var/lib/comms-poller/poller.db: the disk is full; free some space",
+    "degraded": [],
+}
+
+EXAMPLES: Final[Mapping[str, Any]] = {
+    "registration": _REGISTRATION,
+    "bulk": _BULK,
+    "bulkResult": _BULK_RESULT,
+    "operation": _OPERATION,
+    "operations": _OPERATIONS,
+    "story": _STORY,
+    "sinks": _SINKS,
+    "deadLetters": _DEAD_LETTERS,
+    "replay": _REPLAY,
+    "replayToAll": {},
+    "replayed": _REPLAYED,
+    "healthy": _HEALTH,
+    "hanging": _HANGING,
+    "ready": _READY,
+    "degraded": _DEGRADED,
+    "unready": _UNREADY,
+}

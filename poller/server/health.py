@@ -5,7 +5,7 @@ from typing import Final
 import anyio
 from fastapi import APIRouter, Request, Response
 
-from poller.server import examples, schemas
+from poller.server import schemas
 from poller.server.control import Control, Metrics, reply
 from poller.server.described import answer, problems
 from poller.server.views import show_degraded, show_loops
@@ -67,8 +67,8 @@ def health_routes(control: Control) -> APIRouter:
         response_model=schemas.Health,
         summary="Do the loops turn?",
         responses={
-            **answer(200, "They do.", turning=examples.HEALTH),
-            **answer(503, "One hangs: restart the daemon.", model=schemas.Health),
+            **answer(200, "They do.", "healthy"),
+            **answer(503, "One hangs: restart the daemon.", "hanging", model=schemas.Health),
             **problems(guarded=False),
         },
     )
@@ -87,8 +87,8 @@ def health_routes(control: Control) -> APIRouter:
         summary="Can a registration be acknowledged?",
         description="Trouble with credentials, the API or a sink is listed and does not count.",
         responses={
-            **answer(200, "It can.", ready=examples.READY, degraded=examples.DEGRADED),
-            **answer(503, "It cannot, for `reason`.", model=schemas.Readiness),
+            **answer(200, "It can.", "ready", "degraded"),
+            **answer(503, "It cannot, for `reason`.", "unready", model=schemas.Readiness),
             **problems(guarded=False),
         },
     )

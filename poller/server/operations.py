@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from poller.comms.ids import InvalidId, check_operation_id
 from poller.comms.kinds import DEFAULT_KIND
-from poller.server import examples, schemas
+from poller.server import schemas
 from poller.server.control import Control, reply
 from poller.server.described import answer, body, problems
 from poller.server.limits import MOST_IN_BULK, read_json
@@ -46,17 +46,17 @@ def operation_routes(control: Control) -> APIRouter:
         summary="Register an operation, or many",
         openapi_extra=body(
             {"oneOf": [schemas.REGISTRATION, schemas.BULK]},
-            one=examples.REGISTRATION,
-            many=examples.BULK,
+            "registration",
+            "bulk",
         ),
         responses={
-            **answer(201, "Watched from now on; durable.", new=examples.OPERATION),
+            **answer(201, "Watched from now on; durable.", "operation"),
             **answer(
                 200,
                 "Known already; or, for many, one result for each.",
+                "operation",
+                "bulkResult",
                 model=schemas.Operation | schemas.BulkResult,
-                known=examples.OPERATION,
-                many=examples.BULK_RESULT,
             ),
             **problems(UNREADABLE, SLOW_BODY, CONFLICT, TOO_LARGE, NOT_JSON, INVALID),
         },
@@ -72,7 +72,7 @@ def operation_routes(control: Control) -> APIRouter:
         response_model=schemas.Operations,
         summary="List operations",
         responses={
-            **answer(200, "A page, the newest first.", page=examples.OPERATIONS),
+            **answer(200, "A page, the newest first.", "operations"),
             **problems(INVALID),
         },
     )
@@ -93,7 +93,7 @@ def operation_routes(control: Control) -> APIRouter:
         response_model=schemas.OperationStory,
         summary="Show an operation, its events and where they are",
         responses={
-            **answer(200, "The operation with its time line.", story=examples.STORY),
+            **answer(200, "The operation with its time line.", "story"),
             **problems(INVALID, UNKNOWN_OPERATION),
         },
     )

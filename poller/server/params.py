@@ -1,8 +1,17 @@
 """The query parameters, checked: an unknown one is an error, a typing mistake widens no filter."""
 
+import re
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+)
 
 from poller.comms.kinds import kind_named
 from poller.server.schemas import KIND_NAMES, OPERATION_ID_PATTERN, SINK_NAME
@@ -16,12 +25,23 @@ __all__ = [
 ]
 
 _MANY: Final = 100
+_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:")
 
 Label = Annotated[str, Field(pattern=r"^[^:]{1,128}:[\s\S]{0,256}$", examples=["campaign:autumn"])]
 Labels = Annotated[
     list[Label],
     Field(max_length=32, description="`name:value`; with several, all must be there."),
 ]
+
+
+def _written_out(value: object) -> object:
+    if isinstance(value, str) and not _RFC3339.match(value):
+        raise ValueError("write it like 2026-11-22T10:00:00Z")
+    return value
+
+
+# pydantic alone would also take seconds since 1970
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 OperationId = Annotated[str, Field(pattern=OPERATION_ID_PATTERN)]
 KindName = Annotated[
     str,
@@ -83,8 +103,8 @@ class DeadLetterQuery(_Query):
 
     sink: Annotated[str | None, Field(pattern=SINK_NAME, max_length=128)] = None
     operation: OperationId | None = None
-    since: Annotated[AwareDatetime | None, Field(description="Recorded then or later.")] = None
-    until: Annotated[AwareDatetime | None, Field(description="Recorded before.")] = None
+    since: Annotated[Moment | None, Field(description="Recorded then or later.")] = None
+    until: Annotated[Moment | None, Field(description="Recorded before.")] = None
     cursor: Annotated[
         str | None,
         Field(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from poller.server import examples, schemas
+from poller.server import schemas
 from poller.server.control import Control, reply
 from poller.server.described import answer, problems
 from poller.server.params import DeadLetterQuery
@@ -23,7 +23,7 @@ def sink_routes(control: Control) -> APIRouter:
         "/v1/sinks",
         response_model=schemas.Sinks,
         summary="Show how each sink is",
-        responses={**answer(200, "All sinks, by name.", sinks=examples.SINKS), **problems()},
+        responses={**answer(200, "All sinks, by name.", "sinks"), **problems()},
     )
     async def list_sinks() -> Response:
         closed = control.daemon.closed_sinks
@@ -35,7 +35,7 @@ def sink_routes(control: Control) -> APIRouter:
         response_model=schemas.DeadLetters,
         summary="List what could not be delivered",
         responses={
-            **answer(200, "A page, in commit order.", page=examples.DEAD_LETTERS),
+            **answer(200, "A page, in commit order.", "deadLetters"),
             **problems(INVALID),
         },
     )

@@ -84,6 +84,14 @@ async def test_dead_letters_say_why_and_can_be_filtered(door: House) -> None:
         assert len((await door.get("/v1/dead-letters", **params))["deadLetters"]) == number
 
 
+@pytest.mark.parametrize("moment", ["0.0", "yesterday", "2026-11-22T10:00:00", "2026-11-22"])
+async def test_a_moment_is_written_out(door: House, moment: str) -> None:
+    """RFC 3339 with its offset; no numbers, no guesses."""
+    answer = await door.client.get("/v1/dead-letters", params={"since": moment})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "since"
+
+
 async def test_a_replayed_event_goes_out_again(door: House) -> None:
     """To every sink that it was for: the dead letter is one no more."""
     await door.scene.register(op(1))

@@ -1,0 +1,86 @@
+"""Requests of every shape, made from the description: no 500, nothing undeclared, nothing odd."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from anyio.from_thread import start_blocking_portal
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+
+from tests.server.house import House, house
+from tests.store.scenes import op
+
+VALID, INVALID = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
+# not the event stream: it does not end; its parameters are tested beside its events
+SHAPES = [
+    ("POST", "/v1/operations", VALID),
+    ("POST", "/v1/operations", INVALID),
+    ("GET", "/v1/operations", VALID),
+    ("GET", "/v1/operations", INVALID),
+    ("GET", "/v1/operations/{operation_id}", VALID),
+    ("GET", "/v1/operations/{operation_id}", INVALID),
+    ("DELETE", "/v1/operations/{operation_id}", VALID),
+    ("POST", "/v1/events/{event_id}/replay", VALID),
+    ("POST", "/v1/events/{event_id}/replay", INVALID),
+    ("GET", "/v1/dead-letters", VALID),
+    ("GET", "/v1/dead-letters", INVALID),
+    ("GET", "/v1/sinks", VALID),
+    ("GET", "/healthz", VALID),
+    ("GET", "/readyz", VALID),
+]
+QUICK = settings(
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Open a house in a thread of its own, with something in it."""
+    directory = tmp_path_factory.mktemp("conformance")
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(house(directory, loops=True)) as door,
+    ):
+        portal.call(door.scene.run_through, op(1))
+        yield door
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[requests.Session]:
+    """Keep one connection."""
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
+
+
+@pytest.fixture(scope="module")
+def described(lived_in: House) -> schemathesis.BaseSchema:
+    """Load the description from where it is served."""
+    return schemathesis.openapi.from_url(f"{lived_in.bound.address}/openapi.json")
+
+
+@pytest.mark.parametrize(("method", "path", "mode"), SHAPES, ids=str)
+def test_nothing_surprises(
+    described: schemathesis.BaseSchema,
+    session: requests.Session,
+    method: str,
+    path: str,
+    mode: GenerationMode,
+) -> None:
+    """Whatever is asked, the answer is one that is described."""
+    operation = described[path][method]
+
+    @QUICK
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case: schemathesis.Case[Any]) -> None:
+        case.call_and_validate(session=session)
+
+    ask()
