@@ -64,8 +64,8 @@ def test_no_kill_loses_or_repeats_what_it_must_not(
         if heals:
             receiver.answer_always(Answer())
         done = poller(
-            "run", "--until-idle", "--timeout", "100s", *sorted(missing),
-            cwd=tmp_path, environment=told, timeout=120,
+            "run", "--until-idle", "--timeout", "5m", *sorted(missing),
+            cwd=tmp_path, environment=told, timeout=330,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
         posted = [request for request in receiver.received if _is_whole(request)]
@@ -101,7 +101,7 @@ class Fickle:
         if self._chance.random() >= 1 / 3:
             return Answer()
         return self._chance.choice(
-            [Answer(status=500), Answer(status=503), Answer(reset=True), Answer(delay=0.6)]
+            [Answer(status=500), Answer(status=503), Answer(reset=True), Answer(delay=1.5)]
         )
 
 
@@ -133,7 +133,7 @@ def _environment(api: Campaigns, hook: str) -> dict[str, str]:
     sinks = {
         "out": {"type": "stdout"},
         "log": {"type": "file", "path": "events.ndjson"},
-        "app": {"type": "webhook", "url": hook, "secret": SECRET, "timeout": "300ms"},
+        "app": {"type": "webhook", "url": hook, "secret": SECRET, "timeout": "1s"},
     }
     return {
         **api.environment,
