@@ -85,16 +85,14 @@ def _old_watches(connection: Connection, tenant: Tenant, before: datetime) -> li
 
 
 def _remove_stubs(connection: Connection, tenant: Tenant, now: datetime) -> int:
-    old = (
-        select(watches.c.id)
-        .where(
-            watches.c.phase.in_(_OVER),
-            watches.c.is_stub.is_(True),
-            watches.c.ended_at <= now - _STUB_FOR,
-            watches.c.home_id == tenant.id,
-        )
-        .limit(_STEP)
+    is_old_stub = (
+        watches.c.phase.in_(_OVER),
+        watches.c.is_stub.is_(True),
+        watches.c.ended_at <= now - _STUB_FOR,
+        watches.c.home_id == tenant.id,
     )
+    old = select(watches.c.id).where(*is_old_stub).limit(_STEP)
+    # said again of the row itself: another daemon may be registering it at this moment
     return connection.execute(
-        delete(watches).where(watches.c.id.in_(old.scalar_subquery()))
+        delete(watches).where(watches.c.id.in_(old.scalar_subquery()), *is_old_stub)
     ).rowcount
