@@ -19,8 +19,9 @@ find_server() {
 }
 
 without() {
-    echo "postgres.sh: no PostgreSQL server: $1; its tests are skipped" >&2
+    echo "postgres.sh: no PostgreSQL server: $1" >&2
     [ "${POLLER_TEST_REQUIRE_POSTGRES:-}" = 1 ] && exit 1
+    echo "postgres.sh: the tests that need one are skipped" >&2
     exit 0
 }
 
