@@ -1,0 +1,88 @@
+"""What people ask of the store."""
+
+import pytest
+from anyio import to_thread
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from poller.store.errors import StoreUnavailable
+from poller.store.queries import OperationFilter
+from tests.store.scenes import Daemon, op, wish
+
+pytestmark = pytest.mark.anyio
+
+TEXT = st.text(alphabet='a":,{}\\é\ud800\0', min_size=1, max_size=4)
+
+
+async def listed(daemon: Daemon, wanted: OperationFilter, limit: int = 100) -> list[str]:
+    """List ids by following the pages."""
+    found: list[str] = []
+    before: str | None = None
+    while True:
+        page = await daemon.store.list_operations(wanted, limit=limit, before=before)
+        found += [watch.id for watch in page.watches]
+        if (before := page.next_before) is None:
+            return found
+
+
+async def test_pages_of_any_size_hold_the_same(daemon: Daemon) -> None:
+    """Each operation once, the greatest id first."""
+    await daemon.register(*(op(number) for number in range(7)))
+    everything = [op(number) for number in reversed(range(7))]
+    for limit in (1, 2, 7, 8):
+        assert await listed(daemon, OperationFilter(), limit) == everything
+
+
+async def test_a_filter_looks_at_what_was_seen_last(daemon: Daemon) -> None:
+    """The status of the last accepted answer, also before the next event."""
+    await daemon.register(op(1), op(2))
+    await daemon.observe(op(1), "SCHEDULED")
+    await daemon.observe(op(1), "PROCESSING")
+    assert await listed(daemon, OperationFilter(statuses=["SCHEDULED"])) == []
+    assert await listed(daemon, OperationFilter(statuses=["PROCESSING"])) == [op(1)]
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    labels=st.lists(st.dictionaries(TEXT, TEXT, max_size=3), min_size=1, max_size=5),
+    wanted=st.tuples(TEXT, TEXT),
+)
+async def test_labels_match_exactly_whatever_they_hold(
+    daemon: Daemon, labels: list[dict[str, str]], wanted: tuple[str, str]
+) -> None:
+    """Quotes, commas, escapes, halves of surrogate pairs: a label is its name and its value."""
+    for number in range(5):
+        await daemon.store.forget(op(number))
+    wishes = [wish(op(number)) for number in range(5)]
+    for number, own in enumerate(labels):
+        wishes[number] = wish(op(number), **own)
+    results = await daemon.store.register(wishes)
+    for name, value in [wanted, *(label for own in labels for label in own.items())]:
+        expected = [
+            result.id
+            for result in reversed(results)
+            if result.watch is not None and result.watch.labels.get(name) == value
+        ]
+        assert await listed(daemon, OperationFilter(labels=[(name, value)])) == expected
+
+
+async def test_a_store_that_takes_writes_is_proved(daemon: Daemon) -> None:
+    """Nothing is changed by it; a closed store is found out."""
+    event, *_ = await daemon.run_through(op(1))
+    await daemon.store.prove_writable()
+    await daemon.observe(op(1), "PROCESSING")
+    assert await daemon.store.find_mark(event) is not None
+
+
+async def test_a_store_that_refuses_is_told(daemon: Daemon) -> None:
+    """The error is the store's own, as for every other write."""
+
+    def break_it() -> None:
+        with daemon.store._database.writing() as connection:
+            connection.exec_driver_sql("ALTER TABLE counters RENAME TO moved")
+
+    await to_thread.run_sync(break_it)
+    with pytest.raises(StoreUnavailable, match="counters"):
+        await daemon.store.prove_writable()
