@@ -1,0 +1,92 @@
+"""`poller health`: yes or no, quickly."""
+
+from pathlib import Path
+
+import pytest
+
+from poller.cli.health import check_health, quick_health
+from tests.cli.control.fake_daemon import FakeDaemon, Reply
+from tests.cli.surroundings import Surroundings, surrounded
+
+OK = {"status": "ok", "version": "1", "loops": [{"name": "poll", "turning": True}]}
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Surroundings:
+    """Work in an empty directory with an environment of our own."""
+    found = surrounded(monkeypatch, tmp_path)
+    found.set(POLLER_SECRETS_DIR=str(tmp_path))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "code", "out", "err"),
+    [
+        (200, OK, 0, "ok\n", ""),
+        (
+            503,
+            {"status": "hanging", "loops": [{"name": "poll", "turning": False}]},
+            1,
+            "",
+            "hanging: these loops do not turn: poll\n",
+        ),
+        (503, {"status": "unready", "reason": "full disk"}, 1, "", "unready: full disk\n"),
+        (
+            200,
+            {"status": "degraded", "degraded": [{"what": "sink app", "since": "T", "hint": "h"}]},
+            0,
+            "degraded\ndegraded: sink app since T; h\n",
+            "",
+        ),
+        (404, {"title": "Nothing", "detail": "here"}, 1, "", "Nothing: here\n"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_answers(
+    capsys: pytest.CaptureFixture[str],
+    *,
+    status: int,
+    document: dict[str, object],
+    code: int,
+    out: str,
+    err: str,
+) -> None:
+    """Trouble outside is told and is still a yes."""
+    with FakeDaemon(lambda _: Reply(status=status, body=document)) as daemon:
+        url = str(daemon.address)
+        assert check_health(ready=True, json_output=False, url=url) == code
+        assert capsys.readouterr() == (out, err)
+        assert check_health(ready=False, json_output=True, url=url) == code
+    assert daemon.paths() == ["/readyz", "/healthz"]
+
+
+def test_where_it_asks(here: Surroundings) -> None:
+    """`server.listen`, else `server.observe`, unless `--url` says it."""
+    with FakeDaemon(lambda _: Reply(body=OK)) as daemon:
+        listen = f"{daemon.address.host}:{daemon.address.port}"
+        here.set(POLLER_SERVER__LISTEN=listen)
+        assert quick_health([]) == 0
+        here.set(POLLER_SERVER__LISTEN="", POLLER_SERVER__OBSERVE=listen)
+        assert quick_health(["--ready", "--json"]) == 0
+        here.set(POLLER_SERVER__OBSERVE="")
+        assert quick_health([]) == 2
+        assert quick_health(["--url", f"http://{listen}"]) == 0
+    assert len(daemon.asked) == 3
+
+
+def test_what_needs_the_whole_command_line(here: Surroundings) -> None:
+    """Other options, and settings that only files know, are not for the quick way."""
+    assert quick_health(["--help"]) is None
+    assert quick_health(["--config", "x"]) is None
+    assert quick_health(["--url"]) is None
+    here.set(POLLER_CONFIG="x")
+    assert quick_health([]) is None
+
+
+@pytest.mark.usefixtures("here")
+def test_faults_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody there is 1, a bad address 2."""
+    assert quick_health(["--url=unix:/nowhere/s"]) == 1
+    assert "no daemon answers at unix:/nowhere/s" in capsys.readouterr().err
+    assert quick_health(["--url=nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("poller: --url: ")

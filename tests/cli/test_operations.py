@@ -1,0 +1,263 @@
+"""`poller add`, `list`, `forget`, `show`, `sinks`: what is asked of a daemon, and what is drawn."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import typer
+
+from poller.cli.add import add_operations
+from poller.cli.control.errors import NoDaemon, Refused
+from poller.cli.control.session import Target
+from poller.cli.operations import forget_operations, list_operations
+from poller.cli.show import show_operation
+from poller.cli.sinks import show_sinks
+from poller.tracking.registration import Registration
+from tests.cli.control.fake_daemon import A, Asked, B, FakeDaemon, Reply, document, problem
+from tests.cli.surroundings import Surroundings, surrounded
+from tests.fakes.api import operation_id
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Surroundings:
+    """Work in an empty directory with an environment of our own."""
+    return surrounded(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let standard output be a terminal of 80 columns."""
+    monkeypatch.setattr("poller.cli.tables.is_terminal", lambda: True)
+    for module in ("operations", "show", "sinks", "control.results"):
+        monkeypatch.setattr(f"poller.cli.{module}.is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def target(daemon: FakeDaemon) -> Target:
+    """Speak to this daemon."""
+    return Target(str(daemon.address))
+
+
+def listed(daemon: FakeDaemon, **options: object) -> int:
+    """Run `poller list`."""
+    chosen: dict[str, object] = dict.fromkeys(("statuses", "kinds", "phases", "outcomes"), ())
+    chosen |= {"labels": {}, "limit": 100, "json_output": False, **options}
+    return list_operations(target(daemon), **chosen)  # type: ignore[arg-type]  # options by name
+
+
+def waiting(sink: str, **members: object) -> dict[str, object]:
+    """Make a delivery that waits for its third attempt."""
+    return {
+        "sink": sink,
+        "state": "waiting",
+        "blockedBy": None,
+        "sinkState": "failing",
+        "attempts": 2,
+        "lastStatus": 503,
+        "lastError": "answered 503",
+        "nextAttemptAt": "2026-11-22T10:00:04.000Z",
+        "doneAt": None,
+        **members,
+    }
+
+
+def timeline(number: int, *deliveries: dict[str, object]) -> dict[str, object]:
+    """Make an event of a time line."""
+    return {
+        "id": f"event-{number}",
+        "type": "operation.processing",
+        "sequence": number,
+        "time": "2026-11-22T10:00:00.000Z",
+        "final": False,
+        "status": "PROCESSING",
+        "delta": {"delivered": 3},
+        "reason": None,
+        "deliveries": list(deliveries),
+    }
+
+
+def results_of(asked: Asked) -> Reply:
+    """Register everything."""
+    items = [
+        {"id": one["id"], "status": 201, "phase": "active", "outcome": None}
+        for one in asked.body["operations"]
+    ]
+    return Reply(body={"results": items})
+
+
+@pytest.mark.usefixtures("here")
+def test_many_are_added_in_several_requests(capsys: pytest.CaptureFixture[str]) -> None:
+    """Up to 10,000 in one, and never more than the daemon takes bytes."""
+    wishes = [Registration(id=operation_id(number), kind="messages") for number in range(10_001)]
+    labels = {f"{number:0128}": "x" * 256 for number in range(32)}
+    heavy = [Registration(id=wish.id, kind="emails", labels=labels) for wish in wishes[:400]]
+    for given, requests in ((wishes, 2), (heavy, 2)):
+        with FakeDaemon(results_of) as daemon:
+            code = add_operations(
+                target(daemon), given, stdin=False, kind="messages", labels={}, json_output=False
+            )
+        assert code == 0
+        assert len(daemon.asked) == requests
+        assert all(len(asked.body["operations"]) <= 10_000 for asked in daemon.asked)
+        assert all(int(asked.headers["content-length"]) < 4 * 2**20 for asked in daemon.asked)
+        told = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+        assert told == [[wish.id, "watching"] for wish in given]
+
+
+@pytest.mark.usefixtures("here")
+def test_nothing_to_add() -> None:
+    """It is a mistake of usage."""
+    with pytest.raises(typer.BadParameter, match="--stdin"):
+        add_operations(Target(None), [], stdin=False, kind="messages", labels={}, json_output=False)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_refusal_stands_among_the_results(capsys: pytest.CaptureFixture[str]) -> None:
+    """The others are added all the same; the exit code tells."""
+    item = {"id": B, "status": 409, "problem": problem(409, "conflict", "two\nlines").body}
+    body = {"results": [{"id": A, "status": 200, "phase": "active", "outcome": None}, item]}
+    wishes = [Registration(id=name, kind="messages") for name in (A, B)]
+    with FakeDaemon(lambda _: Reply(body=body)) as daemon:
+        code = add_operations(
+            target(daemon), wishes, stdin=False, kind="messages", labels={}, json_output=False
+        )
+    assert code == 1
+    assert capsys.readouterr().out == f"{A}\tknown\n{B}\trefused\ttwo lines; do this\n"
+
+
+@pytest.mark.usefixtures("here")
+def test_filters_are_passed_on() -> None:
+    """Statuses also as the vendor writes them; labels with the colon of the API."""
+    with FakeDaemon(lambda _: Reply(body={"operations": [], "next": None})) as daemon:
+        listed(
+            daemon,
+            statuses=["processing"],
+            kinds=["emails"],
+            phases=["active"],
+            outcomes=["lost"],
+            labels={"campaign": "a:b"},
+            limit=5,
+        )
+    assert daemon.asked[0].query == {
+        "status": ["processing", "PROCESSING"],
+        "kind": ["emails"],
+        "phase": ["active"],
+        "outcome": ["lost"],
+        "label": ["campaign:a:b"],
+        "limit": ["6"],
+    }
+    with pytest.raises(typer.BadParameter, match="colon"):
+        listed(daemon, labels={"a:b": "c"})
+
+
+@pytest.mark.usefixtures("here", "on_terminal")
+def test_a_list_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """The id stays whole in 80 columns; what is rare stands below it."""
+    operations = [
+        document(
+            A, stats={"total": 10, "delivered": 4, "failed": 1}, labels={"campaign": "autumn"}
+        ),
+        document(B, None, kind="emails"),
+        document(A, "COMPLETED", phase="ended", outcome="lost", nextLookAt=None),
+        document(A, phase="forgotten", nextLookAt=None),
+    ]
+    with FakeDaemon(lambda _: Reply(body={"operations": operations, "next": None})) as daemon:
+        assert listed(daemon) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["OPERATION", "STATUS", "DONE", "FAILED", "NEXT", "LOOK"]
+    assert lines[1].split()[:4] == [A, "processing", "5/10", "1"]
+    assert lines[2] == "    campaign=autumn"
+    assert lines[3].split()[:4] == [B, "waiting", "0/?", "–"]
+    assert lines[4] == "    emails"
+    assert lines[5].split()[1] == "lost"
+    assert lines[6].split()[1] == "forgotten"
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.usefixtures("here", "on_terminal")
+def test_a_time_line_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """What arrived in a word, what did not with its reason, each event's id to copy."""
+    first = timeline(1, waiting("app"), waiting("log", state="delivered"))
+    second = timeline(
+        2, waiting("app", state="blocked", blockedBy="event-1"), waiting("old", state="dead")
+    )
+    stats = {"total": 1000, "queued": 640, "delivered": 360}
+    story = document(A, stats=stats, events=[first, second], earlierEvents=3)
+    with FakeDaemon(lambda _: Reply(body=story)) as daemon:
+        assert show_operation(target(daemon), A, events=2, json_output=False) == 0
+    out = capsys.readouterr().out
+    assert f"operation   {A}\n" in out
+    assert "progress    360 of 1,000 done: 640 queued, 360 delivered\n" in out
+    assert "#1   processing" in out
+    assert "event-1\n" in out
+    assert "     delivered to log\n" in out
+    assert "     app: waiting, answered 503; attempt 3 " in out
+    assert "     app: blocked, behind #1\n" in out
+    assert "3 earlier events are left out; --events shows more\n" in out
+    assert "replay event-2 --to old\n" in out
+
+
+@pytest.mark.usefixtures("here", "on_terminal")
+def test_sinks_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A table with spans; a sink that no settings name is said to be one."""
+    app = {
+        "name": "app",
+        "state": "failing",
+        "configured": True,
+        "since": "2026-11-22T10:00:00.000Z",
+        "failures": 2,
+        "lastStatus": 503,
+        "lastError": "answered 503",
+        "nextProbeAt": None,
+        "waiting": 2,
+        "dead": 0,
+        "oldest": "2026-11-22T10:00:00.000Z",
+    }
+    sinks = [app, {**app, "name": "old", "configured": False}]
+    with FakeDaemon(lambda _: Reply(body={"sinks": sinks})) as daemon:
+        assert show_sinks(target(daemon), json_output=False) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "app failing" in out
+    assert "old not" in out
+    assert "503" in out
+
+
+@pytest.mark.usefixtures("here")
+def test_forgetting_stops_at_what_is_no_answer() -> None:
+    """An operation that is not known is told; a daemon in trouble ends it."""
+    with FakeDaemon(lambda _: problem(503, "store")) as daemon, pytest.raises(Refused):
+        forget_operations(target(daemon), [A], json_output=False)
+    with FakeDaemon(lambda _: Reply(body=b"<html>")) as daemon, pytest.raises(NoDaemon):
+        forget_operations(target(daemon), [A], json_output=False)
+
+
+@pytest.mark.usefixtures("here")
+def test_lines_are_read_as_they_come(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Standard input is a list of ids and registrations; a bad line is refused by its number."""
+    path = tmp_path / "ids"
+    path.write_text(f'{A}\n\n{{"id": "{B}", "kind": "emails"}}\n{{"id": 1}}\n')
+    descriptor = os.open(path, os.O_RDONLY)
+    monkeypatch.setattr("poller.cli.add._STDIN", descriptor)
+    try:
+        with FakeDaemon(results_of) as daemon:
+            code = add_operations(
+                target(daemon),
+                [],
+                stdin=True,
+                kind="push-notifications",
+                labels={"a": "b"},
+                json_output=True,
+            )
+    finally:
+        os.close(descriptor)
+    assert code == 1
+    (asked,) = daemon.asked
+    assert asked.body["operations"] == [
+        {"id": A, "kind": "push-notifications", "labels": {"a": "b"}},
+        {"id": B, "kind": "emails", "labels": {"a": "b"}},
+    ]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line.get("line") for line in lines] == [4, None, None]
