@@ -29,9 +29,9 @@ class Effort:
 
 _EFFORTS: Final[Mapping[str, Effort]] = {
     "quick": Effort(alone=40, together=40, fleets=(1_000,), seconds=5, deliveries=1_000),
-    "usual": Effort(alone=200, together=200, fleets=(1_000, 10_000), seconds=20, deliveries=5_000),
+    "usual": Effort(alone=100, together=200, fleets=(1_000, 10_000), seconds=20, deliveries=5_000),
     "full": Effort(
-        alone=500,
+        alone=300,
         together=1_000,
         fleets=(1_000, 10_000, 100_000),
         seconds=40,

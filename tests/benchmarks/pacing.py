@@ -4,7 +4,7 @@ Each operation is watched alone, but for the last policy: there all of a workloa
 and the default budget, begun within ten minutes.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -35,12 +35,15 @@ class Figures:
     worst: float
 
 
-def measure(*, operations: int, together: int, seed: int) -> Iterator[Figures]:
-    """Run every policy over every workload; the same seed gives the same figures.
+def measure(
+    *, operations: int, together: int, seed: int, workloads: Collection[str] = WORKLOADS.keys()
+) -> Iterator[Figures]:
+    """Run every policy over these workloads; the same seed gives the same figures.
 
     `operations` are watched alone, `together` as a fleet.
     """
-    for workload, make in WORKLOADS.items():
+    for workload in workloads:
+        make = WORKLOADS[workload]
         random = Random(seed)  # noqa: S311 - a benchmark must be repeatable
         courses = [make(random, number) for number in range(operations)]
         for policy, watcher in POLICIES.items():

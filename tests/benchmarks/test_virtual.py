@@ -1,0 +1,43 @@
+"""The benchmark in virtual time: repeatable, readable, and its aims hold on a steady send."""
+
+from xml.dom import minidom
+
+import pytest
+
+from tests.benchmarks.pacing import FORECAST, GITHUB, GOOGLE, TOGETHER, Figures, measure
+from tests.benchmarks.plot import draw
+from tests.benchmarks.report import pacing_report
+
+STEADY = ["medium sends (2–15 min)"]
+
+
+@pytest.fixture(scope="module")
+def figures() -> list[Figures]:
+    """Measure one workload, small."""
+    return list(measure(operations=10, together=30, seed=7, workloads=STEADY))
+
+
+def test_the_aims_hold_on_a_steady_send(figures: list[Figures]) -> None:
+    """A fifth of one schedule's delay with fewer requests; a tenth of another's requests."""
+    by_policy = {figure.policy: figure for figure in figures}
+    google, github = by_policy[GOOGLE], by_policy[GITHUB]
+    for own in (by_policy[FORECAST], by_policy[TOGETHER]):
+        assert own.requests <= google.requests
+        assert own.p95 <= google.p95 / 5
+        assert own.p95 <= github.p95
+        assert own.requests <= github.requests / 7
+
+
+def test_the_same_seed_gives_the_same_figures(figures: list[Figures]) -> None:
+    """Virtual time has no luck."""
+    again = measure(operations=10, together=30, seed=7, workloads=STEADY)
+    assert list(again) == figures
+
+
+def test_results_can_be_read(figures: list[Figures]) -> None:
+    """Every policy has a row in the table and a point on the plot."""
+    report = pacing_report(figures)
+    plot = minidom.parseString(draw(figures))  # noqa: S318 - our own
+    assert len(plot.getElementsByTagName("title")) == len(figures)
+    for figure in figures:
+        assert f"| {figure.policy} |" in report
