@@ -126,9 +126,9 @@ async def _serve(
 async def _open_door(
     tasks: TaskGroup, daemon: Daemon, store: Store, places: Listening, page: Page | None
 ) -> None:
-    """Start the control API, where one is wanted: only then its framework is imported."""
+    """Start the control API, where one is wanted: only then its server is imported."""
     if places.is_anywhere:
-        from poller.server.serving import serve  # noqa: PLC0415 - nearly half a second
+        from poller.server.serving import serve  # noqa: PLC0415 - not all want it
 
         await tasks.start(partial(serve, daemon, store, places, version=__version__, metrics=page))
 

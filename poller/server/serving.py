@@ -17,10 +17,10 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from poller.engine.daemon import Daemon
-from poller.server.app import control_app, health_app
 from poller.server.auth import Door
 from poller.server.connection import Connection
 from poller.server.control import Control, Metrics
+from poller.server.later import Later
 from poller.server.limits import Limits
 from poller.server.listening import Listening, Place, Tcp, taken, url_of
 from poller.store.store import Store
@@ -129,7 +129,7 @@ async def serve(
             main = _Listener(_guarded(control, listening), taken_by, limits)
         if listening.observe is not None:
             taken_by = await _take(stack, listening, listening.observe, "server.observe")
-            observe = _Listener(health_app(control), taken_by, limits)
+            observe = _Listener(Later(partial(_observed, control)), taken_by, limits)
         running = [listener for listener in (main, observe) if listener is not None]
         try:
             for listener in running:
@@ -172,5 +172,17 @@ async def _take(
 def _guarded(control: Control, listening: Listening) -> ASGIApp:
     token = listening.token
     open_port = token is None and isinstance(listening.address, Tcp)
-    app = control_app(control, wants_token=token is not None)
+    app = Later(partial(_controlled, control, wants_token=token is not None))
     return Door(app, token=token, checks_host=open_port)
+
+
+def _controlled(control: Control, *, wants_token: bool) -> ASGIApp:
+    from poller.server.app import control_app  # noqa: PLC0415 - when the first request comes
+
+    return control_app(control, wants_token=wants_token)
+
+
+def _observed(control: Control) -> ASGIApp:
+    from poller.server.app import health_app  # noqa: PLC0415 - when the first request comes
+
+    return health_app(control)

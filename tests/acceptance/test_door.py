@@ -162,11 +162,13 @@ def test_the_token_and_the_observer(api: FakeApi, tmp_path: Path) -> None:
     assert token not in "".join(daemon.err) + "".join(daemon.out)
 
 
-def test_the_framework_is_imported_only_where_somebody_listens(tmp_path: Path) -> None:
-    """A run without a control API does not pay for one."""
+def test_the_framework_is_imported_only_where_somebody_asks(tmp_path: Path) -> None:
+    """No server without a control API; no framework before its first request."""
     code = (
-        "import sys, poller.cli.run, poller.server.listening;"
-        "sys.exit(bool({'fastapi', 'uvicorn', 'starlette'} & sys.modules.keys()))"
+        "import sys, poller.cli.run;"
+        "assert not {'uvicorn', 'starlette'} & sys.modules.keys();"
+        "import poller.server.serving;"
+        "assert 'fastapi' not in sys.modules"
     )
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=kept, check=False)
