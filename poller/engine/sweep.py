@@ -3,6 +3,10 @@
 One sweep at a time. While it reads, what is due of its kind is not fetched: the next page may
 show it. What a whole sweep did not show is fetched afterwards, for as many requests as the sweep
 took before another one begins: so the list takes half of the budget at most, and none starves.
+
+A refusal that pauses the account says nothing about the list. So the sweep goes on with the same
+page when the pause is over, but lets something else be asked first: only where that is answered
+and the page is refused again, it is the list that is refused.
 """
 
 from collections.abc import Callable, Collection
@@ -12,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from poller.comms.errors import CommsError, NotFound, Rejected
+from poller.comms.errors import CommsError, NotFound, Rejected, Throttled, Unavailable
 from poller.comms.kinds import KINDS
 from poller.comms.models import Page
 from poller.comms.throttle import Ticket
@@ -59,6 +63,9 @@ class Sweep:
     shown: int = 0
     ended_at: datetime | None = None
     failures: int = 0
+    good_answers: int | None = None
+    """Those to all requests at the last refusal; None before the first."""
+    stands_aside: bool = False
     is_reading: bool = False
 
 
@@ -88,11 +95,14 @@ class Sweeper:
         self._experience: dict[str, Experience] = {}
         self._last: dict[str, Sweep] = {}
         self._owed: dict[str, int] = {}
+        self._yields = False
 
     @property
     def busy_with(self) -> frozenset[str]:
         """Name the kind that is being swept, which nobody need fetch meanwhile."""
-        return frozenset() if self._sweep is None else frozenset({self._sweep.kind})
+        if self._sweep is None or self._yields:
+            return frozenset()
+        return frozenset({self._sweep.kind})
 
     async def next_page(self, open_kinds: Collection[str], *, backlogged: bool) -> Sweep | None:
         """Choose the sweep whose next page is to be asked for now; None where there is none.
@@ -103,8 +113,11 @@ class Sweeper:
             self._sweep = await self._discovery(open_kinds)
         if self._sweep is None and backlogged and self._configuration().sweep:
             self._sweep = await self._refreshment(open_kinds)
-        sweep = self._sweep
+        sweep, self._yields = self._sweep, False
         if sweep is None or sweep.is_reading or sweep.kind not in open_kinds:
+            return None
+        if sweep.stands_aside:
+            sweep.stands_aside, self._yields = False, True
             return None
         return sweep
 
@@ -234,8 +247,13 @@ class Sweeper:
         )
 
     def _failed(self, sweep: Sweep, error: CommsError) -> None:
-        sweep.failures += 1
-        # what is refused or not there now will not be accepted in a second
+        if not isinstance(error, Throttled | Unavailable):
+            sweep.failures += 1
+        elif sweep.good_answers != self._asker.good_answers:
+            sweep.failures += 1
+            sweep.good_answers = self._asker.good_answers
+        sweep.stands_aside = isinstance(error, Throttled | Unavailable)
+        # what is not accepted or not there now will not be in a second
         if isinstance(error, Rejected | NotFound) or sweep.failures >= _FAILURES:
             self.give_up(sweep)
 

@@ -21,7 +21,6 @@ from poller.tracking.sweeping import (
     PAGE,
     Experience,
     Reach,
-    after_failure,
     after_sweep,
     is_worth_it,
 )
@@ -36,7 +35,6 @@ SPREAD: Final = 600.0
 """Operations begin within so many seconds."""
 RETRY_AFTER: Final = 5.0
 _STORMS: Final = 3
-_FAILURES: Final = 3
 _MARGIN: Final = timedelta(minutes=5)
 _HOME: Final = Home(account="AC", base_url="http://api.test/v1")
 _POLICY: Final = Policy()
@@ -58,7 +56,7 @@ class _Sweep:
     position: int
     pages: int = 0
     shown: int = 0
-    failures: int = 0
+    stands_aside: bool = False
 
 
 @dataclass
@@ -112,7 +110,9 @@ class _Fleet:
         """Send one request, or let time pass until there is something to ask."""
         if self.sweep is None and self.backlogged:
             self.sweep = self._begin()
-        if self.sweep is not None:
+        if self.sweep is not None and self.sweep.stands_aside:
+            self.sweep.stands_aside = False
+        elif self.sweep is not None:
             self.backlogged = False
             self._read(self.sweep)
             return True
@@ -147,10 +147,8 @@ class _Fleet:
 
     def _read(self, sweep: _Sweep) -> None:
         if self._refused():
-            sweep.failures += 1
-            if sweep.failures >= _FAILURES:
-                self.experience = after_failure(self.experience, now=self.now)
-                self.sweep = None
+            # the account pauses; something else is asked first, and then the same page again
+            sweep.stands_aside = True
             return
         page = self.courses[max(0, sweep.position - PAGE) : sweep.position]
         sweep.position -= len(page)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from poller.comms.client import CommsClient
-from poller.comms.errors import CommsError, NotFound, Rejected, Throttled, Unavailable
+from poller.comms.errors import CommsError, NotFound, Rejected, ServerError, Throttled, Unavailable
 from poller.comms.kinds import KINDS, Kind
 from poller.comms.models import Page, decode_page
 from poller.comms.throttle import Ticket
@@ -28,6 +28,10 @@ T = TypeVar("T")
 Logs = list[MutableMapping[str, Any]]
 ALL = frozenset(KINDS)
 CREATED = NOW - timedelta(hours=1)
+PAUSING = [
+    Throttled("list", "answered 429", status=429),
+    Unavailable("list", "answered 503", status=503),
+]
 
 
 def page(*numbers: int, then: str | None = None, status: str = "PROCESSING") -> Page:
@@ -66,6 +70,7 @@ class ScriptedAsker(Asker):
     def __init__(self) -> None:
         self.script: list[Page | CommsError] = []
         self.asked: list[Asked] = []
+        self.good_answers = 0
 
     async def ask(
         self,
@@ -253,26 +258,52 @@ async def test_what_the_last_list_missed_is_no_reason_for_another(scene: Scene) 
     assert [await scene.choose() for _ in range(5)] == [None] * 5
 
 
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        Throttled("list", "answered 429", status=429),
-        Unavailable("list", "answered 503", status=503),
-    ],
-    ids=["429", "503"],
-)
-async def test_a_page_that_fails_is_asked_for_again(scene: Scene, trouble: CommsError) -> None:
+async def test_a_page_that_fails_is_asked_for_again(scene: Scene) -> None:
     """With the same token; a page that comes makes up for those that did not."""
     await scene.daemon.register(op(1), op(2), op(3))
+    trouble = ServerError("list", "answered 500", status=500)
     await scene.read(page(1, then="b"), trouble, trouble, page(2, then="c"), trouble, page(3))
     assert scene.tokens == [None, "b", "b", "b", "c", "c"]
     assert scene.sweeper.busy_with == frozenset()
 
 
+async def refused(scene: Scene, trouble: CommsError) -> None:
+    """Let the page be refused, and stand aside for one turn, in which its kind may be fetched."""
+    await scene.read(trouble)
+    if scene.sweeper.busy_with:
+        assert await scene.choose() is None
+        assert scene.sweeper.busy_with == frozenset()
+
+
+@pytest.mark.parametrize("trouble", PAUSING, ids=["429", "503"])
+async def test_a_pause_of_the_account_ends_no_sweep(scene: Scene, trouble: CommsError) -> None:
+    """Refused however often while nothing else is answered either: it goes on where it was."""
+    await scene.daemon.register(op(1), op(2), op(3))
+    await scene.read(page(1, then="b"))
+    for _ in range(10):
+        await refused(scene, trouble)
+    await scene.read(page(2, then="c"), page(3))
+    assert scene.tokens == [None, *["b"] * 11, "c"]
+    assert scene.sweeper.busy_with == frozenset()
+
+
+@pytest.mark.parametrize("trouble", PAUSING, ids=["429", "503"])
+async def test_a_list_that_alone_is_refused_is_given_up(
+    scene: Scene, logs: Logs, trouble: CommsError
+) -> None:
+    """Where other requests are answered in between, three refusals are enough."""
+    await scene.daemon.register(op(1), op(2), op(3))
+    for _ in range(3):
+        await refused(scene, trouble)
+        scene.asker.good_answers += 1
+    assert names(logs).count("sweep.given_up") == 1
+    assert await scene.choose() is None
+
+
 async def test_three_failures_end_a_sweep(scene: Scene, clock: Clock, logs: Logs) -> None:
     """Then everything is fetched for a minute, and after it lists are tried again."""
     await scene.daemon.register(op(1), op(2), op(3))
-    trouble = Unavailable("list", "answered 503", status=503)
+    trouble = ServerError("list", "answered 500", status=500)
     await scene.read(page(1, then="b"), trouble, trouble, trouble)
     assert names(logs).count("sweep.given_up") == 1
     assert await scene.choose() is None
