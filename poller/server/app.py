@@ -126,7 +126,7 @@ def _refused(routes: Sequence[BaseRoute], request: Request, error: HTTPException
     if error.status_code == UNKNOWN_PATH.status:
         return Problem(
             UNKNOWN_PATH,
-            f"{request.url.path[:200]} leads nowhere",
+            f"{request.scope['path'][:200]} leads nowhere",
             hint="GET /openapi.json describes what there is",
         )
     other = Kind(name="http", status=error.status_code, title="The request is refused")

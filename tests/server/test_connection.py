@@ -1,6 +1,7 @@
 """Connections that misbehave, byte by byte."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -10,6 +11,7 @@ from anyio.abc import ByteStream
 from structlog.testing import capture_logs
 
 from poller.server.limits import Limits
+from poller.server.listening import Unix
 from tests.server.conftest import Build
 from tests.server.house import House
 
@@ -94,7 +96,8 @@ async def trickle(stream: ByteStream) -> None:
 
 async def test_a_body_that_never_comes_is_a_problem(build: Build) -> None:
     """408, and then the connection goes."""
-    async with build(limits=HASTY) as door, await connect(door) as stream:
+    limits = Limits(body_seconds=0.2, keep_alive_seconds=1)
+    async with build(limits=limits) as door, await connect(door) as stream:
         await stream.send(
             b"POST /v1/operations HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
@@ -146,6 +149,22 @@ async def test_an_unknown_path_is_a_problem(door: House, path: str) -> None:
     answer = await door.client.get(path)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("host", [b"[", b"a b", b"@", b"x:y", b"\xff", b"http://x/", b""])
+@pytest.mark.parametrize(
+    "target", [b"/", b"//", b"*", b"http://x:y/", b"/%ff%00", b"/v1/operations/%ff?%ff=%00", b"/?x"]
+)
+async def test_no_host_and_no_target_is_too_odd(
+    build: Build, host: bytes, target: bytes, tmp_path: Path
+) -> None:
+    """Where any Host will do, the oddest one breaks nothing."""
+    async with build(address=Unix(path=tmp_path / "s")):
+        async with await anyio.connect_unix(tmp_path / "s") as stream:
+            head = b" HTTP/1.1\r\nConnection: close\r\nHost: "
+            await stream.send(b"GET " + target + head + host + b"\r\n\r\n")
+            status, _ = problem(await read_to_end(stream))
+        assert status in {400, 404, 405, 422}
 
 
 @pytest.mark.parametrize(
