@@ -36,6 +36,7 @@ T = TypeVar("T")
 
 _BUSY: Final = 10.0
 _VACUUM_PAGES: Final = 1000
+_LOG_LIMIT: Final = 4 * 1024 * 1024
 _READING: Final = "poller_reading"
 _TRIES: Final = 3
 # PostgreSQL, appendix A: foreign_key_violation, unique_violation, serialization_failure,
@@ -169,6 +170,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         # before the first table, or never: lets retention shrink the file
         cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
         cursor.execute("PRAGMA journal_mode = WAL")
+        # a log that one long reader made large is cut back at the next checkpoint
+        cursor.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
         # FULL: an acknowledged registration survives a power cut, not only a crash
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
