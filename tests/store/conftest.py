@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import insert, text
 
 from poller.store.database import Database
+from poller.store.errors import StoreUnavailable
 from poller.store.events import POSITION
 from poller.store.migrate import migrate
 from poller.store.schema import counters, metadata
@@ -59,10 +60,21 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         file = shutil.copy(request.getfixturevalue("migrated_file"), tmp_path)
         return f"sqlite:///{file}"
     database: Database = request.getfixturevalue("migrated")
+    try:
+        _empty(database)
+    except StoreUnavailable:
+        # a test before has spoiled the tables
+        with database.writing() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+        migrate(database)
+    return database.url.set(drivername="postgresql").render_as_string()
+
+
+def _empty(database: Database) -> None:
     with database.writing() as connection:
         connection.execute(text(f"TRUNCATE {', '.join(metadata.tables)}"))
         connection.execute(insert(counters).values(name=POSITION, value=0))
-    return database.url.set(drivername="postgresql").render_as_string()
 
 
 @pytest.fixture
