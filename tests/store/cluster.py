@@ -23,6 +23,19 @@ _SETTINGS = (
     " -c deadlock_timeout=50ms -c lock_timeout=20s"
 )
 
+# Lives as long as its input is open: a server must not outlive tests that were killed.
+_GUARD = """
+programs=$1 directory=$2 owner=$3 settings=$4
+"$programs/initdb" -D "$directory/data" -U "$owner" -A trust -E UTF8 --no-sync \\
+    >"$directory/init.log" 2>&1 || exit 1
+"$programs/pg_ctl" start -w -D "$directory/data" -l "$directory/server.log" \\
+    -o "-k $directory $settings" >"$directory/start.log" 2>&1 || exit 1
+echo ready
+read -r _
+"$programs/pg_ctl" stop -w -m immediate -D "$directory/data" >"$directory/stop.log" 2>&1
+rm -rf "$directory"
+"""
+
 
 class NoServer(Exception):
     """There is no server to start; the message says what is missing."""
@@ -77,31 +90,23 @@ def running() -> Iterator[Cluster]:
     directory = Path(tempfile.mkdtemp(prefix="poller-pg-"))
     try:
         owner = _owner(directory)
-        data = directory / "data"
-        log = directory / "log"
-
-        def run(program: str, *arguments: str) -> None:
-            done = subprocess.run(
-                [programs / program, *arguments],
-                user=None if owner is None else owner.pw_uid,
-                group=None if owner is None else owner.pw_gid,
-                extra_groups=None if owner is None else (),
-                cwd=directory,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                said = log.read_text() if log.exists() else ""
-                raise NoServer(f"{program} failed: {done.stdout}{done.stderr}{said}")
-
-        run("initdb", "-D", f"{data}", "-U", _OWNER, "-A", "trust", "-E", "UTF8", "--no-sync")
-        options = f"-k {directory} {_SETTINGS}"
-        run("pg_ctl", "start", "-w", "-D", f"{data}", "-l", f"{log}", "-o", options)
-        try:
+        with subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "guard", programs, directory, _OWNER, _SETTINGS],
+            user=None if owner is None else owner.pw_uid,
+            group=None if owner is None else owner.pw_gid,
+            extra_groups=None if owner is None else (),
+            cwd=directory,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            # an interrupt from the keyboard ends us, and our end ends the guard
+            start_new_session=True,
+        ) as guard:
+            assert guard.stdout is not None
+            if guard.stdout.readline() != "ready\n":
+                said = "".join(path.read_text() for path in sorted(directory.glob("*.log")))
+                raise NoServer(f"the server in {programs} did not start: {said}")
             yield Cluster(socket=directory)
-        finally:
-            run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", f"{data}")
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
