@@ -68,7 +68,7 @@ def make_event(
         labels=watch.labels,
         final=final,
         data={
-            "operation": {"id": watch.id} if watch.snapshot is None else watch.snapshot,
+            "operation": _remembered(watch) if watch.snapshot is None else watch.snapshot,
             "kind": watch.kind,
             "previousStatus": watch.emitted.status,
             "delta": watch.unemitted,
@@ -78,6 +78,20 @@ def make_event(
             "reason": reason,
         },
     )
+
+
+def _remembered(watch: Watch) -> dict[str, Any]:
+    """Show what is left of an operation without a snapshot: never seen, or pruned to its stub.
+
+    The emitted counters of a stub keep the deltas adding up to the last event.
+    """
+    if watch.emitted.status is None:
+        return {"id": watch.id}
+    return {
+        "id": watch.id,
+        "status": watch.emitted.status,
+        "stats": dict(watch.emitted.counters),
+    }
 
 
 def event_id(now: datetime, entropy: int) -> str:

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.tracking.events import dump_json, event_id, format_instant
+from poller.tracking.events import dump_json, event_id, format_instant, make_event
+from poller.tracking.lifecycle import EventType
 from poller.tracking.pacing import Policy
-from tests.tracking.story import ID, Story
+from poller.tracking.watch import Emitted
+from tests.tracking.story import ID, START, Story, new_watch
 
 ENTROPY = st.integers(0, 2**74 - 1)
 
@@ -133,3 +135,17 @@ def test_what_is_not_json_is_refused(value: float) -> None:
     """NaN and Infinity are Python's, not JSON's."""
     with pytest.raises(ValueError, match="JSON compliant"):
         dump_json({"x": value})
+
+
+def test_a_stub_shows_what_was_emitted() -> None:
+    """Without its snapshot an operation shows its last emitted counters: deltas still add up."""
+    watch = new_watch().evolve(
+        emitted=Emitted(status="PROCESSING", counters={"total": 3}, sequence=2)
+    )
+    event = make_event(watch, EventType.LOST, now=START, final=True, reason="not_found")
+    assert event.data["operation"] == {
+        "id": watch.id,
+        "status": "PROCESSING",
+        "stats": {"total": 3},
+    }
+    assert event.data["delta"] == {}
