@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import pytest
+import structlog
 from blockbuster import blockbuster_ctx
 
 
@@ -27,3 +28,10 @@ def _no_blocking_calls() -> Iterator[None]:
     """Fail an async test whose code blocks the event loop, as a slow disk would in production."""
     with blockbuster_ctx("poller"):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """Take back how a command set up the logs: the stream it chose is closed when its test ends."""
+    yield
+    structlog.reset_defaults()

@@ -25,8 +25,8 @@ def configure_logs(*, level: str, form: str) -> None:
             *_renderers(console=console),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level.upper()]),
+        # nothing is cached: a module's logger must heed the next configuration as well
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
     )
     # these log whole URLs, which may hold what nobody should read
     for name in ("httpx", "httpcore"):
