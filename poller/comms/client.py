@@ -25,11 +25,13 @@ from poller.comms.models import (
     MessagePage,
     Operation,
     Page,
+    ReceiptPage,
     decode_error_page,
     decode_message,
     decode_message_page,
     decode_operation,
     decode_page,
+    decode_receipt_page,
 )
 from poller.http import open_transport
 
@@ -141,14 +143,19 @@ class CommsClient:
         )
 
     async def list_errors(
-        self, kind: Kind, operation_id: str, *, page_token: str | None = None
+        self,
+        kind: Kind,
+        operation_id: str,
+        *,
+        page_token: str | None = None,
+        page_size: int = LARGEST_PAGE,
     ) -> ErrorPage:
         """Return one page of what failed in the operation."""
         return await self._ask(
             f"list errors of operation {operation_id} of {kind.name}",
             f"{kind.path}/Operations/{check_operation_id(operation_id)}/Errors",
             decode_error_page,
-            query={"pageToken": page_token},
+            query={"pageToken": page_token, "pageSize": page_size},
             limit=_MOST_OF_A_PAGE,
         )
 
@@ -160,15 +167,33 @@ class CommsClient:
             partial(decode_message, expected_id=message_id),
         )
 
+    async def list_receipts(
+        self, message_id: str, *, page_token: str | None = None, page_size: int = LARGEST_PAGE
+    ) -> ReceiptPage:
+        """Return one page of how a group message fared with each of its recipients."""
+        return await self._ask(
+            f"list receipts of message {message_id}",
+            f"Messages/{check_message_id(message_id)}/Receipts",
+            decode_receipt_page,
+            query={"pageToken": page_token, "pageSize": page_size},
+            limit=_MOST_OF_A_PAGE,
+        )
+
     async def list_messages(
         self,
+        kind: Kind,
         *,
         operation_id: str | None = None,
         status: str | None = None,
         page_token: str | None = None,
         page_size: int = LARGEST_PAGE,
     ) -> MessagePage:
-        """Return one page of messages, of one operation where `operation_id` is given."""
+        """Return one page of messages, of one operation where `operation_id` is given.
+
+        :raises ValueError: where the kind lists none.
+        """
+        if kind.items is None:
+            raise ValueError(f"{kind.name} list no messages")
         query = {
             "operationId": None if operation_id is None else check_operation_id(operation_id),
             "status": status,
@@ -176,7 +201,11 @@ class CommsClient:
             "pageSize": page_size,
         }
         return await self._ask(
-            "list messages", "Messages", decode_message_page, query=query, limit=_MOST_OF_A_PAGE
+            f"list {kind.items}",
+            kind.path,
+            partial(decode_message_page, kind=kind),
+            query=query,
+            limit=_MOST_OF_A_PAGE,
         )
 
     async def _ask(

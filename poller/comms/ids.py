@@ -3,7 +3,15 @@
 import re
 from typing import Final
 
-__all__ = ["MESSAGE_ID", "OPERATION_ID", "InvalidId", "check_message_id", "check_operation_id"]
+__all__ = [
+    "MESSAGE_ID",
+    "OPERATION_ID",
+    "InvalidId",
+    "check_message_id",
+    "check_operation_id",
+    "check_watchable_id",
+    "is_message_id",
+]
 
 # The patterns of the vendor's reference, anchored at both ends: an id becomes part of a URL path.
 _SUFFIX: Final = r"[0-7][a-hjkmnpqrstv-z0-9]{25,34}"
@@ -11,6 +19,8 @@ OPERATION_ID: Final = re.compile(rf"comms_operation_{_SUFFIX}")
 MESSAGE_ID: Final = re.compile(rf"comms_message_{_SUFFIX}")
 
 _SHOWN: Final = 80
+_AN_OPERATION: Final = "comms_operation_01h9krwprkeee8fzqspvwy6nq8"
+_A_MESSAGE: Final = "comms_message_01h9krwprkeee8fzqspvwy6nq8"
 
 
 class InvalidId(ValueError):
@@ -27,12 +37,12 @@ def check_operation_id(text: str) -> str:
     shown = _shorten(text)
     if MESSAGE_ID.fullmatch(text):
         raise InvalidId(
-            f"{shown!r} is the id of a message; watch the operation that sent it "
+            f"{shown!r} is the id of a message; name the operation that sent it "
             "(`operationId` in the answer to the send, comms_operation_…)"
         )
     raise InvalidId(
-        f"{shown!r} is not an operation id; one looks like "
-        "comms_operation_01h9krwprkeee8fzqspvwy6nq8 (`operationId` in the answer to the send)"
+        f"{shown!r} is not an operation id; one looks like {_AN_OPERATION} "
+        "(`operationId` in the answer to the send)"
     )
 
 
@@ -43,10 +53,25 @@ def check_message_id(text: str) -> str:
     """
     if MESSAGE_ID.fullmatch(text):
         return text
+    raise InvalidId(f"{_shorten(text)!r} is not the id of a message; one looks like {_A_MESSAGE}")
+
+
+def check_watchable_id(text: str) -> str:
+    """Return `text` where it is the id of an operation or of a message.
+
+    :raises InvalidId: otherwise, showing at most the first 80 characters of `text`.
+    """
+    if OPERATION_ID.fullmatch(text) or is_message_id(text):
+        return text
     raise InvalidId(
-        f"{_shorten(text)!r} is not the id of a message; "
-        "one looks like comms_message_01h9krwprkeee8fzqspvwy6nq8"
+        f"{_shorten(text)!r} is the id of no operation and of no message; they look like "
+        f"{_AN_OPERATION} (`operationId` in the answer to the send) and {_A_MESSAGE}"
     )
+
+
+def is_message_id(text: str) -> bool:
+    """Tell whether `text` is the id of a message."""
+    return MESSAGE_ID.fullmatch(text) is not None
 
 
 def _shorten(text: str) -> str:

@@ -16,49 +16,75 @@ class Kind:
 
     `path` is relative to the base URL. `counters` are the documented members of `stats`; `done`
     those of them that count finished recipients; `open` those that fall to zero when nothing can
-    move any more.
+    move any more; `unsuccessful` those that make an end one with failures.
+
+    `items` is the name under which its messages are listed, None where it lists none;
+    `message_prefix` what their ids begin with, None where the vendor does not say;
+    `failed_statuses` are the statuses of messages behind the `unsuccessful` counters.
     """
 
     name: str
     path: str
+    items: str | None
+    message_prefix: str | None
     counters: frozenset[str]
     done: frozenset[str]
     open: frozenset[str]
+    unsuccessful: frozenset[str]
+    failed_statuses: tuple[str, ...]
 
+
+_FAILED: Final = ("FAILED", "UNDELIVERED")
 
 _MESSAGES: Final = Kind(
     name="messages",
     path="Messages",
+    items="messages",
+    message_prefix="comms_message_",
     counters=frozenset(
         "total recipients attempts unaddressable scheduled queued sent delivered read undelivered "
         "failed canceled".split()
     ),
     done=frozenset("delivered read undelivered failed canceled unaddressable".split()),
     open=frozenset("queued scheduled sent".split()),
+    unsuccessful=frozenset("failed undelivered unaddressable".split()),
+    failed_statuses=_FAILED,
 )
 _EMAILS: Final = Kind(
     name="emails",
     path="Emails",
+    items="emails",
+    message_prefix=None,
     counters=frozenset(
         "total recipients attempts scheduled queued sent delivered opened undelivered failed "
         "canceled".split()
     ),
     done=frozenset("delivered opened undelivered failed canceled".split()),
     open=frozenset("queued scheduled sent".split()),
+    unsuccessful=frozenset("failed undelivered".split()),
+    failed_statuses=_FAILED,
 )
 _PUSH: Final = Kind(
     name="push-notifications",
     path="PushNotifications",
+    items="pushNotifications",
+    message_prefix=None,
     counters=_MESSAGES.counters,
     done=_MESSAGES.done,
     open=_MESSAGES.open,
+    unsuccessful=_MESSAGES.unsuccessful,
+    failed_statuses=_MESSAGES.failed_statuses,
 )
 _SENDER_POOLS: Final = Kind(
     name="sender-pools",
     path="SenderPools",
+    items=None,
+    message_prefix=None,
     counters=frozenset("total queued created failed".split()),
     done=frozenset("created failed".split()),
     open=frozenset(("queued",)),
+    unsuccessful=frozenset(("failed",)),
+    failed_statuses=(),
 )
 
 KINDS: Final[Mapping[str, Kind]] = {

@@ -19,7 +19,7 @@ from poller.comms.client import MOST_CONNECTIONS, CommsClient
 from poller.comms.credentials import Credentials
 from poller.comms.errors import Fault
 from poller.comms.ids import InvalidId
-from poller.comms.kinds import DEFAULT_KIND, kind_named
+from poller.comms.kinds import DEFAULT_KIND, KINDS, kind_named
 from tests.comms.conftest import ClientMaker
 from tests.comms.scripted import (
     CREDENTIALS,
@@ -132,7 +132,9 @@ async def test_fetches_and_lists_messages(api: Api, client: CommsClient) -> None
     document = {"id": MESSAGE_ID, "status": "SENT"}
     api.will(http_answer(document), http_answer({"messages": [document]}))
     assert (await client.fetch_message(MESSAGE_ID)).status == "SENT"
-    page = await client.list_messages(operation_id=OPERATION_ID, status="SENT", page_size=5)
+    page = await client.list_messages(
+        DEFAULT_KIND, operation_id=OPERATION_ID, status="SENT", page_size=5
+    )
     assert [message.id for message in page.messages] == [MESSAGE_ID]
     assert [head.split()[1] for head in api.requests] == [
         f"/v1/Messages/{MESSAGE_ID}",
@@ -140,12 +142,38 @@ async def test_fetches_and_lists_messages(api: Api, client: CommsClient) -> None
     ]
 
 
+async def test_lists_the_messages_of_every_kind(api: Api, client: CommsClient) -> None:
+    """At its path and under its name; a kind that lists none is never asked."""
+    item = {"id": "any_id_1", "status": "FAILED"}
+    for kind in KINDS.values():
+        if kind.items is None:
+            with pytest.raises(ValueError, match=f"{kind.name} list no messages"):
+                await client.list_messages(kind)
+            continue
+        api.scripts.clear()
+        api.will(http_answer({kind.items: [item], "pagination": {"next": "t"}}))
+        page = await client.list_messages(kind, page_token="s")
+        assert ([message.raw for message in page.messages], page.next_token) == ([item], "t")
+    assert [head.split()[1] for head in api.requests] == [
+        f"/v1/{kind.path}?pageToken=s&pageSize=1000" for kind in KINDS.values() if kind.items
+    ]
+
+
+async def test_lists_the_receipts_of_a_message(api: Api, client: CommsClient) -> None:
+    """A status for each recipient."""
+    api.will(http_answer({"receipts": [{"status": "READ"}], "pagination": {"next": "t"}}))
+    page = await client.list_receipts(MESSAGE_ID, page_token="s", page_size=2)
+    assert (page.statuses, page.problems, page.next_token) == (["READ"], [], "t")
+    path = f"/v1/Messages/{MESSAGE_ID}/Receipts?pageToken=s&pageSize=2"
+    assert api.requests[0].split()[1] == path
+
+
 async def test_lists_the_errors_of_an_operation(api: Api, client: CommsClient) -> None:
     """They are read as they come."""
     api.will(http_answer({"errors": [{"code": 30003}], "pagination": {"next": "t"}}))
     page = await client.list_errors(DEFAULT_KIND, OPERATION_ID, page_token="s")
     assert (page.errors, page.next_token) == ([{"code": 30003}], "t")
-    path = f"/v1/Messages/Operations/{OPERATION_ID}/Errors?pageToken=s"
+    path = f"/v1/Messages/Operations/{OPERATION_ID}/Errors?pageToken=s&pageSize=1000"
     assert api.requests[0].split()[1] == path
 
 
@@ -159,7 +187,9 @@ async def test_what_is_no_id_is_never_asked_for(client: CommsClient) -> None:
         with pytest.raises(InvalidId):
             await client.fetch_message(wrong)
         with pytest.raises(InvalidId):
-            await client.list_messages(operation_id=wrong)
+            await client.list_receipts(wrong)
+        with pytest.raises(InvalidId):
+            await client.list_messages(DEFAULT_KIND, operation_id=wrong)
 
 
 async def test_a_connection_is_used_again(api: Api, client: CommsClient) -> None:

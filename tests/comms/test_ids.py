@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.comms.ids import OPERATION_ID, InvalidId, check_message_id, check_operation_id
+from poller.comms.ids import (
+    OPERATION_ID,
+    InvalidId,
+    check_message_id,
+    check_operation_id,
+    check_watchable_id,
+    is_message_id,
+)
 from tests.comms.scripted import MESSAGE_ID
 from tests.comms.scripted import OPERATION_ID as AN_OPERATION
 
@@ -15,6 +22,12 @@ def test_accepts_the_ids_of_the_reference() -> None:
     """The documented examples pass unchanged."""
     assert check_operation_id(AN_OPERATION) == AN_OPERATION
     assert check_message_id(MESSAGE_ID) == MESSAGE_ID
+    assert [check_watchable_id(each) for each in (AN_OPERATION, MESSAGE_ID)] == [
+        AN_OPERATION,
+        MESSAGE_ID,
+    ]
+    assert is_message_id(MESSAGE_ID)
+    assert not is_message_id(AN_OPERATION)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +50,9 @@ def test_refuses_what_is_no_operation_id(text: str) -> None:
     """Nothing else becomes part of a URL, and the message shows what one looks like."""
     with pytest.raises(InvalidId, match="comms_operation_01h9krwprkeee8fzqspvwy6nq8"):
         check_operation_id(text)
+    with pytest.raises(InvalidId, match=f"comms_operation_{BODY} .*comms_message_{BODY}"):
+        check_watchable_id(text)
+    assert not is_message_id(text.replace("operation", "message"))
 
 
 def test_a_message_id_is_told_apart() -> None:
@@ -54,4 +70,7 @@ def test_the_message_is_bounded(text: str) -> None:
         return
     with pytest.raises(InvalidId) as refused:
         check_operation_id("x" * 1000 + text)
+    assert len(str(refused.value)) < 300
+    with pytest.raises(InvalidId) as refused:
+        check_watchable_id("x" * 1000 + text)
     assert len(str(refused.value)) < 300

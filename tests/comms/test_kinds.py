@@ -2,6 +2,7 @@
 
 import pytest
 
+from poller.comms.ids import MESSAGE_ID
 from poller.comms.kinds import DEFAULT_KIND, KINDS, Kind, UnknownKind, kind_named
 
 
@@ -11,6 +12,22 @@ def test_each_row_is_consistent(kind: Kind) -> None:
     assert KINDS[kind.name] is kind
     assert kind.done | kind.open <= kind.counters
     assert not kind.done & kind.open
+    assert kind.unsuccessful
+    assert kind.unsuccessful <= kind.done
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_what_failed_can_be_listed_where_messages_are(kind: Kind) -> None:
+    """The statuses to list are counted as unsuccessful, and there are none without a list."""
+    assert bool(kind.failed_statuses) == (kind.items is not None)
+    assert {status.lower() for status in kind.failed_statuses} <= kind.unsuccessful
+
+
+def test_only_messages_have_a_documented_id() -> None:
+    """What the vendor does not document is not guessed."""
+    prefixes = {kind.name: kind.message_prefix for kind in KINDS.values() if kind.message_prefix}
+    assert prefixes == {"messages": "comms_message_"}
+    assert MESSAGE_ID.pattern.startswith("comms_message_")
 
 
 def test_paths_are_distinct() -> None:

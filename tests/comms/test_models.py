@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.comms.kinds import DEFAULT_KIND, KINDS, kind_named
+from poller.comms.kinds import DEFAULT_KIND, KINDS, Kind, kind_named
 from poller.comms.models import (
     Nonsensical,
     decode_error_page,
@@ -15,6 +15,7 @@ from poller.comms.models import (
     decode_message_page,
     decode_operation,
     decode_page,
+    decode_receipt_page,
     parse_instant,
 )
 from tests.comms.scripted import MESSAGE_ID, OPERATION_ID, brief, operation
@@ -88,7 +89,8 @@ def test_any_document_is_decoded_or_nonsensical(document: object) -> None:
         lambda: decode_operation(document, kind=DEFAULT_KIND),
         lambda: decode_page(document, kind=DEFAULT_KIND),
         lambda: decode_message(document),
-        lambda: decode_message_page(document),
+        lambda: decode_message_page(document, kind=DEFAULT_KIND),
+        lambda: decode_receipt_page(document),
         lambda: decode_error_page(document),
     ):
         try:
@@ -146,11 +148,65 @@ def test_messages_are_decoded() -> None:
     document = {"id": MESSAGE_ID, "status": "READ", "tags": {"a": "b"}, "deletedAt": None}
     message = decode_message(document, expected_id=MESSAGE_ID)
     assert (message.status, message.raw, message.created_at) == ("READ", document, None)
-    page = decode_message_page({"messages": [document, None]})
+    page = decode_message_page({"messages": [document, None]}, kind=DEFAULT_KIND)
     assert page.messages == [message]
     assert len(page.problems) == 1
     with pytest.raises(Nonsensical, match="asked for"):
         decode_message(document, expected_id=MESSAGE_ID[:-1] + "9")
+
+
+@given(JSON, st.sampled_from(["id", "status", "attempts", "scheduledFor", "createdAt"]))
+def test_a_garbled_message_is_decoded_or_nonsensical(value: object, member: str) -> None:
+    """Whatever stands in place of a member, what is counted are integers."""
+    document = {"id": MESSAGE_ID, "status": "READ", "attempts": [{"status": "READ"}, value]}
+    try:
+        decoded = decode_message(document | {member: value})
+    except Nonsensical:
+        return
+    assert all(type(count) is int and count >= 0 for count in decoded.counters.values())
+
+
+def test_attempts_are_counted_by_status() -> None:
+    """One that cannot be read is an attempt all the same; no status takes the place of the sum."""
+    statuses: list[object] = ["FAILED", "FAILED", "DELIVERED", "attempts", None, 5]
+    attempts = [*({"status": status} for status in statuses), "x"]
+    document = {"id": MESSAGE_ID, "status": "DELIVERED", "attempts": attempts}
+    assert decode_message(document).counters == {"attempts": 7, "failed": 2, "delivered": 1}
+    assert decode_message(document | {"attempts": []}).counters == {"attempts": 0}
+
+
+def test_an_item_of_a_list_counts_nothing() -> None:
+    """Without attempts it says nothing of them; a schedule is read."""
+    document = {"id": MESSAGE_ID, "status": "SCHEDULED", "scheduledFor": "2026-11-22T10:00:00Z"}
+    message = decode_message(document)
+    assert message.counters == {}
+    assert message.scheduled_for == datetime(2026, 11, 22, 10, tzinfo=UTC)
+    assert decode_message(document | {"scheduledFor": None}).scheduled_for is None
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_messages_are_listed_under_the_name_of_their_kind(kind: Kind) -> None:
+    """Or under that of messages, for only that is documented; an error names the kind's own."""
+    item = {"id": "any_id_1", "status": "FAILED"}
+    for name in {kind.items or "messages", "messages"}:
+        page = decode_message_page({name: [item], "pagination": {"next": "t"}}, kind=kind)
+        assert [message.id for message in page.messages] == ["any_id_1"]
+        assert page.next_token == "t"
+    with pytest.raises(Nonsensical, match=f"^{kind.items or 'messages'} is missing"):
+        decode_message_page({"operations": []}, kind=kind)
+
+
+def test_receipts_say_a_status_for_each_recipient() -> None:
+    """Whatever else they hold; what has none is told and left out."""
+    receipts = [{"status": "READ", "to": []}, {"status": "SENT"}, {"to": []}, 7]
+    page = decode_receipt_page({"receipts": receipts, "pagination": {"next": "t"}})
+    assert (page.statuses, page.next_token) == (["READ", "SENT"], "t")
+    assert page.problems == [
+        "status is missing or null, not text of 1 to 200 characters",
+        "a receipt is 7, not an object",
+    ]
+    with pytest.raises(Nonsensical, match="receipts is missing"):
+        decode_receipt_page({})
 
 
 def test_operation_errors_are_read_leniently() -> None:
