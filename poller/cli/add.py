@@ -1,6 +1,6 @@
 """`poller add`: hand operations to a running daemon."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import typer
@@ -12,7 +12,7 @@ from poller.cli.logs import configure_logs
 from poller.cli.stdin import read_lines, read_registration
 from poller.server import schemas
 from poller.tracking.events import dump_json
-from poller.tracking.registration import BadRegistration, Registration
+from poller.tracking.registration import BadRegistration, Defaults, Registration
 
 __all__ = ["add_operations"]
 
@@ -32,8 +32,7 @@ def add_operations(
     wishes: Sequence[Registration],
     *,
     stdin: bool,
-    kind: str,
-    labels: Mapping[str, str],
+    defaults: Defaults,
     json_output: bool,
 ) -> int:
     """Register, and with `stdin` what its lines say; print what became of each.
@@ -52,20 +51,18 @@ def add_operations(
     async def add(client: ControlClient) -> None:
         await _register(client, [_document(wish) for wish in wishes], results)
         if stdin:
-            await _add_lines(client, results, kind=kind, labels=labels)
+            await _add_lines(client, results, defaults)
 
     with_daemon(target, add)
     return results.exit_code
 
 
-async def _add_lines(
-    client: ControlClient, results: Results, *, kind: str, labels: Mapping[str, str]
-) -> None:
+async def _add_lines(client: ControlClient, results: Results, defaults: Defaults) -> None:
     async for lines in read_lines(_STDIN):
         documents = []
         for number, line in lines:
             try:
-                documents.append(_document(read_registration(line, kind=kind, labels=labels)))
+                documents.append(_document(read_registration(line, defaults)))
             except BadRegistration as error:
                 _refuse_line(number, error, results)
         await _register(client, documents, results)
@@ -94,7 +91,12 @@ def _batches(documents: Sequence[Document]) -> Iterator[list[Document]]:
 
 
 def _document(wish: Registration) -> Document:
-    return {"id": wish.id, "kind": wish.kind, "labels": dict(wish.labels)}
+    return {
+        "id": wish.id,
+        "kind": wish.kind,
+        "labels": dict(wish.labels),
+        "breakdown": wish.breakdown,
+    }
 
 
 def _tell(item: schemas.BulkItem, results: Results) -> None:

@@ -10,6 +10,7 @@ from poller.cli.app_control import commands
 from poller.cli.failures import reporting
 from poller.cli.options import (
     DEFAULT_KIND_NAME,
+    Breakdown,
     Config,
     Ids,
     Json,
@@ -19,7 +20,7 @@ from poller.cli.options import (
     Timeout,
     Url,
     Version,
-    labels_of,
+    defaults_of,
     registrations,
     timeout_seconds,
 )
@@ -89,12 +90,14 @@ def run(
     timeout: Timeout = None,
     kind: KindName = DEFAULT_KIND_NAME,
     label: Labels = None,
+    breakdown: Breakdown = None,
     config: Config = None,
     overrides: Overrides = None,
     _version: Version = False,
 ) -> None:
     """Check and register what the command line names, then run."""
-    wishes = registrations(ids or (), kind=kind, labels=label)
+    defaults = defaults_of(kind=kind, labels=label, breakdown=breakdown)
+    wishes = registrations(ids or (), defaults)
     seconds = timeout_seconds(timeout)
     from poller.cli.run import Job, run_daemon
     from poller.cli.wiring import Source
@@ -104,8 +107,7 @@ def run(
         stdin=stdin,
         until_idle=until_idle,
         timeout=seconds,
-        kind=kind,
-        labels=labels_of(label),
+        defaults=defaults,
     )
     told = [*(overrides or ()), *(["polling.discover=true"] if discover else ())]
     with reporting():
@@ -131,7 +133,7 @@ def watch(
     _version: Version = False,
 ) -> None:
     """Check what the command line names, then watch."""
-    wishes = registrations(ids or (), kind=kind, labels=label)
+    wishes = registrations(ids or (), defaults_of(kind=kind, labels=label))
     seconds = timeout_seconds(timeout)
     from poller.cli.control.session import Target
     from poller.cli.watch import watch_operations

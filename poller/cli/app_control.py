@@ -7,6 +7,7 @@ import typer
 from poller.cli.failures import reporting
 from poller.cli.options import (
     DEFAULT_KIND_NAME,
+    Breakdown,
     Config,
     Ids,
     Json,
@@ -20,10 +21,11 @@ from poller.cli.options import (
     Until,
     Url,
     Version,
+    defaults_of,
     kinds_of,
     labels_of,
-    operation_ids,
     registrations,
+    watchable_ids,
 )
 from poller.tracking.watch import Outcome, Phase
 
@@ -47,6 +49,7 @@ def add(
     ] = False,
     kind: KindName = DEFAULT_KIND_NAME,
     label: Labels = None,
+    breakdown: Breakdown = None,
     json_output: Json = False,
     url: Url = None,
     config: Config = None,
@@ -54,7 +57,8 @@ def add(
     _version: Version = False,
 ) -> None:
     """Check what the command line names, then add it."""
-    wishes = registrations(ids or (), kind=kind, labels=label)
+    defaults = defaults_of(kind=kind, labels=label, breakdown=breakdown)
+    wishes = registrations(ids or (), defaults)
     from poller.cli.add import add_operations
     from poller.cli.control.session import Target
 
@@ -63,8 +67,7 @@ def add(
             Target(url, config, overrides),
             wishes,
             stdin=stdin,
-            kind=kind,
-            labels=labels_of(label),
+            defaults=defaults,
             json_output=json_output,
         )
     raise typer.Exit(code)
@@ -135,7 +138,7 @@ def show(
     _version: Version = False,
 ) -> None:
     """Show an operation."""
-    (checked,) = operation_ids([operation_id])
+    (checked,) = watchable_ids([operation_id])
     from poller.cli.control.session import Target
     from poller.cli.show import show_operation
 
@@ -158,7 +161,7 @@ def forget(
     _version: Version = False,
 ) -> None:
     """Forget operations."""
-    checked = operation_ids(ids)
+    checked = watchable_ids(ids)
     from poller.cli.control.session import Target
     from poller.cli.operations import forget_operations
 

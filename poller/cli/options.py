@@ -7,12 +7,19 @@ from typing import Annotated, Final
 import typer
 
 from poller import __version__
-from poller.comms.ids import InvalidId, check_operation_id
+from poller.comms.ids import InvalidId, check_watchable_id
 from poller.comms.kinds import DEFAULT_KIND, KINDS, UnknownKind, kind_named
-from poller.tracking.registration import BadRegistration, Registration, check_labels
+from poller.tracking.registration import (
+    BadRegistration,
+    Defaults,
+    Registration,
+    check_labels,
+    kind_of,
+)
 
 __all__ = [
     "DEFAULT_KIND_NAME",
+    "Breakdown",
     "Config",
     "Ids",
     "Json",
@@ -27,11 +34,12 @@ __all__ = [
     "Until",
     "Url",
     "Version",
+    "defaults_of",
     "kinds_of",
     "labels_of",
-    "operation_ids",
     "registrations",
     "timeout_seconds",
+    "watchable_ids",
 ]
 
 _SETTINGS: Final = "Settings"
@@ -115,6 +123,14 @@ OperationId = Annotated[
     typer.Option("--operation", metavar="ID", help="Only of this operation.", show_default=False),
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="The most to list.")]
+Breakdown = Annotated[
+    bool | None,
+    typer.Option(
+        "--breakdown/--no-breakdown",
+        help="Read what failed once these have ended (polling.breakdown).",
+        show_default=False,
+    ),
+]
 Since = Annotated[
     str | None,
     typer.Option(
@@ -135,25 +151,45 @@ Until = Annotated[
 ]
 
 
-def registrations(
-    ids: Sequence[str], *, kind: str, labels: Sequence[str] | None
-) -> list[Registration]:
-    """Make registrations of what the command line says.
+def defaults_of(
+    *, kind: str, labels: Sequence[str] | None, breakdown: bool | None = None
+) -> Defaults:
+    """Read what the options say of every registration.
 
     :raises typer.BadParameter: naming the first thing that is wrong.
     """
     checked = labels_of(labels)
     (name,) = kinds_of([kind])
-    return [Registration(id=one, kind=name, labels=checked) for one in operation_ids(ids)]
+    return Defaults(kind=name, labels=checked, breakdown=breakdown)
 
 
-def operation_ids(ids: Sequence[str]) -> list[str]:
-    """Check operation ids.
+def registrations(ids: Sequence[str], defaults: Defaults) -> list[Registration]:
+    """Make registrations of the ids on the command line.
+
+    :raises typer.BadParameter: naming the first thing that is wrong.
+    """
+    said = None if defaults.kind == DEFAULT_KIND_NAME else defaults.kind
+    try:
+        return [
+            Registration(
+                id=one,
+                kind=kind_of(one, said=said, usual=defaults.kind),
+                labels=defaults.labels,
+                breakdown=defaults.breakdown,
+            )
+            for one in watchable_ids(ids)
+        ]
+    except BadRegistration as error:
+        raise typer.BadParameter(str(error), param_hint="--kind") from None
+
+
+def watchable_ids(ids: Sequence[str]) -> list[str]:
+    """Check ids of operations and messages.
 
     :raises typer.BadParameter: naming the first that is none.
     """
     try:
-        return [check_operation_id(one) for one in ids]
+        return [check_watchable_id(one) for one in ids]
     except InvalidId as error:
         raise typer.BadParameter(str(error), param_hint="ID") from None
 

@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,7 @@ from poller.settings import Settings, SettingsError, WebhookSink
 from poller.sinks.base import SinkUnavailable
 from poller.store.errors import StoreError
 from poller.store.store import Store
-from poller.tracking.registration import BadRegistration, Registration
+from poller.tracking.registration import BadRegistration, Defaults, Registration
 
 __all__ = ["Job", "run_daemon"]
 
@@ -46,8 +46,7 @@ class Job:
     stdin: bool
     until_idle: bool
     timeout: float | None
-    kind: str
-    labels: Mapping[str, str]
+    defaults: Defaults
 
 
 def run_daemon(source: Source, job: Job) -> int:
@@ -231,7 +230,7 @@ async def _read_stdin(daemon: Daemon, job: Job) -> None:
         wishes = []
         for number, line in lines:
             try:
-                wishes.append(read_registration(line, kind=job.kind, labels=job.labels))
+                wishes.append(read_registration(line, job.defaults))
             except BadRegistration as error:
                 log.warning("stdin.skipped", line=number, error=str(error))
         await _register_patiently(daemon, wishes)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
-from poller.comms.ids import InvalidId, check_operation_id
+from poller.comms.ids import InvalidId, check_watchable_id
 from poller.comms.models import parse_instant
 from poller.engine.clock import wall_clock
 from poller.settings import Settings, parse_duration
@@ -33,7 +33,7 @@ def selection(
     if begin is not None and end is not None and begin >= end:
         raise typer.BadParameter("it is not before --until", param_hint="--since")
     try:
-        operation_id = None if operation is None else check_operation_id(operation)
+        operation_id = None if operation is None else check_watchable_id(operation)
     except InvalidId as error:
         raise typer.BadParameter(str(error), param_hint="--operation") from None
     return Selection(sink=sink, since=begin, until=end, operation_id=operation_id)

@@ -2,14 +2,19 @@
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Final
 
 import anyio
 import structlog
 from anyio.to_thread import run_sync
 
-from poller.tracking.registration import BadRegistration, Registration, parse_registration
+from poller.tracking.registration import (
+    BadRegistration,
+    Defaults,
+    Registration,
+    parse_registration,
+)
 
 __all__ = ["read_lines", "read_registration"]
 
@@ -19,19 +24,19 @@ _CHUNK: Final = 65_536
 _LONGEST_LINE: Final = 65_536
 
 
-def read_registration(line: str, *, kind: str, labels: Mapping[str, str]) -> Registration:
+def read_registration(line: str, defaults: Defaults) -> Registration:
     """Read one line.
 
     :raises BadRegistration: naming what is wrong with it.
     """
     text = line.strip()
     if not text.startswith("{"):
-        return parse_registration({"id": text}, kind=kind, labels=labels)
+        return parse_registration({"id": text}, defaults)
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadRegistration("registration", f"not valid JSON: {error}") from None
-    return parse_registration(document, kind=kind, labels=labels)
+    return parse_registration(document, defaults)
 
 
 async def read_lines(fd: int) -> AsyncIterator[list[tuple[int, str]]]:

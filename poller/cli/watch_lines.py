@@ -42,7 +42,7 @@ class Lines:
         waiting = [
             Outgoing(
                 event_id=told.id,
-                operation_id=told.event.operation_id,
+                operation_id=told.event.watch_id,
                 type=told.event.type.value,
                 body=told.render(),
             )

@@ -23,6 +23,7 @@ from poller.settings import (
 from poller.settings.addresses import TcpAddress, UnixAddress
 from poller.sinks.base import Sink
 from poller.tracking.pacing import Policy
+from poller.tracking.privacy import Addresses
 from poller.tracking.subscription import Subscription
 from poller.tracking.watch import Home
 
@@ -64,6 +65,8 @@ def configuration(settings: Settings, source: Source) -> Configuration:
             progress_interval=polling.progress_interval,
             settle=polling.settle,
             not_found_grace=polling.not_found_grace,
+            breakdown=polling.breakdown,
+            addresses=Addresses(polling.include_addresses),
         ),
         credentials=source.credentials,
         sinks=[_plan(name, sink) for name, sink in settings.sinks.items()],

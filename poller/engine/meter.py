@@ -20,9 +20,11 @@ class Request(StrEnum):
     """What was asked of the API."""
 
     FETCH = "fetch"
-    """One operation."""
+    """One operation or message."""
     LIST = "list"
     """A page of the list of a kind."""
+    DETAIL = "detail"
+    """A page of what is in an operation or a group: messages, receipts, errors."""
 
 
 class Meter(Protocol):
@@ -37,7 +39,7 @@ class Meter(Protocol):
         """Hear how long a request waited for a slot, the rate and the account's pause."""
 
     def looked(self, *, kind: str, late: float) -> None:
-        """Hear that an operation is being fetched, and how long after it was due."""
+        """Hear that an operation or message is being asked about, and how long after it was due."""
 
     def paged(self, *, kind: str, unchanged: int, nonsense: int) -> None:
         """Hear of one page of a sweep: of its tracked operations so many showed nothing new.

@@ -24,8 +24,8 @@ from poller.comms.gate import Reason
 from poller.comms.kinds import KINDS
 from poller.comms.throttle import Throttle, Ticket
 from poller.engine.agenda import Agenda
+from poller.engine.inquiring import ask_about, refusal_of
 from poller.engine.pulse import Pulse
-from poller.engine.translate import answer_of, seen
 from poller.engine.trouble import Trouble, trouble_after
 from poller.tracking.answers import Answer
 from poller.tracking.events import Event, event_id
@@ -176,16 +176,17 @@ class Onlooker:
 
     async def _ask(self, watch: Watch, ticket: Ticket) -> tuple[Answer | None, CommsError | None]:
         try:
-            operation = await self._client.fetch_operation(watch.row, watch.id)
+            reading = await ask_about(watch)(self._client)
         except CommsError as error:
             self._throttle.finish(ticket, error)
             if isinstance(error, NotFound | Rejected):
                 log.warning("poll.failed", operation=watch.id, error=str(error))
             arrived_at = self._now()
-            return answer_of(error, begun_at=ticket.begun_at, arrived_at=arrived_at), error
+            answer = refusal_of(watch, error, begun_at=ticket.begun_at, arrived_at=arrived_at)
+            return answer, error
         self._answered = True
         self._throttle.finish(ticket, None)
-        return seen(operation, begun_at=ticket.begun_at, arrived_at=self._now()), None
+        return reading(begun_at=ticket.begun_at, arrived_at=self._now()), None
 
     def _learn(self, watch: Watch, answer: Answer | None) -> Update:
         """Take in an answer and put the next look on the agenda; None says nothing of it."""

@@ -18,16 +18,16 @@ from poller.comms.throttle import Throttle, Ticket
 from poller.engine.asking import Asker
 from poller.engine.configuration import Configuration
 from poller.engine.heartbeat import Heartbeats
+from poller.engine.inquiring import ask_about, refusal_of, request_of
 from poller.engine.meter import NO_METER, Meter
 from poller.engine.pulse import Pulse
 from poller.engine.supervision import attempt, repeat
 from poller.engine.sweep import Sweep, Sweeper
 from poller.engine.telling import tell_failure, tell_observations
-from poller.engine.translate import answer_of, seen
 from poller.store.store import Store
 from poller.store.watches import Claim, Lease
 from poller.tracking.answers import Answer, Failed
-from poller.tracking.watch import Watch
+from poller.tracking.watch import Inquiry, Watch
 
 __all__ = ["PollLoop"]
 
@@ -133,7 +133,8 @@ class PollLoop:
         else:
             late = (ticket.begun_at - watch.schedule.due_at).total_seconds()
             self._meter.waited(self._waited)
-            self._meter.looked(kind=watch.kind, late=late)
+            if watch.inquiry is not Inquiry.BREAKDOWN:
+                self._meter.looked(kind=watch.kind, late=late)
             requests.start_soon(self._look, watch, ticket)
 
     async def _claim(self, kinds: frozenset[str]) -> Claim:
@@ -155,7 +156,7 @@ class PollLoop:
         self.pulse.beat()
 
     async def _look(self, watch: Watch, ticket: Ticket) -> None:
-        """Ask about one operation and record the answer, whatever comes."""
+        """Ask about one operation or message and record the answer, whatever comes."""
         look = partial(self._observe, watch, ticket)
         if not await attempt(look, name="poll", operation=watch.id):
             # nothing is lost: where this fails as well, the lease runs out
@@ -174,13 +175,11 @@ class PollLoop:
 
     async def _ask(self, watch: Watch, ticket: Ticket) -> Answer | None:
         try:
-            operation = await self._asker.ask(
-                ticket, lambda client: client.fetch_operation(watch.row, watch.id)
-            )
+            reading = await self._asker.ask(ticket, ask_about(watch), name=request_of(watch))
         except CommsError as error:
             tell_failure(error, operation=watch.id)
-            return answer_of(error, begun_at=ticket.begun_at, arrived_at=self._now())
-        return seen(operation, begun_at=ticket.begun_at, arrived_at=self._now())
+            return refusal_of(watch, error, begun_at=ticket.begun_at, arrived_at=self._now())
+        return reading(begun_at=ticket.begun_at, arrived_at=self._now())
 
     async def _record(self, watch: Watch, answer: Answer) -> None:
         observations = await self._store.record(

@@ -12,12 +12,11 @@ from poller.comms.errors import (
     Rejected,
     Unauthorized,
 )
-from poller.comms.models import Operation
 from poller.sinks.base import Outcome, Verdict
 from poller.tracking import answers
 from poller.tracking.deliveries import Attempt, Result
 
-__all__ = ["answer_of", "attempt_of", "seen"]
+__all__ = ["answer_of", "attempt_of"]
 
 _RESULTS: Final[Mapping[Verdict, Result]] = {
     Verdict.DELIVERED: Result.DELIVERED,
@@ -28,22 +27,13 @@ _RESULTS: Final[Mapping[Verdict, Result]] = {
 }
 
 
-def seen(
-    operation: Operation, *, begun_at: datetime, arrived_at: datetime, fetched: bool = True
-) -> answers.Seen:
-    """Say that the operation itself came back."""
-    return answers.Seen(
-        operation=operation, begun_at=begun_at, arrived_at=arrived_at, fetched=fetched
-    )
-
-
 def answer_of(
     error: CommsError, *, begun_at: datetime, arrived_at: datetime
 ) -> answers.Answer | None:
-    """Say what a failed fetch means for its operation; None where it means nothing.
+    """Say what a failed fetch means for what was asked about; None where it means nothing.
 
     401 and 403 speak of the credentials. 404 and 400 count only in the vendor's own envelope: a
-    gateway's page says nothing about the operation.
+    gateway's page says nothing about it.
     """
     match error:
         case Unauthorized() | Forbidden():

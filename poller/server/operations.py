@@ -5,8 +5,7 @@ from typing import Annotated, Any, Final
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 
-from poller.comms.ids import InvalidId, check_operation_id
-from poller.comms.kinds import DEFAULT_KIND
+from poller.comms.ids import InvalidId, check_watchable_id
 from poller.server import schemas
 from poller.server.control import Control, reply
 from poller.server.described import answer, body, problems
@@ -152,7 +151,7 @@ async def _register_many(control: Control, document: dict[str, Any]) -> schemas.
 
 def _parsed(document: object) -> Registration | Problem:
     try:
-        return parse_registration(document, kind=DEFAULT_KIND.name, labels={})
+        return parse_registration(document)
     except BadRegistration as error:
         return _invalid(error.field, str(error).removeprefix(f"{error.field}: "))
 
@@ -175,7 +174,7 @@ def _problem_item(item: object, problem: Problem) -> schemas.BulkItem:
 
 def _check_id(operation_id: str) -> None:
     try:
-        check_operation_id(operation_id)
+        check_watchable_id(operation_id)
     except InvalidId as error:
         raise Problem(UNKNOWN_OPERATION, str(error)) from None
 

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from poller.comms.kinds import kind_named
-from poller.server.schemas import KIND_NAMES, OPERATION_ID_PATTERN, SINK_NAME
+from poller.server.schemas import KIND_NAMES, SINK_NAME, WATCHABLE_ID_PATTERN
 
 __all__ = [
     "DeadLetterQuery",
@@ -42,7 +42,7 @@ def _written_out(value: object) -> object:
 
 # pydantic alone would also take seconds since 1970
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
-OperationId = Annotated[str, Field(pattern=OPERATION_ID_PATTERN)]
+OperationId = Annotated[str, Field(pattern=WATCHABLE_ID_PATTERN)]
 KindName = Annotated[
     str,
     AfterValidator(lambda name: kind_named(name).name),

@@ -8,13 +8,12 @@ from typing import Annotated, Any, Final, Literal, NotRequired
 from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from poller.comms.ids import OPERATION_ID
+from poller.comms.ids import MESSAGE_ID, OPERATION_ID
 from poller.comms.kinds import KINDS
 
 __all__ = [
     "BULK",
     "KIND_NAMES",
-    "OPERATION_ID_PATTERN",
     "REGISTRATION",
     "REPLAY",
     "SINK_NAME",
@@ -38,10 +37,10 @@ __all__ = [
 ]
 
 Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
-Phase = Literal["active", "settling", "ended", "forgotten"]
-Outcome = Literal["completed", "canceled", "lost"]
+Phase = Literal["active", "settling", "explaining", "ended", "forgotten"]
+Outcome = Literal["completed", "failed", "canceled", "lost"]
 
-OPERATION_ID_PATTERN: Final = f"^{OPERATION_ID.pattern}$"
+WATCHABLE_ID_PATTERN: Final = f"^(?:{OPERATION_ID.pattern}|{MESSAGE_ID.pattern})$"
 SINK_NAME: Final = "^[a-z][a-z0-9_]*$"
 KIND_NAMES: Final = tuple(KINDS)
 
@@ -65,7 +64,7 @@ class Problem(TypedDict):
 
 
 class Operation(TypedDict):
-    """An operation as the poller knows it."""
+    """An operation, or a message, as the poller knows it."""
 
     id: str
     kind: str
@@ -76,7 +75,11 @@ class Operation(TypedDict):
     outcome: Annotated[Outcome | None, Field(description="How it ended; null until then.")]
     status: Annotated[str | None, Field(description="The last status that was seen.")]
     snapshot: Annotated[
-        dict[str, Any] | None, Field(description="The last answer of the API, as it gave it.")
+        dict[str, Any] | None,
+        Field(
+            description="The last answer of the API: of an operation as it gave it, of a message "
+            "without content and addresses."
+        ),
     ]
     sequence: Annotated[int, Field(description="The number of the last event, 0 before the first.")]
     registeredAt: Instant
@@ -250,10 +253,25 @@ REGISTRATION: Final[dict[str, Any]] = {
     "required": ["id"],
     "additionalProperties": False,
     "properties": {
-        "id": {"type": "string", "pattern": OPERATION_ID_PATTERN},
+        "id": {"type": "string"},
         "kind": {"enum": [*KIND_NAMES, None], "default": "messages"},
         "labels": _LABELS,
+        "breakdown": {
+            "type": ["boolean", "null"],
+            "description": "Whether to read what failed once it has ended; absent or null: as "
+            "the settings say (polling.breakdown).",
+        },
     },
+    # the id of a message says its kind
+    "anyOf": [
+        {"properties": {"id": {"pattern": f"^{OPERATION_ID.pattern}$"}}},
+        {
+            "properties": {
+                "id": {"pattern": f"^{MESSAGE_ID.pattern}$"},
+                "kind": {"enum": ["messages", None]},
+            }
+        },
+    ],
 }
 BULK: Final[dict[str, Any]] = {
     "title": "Bulk",

@@ -25,12 +25,16 @@ EVENT_TYPES: Final = (
     "message.scheduled",
     "message.queued",
     "message.sent",
+    "message.group",
+    "message.progress",
+    "message.changed",
     "message.delivered",
     "message.read",
     "message.undelivered",
     "message.failed",
     "message.canceled",
-    "message.changed",
+    "message.inbound",
+    "message.settled",
     "message.lost",
 )
 """Every type that a sink may ask for; a watched thing is an operation or a message."""

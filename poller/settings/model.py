@@ -28,6 +28,12 @@ __all__ = ["Api", "Engine", "Log", "Polling", "Server", "Settings", "Store"]
 _Interval = Annotated[Duration, AfterValidator(between("10ms", "1d"))]
 
 
+def _as_addresses(value: object) -> object:
+    """Read true and false as well: whoever just asks for addresses gets them masked."""
+    words = {"true": "masked", "false": "hidden"}
+    return words.get(str(value).lower(), value.lower() if isinstance(value, str) else value)
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -109,6 +115,18 @@ class Polling(Section):
     )
     not_found_grace: Annotated[Duration, AfterValidator(between("0s", "1d"))] = Field(
         default=60.0, description="how long 404s must go on before an operation counts as lost"
+    )
+    breakdown: bool = Field(
+        default=False,
+        description="read what failed once an operation has ended, unless its registration says "
+        "otherwise",
+    )
+    include_addresses: Annotated[
+        Literal["hidden", "masked", "full"], BeforeValidator(_as_addresses)
+    ] = Field(
+        default="hidden",
+        description="how phone numbers and e-mail addresses show in events about messages: "
+        "`hidden`, `masked` (`true`; such as `+1415•••1002`) or `full`",
     )
     sweep: Literal["auto", "off"] = Field(
         default="auto", description="read lists in place of single operations where that is cheaper"

@@ -54,7 +54,15 @@ def prune(connection: Connection, tenant: Tenant, *, retention: float, now: date
         connection.execute(
             update(watches)
             .where(watches.c.id.in_(old))
-            .values(is_stub=True, snapshot=None, counters={}, labels={}, looks=[], observed_at=None)
+            .values(
+                is_stub=True,
+                snapshot=None,
+                counters={},
+                labels={},
+                looks=[],
+                observed_at=None,
+                breakdown=None,
+            )
         )
     stubs = _remove_stubs(connection, tenant, now)
     return Pruned(operations=len(old), events=removed, dead_letters=dead, stubs=stubs)

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from poller.store.schema import instant, microseconds
+from poller.tracking.breakdown import Breakdown
 from poller.tracking.deliveries import Delivery, DeliveryState
 from poller.tracking.forecast import Look
 from poller.tracking.sink_health import Health, SinkState
@@ -45,6 +46,9 @@ _PLAIN = (
     "updated_at",
     "created_at",
     "left_scheduled_at",
+    "scheduled_for",
+    "schedule_read_at",
+    "wants_breakdown",
 )
 
 
@@ -67,12 +71,14 @@ def watch_of(row: RowMapping, home: Home) -> Watch:
             counters=row["emitted_counters"],
             sequence=row["sequence"],
             progress_at=row["progress_at"],
+            attempts=tuple(row["emitted_attempts"]),
         ),
         absence=Absence(
             not_found=row["not_found"],
             not_found_since=row["not_found_since"],
             rejected=row["rejected"],
         ),
+        breakdown=None if row["breakdown"] is None else Breakdown.from_json(row["breakdown"]),
     )
 
 
@@ -92,9 +98,12 @@ def watch_values(watch: Watch) -> dict[str, Any]:
         "emitted_counters": watch.emitted.counters,
         "sequence": watch.emitted.sequence,
         "progress_at": watch.emitted.progress_at,
+        "emitted_attempts": list(watch.emitted.attempts),
         "not_found": watch.absence.not_found,
         "not_found_since": watch.absence.not_found_since,
         "rejected": watch.absence.rejected,
+        "breakdown": None if watch.breakdown is None else watch.breakdown.to_json(),
+        "inquiry": watch.inquiry.value,
     }
 
 

@@ -141,6 +141,8 @@ watches: Final = Table(
     Column("updated_at", Instant),
     Column("created_at", Instant),
     Column("left_scheduled_at", Instant),
+    Column("scheduled_for", Instant),
+    Column("schedule_read_at", Instant),
     # the last looks at the counters, for the forecast: microseconds, done, passed, total
     Column("looks", Document, nullable=False),
     # what the events have told
@@ -148,11 +150,17 @@ watches: Final = Table(
     Column("emitted_counters", Document, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("progress_at", Instant),
+    # of a message: the statuses of its attempts
+    Column("emitted_attempts", Document, nullable=False, server_default="[]"),
     # refusals in a row
     Column("not_found", Integer, nullable=False),
     Column("not_found_since", Instant),
     Column("rejected", Integer, nullable=False),
-    # the next look
+    # what failed: whether to read it, and how far the reading has come
+    Column("wants_breakdown", Boolean),
+    Column("breakdown", Document),
+    # the next look: what it asks for, which follows from the columns above
+    Column("inquiry", String, nullable=False, server_default="operation"),
     Column("wait", Float, nullable=False),
     # null once nobody looks any more, which keeps the ended out of the index that claims read
     Column("due_at", Instant),

@@ -38,13 +38,15 @@ from poller.tracking.pacing import RETENTION, Policy
 from poller.tracking.registration import Registration
 from poller.tracking.subscription import Subscription
 from poller.tracking.sweeping import Reach
-from poller.tracking.watch import Phase
+from poller.tracking.watch import Inquiry, Phase
 
 __all__ = ["Listed", "Swept", "due_by_kind", "reach", "record_page", "still_due"]
 
 # more due operations than this weigh no more
 _COUNTED: Final = 20_000
 _CHUNK: Final = 500
+# what a list of operations can answer
+_LISTED: Final = watches.c.inquiry == Inquiry.OPERATION.value
 # how long before a registration its operation may have been created
 _CREATED_BEFORE: Final = timedelta(minutes=10)
 # so near its end a record is looked at with all care
@@ -92,7 +94,12 @@ def reach(connection: Connection, tenant: Tenant, *, kind: str) -> Reach:
         func.count().label("tracked"),
         func.min(watches.c.created_at).label("created"),
         func.min(never_seen).label("registered"),
-    ).where(watches.c.home_id == tenant.id, watches.c.due_at.is_not(None), watches.c.kind == kind)
+    ).where(
+        watches.c.home_id == tenant.id,
+        watches.c.due_at.is_not(None),
+        watches.c.kind == kind,
+        _LISTED,
+    )
     row = connection.execute(query).one()
     moments = [row.created, None if row.registered is None else row.registered - _CREATED_BEFORE]
     known = [moment for moment in moments if moment is not None]
@@ -144,7 +151,10 @@ def record_page(
     tracked = {
         name: row
         for name, row in known.items()
-        if row["home_id"] == tenant.id and row["kind"] == kind and row["due_at"] is not None
+        if row["home_id"] == tenant.id
+        and row["kind"] == kind
+        and row["due_at"] is not None
+        and row["inquiry"] == Inquiry.OPERATION.value
     }
     is_quiet = _quiet(tracked, now)
     quiet = [name for name in tracked if is_quiet(by_id[name])]
@@ -157,7 +167,7 @@ def record_page(
             (
                 name,
                 Seen(
-                    operation=by_id[name],
+                    found=by_id[name],
                     begun_at=page.begun_at,
                     arrived_at=page.arrived_at,
                     fetched=False,
@@ -183,6 +193,7 @@ def _known(connection: Connection, ids: Sequence[str]) -> dict[str, RowMapping]:
         watches.c.home_id,
         watches.c.kind,
         watches.c.phase,
+        watches.c.inquiry,
         watches.c.due_at,
         watches.c.created_at,
         watches.c.emitted_status,
@@ -243,6 +254,7 @@ def _postpone(
                 watches.c.id.in_(ids[start : start + _CHUNK]),
                 watches.c.home_id == tenant.id,
                 watches.c.due_at.is_not(None),
+                _LISTED,
             )
             .values(wait=wait, due_at=due_at, set_at=now)
         )
@@ -253,5 +265,6 @@ def _due(connection: Connection, tenant: Tenant, now: datetime) -> tuple[ColumnE
     return (
         watches.c.home_id == tenant.id,
         watches.c.due_at <= now,
+        _LISTED,
         or_(watches.c.lease_until.is_(None), watches.c.lease_until <= clock),
     )

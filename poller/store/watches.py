@@ -6,11 +6,11 @@ locked row, leases only save work.
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, true, update
 
 from poller.store.database import lease_clock
 from poller.store.events import Recorded, record_events
@@ -22,7 +22,7 @@ from poller.tracking.observe import Verdict, observe
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Conflict, Registration, forget, register
 from poller.tracking.subscription import Subscription
-from poller.tracking.watch import Watch
+from poller.tracking.watch import Inquiry, Watch
 
 __all__ = [
     "Claim",
@@ -42,6 +42,8 @@ __all__ = [
 T = TypeVar("T")
 
 _CHUNK: Final = 500
+# Reading what failed waits for whatever is due of what has not ended, but not for ever.
+_PATIENCE: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,36 +114,35 @@ def claim_due(
     lease: Lease,
     now: datetime,
 ) -> Claim:
-    """Take up to `limit` operations of these kinds that are due, the longest overdue first."""
+    """Take up to `limit` watches of these kinds that are due, the longest overdue first.
+
+    What only explains an end that is told already comes after all others, or a minute late.
+    """
     clock = lease_clock(connection, now)
-    due = (
-        select(watches.c.id)
-        .where(*_claimable(tenant, kinds, clock), watches.c.due_at <= now)
-        .order_by(watches.c.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        # run once: PostgreSQL may run a subquery for each row, and each time lock other rows
-        .cte("due")
-    )
-    statement = (
-        update(watches)
-        .where(watches.c.id.in_(select(due.c.id)))
-        .values(lease_owner=lease.owner, lease_until=clock + int(lease.seconds * 1_000_000))
-        .returning(watches)
-    )
-    rows = connection.execute(statement).mappings().all()
-    found = sorted(
-        (watch_of(row, tenant.home) for row in rows), key=lambda watch: watch.schedule.due_at
-    )
-    if found:
-        return Claim(watches=found)
+    claimable = _claimable(tenant, kinds, clock)
+    urgent = or_(watches.c.inquiry != Inquiry.BREAKDOWN.value, watches.c.due_at <= now - _PATIENCE)
+    for wanted in (urgent, true()):
+        due = (
+            select(watches.c.id)
+            .where(*claimable, watches.c.due_at <= now, wanted)
+            .order_by(watches.c.due_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            # run once: PostgreSQL may run a subquery for each row, and each time lock other rows
+            .cte("due")
+        )
+        statement = (
+            update(watches)
+            .where(watches.c.id.in_(select(due.c.id)))
+            .values(lease_owner=lease.owner, lease_until=clock + int(lease.seconds * 1_000_000))
+            .returning(watches)
+        )
+        rows = connection.execute(statement).mappings().all()
+        if rows:
+            found = (watch_of(row, tenant.home) for row in rows)
+            return Claim(watches=sorted(found, key=lambda watch: watch.schedule.due_at))
     # by index order, so that the first match ends the search
-    following = (
-        select(watches.c.due_at)
-        .where(*_claimable(tenant, kinds, clock))
-        .order_by(watches.c.due_at)
-        .limit(1)
-    )
+    following = select(watches.c.due_at).where(*claimable).order_by(watches.c.due_at).limit(1)
     return Claim(next_due=connection.execute(following).scalar_one_or_none())
 
 

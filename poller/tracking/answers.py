@@ -1,14 +1,26 @@
-"""What a look at an operation can bring back, as values: the input of `observe`.
+"""What a look can bring back, as values: the input of `observe`.
 
-401 and 403 are not among them: they say nothing about the operation, so they never come here.
+401 and 403 are not among them: they say nothing about what is watched, so they never come here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from poller.comms.models import Operation
+from poller.comms.models import ErrorPage, Message, MessagePage, Operation
+from poller.tracking.breakdown import Request
 
-__all__ = ["Answer", "Failed", "Nonsense", "NotFound", "Rejected", "Seen"]
+__all__ = [
+    "Answer",
+    "Explained",
+    "Failed",
+    "Nonsense",
+    "NotFound",
+    "Receipts",
+    "Rejected",
+    "Scheduled",
+    "Seen",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,32 +33,54 @@ class _Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen(_Look):
-    """The operation itself. `fetched` is False where it came from a list."""
+    """The operation or message itself. `fetched` is False where it came from a list."""
 
-    operation: Operation
+    found: Operation | Message
     fetched: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduled(_Look):
+    """One message of a scheduled operation; None where there is none to be had."""
+
+    found: Message | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipts(_Look):
+    """How a group message fared, one status a recipient."""
+
+    statuses: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained(_Look):
+    """The answer to one request of a breakdown; `found` is None where it was refused for good."""
+
+    request: Request
+    found: ErrorPage | MessagePage | Message | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotFound(_Look):
-    """404 to a fetch of this operation, in the vendor's envelope."""
+    """404 to a fetch of this, in the vendor's envelope."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected(_Look):
-    """400 to a fetch of this operation, in the vendor's envelope."""
+    """400 to a fetch of this, in the vendor's envelope."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nonsense(_Look):
-    """A good status with a document that is not this operation; `why` names the member."""
+    """A good status with a document that is not what was asked for; `why` names the member."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(_Look):
-    """Anything else: no answer, or one that says nothing about the operation."""
+    """Anything else: no answer, or one that says nothing about what is watched."""
 
 
-Answer = Seen | NotFound | Rejected | Nonsense | Failed
+Answer = Seen | Scheduled | Receipts | Explained | NotFound | Rejected | Nonsense | Failed

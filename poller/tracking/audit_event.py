@@ -6,27 +6,48 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from poller.tracking.audit_shape import (
-    OF_OPERATIONS,
+    KNOWN,
     data_faults,
     envelope_faults,
     identity_faults,
     is_name,
     show,
 )
-from poller.tracking.lifecycle import TERMINAL, EventType, event_type
+from poller.tracking.lifecycle import LIFECYCLES, EventType, Lifecycle, lifecycle_of
+from poller.tracking.watch import Thing
 
 __all__ = ["AuditedEvent", "Reading", "Told", "read_event"]
 
 _LARGEST_COUNTER: Final = 2**63 - 1
-# operation.completed is absent: it is final unless the operation settles
+# What ends a watch for good whatever the settings say. The types that are in neither set are final
+# unless the watch settles.
+_ENDS: Final = frozenset(
+    kind_of_event
+    for lifecycle in LIFECYCLES.values()
+    for kind_of_event in (
+        lifecycle.settled,
+        lifecycle.lost,
+        *(lifecycle.events[status] for status in set(lifecycle.terminal) - lifecycle.lasting),
+    )
+)
+_GOES_ON: Final = frozenset(
+    kind_of_event
+    for lifecycle in LIFECYCLES.values()
+    for kind_of_event in (
+        lifecycle.progress,
+        lifecycle.changed,
+        *(lifecycle.events[status] for status in set(lifecycle.events) - set(lifecycle.terminal)),
+    )
+) | {EventType.OPERATION_BREAKDOWN}
+# read while it settles, a message goes on to be settled
+_EITHER: Final = frozenset({EventType.MESSAGE_READ})
+_SETTLES_FROM: Final[Mapping[Thing, frozenset[str]]] = {
+    Thing.OPERATION: frozenset({"COMPLETED"}),
+    Thing.MESSAGE: frozenset({"DELIVERED", "READ", "GROUP"}),
+}
 _IS_FINAL: Final[Mapping[str, bool]] = {
-    EventType.SCHEDULED: False,
-    EventType.PROCESSING: False,
-    EventType.PROGRESS: False,
-    EventType.CHANGED: False,
-    EventType.CANCELED: True,
-    EventType.SETTLED: True,
-    EventType.LOST: True,
+    **dict.fromkeys(_GOES_ON, False),
+    **dict.fromkeys(_ENDS - _EITHER, True),
 }
 
 
@@ -99,9 +120,10 @@ def _read(event: dict[str, Any], digest: int) -> Reading:
     if isinstance(data, dict):
         # a flag that contradicts its type is one fault, and must not make an end
         final = _IS_FINAL.get(kind_of_event, data.get("final") is True)
-        wrong = tuple(data_faults(data, subject))
-        told = None if wrong else _told(data)
-        if kind_of_event in OF_OPERATIONS:
+        thing = KNOWN[kind_of_event].thing if kind_of_event in KNOWN else Thing.OPERATION
+        wrong = tuple(data_faults(data, subject, thing))
+        told = None if wrong else _told(data, thing)
+        if kind_of_event in KNOWN:
             misshapen += wrong
             if told is not None:
                 contradictions = tuple(_contradictions(EventType(kind_of_event), told, data))
@@ -120,12 +142,12 @@ def _read(event: dict[str, Any], digest: int) -> Reading:
     )
 
 
-def _told(data: Mapping[str, Any]) -> Told:
-    operation = data["operation"]
-    stats = operation.get("stats")
+def _told(data: Mapping[str, Any], thing: Thing) -> Told:
+    shown = data[thing.value]
+    stats = shown.get("stats")
     return Told(
         previous_status=data["previousStatus"],
-        status=operation.get("status"),
+        status=shown.get("status"),
         counters=None if stats is None else _counters(stats),
         delta=data["delta"],
     )
@@ -142,39 +164,40 @@ def _counters(stats: Mapping[str, object]) -> dict[str, int]:
 
 def _home(source: str, subject: str) -> str:
     """Leave out the kind, which a registration may mend, so that the sequence goes on."""
-    end = f"/Operations/{subject}"
-    if not source.endswith(end):
+    above, _, name = source.rpartition("/")
+    if name != subject:
         return source
-    return source.removesuffix(end).rpartition("/")[0]
+    return above.removesuffix("/Operations").rpartition("/")[0]
 
 
 def _contradictions(kind_of_event: EventType, told: Told, data: Mapping[str, Any]) -> Iterator[str]:
     """Say which members of one event cannot all be true."""
     final, reason = data["final"], data["reason"]
+    lifecycle = lifecycle_of(kind_of_event.thing)
     if _IS_FINAL.get(kind_of_event, final) is not final:
         yield f"{kind_of_event} with data.final {show(final)}"
-    if (reason is not None) is not (kind_of_event is EventType.LOST):
+    if (reason is not None) is not (kind_of_event is lifecycle.lost):
         yield f"{kind_of_event} with data.reason {show(reason)}"
     if told.counters is None and told.delta:
-        yield "data.delta without data.operation.stats"
-    if not _fits(kind_of_event, told):
+        yield f"data.delta without data.{kind_of_event.thing}.stats"
+    if not _fits(kind_of_event, lifecycle, told):
         yield f"{kind_of_event} from status {told.previous_status} to {told.status}"
-    elif kind_of_event is EventType.PROGRESS and not told.delta:
+    elif kind_of_event is lifecycle.progress and not told.delta:
         yield f"{kind_of_event} without data.delta"
 
 
-def _fits(kind_of_event: EventType, told: Told) -> bool:
+def _fits(kind_of_event: EventType, lifecycle: Lifecycle, told: Told) -> bool:
     """Tell whether an event of that type can tell this step from status to status."""
     before, after = told.previous_status, told.status
-    match kind_of_event:
-        case EventType.PROGRESS:
-            return after is not None and before == after
-        case EventType.SETTLED:
-            return before == "COMPLETED" and after in {None, "COMPLETED"}
-        case EventType.LOST:
-            return before not in TERMINAL and after not in TERMINAL
-        case _:
-            return after is not None and before != after and event_type(after) is kind_of_event
+    if kind_of_event is lifecycle.progress:
+        return after is not None and before == after
+    if kind_of_event is lifecycle.lost:
+        return before not in lifecycle.terminal and after not in lifecycle.terminal
+    if kind_of_event is EventType.OPERATION_BREAKDOWN:
+        return before in lifecycle.terminal and after in {None, before}
+    if kind_of_event is lifecycle.settled:
+        return before in _SETTLES_FROM[kind_of_event.thing] and after in {None, before}
+    return after is not None and before != after and lifecycle.event_type(after) is kind_of_event
 
 
 def _refuse(constant: str) -> float:

@@ -1,4 +1,4 @@
-"""The events of one operation in the order of their first arrival, held against the promises. Pure.
+"""The events of one subject in the order of their first arrival, held against the promises. Pure.
 
 What is remembered is bounded for each operation: the last status and counters, and the gaps.
 """
@@ -8,11 +8,10 @@ from enum import StrEnum
 from typing import Final
 
 from poller.tracking.audit_event import AuditedEvent, Told
-from poller.tracking.lifecycle import EventType
+from poller.tracking.lifecycle import LIFECYCLES, EventType
 
 __all__ = ["Fault", "History", "Stage"]
 
-_BREAKDOWN: Final = "operation.breakdown"
 _SHOWN: Final = 5
 
 
@@ -53,8 +52,17 @@ class Stage(StrEnum):
 
 # What may still come. Before and after a loss everything may, while settling no change of status.
 _NEVER_AFTER: Final[Mapping[Stage, frozenset[str]]] = {
-    Stage.SETTLING: frozenset(EventType) - {EventType.PROGRESS, EventType.SETTLED},
+    Stage.SETTLING: frozenset(EventType)
+    - {EventType.MESSAGE_READ, EventType.OPERATION_BREAKDOWN}
+    - {lifecycle.progress for lifecycle in LIFECYCLES.values()}
+    - {lifecycle.settled for lifecycle in LIFECYCLES.values()},
 }
+
+
+# where these do not end the watch, it settles
+_SETTLES: Final = frozenset(
+    lifecycle.events[status] for lifecycle in LIFECYCLES.values() for status in lifecycle.lasting
+)
 
 
 class History:
@@ -125,16 +133,16 @@ class History:
         return False
 
     def _advance(self, event: AuditedEvent) -> Iterator[tuple[Fault, str]]:
-        if self.stage is Stage.OVER and event.type != _BREAKDOWN:
+        if self.stage is Stage.OVER and event.type != EventType.OPERATION_BREAKDOWN:
             yield Fault.END, f"{event.type} after the final event"
             return
         if event.type in _NEVER_AFTER.get(self.stage, ()):
-            yield Fault.END, f"{event.type} after operation.completed"
+            yield Fault.END, f"{event.type} after what only settles"
         if event.final:
             self.stage = Stage.LOST if event.type.endswith(".lost") else Stage.OVER
-        elif event.type == EventType.COMPLETED:
+        elif event.type in _SETTLES:
             self.stage = Stage.SETTLING
-        elif self.stage is Stage.LOST and event.type != _BREAKDOWN:
+        elif self.stage is Stage.LOST:
             self.stage = Stage.OPEN
 
     def _compare(self, told: Told) -> Iterator[tuple[Fault, str]]:

@@ -10,12 +10,13 @@ from typing import Any, Final
 from poller.comms.kinds import KINDS
 from poller.comms.models import parse_instant
 from poller.tracking.lifecycle import EventType
+from poller.tracking.watch import Thing
 
-__all__ = ["OF_OPERATIONS", "data_faults", "envelope_faults", "identity_faults", "is_name", "show"]
+__all__ = ["KNOWN", "data_faults", "envelope_faults", "identity_faults", "is_name", "show"]
 
 _Check = tuple[Callable[[Any], bool], str]
 
-OF_OPERATIONS: Final = frozenset(EventType)
+KNOWN: Final[Mapping[str, EventType]] = {one.value: one for one in EventType}
 """The types whose shape is known here: the others carry what a later version says."""
 
 _FAMILIES: Final = ("operation.", "message.")
@@ -35,20 +36,21 @@ def envelope_faults(event: Mapping[str, Any]) -> Iterator[str]:
     yield from _faults(event, _ENVELOPE)
     if event.get("partitionkey") != event["subject"]:
         yield f"partitionkey is {_found(event, 'partitionkey')}, not the subject"
-    if event["type"] in OF_OPERATIONS and not event["source"].endswith(_place(event)):
-        yield f"source is {show(event['source'])}, does not end with {_place(event)}"
+    known = KNOWN.get(event["type"])
+    if known is not None and not event["source"].endswith(place := _place(event, known.thing)):
+        yield f"source is {show(event['source'])}, does not end with {place}"
 
 
-def data_faults(data: Mapping[str, Any], subject: str) -> Iterator[str]:
-    """Check the `data` of an operation's event."""
-    yield from (f"data.{fault}" for fault in _faults(data, _DATA))
-    operation = data.get("operation")
-    if not isinstance(operation, dict):
+def data_faults(data: Mapping[str, Any], subject: str, thing: Thing) -> Iterator[str]:
+    """Check the `data` of an event about such a thing."""
+    yield from (f"data.{fault}" for fault in _faults(data, {thing.value: _OBJECT, **_DATA}))
+    shown = data.get(thing.value)
+    if not isinstance(shown, dict):
         return
-    if operation.get("id") != subject:
-        yield f"data.operation.id is {_found(operation, 'id')}, not the subject"
-    if "status" in operation or "stats" in operation:
-        yield from (f"data.operation.{fault}" for fault in _faults(operation, _SNAPSHOT))
+    if shown.get("id") != subject:
+        yield f"data.{thing}.id is {_found(shown, 'id')}, not the subject"
+    if "status" in shown or "stats" in shown:
+        yield from (f"data.{thing}.{fault}" for fault in _faults(shown, _SNAPSHOT))
 
 
 def is_name(value: object) -> bool:
@@ -74,13 +76,14 @@ def _found(members: Mapping[str, Any], name: str) -> str:
     return show(members[name]) if name in members else "missing"
 
 
-def _place(event: Mapping[str, Any]) -> str:
+def _place(event: Mapping[str, Any], thing: Thing) -> str:
     """Say how the source of this event ends: with the path of its kind, where that is known."""
     data = event.get("data")
     name = data.get("kind") if isinstance(data, dict) else None
     kind = KINDS.get(name) if isinstance(name, str) else None
     path = f"/{kind.path}" if kind else ""
-    return f"{path}/Operations/{event['subject']}"
+    folder = "" if thing is Thing.MESSAGE else "/Operations"
+    return f"{path}{folder}/{event['subject']}"
 
 
 def _is_sequence(value: object) -> bool:
@@ -126,8 +129,8 @@ _ENVELOPE: Final[Mapping[str, _Check]] = {
     "datacontenttype": (lambda value: value == "application/json", '"application/json"'),
     "data": (_is_object, "an object"),
 }
+_OBJECT: Final[_Check] = (_is_object, "an object")
 _DATA: Final[Mapping[str, _Check]] = {
-    "operation": (_is_object, "an object"),
     "kind": (is_name, "text"),
     "previousStatus": (_or_null(is_name), "text or null"),
     "delta": (_is_delta, "an object of integers other than 0"),

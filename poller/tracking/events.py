@@ -11,19 +11,20 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from poller.tracking.lifecycle import EventType
-from poller.tracking.watch import Watch
+from poller.tracking.privacy import attempt_changes, attempt_statuses
+from poller.tracking.watch import Emitted, Thing, Watch
 
-__all__ = ["Event", "dump_json", "event_id", "format_instant", "make_event"]
+__all__ = ["Event", "dump_json", "emit", "event_id", "format_instant", "make_event"]
 
 _SEQUENCE_DIGITS: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One event of one operation, before the store gives it its id and its position."""
+    """One event of one watch, before the store gives it its id and its position."""
 
     type: EventType
-    operation_id: str
+    watch_id: str
     source: str
     sequence: int
     time: datetime
@@ -39,11 +40,11 @@ class Event:
                 "id": event_id,
                 "source": self.source,
                 "type": self.type.value,
-                "subject": self.operation_id,
+                "subject": self.watch_id,
                 "time": format_instant(self.time),
                 "datacontenttype": "application/json",
                 "sequence": f"{self.sequence:0{_SEQUENCE_DIGITS}d}",
-                "partitionkey": self.operation_id,
+                "partitionkey": self.watch_id,
                 "data": self.data,
             }
         )
@@ -56,19 +57,23 @@ def make_event(
     now: datetime,
     final: bool,
     reason: str | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Event:
-    """Make the next event of `watch`: it carries everything that is not yet emitted."""
+    """Make the next event of `watch`: it carries everything that is not yet emitted.
+
+    `more` are further members of `data`.
+    """
     observed_at = watch.observed_at
     return Event(
         type=kind_of_event,
-        operation_id=watch.id,
+        watch_id=watch.id,
         source=watch.source,
         sequence=watch.emitted.sequence + 1,
         time=now,
         labels=watch.labels,
         final=final,
         data={
-            "operation": _remembered(watch) if watch.snapshot is None else watch.snapshot,
+            watch.thing.value: _shown(watch),
             "kind": watch.kind,
             "previousStatus": watch.emitted.status,
             "delta": watch.unemitted,
@@ -76,12 +81,57 @@ def make_event(
             "final": final,
             "labels": dict(watch.labels),
             "reason": reason,
+            **_changes(watch),
+            **(more or {}),
         },
     )
 
 
+def emit(
+    watch: Watch,
+    kind_of_event: EventType,
+    *,
+    now: datetime,
+    final: bool = False,
+    reason: str | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> tuple[Watch, Event]:
+    """Make the next event of `watch`, and return the watch that has told it."""
+    event = make_event(watch, kind_of_event, now=now, final=final, reason=reason, more=more)
+    before, seen = watch.emitted, watch.snapshot
+    is_progress = kind_of_event.value.endswith(".progress")
+    emitted = Emitted(
+        status=watch.status,
+        counters=before.counters if seen is None else watch.counters,
+        sequence=event.sequence,
+        progress_at=now if is_progress else before.progress_at,
+        attempts=before.attempts if seen is None else _attempts(watch),
+    )
+    return watch.evolve(emitted=emitted), event
+
+
+def _shown(watch: Watch) -> Mapping[str, Any]:
+    if watch.snapshot is None:
+        return _remembered(watch)
+    if watch.thing is Thing.MESSAGE:
+        return {**watch.snapshot, "stats": dict(watch.counters)}
+    return watch.snapshot
+
+
+def _changes(watch: Watch) -> dict[str, Any]:
+    """Say which attempts of a message are new or have moved on."""
+    if watch.thing is not Thing.MESSAGE:
+        return {}
+    return {"changes": attempt_changes(watch.emitted.attempts, watch.snapshot or {})}
+
+
+def _attempts(watch: Watch) -> tuple[str, ...]:
+    is_message = watch.thing is Thing.MESSAGE
+    return attempt_statuses(watch.snapshot or {}) if is_message else ()
+
+
 def _remembered(watch: Watch) -> dict[str, Any]:
-    """Show what is left of an operation without a snapshot: never seen, or pruned to its stub.
+    """Show what is left without a snapshot: it was never seen, or pruned to its stub.
 
     The emitted counters of a stub keep the deltas adding up to the last event.
     """

@@ -3,6 +3,9 @@
 An answer asks the forecast. Where the counters promise no end, or no answer came, the wait doubles,
 between `min_interval` and `max_interval`, and what moves begins anew. Three things can only bring
 a look forward: a change that is held back, the end of settling, and the vendor's seven days.
+
+What is scheduled sleeps until its schedule: only a cancellation can come before. So that one is not
+found days late, far from the schedule half of the remaining time is slept, an hour at least.
 """
 
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from poller.tracking.forecast import predicted_wait
+from poller.tracking.privacy import Addresses
 from poller.tracking.watch import Phase, Schedule, Watch
 
 __all__ = ["RETENTION", "Policy", "expires_at", "next_look"]
@@ -19,17 +23,21 @@ RETENTION: Final = timedelta(days=7)
 
 _JITTER: Final = 0.2
 _SETTLING_LOOKS: Final = 8
+_SOUND_SLEEP: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The settings that tracking obeys; all in seconds."""
+    """The settings that tracking obeys; times in seconds."""
 
     min_interval: float = 1.0
     max_interval: float = 60.0
     progress_interval: float = 10.0
     settle: float = 0.0
     not_found_grace: float = 60.0
+    breakdown: bool = False
+    """Whether to read what failed, where the registration does not say."""
+    addresses: Addresses = Addresses.HIDDEN
     forecast: bool = True
     """False leaves the plain backoff, which benchmarks compare with."""
 
@@ -41,6 +49,12 @@ def next_look(
 
     `moved` tells whether the answer showed anything new; `jitter` is a random number in [0, 1).
     """
+    if watch.phase is Phase.EXPLAINING and moved:
+        # the budget of the account paces it
+        return Schedule(wait=0, due_at=now, set_at=now)
+    if (sleep := _until_sent(watch, now)) is not None:
+        due = now + timedelta(seconds=max(policy.min_interval, sleep))
+        return Schedule(wait=0, due_at=due, set_at=now)
     backoff = _backoff(watch, moved=moved, policy=policy)
     predicted = _forecast(watch) if policy.forecast and (moved or _has_answered(watch)) else None
     wait = backoff if predicted is None else _within(predicted, policy)
@@ -55,6 +69,16 @@ def expires_at(watch: Watch) -> datetime | None:
     if watch.status == "SCHEDULED":
         return None
     return (watch.left_scheduled_at or watch.created_at or watch.registered_at) + RETENTION
+
+
+def _until_sent(watch: Watch, now: datetime) -> float | None:
+    """Return the seconds to sleep towards a schedule; None where none is ahead."""
+    if watch.status != "SCHEDULED" or watch.scheduled_for is None:
+        return None
+    left = (watch.scheduled_for - now).total_seconds()
+    if left <= 0:
+        return None
+    return left if left <= _SOUND_SLEEP else max(left / 2, _SOUND_SLEEP)
 
 
 def _backoff(watch: Watch, *, moved: bool, policy: Policy) -> float:

@@ -5,16 +5,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from poller.comms.ids import InvalidId, check_operation_id
-from poller.comms.kinds import UnknownKind, kind_named
+from poller.comms.ids import InvalidId, check_watchable_id, is_message_id
+from poller.comms.kinds import DEFAULT_KIND, KINDS, UnknownKind, kind_named
 from poller.tracking.watch import Absence, Home, Outcome, Phase, Schedule, Watch
 
 __all__ = [
     "BadRegistration",
     "Conflict",
+    "Defaults",
     "Registration",
     "check_labels",
     "forget",
+    "kind_of",
     "parse_registration",
     "register",
 ]
@@ -22,16 +24,29 @@ __all__ = [
 _MOST_LABELS: Final = 32
 _LONGEST_NAME: Final = 128
 _LONGEST_VALUE: Final = 256
-_MEMBERS: Final = frozenset({"id", "kind", "labels"})
+_MEMBERS: Final = frozenset({"id", "kind", "labels", "breakdown"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """A wish to have an operation watched. The id and the kind are checked before."""
+    """A wish to have an operation or a message watched. The id and the kind are checked before.
+
+    `breakdown` None leaves it to the settings whether what failed is read at the end.
+    """
 
     id: str
     kind: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    breakdown: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What stands in for absent members of a registration; its labels are added to these."""
+
+    kind: str = DEFAULT_KIND.name
+    labels: Mapping[str, str] = field(default_factory=dict)
+    breakdown: bool | None = None
 
 
 class BadRegistration(ValueError):
@@ -46,10 +61,13 @@ class Conflict(ValueError):
     """The registration contradicts what is known; the message says what and what to do."""
 
 
-def parse_registration(document: object, *, kind: str, labels: Mapping[str, str]) -> Registration:
-    """Read `{"id": …, "kind": …, "labels": {…}}`; `kind` and `labels` stand in for absent members.
+_NONE: Final = Defaults()
 
-    Labels that are given are added to `labels` and win over them.
+
+def parse_registration(document: object, defaults: Defaults = _NONE) -> Registration:
+    """Read `{"id": …, "kind": …, "labels": {…}, "breakdown": true}`.
+
+    Labels that are given win over those of `defaults`. A message is of the kind that its id says.
 
     :raises BadRegistration: naming the member that is wrong.
     """
@@ -62,16 +80,39 @@ def parse_registration(document: object, *, kind: str, labels: Mapping[str, str]
         )
     own_kind = document.get("kind")
     own_labels = document.get("labels")
+    own_breakdown = document.get("breakdown")
+    if own_breakdown is not None and not isinstance(own_breakdown, bool):
+        raise BadRegistration("breakdown", "must be true or false")
     try:
-        return Registration(
-            id=check_operation_id(_text(document, "id")),
-            kind=kind_named(kind if own_kind is None else _text(document, "kind")).name,
-            labels={**labels, **check_labels({} if own_labels is None else own_labels)},
-        )
+        watchable = check_watchable_id(_text(document, "id"))
+        said = None if own_kind is None else kind_named(_text(document, "kind")).name
     except InvalidId as error:
         raise BadRegistration("id", str(error)) from None
     except UnknownKind as error:
         raise BadRegistration("kind", str(error)) from None
+    return Registration(
+        id=watchable,
+        kind=kind_of(watchable, said=said, usual=defaults.kind),
+        labels={**defaults.labels, **check_labels({} if own_labels is None else own_labels)},
+        breakdown=defaults.breakdown if own_breakdown is None else own_breakdown,
+    )
+
+
+def kind_of(watchable: str, *, said: str | None, usual: str) -> str:
+    """Return the kind of what has this id: `said`, else `usual`; a message's own in any case.
+
+    :raises BadRegistration: where another one is said of a message.
+    """
+    if not is_message_id(watchable):
+        return said or usual
+    own = next(
+        kind.name
+        for kind in KINDS.values()
+        if kind.message_prefix is not None and watchable.startswith(kind.message_prefix)
+    )
+    if said not in {None, own}:
+        raise BadRegistration("kind", f"{watchable} is a message of kind {own}, not {said}")
+    return own
 
 
 def check_labels(labels: object) -> Mapping[str, str]:
@@ -120,6 +161,8 @@ def register(
         )
     kind = _kind(known, wish)
     labels = {**known.labels, **wish.labels}
+    if wish.breakdown is not None:
+        known = known.evolve(wants_breakdown=wish.breakdown)
     if known.is_watched and kind != known.kind:
         # refusals under the wrong kind say nothing about the right one, which nobody asked yet
         asked_now = Schedule(wait=0, due_at=now, set_at=now)
@@ -133,6 +176,8 @@ def forget(known: Watch, *, now: datetime) -> Watch:
     """Stop watching. What has ended stays ended: its end is an answer to later registrations."""
     if not known.is_watched:
         return known
+    if known.phase is Phase.EXPLAINING:
+        return known.evolve(phase=Phase.ENDED, ended_at=now, breakdown=None, absence=Absence())
     return known.evolve(phase=Phase.FORGOTTEN, ended_at=now)
 
 
@@ -144,6 +189,7 @@ def _begin(wish: Registration, home: Home, now: datetime) -> Watch:
         labels=dict(wish.labels),
         registered_at=now,
         schedule=Schedule(wait=0, due_at=now, set_at=now),
+        wants_breakdown=wish.breakdown,
     )
 
 
@@ -160,7 +206,7 @@ def _kind(known: Watch, wish: Registration) -> str:
 
 
 def _resume(known: Watch, kind: str, labels: Mapping[str, str], now: datetime) -> Watch:
-    """Watch a forgotten or lost operation again: sequence and deltas go on where they were."""
+    """Watch again what was forgotten or lost: sequence and deltas go on where they were."""
     settling = known.outcome is Outcome.COMPLETED
     return known.evolve(
         kind=kind,

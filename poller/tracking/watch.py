@@ -1,4 +1,8 @@
-"""The state of one watched operation: everything tracking needs to remember between two looks."""
+"""The state of one watch: everything tracking needs to remember between two looks.
+
+What is watched is an operation or a message. They differ by tables (`lifecycle`) and by what is
+asked about them (`Inquiry`), and by nothing else.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -6,12 +10,44 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
+from poller.comms.ids import is_message_id
 from poller.comms.kinds import Kind, kind_named
 from poller.comms.models import JsonObject
+from poller.tracking.breakdown import Breakdown
 from poller.tracking.counters import delta_between
 from poller.tracking.forecast import Look
 
-__all__ = ["Absence", "Emitted", "Home", "Outcome", "Phase", "Schedule", "Watch"]
+__all__ = [
+    "Absence",
+    "Emitted",
+    "Home",
+    "Inquiry",
+    "Outcome",
+    "Phase",
+    "Schedule",
+    "Thing",
+    "Watch",
+]
+
+
+class Thing(StrEnum):
+    """What is watched."""
+
+    OPERATION = "operation"
+    MESSAGE = "message"
+
+
+class Inquiry(StrEnum):
+    """What the next look asks for."""
+
+    OPERATION = "operation"
+    SCHEDULE = "schedule"
+    """One message of a scheduled operation: only messages say when they will be sent."""
+    MESSAGE = "message"
+    RECEIPTS = "receipts"
+    """How a group message fared with each recipient: the message itself only says `GROUP`."""
+    BREAKDOWN = "breakdown"
+    """The next page about what failed in an operation that has ended."""
 
 
 class Phase(StrEnum):
@@ -19,7 +55,9 @@ class Phase(StrEnum):
 
     ACTIVE = "active"
     SETTLING = "settling"
-    """Completed, and looked at slowly until its receipts are in."""
+    """Completed or delivered, and looked at slowly until its receipts are in."""
+    EXPLAINING = "explaining"
+    """Its end is told, and what failed is being read for the breakdown."""
     ENDED = "ended"
     FORGOTTEN = "forgotten"
 
@@ -28,13 +66,16 @@ class Outcome(StrEnum):
     """How a watch ended."""
 
     COMPLETED = "completed"
+    """An operation was processed; a message was delivered, read or received."""
+    FAILED = "failed"
+    """A message failed or was not delivered."""
     CANCELED = "canceled"
     LOST = "lost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
-    """Whose operation it is: one daemon serves one home. `base_url` has no slash at its end."""
+    """Whose it is: one daemon serves one home. `base_url` has no slash at its end."""
 
     account: str
     base_url: str
@@ -48,12 +89,14 @@ class Emitted:
     counters: Mapping[str, int] = field(default_factory=dict)
     sequence: int = 0
     progress_at: datetime | None = None
-    """When the last `operation.progress` was recorded."""
+    """When the last progress was recorded."""
+    attempts: tuple[str, ...] = ()
+    """Of a message: the statuses of its attempts, the first attempt first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Absence:
-    """Answers in a row that said that there is no such operation, or that the request is bad."""
+    """Answers in a row that said that there is no such thing, or that the request is bad."""
 
     not_found: int = 0
     not_found_since: datetime | None = None
@@ -76,7 +119,11 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """One watched operation. `snapshot` is the last accepted answer as the API gave it."""
+    """One watched operation or message.
+
+    `snapshot` is the last accepted answer: of an operation as the API gave it, of a message its
+    public form, without content and addresses.
+    """
 
     id: str
     kind: str
@@ -90,16 +137,42 @@ class Watch:
     settle_until: datetime | None = None
     snapshot: JsonObject | None = None
     counters: Mapping[str, int] = field(default_factory=dict)
-    """Those of `snapshot`."""
+    """Of an operation those of `snapshot`; of a message its attempts, or receipts, by status."""
     observed_at: datetime | None = None
     updated_at: datetime | None = None
     """The last believable `updatedAt`."""
     created_at: datetime | None = None
     left_scheduled_at: datetime | None = None
+    scheduled_for: datetime | None = None
+    """When what is scheduled is to be sent, where that is known."""
+    schedule_read_at: datetime | None = None
+    """When the schedule was asked for; None where it never was."""
     looks: tuple[Look, ...] = ()
     """The last looks at its counters, the oldest first, for the forecast."""
     emitted: Emitted = field(default_factory=Emitted)
     absence: Absence = field(default_factory=Absence)
+    wants_breakdown: bool | None = None
+    """What the registration says; None leaves it to the settings."""
+    breakdown: Breakdown | None = None
+    """How far the reading of what failed has come."""
+
+    @property
+    def thing(self) -> Thing:
+        """Tell what is watched: the id says it."""
+        return Thing.MESSAGE if is_message_id(self.id) else Thing.OPERATION
+
+    @property
+    def inquiry(self) -> Inquiry:
+        """What the next look is to ask for."""
+        if self.phase is Phase.EXPLAINING:
+            return Inquiry.BREAKDOWN
+        if self.thing is Thing.MESSAGE:
+            is_group = self.status == "GROUP" and self.snapshot is not None
+            return Inquiry.RECEIPTS if is_group else Inquiry.MESSAGE
+        is_unread = self.schedule_read_at is None and self.row.items is not None
+        if self.status == "SCHEDULED" and self.snapshot is not None and is_unread:
+            return Inquiry.SCHEDULE
+        return Inquiry.OPERATION
 
     @property
     def status(self) -> str | None:
@@ -115,8 +188,9 @@ class Watch:
 
     @property
     def source(self) -> str:
-        """The CloudEvents source: where the API serves this operation."""
-        return f"{self.home.base_url}/{kind_named(self.kind).path}/Operations/{self.id}"
+        """The CloudEvents source: where the API serves this."""
+        folder = "" if self.thing is Thing.MESSAGE else "Operations/"
+        return f"{self.home.base_url}/{self.row.path}/{folder}{self.id}"
 
     @property
     def row(self) -> Kind:
@@ -126,12 +200,12 @@ class Watch:
     @property
     def is_watched(self) -> bool:
         """True while somebody must look at it."""
-        return self.phase in {Phase.ACTIVE, Phase.SETTLING}
+        return self.phase in {Phase.ACTIVE, Phase.SETTLING, Phase.EXPLAINING}
 
     @property
     def is_final(self) -> bool:
-        """True where the vendor said its last word: completed or canceled."""
-        return self.outcome in {Outcome.COMPLETED, Outcome.CANCELED}
+        """True where the vendor said its last word."""
+        return self.outcome not in {None, Outcome.LOST}
 
     def evolve(self, **changes: Any) -> Self:  # noqa: ANN401 - `replace` checks the names at run time
         """Return a copy with these fields changed."""

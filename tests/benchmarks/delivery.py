@@ -149,8 +149,7 @@ async def _live(store: Store, sink: _TimedSink, dispatcher: Dispatcher) -> list[
 async def _record(store: Store, names: Sequence[str], step: int) -> list[str]:
     now = datetime.now(UTC)
     answers = [
-        (name, Seen(operation=_snapshot(name, step), begun_at=now, arrived_at=now))
-        for name in names
+        (name, Seen(found=_snapshot(name, step), begun_at=now, arrived_at=now)) for name in names
     ]
     observations = await store.record(
         answers, policy=_POLICY, subscriptions=[Subscription(sink=_SINK)], lease_owner=None

@@ -134,7 +134,7 @@ def _ours(policy: Policy) -> Watcher:
                 state = observe(state, failed, policy=policy, now=now, jitter=0).watch
                 at += max(RETRY_AFTER, (state.schedule.due_at - now).total_seconds())
                 continue
-            answer = Seen(operation=course.at(at), begun_at=now, arrived_at=now)
+            answer = Seen(found=course.at(at), begun_at=now, arrived_at=now)
             state = observe(state, answer, policy=policy, now=now, jitter=random.random()).watch
             if not state.is_watched:
                 return requests, at - course.ended_at

@@ -173,9 +173,7 @@ class _Fleet:
 
     def _observe(self, course: Course, *, fetched: bool) -> None:
         age = self.at - course.created
-        answer = Seen(
-            operation=course.at(age), begun_at=self.now, arrived_at=self.now, fetched=fetched
-        )
+        answer = Seen(found=course.at(age), begun_at=self.now, arrived_at=self.now, fetched=fetched)
         after = self._judge(self.known[course.name], answer)
         if after.is_watched:
             self.known[course.name] = after

@@ -13,7 +13,7 @@ from poller.cli.control.session import Target
 from poller.cli.operations import forget_operations, list_operations
 from poller.cli.show import show_operation
 from poller.cli.sinks import show_sinks
-from poller.tracking.registration import Registration
+from poller.tracking.registration import Defaults, Registration
 from tests.cli.control.fake_daemon import A, Asked, B, FakeDaemon, Reply, document, problem
 from tests.cli.surroundings import Surroundings, surrounded
 from tests.fakes.api import operation_id
@@ -95,7 +95,7 @@ def test_many_are_added_in_several_requests(capsys: pytest.CaptureFixture[str]) 
     for given, requests in ((wishes, 2), (heavy, 2)):
         with FakeDaemon(results_of) as daemon:
             code = add_operations(
-                target(daemon), given, stdin=False, kind="messages", labels={}, json_output=False
+                target(daemon), given, stdin=False, defaults=Defaults(), json_output=False
             )
         assert code == 0
         assert len(daemon.asked) == requests
@@ -109,7 +109,7 @@ def test_many_are_added_in_several_requests(capsys: pytest.CaptureFixture[str]) 
 def test_nothing_to_add() -> None:
     """It is a mistake of usage."""
     with pytest.raises(typer.BadParameter, match="--stdin"):
-        add_operations(Target(None), [], stdin=False, kind="messages", labels={}, json_output=False)
+        add_operations(Target(None), [], stdin=False, defaults=Defaults(), json_output=False)
 
 
 @pytest.mark.usefixtures("here")
@@ -120,7 +120,7 @@ def test_a_refusal_stands_among_the_results(capsys: pytest.CaptureFixture[str]) 
     wishes = [Registration(id=name, kind="messages") for name in (A, B)]
     with FakeDaemon(lambda _: Reply(body=body)) as daemon:
         code = add_operations(
-            target(daemon), wishes, stdin=False, kind="messages", labels={}, json_output=False
+            target(daemon), wishes, stdin=False, defaults=Defaults(), json_output=False
         )
     assert code == 1
     assert capsys.readouterr().out == f"{A}\tknown\n{B}\trefused\ttwo lines; do this\n"
@@ -247,8 +247,7 @@ def test_lines_are_read_as_they_come(
                 target(daemon),
                 [],
                 stdin=True,
-                kind="push-notifications",
-                labels={"a": "b"},
+                defaults=Defaults(kind="push-notifications", labels={"a": "b"}),
                 json_output=True,
             )
     finally:

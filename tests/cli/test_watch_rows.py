@@ -191,7 +191,7 @@ def test_the_status_is_said_in_words(watch: Watch, status: str) -> None:
 def test_the_reason_of_a_loss_is_kept() -> None:
     """It is only in the event, and the row still shows it later."""
     lost = unseen().evolve(phase=Phase.ENDED, outcome=Outcome.LOST)
-    event = make_event(unseen(), EventType.LOST, now=NOW, final=True, reason="not_found")
+    event = make_event(unseen(), EventType.OPERATION_LOST, now=NOW, final=True, reason="not_found")
     followed = Track(watch=unseen()).after(Update(watch=lost, events=(Told(id="1", event=event),)))
     assert followed.row(NOW).reason == "not_found"
 

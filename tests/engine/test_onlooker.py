@@ -99,7 +99,7 @@ def events_of(news: Sequence[News]) -> dict[str, list[Told]]:
     events = defaultdict(list)
     for item in news:
         for told in item.events if isinstance(item, Update) else ():
-            events[told.event.operation_id].append(told)
+            events[told.event.watch_id].append(told)
     return events
 
 

@@ -21,12 +21,12 @@ from poller.comms.errors import CommsError
 from poller.comms.kinds import kind_named
 from poller.comms.models import decode_operation
 from poller.engine.telling import tell_failure, tell_observations
-from poller.engine.translate import answer_of, seen
+from poller.engine.translate import answer_of
 from poller.store.database import Database
 from poller.store.migrate import migrate
 from poller.store.tenancy import Tenant, move_in
 from poller.store.watches import Observation, record, register_all
-from poller.tracking.answers import Answer
+from poller.tracking.answers import Answer, Seen
 from poller.tracking.event_schema import load_event_schema
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
@@ -204,7 +204,7 @@ class Fuzz:
             answer = answer_of(error, begun_at=self._now, arrived_at=self._now)
             assert answer is not None
             return answer
-        return seen(operation, begun_at=self._now, arrived_at=self._now)
+        return Seen(found=operation, begun_at=self._now, arrived_at=self._now)
 
     def check(self) -> None:
         """Check that the operation has ended, once, and that the deltas add up."""

@@ -199,7 +199,7 @@ def test_no_meter_hears_everything_and_says_nothing() -> None:
     meter.waited(1)
     meter.looked(kind="messages", late=1)
     meter.paged(kind="messages", unchanged=1, nonsense=1)
-    meter.observed([observation(Verdict.LATE, EventType.LOST)], kind="messages")
+    meter.observed([observation(Verdict.LATE, EventType.OPERATION_LOST)], kind="messages")
     meter.attempted([Outcome(verdict=SinkVerdict.GONE)], sink="app", seconds=1)
     meter.settled(delivery(DeliveryState.WAITING), sink="app")
     meter.transacted("watches.record", 1, refused=False)

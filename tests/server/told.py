@@ -38,7 +38,9 @@ ERRORS = [
 
 
 def observation(
-    verdict: Verdict = Verdict.CHANGED, event_type: EventType = EventType.PROGRESS, **data: object
+    verdict: Verdict = Verdict.CHANGED,
+    event_type: EventType = EventType.OPERATION_PROGRESS,
+    **data: object,
 ) -> Observation:
     """Make an observation with one event; `data` are members of it."""
     told = {
@@ -50,7 +52,7 @@ def observation(
     }
     event = Event(
         type=event_type,
-        operation_id=op(1),
+        watch_id=op(1),
         source="https://comms.example.com",
         sequence=1,
         time=NOW,

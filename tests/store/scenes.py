@@ -84,7 +84,7 @@ def seen(
     """Make the answer to a fetch; `members` are further members of the document."""
     document = {"id": operation, "status": status, "stats": stats or {}, **members}
     decoded = decode_operation(document, kind=kind_named("messages"), expected_id=operation)
-    return Seen(operation=decoded, begun_at=at, arrived_at=at)
+    return Seen(found=decoded, begun_at=at, arrived_at=at)
 
 
 def attempt(

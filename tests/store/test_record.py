@@ -214,8 +214,8 @@ async def test_whatever_the_api_sends_is_kept_and_given_back(daemon: Daemon) -> 
     [observation] = await daemon.record((op(1), answer))
     [recorded] = observation.events
     known = await daemon.watch(op(1))
-    assert known.snapshot == answer.operation.raw
-    assert json.loads(recorded.body)["data"]["operation"] == answer.operation.raw
+    assert known.snapshot == answer.found.raw
+    assert json.loads(recorded.body)["data"]["operation"] == answer.found.raw
     [claimed] = await daemon.deliveries()
     assert claimed.body == recorded.body
     assert claimed.body.splitlines() == [claimed.body]

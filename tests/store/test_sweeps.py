@@ -193,6 +193,7 @@ async def test_what_has_something_pending_is_judged(
         case _:
             page = [listed(1, "SCHEDULED", created=NOW - timedelta(days=8))]
             await sweep(daemon, *page, policy=policy)
+            await _write(daemon, schedule_read_at=NOW, inquiry="operation")
     clock.advance(5)
     swept = await sweep(daemon, *page, policy=policy)
     assert (swept.shown, swept.quiet) == (1, 0)
@@ -371,7 +372,7 @@ async def test_pages_in_any_order_lose_no_delta(daemon: Daemon, clock: Clock) ->
 
 
 def _fetched(operation: Operation, at: datetime) -> Seen:
-    return Seen(operation=operation, begun_at=at, arrived_at=at)
+    return Seen(found=operation, begun_at=at, arrived_at=at)
 
 
 async def _write(daemon: Daemon, **values: object) -> None:

@@ -67,7 +67,7 @@ class Truth:
         """Answer with the snapshot that was the newest `age` snapshots ago."""
         document = self.history[max(0, len(self.history) - 1 - age)]
         operation = decode_operation(document, kind=kind_named("messages"), expected_id=self.id)
-        return Seen(operation=operation, begun_at=now - timedelta(seconds=1), arrived_at=now)
+        return Seen(found=operation, begun_at=now - timedelta(seconds=1), arrived_at=now)
 
 
 @dataclass
@@ -134,9 +134,9 @@ class Ledger:
     def record(self, recorded: Recorded, places: Sequence[Place]) -> None:
         """Judge an event that was recorded, and note who wants it."""
         event = recorded.event
-        name = f"{event.operation_id}/{self._generation[event.operation_id]}"
+        name = f"{event.watch_id}/{self._generation[event.watch_id]}"
         line = self.events.setdefault(name, [])
-        assert event.operation_id not in self._over, "an event after the final one"
+        assert event.watch_id not in self._over, "an event after the final one"
         assert recorded.position == self.last_position + 1, "a gap between positions"
         assert event.sequence == len(line) + 1, "a gap in the sequence"
         assert recorded.id not in self.bodies, "an id twice"
@@ -144,7 +144,7 @@ class Ledger:
         self.bodies[recorded.id] = recorded.body
         self.last_position = recorded.position
         if event.final:
-            self._over.add(event.operation_id)
+            self._over.add(event.watch_id)
         for place in places:
             if place.subscription.wants(event):
                 self.wanted.setdefault(place.name, []).append(recorded)
@@ -184,7 +184,7 @@ class Ledger:
                 continue
             if key in self.has_died:
                 continue
-            operation = recorded.event.operation_id
+            operation = recorded.event.watch_id
             assert turn_of > line.get(operation, -1), "first arrivals out of order"
             line[operation] = turn_of
 
@@ -195,6 +195,6 @@ class Ledger:
             if recorded.id not in arrived or (place.name, recorded.position) in self.has_died:
                 continue
             for earlier in self.wanted[place.name][:index]:
-                if earlier.event.operation_id == recorded.event.operation_id:
+                if earlier.event.watch_id == recorded.event.watch_id:
                     key = (place.name, earlier.position)
                     assert earlier.id in arrived or key in self.has_died, "a gap without a death"

@@ -71,7 +71,7 @@ class Story:
         found = self.operation(status, updated=updated, created=created, stats=stats)
         return self.take(
             Seen(
-                operation=found,
+                found=found,
                 fetched=fetched,
                 begun_at=begun_at or self.now,
                 arrived_at=self.now,

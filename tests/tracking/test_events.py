@@ -142,7 +142,7 @@ def test_a_stub_shows_what_was_emitted() -> None:
     watch = new_watch().evolve(
         emitted=Emitted(status="PROCESSING", counters={"total": 3}, sequence=2)
     )
-    event = make_event(watch, EventType.LOST, now=START, final=True, reason="not_found")
+    event = make_event(watch, EventType.OPERATION_LOST, now=START, final=True, reason="not_found")
     assert event.data["operation"] == {
         "id": watch.id,
         "status": "PROCESSING",

@@ -11,7 +11,7 @@ from poller.tracking.observe import Verdict
 from poller.tracking.watch import Outcome, Phase
 from tests.tracking.histories import HISTORIES, ONE_WATCH, History, patient
 
-TERMINAL = {EventType.COMPLETED, EventType.CANCELED}
+TERMINAL = {EventType.OPERATION_COMPLETED, EventType.OPERATION_CANCELED}
 EPSILON = 1e-4  # instants hold microseconds
 
 
@@ -69,7 +69,7 @@ def test_only_a_lost_operation_has_a_life_after_its_final_event(history: History
     """What follows a final event follows a loss."""
     for before, _ in pairwise(history.events):
         if before.final:
-            assert before.type is EventType.LOST
+            assert before.type is EventType.OPERATION_LOST
 
 
 @patient
@@ -90,16 +90,16 @@ def test_types_are_named_after_statuses(history: History) -> None:
     for event in history.events:
         before, status = event.data["previousStatus"], event.data["operation"].get("status")
         match event.type:
-            case EventType.PROGRESS:
+            case EventType.OPERATION_PROGRESS:
                 assert before == status
                 assert event.data["delta"]
-            case EventType.SETTLED:
+            case EventType.OPERATION_SETTLED:
                 assert before == "COMPLETED"
                 assert status in {None, "COMPLETED"}
-            case EventType.LOST:
+            case EventType.OPERATION_LOST:
                 assert event.data["reason"] in {"not_found", "rejected", "expired"}
                 assert before not in {"COMPLETED", "CANCELED"}
-            case EventType.CHANGED:
+            case EventType.OPERATION_CHANGED:
                 assert status == "ODD"
                 assert before != status
             case _:
@@ -111,7 +111,9 @@ def test_types_are_named_after_statuses(history: History) -> None:
 @given(history=HISTORIES)
 def test_progress_keeps_its_distance(history: History) -> None:
     """Two progress events are at least progress_interval apart."""
-    progress = [event.time for event in history.events if event.type is EventType.PROGRESS]
+    progress = [
+        event.time for event in history.events if event.type is EventType.OPERATION_PROGRESS
+    ]
     interval = timedelta(seconds=history.policy.progress_interval)
     assert all(later - earlier >= interval for earlier, later in pairwise(progress))
 
@@ -162,7 +164,10 @@ def test_dropped_answers_tell_nothing_but_ends(history: History) -> None:
     """A stale, nonsensical, failed or late answer makes no event, but for settled and lost."""
     for turn in history.turns:
         if turn.verdict not in {Verdict.CHANGED, Verdict.UNCHANGED}:
-            assert {event.type for event in turn.events} <= {EventType.SETTLED, EventType.LOST}
+            assert {event.type for event in turn.events} <= {
+                EventType.OPERATION_SETTLED,
+                EventType.OPERATION_LOST,
+            }
         if turn.verdict is Verdict.LATE:
             assert not turn.events
 

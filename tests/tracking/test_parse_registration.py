@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from poller.tracking.registration import (
     BadRegistration,
+    Defaults,
     Registration,
     check_labels,
     parse_registration,
@@ -16,7 +17,7 @@ from tests.tracking.story import ID
 
 
 def _parse(document: object) -> Registration:
-    return parse_registration(document, kind="emails", labels={"team": "a", "site": "x"})
+    return parse_registration(document, Defaults(kind="emails", labels={"team": "a", "site": "x"}))
 
 
 def test_an_id_alone_is_enough() -> None:
@@ -43,7 +44,7 @@ def test_what_is_given_wins() -> None:
         ({"id": "x"}, "id", ""),
         ({"id": ID, "kind": 5}, "kind", "must be text"),
         ({"id": ID, "kind": "email"}, "kind", "one of: messages, emails"),
-        ({"id": ID, "label": {}}, "label", "unknown member; there are id, kind, labels"),
+        ({"id": ID, "label": {}}, "label", "unknown member; there are breakdown, id, kind, labels"),
         ({"id": ID, "labels": []}, "labels", "write an object such as"),
         ({"id": ID, "labels": {"a": 5}}, "labels.a", "must be text of at most 256 characters"),
         ({"id": ID, "labels": {"a": "x" * 257}}, "labels.a", "at most 256 characters"),

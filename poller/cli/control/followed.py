@@ -9,17 +9,16 @@ from poller.comms.models import JsonObject, parse_instant
 from poller.engine.onlooker import Told, Update
 from poller.server import schemas
 from poller.tracking.events import Event
-from poller.tracking.lifecycle import EventType
+from poller.tracking.lifecycle import LIFECYCLES, EventType
 from poller.tracking.watch import Emitted, Home, Outcome, Phase, Schedule, Watch
 
 __all__ = ["Followed", "Relayed"]
 
 _OUTCOMES: Final = {
-    EventType.COMPLETED: Outcome.COMPLETED,
-    EventType.SETTLED: Outcome.COMPLETED,
-    EventType.CANCELED: Outcome.CANCELED,
-    EventType.LOST: Outcome.LOST,
-}
+    lifecycle.events[status]: outcome
+    for lifecycle in LIFECYCLES.values()
+    for status, outcome in lifecycle.terminal.items()
+} | {lifecycle.lost: Outcome.LOST for lifecycle in LIFECYCLES.values()}
 _TYPES: Final = frozenset(EventType)
 
 
@@ -44,8 +43,8 @@ class Relayed(Told):
             event_type, data = str(document["type"]), document["data"]
             event = Event(
                 # a later daemon may know more types; what they mean is in the data
-                type=EventType(event_type) if event_type in _TYPES else EventType.CHANGED,
-                operation_id=document["subject"],
+                type=EventType(event_type) if event_type in _TYPES else EventType.OPERATION_CHANGED,
+                watch_id=document["subject"],
                 source=document["source"],
                 sequence=int(document["sequence"]),
                 time=_instant(document["time"]),
@@ -120,7 +119,7 @@ class Followed:
 
 
 def _as_event_says(watch: Watch, event: Event) -> Watch:
-    snapshot: JsonObject = event.data["operation"]
+    snapshot: JsonObject = event.data[event.type.thing.value]
     phase, outcome = _standing(watch, event)
     return watch.evolve(
         kind=event.data["kind"],
@@ -146,8 +145,8 @@ def _standing(watch: Watch, event: Event) -> tuple[Phase, Outcome | None]:
 
 
 def _emitted(event: Event) -> Emitted:
-    operation = event.data["operation"]
-    is_progress = event.type is EventType.PROGRESS
+    operation = event.data[event.type.thing.value]
+    is_progress = event.type.value.endswith(".progress")
     return Emitted(
         status=operation.get("status"),
         counters=_counters(operation),

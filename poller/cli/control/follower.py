@@ -122,7 +122,7 @@ class Follower:
         except ValueError as error:
             log.warning("watch.unreadable", error=str(error))
             return
-        name = relayed.event.operation_id
+        name = relayed.event.watch_id
         async with self._turn:
             if (before := self._open.get(name)) is None:
                 return

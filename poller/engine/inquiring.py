@@ -1,0 +1,113 @@
+"""What a look asks of the API, and what its outcome means for what is watched: a table."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+from poller.comms.client import LARGEST_PAGE, CommsClient
+from poller.comms.errors import CommsError
+from poller.comms.models import ErrorPage, Message, MessagePage
+from poller.engine.meter import Request
+from poller.engine.translate import answer_of
+from poller.tracking import breakdown
+from poller.tracking.answers import (
+    Answer,
+    Explained,
+    Failed,
+    Nonsense,
+    NotFound,
+    Receipts,
+    Rejected,
+    Scheduled,
+    Seen,
+)
+from poller.tracking.watch import Inquiry, Watch
+
+__all__ = ["Reading", "ask_about", "refusal_of", "request_of"]
+
+Reading = Callable[..., Answer]
+"""Makes the answer of what came; takes `begun_at` and `arrived_at` of the request."""
+
+
+def ask_about(watch: Watch) -> Callable[[CommsClient], Awaitable[Reading]]:
+    """Return the one request that the next look at `watch` consists of."""
+    return partial(_QUESTIONS[watch.inquiry], watch)
+
+
+def request_of(watch: Watch) -> Request:
+    """Name that request for the meter."""
+    is_itself = watch.inquiry in {Inquiry.OPERATION, Inquiry.MESSAGE}
+    return Request.FETCH if is_itself else Request.DETAIL
+
+
+def refusal_of(
+    watch: Watch, error: CommsError, *, begun_at: datetime, arrived_at: datetime
+) -> Answer | None:
+    """Say what a failed request means for `watch`; None where it means nothing.
+
+    Only a fetch of the thing itself can tell that there is no such thing. What else is refused
+    for good is done without.
+    """
+    answer = answer_of(error, begun_at=begun_at, arrived_at=arrived_at)
+    is_refused = isinstance(answer, NotFound | Rejected)
+    match watch.inquiry:
+        case Inquiry.SCHEDULE if is_refused or isinstance(answer, Nonsense):
+            return Scheduled(found=None, begun_at=begun_at, arrived_at=arrived_at)
+        case Inquiry.RECEIPTS if is_refused:
+            return Failed(begun_at=begun_at, arrived_at=arrived_at)
+        case Inquiry.BREAKDOWN if is_refused and (asked := _request(watch)) is not None:
+            return Explained(request=asked, found=None, begun_at=begun_at, arrived_at=arrived_at)
+        case _:
+            return answer
+
+
+async def _operation(watch: Watch, client: CommsClient) -> Reading:
+    return partial(Seen, found=await client.fetch_operation(watch.row, watch.id))
+
+
+async def _schedule(watch: Watch, client: CommsClient) -> Reading:
+    page = await client.list_messages(watch.row, operation_id=watch.id, page_size=1)
+    return partial(Scheduled, found=next(iter(page.messages), None))
+
+
+async def _message(watch: Watch, client: CommsClient) -> Reading:
+    return partial(Seen, found=await client.fetch_message(watch.id))
+
+
+async def _receipts(watch: Watch, client: CommsClient) -> Reading:
+    page = await client.list_receipts(watch.id)
+    if page.next_token is not None:
+        return partial(Nonsense, why=f"a group of more than {LARGEST_PAGE} recipients")
+    if page.problems:
+        return partial(Nonsense, why=page.problems[0])
+    return partial(Receipts, statuses=page.statuses)
+
+
+async def _breakdown(watch: Watch, client: CommsClient) -> Reading:
+    found: ErrorPage | MessagePage | Message
+    match asked := _request(watch):
+        case breakdown.ReadErrors(token=token):
+            found = await client.list_errors(watch.row, watch.id, page_token=token)
+        case breakdown.ReadMessages(status=status, token=token):
+            found = await client.list_messages(
+                watch.row, operation_id=watch.id, status=status, page_token=token
+            )
+        case breakdown.ReadMessage(message_id=message_id):
+            found = await client.fetch_message(message_id)
+        case None:
+            raise ValueError(f"nothing is left to be read of {watch.id}")
+    return partial(Explained, request=asked, found=found)
+
+
+def _request(watch: Watch) -> breakdown.Request | None:
+    return None if watch.breakdown is None else breakdown.request(watch.breakdown)
+
+
+_QUESTIONS: Final[Mapping[Inquiry, Callable[[Watch, CommsClient], Awaitable[Reading]]]] = {
+    Inquiry.OPERATION: _operation,
+    Inquiry.SCHEDULE: _schedule,
+    Inquiry.MESSAGE: _message,
+    Inquiry.RECEIPTS: _receipts,
+    Inquiry.BREAKDOWN: _breakdown,
+}

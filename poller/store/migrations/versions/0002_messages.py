@@ -1,0 +1,23 @@
+"""Messages beside operations: schedules, attempts, breakdowns, and what the next look asks for."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the columns; what is watched so far are operations of which no schedule was read."""
+    op.add_column("watches", sa.Column("scheduled_for", sa.BigInteger()))
+    op.add_column("watches", sa.Column("schedule_read_at", sa.BigInteger()))
+    op.add_column(
+        "watches", sa.Column("emitted_attempts", sa.Text(), nullable=False, server_default="[]")
+    )
+    op.add_column("watches", sa.Column("wants_breakdown", sa.Boolean()))
+    op.add_column("watches", sa.Column("breakdown", sa.Text()))
+    op.add_column(
+        "watches", sa.Column("inquiry", sa.String(), nullable=False, server_default="operation")
+    )

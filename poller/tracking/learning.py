@@ -1,0 +1,163 @@
+"""Taking in an answer: what is stale or makes no sense changes nothing. Tells nobody yet."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from poller.comms.models import JsonObject, Message, Operation
+from poller.tracking.answers import (
+    Answer,
+    Explained,
+    Failed,
+    Nonsense,
+    NotFound,
+    Receipts,
+    Rejected,
+    Scheduled,
+    Seen,
+)
+from poller.tracking.counters import delta_between
+from poller.tracking.decision import Verdict
+from poller.tracking.forecast import KEPT, Look, look_at
+from poller.tracking.lifecycle import lifecycle_of
+from poller.tracking.pacing import Policy
+from poller.tracking.privacy import public_message
+from poller.tracking.watch import Absence, Watch
+
+__all__ = ["learn"]
+
+# A clock that is this far ahead of ours is a wrong clock, not network delay.
+_AHEAD: Final = timedelta(minutes=5)
+# The messages of an operation are made with it, or soon after.
+_MADE_WITHIN: Final = timedelta(minutes=10)
+
+
+# a sighting that is no news is an old one
+_OF_NO_NEWS: Final[Mapping[type[Answer], Verdict]] = {
+    Seen: Verdict.STALE,
+    NotFound: Verdict.ABSENT,
+    Rejected: Verdict.ABSENT,
+    Nonsense: Verdict.NONSENSE,
+    Failed: Verdict.FAILED,
+    Explained: Verdict.LATE,
+}
+
+
+def learn(watch: Watch, answer: Answer, *, policy: Policy, now: datetime) -> tuple[Watch, Verdict]:
+    """Take in what the answer says of a watch that has not ended."""
+    known = watch.evolve(absence=_absence(watch.absence, answer, now))
+    match answer:
+        case Seen(found=found) if not _is_stale(watch, found, now):
+            known = _accept(known, found, answer.arrived_at, policy=policy, now=now)
+        case Receipts(statuses=statuses):
+            known = known.evolve(counters=_tally(statuses), observed_at=answer.arrived_at)
+        case Scheduled(found=message):
+            known = known.evolve(scheduled_for=_schedule(watch, message), schedule_read_at=now)
+        case _:
+            return known, _OF_NO_NEWS[type(answer)]
+    return known, _verdict(watch, known)
+
+
+def _verdict(before: Watch, after: Watch) -> Verdict:
+    moved = (
+        before.snapshot is None
+        or after.status != before.status
+        or bool(delta_between(before.counters, after.counters))
+    )
+    return Verdict.CHANGED if moved else Verdict.UNCHANGED
+
+
+def _is_stale(watch: Watch, found: Operation | Message, now: datetime) -> bool:
+    lifecycle = lifecycle_of(watch.thing)
+    if not lifecycle.follows(watch.status, found.status):
+        return True
+    updated_at = _believable(found.updated_at, now)
+    if updated_at is None or watch.updated_at is None or updated_at >= watch.updated_at:
+        return False
+    # the first terminal status is believed whatever its clock says: an end is never lost
+    return found.status not in lifecycle.terminal or watch.status in lifecycle.terminal
+
+
+def _believable(instant: datetime | None, now: datetime) -> datetime | None:
+    return None if instant is None or instant > now + _AHEAD else instant
+
+
+def _accept(
+    watch: Watch,
+    found: Operation | Message,
+    arrived_at: datetime,
+    *,
+    policy: Policy,
+    now: datetime,
+) -> Watch:
+    left_scheduled_at = watch.left_scheduled_at
+    if watch.status == "SCHEDULED" and found.status != "SCHEDULED":
+        left_scheduled_at = now
+    seen = watch.evolve(
+        observed_at=arrived_at,
+        updated_at=_believable(found.updated_at, now) or watch.updated_at,
+        created_at=_believable(found.created_at, now) or watch.created_at,
+        left_scheduled_at=left_scheduled_at,
+    )
+    if isinstance(found, Operation):
+        return seen.evolve(
+            snapshot=found.raw,
+            counters=found.counters,
+            looks=_looks(watch, found, arrived_at),
+        )
+    return seen.evolve(
+        snapshot=_public(found, policy),
+        counters=_counters(found),
+        scheduled_for=found.scheduled_for,
+    )
+
+
+def _schedule(watch: Watch, message: Message | None) -> datetime | None:
+    """Return when the operation will be sent.
+
+    A filter that the API does not know is ignored, so the message may be of another operation: one
+    that was created at another time certainly is.
+    """
+    if message is None or message.status != "SCHEDULED":
+        return None
+    if message.created_at is not None and watch.created_at is not None:
+        apart = abs(message.created_at - watch.created_at)
+        return None if apart > _MADE_WITHIN else message.scheduled_for
+    return message.scheduled_for
+
+
+def _public(message: Message, policy: Policy) -> JsonObject:
+    # the status is what was decoded: the rest of the document is shown as far as it may be
+    return {**public_message(message.raw, policy.addresses), "status": message.status}
+
+
+def _counters(message: Message) -> Mapping[str, int]:
+    """Count attempts by status; a group is counted by its receipts, which come by themselves."""
+    return {} if message.status == "GROUP" else message.counters
+
+
+def _tally(statuses: Sequence[str]) -> dict[str, int]:
+    return {"recipients": len(statuses), **Counter(status.lower() for status in statuses)}
+
+
+def _looks(watch: Watch, operation: Operation, arrived_at: datetime) -> tuple[Look, ...]:
+    """Remember the looks of one stretch: a changed status or a clock that went back begins anew."""
+    look = look_at(operation, watch.row, at=arrived_at)
+    if operation.status != watch.status or (watch.looks and watch.looks[-1].at > arrived_at):
+        return (look,)
+    return (*watch.looks, look)[-KEPT:]
+
+
+def _absence(absence: Absence, answer: Answer, now: datetime) -> Absence:
+    """Count refusals in a row: any other outcome breaks the row."""
+    match answer:
+        case NotFound():
+            since = absence.not_found_since
+            if since is None or since > now:
+                since = now
+            return Absence(not_found=absence.not_found + 1, not_found_since=since)
+        case Rejected():
+            return Absence(rejected=absence.rejected + 1)
+        case _:
+            return Absence()

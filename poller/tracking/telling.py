@@ -1,0 +1,170 @@
+"""Telling: the events that one observation makes, and the watch as they leave it."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from poller.tracking.answers import (
+    Answer,
+    Nonsense,
+    NotFound,
+    Receipts,
+    Rejected,
+    Scheduled,
+    Seen,
+)
+from poller.tracking.events import Event, emit
+from poller.tracking.explaining import begin_explaining, wants_breakdown
+from poller.tracking.lifecycle import LIFECYCLES, EventType, lifecycle_of
+from poller.tracking.pacing import Policy, expires_at
+from poller.tracking.watch import Outcome, Phase, Thing, Watch
+
+__all__ = ["Turn"]
+
+_NOT_FOUND_TIMES: Final = 3
+_REJECTED_TIMES: Final = 2
+_RECIPIENTS: Final = "recipients"
+_FINAL_OF_MESSAGES: Final = LIFECYCLES[Thing.MESSAGE].terminal
+
+
+class Turn:
+    """One observation being told. `watch` and `events` are its outcome."""
+
+    def __init__(self, watch: Watch, answer: Answer, *, policy: Policy, now: datetime) -> None:
+        self.watch = watch
+        self.events: list[Event] = []
+        self._answer = answer
+        self._policy = policy
+        self._now = now
+        self._lifecycle = lifecycle_of(watch.thing)
+
+    def tell(self, *, accepted: bool) -> None:
+        """Emit what this observation has to tell, the end of the watch included."""
+        if accepted:
+            self._tell_change()
+        if self.watch.phase is Phase.SETTLING:
+            self._tell_settled(accepted=accepted)
+        elif self.watch.phase is Phase.ACTIVE:
+            if (outcome := _of_group(self.watch)) is not None:
+                self._end(outcome, self._lifecycle.settled)
+            elif (reason := self._lost()) is not None:
+                self._end(Outcome.LOST, self._lifecycle.lost, reason=reason)
+
+    def _tell_change(self) -> None:
+        watch = self.watch
+        status = watch.status
+        if status is None:
+            return
+        if status == watch.emitted.status:
+            settles = watch.phase is Phase.SETTLING or _of_group(watch) is not None
+            if watch.unemitted and not settles and self._may_progress():
+                self._emit(self._lifecycle.progress)
+            return
+        kind_of_event = self._lifecycle.event_type(status)
+        outcome = self._lifecycle.terminal.get(status)
+        if outcome is None or watch.phase is Phase.SETTLING:
+            self._emit(kind_of_event)
+        elif status in self._lifecycle.lasting and self._policy.settle > 0:
+            self._emit(kind_of_event)
+            self.watch = self.watch.evolve(
+                phase=Phase.SETTLING,
+                outcome=outcome,
+                settle_until=self._now + timedelta(seconds=self._policy.settle),
+            )
+        else:
+            self._end(outcome, kind_of_event)
+
+    def _tell_settled(self, *, accepted: bool) -> None:
+        watch = self.watch
+        until = watch.settle_until
+        if (accepted and self._is_settled()) or until is None or self._now >= until:
+            self._end(Outcome.COMPLETED, self._lifecycle.settled)
+        elif accepted and watch.unemitted and self._may_progress():
+            self._emit(self._lifecycle.progress)
+
+    def _is_settled(self) -> bool:
+        """Tell whether no receipt can move anything any more."""
+        if self.watch.status not in self._lifecycle.lasting:
+            return True
+        if self.watch.thing is Thing.MESSAGE:
+            return False
+        return not any(self.watch.counters.get(name, 0) for name in self.watch.row.open)
+
+    def _may_progress(self) -> bool:
+        last = self.watch.emitted.progress_at
+        # one in the future means that the clock went back: nothing waits for it
+        return (
+            last is None
+            or last > self._now
+            or self._now >= last + timedelta(seconds=self._policy.progress_interval)
+        )
+
+    def _lost(self) -> str | None:
+        """Name the reason for which this watch ends without a terminal status, if there is one."""
+        absence = self.watch.absence
+        if isinstance(self._answer, Rejected) and absence.rejected >= _REJECTED_TIMES:
+            return "rejected"
+        if self._is_not_found():
+            return "not_found"
+        expiry = expires_at(self.watch)
+        if expiry is not None and self._shows_no_end() and self._answer.begun_at > expiry:
+            return "expired"
+        return None
+
+    def _is_not_found(self) -> bool:
+        absence = self.watch.absence
+        grace = timedelta(seconds=self._policy.not_found_grace)
+        return (
+            isinstance(self._answer, NotFound)
+            and absence.not_found >= _NOT_FOUND_TIMES
+            and absence.not_found_since is not None
+            and self._now - absence.not_found_since >= grace
+        )
+
+    def _shows_no_end(self) -> bool:
+        """Only a fetch that the API itself answered: an outage must not expire anything.
+
+        "Older records may return incomplete results", so a document that makes no sense counts.
+        """
+        match self._answer:
+            case Seen(fetched=fetched):
+                return fetched
+            case NotFound() | Rejected() | Nonsense() | Receipts():
+                return True
+            case Scheduled() | _:
+                return False
+
+    def _end(self, outcome: Outcome, kind_of_event: EventType, reason: str | None = None) -> None:
+        self._emit(kind_of_event, final=True, reason=reason)
+        ended = self.watch.evolve(outcome=outcome, settle_until=None)
+        if wants_breakdown(ended, self._policy):
+            self.watch = begin_explaining(ended)
+        else:
+            self.watch = ended.evolve(phase=Phase.ENDED, ended_at=self._now)
+
+    def _emit(
+        self, kind_of_event: EventType, *, final: bool = False, reason: str | None = None
+    ) -> None:
+        self.watch, event = emit(
+            self.watch, kind_of_event, now=self._now, final=final, reason=reason
+        )
+        self.events.append(event)
+
+
+def _of_group(watch: Watch) -> Outcome | None:
+    """Return how a group message ended; None where it has not, and for everything else."""
+    counters = watch.counters
+    if watch.thing is not Thing.MESSAGE or watch.status != "GROUP":
+        return None
+    if not counters.get(_RECIPIENTS):
+        return None
+    ended = {
+        outcome
+        for status, outcome in _FINAL_OF_MESSAGES.items()
+        if counters.get(status.lower(), 0) > 0
+    }
+    finished = sum(counters.get(status.lower(), 0) for status in _FINAL_OF_MESSAGES)
+    if finished < counters[_RECIPIENTS]:
+        return None
+    # whoever it reached, it reached somebody
+    best = (Outcome.COMPLETED, Outcome.FAILED, Outcome.CANCELED)
+    return next(outcome for outcome in best if outcome in ended)
