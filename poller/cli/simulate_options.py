@@ -60,7 +60,8 @@ Fate = Annotated[
     typer.Option(
         "--fate",
         metavar="NAME",
-        help="What becomes of a send whose tags do not say: ordinary, smooth, troubled, canceled.",
+        help="What becomes of a send whose tags do not say: ordinary, smooth, troubled, canceled, "
+        "failing.",
     ),
 ]
 Operations = Annotated[

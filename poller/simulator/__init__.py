@@ -8,6 +8,7 @@ from poller.simulator.config import Faults, SimulatorConfig
 from poller.simulator.fates import FATES, Fate
 from poller.simulator.operations import Operation
 from poller.simulator.server import serve
+from poller.simulator.truth import Truth
 from poller.simulator.usage import usage
 from poller.simulator.world import AlreadyEnded, World
 
@@ -18,6 +19,7 @@ __all__ = [
     "Faults",
     "Operation",
     "SimulatorConfig",
+    "Truth",
     "World",
     "create_app",
     "serve",

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from poller.simulator.envelope import ApiError, Problem
 from poller.simulator.ids import WELL_FORMED
+from poller.simulator.inbound import ORDINAL, InboxView
 from poller.simulator.kinds import Kind
 from poller.simulator.messages import MessageView
 from poller.simulator.operations import Operation
@@ -30,6 +31,7 @@ __all__ = ["KindApi", "answer", "read_json"]
 _MAX_BODY: Final = 10 * 1024 * 1024
 
 _Found = TypeVar("_Found")
+_View = MessageView | InboxView
 
 
 def answer(
@@ -141,11 +143,15 @@ class KindApi:
     async def _list_receipts(self, request: Request) -> Response:
         view, index = self._message(request)
         paging = read_paging(request.query_params, scope=f"{self._kind.name}/receipts")
-        return answer(paging.page("receipts", [((0, 0), index)], show=view.receipt))
+        first = paging.start[1] if paging.start else 0
+        receipts = (((0, each), each) for each in range(first, view.recipients(index)))
+        return answer(
+            paging.page("receipts", receipts, show=lambda number: view.receipt(index, number))
+        )
 
     def _messages(
         self, query: MessageQuery, paging: Paging, request: Request
-    ) -> Iterator[tuple[Cursor, tuple[MessageView, int]]]:
+    ) -> Iterator[tuple[Cursor, tuple[_View, int]]]:
         """Yield what the query asks for, from the start of the page on."""
         if query.profile is not None:
             return  # no message of the simulator is addressed to a profile
@@ -157,6 +163,12 @@ class KindApi:
             for index in range(first if operation.ordinal == ordinal else 0, view.total):
                 if _asked_for(view, index, query):
                     yield (operation.ordinal, index), (view, index)
+        inbox = self._inbox(request)
+        if inbox is None or query.operation_id is not None or query.tags:
+            return
+        for index in range(first if ordinal == ORDINAL else 0, inbox.total):
+            if query.covers(inbox.received(index)) and _asked_for(inbox, index, query):
+                yield (ORDINAL, index), (inbox, index)
 
     def _asked(self, query: MessageQuery, ordinal: int | None) -> Iterator[Operation]:
         if query.operation_id is None:
@@ -168,12 +180,21 @@ class KindApi:
         operation_id = _id_of(request)
         return _known(self._world.find(self._kind.name, operation_id), operation_id)
 
-    def _message(self, request: Request) -> tuple[MessageView, int]:
+    def _message(self, request: Request) -> tuple[_View, int]:
         message_id = _id_of(request)
+        inbox = self._inbox(request)
+        if inbox is not None and (place := inbox.inbox.find(message_id)) is not None:
+            return _known(inbox if inbox.exists(place) else None, message_id), place
         found = self._world.find_message(self._kind.name, message_id)
         operation, index = _known(found, message_id)
         view = self._view(operation, request)
         return _known(view if view.exists(index) else None, message_id), index
+
+    def _inbox(self, request: Request) -> InboxView | None:
+        inbox = self._world.inbox(self._kind.name)
+        if inbox is None:
+            return None
+        return InboxView(inbox, self._world.now(), _base_url(request))
 
     def _view(self, operation: Operation, request: Request) -> MessageView:
         return MessageView.of(
@@ -184,11 +205,11 @@ class KindApi:
         )
 
 
-def _asked_for(view: MessageView, index: int, query: MessageQuery) -> bool:
+def _asked_for(view: _View, index: int, query: MessageQuery) -> bool:
     return (
         view.exists(index)
         and (query.status is None or view.status(index) == query.status)
-        and (query.channel is None or view.channel == query.channel)
+        and (query.channel is None or view.channel(index) == query.channel)
         and (query.session_id is None or view.session_of(index) == query.session_id)
     )
 

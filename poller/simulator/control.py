@@ -4,8 +4,9 @@ They ask for no credentials and meet no fault.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -15,12 +16,14 @@ from starlette.routing import Route
 from poller.simulator.api import answer, read_json
 from poller.simulator.config import Faults
 from poller.simulator.envelope import ApiError, Problem
+from poller.simulator.fates import fate_told
 from poller.simulator.gate import CONTROL_PREFIX, Controls
 from poller.simulator.world import AlreadyEnded, World
 
 __all__ = ["ControlApi"]
 
 _MAX_OPERATIONS: Final = 100_000
+_MAX_WAIT: Final = 7 * 86400
 
 
 class ControlApi:
@@ -42,6 +45,8 @@ class ControlApi:
             Route(f"{CONTROL_PREFIX}faults", self._turn_faults, methods=["PUT"]),
             Route(f"{CONTROL_PREFIX}operations", self._send, methods=["POST"]),
             Route(f"{CONTROL_PREFIX}operations/{{id}}/cancel", self._cancel, methods=["POST"]),
+            Route(f"{CONTROL_PREFIX}operations/{{id}}/truth", self._show_truth),
+            Route(f"{CONTROL_PREFIX}inbound", self._receive, methods=["POST"]),
         ]
 
     async def _show_stats(self, _request: Request) -> Response:
@@ -64,31 +69,76 @@ class ControlApi:
         return await self._show_faults(request)
 
     async def _send(self, request: Request) -> Response:
-        """Create `count` sample operations at once, each for a number of `recipients`."""
-        body = _members(await read_json(request), {"count", "recipients", "fate", "kind"})
+        """Create `count` sample operations at once, each for a number of `recipients`.
+
+        `fate` is a name or an object of a fate's members; `group` how many share one message;
+        `scheduled_in` in how many of the clock's seconds they begin.
+        """
+        known = {"count", "recipients", "fate", "kind", "tags", "group", "scheduled_in"}
+        body = _members(await read_json(request), known)
         count = body.pop("count", 1)
         if not _is_number(count) or not 1 <= count <= _MAX_OPERATIONS:
             raise ApiError(400, Problem(f"“count” is a number from 1 to {_MAX_OPERATIONS}."))
-        if not _is_number(body.setdefault("recipients", 100)):
-            raise ApiError(400, Problem("“recipients” is how many each send has."))
-        wanted: dict[str, Any] = {
-            name: value if name == "recipients" else str(value) for name, value in body.items()
-        }
         try:
+            wanted = self._wanted(body)
             made = [self._world.send(**wanted).id for _ in range(count)]
         except ValueError as error:
             raise ApiError(400, Problem(f"{error}.")) from None
         return answer({"operationIds": made})
+
+    def _wanted(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a sample send is made of."""
+        group, tags = body.get("group"), body.get("tags", {})
+        if not _is_number(recipients := body.get("recipients", 100)):
+            raise ValueError("“recipients” is how many each send has")
+        if group is not None and not _is_number(group):
+            raise ValueError("“group” is how many recipients share one message")
+        if not isinstance(tags, dict) or not all(isinstance(each, str) for each in tags.values()):
+            raise ValueError("“tags” is an object of texts")
+        return {
+            "recipients": recipients,
+            "fate": fate_told(body.get("fate", "ordinary")),
+            "kind": str(body.get("kind", "messages")),
+            "tags": tags,
+            "group": group,
+            "scheduled_for": self._in_seconds(body.get("scheduled_in")),
+        }
+
+    def _in_seconds(self, wait: object) -> datetime | None:
+        if wait is None:
+            return None
+        if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 < wait <= _MAX_WAIT:
+            raise ValueError(
+                "“scheduled_in” is in how many seconds, at most seven days, they begin"
+            )
+        return self._world.now() + timedelta(seconds=wait)
+
+    async def _receive(self, request: Request) -> Response:
+        """Let the phone number `from` write `text` to the account."""
+        body = _members(await read_json(request), {"from", "text"})
+        told = {{"from": "sender"}.get(name, name): str(value) for name, value in body.items()}
+        return answer({"messageId": self._world.receive(**told)})
+
+    async def _show_truth(self, request: Request) -> Response:
+        operation_id = request.path_params["id"]
+        try:
+            return answer(self._world.truth(operation_id).document())
+        except KeyError:
+            raise _no_operation(operation_id) from None
 
     async def _cancel(self, request: Request) -> Response:
         operation_id = request.path_params["id"]
         try:
             operation = self._world.cancel(operation_id)
         except KeyError:
-            raise ApiError(404, Problem("There is no such operation.", operation_id)) from None
+            raise _no_operation(operation_id) from None
         except AlreadyEnded:
             raise ApiError(409, Problem("The operation has ended.", operation_id)) from None
         return answer(operation.document(self._world.now()))
+
+
+def _no_operation(operation_id: str) -> ApiError:
+    return ApiError(404, Problem("There is no such operation.", operation_id))
 
 
 def _is_number(value: object) -> bool:

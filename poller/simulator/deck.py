@@ -7,14 +7,14 @@ is the k-th to make it, are two look-ups: a send of 10,000 costs as much to coun
 
 import random
 from array import array
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from poller.simulator.fates import SHARES, Fate
 from poller.simulator.kinds import KINDS
-from poller.simulator.paths import Path
+from poller.simulator.paths import Path, path_ending_in
 
 __all__ = ["CARDS", "Deck", "Move", "deck_for"]
 
@@ -49,22 +49,25 @@ class Move:
 class Deck:
     """Shuffled cards, each the number of a path, and the moves that these paths consist of.
 
-    `tries[m]` attempts are made for the messages before place `m`.
+    `tries` are, for each lag of an attempt, how many are made for the cards before each place.
     """
 
     paths: Sequence[Path]
     cards: bytes
     moves: Sequence[Move]
-    tries: Sequence[int]
+    tries: Sequence[tuple[float, Sequence[int]]]
 
     def path_of(self, index: int, *, shift: int) -> Path:
         """Return the path of the message at `index`."""
         return self.paths[self.cards[(index + shift) % CARDS]]
 
-    def attempts(self, count: int, *, shift: int) -> int:
-        """Count the attempts made for the first `count` messages."""
-        rounds, rest = divmod(shift + count, CARDS)
-        return rounds * self.tries[CARDS] + self.tries[rest] - self.tries[shift]
+    def attempts(self, left: Callable[[float], int], *, shift: int) -> int:
+        """Count the attempts made; `left(lag)` messages left at least that many seconds ago."""
+        made = 0
+        for lag, sums in self.tries:
+            rounds, rest = divmod(shift + left(lag), CARDS)
+            made += rounds * sums[CARDS] + sums[rest] - sums[shift]
+        return made
 
 
 @lru_cache(maxsize=64)
@@ -78,7 +81,7 @@ def deck_for(kind: str, fate: Fate, seed: int) -> Deck:
         paths=paths,
         cards=bytes(cards),
         moves=_moves(paths, cards),
-        tries=_sums([len(paths[card].attempts) for card in cards]),
+        tries=_tries([paths[card] for card in cards]),
     )
 
 
@@ -92,6 +95,9 @@ def _hands(kind: str, fate: Fate) -> list[tuple[Path, int]]:
         for number, path in enumerate(paths):
             size = cards * (number + 1) // len(paths) - cards * number // len(paths)
             hands.append((path, size))
+    hands += [
+        (path_ending_in(code, outcomes), int(share * CARDS + 1e-6)) for code, share in fate.codes
+    ]
     (usual,) = outcomes["delivered"]
     hands.append((usual, CARDS - sum(size for _, size in hands)))
     return [(path, size) for path, size in hands if size]
@@ -114,6 +120,15 @@ def _move(
     makes = [card in numbers for card in cards]
     places = array("H", (place for place, made in enumerate(makes) if made))
     return Move(*key, counts=_sums(makes), places=places)
+
+
+def _tries(dealt: Sequence[Path]) -> list[tuple[float, Sequence[int]]]:
+    """Return for each lag at which any path attempts something the sums along the cards."""
+    lags = sorted({attempt.lag for path in dealt for attempt in path.attempts})
+    return [
+        (lag, _sums([sum(attempt.lag == lag for attempt in path.attempts) for path in dealt]))
+        for lag in lags
+    ]
 
 
 def _sums(values: Sequence[int]) -> Sequence[int]:

@@ -16,6 +16,7 @@ __all__ = ["WELL_FORMED", "IdMaker"]
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUE_OF: Final = {character: value for value, character in enumerate(_ALPHABET)}
 _LENGTH: Final = 26
+_PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 WELL_FORMED: Final = re.compile(r"comms_[a-z]+_[0-7][a-hjkmnpqrstv-z0-9]{25,34}")
 """The vendor's pattern, for any resource."""
@@ -54,11 +55,8 @@ class IdMaker:
 
 
 def _encode(number: int) -> str:
-    characters = []
-    for _ in range(_LENGTH):
-        number, value = divmod(number, 32)
-        characters.append(_ALPHABET[value])
-    return "".join(reversed(characters))
+    # Two characters at a time: a page of a thousand messages holds two thousand ids.
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(5 * (_LENGTH - 2), -1, -10)])
 
 
 def _decode(text: Sequence[str]) -> int | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from poller.simulator.paths import EMAIL_PATHS, MESSAGE_PATHS, POOL_PATHS, Path
+from poller.simulator.paths import EMAIL_PATHS, MESSAGE_PATHS, POOL_PATHS, PUSH_PATHS, Path
 
 __all__ = ["KINDS", "Kind"]
 
@@ -17,7 +17,8 @@ class Kind:
     are listed and `item_prefix` what their ids begin with, None where there is nothing to list.
     `counters` are the members of `stats`: `total`, `recipients`, `attempts`, and statuses in
     lower case. `target` is the member of a send that lists the recipients, `channel` their usual
-    channel, `sender_channel` the sender's.
+    channel, `sender_channel` the sender's. Where there are `conversations`, one message can go to a
+    group, and people write back.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Kind:
     target: str = "to"
     channel: str = "PHONE"
     sender_channel: str = "SMS"
+    conversations: bool = False
     content: tuple[frozenset[str], ...] = ()
     """Of each set, a send's content holds at least one member."""
 
@@ -49,6 +51,7 @@ _ROWS: Final = (
         counters=_MESSAGE_COUNTERS,
         statuses=_OPERATION_STATUSES,
         outcomes=MESSAGE_PATHS,
+        conversations=True,
     ),
     Kind(
         name="emails",
@@ -72,7 +75,7 @@ _ROWS: Final = (
         item_prefix="comms_pushnotification_",
         counters=_MESSAGE_COUNTERS,
         statuses=_OPERATION_STATUSES,
-        outcomes=MESSAGE_PATHS,
+        outcomes=PUSH_PATHS,
         channel="PUSH",
         sender_channel="PUSH",
     ),

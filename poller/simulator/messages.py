@@ -3,47 +3,54 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from poller.simulator import instants
+from poller.simulator.deck import Deck, deck_for
 from poller.simulator.envelope import info_url
 from poller.simulator.ids import IdMaker
 from poller.simulator.operations import Operation
-from poller.simulator.paths import ERROR_TEXTS, Attempt
+from poller.simulator.paths import Attempt, Path, error_text
 from poller.simulator.timeline import Moment
 
-__all__ = ["MessageView"]
+__all__ = ["SENDER", "MessageView"]
+
+SENDER: Final = "+12065550100"
+"""The account's own number."""
 
 _UNSUCCESSFUL: Final = frozenset(("FAILED", "UNDELIVERED"))
 _SENDERS: Final[Mapping[str, str]] = {"RCS": "sample_rcs_sender", "EMAIL": "sender@example.com"}
-_SENDER: Final = "+12065550100"
 
 
 @dataclass(frozen=True, slots=True)
 class MessageView:
-    """The messages of one operation at one instant, named from one base URL."""
+    """The messages of one operation at one instant, named from one base URL.
+
+    A message to a group is sent and delivered; how each of its recipients fared, as the `dealt`
+    paths say, is in its receipts only.
+    """
 
     operation: Operation
     ids: IdMaker
     now: datetime
     moment: Moment
+    dealt: Deck
     base_url: str
 
     @classmethod
     def of(cls, operation: Operation, *, seed: int, now: datetime, base_url: str) -> "MessageView":
         """Look at an operation's messages."""
-        ids = IdMaker(seed=seed, kind=operation.kind.name)
-        return cls(operation, ids, now, operation.moment(now), base_url)
+        name, send, dealt = operation.kind.name, operation.send, operation.timeline.deck
+        if send.groups is not None:
+            dealt = deck_for(name, send.fate, seed)
+        ids = IdMaker(seed=seed, kind=name)
+        return cls(operation, ids, now, operation.moment(now), dealt, base_url)
 
     @property
     def total(self) -> int:
-        """How many recipients the operation has."""
+        """How many messages the operation has, were all recipients addressable."""
         return self.operation.timeline.total
-
-    @property
-    def channel(self) -> str:
-        """The channel that the sender uses."""
-        return str(self._sender(None)["channel"])
 
     def id_of(self, index: int) -> str:
         """Return the id of the message at `index`."""
@@ -60,19 +67,28 @@ class MessageView:
     def status(self, index: int) -> str:
         """Return the status of one message."""
         status, _ = self.moment.status_of(index)
-        return status or ("SCHEDULED" if self.now < self.operation.starts else "QUEUED")
+        if status is None:
+            return self._waiting()
+        if self.operation.send.groups is not None and status != "CANCELED":
+            return "GROUP"
+        return status
+
+    def channel(self, index: int) -> str:
+        """Return the channel of its latest attempt, or the one that it will begin with."""
+        made = self._made(index)
+        return str(self._sender(made[-1].channel if made else None)["channel"])
 
     def metadata(self, index: int) -> dict[str, Any]:
         """Return a message as a list shows it, without content and attempts."""
         send = self.operation.send
-        _, since = self.moment.status_of(index)
+        made = self._made(index)
         session = self.session_of(index)
         scheduled_for = send.scheduled_for
         return {
             "id": self.id_of(index),
             "status": self.status(index),
-            "from": self._sender(None),
-            "to": [send.recipients[index]],
+            "from": self._sender(made[-1].channel if made else None),
+            "to": self._recipients(index),
             "related": [
                 {
                     "name": "SESSION",
@@ -83,7 +99,7 @@ class MessageView:
             "tags": send.tags,
             "scheduledFor": None if scheduled_for is None else instants.render(scheduled_for),
             "createdAt": instants.render(self.operation.created),
-            "updatedAt": instants.render(self.operation.instant_of(since, now=self.now)),
+            "updatedAt": self._render(self._changed_at(index)),
             "deletedAt": None,
         }
 
@@ -95,41 +111,83 @@ class MessageView:
             "attempts": list(self._attempts(index)),
         }
 
-    def receipt(self, index: int) -> dict[str, Any]:
-        """Return how the message fared with its recipient."""
-        shown = self.metadata(index)
-        return {name: shown[name] for name in ("to", "status", "updatedAt")}
+    def recipients(self, index: int) -> int:
+        """Return how many recipients, and so receipts, a message has."""
+        return len(self.operation.send.places_of(index))
+
+    def receipt(self, index: int, number: int) -> dict[str, Any]:
+        """Return how the message fared with its recipient of that number, from 0."""
+        place = self.operation.send.places_of(index)[number]
+        path = self._dealt_to(place)
+        status, since = self.moment.status_along(path, index)
+        # No message came to be for him alone: for the group's he is one whom it did not reach.
+        shown = "FAILED" if status == "UNADDRESSABLE" else status or self._waiting()
+        return {
+            "to": [self.operation.send.recipients[place]],
+            "status": shown,
+            "updatedAt": self._render(since),
+            "error": _error(path.error)
+            if path.error is not None and shown in _UNSUCCESSFUL
+            else None,
+        }
 
     def error(self, index: int) -> dict[str, Any] | None:
-        """Return the error in which a recipient has ended by now, None where there is none.
+        """Return the error in which a message has ended by now, None where there is none.
 
         Its context is the message's id, or the place among the recipients where none came to be.
         """
-        status, _ = self.moment.status_of(index)
         path = self.moment.path_of(index)
-        if path.error is None or status != path.hops[-1].status:
+        if path.error is None:
+            return None
+        status, _ = self.moment.status_of(index)
+        if status != path.hops[-1].status:
             return None
         context = self.id_of(index) if path.addressed else f"{self.operation.kind.target}[{index}]"
         return {**_error(path.error), "context": context}
 
+    def _waiting(self) -> str:
+        return "SCHEDULED" if self.now < self.operation.starts else "QUEUED"
+
+    def _recipients(self, index: int) -> list[Mapping[str, Any]]:
+        send = self.operation.send
+        return [send.recipients[place] for place in send.places_of(index)]
+
+    def _dealt_to(self, place: int) -> Path:
+        return self.dealt.path_of(place, shift=self.operation.timeline.shift)
+
+    def _changed_at(self, index: int) -> float | None:
+        """Return when the message, or with a group any of its receipts, last changed."""
+        _, since = self.moment.status_of(index)
+        if self.operation.send.groups is None or since is None:
+            return since
+        paths = map(self._dealt_to, self.operation.send.places_of(index))
+        changes = (self.moment.status_along(path, index)[1] for path in paths)
+        return max((each for each in changes if each is not None), default=since)
+
+    def _render(self, time: float | None) -> str:
+        return instants.render(self.operation.instant_of(time, now=self.now))
+
+    def _made(self, index: int) -> list[Attempt]:
+        """Return the attempts that have been made."""
+        attempts = self.moment.path_of(index).attempts
+        return [each for each in attempts if self.moment.has_left(index, lag=each.lag)]
+
     def _attempts(self, index: int) -> Iterator[dict[str, Any]]:
-        path = self.moment.path_of(index)
+        made = self._made(index)
         status, _ = self.moment.status_of(index)
-        if status in (None, "CANCELED"):
-            return
-        left = self.operation.instant_of(self.operation.timeline.leaves_at(index), now=self.now)
-        for number, attempt in enumerate(path.attempts, start=1):
-            last = number == len(path.attempts)
-            yield self._attempt(index, attempt, status if last else "FAILED", left)
+        left = self.operation.timeline.leaves_at(index)
+        for number, attempt in enumerate(made, start=1):
+            shown = status if number == len(made) else "FAILED"
+            yield self._attempt(index, attempt, shown, left + attempt.lag)
 
     def _attempt(
-        self, index: int, attempt: Attempt, status: str | None, at: datetime
+        self, index: int, attempt: Attempt, status: str | None, at: float
     ) -> dict[str, Any]:
         return {
             "from": self._sender(attempt.channel),
-            "to": [self.operation.send.recipients[index]],
+            "to": self._recipients(index),
             "status": status,
-            "attemptedAt": instants.render(at),
+            "attemptedAt": self._render(at),
             "infoUrl": f"https://console.twilio.com/us1/monitor/logs/{self.id_of(index)}",
             "error": _error(attempt.error)
             if attempt.error is not None and status in _UNSUCCESSFUL
@@ -142,12 +200,17 @@ class MessageView:
         given: Mapping[str, Any] = self.operation.send.sender if channel is None else {}
         channel = channel or given.get("channel") or usual
         return {
-            "address": _SENDERS.get(channel, _SENDER),
-            "senderId": self.ids.make("comms_sender_", 0, 0),
+            "address": _SENDERS.get(channel, SENDER),
+            "senderId": _sender_id(self.ids),
             **given,
             "channel": channel,
         }
 
 
+@lru_cache
+def _sender_id(ids: IdMaker) -> str:
+    return ids.make("comms_sender_", 0, 0)
+
+
 def _error(code: int) -> dict[str, Any]:
-    return {"code": code, "message": ERROR_TEXTS[code], "infoUrl": info_url(code)}
+    return {"code": code, "message": error_text(code), "infoUrl": info_url(code)}

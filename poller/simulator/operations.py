@@ -24,9 +24,9 @@ class Operation:
     `starts` is `created`, or the schedule's instant where that is later; `speed` is the number of
     the timeline's seconds in one of the clock's.
 
-    Of its messages each counts in one counter: a read one has left `delivered` for `read`. So all
-    counters but `total`, `recipients` and `attempts` always add up to `total`. Where a kind has no
-    counter for what is canceled, it stays queued.
+    Of its messages (one for each recipient, or for each group) each counts in one counter: a read
+    one has left `delivered` for `read`. So all counters but `total`, `recipients` and `attempts`
+    always add up to `total`. Where a kind has no counter for what is canceled, it stays queued.
     """
 
     id: str
@@ -90,7 +90,7 @@ class Operation:
         tally = moment.tally
         known = {
             "total": self.timeline.total,
-            "recipients": self.timeline.total,
+            "recipients": len(self.send.recipients),
             "attempts": tally.attempts,
             "scheduled" if status == "SCHEDULED" else "queued": tally.waiting,
         }

@@ -9,12 +9,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["EMAIL_PATHS", "ERROR_TEXTS", "MESSAGE_PATHS", "POOL_PATHS", "Attempt", "Hop", "Path"]
+__all__ = [
+    "EMAIL_PATHS",
+    "MESSAGE_PATHS",
+    "POOL_PATHS",
+    "PUSH_PATHS",
+    "Attempt",
+    "Hop",
+    "Path",
+    "error_text",
+    "path_ending_in",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """The message takes `status` `lag` seconds after it left the queue."""
+    """The message takes `status` `lag` seconds after it left the queue.
+
+    Where that is the status that it had, something else of it changed: another attempt was made.
+    """
 
     lag: float
     status: str
@@ -22,10 +35,15 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A try to send; `channel` None is the sender's own, `error` None leaves it as the message."""
+    """A try to send, made `lag` seconds after the message left the queue.
+
+    `channel` None is the sender's own, `error` None leaves it as the message. It has failed as
+    soon as the next one is made.
+    """
 
     channel: str | None = None
     error: int | None = None
+    lag: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +76,17 @@ def _failed(*codes: int) -> tuple[Path, ...]:
     )
 
 
-_FALLBACK: Final = (Attempt(channel="RCS", error=61337), Attempt())
+_ONLY_WITH_RCS: Final = 61337
+# Two seconds later RCS has failed, and the fallback is on its way.
+_FALLBACK: Final = (Attempt(channel="RCS", error=_ONLY_WITH_RCS), Attempt(lag=2))
+
+_BY_CODE: Final = "by code"
+"""The outcome whose paths are taken only where a fate names the code that they end in."""
 
 # By outcome; the paths of one outcome are taken equally often.
 MESSAGE_PATHS: Final[Mapping[str, tuple[Path, ...]]] = {
     "delivered": _sent(Hop(3, "DELIVERED")),
-    "fallback": _sent(Hop(8, "DELIVERED"), attempts=_FALLBACK),
+    "fallback": _sent(Hop(2, "SENT"), Hop(8, "DELIVERED"), attempts=_FALLBACK),
     "late": _sent(Hop(45, "DELIVERED")),
     "read": (
         *_sent(Hop(3, "DELIVERED"), Hop(20, "READ")),
@@ -74,6 +97,17 @@ MESSAGE_PATHS: Final[Mapping[str, tuple[Path, ...]]] = {
     "unaddressable": (
         Path(hops=(Hop(0, "UNADDRESSABLE"),), attempts=(), error=21612, addressed=False),
     ),
+    _BY_CODE: (
+        Path(
+            hops=(Hop(0, "SENT"), Hop(2, "FAILED")),
+            attempts=(Attempt(channel="RCS", error=_ONLY_WITH_RCS),),
+            error=_ONLY_WITH_RCS,
+        ),
+    ),
+}
+# A push notification knows no other channel to fall back to.
+PUSH_PATHS: Final[Mapping[str, tuple[Path, ...]]] = {
+    name: paths for name, paths in MESSAGE_PATHS.items() if name not in {"fallback", _BY_CODE}
 }
 EMAIL_PATHS: Final[Mapping[str, tuple[Path, ...]]] = {
     "delivered": _sent(Hop(3, "DELIVERED")),
@@ -87,7 +121,7 @@ POOL_PATHS: Final[Mapping[str, tuple[Path, ...]]] = {
     "failed": _failed(30008),
 }
 
-ERROR_TEXTS: Final[Mapping[int, str]] = {
+_ERROR_TEXTS: Final[Mapping[int, str]] = {
     21610: "Attempt to send to unsubscribed recipient.",
     21612: "No address of the recipient can be reached from an address of the sender.",
     30003: "Unreachable destination handset.",
@@ -97,3 +131,14 @@ ERROR_TEXTS: Final[Mapping[int, str]] = {
     30008: "Unknown error.",
     61337: "Recipient does not have RCS enabled.",
 }
+
+
+def error_text(code: int) -> str:
+    """Return what the vendor says of an error code: little, of one that it does not publish."""
+    return _ERROR_TEXTS.get(code, "Unknown error.")
+
+
+def path_ending_in(code: int, outcomes: Mapping[str, tuple[Path, ...]]) -> Path:
+    """Return the first path that ends in an error of that code; one that fails if there is none."""
+    own = (path for paths in outcomes.values() for path in paths if path.error == code)
+    return next(own, None) or _failed(code)[0]

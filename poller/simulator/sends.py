@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, Final, overload
 
 from poller.simulator import instants
@@ -33,6 +34,8 @@ class Send:
     """One send as it was accepted.
 
     `recipients` and `sender` are shown as they are; `scheduled_for` is None without a schedule.
+    `groups` are the places, among the recipients, where each group's begin, and the end of the
+    last; None where each recipient gets a message of his own.
     """
 
     kind: Kind
@@ -42,6 +45,18 @@ class Send:
     sender: Json = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     scheduled_for: datetime | None = None
+    groups: Sequence[int] | None = None
+
+    @property
+    def messages(self) -> int:
+        """How many messages it takes, were all recipients addressable."""
+        return len(self.recipients) if self.groups is None else len(self.groups) - 1
+
+    def places_of(self, index: int) -> range:
+        """Return the places, among the recipients, of those of the message at `index`."""
+        if self.groups is None:
+            return range(index, index + 1)
+        return range(self.groups[index], self.groups[index + 1])
 
 
 class SampleRecipients(Sequence[Json]):
@@ -82,7 +97,7 @@ def read_send(body: object, *, kind: Kind, usual_fate: str) -> Send:
     if not isinstance(body, dict):
         raise ApiError(400, Problem("The request body must be a JSON object."))
     problems: list[Problem] = []
-    recipients = _recipients(body.get(kind.target), kind, problems)
+    recipients, groups = _recipients(body.get(kind.target), kind, problems)
     content = body.get("content")
     problems += _content_problems(content, kind)
     sender = body.get("from")
@@ -101,23 +116,37 @@ def read_send(body: object, *, kind: Kind, usual_fate: str) -> Send:
         sender=sender or {},
         tags=tags or {},
         scheduled_for=scheduled_for,
+        groups=groups,
     )
 
 
-def _recipients(value: object, kind: Kind, problems: list[Problem]) -> Sequence[Json]:
+def _recipients(
+    value: object, kind: Kind, problems: list[Problem]
+) -> tuple[Sequence[Json], Sequence[int] | None]:
+    """Return the recipients and, where each item is a list of them, where these groups begin."""
     where = kind.target
-    if not isinstance(value, list) or not 1 <= len(value) <= MAX_RECIPIENTS:
+    items = value if isinstance(value, list) else []
+    grouped = kind.conversations and bool(items) and all(isinstance(item, list) for item in items)
+    listed = (
+        [
+            (f"{where}[{row}][{at}]", item)
+            for row, group in enumerate(items)
+            for at, item in enumerate(group)
+        ]
+        if grouped
+        else [(f"{where}[{at}]", item) for at, item in enumerate(items)]
+    )
+    if not 1 <= len(listed) <= MAX_RECIPIENTS or (grouped and not all(items)):
         problems.append(Problem(f"“{where}” must list 1 to {MAX_RECIPIENTS:,} recipients.", where))
-        return ()
-    recipients: list[Json] = []
-    for index, item in enumerate(value):
+        return (), None
+    recipients = []
+    for place, item in listed:
         recipient = _shown(item, kind)
-        fault = _address_fault(recipient, kind)
-        if fault:
-            problems.append(Problem(fault, f"{where}[{index}]"))
+        if fault := _address_fault(recipient, kind):
+            problems.append(Problem(fault, place))
         else:
             recipients.append(recipient)
-    return recipients
+    return recipients, [*accumulate(map(len, items), initial=0)] if grouped else None
 
 
 def _shown(item: object, kind: Kind) -> Json:

@@ -104,18 +104,26 @@ class Moment:
         return Tally(
             waiting=waiting,
             statuses=statuses,
-            attempts=timeline.deck.attempts(gone, shift=shift),
+            attempts=timeline.deck.attempts(self._left, shift=shift),
             changed_at=changed_at,
         )
 
     def status_of(self, index: int) -> tuple[str | None, float | None]:
         """Return the status of one message and since when; None for both while it waits."""
+        return self.status_along(self.path_of(index), index)
+
+    def status_along(self, path: Path, index: int) -> tuple[str | None, float | None]:
+        """Return the same for what goes this way and leaves with the message at `index`."""
         if self.canceled and index >= self._end:
             return "CANCELED", self._timeline.canceled_at
-        for hop in reversed(self.path_of(index).hops):
-            if self._left(hop.lag) > index:
+        for hop in reversed(path.hops):
+            if self.has_left(index, lag=hop.lag):
                 return hop.status, self._timeline.leaves_at(index) + hop.lag
         return None, None
+
+    def has_left(self, index: int, *, lag: float) -> bool:
+        """Tell whether one message left the queue at least `lag` seconds ago."""
+        return self._left(lag) > index
 
     def path_of(self, index: int) -> Path:
         """Return the path that was dealt to one message."""

@@ -12,18 +12,22 @@ from typing import Any, Final
 from poller.simulator import instants
 from poller.simulator.config import SimulatorConfig
 from poller.simulator.deck import CARDS, deck_for
-from poller.simulator.fates import Fate, fate_named
+from poller.simulator.fates import FATES, Fate, fate_named
 from poller.simulator.ids import IdMaker
-from poller.simulator.kinds import KINDS
+from poller.simulator.inbound import Inbound, Inbox
+from poller.simulator.kinds import KINDS, Kind
+from poller.simulator.messages import MessageView
 from poller.simulator.operations import ENDED, Operation
 from poller.simulator.sends import SampleRecipients, Send
 from poller.simulator.timeline import Timeline
+from poller.simulator.truth import Truth, truth_of
 
 __all__ = ["AlreadyEnded", "Clock", "World", "utc_now"]
 
 Clock = Callable[[], datetime]
 
 OPERATION_PREFIX: Final = "comms_operation_"
+_WRITER: Final = "+14155550100"
 
 # At speed 1 a thousand recipients leave the queue in about a minute.
 _LATENCY: Final = 1.0
@@ -52,6 +56,11 @@ class World:
         # By ordinal, in the order of creation, for each kind.
         self._operations: dict[str, dict[int, Operation]] = {name: {} for name in KINDS}
         self._sent = dict.fromkeys(KINDS, 0)
+        self._inboxes = {
+            name: Inbox(kind, seed=config.seed)
+            for name, kind in KINDS.items()
+            if kind.conversations
+        }
 
     def send(
         self,
@@ -62,15 +71,21 @@ class World:
         scheduled_for: datetime | None = None,
         tags: Mapping[str, str] | None = None,
         text: str = "Hello from the simulator",
+        group: int | None = None,
     ) -> Operation:
         """Create a sample operation with a chosen fate; a number of recipients makes them up.
 
-        :raises ValueError: for an unknown fate or kind, or a wrong number of recipients.
+        Where `group` is given, so many recipients share one group message, the last one's rest.
+
+        :raises ValueError: for an unknown fate or kind, a wrong number of recipients, or a group or
+            a schedule that the kind does not know.
         """
-        if kind not in KINDS:
-            raise ValueError(f"unknown kind {kind!r}; one of: {', '.join(KINDS)}")
-        row = KINDS[kind]
+        row = _kind_named(kind)
         made = SampleRecipients(row, recipients) if isinstance(recipients, int) else recipients
+        if group is not None and not (row.conversations and group >= 1):
+            raise ValueError(f"group is {group!r}; give 1 or more, and only to a kind with groups")
+        if scheduled_for is not None and "SCHEDULED" not in row.statuses:
+            raise ValueError(f"{kind} cannot be scheduled")
         return self.accept(
             Send(
                 kind=row,
@@ -79,6 +94,7 @@ class World:
                 content={"text": text},
                 tags=tags or {},
                 scheduled_for=scheduled_for,
+                groups=None if group is None else [*range(0, len(made), group), len(made)],
             )
         )
 
@@ -99,6 +115,23 @@ class World:
         )
         self._operations[name][ordinal] = operation
         return operation
+
+    def receive(
+        self, *, text: str = "Hello, simulator", sender: str = _WRITER, kind: str = "messages"
+    ) -> str:
+        """Let somebody write to the account; returns the id of the message.
+
+        :raises ValueError: for a kind in which nobody writes back.
+        """
+        inbox = self.inbox(_kind_named(kind).name)
+        if inbox is None:
+            raise ValueError(f"nobody writes back in {kind}")
+        received = instants.to_millisecond(self.now())
+        return inbox.take(Inbound(text=text, sender=sender, received=received))
+
+    def inbox(self, kind: str) -> Inbox | None:
+        """Return what came in of a kind, None for a kind in which nobody writes back."""
+        return self._inboxes.get(kind)
 
     def find(self, kind: str, operation_id: str) -> Operation | None:
         """Return an operation of that kind, None where there is none or its records are gone."""
@@ -128,11 +161,7 @@ class World:
         :raises KeyError: if there is no such operation.
         :raises AlreadyEnded: if it is completed or canceled.
         """
-        operation = next(
-            (found for kind in KINDS if (found := self.find(kind, operation_id))), None
-        )
-        if operation is None:
-            raise KeyError(operation_id)
+        operation = self._of_any_kind(operation_id)
         now = self.now()
         if operation.status(now) in ENDED:
             raise AlreadyEnded(operation_id)
@@ -140,6 +169,20 @@ class World:
         canceled = replace(operation, timeline=timeline)
         self._operations[operation.kind.name][operation.ordinal] = canceled
         return canceled
+
+    def truth(self, operation_id: str) -> Truth:
+        """Count what has become of an operation, of any kind, by now.
+
+        :raises KeyError: if there is no such operation.
+        """
+        operation, now = self._of_any_kind(operation_id), self.now()
+        return truth_of(MessageView.of(operation, seed=self.config.seed, now=now, base_url=""))
+
+    def _of_any_kind(self, operation_id: str) -> Operation:
+        for kind in KINDS:
+            if operation := self.find(kind, operation_id):
+                return operation
+        raise KeyError(operation_id)
 
     def _ids(self, kind: str) -> IdMaker:
         return IdMaker(seed=self.config.seed, kind=kind)
@@ -158,14 +201,22 @@ class World:
         seed, kind = self.config.seed, send.kind.name
         chance = random.Random(f"{seed}:{kind}:{ordinal}")  # noqa: S311 - has to repeat, not to be secret
         pace = chance.uniform(0.85, 1.2)
-        total = len(send.recipients)
+        total = send.messages
         span = send.fate.seconds or (_SECONDS + _SECONDS_A_MESSAGE * total) * pace
+        # A message to a group is delivered; what the fate has for its recipients, receipts tell.
+        fate = send.fate if send.groups is None else FATES["smooth"]
         part = send.fate.canceled_at
         return Timeline(
             total=total,
-            deck=deck_for(kind, send.fate, seed),
+            deck=deck_for(kind, fate, seed),
             shift=chance.randrange(CARDS),
             latency=_LATENCY,
             span=span,
             canceled_at=None if part is None else _LATENCY + part * span,
         )
+
+
+def _kind_named(name: str) -> Kind:
+    if name not in KINDS:
+        raise ValueError(f"unknown kind {name!r}; one of: {', '.join(KINDS)}")
+    return KINDS[name]

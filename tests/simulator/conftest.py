@@ -55,6 +55,20 @@ class Simulator:
         return answer.json()
 
 
+async def listed(simulator: Simulator, path: str = "/Messages", **query: str | int) -> list[Any]:
+    """Return all messages that a query finds, page by page."""
+    found: list[Any] = []
+    query.setdefault("pageSize", 1000)
+    while True:
+        page = await simulator.get(path, query)
+        items = page[next(name for name in page if name != "pagination")]
+        assert len(items) <= int(query["pageSize"])
+        found += items
+        if page["pagination"]["next"] is None:
+            return found
+        query["pageToken"] = page["pagination"]["next"]
+
+
 @pytest.fixture
 def clock() -> Clock:
     """Return a clock at a fixed instant."""

@@ -1,28 +1,15 @@
 """The routes of messages: listed without content, fetched with attempts, filtered, receipts."""
 
 from collections import Counter
-from typing import Any
 
 import pytest
 
+from poller.simulator import Fate
+from poller.simulator.kinds import KINDS
 from poller.simulator.messages import MessageView
-from tests.simulator.conftest import Simulator
+from tests.simulator.conftest import Simulator, listed
 
 pytestmark = pytest.mark.anyio
-
-
-async def listed(simulator: Simulator, path: str = "/Messages", **query: str | int) -> list[Any]:
-    """Return all messages that a query finds, page by page."""
-    found: list[Any] = []
-    query.setdefault("pageSize", 1000)
-    while True:
-        page = await simulator.get(path, query)
-        items = page[next(name for name in page if name != "pagination")]
-        assert len(items) <= int(query["pageSize"])
-        found += items
-        if page["pagination"]["next"] is None:
-            return found
-        query["pageToken"] = page["pagination"]["next"]
 
 
 async def test_messages_agree_with_the_counters(simulator: Simulator) -> None:
@@ -62,6 +49,68 @@ async def test_a_message_in_full(simulator: Simulator) -> None:
     assert first["error"]["code"] == 61337
     assert first["to"] == second["to"]
     assert set(first) == {"from", "to", "status", "attemptedAt", "infoUrl", "error"}
+
+
+async def test_a_fallback_is_seen_on_its_way(simulator: Simulator) -> None:
+    """RCS is tried, fails while SMS is sent, SMS delivers; attempts and instants say so."""
+    simulator.world.send(recipients=1, fate=Fate(fallback=1.0, seconds=1.0))
+    (message,) = await listed(simulator)
+    seen = []
+    for seconds in (0, 2, 2, 6):
+        simulator.clock.advance(seconds)
+        message = await simulator.get(f"/Messages/{message['id']}")
+        attempts = [
+            (each["from"]["channel"], each["status"], each["error"] and each["error"]["code"])
+            for each in message["attempts"]
+        ]
+        seen.append((message["status"], message["updatedAt"][-10:-5], attempts))
+        assert message["from"]["channel"] == (attempts[-1][0] if attempts else "SMS")
+        made = (await simulator.get("/Messages/Operations"))["operations"][0]["stats"]["attempts"]
+        assert made == len(attempts)
+    assert seen == [
+        ("QUEUED", "00:00", []),
+        ("SENT", "00:02", [("RCS", "SENT", None)]),
+        ("SENT", "00:04", [("RCS", "FAILED", 61337), ("SMS", "SENT", None)]),
+        ("DELIVERED", "00:10", [("RCS", "FAILED", 61337), ("SMS", "DELIVERED", None)]),
+    ]
+    first, second = message["attempts"]
+    assert (first["attemptedAt"][-10:-5], second["attemptedAt"][-10:-5]) == ("00:02", "00:04")
+
+
+async def test_a_message_is_read_after_it_was_delivered(simulator: Simulator) -> None:
+    """SENT, DELIVERED, READ; an email is OPENED."""
+    for kind, last in (("messages", "READ"), ("emails", "OPENED"), ("push-notifications", "READ")):
+        simulator.world.send(recipients=1, fate=Fate(read=1.0, seconds=1.0), kind=kind)
+        path = f"/{KINDS[kind].path}"
+        (message,) = await listed(simulator, path)
+        seen = []
+        for seconds in (0, 2, 5, 60):
+            simulator.clock.advance(seconds)
+            seen.append((await simulator.get(f"{path}/{message['id']}"))["status"])
+        assert seen == ["QUEUED", "SENT", "DELIVERED", last]
+
+
+async def test_a_scheduled_message_waits_and_can_be_canceled(simulator: Simulator) -> None:
+    """It is SCHEDULED and says for when; canceled before, it never is attempted."""
+    body = {"to": [{"address": "+14155550100"}], "content": {"text": "Hi"}}
+    body["schedule"] = {"sendAt": ["2026-11-22T10:30:00Z"]}
+    sent = await simulator.client.post(f"{simulator.url}/Messages", json=body)
+    other = await simulator.client.post(f"{simulator.url}/Messages", json=body)
+    await simulator.control("POST", f"operations/{other.json()['operationId']}/cancel")
+    for seconds, status, attempts in (
+        (60, "SCHEDULED", 0),
+        (1740, "QUEUED", 0),
+        (300, "DELIVERED", 1),
+    ):
+        simulator.clock.advance(seconds)
+        (message,) = await listed(simulator, operationId=sent.json()["operationId"])
+        assert message["scheduledFor"] == "2026-11-22T10:30:00.000Z"
+        assert message["status"] == status
+        assert len((await simulator.get(f"/Messages/{message['id']}"))["attempts"]) == attempts
+    (canceled,) = await listed(simulator, status="CANCELED")
+    assert canceled["scheduledFor"] == "2026-11-22T10:30:00.000Z"
+    assert canceled["updatedAt"] == "2026-11-22T10:00:00.000Z"
+    assert (await simulator.get(f"/Messages/{canceled['id']}"))["attempts"] == []
 
 
 async def test_messages_are_filtered(simulator: Simulator) -> None:
@@ -113,7 +162,8 @@ async def test_receipts_and_sisters(simulator: Simulator) -> None:
     simulator.clock.advance(300)
     (message,) = await listed(simulator)
     (receipt,) = (await simulator.get(f"/Messages/{message['id']}/Receipts"))["receipts"]
-    assert receipt == {name: message[name] for name in ("to", "status", "updatedAt")}
+    shown = {name: message[name] for name in ("to", "status", "updatedAt")}
+    assert receipt == {**shown, "error": None}
     emails = await listed(simulator, "/Emails")
     assert len(emails) == 3
     assert emails[0]["to"][0]["address"] == "recipient-0@example.com"

@@ -23,6 +23,7 @@ def fates() -> st.SearchStrategy[Fate]:
         undelivered=SHARES,
         failed=SHARES,
         unaddressable=SHARES,
+        codes=st.sampled_from([(), ((61337, 0.02), (30006, 0.01)), ((12345, 0.03),)]),
     )
 
 
@@ -60,14 +61,15 @@ def test_the_last_change_is_the_latest_message(timeline: Timeline, part: float) 
     assert moment.tally.changed_at == max(moved + cancels, default=None)
 
 
-@given(timeline=timelines())
-def test_attempts_are_those_of_the_paths(timeline: Timeline) -> None:
-    """When the queue is empty the attempts are those that the dealt paths make."""
-    moment = timeline.at(float("inf"))
-    sent = timeline.total
-    if timeline.canceled_at is not None:
-        sent = timeline.left(timeline.canceled_at)
-    expected = sum(len(moment.path_of(index).attempts) for index in range(sent))
+@given(timeline=timelines(), part=st.just(float("inf")) | st.floats(-0.1, 1.5))
+def test_attempts_are_those_of_the_paths(timeline: Timeline, part: float) -> None:
+    """They are those that the dealt paths have made, each at its time."""
+    moment = timeline.at(part * timeline.span)
+    expected = sum(
+        moment.has_left(index, lag=attempt.lag)
+        for index in range(timeline.total)
+        for attempt in moment.path_of(index).attempts
+    )
     assert moment.tally.attempts == expected
 
 
@@ -79,6 +81,21 @@ def test_a_long_send_has_exactly_its_shares() -> None:
     )
     statuses = timeline.at(1000).tally.statuses
     assert (statuses["FAILED"], statuses["UNDELIVERED"]) == (700, 300)
+
+
+def test_a_code_ends_as_its_kind_knows_it() -> None:
+    """By the kind's own path where it has one for the code; else it fails."""
+    fate = Fate(codes=((30003, 0.5), (12345, 0.5)))
+    ends = {
+        kind: {
+            path.error: path.hops[-1].status
+            for path in deck_for(kind, fate, 1).paths
+            if path.error is not None
+        }
+        for kind in KINDS
+    }
+    assert ends["messages"] == {30003: "UNDELIVERED", 12345: "FAILED"}
+    assert ends["sender-pools"] == {30003: "FAILED", 12345: "FAILED"}
 
 
 def test_every_named_fate_fills_a_deck_of_every_kind() -> None:

@@ -1,5 +1,6 @@
 """Operations as clients may rely on them: sums, legal transitions, instants, repeatability."""
 
+import math
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -35,6 +36,7 @@ def history(world: World, clock: Clock, operation: Operation, steps: list[float]
     wait=st.none() | st.integers(-10, 500),
     steps=st.lists(st.floats(0, 200), max_size=12),
     seed=st.integers(0, 5),
+    group=st.none() | st.integers(1, 50),
 )
 def test_every_history_is_legal(
     *,
@@ -45,6 +47,7 @@ def test_every_history_is_legal(
     wait: int | None,
     steps: list[float],
     seed: int,
+    group: int | None,
 ) -> None:
     """Counters add up, what ended stays ended, nothing returns to SCHEDULED, instants only grow."""
     clock = Clock()
@@ -52,14 +55,18 @@ def test_every_history_is_legal(
     scheduled_for = None
     if wait is not None and "SCHEDULED" in KINDS[kind].statuses:
         scheduled_for = clock() + timedelta(seconds=wait)
-    operation = world.send(recipients=recipients, fate=fate, kind=kind, scheduled_for=scheduled_for)
+    size = group if KINDS[kind].conversations else None
+    operation = world.send(
+        recipients=recipients, fate=fate, kind=kind, scheduled_for=scheduled_for, group=size
+    )
     seen = history(world, clock, operation, steps)
     for document in seen:
         stats = document["stats"]
         assert tuple(stats) == KINDS[kind].counters
         assert min(stats.values()) >= 0
         messages = [count for name, count in stats.items() if name not in NOT_MESSAGES]
-        assert sum(messages) == stats["total"] == recipients
+        assert sum(messages) == stats["total"] == math.ceil(recipients / (size or 1))
+        assert stats.get("recipients", recipients) == recipients
         assert document["status"] in KINDS[kind].statuses
     for before, after in pairwise(seen):
         assert before["updatedAt"] <= after["updatedAt"]
@@ -75,7 +82,7 @@ def test_every_history_is_legal(
 def test_a_canceled_operation_sends_nothing_more(
     recipients: int, at: float, steps: list[float]
 ) -> None:
-    """After a cancellation the status and `canceled` stay, and only receipts move."""
+    """After a cancellation the status and `canceled` stay; only receipts and fallbacks move."""
     clock = Clock()
     world = World(SimulatorConfig(), clock=clock)
     operation = world.send(recipients=recipients)
@@ -90,8 +97,9 @@ def test_a_canceled_operation_sends_nothing_more(
     assert first["stats"]["queued"] == 0
     for document in later:
         assert document["status"] == "CANCELED"
-        for name in ("canceled", "attempts", "failed", "total"):
+        for name in ("canceled", "failed", "total"):
             assert document["stats"][name] == first["stats"][name]
+        assert document["stats"]["attempts"] >= first["stats"]["attempts"]
 
 
 def test_a_scheduled_operation_waits_and_can_be_canceled(clock: Clock) -> None:
@@ -192,7 +200,7 @@ def test_a_wrong_send_is_refused(clock: Clock, wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"failed": 1.5}, {"canceled_at": 1.0}, {"seconds": 0.0}])
-def test_an_impossible_fate_is_refused(wrong: dict[str, float]) -> None:
+def test_an_impossible_fate_is_refused(wrong: dict[str, Any]) -> None:
     """A fate whose shares do not fit, or that ends before it begins, is none."""
     with pytest.raises(ValueError, match=r"share|canceled_at|seconds"):
         Fate(**wrong)

@@ -1,0 +1,43 @@
+"""Fates: what they may say, and how they are told in JSON."""
+
+from typing import Any
+
+import pytest
+
+from poller.simulator import FATES, Fate
+from poller.simulator.fates import fate_told
+
+
+def test_a_fate_is_told_by_name_or_member_by_member() -> None:
+    """What is not named has its default."""
+    assert fate_told("troubled") is FATES["troubled"]
+    assert fate_told({}) == Fate()
+    told = {"failed": 0.1, "codes": {"30003": 0.2, "30005": 0.05}, "seconds": 5}
+    assert fate_told(told) == Fate(failed=0.1, codes=((30003, 0.2), (30005, 0.05)), seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("doom", "unknown fate 'doom'; one of: ordinary"),
+        (None, "unknown fate"),
+        ({"doom": 1}, "fate.doom is unknown; one of: canceled_at, codes"),
+        ({"failed": "1"}, "fate.failed is '1', not a number"),
+        ({"failed": True}, "fate.failed is True"),
+        ({"failed": float("nan")}, "fate.failed is nan"),
+        ({"failed": 2}, "shares"),
+        ({"seconds": None}, "fate.seconds is None"),
+        ({"codes": 5}, "fate.codes is an object"),
+        ({"codes": {"x": 0.1}}, "fate.codes is an object"),
+        ({"codes": {"30003": None}}, "fate.codes.30003 is None"),
+        ({"codes": {"30003": -0.1}}, "shares"),
+        ({"codes": {"0": 0.1}}, "codes of a fate"),
+        ({"codes": {"1000000": 0.1}}, "codes of a fate"),
+        ({"codes": {"30003": 0.1, "030003": 0.1}}, "codes of a fate"),
+        ({"failed": 0.5, "codes": {"30003": 0.6}}, "shares"),
+    ],
+)
+def test_what_is_no_fate_is_refused(wrong: Any, says: str) -> None:  # noqa: ANN401 - any JSON
+    """The message names the member."""
+    with pytest.raises(ValueError, match=says):
+        fate_told(wrong)
