@@ -7,6 +7,7 @@ settings ask for them. The input is whatever JSON the API sent: wrong types are 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Final
 
 from poller.comms.models import parse_instant
@@ -18,6 +19,7 @@ __all__ = [
     "attempt_statuses",
     "channel_of",
     "mask",
+    "public_code",
     "public_error",
     "public_message",
     "public_name",
@@ -31,10 +33,11 @@ _MOST_RECIPIENTS: Final = 50
 _MOST_RECIPIENTS_OF_ATTEMPT: Final = 5
 _MOST_RELATED: Final = 10
 _MOST_TAGS: Final = 10
-_LONGEST_NAME: Final = 128
+_LONGEST_NAME: Final = 64
 _LONGEST_TAG: Final = 256
 _LONGEST_URL: Final = 300
 _LONGEST_ADDRESS: Final = 320
+_DIGITS_OF_A_NUMBER: Final = 7
 # The vendor's codes have five digits; seven could be a phone number.
 _LARGEST_CODE: Final = 999_999
 
@@ -65,25 +68,32 @@ def public_message(raw: Mapping[str, Any], addresses: Addresses) -> dict[str, An
 
 
 def public_error(raw: object) -> dict[str, Any] | None:
-    """Return `{"code": int | text | null, "message": …, "infoUrl": …}`; None for no object.
-
-    A code that is a text of digits is taken for the number that it is.
-    """
+    """Return `{"code": int | text | null, "message": …, "infoUrl": …}`; None for no object."""
     if not isinstance(raw, dict):
         return None
     message = raw.get("message")
     return {
-        "code": _public_code(raw.get("code")),
+        "code": public_code(raw.get("code")),
         "message": (scrub(message) or None) if isinstance(message, str) else None,
         "infoUrl": public_url(raw.get("infoUrl")),
     }
+
+
+def public_code(value: object) -> int | str | None:
+    """Return the code of an error: a number of up to six digits, written as text too, or a word."""
+    if type(value) is int:
+        return value if 0 <= value <= _LARGEST_CODE else None
+    if isinstance(value, str) and _CODE.fullmatch(value):
+        return int(value)
+    return public_name(value)
 
 
 def public_name(value: object) -> str | None:
     """Return an enum value or an id: a word that begins with a letter and holds no address."""
     if not isinstance(value, str) or len(value) > _LONGEST_NAME or not _NAME.fullmatch(value):
         return None
-    return None if has_contact(value) else value
+    has_number = sum(map(str.isdigit, value)) >= _DIGITS_OF_A_NUMBER and has_contact(value)
+    return None if has_number else value
 
 
 def public_url(value: object) -> str | None:
@@ -97,8 +107,9 @@ def public_url(value: object) -> str | None:
 
 def shown_addresses(raw: Mapping[str, Any], addresses: Addresses) -> list[str]:
     """Return the addresses of a message's recipients as they may be shown; none with HIDDEN."""
-    shown = (_public_address(one.get("address"), addresses) for one in _objects(raw.get("to")))
-    return [address for address in shown if address is not None][:_MOST_RECIPIENTS]
+    first = islice(_objects(raw.get("to")), _MOST_RECIPIENTS)
+    shown = (_public_address(one.get("address"), addresses) for one in first)
+    return [address for address in shown if address is not None]
 
 
 def channel_of(raw: Mapping[str, Any]) -> str | None:
@@ -208,14 +219,6 @@ def _public_address(value: object, addresses: Addresses) -> str | None:
     if addresses is Addresses.MASKED:
         return mask(value)
     return value if len(value) <= _LONGEST_ADDRESS and value.isprintable() else None
-
-
-def _public_code(value: object) -> int | str | None:
-    if type(value) is int:
-        return value if 0 <= value <= _LARGEST_CODE else None
-    if isinstance(value, str) and _CODE.fullmatch(value):
-        return int(value)
-    return public_name(value)
 
 
 _NAMED: Final = _text(public_name)
