@@ -1,0 +1,242 @@
+"""The failure breakdown of an ended operation: which requests it takes, and what they come to.
+
+A pure state machine that is stored after every step. One request is one step, so a breakdown that
+was interrupted goes on at the page where it was:
+
+    while (wanted := request(state)) is not None:
+        state = after_errors(state, …)      # or the one for what was asked
+
+Errors are read first, then the messages of each status, then a few single messages where a code
+was counted of which no message is known. Counts by code come from the errors alone.
+
+A list can shift while it is read. What a page repeats is recognized among the last 2,000 things,
+two of the largest pages: errors by their code and their message, messages by their id. An error
+that names no message cannot be recognized, and is counted each time.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
+
+from poller.comms.ids import is_message_id
+from poller.tracking.breakdown_state import ERRORS, MESSAGES, Breakdown, Count
+from poller.tracking.causes import ITEM_ID, SAMPLES, Cause, Sample, Tally
+from poller.tracking.privacy import Addresses, channel_of, public_name
+from poller.tracking.recent import Recent
+
+__all__ = [
+    "SAMPLES",
+    "Breakdown",
+    "ReadErrors",
+    "ReadMessage",
+    "ReadMessages",
+    "Request",
+    "after_errors",
+    "after_message",
+    "after_messages",
+    "after_refusal",
+    "begin",
+    "report",
+    "request",
+]
+
+_MESSAGE: Final = "message"
+_MOST_PAGES: Final = 50
+_MOST_FETCHED: Final = 5
+_MOST_COUNTS: Final = 50
+_MOST_RECENT: Final = 2000
+_LONGEST_TOKEN: Final = 4096
+# the place among the recipients of a send: the vendor's form of a context, where no message is
+_PLACE: Final = re.compile(r"[A-Za-z]{1,40}\[[0-9]{1,6}\]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadErrors:
+    """Read a page of the operation's errors, the first where there is no token."""
+
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadMessages:
+    """Read a page of the operation's messages of that status."""
+
+    status: str
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadMessage:
+    """Fetch one message."""
+
+    message_id: str
+
+
+Request = ReadErrors | ReadMessages | ReadMessage
+"""What is to be asked."""
+
+_Wanted = TypeVar("_Wanted", ReadErrors, ReadMessages, ReadMessage)
+
+
+def begin(*, statuses: Sequence[str]) -> Breakdown:
+    """Return the state before the first request; `statuses` are those of failed messages."""
+    return Breakdown(sources=(ERRORS, *(MESSAGES + one for one in dict.fromkeys(statuses))))
+
+
+def request(state: Breakdown) -> Request | None:
+    """Return what to ask now; None where the breakdown is done."""
+    if state.sources:
+        source = state.sources[0]
+        if source == ERRORS:
+            return ReadErrors(token=state.token)
+        return ReadMessages(status=source.removeprefix(MESSAGES), token=state.token)
+    wants_samples = any(cause.is_without_sample for cause in state.causes)
+    if state.suspects and state.fetched < _MOST_FETCHED and wants_samples:
+        return ReadMessage(message_id=state.suspects[0])
+    return None
+
+
+def after_errors(
+    state: Breakdown, errors: Sequence[Mapping[str, Any]], next_token: str | None
+) -> Breakdown:
+    """Take in a page of errors, as the API gave them.
+
+    :raises ValueError: where no page of errors was asked for.
+    """
+    _check(state, ReadErrors)
+    tally, recent = Tally(state.causes), Recent(state.recent, most=_MOST_RECENT)
+    for error in errors:
+        context = _context_of(error)
+        if context is None or recent.is_new(ERRORS, error.get("code"), context):
+            is_item = context is not None and ITEM_ID.fullmatch(context) is not None
+            tally.count(error, context if is_item else None)
+    return _next_page(replace(state, causes=tally.causes, recent=recent.marks), next_token)
+
+
+def after_messages(
+    state: Breakdown,
+    messages: Sequence[Mapping[str, Any]],
+    next_token: str | None,
+    addresses: Addresses,
+) -> Breakdown:
+    """Take in a page of messages, as the API gave them.
+
+    One of another status is passed over: a server may ignore a filter.
+
+    :raises ValueError: where no page of messages was asked for.
+    """
+    status = _check(state, ReadMessages).status
+    tally, recent = Tally(state.causes), Recent(state.recent, most=_MOST_RECENT)
+    counts = {(one.status, one.channel): one.count for one in state.counts}
+    suspects = list(state.suspects)
+    for message in messages:
+        item_id = message.get("id")
+        if not isinstance(item_id, str) or not ITEM_ID.fullmatch(item_id):
+            continue
+        if public_name(message.get("status")) != status or not recent.is_new(item_id):
+            continue
+        place = (status, channel_of(message))
+        if place not in counts and len(counts) >= _MOST_COUNTS:
+            place = (status, None)
+        if not tally.meet(item_id, message, addresses):
+            _suspect(suspects, item_id, first=place not in counts)
+        counts[place] = counts.get(place, 0) + 1
+    counted = replace(
+        state,
+        causes=tally.causes,
+        recent=recent.marks,
+        counts=tuple(
+            Count(status=status, channel=channel, count=count)
+            for (status, channel), count in counts.items()
+        ),
+        suspects=tuple(suspects),
+    )
+    return _next_page(counted, next_token)
+
+
+def after_message(state: Breakdown, raw: Mapping[str, Any], addresses: Addresses) -> Breakdown:
+    """Take in one message: the error of its last attempt tells its code.
+
+    :raises ValueError: where no message was asked for.
+    """
+    message_id = _check(state, ReadMessage).message_id
+    tally = Tally(state.causes)
+    attempts = raw.get("attempts")
+    last = attempts[-1] if isinstance(attempts, list) and attempts else None
+    error = last.get("error") if isinstance(last, dict) else None
+    if isinstance(error, dict):
+        tally.explain(error, Sample.of(message_id, raw, addresses))
+    return replace(_next_message(state), causes=tally.causes)
+
+
+def after_refusal(state: Breakdown) -> Breakdown:
+    """Go on without what was asked: it cannot be read, for good. What was read of it counts.
+
+    :raises ValueError: where nothing was asked for.
+    """
+    wanted = request(state)
+    if wanted is None:
+        raise ValueError("the breakdown is done; nothing was asked for")
+    if isinstance(wanted, ReadMessage):
+        return _next_message(_without(state, _MESSAGE))
+    return _next_source(_without(state, state.sources[0]))
+
+
+def report(state: Breakdown) -> dict[str, Any]:
+    """Return `data.breakdown` of the event; it is complete where all was read to its end."""
+    counts = sorted(state.counts, key=lambda one: (one.status, -one.count, one.channel or ""))
+    return {
+        "errors": [cause.report() for cause in sorted(state.causes, key=Cause.rank)],
+        "messages": [
+            {"status": one.status, "channel": one.channel, "count": one.count} for one in counts
+        ],
+        "complete": not state.missing and request(state) is None,
+        "missing": list(state.missing),
+    }
+
+
+def _check(state: Breakdown, kind: type[_Wanted]) -> _Wanted:
+    wanted = request(state)
+    if not isinstance(wanted, kind):
+        raise ValueError(f"the breakdown asked for {wanted}, not for {kind.__name__}")  # noqa: TRY004 - the type is right, the moment is not
+    return wanted
+
+
+def _context_of(error: Mapping[str, Any]) -> str | None:
+    """Return what tells this error from others of its code, if it says."""
+    context = error.get("context")
+    if not isinstance(context, str):
+        return None
+    context = context.strip()
+    return context if ITEM_ID.fullmatch(context) or _PLACE.fullmatch(context) else None
+
+
+def _suspect(suspects: list[str], item_id: str, *, first: bool) -> None:
+    """Keep a few ids, before all of messages that were the first of their status and channel."""
+    if is_message_id(item_id):
+        suspects.insert(0 if first else len(suspects), item_id)
+        del suspects[_MOST_FETCHED:]
+
+
+def _next_page(state: Breakdown, next_token: str | None) -> Breakdown:
+    if next_token is None:
+        return _next_source(state)
+    tokens = Recent(state.tokens, most=_MOST_PAGES)
+    is_new = tokens.is_new(next_token) and len(next_token.encode()) <= _LONGEST_TOKEN
+    pages = state.pages + 1
+    if not is_new or pages >= _MOST_PAGES:
+        return _next_source(_without(state, state.sources[0]))
+    return replace(state, token=next_token, tokens=tokens.marks, pages=pages)
+
+
+def _next_source(state: Breakdown) -> Breakdown:
+    return replace(state, sources=state.sources[1:], token=None, tokens="", pages=0)
+
+
+def _next_message(state: Breakdown) -> Breakdown:
+    return replace(state, suspects=state.suspects[1:], fetched=state.fetched + 1)
+
+
+def _without(state: Breakdown, source: str) -> Breakdown:
+    return replace(state, missing=tuple(dict.fromkeys((*state.missing, source))))

@@ -1,0 +1,142 @@
+"""What a breakdown remembers between two requests, and how it is stored. Pure."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from poller.comms.ids import is_message_id
+from poller.tracking.causes import Cause, causes_from, causes_to_json
+from poller.tracking.privacy import public_name
+from poller.tracking.recent import is_marks
+
+__all__ = ["ERRORS", "MESSAGES", "Breakdown", "Count"]
+
+ERRORS: Final = "errors"
+"""The source that is the operation's errors."""
+MESSAGES: Final = "messages:"
+"""What the sources that are messages begin with; the status follows."""
+
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """Messages of one status on one channel."""
+
+    status: str
+    channel: str | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breakdown:
+    """How far it is, and what was found so far; at most 100 kB as JSON.
+
+    `sources` are still to be read, the present one first, which is at its page `token` after
+    `pages` others. `suspects` are failed messages that may be fetched, `fetched` how many were.
+    `tokens` (of this source's pages) and `recent` remember what was seen (`Recent`).
+    """
+
+    sources: tuple[str, ...]
+    token: str | None = None
+    pages: int = 0
+    tokens: str = ""
+    recent: str = ""
+    causes: tuple[Cause, ...] = ()
+    counts: tuple[Count, ...] = ()
+    suspects: tuple[str, ...] = ()
+    fetched: int = 0
+    missing: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """Write it as one line of JSON."""
+        members = {
+            "version": _VERSION,
+            "sources": self.sources,
+            "token": self.token,
+            "pages": self.pages,
+            "tokens": self.tokens,
+            "recent": self.recent,
+            "causes": causes_to_json(self.causes),
+            "counts": [[one.status, one.channel, one.count] for one in self.counts],
+            "suspects": self.suspects,
+            "fetched": self.fetched,
+            "missing": self.missing,
+        }
+        return json.dumps(members, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Breakdown":
+        """Read what `to_json` wrote.
+
+        :raises ValueError: where it is something else, or of another version.
+        """
+        try:
+            return _from_members(json.loads(text))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise ValueError("the state of this breakdown cannot be read; begin it anew") from None
+
+
+def _from_members(members: Mapping[str, Any]) -> Breakdown:
+    _check(members["version"] == _VERSION)
+    token = members["token"]
+    state = Breakdown(
+        sources=_texts(members["sources"]),
+        token=None if token is None else _text(token),
+        pages=_number(members["pages"]),
+        tokens=_marks(members["tokens"]),
+        recent=_marks(members["recent"]),
+        causes=causes_from(members["causes"]),
+        counts=tuple(_count(*row) for row in members["counts"]),
+        suspects=_texts(members["suspects"]),
+        fetched=_number(members["fetched"]),
+        missing=_texts(members["missing"]),
+    )
+    _check(all(_is_source(one) for one in state.sources))
+    _check(all(is_message_id(one) for one in state.suspects))
+    return state
+
+
+def _is_source(text: str) -> bool:
+    return text == ERRORS or (
+        text.startswith(MESSAGES) and public_name(text.removeprefix(MESSAGES)) is not None
+    )
+
+
+def _count(status: object, channel: object, count: object) -> Count:
+    channel = None if channel is None else _name(channel)
+    return Count(status=_name(status), channel=channel, count=_number(count))
+
+
+def _name(value: object) -> str:
+    _check(public_name(value) is not None)
+    return _text(value)
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("no number")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("no text")  # noqa: TRY004 - what was stored is wrong, not the caller
+    return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError("no list")  # noqa: TRY004 - as above
+    return tuple(_text(one) for one in value)
+
+
+def _marks(value: object) -> str:
+    _check(is_marks(_text(value)))
+    return _text(value)
+
+
+def _check(is_right: bool) -> None:  # noqa: FBT001 - it is an assertion that stays
+    if not is_right:
+        raise ValueError("something else")
