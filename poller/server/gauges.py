@@ -12,6 +12,7 @@ from poller.comms.kinds import KINDS
 from poller.server.metrics import OTHER, PREFIX, bounded_kind
 from poller.store.census import Tally
 from poller.store.sinks import SinkReport
+from poller.tracking.lifecycle import LIFECYCLES
 from poller.tracking.sink_health import SinkState
 
 __all__ = ["Moment", "Stock", "families"]
@@ -20,7 +21,9 @@ Values = dict[tuple[str, ...], float]
 """The value of a gauge for each tuple of label values."""
 
 _UNSEEN: Final = "unseen"
-_STATUSES: Final = ("SCHEDULED", "PROCESSING", "COMPLETED", "CANCELED")
+_STATUSES: Final = tuple(
+    dict.fromkeys(status for lifecycle in LIFECYCLES.values() for status in lifecycle.events)
+)
 _ACCOUNT_REASONS: Final = (Reason.THROTTLED, Reason.UNAUTHORIZED)
 
 
@@ -98,7 +101,7 @@ def _operations(stock: Stock) -> Iterator[Metric]:
         overdue[kind,] = max(overdue.get((kind,), 0), _age(stock.at, tally.oldest_due))
     yield _gauge(
         "operations",
-        "Operations that are being watched, by the status last seen.",
+        "Operations and messages that are being watched, by the status last seen.",
         watched,
         "kind status",
     )
