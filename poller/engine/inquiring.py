@@ -22,6 +22,7 @@ from poller.tracking.answers import (
     Scheduled,
     Seen,
 )
+from poller.tracking.explaining import progress_of
 from poller.tracking.watch import Inquiry, Watch
 
 __all__ = ["Reading", "ask_about", "refusal_of", "request_of"]
@@ -101,7 +102,7 @@ async def _breakdown(watch: Watch, client: CommsClient) -> Reading:
 
 
 def _request(watch: Watch) -> breakdown.Request | None:
-    return None if watch.breakdown is None else breakdown.request(watch.breakdown)
+    return breakdown.request(progress_of(watch))
 
 
 _QUESTIONS: Final[Mapping[Inquiry, Callable[[Watch, CommsClient], Awaitable[Reading]]]] = {

@@ -78,8 +78,18 @@ def watch_of(row: RowMapping, home: Home) -> Watch:
             not_found_since=row["not_found_since"],
             rejected=row["rejected"],
         ),
-        breakdown=None if row["breakdown"] is None else Breakdown.from_json(row["breakdown"]),
+        breakdown=_breakdown_of(row["breakdown"]),
     )
+
+
+def _breakdown_of(text: str | None) -> Breakdown | None:
+    """Read how far a breakdown has come; what cannot be read is begun anew."""
+    if text is None:
+        return None
+    try:
+        return Breakdown.from_json(text)
+    except ValueError:
+        return None
 
 
 def watch_values(watch: Watch) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """After the end: reading what failed, page by page, until the breakdown can be told."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from poller.comms.models import ErrorPage, Message, MessagePage
@@ -21,10 +21,11 @@ from poller.tracking.lifecycle import EventType
 from poller.tracking.pacing import Policy, expires_at
 from poller.tracking.watch import Absence, Outcome, Phase, Thing, Watch
 
-__all__ = ["begin_explaining", "explain", "wants_breakdown"]
+__all__ = ["begin_explaining", "explain", "progress_of", "wants_breakdown"]
 
 # what makes no sense so often in a row will not tomorrow
 _NONSENSE_TIMES: Final = 3
+_CLOCKS_DIFFER: Final = timedelta(minutes=1)
 
 
 def wants_breakdown(watch: Watch, policy: Policy) -> bool:
@@ -47,17 +48,19 @@ def begin_explaining(watch: Watch) -> Watch:
     )
 
 
+def progress_of(watch: Watch) -> Breakdown:
+    """Return how far the breakdown has come; one that is not known is at its beginning."""
+    return watch.breakdown or begin(statuses=watch.row.failed_statuses)
+
+
 def explain(watch: Watch, answer: Answer, *, policy: Policy, now: datetime) -> Decision:
     """Take in one answer of the breakdown; with the last one the watch has ended."""
-    state = watch.breakdown
-    if state is None:
-        state = begin(statuses=watch.row.failed_statuses)
-    refusals = 0
+    state, refusals = progress_of(watch), 0
     match answer:
         case Explained(request=asked, found=found):
             if asked != request(state):
                 return Decision(watch=watch, events=(), verdict=Verdict.LATE)
-            state, verdict = _step(state, found, policy), Verdict.CHANGED
+            state, verdict = _step(watch, state, found, policy), Verdict.CHANGED
         case Nonsense():
             refusals, verdict = watch.absence.rejected + 1, Verdict.NONSENSE
             if refusals >= _NONSENSE_TIMES:
@@ -76,18 +79,31 @@ def explain(watch: Watch, answer: Answer, *, policy: Policy, now: datetime) -> D
 
 
 def _step(
-    state: Breakdown, found: ErrorPage | MessagePage | Message | None, policy: Policy
+    watch: Watch,
+    state: Breakdown,
+    found: ErrorPage | MessagePage | Message | None,
+    policy: Policy,
 ) -> Breakdown:
     match found:
         case ErrorPage():
             return after_errors(state, found.errors, found.next_token)
         case MessagePage():
-            items = [message.raw for message in found.messages]
+            items = [message.raw for message in found.messages if not _is_older(message, watch)]
             return after_messages(state, items, found.next_token, policy.addresses)
         case Message():
             return after_message(state, found.raw, policy.addresses)
         case None:
             return after_refusal(state)
+
+
+def _is_older(message: Message, watch: Watch) -> bool:
+    """Tell whether a listed message is certainly of another operation.
+
+    A server may ignore the filter by operation; no message is made before its operation.
+    """
+    if message.created_at is None or watch.created_at is None:
+        return False
+    return message.created_at < watch.created_at - _CLOCKS_DIFFER
 
 
 def _given_up(watch: Watch, state: Breakdown, now: datetime) -> Breakdown:

@@ -5,8 +5,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from poller.comms.kinds import kind_named
-from poller.comms.models import Operation, decode_operation
-from poller.tracking.answers import Answer, Failed, Nonsense, NotFound, Rejected, Seen
+from poller.comms.models import Operation, decode_message, decode_operation
+from poller.tracking.answers import (
+    Answer,
+    Failed,
+    Nonsense,
+    NotFound,
+    Receipts,
+    Rejected,
+    Scheduled,
+    Seen,
+)
 from poller.tracking.events import Event, format_instant
 from poller.tracking.observe import Decision, Verdict, observe
 from poller.tracking.pacing import Policy
@@ -14,6 +23,7 @@ from poller.tracking.registration import Registration, forget, register
 from poller.tracking.watch import Home, Watch
 
 ID = "comms_operation_01h9krwprkeee8fzqspvwy6nq8"
+MESSAGE_ID = "comms_message_01h9krwprkeee8fzqspvwy6nq8"
 HOME = Home(account="AC1", base_url="https://comms.twilio.com/v1")
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
@@ -28,9 +38,15 @@ def text_at(seconds: float) -> str:
     return format_instant(at(seconds))
 
 
-def new_watch(*, kind: str = "messages", labels: Mapping[str, str] | None = None) -> Watch:
+def new_watch(
+    *,
+    kind: str = "messages",
+    labels: Mapping[str, str] | None = None,
+    watched: str = ID,
+    breakdown: bool | None = None,
+) -> Watch:
     """Return a watch that was registered at the start and never looked at."""
-    wish = Registration(id=ID, kind=kind, labels=labels or {})
+    wish = Registration(id=watched, kind=kind, labels=labels or {}, breakdown=breakdown)
     watch, is_new = register(None, wish, home=HOME, now=START)
     assert is_new
     return watch
@@ -39,9 +55,16 @@ def new_watch(*, kind: str = "messages", labels: Mapping[str, str] | None = None
 class Story:
     """The watch as it stands, the time, and every event so far. Answers take no time."""
 
-    def __init__(self, policy: Policy | None = None, *, kind: str = "messages") -> None:
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        *,
+        kind: str = "messages",
+        watched: str = ID,
+        breakdown: bool | None = None,
+    ) -> None:
         self.policy = policy or Policy()
-        self.watch = new_watch(kind=kind)
+        self.watch = new_watch(kind=kind, watched=watched, breakdown=breakdown)
         self.now = START
         self.events: list[Event] = []
 
@@ -77,6 +100,41 @@ class Story:
                 arrived_at=self.now,
             )
         )
+
+    def see_message(
+        self, status: str, *attempts: tuple[str, str, int | None], **members: object
+    ) -> Decision:
+        """See the message with this status; an attempt is its channel, status and error code."""
+        document = {
+            "id": MESSAGE_ID,
+            "status": status,
+            "attempts": [
+                {
+                    "from": {"channel": channel, "address": "+12065550100"},
+                    "to": [{"channel": "PHONE", "address": "+14155551002"}],
+                    "status": state,
+                    "error": None if code is None else {"code": code, "message": "no luck"},
+                }
+                for channel, state, code in attempts
+            ],
+            "content": {"text": "hush"},
+            "createdAt": text_at(0),
+            **members,
+        }
+        found = decode_message(document, expected_id=MESSAGE_ID)
+        return self.take(Seen(found=found, begun_at=self.now, arrived_at=self.now))
+
+    def receipts(self, *statuses: str) -> Decision:
+        """See how the recipients of a group fared."""
+        return self.take(Receipts(statuses=statuses, begun_at=self.now, arrived_at=self.now))
+
+    def schedule(self, seconds: float | None, *, created: float = 0) -> Decision:
+        """Read one message of the operation, which is to be sent then; None for no message."""
+        found = None
+        if seconds is not None:
+            document = {"id": MESSAGE_ID, "status": "SCHEDULED", "createdAt": text_at(created)}
+            found = decode_message({**document, "scheduledFor": text_at(seconds)})
+        return self.take(Scheduled(found=found, begun_at=self.now, arrived_at=self.now))
 
     def operation(
         self, status: str, *, updated: object, created: object, stats: object
@@ -121,7 +179,7 @@ class Story:
     @property
     def types(self) -> list[str]:
         """The types of all events, without their family."""
-        return [event.type.value.removeprefix("operation.") for event in self.events]
+        return [event.type.value.partition(".")[2] for event in self.events]
 
     @property
     def last(self) -> Mapping[str, Any]:
@@ -131,7 +189,7 @@ class Story:
 
 def told(decision: Decision) -> list[str]:
     """Return the types of the events of one decision, without their family."""
-    return [event.type.value.removeprefix("operation.") for event in decision.events]
+    return [event.type.value.partition(".")[2] for event in decision.events]
 
 
 def is_silent(decision: Decision, verdict: Verdict) -> bool:
