@@ -1,4 +1,7 @@
-"""Bring a store to the schema of this program: under a lock, after a copy, or not at all."""
+"""Bring a store to the schema of this program: under a lock, after a copy, or not at all.
+
+A new store is created, an older one migrated; only the latter takes Alembic.
+"""
 
 import sqlite3
 from contextlib import closing
@@ -8,6 +11,7 @@ from typing import Final
 from sqlalchemy import Connection, inspect, text
 
 from poller import __version__
+from poller.store.creation import create
 from poller.store.database import Database
 from poller.store.errors import StoreTooNew, StoreUnavailable
 from poller.store.migrations import HEAD
@@ -19,7 +23,10 @@ _SCRIPTS: Final = Path(__file__).with_name("migrations")
 
 
 def migrate(database: Database) -> str | None:
-    """Migrate where it is needed; the caller holds the lock of a SQLite file.
+    """Create or migrate where it is needed; the caller holds the lock of a SQLite file.
+
+    All of it is one transaction. Daemons that start on one PostgreSQL database at the same moment
+    do it one after the other, and the second finds nothing left to do.
 
     Returns the revision that was migrated from: "" for a new store, None where nothing was done.
 
@@ -34,7 +41,14 @@ def migrate(database: Database) -> str | None:
     with database.writing() as connection:
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        _upgrade(connection)
+        # read again: while this one waited for the lock, another may have done it
+        found = known_revision(_revision(connection))
+        if found == HEAD:
+            return None
+        if found:
+            _upgrade(connection)
+        else:
+            create(connection, HEAD)
     return found
 
 
@@ -68,9 +82,8 @@ def _revision(connection: Connection) -> str:
 
 
 def _upgrade(connection: Connection) -> None:
-    # imported here: half a second that a start on a current store does not need
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
+    from alembic import command  # noqa: PLC0415 - few starts migrate, and it takes its time
+    from alembic.config import Config  # noqa: PLC0415 - as above
 
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))

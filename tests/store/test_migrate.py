@@ -7,9 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from anyio import to_thread
 from sqlalchemy import inspect, text
@@ -119,15 +117,6 @@ def test_revisions_sort_in_their_order() -> None:
         script.revision for script in ScriptDirectory.from_config(config).walk_revisions()
     ]
     assert newest_first == sorted(newest_first, reverse=True)
-
-
-def test_the_migrated_schema_is_the_one_in_the_code(url: str) -> None:
-    """Tables, columns, types, indexes and keys, on both databases."""
-    database = Database(url)
-    with database.reading() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
-    database.close()
 
 
 async def test_a_new_store_is_made_by_the_first_daemon(tmp_path: Path, clock: Clock) -> None:
