@@ -4,13 +4,24 @@ Functions of a connection inside a transaction; the caller commits. Correctness 
 locked row, leases only save work.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from random import Random
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from poller.store.database import lease_clock
 from poller.store.events import Recorded, record_events
@@ -18,7 +29,7 @@ from poller.store.rows import difference, watch_of, watch_values
 from poller.store.schema import watches
 from poller.store.tenancy import Tenant, home_of
 from poller.tracking.answers import Answer
-from poller.tracking.observe import Verdict, observe
+from poller.tracking.observe import Decision, Verdict, observe
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Conflict, Registration, forget, register
 from poller.tracking.subscription import Subscription
@@ -164,28 +175,21 @@ def record(
     """
     by_id = dict(answers)
     rows = _locked(connection, tenant, sorted(by_id))
-    observations = []
-    for operation_id in sorted(by_id):
-        row = rows.get(operation_id)
-        if row is None:
-            observations.append(
-                Observation(id=operation_id, verdict=Verdict.LATE, watch=None, events=())
-            )
-            continue
+    decisions: dict[str, Decision] = {}
+    changes: dict[str, dict[str, Any]] = {}
+    for operation_id, row in rows.items():
         before = watch_of(row, tenant.home)
-        answer = by_id[operation_id]
-        decision = observe(before, answer, policy=policy, now=now, jitter=random.random())
-        changes = difference(watch_values(before), watch_values(decision.watch))
-        if lease_owner is not None and row["lease_owner"] == lease_owner:
-            changes |= {"lease_owner": None, "lease_until": None}
-        _write(connection, operation_id, changes)
-        recorded = record_events(connection, tenant, decision.events, subscriptions, now)
-        observations.append(
-            Observation(
-                id=operation_id, verdict=decision.verdict, watch=decision.watch, events=recorded
-            )
+        decision = observe(
+            before, by_id[operation_id], policy=policy, now=now, jitter=random.random()
         )
-    return observations
+        decisions[operation_id] = decision
+        changes[operation_id] = difference(watch_values(before), watch_values(decision.watch))
+        if lease_owner is not None and row["lease_owner"] == lease_owner:
+            changes[operation_id] |= {"lease_owner": None, "lease_until": None}
+    _write_all(connection, changes)
+    made = [event for decision in decisions.values() for event in decision.events]
+    recorded = record_events(connection, tenant, made, subscriptions, now)
+    return list(_observations(sorted(by_id), decisions, iter(recorded)))
 
 
 def release(
@@ -308,6 +312,36 @@ def _locked(connection: Connection, tenant: Tenant, ids: Sequence[str]) -> dict[
 def _write(connection: Connection, operation_id: str, changes: dict[str, Any]) -> None:
     if changes:
         connection.execute(update(watches).where(watches.c.id == operation_id).values(changes))
+
+
+def _write_all(connection: Connection, changes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write many rows, those that changed in the same columns with one statement.
+
+    A statement is compiled once for all its rows; for each row anew it costs more than the row.
+    """
+    alike: dict[frozenset[str], list[dict[str, Any]]] = {}
+    for operation_id, values in changes.items():
+        alike.setdefault(frozenset(values), []).append({"own_id": operation_id, **values})
+    for columns, rows in alike.items():
+        if columns:
+            connection.execute(update(watches).where(watches.c.id == bindparam("own_id")), rows)
+
+
+def _observations(
+    ids: Sequence[str], decisions: Mapping[str, Decision], recorded: Iterator[Recorded]
+) -> Iterator[Observation]:
+    """Give each answer its outcome; events were recorded in the order of the decisions."""
+    for operation_id in ids:
+        decision = decisions.get(operation_id)
+        if decision is None:
+            yield Observation(id=operation_id, verdict=Verdict.LATE, watch=None, events=())
+        else:
+            yield Observation(
+                id=operation_id,
+                verdict=decision.verdict,
+                watch=decision.watch,
+                events=list(islice(recorded, len(decision.events))),
+            )
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -83,10 +83,11 @@ def plans(daemon: Daemon) -> Iterator[list[str]]:
     lines: list[str] = []
 
     def explain(*arguments: object) -> None:
-        connection, _, statement, parameters, *_ = arguments
+        connection, _, statement, parameters, _, of_many = arguments
         raw = connection.connection.cursor()  # type: ignore[attr-defined]  # a Connection
         if re.match(r"\s*(WITH|SELECT|UPDATE|DELETE)", str(statement)):
-            rows = raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            one = parameters[0] if of_many else parameters  # type: ignore[index]  # a list of them
+            rows = raw.execute(f"EXPLAIN QUERY PLAN {statement}", one)
             lines.extend(row[3] for row in rows)
         raw.close()
 
