@@ -235,7 +235,8 @@ def _postpone(
 ) -> None:
     """Double the waits of what showed nothing new, without jitter: the next sweep takes all.
 
-    What was to be looked at later still is: no news is no reason to hurry.
+    What was to be looked at later still is, and begins its backoff then: no news is no reason to
+    hurry, and what sleeps towards a schedule is not tired when it wakes.
     """
     doubled = watches.c.wait * 2
     wait = case(
@@ -256,7 +257,7 @@ def _postpone(
                 watches.c.due_at.is_not(None),
                 _LISTED,
             )
-            .values(wait=wait, due_at=due_at, set_at=now)
+            .values(wait=case((holds, watches.c.wait), else_=wait), due_at=due_at, set_at=now)
         )
 
 

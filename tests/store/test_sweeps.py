@@ -161,6 +161,21 @@ async def test_a_wait_from_the_future_does_not_hold(daemon: Daemon, clock: Clock
     assert await due_in(daemon, 1) == 2
 
 
+async def test_a_sleep_is_not_cut_short_and_tires_nobody(daemon: Daemon, clock: Clock) -> None:
+    """What waits for its schedule is not due before, and begins its backoff afterwards."""
+    page = listed(1, "SCHEDULED")
+    await daemon.register(op(1))
+    await sweep(daemon, page)
+    hour = NOW + timedelta(hours=1)
+    await _write(daemon, inquiry="operation", wait=0, due_at=hour, schedule_read_at=NOW)
+    for _ in range(5):
+        clock.advance(60)
+        swept = await sweep(daemon, page)
+        assert (swept.shown, swept.quiet) == (1, 1)
+    found = await row(daemon, 1)
+    assert (found["wait"], found["due_at"]) == (0, hour)
+
+
 @pytest.mark.parametrize(
     "case", ["settling", "held back", "expiring", "refused", "no creation", "scheduled too long"]
 )
