@@ -19,7 +19,7 @@ from anyio.to_thread import run_sync
 
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
-from poller.comms.errors import CommsError, Forbidden, NotFound, Rejected, Unauthorized
+from poller.comms.errors import CommsError, Forbidden, NotFound, Rejected, Throttled, Unauthorized
 from poller.comms.gate import Reason
 from poller.comms.kinds import KINDS
 from poller.comms.throttle import Throttle, Ticket
@@ -164,7 +164,8 @@ class Onlooker:
             self._throttle.abandon(ticket)
         try:
             await self._tell_trouble(ticket, error, news)
-            await news.send(self._learn(watch, answer))
+            again = 0.0 if isinstance(error, Throttled) else self._policy.max_interval
+            await news.send(self._learn(watch, answer, again=again))
         except anyio.BrokenResourceError:
             self._everything.cancel()
         finally:
@@ -188,10 +189,13 @@ class Onlooker:
         self._throttle.finish(ticket, None)
         return reading(begun_at=ticket.begun_at, arrived_at=self._now()), None
 
-    def _learn(self, watch: Watch, answer: Answer | None) -> Update:
-        """Take in an answer and put the next look on the agenda; None says nothing of it."""
+    def _learn(self, watch: Watch, answer: Answer | None, *, again: float) -> Update:
+        """Take in an answer and put the next look on the agenda.
+
+        None says nothing of it: then it is asked `again` after so many seconds.
+        """
         if answer is None:
-            self._plan(watch, self._policy.max_interval)
+            self._plan(watch, again)
             return Update(watch=watch)
         now = self._now()
         # jitter spreads load; nobody can gain by guessing it

@@ -23,10 +23,10 @@ from poller.engine.meter import NO_METER, Meter
 from poller.engine.pulse import Pulse
 from poller.engine.supervision import attempt, repeat
 from poller.engine.sweep import Sweep, Sweeper
-from poller.engine.telling import tell_failure, tell_observations
+from poller.engine.telling import tell_failure, tell_no_schedule, tell_observations
 from poller.store.store import Store
 from poller.store.watches import Claim, Lease
-from poller.tracking.answers import Answer, Failed
+from poller.tracking.answers import Answer, Failed, Scheduled
 from poller.tracking.watch import Inquiry, Watch
 
 __all__ = ["PollLoop"]
@@ -177,8 +177,12 @@ class PollLoop:
         try:
             reading = await self._asker.ask(ticket, ask_about(watch), name=request_of(watch))
         except CommsError as error:
-            tell_failure(error, operation=watch.id)
-            return refusal_of(watch, error, begun_at=ticket.begun_at, arrived_at=self._now())
+            answer = refusal_of(watch, error, begun_at=ticket.begun_at, arrived_at=self._now())
+            if isinstance(answer, Scheduled):
+                tell_no_schedule(error, operation=watch.id)
+            else:
+                tell_failure(error, operation=watch.id)
+            return answer
         return reading(begun_at=ticket.begun_at, arrived_at=self._now())
 
     async def _record(self, watch: Watch, answer: Answer) -> None:

@@ -10,7 +10,13 @@ from poller.comms.throttle import Change
 from poller.store.watches import Observation, Registered
 from poller.tracking.observe import Verdict
 
-__all__ = ["tell_change", "tell_failure", "tell_observations", "tell_registrations"]
+__all__ = [
+    "tell_change",
+    "tell_failure",
+    "tell_no_schedule",
+    "tell_observations",
+    "tell_registrations",
+]
 
 log = structlog.get_logger()
 
@@ -56,6 +62,11 @@ def tell_failure(error: CommsError, **fields: object) -> None:
         error=str(error),
         **fields,
     )
+
+
+def tell_no_schedule(error: CommsError, *, operation: str) -> None:
+    """Log that nobody says when this operation will be sent: it is polled like any other."""
+    log.info("schedule.unreadable", operation=operation, error=str(error))
 
 
 def tell_change(change: Change, *, kind: str, error: CommsError | None) -> None:

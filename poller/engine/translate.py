@@ -10,6 +10,7 @@ from poller.comms.errors import (
     NonsensicalAnswer,
     NotFound,
     Rejected,
+    Throttled,
     Unauthorized,
 )
 from poller.sinks.base import Outcome, Verdict
@@ -30,13 +31,14 @@ _RESULTS: Final[Mapping[Verdict, Result]] = {
 def answer_of(
     error: CommsError, *, begun_at: datetime, arrived_at: datetime
 ) -> answers.Answer | None:
-    """Say what a failed fetch means for what was asked about; None where it means nothing.
+    """Say what a failed request means for what was asked about; None where it means nothing.
 
-    401 and 403 speak of the credentials. 404 and 400 count only in the vendor's own envelope: a
-    gateway's page says nothing about it.
+    401 and 403 speak of the credentials, 429 of all that the account does: the request was never
+    processed, and is sent again when the pause is over. 404 and 400 count only in the vendor's own
+    envelope: a gateway's page says nothing about it.
     """
     match error:
-        case Unauthorized() | Forbidden():
+        case Unauthorized() | Forbidden() | Throttled():
             return None
         case NotFound(enveloped=True):
             return answers.NotFound(begun_at=begun_at, arrived_at=arrived_at)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from poller.tracking.answers import Failed, Seen
 from poller.tracking.observe import observe
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration, register
@@ -129,12 +128,10 @@ def _ours(policy: Policy) -> Watcher:
             requests += 1
             now = seconds_after(at)
             if course.is_stormy(at):
-                # the account pauses, then one probe asks again
-                failed = Failed(begun_at=now, arrived_at=now)
-                state = observe(state, failed, policy=policy, now=now, jitter=0).watch
-                at += max(RETRY_AFTER, (state.schedule.due_at - now).total_seconds())
+                # the account pauses, then the same is asked again
+                at += RETRY_AFTER
                 continue
-            answer = Seen(found=course.at(at), begun_at=now, arrived_at=now)
+            answer = course.answer(state, at, now=now)
             state = observe(state, answer, policy=policy, now=now, jitter=random.random()).watch
             if not state.is_watched:
                 return requests, at - course.ended_at

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Final
 
-from poller.tracking.answers import Answer, Failed, Seen
+from poller.tracking.answers import Answer, Seen
 from poller.tracking.observe import observe
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration, register
@@ -24,7 +24,7 @@ from poller.tracking.sweeping import (
     after_sweep,
     is_worth_it,
 )
-from poller.tracking.watch import Home, Watch
+from poller.tracking.watch import Home, Inquiry, Schedule, Watch
 from tests.benchmarks.workloads import Course, seconds_after
 
 __all__ = ["BUDGET", "RETRY_AFTER", "SPREAD", "watch_together"]
@@ -132,16 +132,16 @@ class _Fleet:
         return max(self.at, min(moments)) + 1e-6
 
     def _begin(self) -> _Sweep | None:
-        due = sum(watch.schedule.due_at <= self.now for watch in self.known.values())
-        if due < 2 or not is_worth_it(
-            due, Reach(tracked=len(self.known)), self.experience, now=self.now
-        ):
+        listed = [watch for watch in self.known.values() if _is_listed(watch)]
+        due = sum(watch.schedule.due_at <= self.now for watch in listed)
+        reach = Reach(tracked=len(listed))
+        if due < 2 or not is_worth_it(due, reach, self.experience, now=self.now):
             return None
-        oldest = min(self._by_name[name].created for name in self.known)
+        oldest = min(self._by_name[watch.id].created for watch in listed)
         return _Sweep(
             begun_at=self.at,
             oldest=oldest - _MARGIN.total_seconds(),
-            tracked=len(self.known),
+            tracked=len(listed),
             position=self.registered,
         )
 
@@ -155,9 +155,9 @@ class _Fleet:
         sweep.pages += 1
         shown = [course for course in page if course.created >= sweep.oldest]
         for course in shown:
-            if course.name in self.known:
+            if course.name in self.known and _is_listed(self.known[course.name]):
                 sweep.shown += 1
-                self._observe(course, fetched=False)
+                self._observe(course)
         if sweep.position == 0 or len(shown) < len(page):
             self.experience = after_sweep(
                 pages=sweep.pages, tracked=sweep.tracked, shown=sweep.shown, now=self.now
@@ -166,20 +166,26 @@ class _Fleet:
 
     def _fetch(self, watch: Watch) -> None:
         if self._refused():
-            failed = Failed(begun_at=self.now, arrived_at=self.now)
-            self.known[watch.id] = self._judge(watch, failed)
+            # asked again after the pause, behind what has been waiting for longer
+            again = Schedule(wait=watch.schedule.wait, due_at=self.now, set_at=self.now)
+            self.known[watch.id] = watch.evolve(schedule=again)
         else:
-            self._observe(self._by_name[watch.id], fetched=True)
+            course = self._by_name[watch.id]
+            self._take(course, course.answer(watch, self.at - course.created, now=self.now))
 
-    def _observe(self, course: Course, *, fetched: bool) -> None:
-        age = self.at - course.created
-        answer = Seen(found=course.at(age), begun_at=self.now, arrived_at=self.now, fetched=fetched)
+    def _observe(self, course: Course) -> None:
+        """See an operation on a page of the list."""
+        found = course.at(self.at - course.created)
+        now = self.now
+        self._take(course, Seen(found=found, begun_at=now, arrived_at=now, fetched=False))
+
+    def _take(self, course: Course, answer: Answer) -> None:
         after = self._judge(self.known[course.name], answer)
         if after.is_watched:
             self.known[course.name] = after
         else:
             del self.known[course.name]
-            self.delays.append(age - course.ended_at)
+            self.delays.append(self.at - course.created - course.ended_at)
 
     def _judge(self, watch: Watch, answer: Answer) -> Watch:
         return observe(
@@ -192,3 +198,8 @@ class _Fleet:
         if stormy:
             self.at += RETRY_AFTER
         return stormy
+
+
+def _is_listed(watch: Watch) -> bool:
+    """Tell whether a list of operations can answer what is asked of it next."""
+    return watch.inquiry is Inquiry.OPERATION

@@ -11,7 +11,9 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Final
 
-from poller.comms.models import Operation
+from poller.comms.models import Message, Operation
+from poller.tracking.answers import Answer, Scheduled, Seen
+from poller.tracking.watch import Inquiry, Watch
 
 __all__ = ["END", "START", "WORKLOADS", "Course", "seconds_after"]
 
@@ -60,6 +62,21 @@ class Course:
             return self._answer("PROCESSING", at, queued=queued, sent=sent, delivered=done)
         left = {"canceled": queued} if self.end == "CANCELED" else {}
         return self._answer(self.end, at, sent=sent, delivered=done, **left)
+
+    def answer(self, watch: Watch, at: float, *, now: datetime) -> Answer:
+        """Return what the API would answer to the next look at `watch`."""
+        if watch.inquiry is not Inquiry.SCHEDULE:
+            return Seen(found=self.at(at), begun_at=now, arrived_at=now)
+        message = Message(
+            id=self.name.replace("operation", "message"),
+            status=self.at(at).status,
+            counters={},
+            scheduled_for=seconds_after(self.created + self.begins),
+            created_at=seconds_after(self.created),
+            updated_at=None,
+            raw={},
+        )
+        return Scheduled(found=message, begun_at=now, arrived_at=now)
 
     def _count(self, moments: Sequence[float], at: float) -> int:
         whole = bisect_right(moments, at)
