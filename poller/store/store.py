@@ -189,6 +189,10 @@ class Store:
         """Count what is due of each kind; kinds with nothing due are left out."""
         return await self._read(sweep_rows.due_by_kind, kinds=kinds, now=self._now())
 
+    async def tracked_of(self, *, kind: str) -> int:
+        """Count what is tracked of `kind`, which costs less than its `reach`."""
+        return await self._read(sweep_rows.tracked_of, kind=kind)
+
     async def reach(self, *, kind: str) -> Reach:
         """Tell how far a list of `kind` would have to go to show all that is tracked."""
         return await self._read(sweep_rows.reach, kind=kind)

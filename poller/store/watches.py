@@ -11,7 +11,18 @@ from itertools import islice
 from random import Random
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from poller.store.database import lease_clock
 from poller.store.events import Recorded, record_events
@@ -114,16 +125,11 @@ def claim_due(
     now: datetime,
 ) -> Claim:
     """Take up to `limit` operations of these kinds that are due, the longest overdue first."""
+    if not kinds:
+        return Claim()
     clock = lease_clock(connection, now)
-    due = (
-        select(watches.c.id)
-        .where(*_claimable(tenant, kinds, clock), watches.c.due_at <= now)
-        .order_by(watches.c.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        # run once: PostgreSQL may run a subquery for each row, and each time lock other rows
-        .cte("due")
-    )
+    # a CTE runs once: PostgreSQL may run a subquery for each row, and each time lock other rows
+    due = _first(tenant, kinds, clock, watches.c.due_at <= now, limit=limit, lock=True).cte("due")
     statement = (
         update(watches)
         .where(watches.c.id.in_(select(due.c.id)))
@@ -136,13 +142,7 @@ def claim_due(
     )
     if found:
         return Claim(watches=found)
-    # by index order, so that the first match ends the search
-    following = (
-        select(watches.c.due_at)
-        .where(*_claimable(tenant, kinds, clock))
-        .order_by(watches.c.due_at)
-        .limit(1)
-    )
+    following = select(_first(tenant, kinds, clock, limit=1, lock=False).subquery().c.due_at)
     return Claim(next_due=connection.execute(following).scalar_one_or_none())
 
 
@@ -239,6 +239,31 @@ def void_future_waits(connection: Connection, tenant: Tenant, now: datetime) -> 
         .values(due_at=now, set_at=now)
     )
     return connection.execute(statement).rowcount
+
+
+def _first(
+    tenant: Tenant,
+    kinds: Collection[str],
+    clock: ColumnElement[int],
+    *wanted: ColumnElement[bool],
+    limit: int,
+    lock: bool,
+) -> Select[tuple[str, datetime]]:
+    """Choose what is due first: each kind in the order of its index, which reads a few rows.
+
+    One query for several kinds would read and sort all that is due.
+    """
+    arms = [
+        select(watches.c.id, watches.c.due_at)
+        .where(*_claimable(tenant, [kind], clock), *wanted)
+        .order_by(watches.c.due_at)
+        .limit(limit)
+        for kind in sorted(kinds)
+    ]
+    if lock:
+        arms = [arm.with_for_update(skip_locked=True) for arm in arms]
+    each = union_all(*(select(arm.subquery()) for arm in arms)).subquery()
+    return select(each.c.id, each.c.due_at).order_by(each.c.due_at).limit(limit)
 
 
 def _claimable(
