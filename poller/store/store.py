@@ -8,7 +8,7 @@ for its transaction, which is committed or not at all.
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
-from random import Random, SystemRandom
+from random import Random
 from typing import Self
 
 from anyio import to_thread
@@ -104,7 +104,8 @@ class Store:
         :raises StoreTooNew: where a newer program migrated it.
         :raises StoreUnavailable: where it cannot be opened or written.
         """
-        chance = random or SystemRandom()
+        # it spreads looks and retries: what the system offers costs a call, and the turn, for each
+        chance = random or Random()  # noqa: S311 - nothing secret
         opening = partial(cls._open, url, home, now, chance, as_daemon=as_daemon, timed=timed)
         return await to_thread.run_sync(opening)
 
