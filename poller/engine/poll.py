@@ -76,6 +76,7 @@ class PollLoop:
             now=now,
             configuration=lambda: self.configuration,
             recorded=recorded,
+            ready=self.pulse.beat,
             meter=meter,
         )
 

@@ -10,10 +10,11 @@ and the page is refused again, it is the list that is refused.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+import anyio
 import structlog
 
 from poller.comms.errors import CommsError, NotFound, Rejected, Throttled, Unavailable
@@ -67,12 +68,14 @@ class Sweep:
     """Those to all requests at the last refusal; None before the first."""
     stands_aside: bool = False
     is_reading: bool = False
+    recording: anyio.Lock = field(default_factory=anyio.Lock)
 
 
 class Sweeper:
     """Chooses between list and fetch, and carries a sweep through its pages.
 
-    `recorded` is called after every commit that made events.
+    `recorded` is called after every commit that made events, `ready` as soon as the next page may
+    be asked for: while one is being recorded the next one is on its way, and no third.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Sweeper:
         now: Callable[[], datetime],
         configuration: Callable[[], Configuration],
         recorded: Callable[[], None],
+        ready: Callable[[], None],
         meter: Meter = NO_METER,
     ) -> None:
         self._store = store
@@ -90,6 +94,7 @@ class Sweeper:
         self._now = now
         self._configuration = configuration
         self._recorded = recorded
+        self._ready = ready
         self._meter = meter
         self._sweep: Sweep | None = None
         self._experience: dict[str, Experience] = {}
@@ -137,13 +142,14 @@ class Sweeper:
         except CommsError as error:
             tell_failure(error, kind=sweep.kind)
             self._failed(sweep, error)
-        else:
-            await self._record(sweep, page, ticket)
-        finally:
             sweep.is_reading = False
+        else:
+            await self._take_in(sweep, page, ticket)
 
     def give_up(self, sweep: Sweep) -> None:
         """End a sweep that cannot go on; for a while its kind is fetched."""
+        if self._sweep is not sweep:
+            return
         self._experience[sweep.kind] = after_failure(self._memory(sweep.kind), now=self._now())
         log.warning("sweep.given_up", kind=sweep.kind, pages=sweep.pages)
         self._sweep = None
@@ -171,11 +177,11 @@ class Sweeper:
             return None
         if memory.is_fresh(now) and due * memory.shown <= memory.pages:
             return None
-        reach = await self._store.reach(kind=kind)
+        tracked = Reach(tracked=await self._store.tracked_of(kind=kind))
         fresh = due - await self._missed(kind, now)
-        if not is_worth_it(fresh, reach, memory, now=now):
+        if not is_worth_it(fresh, tracked, memory, now=now):
             return None
-        return self._reach_back(kind, reach, due=due)
+        return self._reach_back(kind, await self._store.reach(kind=kind), due=due)
 
     async def _missed(self, kind: str, now: datetime) -> int:
         """Count what is due that the last sweep should have shown."""
@@ -197,18 +203,35 @@ class Sweeper:
             tracked=reach.tracked,
         )
 
-    async def _record(self, sweep: Sweep, page: Page, ticket: Ticket) -> None:
-        now = self._now()
+    async def _take_in(self, sweep: Sweep, page: Page, ticket: Ticket) -> None:
+        """Record a page, the next one already being asked for; after the last, end the sweep."""
+        arrived_at = self._now()
+        leads_nowhere = page.next_token is not None and page.next_token == sweep.token
+        sweep.pages += 1
+        sweep.failures = 0
+        sweep.token = page.next_token
+        is_last = page.next_token is None or leads_nowhere or sweep.pages >= _MOST_PAGES
+        async with sweep.recording:
+            if not is_last:
+                sweep.is_reading = False
+                self._ready()
+            await self._record(sweep, page, ticket, arrived_at)
+        if self._sweep is sweep and page.next_token is None:
+            await self._finish(sweep)
+        elif is_last:
+            self.give_up(sweep)
+
+    async def _record(self, sweep: Sweep, page: Page, ticket: Ticket, arrived_at: datetime) -> None:
         swept = await self._store.record_page(
             Listed(
                 kind=sweep.kind,
                 operations=page.operations,
                 begun_at=ticket.begun_at,
-                arrived_at=now,
+                arrived_at=arrived_at,
             ),
             policy=self._configuration().policy,
             subscriptions=self._configuration().subscriptions,
-            discover_since=self._discover_since(now),
+            discover_since=self._discover_since(self._now()),
         )
         for problem in page.problems:
             log.warning("sweep.nonsense", kind=sweep.kind, error=problem)
@@ -218,15 +241,7 @@ class Sweeper:
         self._meter.observed(swept.observations, kind=sweep.kind)
         if tell_observations(swept.observations):
             self._recorded()
-        leads_nowhere = page.next_token is not None and page.next_token == sweep.token
-        sweep.pages += 1
         sweep.shown += swept.shown
-        sweep.failures = 0
-        sweep.token = page.next_token
-        if page.next_token is None:
-            await self._finish(sweep)
-        elif leads_nowhere or sweep.pages >= _MOST_PAGES:
-            self.give_up(sweep)
 
     async def _finish(self, sweep: Sweep) -> None:
         missed = await self._store.still_due(kind=sweep.kind, since=sweep.begun_at)

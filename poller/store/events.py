@@ -18,6 +18,7 @@ __all__ = ["POSITION", "Recorded", "record_events"]
 
 POSITION: Final = "event_position"
 _ID_BITS: Final = 74
+_ID_MASK: Final = (1 << _ID_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +43,11 @@ def record_events(
         return []
     last = _take_positions(connection, len(made))
     recorded = []
-    for position, event in enumerate(made, start=last - len(made) + 1):
-        # never derived: two events are never one because they look alike
-        new_id = event_id(now, random.SystemRandom().getrandbits(_ID_BITS))
+    # never derived: two events are never one because they look alike
+    entropy = random.SystemRandom().getrandbits(_ID_BITS * len(made))
+    for number, event in enumerate(made):
+        position = last - len(made) + 1 + number
+        new_id = event_id(now, entropy >> _ID_BITS * number & _ID_MASK)
         body = event.render(new_id)
         recorded.append(Recorded(id=new_id, position=position, event=event, body=body))
     connection.execute(insert(events), [_event_row(tenant, one, now) for one in recorded])

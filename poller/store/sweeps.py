@@ -40,7 +40,15 @@ from poller.tracking.subscription import Subscription
 from poller.tracking.sweeping import Reach
 from poller.tracking.watch import Inquiry, Phase
 
-__all__ = ["Listed", "Swept", "due_by_kind", "reach", "record_page", "still_due"]
+__all__ = [
+    "Listed",
+    "Swept",
+    "due_by_kind",
+    "reach",
+    "record_page",
+    "still_due",
+    "tracked_of",
+]
 
 # more due operations than this weigh no more
 _COUNTED: Final = 20_000
@@ -77,14 +85,19 @@ def due_by_kind(
     connection: Connection, tenant: Tenant, *, kinds: Collection[str], now: datetime
 ) -> dict[str, int]:
     """Count what is due of each kind; kinds with nothing due are left out."""
-    due = (
-        select(watches.c.kind)
-        .where(*_due(connection, tenant, now), watches.c.kind.in_(sorted(kinds)))
-        .limit(_COUNTED)
-        .subquery()
+    counts = {kind: _count_due(connection, tenant, kind, now) for kind in sorted(kinds)}
+    return {kind: count for kind, count in counts.items() if count}
+
+
+def tracked_of(connection: Connection, tenant: Tenant, *, kind: str) -> int:
+    """Count what is tracked of `kind`: `reach` without the moments, which read every row."""
+    query = select(func.count()).where(
+        watches.c.home_id == tenant.id,
+        watches.c.due_at.is_not(None),
+        watches.c.kind == kind,
+        _LISTED,
     )
-    counts = select(due.c.kind, func.count().label("due")).group_by(due.c.kind)
-    return {row.kind: int(row.due) for row in connection.execute(counts)}
+    return connection.execute(query).scalar_one()
 
 
 def reach(connection: Connection, tenant: Tenant, *, kind: str) -> Reach:
@@ -110,13 +123,7 @@ def still_due(
     connection: Connection, tenant: Tenant, *, kind: str, since: datetime, now: datetime
 ) -> int:
     """Count what was due before `since` and still is: a sweep begun then did not show it."""
-    due = (
-        select(watches.c.id)
-        .where(*_due(connection, tenant, now), watches.c.kind == kind, watches.c.due_at <= since)
-        .limit(_COUNTED)
-        .subquery()
-    )
-    return connection.execute(select(func.count()).select_from(due)).scalar_one()
+    return _count_due(connection, tenant, kind, now, watches.c.due_at <= since)
 
 
 def record_page(
@@ -158,7 +165,7 @@ def record_page(
     }
     is_quiet = _quiet(tracked, now)
     quiet = [name for name in tracked if is_quiet(by_id[name])]
-    _postpone(connection, tenant, quiet, policy, now)
+    _postpone(connection, quiet, policy, now)
     told = (set(tracked) - set(quiet)) | {result.id for result in discovered if result.is_new}
     observations = record(
         connection,
@@ -230,9 +237,7 @@ def _quiet(rows: Mapping[str, RowMapping], now: datetime) -> Callable[[Operation
     return is_quiet
 
 
-def _postpone(
-    connection: Connection, tenant: Tenant, ids: Sequence[str], policy: Policy, now: datetime
-) -> None:
+def _postpone(connection: Connection, ids: Sequence[str], policy: Policy, now: datetime) -> None:
     """Double the waits of what showed nothing new, without jitter: the next sweep takes all.
 
     What was to be looked at later still is, and begins its backoff then: no news is no reason to
@@ -253,7 +258,6 @@ def _postpone(
             update(watches)
             .where(
                 watches.c.id.in_(ids[start : start + _CHUNK]),
-                watches.c.home_id == tenant.id,
                 watches.c.due_at.is_not(None),
                 _LISTED,
             )
@@ -261,11 +265,22 @@ def _postpone(
         )
 
 
-def _due(connection: Connection, tenant: Tenant, now: datetime) -> tuple[ColumnElement[bool], ...]:
+def _count_due(
+    connection: Connection, tenant: Tenant, kind: str, now: datetime, *more: ColumnElement[bool]
+) -> int:
+    """Count in an index alone: a kind at a time, and no column that it does not hold."""
     clock = lease_clock(connection, now)
-    return (
-        watches.c.home_id == tenant.id,
-        watches.c.due_at <= now,
-        _LISTED,
-        or_(watches.c.lease_until.is_(None), watches.c.lease_until <= clock),
+    due = (
+        select(watches.c.kind)
+        .where(
+            watches.c.kind == kind,
+            watches.c.home_id == tenant.id,
+            watches.c.due_at <= now,
+            _LISTED,
+            or_(watches.c.lease_until.is_(None), watches.c.lease_until <= clock),
+            *more,
+        )
+        .limit(_COUNTED)
+        .subquery()
     )
+    return connection.execute(select(func.count()).select_from(due)).scalar_one()

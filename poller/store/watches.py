@@ -14,12 +14,14 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     bindparam,
     func,
     insert,
     or_,
     select,
     true,
+    union_all,
     update,
 )
 
@@ -129,19 +131,15 @@ def claim_due(
 
     What only explains an end that is told already comes after all others, or a minute late.
     """
+    if not kinds:
+        return Claim()
     clock = lease_clock(connection, now)
-    claimable = _claimable(tenant, kinds, clock)
     urgent = or_(watches.c.inquiry != Inquiry.BREAKDOWN.value, watches.c.due_at <= now - _PATIENCE)
     for wanted in (urgent, true()):
-        due = (
-            select(watches.c.id)
-            .where(*claimable, watches.c.due_at <= now, wanted)
-            .order_by(watches.c.due_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            # run once: PostgreSQL may run a subquery for each row, and each time lock other rows
-            .cte("due")
-        )
+        # a CTE runs once: PostgreSQL may run a subquery for each row, and each time lock others
+        due = _first(
+            tenant, kinds, clock, watches.c.due_at <= now, wanted, limit=limit, lock=True
+        ).cte("due")
         statement = (
             update(watches)
             .where(watches.c.id.in_(select(due.c.id)))
@@ -152,8 +150,7 @@ def claim_due(
         if rows:
             found = (watch_of(row, tenant.home) for row in rows)
             return Claim(watches=sorted(found, key=lambda watch: watch.schedule.due_at))
-    # by index order, so that the first match ends the search
-    following = select(watches.c.due_at).where(*claimable).order_by(watches.c.due_at).limit(1)
+    following = select(_first(tenant, kinds, clock, limit=1, lock=False).subquery().c.due_at)
     return Claim(next_due=connection.execute(following).scalar_one_or_none())
 
 
@@ -250,6 +247,31 @@ def void_future_waits(connection: Connection, tenant: Tenant, now: datetime) -> 
         .values(due_at=now, set_at=now)
     )
     return connection.execute(statement).rowcount
+
+
+def _first(
+    tenant: Tenant,
+    kinds: Collection[str],
+    clock: ColumnElement[int],
+    *wanted: ColumnElement[bool],
+    limit: int,
+    lock: bool,
+) -> Select[tuple[str, datetime]]:
+    """Choose what is due first: each kind in the order of its index, which reads a few rows.
+
+    One query for several kinds would read and sort all that is due.
+    """
+    arms = [
+        select(watches.c.id, watches.c.due_at)
+        .where(*_claimable(tenant, [kind], clock), *wanted)
+        .order_by(watches.c.due_at)
+        .limit(limit)
+        for kind in sorted(kinds)
+    ]
+    if lock:
+        arms = [arm.with_for_update(skip_locked=True) for arm in arms]
+    each = union_all(*(select(arm.subquery()) for arm in arms)).subquery()
+    return select(each.c.id, each.c.due_at).order_by(each.c.due_at).limit(limit)
 
 
 def _claimable(

@@ -17,6 +17,7 @@ from poller.tracking.watch import Emitted, Thing, Watch
 __all__ = ["Event", "dump_json", "emit", "event_id", "format_instant", "make_event"]
 
 _SEQUENCE_DIGITS: Final = 10
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,5 +170,4 @@ def dump_json(document: object) -> str:
     The API may send half a surrogate pair, which no encoding can hold; it goes on as the escape
     that it came as.
     """
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode("utf-8", "backslashreplace").decode()
+    return _JSON.encode(document).encode("utf-8", "backslashreplace").decode()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
+import anyio
 import pytest
 
 from poller.comms.client import CommsClient
@@ -110,6 +111,7 @@ class Scene:
     sweep: bool = True
     discover_age: float | None = None
     rung: list[datetime] = field(default_factory=list)
+    readied: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
         self.sweeper = Sweeper(
@@ -118,6 +120,7 @@ class Scene:
             now=self.clock,
             configuration=self.configuration,
             recorded=lambda: self.rung.append(self.clock()),
+            ready=self.readied.set,
             meter=NO_METER,
         )
         self.daemon = Daemon(self.store, self.clock, "first")
@@ -189,6 +192,29 @@ async def test_one_request_is_never_more_than_a_sweep(scene: Scene) -> None:
     assert (asked.kind, asked.token, asked.size) == ("messages", None, 1000)
     assert asked.reaches_back == 15 * 60
     assert await scene.choose() is None
+
+
+async def test_the_next_page_comes_while_one_is_recorded(scene: Scene) -> None:
+    """It may be asked for before the store is done, and no third: memory stays bounded."""
+    await scene.daemon.register(*(op(number) for number in range(6)))
+    turn = scene.store._limiter
+    sweep = await scene.choose()
+    assert sweep is not None
+    async with anyio.create_task_group() as reads:
+        scene.asker.script = [page(0, 1, then="b"), page(2, 3, then="c"), page(4, 5)]
+        await turn.acquire_on_behalf_of(turn)
+        for _ in range(2):
+            assert await scene.choose() is sweep
+            sweep.is_reading = True
+            reads.start_soon(scene.sweeper.read, sweep, scene.ticket())
+            await scene.readied.wait()
+            await anyio.wait_all_tasks_blocked()
+        assert await scene.choose() is None
+        assert scene.tokens == [None, "b"]
+        turn.release_on_behalf_of(turn)
+    assert (await scene.choose(), sweep.shown) == (sweep, 4)
+    await scene.read(page(4, 5))
+    assert (await scene.choose(), sweep.shown) == (None, 6)
 
 
 async def test_off_never_lists(scene: Scene) -> None:

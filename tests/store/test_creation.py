@@ -29,7 +29,7 @@ DRIFTS = (
     "CREATE INDEX novelty ON watches (phase DESC)",
     "CREATE INDEX novelty ON watches (phase) WHERE phase <> 'ended'",
     "CREATE UNIQUE INDEX novelty ON watches (phase)",
-    "DROP INDEX ix_watches_home_id_due_at",
+    "DROP INDEX ix_watches_due",
     "INSERT INTO counters (name, value) VALUES ('novelty', 0)",
     "UPDATE counters SET value = 1",
     "UPDATE alembic_version SET version_num = '9999'",

@@ -1,4 +1,7 @@
-"""Messages beside operations: schedules, attempts, breakdowns, and what the next look asks for."""
+"""Messages beside operations: schedules, attempts, breakdowns, and what the next look asks for.
+
+And indexes by which what is due is counted and claimed without reading the rows.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,4 +23,20 @@ def upgrade() -> None:
     op.add_column("watches", sa.Column("breakdown", sa.Text()))
     op.add_column(
         "watches", sa.Column("inquiry", sa.String(), nullable=False, server_default="operation")
+    )
+    op.drop_index(op.f("ix_watches_home_id_due_at"), table_name="watches")
+    is_due = sa.text("due_at IS NOT NULL")
+    op.create_index(
+        op.f("ix_watches_due"),
+        "watches",
+        ["kind", "home_id", "due_at", "lease_until", "inquiry", "emitted_status"],
+        unique=False,
+        sqlite_where=is_due,
+        postgresql_where=is_due,
+    )
+    op.create_index(
+        op.f("ix_deliveries_home_id_state_sink_position"),
+        "deliveries",
+        ["home_id", "state", "sink", "position"],
+        unique=False,
     )
