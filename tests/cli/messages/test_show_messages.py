@@ -258,14 +258,6 @@ def test_a_long_wait_is_not_waited_for(api: FakeApi, show: Show) -> None:
     assert api.count("/Errors?pageSize=1000") == 1
 
 
-def test_the_pace_is_kept(api: FakeApi, show: Show, here: Surroundings) -> None:
-    """Requests come no faster than `api.requests_per_second`, but for half an interval owed."""
-    here.set(POLLER_API__REQUESTS_PER_SECOND="20")
-    assert show(A)[0] == 0
-    assert len(api.times) == 4
-    assert api.times[-1] - api.times[0] >= 3 / 20 - 1 / 40 - 0.01
-
-
 def test_what_cannot_be_read_is_missing(api: FakeApi, show: Show) -> None:
     """The rest is shown, what is missing is named, and the exit code says it."""
     api.script("Errors", [Reply(status=404, body=envelope(20404, "not here"))])
