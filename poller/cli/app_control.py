@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from poller.cli.failures import reporting
+from poller.cli.messages.scope import messages_scope
 from poller.cli.options import (
     DEFAULT_KIND_NAME,
     Breakdown,
@@ -27,6 +28,7 @@ from poller.cli.options import (
     registrations,
     watchable_ids,
 )
+from poller.comms.kinds import KINDS
 from poller.tracking.watch import Outcome, Phase
 
 # Every command imports its work when it runs: `--help` must not wait for a database driver.
@@ -124,26 +126,55 @@ def list_(
 
 
 @commands.command(
-    help="Show an operation: how it is, its events, and why one of them did not arrive."
+    help="Show an operation: how it is, its events, and why one of them did not arrive.\n\n"
+    "With --messages or --failed also why its messages failed and what became of each, read from "
+    "the API itself, whether a daemon runs or not; exits with 1 where that could not be read whole."
 )
 def show(
     operation_id: Annotated[str, typer.Argument(metavar="ID", help="Operation id.")],
     events: Annotated[
         int, typer.Option("--events", min=0, max=1000, help="The most events to show.")
     ] = 20,
+    messages: Annotated[
+        bool, typer.Option("--messages", help="Also its errors by code, and its messages.")
+    ] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="As --messages, of the messages that failed only.")
+    ] = False,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--kind",
+            help=f"Kind of the operation, where no daemon can say it: {', '.join(KINDS)}.",
+            show_default=False,
+        ),
+    ] = None,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Print those messages as CSV, and nothing else.")
+    ] = False,
     json_output: Json = False,
     url: Url = None,
     config: Config = None,
     overrides: Overrides = None,
     _version: Version = False,
 ) -> None:
-    """Show an operation."""
+    """Show an operation, or its messages."""
     (checked,) = watchable_ids([operation_id])
+    scope = messages_scope(
+        checked, messages=messages, failed=failed, kind=kind, csv=csv, json_output=json_output
+    )
     from poller.cli.control.session import Target
+
+    target = Target(url, config, overrides)
+    if scope is not None:
+        from poller.cli.messages.command import show_messages
+
+        with reporting():
+            code = show_messages(target, checked, scope=scope, events=events)
+        raise typer.Exit(code)
     from poller.cli.show import show_operation
 
     with reporting():
-        target = Target(url, config, overrides)
         code = show_operation(target, checked, events=events, json_output=json_output)
     raise typer.Exit(code)
 

@@ -1,7 +1,7 @@
 """`poller show`: one operation, its events, and why one of them is not where it should be."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -9,7 +9,7 @@ from rich.text import Text
 
 from poller.cli.control.client import ControlClient
 from poller.cli.control.session import Target, with_daemon
-from poller.cli.control.words import counters, done, labels_text, sentence, total, when, why
+from poller.cli.control.words import labels_text, progress, sentence, when, why
 from poller.cli.invocation import own_command
 from poller.cli.tables import is_terminal, print_table, terminal
 from poller.comms.errors import printable
@@ -17,7 +17,7 @@ from poller.engine.clock import wall_clock
 from poller.server import schemas
 from poller.tracking.events import dump_json
 
-__all__ = ["show_operation"]
+__all__ = ["print_facts", "print_story", "show_operation"]
 
 _COLUMNS: Final = ("EVENT", "#", "TYPE", "TIME", "CHANGE", "SINK", "STATE", "WHY")
 _WIDTH: Final = 12
@@ -42,22 +42,27 @@ def show_operation(target: Target, operation_id: str, *, events: int, json_outpu
     if json_output:
         sys.stdout.write(dump_json(story) + "\n")
     else:
-        now = wall_clock()
-        _print_facts(story, now)
-        if story["events"]:
-            sys.stdout.write("\n")
-            sys.stdout.flush()
-            if is_terminal():
-                terminal().print(Text("\n").join(_lines(story["events"], now)), soft_wrap=True)
-            else:
-                print_table(_COLUMNS, _rows(story["events"], now))
-        _print_notes(list(_notes(story, now)))
+        print_story(story, wall_clock())
     sys.stdout.flush()
     return 0
 
 
-def _print_facts(story: schemas.OperationStory, now: datetime) -> None:
-    for name, value in _facts(story, now):
+def print_story(story: schemas.OperationStory, now: datetime) -> None:
+    """Print what the daemon knows of an operation, for a person."""
+    print_facts(_facts(story, now))
+    if story["events"]:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+        if is_terminal():
+            terminal().print(Text("\n").join(_lines(story["events"], now)), soft_wrap=True)
+        else:
+            print_table(_COLUMNS, _rows(story["events"], now))
+    _print_notes(list(_notes(story, now)))
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print facts by their names, one a line."""
+    for name, value in facts:
         if is_terminal():
             terminal().print(f"{name:<{_WIDTH}}{value}", soft_wrap=True)
         else:
@@ -67,15 +72,11 @@ def _print_facts(story: schemas.OperationStory, now: datetime) -> None:
 def _facts(story: schemas.OperationStory, now: datetime) -> Iterator[tuple[str, str]]:
     phase = story["phase"]
     standing = phase if story["outcome"] is None else f"{phase}, {story['outcome']}"
-    counts = ", ".join(
-        f"{value:,} {name}" for name, value in counters(story).items() if name != "total"
-    )
-    of = total(story)
     yield "operation", story["id"]
     yield "kind", story["kind"]
     yield "status", f"{printable(story['status'] or 'not seen yet')} ({standing})"
-    if counts:
-        yield "progress", f"{done(story):,} of {'?' if of is None else f'{of:,}'} done: {counts}"
+    if said := progress(story):
+        yield "progress", said
     if story["labels"]:
         yield "labels", printable(labels_text(story["labels"]), limit=1000)
     yield "account", printable(story["account"])

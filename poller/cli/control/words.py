@@ -11,7 +11,17 @@ from poller.comms.kinds import DEFAULT_KIND, KINDS
 from poller.comms.models import parse_instant
 from poller.server import schemas
 
-__all__ = ["counters", "done", "failed", "labels_text", "sentence", "total", "when", "why"]
+__all__ = [
+    "counters",
+    "done",
+    "failed",
+    "labels_text",
+    "progress",
+    "sentence",
+    "total",
+    "when",
+    "why",
+]
 
 _FAILURES: Final = ("failed", "undelivered", "unaddressable")
 _NOTHING: Final = "–"
@@ -36,6 +46,15 @@ def total(operation: schemas.Operation) -> int | None:
     """Count all recipients; None where that is not known."""
     found = counters(operation)
     return found.get("total") or found.get("recipients")
+
+
+def progress(operation: schemas.Operation) -> str:
+    """Write the counters as `60 of 100 done: 40 sent, 60 delivered`; nothing where all are zero."""
+    found = [f"{value:,} {name}" for name, value in counters(operation).items() if name != "total"]
+    of = total(operation)
+    if not found:
+        return ""
+    return f"{done(operation):,} of {'?' if of is None else f'{of:,}'} done: {', '.join(found)}"
 
 
 def failed(operation: schemas.Operation) -> int:

@@ -1,0 +1,93 @@
+"""Prints what was read of an operation's messages: tables for a person, JSON or CSV for programs.
+
+No content of a message is here to be printed, and addresses only where the settings ask for them.
+"""
+
+import csv
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from poller.cli.control.words import when
+from poller.cli.messages.reading import Findings, Row
+from poller.cli.tables import is_terminal, print_table
+from poller.tracking.events import dump_json
+
+__all__ = ["print_csv", "print_json", "print_tables"]
+
+_NOTHING: Final = "–"
+_CAUSES: Final = ("CODE", "COUNT", "TEXT", "SAMPLES")
+_COUNTS: Final = ("STATUS", "CHANNEL", "COUNT")
+_ROWS: Final = ("ID", "STATUS", "CHANNEL", "CODE", "UPDATED")
+_HEADER: Final = ("id", "status", "channel", "code", "updated_at")
+
+
+def print_tables(findings: Findings, now: datetime) -> None:
+    """Print errors by code, messages by status and channel, and each message.
+
+    A terminal is narrow: there it says how long ago a message changed, as of `now`.
+    """
+    told = findings.breakdown
+    tables: list[tuple[Sequence[str], list[Sequence[str]]]] = [
+        (_CAUSES, [_cause_cells(cause) for cause in told["errors"]]),
+        (_COUNTS, [_count_cells(count) for count in told["messages"]]),
+        _table_of(findings.rows, now if is_terminal() else None),
+    ]
+    for columns, rows in tables:
+        if rows:
+            if not is_terminal():  # a drawn table has its own margin
+                sys.stdout.write("\n")
+            print_table(columns, rows)
+
+
+def print_json(operation: Mapping[str, Any], findings: Findings) -> None:
+    """Print one document: what is known of the operation, `breakdown` and `messages`."""
+    document = {
+        **operation,
+        "breakdown": findings.breakdown,
+        "messages": [row.document() for row in findings.rows],
+    }
+    sys.stdout.write(dump_json(document) + "\n")
+
+
+def print_csv(findings: Findings) -> None:
+    """Print the messages, a header before them (RFC 4180, with bare line feeds)."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(_HEADER)
+    for row in findings.rows:
+        cells = (row.id, row.status, row.channel, row.code, row.updated_at)
+        writer.writerow("" if cell is None else cell for cell in cells)
+
+
+def _table_of(
+    rows: Sequence[Row], now: datetime | None
+) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Show a column of addresses only where there are any."""
+    if not any(row.to for row in rows):
+        return _ROWS, [_row_cells(row, now) for row in rows]
+    return (*_ROWS, "TO"), [(*_row_cells(row, now), ", ".join(row.to)) for row in rows]
+
+
+def _row_cells(row: Row, now: datetime | None) -> Sequence[str]:
+    updated = row.updated_at if now is None else when(row.updated_at, now)
+    return tuple(_cells((row.id, row.status, row.channel, row.code, updated)))
+
+
+def _cause_cells(cause: Mapping[str, Any]) -> Sequence[str]:
+    text = "\n".join(part for part in (cause["message"], cause["infoUrl"]) if part)
+    samples = "\n".join(_sample(sample) for sample in cause["samples"])
+    return tuple(_cells((cause["code"], f"{cause['count']:,}", text or None, samples or None)))
+
+
+def _count_cells(count: Mapping[str, Any]) -> Sequence[str]:
+    return tuple(_cells((count["status"], count["channel"], f"{count['count']:,}")))
+
+
+def _sample(sample: Mapping[str, Any]) -> str:
+    addresses = ", ".join(sample.get("to", ()))
+    return f"{sample['id']} ({addresses})" if addresses else str(sample["id"])
+
+
+def _cells(values: Iterable[object]) -> Iterator[str]:
+    return (_NOTHING if value is None else str(value) for value in values)

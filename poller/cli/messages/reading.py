@@ -1,0 +1,215 @@
+"""Reads the messages of an operation and its errors, and makes of them what is shown."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
+
+from poller.cli.messages.asking import Asker, words_of
+from poller.comms.client import CommsClient
+from poller.comms.errors import Forbidden, NonsensicalAnswer, NotFound, Rejected
+from poller.comms.kinds import Kind
+from poller.comms.models import parse_instant
+from poller.tracking import breakdown
+from poller.tracking.privacy import (
+    Addresses,
+    channel_of,
+    public_code,
+    public_name,
+    shown_addresses,
+)
+
+__all__ = ["Findings", "Reader", "Row"]
+
+# The vendor's bound is 10,000 recipients, which is ten pages.
+_MOST_PAGES: Final = 50
+_FOR_GOOD: Final = (NotFound, Rejected, Forbidden, NonsensicalAnswer)
+
+Code = int | str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One message as it is shown; `to` is empty unless the settings ask for addresses."""
+
+    id: str
+    status: str
+    channel: str | None
+    code: Code
+    updated_at: str | None
+    to: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON shows it."""
+        shown = {
+            "id": self.id,
+            "status": self.status,
+            "channel": self.channel,
+            "code": self.code,
+            "updatedAt": self.updated_at,
+        }
+        return {**shown, "to": list(self.to)} if self.to else shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """The breakdown, in the shape of the event `operation.breakdown`, and the messages."""
+
+    breakdown: Mapping[str, Any]
+    rows: Sequence[Row]
+
+
+class Reader:
+    """Reads one operation, request by request; `say` is told of what cannot be read."""
+
+    def __init__(
+        self,
+        client: CommsClient,
+        kind: Kind,
+        operation_id: str,
+        *,
+        asker: Asker,
+        addresses: Addresses,
+        say: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._kind = kind
+        self._operation_id = operation_id
+        self._asker = asker
+        self._addresses = addresses
+        self._say = say
+        self._rows: dict[str, Row] = {}
+        self._codes: dict[str, Code] = {}
+
+    async def operation(self) -> Mapping[str, Any]:
+        """Return the operation as the API shows it.
+
+        :raises CommsError: where it cannot be had.
+        """
+        found = await self._asker.ask(
+            partial(self._client.fetch_operation, self._kind, self._operation_id)
+        )
+        return found.raw
+
+    async def failed(self) -> Findings:
+        """Read what failed: the errors, and the messages of the statuses that mean failure.
+
+        :raises CommsError: where the API does not answer; what it refuses for good is missing.
+        """
+        statuses = self._kind.failed_statuses if self._kind.items is not None else ()
+        return self._findings(breakdown.report(await self._explain(statuses)))
+
+    async def everything(self) -> Findings:
+        """Read the errors and all messages.
+
+        :raises CommsError: as for `failed`.
+        """
+        told = breakdown.report(await self._explain(()))
+        if self._kind.items is not None and not await self._read_all():
+            told["missing"] = [*told["missing"], "messages"]
+            told["complete"] = False
+        counts = Counter((row.status, row.channel) for row in self._rows.values())
+        ranked = sorted(counts.items(), key=lambda one: (one[0][0], -one[1], one[0][1] or ""))
+        told["messages"] = [
+            {"status": status, "channel": channel, "count": count}
+            for (status, channel), count in ranked
+        ]
+        return self._findings(told)
+
+    def _findings(self, told: Mapping[str, Any]) -> Findings:
+        rows = [replace(row, code=self._codes.get(row.id)) for row in self._rows.values()]
+        return Findings(breakdown=told, rows=rows)
+
+    async def _explain(self, statuses: Sequence[str]) -> breakdown.Breakdown:
+        state = breakdown.begin(statuses=statuses)
+        while (wanted := breakdown.request(state)) is not None:
+            try:
+                state = await self._step(state, wanted)
+            except _FOR_GOOD as error:
+                self._say(words_of(error))
+                state = breakdown.after_refusal(state)
+        for cause in state.causes:
+            for sample in cause.samples:
+                self._codes.setdefault(sample.id, cause.code)
+        return state
+
+    async def _step(
+        self, state: breakdown.Breakdown, wanted: breakdown.Request
+    ) -> breakdown.Breakdown:
+        client, ask = self._client, self._asker.ask
+        match wanted:
+            case breakdown.ReadErrors(token=token):
+                errors = await ask(
+                    partial(client.list_errors, self._kind, self._operation_id, page_token=token)
+                )
+                self._learn_codes(errors.errors)
+                return breakdown.after_errors(state, errors.errors, errors.next_token)
+            case breakdown.ReadMessages(status=status, token=token):
+                raw, next_token = await self._page(status, token)
+                self._keep(one for one in raw if one.get("status") == status)
+                return breakdown.after_messages(state, raw, next_token, self._addresses)
+            case breakdown.ReadMessage(message_id=message_id):
+                message = await ask(partial(client.fetch_message, message_id))
+                return breakdown.after_message(state, message.raw, self._addresses)
+
+    async def _read_all(self) -> bool:
+        """Read the list of all messages; tells whether it was read to its end."""
+        token: str | None = None
+        seen: set[str] = set()
+        for _ in range(_MOST_PAGES):
+            try:
+                raw, token = await self._page(None, token)
+            except _FOR_GOOD as error:
+                self._say(words_of(error))
+                return False
+            self._keep(raw)
+            if token is None:
+                return True
+            if token in seen:
+                break
+            seen.add(token)
+        self._say(f"the list of {self._kind.items} does not end; what was read of it is shown")
+        return False
+
+    async def _page(
+        self, status: str | None, token: str | None
+    ) -> tuple[list[Mapping[str, Any]], str | None]:
+        page = await self._asker.ask(
+            partial(
+                self._client.list_messages,
+                self._kind,
+                operation_id=self._operation_id,
+                status=status,
+                page_token=token,
+            )
+        )
+        return [message.raw for message in page.messages], page.next_token
+
+    def _learn_codes(self, errors: Iterable[Mapping[str, Any]]) -> None:
+        """Remember which message an error is of; the first of several counts."""
+        for error in errors:
+            context = error.get("context")
+            if isinstance(context, str):
+                self._codes.setdefault(context.strip(), public_code(error.get("code")))
+
+    def _keep(self, messages: Iterable[Mapping[str, Any]]) -> None:
+        for raw in messages:
+            row = _row_of(raw, self._addresses)
+            if row is not None:
+                self._rows[row.id] = row
+
+
+def _row_of(raw: Mapping[str, Any], addresses: Addresses) -> Row | None:
+    message_id, status = public_name(raw.get("id")), public_name(raw.get("status"))
+    if message_id is None or status is None:
+        return None
+    updated_at = raw.get("updatedAt")
+    return Row(
+        id=message_id,
+        status=status,
+        channel=channel_of(raw),
+        code=None,
+        updated_at=updated_at if parse_instant(updated_at) else None,
+        to=tuple(shown_addresses(raw, addresses)),
+    )
