@@ -1,4 +1,4 @@
-"""What stands between a poller and an API: counts what passes, answers in its place, or holds it."""
+"""What stands between a poller and an API: counts what passes, answers instead, or holds it."""
 
 import threading
 from collections.abc import Callable
