@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 from poller.comms import errors
 from poller.comms.decoding import Overflow, Undecodable, inflate, parse_json
 from poller.comms.models import Nonsensical
+from poller.contacts import scrub
 from poller.retry_after import read_retry_after
 
 __all__ = ["MOST_OF_A_REFUSAL", "Answer", "decode_answer", "read_refusal", "too_large"]
@@ -91,7 +92,8 @@ def read_refusal(
 ) -> errors.CommsError:
     """Return the error that an answer without success stands for, whatever its body holds.
 
-    `now` stands in for an answer's missing `Date`; `redact` goes over what the API said.
+    `now` stands in for an answer's missing `Date`; `redact` goes over what the API said, from
+    which addresses are taken out besides: it may quote those of a message.
     """
     said = _read_envelope(answer)
     return _class_of(answer.status)(
@@ -99,7 +101,7 @@ def read_refusal(
         f"the API answered {answer.status}",
         status=answer.status,
         code=said.code,
-        text=None if said.text is None else redact(said.text),
+        text=None if said.text is None else scrub(redact(said.text)),
         enveloped=said.enveloped,
         retry_after=read_retry_after(
             answer.headers.get("retry-after"), date=answer.headers.get("date"), now=now

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 
+from poller.contacts import scrub
+
 __all__ = [
     "LARGEST_COUNTER",
     "JsonObject",
@@ -127,14 +129,14 @@ def decode_each(
 
 
 def show(value: object) -> str:
-    """Return a value as an error shows it: short, whatever it is."""
+    """Return a value as an error shows it: short, without addresses, whatever it is."""
     if value is None:
         return "missing or null"
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     if isinstance(value, int) and abs(value) > LARGEST_COUNTER:
         return "a number beyond 64 bits"
-    shown = repr(value)
+    shown = scrub(repr(value))
     return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "…"
 
 

@@ -6,12 +6,15 @@ from typing import Final
 
 from poller.comms.errors import (
     CommsError,
+    DeadlineExceeded,
     Forbidden,
+    NetworkError,
     NonsensicalAnswer,
     NotFound,
     Rejected,
     Throttled,
     Unauthorized,
+    Unavailable,
 )
 from poller.sinks.base import Outcome, Verdict
 from poller.tracking import answers
@@ -46,8 +49,10 @@ def answer_of(
             return answers.Rejected(begun_at=begun_at, arrived_at=arrived_at)
         case NonsensicalAnswer():
             return answers.Nonsense(begun_at=begun_at, arrived_at=arrived_at, why=error.happened)
-        case _:
+        case Throttled() | Unavailable() | NetworkError() | DeadlineExceeded():
             return answers.Failed(begun_at=begun_at, arrived_at=arrived_at)
+        case _:
+            return answers.Failed(begun_at=begun_at, arrived_at=arrived_at, answered=True)
 
 
 def attempt_of(outcome: Outcome, *, begun_at: datetime) -> Attempt:

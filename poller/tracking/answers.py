@@ -80,7 +80,12 @@ class Nonsense(_Look):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(_Look):
-    """Anything else: no answer, or one that says nothing about what is watched."""
+    """Anything else: no answer, or one that says nothing about what is watched.
+
+    `answered` is True where one came that was no plea for patience: a 500, a gateway's page.
+    """
+
+    answered: bool = False
 
 
 Answer = Seen | Scheduled | Receipts | Explained | NotFound | Rejected | Nonsense | Failed

@@ -36,6 +36,7 @@ __all__ = [
     "after_message",
     "after_messages",
     "after_refusal",
+    "after_strangers",
     "begin",
     "report",
     "request",
@@ -181,6 +182,18 @@ def after_refusal(state: Breakdown) -> Breakdown:
     if isinstance(wanted, ReadMessage):
         return _next_message(_without(state, _MESSAGE))
     return _next_source(_without(state, state.sources[0]))
+
+
+def after_strangers(state: Breakdown) -> Breakdown:
+    """Go on without the messages of this status: the list shows those of other operations.
+
+    What was counted of it is given up, and no message of it is looked at any more.
+
+    :raises ValueError: where no page of messages was asked for.
+    """
+    status = _check(state, ReadMessages).status
+    own = tuple(one for one in state.counts if one.status != status)
+    return after_refusal(replace(state, counts=own, suspects=()))
 
 
 def report(state: Breakdown) -> dict[str, Any]:

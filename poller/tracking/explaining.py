@@ -4,13 +4,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from poller.comms.models import ErrorPage, Message, MessagePage
-from poller.tracking.answers import Answer, Explained, Nonsense
+from poller.tracking.answers import Answer, Explained, Failed, Nonsense
 from poller.tracking.breakdown import (
     Breakdown,
     after_errors,
     after_message,
     after_messages,
     after_refusal,
+    after_strangers,
     begin,
     report,
     request,
@@ -25,7 +26,12 @@ __all__ = ["begin_explaining", "explain", "progress_of", "wants_breakdown"]
 
 # what makes no sense so often in a row will not tomorrow
 _NONSENSE_TIMES: Final = 3
-_CLOCKS_DIFFER: Final = timedelta(minutes=1)
+# A page that is answered, again and again, with a failure: after so long it stays unread. What is
+# no answer at all does not count, for an outage must not spoil a breakdown.
+_FAILED_TIMES: Final = 10
+_FAILED_FOR: Final = timedelta(hours=1)
+# The messages of an operation are made between its creation and its end; clocks may differ.
+_MARGIN: Final = timedelta(minutes=10)
 
 
 def wants_breakdown(watch: Watch, policy: Policy) -> bool:
@@ -55,20 +61,25 @@ def progress_of(watch: Watch) -> Breakdown:
 
 def explain(watch: Watch, answer: Answer, *, policy: Policy, now: datetime) -> Decision:
     """Take in one answer of the breakdown; with the last one the watch has ended."""
-    state, refusals = progress_of(watch), 0
+    state, absence = progress_of(watch), Absence()
     match answer:
         case Explained(request=asked, found=found):
             if asked != request(state):
                 return Decision(watch=watch, events=(), verdict=Verdict.LATE)
             state, verdict = _step(watch, state, found, policy), Verdict.CHANGED
         case Nonsense():
-            refusals, verdict = watch.absence.rejected + 1, Verdict.NONSENSE
-            if refusals >= _NONSENSE_TIMES:
-                state, refusals = after_refusal(state), 0
+            absence, verdict = Absence(rejected=watch.absence.rejected + 1), Verdict.NONSENSE
+            if absence.rejected >= _NONSENSE_TIMES:
+                state, absence = after_refusal(state), Absence()
+        case Failed(answered=True):
+            absence, verdict = _failed_again(watch.absence, now), Verdict.FAILED
+            if _is_hopeless(absence, now):
+                state, absence = after_refusal(state), Absence()
         case _:
-            verdict = Verdict.FAILED
-            state = _given_up(watch, state, now)
-    read = watch.evolve(breakdown=state, absence=Absence(rejected=refusals))
+            absence, verdict = watch.absence, Verdict.FAILED
+    if verdict is Verdict.FAILED:
+        state = _given_up(watch, state, now)
+    read = watch.evolve(breakdown=state, absence=absence)
     if request(state) is not None:
         return Decision(watch=read, events=(), verdict=verdict)
     told, event = emit(
@@ -88,22 +99,43 @@ def _step(
         case ErrorPage():
             return after_errors(state, found.errors, found.next_token)
         case MessagePage():
-            items = [message.raw for message in found.messages if not _is_older(message, watch)]
-            return after_messages(state, items, found.next_token, policy.addresses)
+            items = [message.raw for message in found.messages]
+            read = after_messages(state, items, found.next_token, policy.addresses)
+            is_strange = any(_is_stranger(watch, one) for one in found.messages)
+            return after_strangers(state) if is_strange or _is_too_much(watch, read) else read
         case Message():
             return after_message(state, found.raw, policy.addresses)
         case None:
             return after_refusal(state)
 
 
-def _is_older(message: Message, watch: Watch) -> bool:
-    """Tell whether a listed message is certainly of another operation.
+def _is_stranger(watch: Watch, message: Message) -> bool:
+    """Tell whether a message is certainly of another operation.
 
-    A server may ignore the filter by operation; no message is made before its operation.
+    A filter that the API does not know is ignored, and then it lists those of the whole account.
     """
-    if message.created_at is None or watch.created_at is None:
+    made, begun, ended = message.created_at, watch.created_at, watch.observed_at
+    if made is None:
         return False
-    return message.created_at < watch.created_at - _CLOCKS_DIFFER
+    is_before = begun is not None and made < begun - _MARGIN
+    return is_before or (ended is not None and made > ended + _MARGIN)
+
+
+def _is_too_much(watch: Watch, state: Breakdown) -> bool:
+    total = watch.counters.get("total", 0)
+    return 0 < total < sum(one.count for one in state.counts)
+
+
+def _failed_again(absence: Absence, now: datetime) -> Absence:
+    since = absence.not_found_since
+    if since is None or since > now:
+        since = now
+    return Absence(not_found=absence.not_found + 1, not_found_since=since)
+
+
+def _is_hopeless(absence: Absence, now: datetime) -> bool:
+    since = absence.not_found_since
+    return absence.not_found >= _FAILED_TIMES and since is not None and now - since >= _FAILED_FOR
 
 
 def _given_up(watch: Watch, state: Breakdown, now: datetime) -> Breakdown:

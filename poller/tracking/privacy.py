@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Final
 
 from poller.comms.models import parse_instant
-from poller.tracking.contacts import has_contact, mask, scrub
+from poller.contacts import has_contact, mask, scrub
 
 __all__ = [
     "Addresses",

@@ -96,7 +96,10 @@ class Emitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Absence:
-    """Answers in a row that said that there is no such thing, or that the request is bad."""
+    """Answers in a row that said that there is no such thing, or that the request is bad.
+
+    While what failed is being read, those that failed to bring the page, or brought nonsense.
+    """
 
     not_found: int = 0
     not_found_since: datetime | None = None

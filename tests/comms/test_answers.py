@@ -90,9 +90,17 @@ def test_what_the_api_says_is_bounded_printable_and_redacted() -> None:
     echo = f"\x1b[31m {CREDENTIALS.authorization()}\nopen-sesame-42 " + "x" * 10_000
     error = refusal(401, envelope(1, echo))
     assert error.text is not None
-    assert error.text.startswith("?[31m Basic ********** ********** xxx")
+    assert error.text.startswith("[31m Basic ********** ********** xxx")
     assert len(error.text) == 300
     assert len(str(error)) < 600
+
+
+def test_what_the_api_says_holds_no_address() -> None:
+    """A refusal may quote whom a message was for."""
+    said = "The number +14155551002 of jane@example.com cannot be reached."
+    error = refusal(400, envelope(21211, said))
+    assert error.text == "The number ••• of ••• cannot be reached."
+    assert "1002" not in str(error)
 
 
 def test_retry_after_is_read_on_any_refusal() -> None:

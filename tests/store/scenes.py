@@ -13,7 +13,7 @@ from anyio import to_thread
 from sqlalchemy import Table, func, select, update
 
 from poller.comms.kinds import kind_named
-from poller.comms.models import decode_operation
+from poller.comms.models import Operation, decode_operation
 from poller.store.deliveries import Claimed, Demand, Exchange
 from poller.store.schema import deliveries, watches
 from poller.store.store import Store
@@ -82,9 +82,20 @@ def seen(
     **members: object,
 ) -> Seen:
     """Make the answer to a fetch; `members` are further members of the document."""
+    found = snapshot(operation, status, stats=stats, **members)
+    return Seen(found=found, begun_at=at, arrived_at=at)
+
+
+def snapshot(
+    operation: str,
+    status: str = "PROCESSING",
+    *,
+    stats: Mapping[str, int] | None = None,
+    **members: object,
+) -> Operation:
+    """Decode a document with these members, as the client does."""
     document = {"id": operation, "status": status, "stats": stats or {}, **members}
-    decoded = decode_operation(document, kind=kind_named("messages"), expected_id=operation)
-    return Seen(found=decoded, begun_at=at, arrived_at=at)
+    return decode_operation(document, kind=kind_named("messages"), expected_id=operation)
 
 
 def attempt(

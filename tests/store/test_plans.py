@@ -17,7 +17,7 @@ from poller.store.store import Store
 from poller.store.sweeps import Listed
 from poller.tracking.deliveries import Result
 from poller.tracking.pacing import Policy
-from tests.store.scenes import HOME, Clock, Daemon, op, seen
+from tests.store.scenes import HOME, Clock, Daemon, op, seen, snapshot
 
 pytestmark = pytest.mark.anyio
 
@@ -154,7 +154,7 @@ async def test_a_page_costs_what_it_shows(crowded: Daemon) -> None:
         swept = await crowded.store.record_page(
             Listed(
                 kind="messages",
-                operations=[seen(name, "PROCESSING").found for name in names],
+                operations=[snapshot(name) for name in names],
                 begun_at=crowded.clock(),
                 arrived_at=crowded.clock(),
             ),

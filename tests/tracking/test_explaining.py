@@ -176,13 +176,14 @@ def test_what_can_not_be_read_for_a_week_is_given_up() -> None:
     assert story.watch.phase is Phase.ENDED
 
 
-def test_messages_of_older_operations_are_passed_over() -> None:
+def test_messages_of_older_operations_are_not_counted() -> None:
     """A server may ignore the filter by operation."""
     story = _ended()
     _read(story, ERRORS)
     _read(story, _listed(*MESSAGES, created=-3600))
     _read(story, {"messages": []})
-    assert story.last["breakdown"]["messages"] == []
+    found = story.last["breakdown"]
+    assert (found["messages"], found["complete"]) == ([], False)
 
 
 def test_forgetting_ends_the_reading() -> None:

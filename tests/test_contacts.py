@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from poller.tracking.contacts import HIDDEN, has_contact, mask, one_line, scrub
+from poller.contacts import HIDDEN, has_contact, mask, one_line, scrub
 from tests.tracking.planted import ADDRESSES, EMAILS, NUMBERS, WRITTEN_NUMBERS
 
 SURROUNDINGS = st.sampled_from(
@@ -103,7 +103,7 @@ def test_no_cut_lays_an_address_open(padding: int, address: str, repeat: int) ->
 )
 def test_time_grows_with_the_text_at_most(piece: str) -> None:
     """No text makes the patterns try again and again."""
-    from poller.tracking import contacts  # noqa: PLC0415 - the inner function alone is unbounded
+    from poller import contacts  # noqa: PLC0415 - the inner function alone is unbounded
 
     text = piece * (100_000 // len(piece))
     begun = time.process_time()

@@ -1,0 +1,76 @@
+"""Breakdowns held against what the simulator knows, judged without any code of the poller."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from poller.comms.kinds import Kind
+from tests.fakes.process import poller
+
+__all__ = ["breakdown_of", "check_breakdown", "check_promises", "verify"]
+
+Event = dict[str, Any]
+Truth = Mapping[str, Any]
+
+_FAILED = ("FAILED", "UNDELIVERED")
+
+
+def breakdown_of(events: Sequence[Event], name: str) -> Event:
+    """Return the one breakdown of an operation, the last thing that was told of it."""
+    own = [event for event in events if event["subject"] == name]
+    assert [event["type"] for event in own].count("operation.breakdown") == 1
+    assert own[-1]["type"] == "operation.breakdown"
+    found: Event = own[-1]["data"]["breakdown"]
+    return found
+
+
+def check_breakdown(events: Sequence[Event], truth: Truth, kind: Kind) -> None:
+    """Look that it is complete and exact: codes, statuses and channels, and whose samples."""
+    found = breakdown_of(events, truth["operationId"])
+    assert (found["complete"], found["missing"]) == (True, [])
+    assert {str(cause["code"]): cause["count"] for cause in found["errors"]} == truth["codes"]
+    counts = [cause["count"] for cause in found["errors"]]
+    assert counts == sorted(counts, reverse=True)
+    listed = {(one["status"], one["channel"]): one["count"] for one in found["messages"]}
+    failed = {
+        (status, channel): count
+        for channel, statuses in truth["channels"].items()
+        for status, count in statuses.items()
+        if status in _FAILED and count and kind.items is not None
+    }
+    assert listed == failed
+    for cause in found["errors"]:
+        messages = {name for name in truth["contexts"][str(cause["code"])] if "[" not in name}
+        samples = [sample["id"] for sample in cause["samples"]]
+        assert messages.issuperset(samples)
+        assert len(samples) == len(set(samples)) == min(5, len(messages))
+        assert cause["message"]
+        assert cause["infoUrl"].endswith(str(cause["code"]))
+
+
+def check_promises(events: Sequence[Event]) -> None:
+    """Sequences without gaps, deltas that add up, one final event, and after it a breakdown."""
+    by_subject: dict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        by_subject[event["subject"]].append(event)
+    for name, own in by_subject.items():
+        numbers = [int(event["sequence"]) for event in own]
+        assert numbers == list(range(1, len(own) + 1)), name
+        total: Counter[str] = Counter()
+        for event in own:
+            total.update(event["data"]["delta"])
+        last = own[-1]["data"]
+        stats = (last.get("operation") or last["message"]).get("stats", {})
+        assert {key: total[key] for key in stats} == stats, name
+        [final] = [index for index, event in enumerate(own) if event["data"]["final"]]
+        after = [event["type"] for event in own[final + 1 :]]
+        assert after in ([], ["operation.breakdown"]), name
+
+
+def verify(events: str, *, cwd: Path) -> None:
+    """Let our own auditor read these lines: everything has ended, and nothing is wrong."""
+    path = cwd / "audited.ndjson"
+    path.write_text(events)
+    done = poller("verify", "--ended", str(path), cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
