@@ -205,7 +205,10 @@ def event(
 
 
 def message_document(
-    status: str, *attempts: Mapping[str, Any], counters: Mapping[str, int], **members: object
+    status: str,
+    *attempts: Mapping[str, Any],
+    counters: Mapping[str, int],
+    **members: Any,  # noqa: ANN401 - members of any type
 ) -> dict[str, Any]:
     """Make the message `M` as the control API shows it: its snapshot has no `stats`."""
     snapshot = {"id": M, "status": status, "attempts": list(attempts)}
