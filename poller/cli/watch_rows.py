@@ -1,4 +1,4 @@
-"""What a live view shows of operations, as values. Pure: the clock comes in as an argument."""
+"""What a live view shows of what is watched, as values. Pure: the clock is an argument."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 from heapq import nsmallest
 from typing import Final, Self
 
+from poller.cli.telling import breakdown_text, message_text
 from poller.comms.errors import printable
 from poller.engine.onlooker import Update
-from poller.tracking.watch import Outcome, Phase, Watch
+from poller.tracking.lifecycle import EventType
+from poller.tracking.watch import Outcome, Phase, Thing, Watch
 
 __all__ = ["FAILURES", "Row", "Totals", "Track", "all_is_well", "busiest", "short_names"]
 
@@ -22,7 +24,13 @@ _MOST_LOOKS: Final = 8
 _SHORTEST_NAME: Final = 6
 _LONGEST_STATUS: Final = 24
 # Lower is shown first where there is not room for all.
-_RANKS: Final[Mapping[str, int]] = {"processing": 1, "settling": 2, "scheduled": 3, "waiting": 4}
+_RANKS: Final[Mapping[str, int]] = {
+    "processing": 1,
+    "explaining": 2,
+    "settling": 2,
+    "scheduled": 3,
+    "waiting": 4,
+}
 _RANK_OF_OTHERS: Final = 1
 _RANK_OF_FAILED: Final = 5
 _RANK_OF_ENDED: Final = 6
@@ -30,14 +38,16 @@ _RANK_OF_ENDED: Final = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One operation at one moment.
+    """One operation or message at one moment.
 
     `status` is in lower case; "waiting" before the first answer, "not found" while there is none
     but refusals. `total` is None where it is unknown. `rate` is finished recipients per second,
     None before it can be told; `left` the seconds ≥ 0 until all are, None where that is unknown.
+    Of a message, which has no part done, `story` says how it fared.
     """
 
     id: str
+    thing: Thing
     status: str
     reason: str | None
     counts: Mapping[str, int]
@@ -47,6 +57,9 @@ class Row:
     rate: float | None
     left: float | None
     ended: bool
+    story: str = ""
+    breakdown: str | None = None
+    """What failed in an operation that was explained."""
 
     @property
     def share(self) -> float:
@@ -56,21 +69,28 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Track:
-    """What is remembered of one operation: how it is, and the last looks as (instant, done)."""
+    """What is remembered of one watch: how it is, and the last looks as (instant, done)."""
 
     watch: Watch
     looks: tuple[tuple[datetime, int], ...] = ()
     reason: str | None = None
+    breakdown: str | None = None
 
     def after(self, update: Update) -> Self:
         """Return the track with one update more."""
         watch = update.watch
         reasons = [told.event.data["reason"] for told in update.events]
+        explained = [
+            breakdown_text(told.event.data["breakdown"])
+            for told in update.events
+            if told.event.type is EventType.OPERATION_BREAKDOWN
+        ]
         looks = self.looks
         if watch.observed_at is not None and watch.observed_at != self.watch.observed_at:
             looks = _remembered(looks, watch.observed_at, _done(watch))
         reason = next((reason for reason in reasons if reason), self.reason)
-        return replace(self, watch=watch, looks=looks, reason=reason)
+        breakdown = explained[-1] if explained else self.breakdown
+        return replace(self, watch=watch, looks=looks, reason=reason, breakdown=breakdown)
 
     def row(self, now: datetime) -> Row:
         """Return what to show at `now` (UTC)."""
@@ -80,6 +100,7 @@ class Track:
         rate = None if ended else self.rate
         return Row(
             id=watch.id,
+            thing=watch.thing,
             status=status_of(watch),
             reason=self.reason,
             counts=_counts(watch),
@@ -88,6 +109,8 @@ class Track:
             rate=rate,
             left=self._left(rate, done, total, now),
             ended=ended,
+            story=_story(watch),
+            breakdown=self.breakdown,
         )
 
     @property
@@ -109,12 +132,22 @@ class Track:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Many operations summed up: how many there are of each status, and their counts."""
+    """Many watches summed up: how many there are of each status, and the counts of recipients.
+
+    `statuses` are those of operations.
+    """
 
     operations: int = 0
+    messages: int = 0
     ended: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
+    message_statuses: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def watches(self) -> int:
+        """How many there are."""
+        return self.operations + self.messages
 
     @classmethod
     def of(cls, watches: Iterable[Watch]) -> Self:
@@ -126,7 +159,9 @@ class Totals:
 
     def changed(self, before: Watch | None, after: Watch) -> Self:
         """Return the sum with `after` in place of `before`, or added to it."""
-        statuses, counts = self.statuses.copy(), self.counts.copy()
+        is_message = after.thing is Thing.MESSAGE
+        statuses = (self.message_statuses if is_message else self.statuses).copy()
+        counts = self.counts.copy()
         if before is not None:
             statuses[status_of(before)] -= 1
             counts.subtract(_counts(before))
@@ -134,20 +169,24 @@ class Totals:
         counts.update(_counts(after))
         return replace(
             self,
-            operations=self.operations + (before is None),
+            operations=self.operations + (before is None and not is_message),
+            messages=self.messages + (before is None and is_message),
             ended=self.ended
             + (not after.is_watched)
             - (before is not None and not before.is_watched),
-            statuses=statuses,
+            statuses=self.statuses if is_message else statuses,
+            message_statuses=statuses if is_message else self.message_statuses,
             counts=counts,
         )
 
 
 def status_of(watch: Watch) -> str:
-    """Say in one or two words how an operation is."""
-    if watch.phase is Phase.SETTLING:
-        return "settling"
-    if watch.outcome is not None:
+    """Say in one or two words how it is."""
+    # what a single message came to, its own status says best
+    speaks = watch.thing is Thing.MESSAGE and watch.status != "GROUP" and watch.is_final
+    if not speaks and watch.phase in {Phase.SETTLING, Phase.EXPLAINING}:
+        return watch.phase.value
+    if not speaks and watch.outcome is not None:
         return watch.outcome.value
     if watch.status is not None:
         return printable(watch.status, limit=_LONGEST_STATUS).lower()
@@ -156,11 +195,14 @@ def status_of(watch: Watch) -> str:
 
 
 def all_is_well(watches: Iterable[Watch]) -> bool:
-    """Tell whether all completed and every recipient was reached: none counts in `FAILURES`."""
+    """Tell whether all completed and every recipient was reached: none counts in `FAILURES`.
+
+    For a single message its outcome tells: an attempt may fail where a fallback delivers.
+    """
     return all(
         watch.outcome is Outcome.COMPLETED
         and not watch.is_watched
-        and not any(watch.counters.get(name, 0) for name in FAILURES)
+        and not any(_recipients(watch).get(name, 0) for name in FAILURES)
         for watch in watches
     )
 
@@ -178,12 +220,12 @@ def short_names(ids: Sequence[str]) -> Mapping[str, str]:
 
     The beginning of an id is its time: operations of one campaign share it.
     """
-    longest = max((len(operation_id) for operation_id in ids), default=0)
+    longest = max((len(one) for one in ids), default=0)
     for length in range(_SHORTEST_NAME, longest):
-        names = {operation_id: operation_id[-length:] for operation_id in ids}
+        names = {one: one[-length:] for one in ids}
         if len(set(names.values())) == len(names):
-            return {operation_id: f"…{name}" for operation_id, name in names.items()}
-    return {operation_id: operation_id for operation_id in ids}
+            return {one: f"…{name}" for one, name in names.items()}
+    return {one: one for one in ids}
 
 
 def _remembered(
@@ -202,16 +244,29 @@ def _rank(track: Track) -> tuple[int, float]:
     return (0 if rate else _RANKS.get(status_of(track.watch), _RANK_OF_OTHERS)), -rate
 
 
+def _recipients(watch: Watch) -> Mapping[str, int]:
+    """Return the counters of recipients: those of a single message count its attempts."""
+    is_single = watch.thing is Thing.MESSAGE and watch.status != "GROUP"
+    return {} if is_single else watch.counters
+
+
+def _story(watch: Watch) -> str:
+    is_seen_message = watch.thing is Thing.MESSAGE and watch.snapshot is not None
+    return message_text(watch.snapshot or {}, watch.counters) if is_seen_message else ""
+
+
 def _done(watch: Watch) -> int:
-    return sum(watch.counters.get(name, 0) for name in watch.row.done)
+    counters = _recipients(watch)
+    return sum(counters.get(name, 0) for name in watch.row.done)
 
 
 def _total(watch: Watch) -> int | None:
-    return watch.counters.get("total") or watch.counters.get("recipients") or None
+    counters = _recipients(watch)
+    return counters.get("total") or counters.get("recipients") or None
 
 
 def _counts(watch: Watch) -> Mapping[str, int]:
-    counters = watch.counters
+    counters = _recipients(watch)
     reached = watch.row.done.difference(_NOT_REACHED)
     return {
         "delivered": sum(counters.get(name, 0) for name in reached),

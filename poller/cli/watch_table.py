@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
@@ -10,7 +10,16 @@ from rich.text import Text
 
 from poller.cli.watch_rows import Row
 
-__all__ = ["counts_line", "format_rate", "format_span", "make_table", "statuses_line"]
+__all__ = [
+    "breakdown_lines",
+    "counts_line",
+    "format_rate",
+    "format_span",
+    "make_message_table",
+    "make_table",
+    "statuses_line",
+    "summary_line",
+]
 
 _ALWAYS: Final = ("delivered", "undelivered", "failed")
 _WIDEST: Final = 130
@@ -24,9 +33,18 @@ _STATUS_STYLES: Final[Mapping[str, str]] = {
     "scheduled": "blue",
     "processing": "cyan",
     "settling": "cyan",
+    "explaining": "cyan",
+    "queued": "cyan",
+    "sent": "cyan",
+    "group": "cyan",
     "completed": "green",
+    "delivered": "green",
+    "read": "green",
+    "inbound": "green",
     "canceled": "yellow",
     "not found": "yellow",
+    "undelivered": "red",
+    "failed": "red",
     "lost": "red",
 }
 _COUNT_STYLES: Final[Mapping[str, str]] = {
@@ -38,9 +56,11 @@ _COUNT_STYLES: Final[Mapping[str, str]] = {
 }
 _BAR_STYLES: Final[Mapping[str, str]] = {
     "completed": "green",
+    "explaining": "green",
     "canceled": "yellow",
     "lost": "red",
 }
+_MOST_BREAKDOWNS: Final = 5
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86_400
@@ -49,7 +69,7 @@ _SLOW: Final = 0.1
 
 
 def make_table(rows: Sequence[Row], names: Mapping[str, str], *, width: int) -> Table:
-    """Draw a line for each row, in a terminal of so many columns; `names` are the short ids."""
+    """Draw a line for each operation, on so many columns; `names` are the short ids."""
     columns = _count_columns(rows, width)
     table = Table(
         Column("operation", no_wrap=True),
@@ -58,11 +78,7 @@ def make_table(rows: Sequence[Row], names: Mapping[str, str], *, width: int) -> 
         Column("done", justify="right", no_wrap=True),
         *(Column(_heading(name, width), justify="right", no_wrap=True) for name in columns),
         *(Column(name, justify="right", no_wrap=True) for name in _times(width)),
-        box=None,
-        pad_edge=False,
-        padding=(0, 1, 0, 0) if width < _ROOM_FOR_REST else (0, 2, 0, 0),
-        width=min(width, _WIDEST),
-        header_style="dim",
+        **_layout(width),
     )
     for row in rows:
         table.add_row(
@@ -76,6 +92,36 @@ def make_table(rows: Sequence[Row], names: Mapping[str, str], *, width: int) -> 
     return table
 
 
+def make_message_table(rows: Sequence[Row], names: Mapping[str, str], *, width: int) -> Table:
+    """Draw a line for each message: how it is, and what became of its attempts."""
+    table = Table(
+        Column("message", no_wrap=True),
+        Column("status", no_wrap=True),
+        Column("attempts", ratio=1, no_wrap=True, overflow="ellipsis"),
+        **_layout(width),
+    )
+    for row in rows:
+        table.add_row(Text(names[row.id]), _status(row), Text(row.story))
+    return table
+
+
+def breakdown_lines(rows: Sequence[Row], names: Mapping[str, str]) -> list[Text]:
+    """Say what failed in each operation that was explained; the first few where there are many."""
+    explained = [row for row in rows if row.breakdown is not None]
+    lines = [
+        # one alone may take the lines that it needs
+        Text(
+            f"{names[row.id]}  {row.breakdown}",
+            no_wrap=len(explained) > 1,
+            overflow="ellipsis" if len(explained) > 1 else "fold",
+        )
+        for row in explained[:_MOST_BREAKDOWNS]
+    ]
+    if (more := len(explained) - len(lines)) > 0:
+        lines.append(Text(f"and {more:,} more with failures", style="dim"))
+    return lines
+
+
 def counts_line(counts: Counter[str]) -> Text:
     """List what became of the recipients, without zeros: `1,180 delivered, 12 failed`."""
     parts = [
@@ -87,7 +133,7 @@ def counts_line(counts: Counter[str]) -> Text:
 
 
 def statuses_line(statuses: Counter[str]) -> Text:
-    """List how many operations are how: `2 completed, 1 canceled`."""
+    """List how many are how: `2 completed, 1 canceled`."""
     parts = [
         Text(f"{count:,} {status}", style=_STATUS_STYLES.get(status, "magenta"))
         for status, count in statuses.most_common()
@@ -115,6 +161,26 @@ def format_rate(per_second: float) -> str:
     if per_second >= _SLOW or not per_second:
         return f"{per_second:.1f}/s"
     return f"{per_second * _MINUTE:.1f}/min"
+
+
+def _layout(width: int) -> dict[str, Any]:
+    return {
+        "box": None,
+        "pad_edge": False,
+        "padding": (0, 1, 0, 0) if width < _ROOM_FOR_REST else (0, 2, 0, 0),
+        "width": min(width, _WIDEST),
+        "header_style": "dim",
+    }
+
+
+def summary_line(name: str, statuses: Counter[str]) -> Text:
+    """Count what is watched, and how each is: `2 messages: 1 delivered, 1 failed`; empty for none.
+
+    `name` is that of one.
+    """
+    if not (number := statuses.total()):
+        return Text()
+    return Text(f"{number:,} {name}{'s'[: number != 1]}: ", style="bold") + statuses_line(statuses)
 
 
 def _count_columns(rows: Sequence[Row], width: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""The live view: a bar for each operation, what they sum up to, and what is in the way."""
+"""The live view: a line for each that is watched, what they sum up to, what is in the way."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -11,11 +11,19 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from poller.cli.watch_rows import Totals, Track, busiest, short_names, status_of
-from poller.cli.watch_table import counts_line, format_span, make_table, statuses_line
+from poller.cli.watch_rows import Row, Totals, Track, busiest, short_names, status_of
+from poller.cli.watch_table import (
+    breakdown_lines,
+    counts_line,
+    format_span,
+    make_message_table,
+    make_table,
+    statuses_line,
+    summary_line,
+)
 from poller.engine.onlooker import News, Update
 from poller.engine.trouble import Trouble
-from poller.tracking.watch import Watch
+from poller.tracking.watch import Thing, Watch
 
 __all__ = ["LiveView"]
 
@@ -24,11 +32,18 @@ _INTERVAL: Final = 0.25
 _LONGEST_STILL: Final = 4
 # Lines that are no bars: header, “and more”, a gap, the sum, the trouble (it may wrap), the cursor.
 _OTHER_LINES: Final = 8
-_HINT: Final = "Not found: is it of another kind (--kind), or of another account?"
+# A gap and a header more where both operations and messages are shown.
+_SECOND_TABLE: Final = 2
+# Breakdowns: a gap, a few of them or one that wraps, “and more”.
+_EXPLANATIONS: Final = 7
+_HINTS: Final = {
+    Thing.OPERATION: "Not found: is it of another kind (--kind), or of another account?",
+    Thing.MESSAGE: "Not found: is the message of another account, or older than 7 days?",
+}
 
 
 class LiveView:
-    """Shows operations on a terminal, painted at most four times a second.
+    """Shows what is watched on a terminal, painted at most four times a second.
 
     `now` returns the time in UTC. Painting happens in a worker thread: a terminal that is held
     (Ctrl-S) must not hold up the requests.
@@ -76,13 +91,15 @@ class LiveView:
 
         Where nothing could be learned at all, nothing is left.
         """
-        number = self._totals.operations
-        head = Text(f"{number:,} operation{'s'[: number != 1]}: ", style="bold")
-        picture = [*self._bars(), Text(), self._sum(head + statuses_line(self._totals.statuses))]
+        operations = summary_line("operation", self._totals.statuses)
+        messages = summary_line("message", self._totals.message_statuses)
+        picture = [*self._bars(), Text(), self._sum(operations, after=messages)]
         if self._trouble is not None:
             picture.append(self._obstacle())
-        if any(track.reason == "not_found" for track in self._tracks.values()):
-            picture.append(Text(_HINT, style="dim"))
+        missing = {
+            track.watch.thing for track in self._tracks.values() if track.reason == "not_found"
+        }
+        picture += [Text(_HINTS[thing], style="dim") for thing in Thing if thing in missing]
         if ending:
             picture.append(Text(ending, style="bold"))
         if self._trouble is not None and self._trouble.fatal:
@@ -92,29 +109,50 @@ class LiveView:
         self._live.stop()
 
     def _paint(self) -> None:
-        head = Text(f"{self._totals.ended:,} of {self._totals.operations:,} ended", style="bold")
+        head = Text(f"{self._totals.ended:,} of {self._totals.watches:,} ended", style="bold")
         self._live.update(Group(*self._bars(), Text(), self._sum(head), self._obstacle()))
         self._live.refresh()
 
-    def _sum(self, head: Text) -> Text:
+    def _sum(self, head: Text, *, after: Text | None = None) -> Text:
         counts = counts_line(self._totals.counts)
         watched = Text(format_span(max(0.0, -self._until(self._since))), style="dim")
-        return Text(" · ", style="dim").join(part for part in (head, counts, watched) if part)
+        parts = (head, counts, after, watched)
+        return Text(" · ", style="dim").join(part for part in parts if part)
 
     def _bars(self) -> list[RenderableType]:
         size = self._console.size
-        shown = busiest(list(self._tracks.values()), max(1, size.height - _OTHER_LINES))
+        shown = busiest(list(self._tracks.values()), max(1, size.height - self._other_lines()))
         now = self._now()
-        lines: list[RenderableType] = [
-            make_table([track.row(now) for track in shown], self._names, width=size.width)
-        ]
+        rows = [track.row(now) for track in shown]
+        lines = self._tables(rows, size.width)
         if (hidden := len(self._tracks) - len(shown)) > 0:
-            statuses = self._totals.statuses - Counter(status_of(track.watch) for track in shown)
+            everything = self._totals.statuses + self._totals.message_statuses
+            statuses = everything - Counter(status_of(track.watch) for track in shown)
             lines.append(
                 Text(f"and {hidden:,} more: ", style="dim", no_wrap=True, overflow="ellipsis")
                 + statuses_line(statuses)
             )
+        if explained := breakdown_lines(rows, self._names):
+            lines += [Text(), *explained]
         return lines
+
+    def _tables(self, rows: Sequence[Row], width: int) -> list[RenderableType]:
+        operations = [row for row in rows if row.thing is Thing.OPERATION]
+        messages = [row for row in rows if row.thing is Thing.MESSAGE]
+        tables: list[RenderableType] = []
+        if operations:
+            tables.append(make_table(operations, self._names, width=width))
+        if operations and messages:
+            tables.append(Text())
+        if messages:
+            tables.append(make_message_table(messages, self._names, width=width))
+        return tables
+
+    def _other_lines(self) -> int:
+        totals = self._totals
+        has_both = bool(totals.operations and totals.messages)
+        has_explained = any(track.breakdown for track in self._tracks.values())
+        return _OTHER_LINES + has_both * _SECOND_TABLE + has_explained * _EXPLANATIONS
 
     def _obstacle(self) -> Text:
         """Say what is in the way; an empty line where nothing is, so that nothing jumps."""

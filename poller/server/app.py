@@ -42,11 +42,11 @@ log = structlog.get_logger()
 
 _TITLE: Final = "comms-poller"
 _DESCRIPTION: Final = (
-    "Register operations of the Communications API, read how they and their events are, and "
-    "follow every event as it is recorded. Errors are problem details (RFC 9457)."
+    "Register operations and messages of the Communications API, read how they and their events "
+    "are, and follow every event as it is recorded. Errors are problem details (RFC 9457)."
 )
 _TAGS: Final = [
-    {"name": "operations", "description": "What is watched."},
+    {"name": "operations", "description": "What is watched: operations, and single messages."},
     {"name": "events", "description": "What was told."},
     {"name": "sinks", "description": "Where it goes, and what did not arrive."},
     {"name": "health", "description": "For probes; never asks for the token."},

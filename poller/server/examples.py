@@ -8,12 +8,15 @@ from poller.server import schemas
 __all__ = ["EVENT_STREAM", "EXAMPLES"]
 
 _ID: Final = "comms_operation_01h9krwprkeee8fzqspvwy6nq8"
+_MESSAGE_ID: Final = "comms_message_01h9krwprkeee8fzqspvwy6nq8"
 _EVENT: Final = "0193a5c2-1f7b-7c3e-9d40-5f0e6a1b2c3d"
 _BEFORE: Final = "0193a5c2-0a11-7d52-8e11-2b3c4d5e6f70"
 _SOURCE: Final = f"https://comms.twilio.com/v1/Messages/Operations/{_ID}"
 
 _REGISTRATION: Final = {"id": _ID, "kind": "messages", "labels": {"campaign": "autumn"}}
-_BULK: Final = {"operations": [_REGISTRATION, {"id": "not-an-id"}]}
+_MESSAGE_REGISTRATION: Final = {"id": _MESSAGE_ID, "labels": {"campaign": "autumn"}}
+_NOT_ITS_KIND: Final = {"id": _MESSAGE_ID, "kind": "emails"}
+_BULK: Final = {"operations": [_REGISTRATION, _NOT_ITS_KIND]}
 _REPLAY: Final = {"sinks": ["app"]}
 
 _SNAPSHOT: Final[dict[str, Any]] = {
@@ -33,13 +36,47 @@ _OPERATION: Final[schemas.Operation] = {
     "outcome": None,
     "status": "PROCESSING",
     "snapshot": _SNAPSHOT,
+    "counters": {"total": 1000, "recipients": 1000, "queued": 640, "delivered": 360},
     "sequence": 2,
     "registeredAt": "2026-11-22T09:58:01.000Z",
     "observedAt": "2026-11-22T10:00:00.500Z",
     "endedAt": None,
     "nextLookAt": "2026-11-22T10:00:09.000Z",
 }
-_OPERATIONS: Final[schemas.Operations] = {"operations": [_OPERATION], "next": None}
+_FALLBACK_ERROR: Final = {
+    "code": 61337,
+    "message": "Recipient does not have RCS enabled.",
+    "infoUrl": "https://www.twilio.com/docs/api/errors/61337",
+}
+_MESSAGE: Final[schemas.Operation] = {
+    "id": _MESSAGE_ID,
+    "kind": "messages",
+    "labels": {"campaign": "autumn"},
+    "account": "default",
+    "source": f"https://comms.twilio.com/v1/Messages/{_MESSAGE_ID}",
+    "phase": "ended",
+    "outcome": "completed",
+    "status": "DELIVERED",
+    "snapshot": {
+        "id": _MESSAGE_ID,
+        "status": "DELIVERED",
+        "from": {"channel": "SMS"},
+        "to": [{"channel": "PHONE"}],
+        "attempts": [
+            {"from": {"channel": "RCS"}, "status": "FAILED", "error": _FALLBACK_ERROR},
+            {"from": {"channel": "SMS"}, "status": "DELIVERED", "error": None},
+        ],
+        "createdAt": "2026-11-22T09:58:00Z",
+        "updatedAt": "2026-11-22T09:58:40Z",
+    },
+    "counters": {"attempts": 2, "failed": 1, "delivered": 1},
+    "sequence": 1,
+    "registeredAt": "2026-11-22T09:58:50.000Z",
+    "observedAt": "2026-11-22T09:58:50.500Z",
+    "endedAt": "2026-11-22T09:58:50.600Z",
+    "nextLookAt": None,
+}
+_OPERATIONS: Final[schemas.Operations] = {"operations": [_OPERATION, _MESSAGE], "next": None}
 _WAITING: Final[schemas.Delivery] = {
     "sink": "app",
     "state": "waiting",
@@ -91,18 +128,37 @@ _STORY: Final[schemas.OperationStory] = {
     "earlierEvents": 0,
     "pruned": False,
 }
+_MESSAGE_STORY: Final[schemas.OperationStory] = {
+    **_MESSAGE,
+    "events": [
+        {
+            "id": _EVENT,
+            "type": "message.delivered",
+            "sequence": 1,
+            "time": "2026-11-22T09:58:50.600Z",
+            "final": True,
+            "status": "DELIVERED",
+            "delta": {"attempts": 2, "failed": 1, "delivered": 1},
+            "reason": None,
+            "deliveries": [],
+        }
+    ],
+    "earlierEvents": 0,
+    "pruned": False,
+}
+_WRONG_KIND: Final = f"{_MESSAGE_ID} is a message of kind messages, not emails; leave kind out"
 _BULK_RESULT: Final[schemas.BulkResult] = {
     "results": [
         {"id": _ID, "status": 201, "phase": "active", "outcome": None},
         {
-            "id": "not-an-id",
+            "id": _MESSAGE_ID,
             "status": 422,
             "problem": {
                 "type": "urn:comms-poller:problem:invalid",
                 "title": "Something in the request is wrong",
                 "status": 422,
-                "detail": "id: 'not-an-id' is not an operation id",
-                "errors": [{"field": "id", "message": "'not-an-id' is not an operation id"}],
+                "detail": f"kind: {_WRONG_KIND}",
+                "errors": [{"field": "kind", "message": _WRONG_KIND}],
             },
         },
     ]
@@ -183,11 +239,14 @@ _UNREADY: Final[schemas.Readiness] = {
 
 EXAMPLES: Final[Mapping[str, Any]] = {
     "registration": _REGISTRATION,
+    "messageRegistration": _MESSAGE_REGISTRATION,
     "bulk": _BULK,
     "bulkResult": _BULK_RESULT,
     "operation": _OPERATION,
+    "message": _MESSAGE,
     "operations": _OPERATIONS,
     "story": _STORY,
+    "messageStory": _MESSAGE_STORY,
     "sinks": _SINKS,
     "deadLetters": _DEAD_LETTERS,
     "replay": _REPLAY,

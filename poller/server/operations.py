@@ -1,4 +1,4 @@
-"""Operations: register, list, show, forget."""
+"""What is watched, operations and messages: register, list, show, forget."""
 
 from typing import Annotated, Any, Final
 
@@ -42,14 +42,15 @@ def operation_routes(control: Control) -> APIRouter:
         _PATH,
         status_code=201,
         response_model=schemas.Operation,
-        summary="Register an operation, or many",
+        summary="Register an operation or a message, or many",
         openapi_extra=body(
             {"oneOf": [schemas.REGISTRATION, schemas.BULK]},
             "registration",
+            "messageRegistration",
             "bulk",
         ),
         responses={
-            **answer(201, "Watched from now on; durable.", "operation"),
+            **answer(201, "Watched from now on; durable.", "operation", "message"),
             **answer(
                 200,
                 "Known already; or, for many, one result for each.",
@@ -69,9 +70,11 @@ def operation_routes(control: Control) -> APIRouter:
     @router.get(
         _PATH,
         response_model=schemas.Operations,
-        summary="List operations",
+        summary="List operations and messages",
         responses={
-            **answer(200, "A page, the newest first.", "operations"),
+            **answer(
+                200, "A page: operations, then messages, each the newest first.", "operations"
+            ),
             **problems(INVALID),
         },
     )
@@ -90,9 +93,9 @@ def operation_routes(control: Control) -> APIRouter:
     @router.get(
         _ONE,
         response_model=schemas.OperationStory,
-        summary="Show an operation, its events and where they are",
+        summary="Show an operation or a message, its events and where they are",
         responses={
-            **answer(200, "The operation with its time line.", "story"),
+            **answer(200, "It with its time line.", "story", "messageStory"),
             **problems(INVALID, UNKNOWN_OPERATION),
         },
     )
@@ -107,7 +110,7 @@ def operation_routes(control: Control) -> APIRouter:
         _ONE,
         status_code=204,
         response_class=Response,
-        summary="Stop watching an operation",
+        summary="Stop watching an operation or a message",
         description="What was recorded still goes out. Repeating it is no error.",
         responses={**answer(204, "No longer watched."), **problems(INVALID, UNKNOWN_OPERATION)},
     )

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from poller.comms.kinds import kind_named
-from poller.server.schemas import KIND_NAMES, SINK_NAME, WATCHABLE_ID_PATTERN
+from poller.server.schemas import KIND_NAMES, SINK_NAME, WATCHABLE_ID_PATTERN, Outcome, Phase
 
 __all__ = [
     "DeadLetterQuery",
@@ -42,7 +42,7 @@ def _written_out(value: object) -> object:
 
 # pydantic alone would also take seconds since 1970
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
-OperationId = Annotated[str, Field(pattern=WATCHABLE_ID_PATTERN)]
+WatchableId = Annotated[str, Field(pattern=WATCHABLE_ID_PATTERN)]
 KindName = Annotated[
     str,
     AfterValidator(lambda name: kind_named(name).name),
@@ -55,19 +55,21 @@ class _Query(BaseModel):
 
 
 class OperationQuery(_Query):
-    """Which operations to list; several values of one parameter mean any of them."""
+    """Which operations and messages to list; several values of one parameter mean any of them."""
 
     status: Annotated[
         list[Annotated[str, Field(pattern="^[A-Za-z_-]{1,64}$")]],
-        Field(max_length=_MANY, description="The last seen status.", examples=[["PROCESSING"]]),
+        Field(
+            max_length=_MANY,
+            description="The last seen status.",
+            examples=[["PROCESSING"], ["FAILED"]],
+        ),
     ] = []
     kind: Annotated[list[KindName], Field(max_length=_MANY)] = []
-    phase: Annotated[
-        list[Literal["active", "settling", "ended", "forgotten"]], Field(max_length=_MANY)
-    ] = []
-    outcome: Annotated[list[Literal["completed", "canceled", "lost"]], Field(max_length=_MANY)] = []
+    phase: Annotated[list[Phase], Field(max_length=_MANY)] = []
+    outcome: Annotated[list[Outcome], Field(max_length=_MANY)] = []
     label: Labels = []
-    cursor: Annotated[OperationId | None, Field(description="`next` of the page before.")] = None
+    cursor: Annotated[WatchableId | None, Field(description="`next` of the page before.")] = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
@@ -86,13 +88,16 @@ class EventQuery(_Query):
         Literal["oldest"] | None,
         Field(alias="from", description="From the oldest that is kept; else from now."),
     ] = None
-    operation: Annotated[list[OperationId], Field(max_length=_MANY)] = []
+    operation: Annotated[
+        list[WatchableId],
+        Field(max_length=_MANY, description="Only of these: ids of operations or messages."),
+    ] = []
     type: Annotated[
         list[Annotated[str, Field(pattern=r"^[a-z_.]{0,64}\*?$")]],
         Field(
             max_length=_MANY,
-            description="`operation.completed`, `operation.*`, or `final`: one an operation.",
-            examples=[["final"]],
+            description="`operation.completed`, `message.*`, or `final`: one for each end.",
+            examples=[["final"], ["message.*"]],
         ),
     ] = []
     label: Labels = []
@@ -102,7 +107,9 @@ class DeadLetterQuery(_Query):
     """Which dead letters to list."""
 
     sink: Annotated[str | None, Field(pattern=SINK_NAME, max_length=128)] = None
-    operation: OperationId | None = None
+    operation: Annotated[
+        WatchableId | None, Field(description="Only of this operation or message.")
+    ] = None
     since: Annotated[Moment | None, Field(description="Recorded then or later.")] = None
     until: Annotated[Moment | None, Field(description="Recorded before.")] = None
     cursor: Annotated[

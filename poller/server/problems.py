@@ -50,7 +50,7 @@ UNREADABLE: Final = Kind(name="unreadable", status=400, title="The request canno
 UNAUTHORIZED: Final = Kind(name="unauthorized", status=401, title="The bearer token is needed")
 FORBIDDEN: Final = Kind(name="forbidden", status=403, title="Not from there")
 UNKNOWN_OPERATION: Final = Kind(
-    name="unknown-operation", status=404, title="No such operation is known"
+    name="unknown-operation", status=404, title="No such operation or message is known"
 )
 UNKNOWN_EVENT: Final = Kind(name="unknown-event", status=404, title="No such event is kept")
 UNKNOWN_SINK: Final = Kind(name="unknown-sink", status=404, title="There is no such sink")

@@ -81,6 +81,14 @@ class Operation(TypedDict):
             "without content and addresses."
         ),
     ]
+    counters: Annotated[
+        dict[str, int],
+        Field(
+            description="Of an operation the counters of its `stats`; of a message its attempts by "
+            "status, of a group its receipts. What the deltas of its events sum to, and what no "
+            "event has told yet. An absent one counts as 0."
+        ),
+    ]
     sequence: Annotated[int, Field(description="The number of the last event, 0 before the first.")]
     registeredAt: Instant
     observedAt: Instant | None
@@ -89,7 +97,7 @@ class Operation(TypedDict):
 
 
 class Operations(TypedDict):
-    """A page of operations, the newest id first."""
+    """A page of operations and messages, the greatest id first: operations before messages."""
 
     operations: list[Operation]
     next: Annotated[str | None, Field(description="The `cursor` of the next page, if any.")]
@@ -101,7 +109,7 @@ class Delivery(TypedDict):
     sink: str
     state: Literal["waiting", "blocked", "delivered", "dead"]
     blockedBy: Annotated[
-        str | None, Field(description="The event of this operation that must go before it.")
+        str | None, Field(description="The event of the same subject that must go before it.")
     ]
     sinkState: Annotated[
         Literal["ok", "failing", "down", "disabled"] | None,
@@ -117,7 +125,7 @@ class Delivery(TypedDict):
 
 
 class TimelineEvent(TypedDict):
-    """An event in the time line of its operation."""
+    """An event in the time line of its operation or message."""
 
     id: str
     type: str
@@ -131,7 +139,7 @@ class TimelineEvent(TypedDict):
 
 
 class OperationStory(Operation):
-    """An operation with its time line."""
+    """An operation or message with its time line."""
 
     events: Annotated[list[TimelineEvent], Field(description="The latest, the oldest first.")]
     earlierEvents: Annotated[int, Field(description="How many came before those in `events`.")]

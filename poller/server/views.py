@@ -10,6 +10,7 @@ from poller.server import schemas
 from poller.store import dead_letters, queries, sinks
 from poller.store.watches import Registered
 from poller.tracking.events import format_instant
+from poller.tracking.lifecycle import EventType
 from poller.tracking.sink_health import SinkState
 from poller.tracking.watch import Watch
 
@@ -25,7 +26,7 @@ __all__ = [
 
 
 def show_operation(watch: Watch) -> schemas.Operation:
-    """Show an operation."""
+    """Show an operation or a message."""
     return {
         "id": watch.id,
         "kind": watch.kind,
@@ -36,6 +37,7 @@ def show_operation(watch: Watch) -> schemas.Operation:
         "outcome": None if watch.outcome is None else watch.outcome.value,
         "status": watch.status,
         "snapshot": None if watch.snapshot is None else dict(watch.snapshot),
+        "counters": _counters(watch),
         "sequence": watch.emitted.sequence,
         "registeredAt": format_instant(watch.registered_at),
         "observedAt": _instant(watch.observed_at),
@@ -116,6 +118,11 @@ def show_degraded(found: status.Degraded) -> schemas.Degraded:
     return {"what": found.what, "since": format_instant(found.since), "hint": found.hint}
 
 
+def _counters(watch: Watch) -> dict[str, int]:
+    """Return the last observed ones, or the last emitted ones where the snapshot was pruned."""
+    return dict(watch.emitted.counters if watch.snapshot is None else watch.counters)
+
+
 def _show_event(event: queries.TimelineEvent) -> schemas.TimelineEvent:
     data: dict[str, Any] = json.loads(event.body)["data"]
     return {
@@ -124,7 +131,7 @@ def _show_event(event: queries.TimelineEvent) -> schemas.TimelineEvent:
         "sequence": event.sequence,
         "time": format_instant(event.recorded_at),
         "final": event.final,
-        "status": data["operation"].get("status"),
+        "status": data[EventType(event.type).thing.value].get("status"),
         "delta": data["delta"],
         "reason": data["reason"],
         "deliveries": [_show_passage(passage) for passage in event.passages],

@@ -22,7 +22,13 @@ from poller.tracking.lifecycle import EventType
 from poller.tracking.pacing import Policy, expires_at
 from poller.tracking.watch import Absence, Outcome, Phase, Thing, Watch
 
-__all__ = ["begin_explaining", "explain", "progress_of", "wants_breakdown"]
+__all__ = [
+    "begin_explaining",
+    "explain",
+    "is_explicable",
+    "progress_of",
+    "wants_breakdown",
+]
 
 # what makes no sense so often in a row will not tomorrow
 _NONSENSE_TIMES: Final = 3
@@ -37,9 +43,13 @@ _MARGIN: Final = timedelta(minutes=10)
 def wants_breakdown(watch: Watch, policy: Policy) -> bool:
     """Tell whether an operation that ends as `watch` says is to be explained."""
     wanted = policy.breakdown if watch.wants_breakdown is None else watch.wants_breakdown
+    return wanted and is_explicable(watch)
+
+
+def is_explicable(watch: Watch) -> bool:
+    """Tell whether there is anything to explain in the end that `watch` says."""
     return (
-        wanted
-        and watch.thing is Thing.OPERATION
+        watch.thing is Thing.OPERATION
         and watch.outcome in {Outcome.COMPLETED, Outcome.CANCELED}
         and any(watch.counters.get(name, 0) for name in watch.row.unsuccessful)
     )

@@ -111,7 +111,9 @@ def kind_of(watchable: str, *, said: str | None, usual: str) -> str:
         if kind.message_prefix is not None and watchable.startswith(kind.message_prefix)
     )
     if said not in {None, own}:
-        raise BadRegistration("kind", f"{watchable} is a message of kind {own}, not {said}")
+        raise BadRegistration(
+            "kind", f"{watchable} is a message of kind {own}, not {said}; leave kind out"
+        )
     return own
 
 

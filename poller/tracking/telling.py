@@ -18,7 +18,7 @@ from poller.tracking.lifecycle import LIFECYCLES, EventType, lifecycle_of
 from poller.tracking.pacing import Policy, expires_at
 from poller.tracking.watch import Outcome, Phase, Thing, Watch
 
-__all__ = ["Turn"]
+__all__ = ["Turn", "group_outcome"]
 
 _NOT_FOUND_TIMES: Final = 3
 _REJECTED_TIMES: Final = 2
@@ -44,7 +44,7 @@ class Turn:
         if self.watch.phase is Phase.SETTLING:
             self._tell_settled(accepted=accepted)
         elif self.watch.phase is Phase.ACTIVE:
-            if (outcome := _of_group(self.watch)) is not None:
+            if (outcome := group_outcome(self.watch)) is not None:
                 self._end(outcome, self._lifecycle.settled)
             elif (reason := self._lost()) is not None:
                 self._end(Outcome.LOST, self._lifecycle.lost, reason=reason)
@@ -55,7 +55,7 @@ class Turn:
         if status is None:
             return
         if status == watch.emitted.status:
-            settles = watch.phase is Phase.SETTLING or _of_group(watch) is not None
+            settles = watch.phase is Phase.SETTLING or group_outcome(watch) is not None
             if watch.unemitted and not settles and self._may_progress():
                 self._emit(self._lifecycle.progress)
             return
@@ -150,7 +150,7 @@ class Turn:
         self.events.append(event)
 
 
-def _of_group(watch: Watch) -> Outcome | None:
+def group_outcome(watch: Watch) -> Outcome | None:
     """Return how a group message ended; None where it has not, and for everything else."""
     counters = watch.counters
     if watch.thing is not Thing.MESSAGE or watch.status != "GROUP":

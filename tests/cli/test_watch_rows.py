@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ from poller.engine.onlooker import Told, Update
 from poller.tracking.events import make_event
 from poller.tracking.lifecycle import EventType
 from poller.tracking.registration import Registration, register
-from poller.tracking.watch import Absence, Home, Outcome, Phase, Watch
+from poller.tracking.watch import Absence, Home, Outcome, Phase, Thing, Watch
 from tests.fakes.api import operation_id
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -36,6 +36,40 @@ def seen(status: str = "PROCESSING", *, at: float = 0.0, number: int = 1, **coun
     return (
         watch.evolve(phase=Phase.ENDED, outcome=outcomes[status]) if status in outcomes else watch
     )
+
+
+FAILED_THEN_DELIVERED = {"attempts": 2, "failed": 1, "delivered": 1}
+REACHED: Final = {
+    "DELIVERED": Outcome.COMPLETED,
+    "READ": Outcome.COMPLETED,
+    "INBOUND": Outcome.COMPLETED,
+    "UNDELIVERED": Outcome.FAILED,
+    "FAILED": Outcome.FAILED,
+    "CANCELED": Outcome.CANCELED,
+}
+
+
+def message(status: str | None, *, number: int = 1, **counters: int) -> Watch:
+    """Return a watched message with these attempts; it has ended where its status ends."""
+    wish = Registration(id=message_id(number), kind="messages")
+    watch, _ = register(None, wish, home=HOME, now=NOW)
+    if status is None:
+        return watch
+    snapshot = {"id": watch.id, "status": status, "attempts": []}
+    seen = watch.evolve(snapshot=snapshot, counters=counters, observed_at=NOW)
+    outcome = REACHED.get(status)
+    return seen if outcome is None else seen.evolve(phase=Phase.ENDED, outcome=outcome)
+
+
+def group(outcome: Outcome | None = None, **receipts: int) -> Watch:
+    """Return a watched group message with these receipts."""
+    watch = message("GROUP", recipients=3, **receipts)
+    return watch if outcome is None else watch.evolve(phase=Phase.ENDED, outcome=outcome)
+
+
+def message_id(number: int) -> str:
+    """Make the id of a message."""
+    return operation_id(number).replace("_operation_", "_message_")
 
 
 def track(*watches: Watch) -> Track:
@@ -179,9 +213,21 @@ def test_what_has_ended_has_neither_rate_nor_time() -> None:
         (seen("\x1b[2J" + "X" * 100), "?[2j" + "x" * 19 + "…"),
         (unseen().evolve(absence=Absence(not_found=1)), "not found"),
         (seen("COMPLETED").evolve(phase=Phase.SETTLING), "settling"),
+        (seen("COMPLETED").evolve(phase=Phase.EXPLAINING), "explaining"),
         (unseen().evolve(phase=Phase.ENDED, outcome=Outcome.LOST), "lost"),
+        (message(None), "waiting"),
+        (message("SENT"), "sent"),
+        (message("DELIVERED"), "delivered"),
+        (message("DELIVERED").evolve(phase=Phase.SETTLING), "delivered"),
+        (message("UNDELIVERED"), "undelivered"),
+        (message("SENT").evolve(phase=Phase.ENDED, outcome=Outcome.LOST), "lost"),
+        (group(), "group"),
+        (group(Outcome.COMPLETED), "completed"),
+        (group(Outcome.FAILED), "failed"),
     ],
-    ids=["scheduled", "canceled", "unknown", "hostile", "absent", "settling", "lost"],
+    ids="scheduled canceled unknown hostile absent settling explaining lost message-unseen "
+    "message-sent message-delivered message-settling message-undelivered message-lost group "
+    "group-completed group-failed".split(),
 )
 def test_the_status_is_said_in_words(watch: Watch, status: str) -> None:
     """What the API said in lower case, bounded and printable; what we know better in our words."""
@@ -208,13 +254,78 @@ def test_the_reason_of_a_loss_is_kept() -> None:
         (seen("CANCELED", total=2, canceled=2), False),
         (seen(total=2, delivered=2), False),
         (seen("COMPLETED").evolve(phase=Phase.SETTLING), False),
+        (seen("COMPLETED").evolve(phase=Phase.EXPLAINING), False),
+        (message("DELIVERED", **FAILED_THEN_DELIVERED), True),
+        (message("READ", attempts=1, read=1), True),
+        (message("INBOUND"), True),
+        (message("FAILED", attempts=1, failed=1), False),
+        (message("UNDELIVERED", attempts=1, undelivered=1), False),
+        (message("CANCELED"), False),
+        (message("SENT", attempts=1, sent=1), False),
+        (group(Outcome.COMPLETED, delivered=2, read=1), True),
+        (group(Outcome.COMPLETED, delivered=2, failed=1), False),
+        (group(Outcome.COMPLETED, delivered=2, undelivered=1), False),
+        (group(Outcome.FAILED, failed=3), False),
     ],
-    ids="reached canceled sent failed undelivered unaddressable stopped running settling".split(),
+    ids="reached canceled sent failed undelivered unaddressable stopped running settling "
+    "explaining fallback read inbound message-failed message-undelivered message-canceled "
+    "message-sent group group-failed-one group-undelivered-one group-failed".split(),
 )
 def test_all_is_well_where_all_completed_and_nobody_was_missed(watch: Watch, well: bool) -> None:  # noqa: FBT001 - a parameter
     """The rule of exit code 0."""
     assert all_is_well([watch]) is well
     assert all_is_well([watch, seen("COMPLETED")]) is well
+
+
+def test_a_message_has_no_part_that_is_done() -> None:
+    """Its attempts are no recipients: no total, no counts, but what became of it."""
+    attempts = [
+        {"from": {"channel": "RCS"}, "status": "FAILED", "error": {"code": 61337}},
+        {"from": {"channel": "SMS"}, "status": "DELIVERED", "error": None},
+    ]
+    watch = message("DELIVERED", **FAILED_THEN_DELIVERED)
+    watch = watch.evolve(snapshot={**(watch.snapshot or {}), "attempts": attempts})
+    row = Track(watch=message(None)).after(Update(watch=watch)).row(NOW)
+    assert (row.thing, row.story) == (Thing.MESSAGE, "RCS failed 61337 → SMS delivered")
+    assert (row.done, row.total, set(row.counts.values())) == (0, None, {0})
+
+
+def test_a_group_counts_its_recipients() -> None:
+    """By its receipts."""
+    row = Track(watch=group(delivered=1, failed=1, sent=1)).row(NOW)
+    assert row.story == "3 recipients: 1 delivered, 1 failed, 1 sent"
+    assert (row.done, row.total, row.counts["delivered"], row.counts["failed"]) == (2, 3, 1, 1)
+
+
+def test_a_breakdown_is_kept() -> None:
+    """It is only in the event, and the row still shows it later."""
+    ended = seen("COMPLETED", total=2, failed=2)
+    cause: dict[str, Any] = {
+        "code": 30003,
+        "count": 2,
+        "message": None,
+        "infoUrl": None,
+        "samples": [],
+    }
+    more = {"breakdown": {"errors": [cause], "messages": [], "complete": True, "missing": []}}
+    event = make_event(ended, EventType.OPERATION_BREAKDOWN, now=NOW, final=False, more=more)
+    followed = Track(watch=ended).after(Update(watch=ended, events=(Told(id="1", event=event),)))
+    assert followed.after(Update(watch=ended)).row(NOW).breakdown == "2 failed: 30003 ×2"
+
+
+def test_messages_are_counted_apart() -> None:
+    """A sum of recipients holds those of operations and groups, never attempts."""
+    watches = [
+        seen("COMPLETED", total=3, delivered=3),
+        message("DELIVERED", **FAILED_THEN_DELIVERED),
+        message("SENT", attempts=1, sent=1),
+        group(Outcome.COMPLETED, delivered=2, failed=1),
+    ]
+    totals = Totals.of(watches)
+    assert (totals.operations, totals.messages, totals.watches, totals.ended) == (1, 3, 4, 3)
+    assert totals.statuses == Counter(completed=1)
+    assert totals.message_statuses == Counter(delivered=1, sent=1, completed=1)
+    assert +totals.counts == Counter(delivered=5, failed=1)
 
 
 def numbers(tracks: Sequence[Track]) -> list[str]:

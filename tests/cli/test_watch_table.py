@@ -4,24 +4,29 @@ from collections import Counter
 from io import StringIO
 
 import pytest
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 
 from poller.cli.watch_rows import Row
 from poller.cli.watch_table import (
+    breakdown_lines,
     counts_line,
     format_rate,
     format_span,
+    make_message_table,
     make_table,
     statuses_line,
+    summary_line,
 )
+from poller.tracking.watch import Thing
 
-NAMES = {"comms_operation_1": "…000001"}
+NAMES = {"comms_operation_1": "…000001", "comms_message_1": "…000002"}
 
 
 def row(**changes: object) -> Row:
     """Return a row in mid-run."""
     values: dict[str, object] = {
         "id": "comms_operation_1",
+        "thing": Thing.OPERATION,
         "status": "processing",
         "reason": None,
         "counts": {
@@ -89,6 +94,57 @@ def test_a_lost_operation_says_why() -> None:
     _, line = drawn(make_table([lost], NAMES, width=110), 110)
     assert "lost: not found" in line
     assert " – " in line
+
+
+def message(**changes: object) -> Row:
+    """Return the row of a message whose fallback delivered."""
+    told: dict[str, object] = {
+        "id": "comms_message_1",
+        "thing": Thing.MESSAGE,
+        "status": "delivered",
+        "story": "RCS failed 61337 → SMS delivered",
+        "total": None,
+        "rate": None,
+        "left": None,
+    }
+    return row(**(told | changes))
+
+
+def test_a_message_has_a_story_and_no_bar() -> None:
+    """Its attempts are told; nothing of it is a share of anything."""
+    assert drawn(make_message_table([message()], NAMES, width=80), 80) == [
+        "message status    attempts",
+        "…000002  delivered RCS failed 61337 → SMS delivered",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 60, 95, 96, 200])
+def test_a_message_is_one_line_at_every_width(width: int) -> None:
+    """A long story is cut."""
+    lines = drawn(make_message_table([message(story="x " * 200)], NAMES, width=width), width)
+    assert len(lines) == 2
+    assert all(len(line) <= width for line in lines)
+    assert lines[1].endswith("…")
+
+
+def test_what_failed_stands_below() -> None:
+    """One breakdown takes the lines that it needs; of many each takes one, and a few are shown."""
+    long = row(breakdown="120 failed: " + "30003 Unreachable " * 10)
+    (one,) = breakdown_lines([row(), long], NAMES)
+    assert len(drawn(Group(one), 80)) == 3
+    many = breakdown_lines([long] * 8, NAMES)
+    assert [len(drawn(Group(line), 80)) for line in many] == [1] * 6
+    assert many[-1].plain == "and 3 more with failures"
+    assert breakdown_lines([row(), message()], NAMES) == []
+
+
+def test_a_summary_counts() -> None:
+    """One or more, and how each is; nothing for none."""
+    assert summary_line("message", Counter(delivered=2, sent=0, failed=1)).plain == (
+        "3 messages: 2 delivered, 1 failed"
+    )
+    assert summary_line("message", Counter(read=1)).plain == "1 message: 1 read"
+    assert not summary_line("operation", Counter())
 
 
 def test_what_the_api_says_is_never_markup() -> None:

@@ -15,11 +15,13 @@ from typing import Any, Self
 __all__ = ["Poller", "eventually", "poller"]
 
 _PATIENCE = 30.0
+# the tree that these tests stand in, whatever is installed
+_TREE = str(Path(__file__).resolve().parents[2])
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
-    return {**kept, "PYTHONUNBUFFERED": "1", **environment}
+    return {**kept, "PYTHONPATH": _TREE, "PYTHONUNBUFFERED": "1", **environment}
 
 
 def poller(

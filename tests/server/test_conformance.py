@@ -50,6 +50,7 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         portal.wrap_async_context_manager(house(directory, loops=True)) as door,
     ):
         portal.call(door.scene.run_through, op(1))
+        portal.call(door.scene.register, "comms_message_01h9krwprkeee8fzqspvwy6nq8")
         yield door
 
 

@@ -1,4 +1,4 @@
-"""One operation as a daemon tells of it: by its documents, and event by event. Pure."""
+"""One operation or message as a daemon tells of it: by documents, and event by event. Pure."""
 
 import json
 from dataclasses import dataclass, replace
@@ -9,8 +9,11 @@ from poller.comms.models import JsonObject, parse_instant
 from poller.engine.onlooker import Told, Update
 from poller.server import schemas
 from poller.tracking.events import Event
+from poller.tracking.explaining import begin_explaining, is_explicable
 from poller.tracking.lifecycle import LIFECYCLES, EventType
-from poller.tracking.watch import Emitted, Home, Outcome, Phase, Schedule, Watch
+from poller.tracking.privacy import attempt_statuses
+from poller.tracking.telling import group_outcome
+from poller.tracking.watch import Emitted, Home, Outcome, Phase, Schedule, Thing, Watch
 
 __all__ = ["Followed", "Relayed"]
 
@@ -42,8 +45,7 @@ class Relayed(Told):
         try:
             event_type, data = str(document["type"]), document["data"]
             event = Event(
-                # a later daemon may know more types; what they mean is in the data
-                type=EventType(event_type) if event_type in _TYPES else EventType.OPERATION_CHANGED,
+                type=_type(event_type),
                 watch_id=document["subject"],
                 source=document["source"],
                 sequence=int(document["sequence"]),
@@ -59,7 +61,12 @@ class Relayed(Told):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Followed:
-    """What is known of an operation: `watch` as of event number `known`, the last told `seen`."""
+    """What is known of one: `watch` as of event number `known`, the last told `seen`.
+
+    After the final event of an operation in which something failed its phase is `EXPLAINING`
+    until a document or the breakdown says that it has ended: the event does not tell whether a
+    breakdown will come.
+    """
 
     watch: Watch
     known: int = 0
@@ -86,23 +93,28 @@ class Followed:
             observed_at=parse_instant(document["observedAt"]),
             created_at=parse_instant((snapshot or {}).get("createdAt")),
             snapshot=snapshot,
-            counters=_counters(snapshot),
+            counters=document["counters"],
         )
         if snapshot is None:  # then the status is the one that was emitted
             watch = watch.evolve(emitted=replace(watch.emitted, status=document["status"]))
         return replace(self, watch=watch, known=known)
 
     def handed_over(self, home: Home, *, now: datetime, settle: float) -> Watch:
-        """Return the watch for somebody else to go on with, at once; `settle` is in seconds."""
-        settling = self.watch.phase is Phase.SETTLING
-        return self.watch.evolve(
+        """Return the watch for somebody else to go on with, at once; `settle` is in seconds.
+
+        A breakdown is read anew: how far the daemon came with it is not known.
+        """
+        phase = self.watch.phase
+        settling = phase is Phase.SETTLING
+        watch = self.watch.evolve(
             home=home,
-            phase=Phase.SETTLING if settling else Phase.ACTIVE,
-            outcome=self.watch.outcome if settling else None,
             ended_at=None,
             settle_until=now + timedelta(seconds=settle) if settling else None,
             schedule=Schedule(wait=0, due_at=now, set_at=now),
         )
+        if phase is Phase.EXPLAINING:
+            return begin_explaining(watch)
+        return watch if settling else watch.evolve(phase=Phase.ACTIVE, outcome=None)
 
     def after(self, relayed: Relayed) -> tuple[Self, Update | None]:
         """Return it after an event, and what that changes: None for an event seen before."""
@@ -120,39 +132,54 @@ class Followed:
 
 def _as_event_says(watch: Watch, event: Event) -> Watch:
     snapshot: JsonObject = event.data[event.type.thing.value]
-    phase, outcome = _standing(watch, event)
-    return watch.evolve(
+    told = watch.evolve(
         kind=event.data["kind"],
         labels=event.labels,
-        phase=phase,
-        outcome=outcome,
         ended_at=event.time if event.final else watch.ended_at,
         observed_at=parse_instant(event.data["observedAt"]),
         created_at=parse_instant(snapshot.get("createdAt")) or watch.created_at,
-        # a lost operation may never have been seen
+        # what was lost may never have been seen
         snapshot=snapshot if "status" in snapshot else watch.snapshot,
         counters=_counters(snapshot) if "stats" in snapshot else watch.counters,
     )
+    return _standing(told, event)
 
 
-def _standing(watch: Watch, event: Event) -> tuple[Phase, Outcome | None]:
+def _standing(watch: Watch, event: Event) -> Watch:
+    """Return the watch with the phase and the outcome that the event leaves it in."""
+    if event.type is EventType.OPERATION_BREAKDOWN:
+        return watch.evolve(phase=Phase.ENDED)
     outcome = _OUTCOMES.get(event.type)
     if event.final:
-        return Phase.ENDED, outcome
+        ended = watch.evolve(outcome=outcome or group_outcome(watch) or Outcome.COMPLETED)
+        return ended.evolve(phase=Phase.EXPLAINING if is_explicable(ended) else Phase.ENDED)
     if outcome is not None:
-        return Phase.SETTLING, outcome
-    return watch.phase, watch.outcome
+        return watch.evolve(phase=Phase.SETTLING, outcome=outcome)
+    return watch
 
 
 def _emitted(event: Event) -> Emitted:
-    operation = event.data[event.type.thing.value]
+    thing = event.type.thing
+    snapshot = event.data[thing.value]
     is_progress = event.type.value.endswith(".progress")
     return Emitted(
-        status=operation.get("status"),
-        counters=_counters(operation),
+        status=snapshot.get("status"),
+        counters=_counters(snapshot),
         sequence=event.sequence,
         progress_at=event.time if is_progress else None,
+        attempts=attempt_statuses(snapshot) if thing is Thing.MESSAGE else (),
     )
+
+
+def _type(name: str) -> EventType:
+    """Return the type of that name.
+
+    A later daemon may know more; what they mean is in the data.
+    """
+    if name in _TYPES:
+        return EventType(name)
+    is_message = name.startswith(f"{Thing.MESSAGE}.")
+    return EventType.MESSAGE_CHANGED if is_message else EventType.OPERATION_CHANGED
 
 
 def _counters(snapshot: JsonObject | None) -> dict[str, int]:

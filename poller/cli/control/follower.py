@@ -1,6 +1,6 @@
-"""The follower: news of operations from a daemon that watches them, for as long as it is there.
+"""The follower: news of what a daemon watches, for as long as the daemon is there.
 
-Its event stream tells what happens, and short looks at each operation what is not worth an event.
+Its event stream tells what happens, and short looks at each one what is not worth an event.
 What the daemon does not watch, or no longer, and everything once it has gone, is handed to
 another feed, which asks the API.
 """
@@ -130,6 +130,9 @@ class Follower:
             if update is not None:
                 await self._send(update)
             self._close_ended(name)
+        if name in self._open and relayed.event.final:
+            # whether a breakdown follows its end, only the daemon knows
+            await self._look(name)
 
     async def _miss(self, error: ControlError | None) -> None:
         """Wait a moment for the daemon to come back; hand everything over after a while."""

@@ -12,9 +12,23 @@ from urllib.parse import parse_qs, urlsplit
 from poller.cli.control.address import Address
 from tests.fakes.api import operation, operation_id
 
-__all__ = ["A", "Asked", "B", "FakeDaemon", "Reply", "document", "event", "frame", "problem"]
+__all__ = [
+    "A",
+    "Asked",
+    "B",
+    "FakeDaemon",
+    "M",
+    "Reply",
+    "document",
+    "event",
+    "frame",
+    "message_document",
+    "message_event",
+    "problem",
+]
 
 A, B = operation_id(1), operation_id(2)
+M = A.replace("_operation_", "_message_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +158,7 @@ def document(
         "outcome": None,
         "status": status,
         "snapshot": snapshot,
+        "counters": {} if snapshot is None else snapshot["stats"],
         "sequence": sequence,
         "registeredAt": "2026-11-22T10:00:00.000Z",
         "observedAt": None if status is None else "2026-11-22T10:00:01.000Z",
@@ -187,6 +202,37 @@ def event(
             "reason": None,
         },
     }
+
+
+def message_document(
+    status: str,
+    *attempts: Mapping[str, Any],
+    counters: Mapping[str, int],
+    **members: Any,  # noqa: ANN401 - members of any type
+) -> dict[str, Any]:
+    """Make the message `M` as the control API shows it: its snapshot has no `stats`."""
+    snapshot = {"id": M, "status": status, "attempts": list(attempts)}
+    return document(M, status, **members) | {"snapshot": snapshot, "counters": dict(counters)}
+
+
+def message_event(
+    number: int,
+    event_type: str,
+    status: str,
+    *attempts: Mapping[str, Any],
+    **members: Any,  # noqa: ANN401 - `final`, and counters
+) -> dict[str, Any]:
+    """Make a CloudEvent of the message `M`."""
+    made = event(M, number, event_type, final=members.pop("final", False))
+    del made["data"]["operation"]
+    made["data"]["message"] = {
+        "id": M,
+        "status": status,
+        "attempts": list(attempts),
+        "stats": members,
+    }
+    made["data"]["changes"] = []
+    return made
 
 
 def frame(*events: Mapping[str, Any]) -> bytes:

@@ -8,17 +8,30 @@ import pytest
 
 from poller.cli.control.followed import Followed, Relayed
 from poller.server import schemas
+from poller.tracking.events import emit
+from poller.tracking.lifecycle import EventType
 from poller.tracking.registration import Registration, register
-from poller.tracking.watch import Home, Outcome, Phase
-from tests.cli.control.fake_daemon import A, document, event
+from poller.tracking.watch import Home, Inquiry, Outcome, Phase
+from tests.cli.control.fake_daemon import (
+    A,
+    M,
+    document,
+    event,
+    message_document,
+    message_event,
+)
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 HOME = Home(account="default", base_url="https://comms.twilio.com/v1")
 
 
-def fresh() -> Followed:
-    """Know nothing of an operation but its id."""
-    wish = Registration(id=A, kind="messages")
+FAILED = {"from": {"channel": "RCS"}, "status": "FAILED", "error": {"code": 61337}}
+SENT = {"from": {"channel": "SMS"}, "status": "SENT", "error": None}
+
+
+def fresh(name: str = A) -> Followed:
+    """Know nothing of it but its id."""
+    wish = Registration(id=name, kind="messages")
     return Followed(watch=register(None, wish, home=HOME, now=NOW)[0])
 
 
@@ -34,8 +47,11 @@ def relayed(*arguments: Any, **members: Any) -> Relayed:  # noqa: ANN401 - as th
 
 def test_an_event_is_passed_on_as_it_is() -> None:
     """Byte for byte, also a type that only a later daemon knows."""
-    body = json.dumps(event(A, 3, "operation.breakdown"), indent=1)
+    body = json.dumps(event(A, 3, "operation.later"), indent=1)
     assert Relayed.of(body).render() == body
+    assert Relayed.of(body).event.type is EventType.OPERATION_CHANGED
+    later = json.dumps(message_event(3, "message.later", "SENT"))
+    assert Relayed.of(later).event.type is EventType.MESSAGE_CHANGED
 
 
 @pytest.mark.parametrize("body", ["{}", "[]", '{"type": 1}', "x"])
@@ -123,3 +139,106 @@ def test_handing_over_while_settling() -> None:
     watch = after.handed_over(HOME, now=NOW, settle=60)
     assert watch.phase is Phase.SETTLING
     assert watch.settle_until == NOW + timedelta(seconds=60)
+
+
+def ended_with_failures() -> Followed:
+    """Know an operation whose final event has come, and told of failures."""
+    told_end = relayed(A, 1, "operation.completed", status="COMPLETED", final=True, failed=2)
+    return fresh().after(told_end)[0]
+
+
+def test_an_end_with_failures_may_be_explained() -> None:
+    """The event cannot tell: it has ended when a document says so, or after its breakdown."""
+    after = ended_with_failures()
+    assert (after.watch.phase, after.watch.outcome) == (Phase.EXPLAINING, Outcome.COMPLETED)
+    ended = told(A, "COMPLETED", sequence=1, phase="ended", outcome="completed")
+    assert after.as_told(ended).has_ended
+    explaining = told(A, "COMPLETED", sequence=1, phase="explaining", outcome="completed")
+    assert not after.as_told(explaining).has_ended
+    explained, update = after.as_told(explaining).after(
+        relayed(A, 2, "operation.breakdown", status="COMPLETED", failed=2)
+    )
+    assert update is not None
+    assert explained.has_ended
+    assert explained.watch.outcome is Outcome.COMPLETED
+
+
+def test_a_document_may_know_of_the_breakdown_first() -> None:
+    """Then the event is waited for, and told."""
+    ended = told(A, "COMPLETED", sequence=2, phase="ended", outcome="completed")
+    after = ended_with_failures().as_told(ended)
+    assert not after.has_ended
+    explained, update = after.after(relayed(A, 2, "operation.breakdown", status="COMPLETED"))
+    assert update is not None
+    assert explained.has_ended
+
+
+def test_handing_over_while_explaining() -> None:
+    """Whoever goes on reads what failed from the beginning, and its end stays told."""
+    watch = ended_with_failures().handed_over(HOME, now=NOW, settle=60)
+    assert (watch.phase, watch.outcome) == (Phase.EXPLAINING, Outcome.COMPLETED)
+    assert watch.inquiry is Inquiry.BREAKDOWN
+    assert watch.breakdown is not None
+    assert watch.breakdown.sources[0] == "errors"
+
+
+def test_a_message_counts_as_its_document_says() -> None:
+    """Its snapshot has no counters of its own."""
+    counters = {"attempts": 2, "failed": 1, "sent": 1}
+    shown = message_document("SENT", FAILED, SENT, counters=counters, sequence=1)
+    known = fresh(M).as_told(cast("schemas.Operation", shown))
+    assert (known.watch.status, known.watch.counters) == ("SENT", counters)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "status", "final", "phase", "outcome"),
+    [
+        ("message.sent", "SENT", False, Phase.ACTIVE, None),
+        ("message.delivered", "DELIVERED", False, Phase.SETTLING, Outcome.COMPLETED),
+        ("message.delivered", "DELIVERED", True, Phase.ENDED, Outcome.COMPLETED),
+        ("message.settled", "DELIVERED", True, Phase.ENDED, Outcome.COMPLETED),
+        ("message.read", "READ", True, Phase.ENDED, Outcome.COMPLETED),
+        ("message.inbound", "INBOUND", True, Phase.ENDED, Outcome.COMPLETED),
+        ("message.undelivered", "UNDELIVERED", True, Phase.ENDED, Outcome.FAILED),
+        ("message.failed", "FAILED", True, Phase.ENDED, Outcome.FAILED),
+        ("message.canceled", "CANCELED", True, Phase.ENDED, Outcome.CANCELED),
+        ("message.lost", "SENT", True, Phase.ENDED, Outcome.LOST),
+    ],
+)
+def test_what_an_event_of_a_message_says(
+    event_type: str, status: str, *, final: bool, phase: Phase, outcome: Outcome | None
+) -> None:
+    """A failed attempt is not explained: the message itself says why it failed."""
+    told_of = message_event(1, event_type, status, FAILED, final=final, attempts=1, failed=1)
+    after, _ = fresh(M).after(Relayed.of(json.dumps(told_of)))
+    assert (after.watch.phase, after.watch.outcome) == (phase, outcome)
+    assert (after.watch.status, after.has_ended) == (status, final)
+    assert after.watch.counters == {"attempts": 1, "failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("receipts", "outcome"),
+    [
+        ({"recipients": 2, "delivered": 1, "failed": 1}, Outcome.COMPLETED),
+        ({"recipients": 2, "undelivered": 1, "failed": 1}, Outcome.FAILED),
+        ({"recipients": 1, "canceled": 1}, Outcome.CANCELED),
+    ],
+)
+def test_how_a_group_ended(receipts: dict[str, int], outcome: Outcome) -> None:
+    """Its receipts say it; the event has but one name for all of them."""
+    told_of = message_event(1, "message.settled", "GROUP", final=True, **receipts)
+    after, _ = fresh(M).after(Relayed.of(json.dumps(told_of)))
+    assert (after.watch.phase, after.watch.outcome) == (Phase.ENDED, outcome)
+
+
+def test_attempts_that_were_told_are_not_told_again() -> None:
+    """Whoever goes on tells only those that have moved on since."""
+    after, _ = fresh(M).after(
+        Relayed.of(json.dumps(message_event(1, "message.sent", "SENT", SENT)))
+    )
+    watch = after.handed_over(HOME, now=NOW, settle=0)
+    assert watch.emitted.attempts == ("SENT",)
+    delivered = {**SENT, "status": "DELIVERED"}
+    later = watch.evolve(snapshot={"id": M, "status": "SENT", "attempts": [FAILED, delivered]})
+    _, told_next = emit(later, EventType.MESSAGE_PROGRESS, now=NOW)
+    assert [one["attempt"] for one in told_next.data["changes"]] == [1, 2]

@@ -296,6 +296,32 @@ async def test_counters_move_between_events() -> None:
     assert ids(news) == ["aab-1"]
 
 
+async def test_a_breakdown_is_waited_for() -> None:
+    """While the daemon reads what failed the operation has not ended; then it tells, and it has."""
+    end = event(A, 1, "operation.completed", status="COMPLETED", final=True, failed=2)
+    breakdown = event(A, 2, "operation.breakdown", status="COMPLETED", failed=2)
+    reading = document(A, "COMPLETED", sequence=1, phase="explaining", outcome="completed")
+    replies = deque([streamed(end), streamed(), streamed(breakdown)])
+    with Daemon(lambda _: replies.popleft(), **{A: reading}) as daemon:
+        news = await follow(daemon, known(document(A)))
+    assert ids(news) == ["aab-1", "aab-2"]
+    phases = [item.watch.phase for item in news if isinstance(item, Update)]
+    assert Phase.EXPLAINING in phases
+    assert phases[-1] is Phase.ENDED
+
+
+async def test_no_breakdown_is_waited_for_in_vain() -> None:
+    """Where something failed the daemon is asked at once whether a breakdown will come."""
+    end = event(A, 1, "operation.completed", status="COMPLETED", final=True, failed=2)
+    ended = document(A, "COMPLETED", sequence=1, phase="ended", outcome="completed")
+    with Daemon(lambda _: streamed(end), **{A: ended}) as daemon:
+        news = await follow(daemon, known(document(A)))
+    assert ids(news) == ["aab-1"]
+    last = news[-1]
+    assert isinstance(last, Update)
+    assert last.watch.phase is Phase.ENDED
+
+
 async def test_a_receiver_that_leaves_ends_it() -> None:
     """Nobody is left to follow for."""
     send, receive = anyio.create_memory_object_stream[News](0)
