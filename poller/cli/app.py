@@ -96,8 +96,11 @@ def run(
     """Check and register what the command line names, then run."""
     wishes = registrations(ids or (), kind=kind, labels=label)
     seconds = timeout_seconds(timeout)
-    from poller.cli.run import Job, run_daemon
-    from poller.cli.wiring import Source
+    from poller.cli.imports import imports_of_a_daemon
+
+    with imports_of_a_daemon():
+        from poller.cli.run import Job, run_daemon
+        from poller.cli.wiring import Source
 
     job = Job(
         wishes=wishes,
