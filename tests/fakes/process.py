@@ -18,7 +18,9 @@ _PATIENCE = 30.0
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    # the last one: what is tested is the tree that these tests stand in
+    names = ("PATH", "LANG", "TMPDIR", "PYTHONPATH")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     return {**kept, "PYTHONUNBUFFERED": "1", **environment}
 
 
@@ -57,12 +59,20 @@ def eventually(condition: Callable[[], bool], *, timeout: float = _PATIENCE) -> 
 
 
 class Poller:
-    """A running daemon; a context manager that kills it at the end."""
+    """A running daemon; a context manager that kills it at the end.
+
+    `program` is what the interpreter is told to run, where it is more than the command.
+    """
 
     def __init__(
-        self, *arguments: str, cwd: Path, environment: Mapping[str, str], stdin: bool = False
+        self,
+        *arguments: str,
+        cwd: Path,
+        environment: Mapping[str, str],
+        stdin: bool = False,
+        program: Sequence[str] = ("-m", "poller"),
     ) -> None:
-        self._arguments: Sequence[str] = (sys.executable, "-m", "poller", *arguments)
+        self._arguments: Sequence[str] = (sys.executable, *program, *arguments)
         self._cwd = cwd
         self._environment = _environment(environment)
         self._stdin = subprocess.PIPE if stdin else subprocess.DEVNULL
