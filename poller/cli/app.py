@@ -99,8 +99,11 @@ def run(
     defaults = defaults_of(kind=kind, labels=label, breakdown=breakdown)
     wishes = registrations(ids or (), defaults)
     seconds = timeout_seconds(timeout)
-    from poller.cli.run import Job, run_daemon
-    from poller.cli.wiring import Source
+    from poller.cli.imports import imports_of_a_daemon
+
+    with imports_of_a_daemon():
+        from poller.cli.run import Job, run_daemon
+        from poller.cli.wiring import Source
 
     job = Job(
         wishes=wishes,

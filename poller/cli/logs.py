@@ -35,5 +35,10 @@ def configure_logs(*, level: str, form: str) -> None:
 
 def _renderers(*, console: bool) -> list[Any]:
     if console:
-        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # the usual traceback, also where Rich is installed: that one shows all local variables,
+        # and some hold what nobody should read
+        plain = structlog.dev.plain_traceback
+        return [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+        ]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

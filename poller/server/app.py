@@ -21,16 +21,16 @@ from poller.server.events import event_routes
 from poller.server.examples import EXAMPLES
 from poller.server.health import health_routes
 from poller.server.operations import operation_routes
+from poller.server.probes import Probes
 from poller.server.problems import (
-    DEFECT,
     INVALID,
     METHOD,
-    STORE,
     UNKNOWN_PATH,
     UNREADABLE,
     FieldError,
     Kind,
     Problem,
+    problem_of,
     problem_response,
 )
 from poller.server.sinks import sink_routes
@@ -56,7 +56,7 @@ _BEARER: Final = {"type": "http", "scheme": "bearer", "description": "`server.to
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
-def control_app(control: Control, *, wants_token: bool) -> ASGIApp:
+def control_app(control: Control, probes: Probes, *, wants_token: bool) -> ASGIApp:
     """Make the whole control API."""
     app = FastAPI(
         title=_TITLE,
@@ -69,13 +69,13 @@ def control_app(control: Control, *, wants_token: bool) -> ASGIApp:
     )
     _describe(app, wants_token=wants_token)
     routers = [make(control) for make in (operation_routes, event_routes, sink_routes)]
-    return _sheltered(app, [*routers, health_routes(control)])
+    return _sheltered(app, [*routers, health_routes(probes)])
 
 
-def health_app(control: Control) -> ASGIApp:
+def health_app(probes: Probes) -> ASGIApp:
     """Make the health routes alone."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
-    return _sheltered(app, [health_routes(control)])
+    return _sheltered(app, [health_routes(probes)])
 
 
 def _sheltered(app: FastAPI, routers: Sequence[APIRouter]) -> ASGIApp:
@@ -85,11 +85,11 @@ def _sheltered(app: FastAPI, routers: Sequence[APIRouter]) -> ASGIApp:
     routes = [*app.routes, *(route for router in routers for route in router.routes)]
     handlers: dict[type[Exception], Callable[[Request, Any], Problem]] = {
         Problem: lambda _, problem: problem,
-        StoreError: lambda _, error: Problem(STORE, str(error), headers={"Retry-After": "1"}),
+        StoreError: lambda _, error: problem_of(error),
         RequestValidationError: lambda _, error: _invalid(error),
         HTTPException: partial(_refused, routes),
         ClientDisconnect: lambda _, __: Problem(UNREADABLE, "the client left"),
-        Exception: lambda _, __: Problem(DEFECT, "what was asked for may or may not be done"),
+        Exception: lambda _, error: problem_of(error),
     }
     for kind, make in handlers.items():
         app.add_exception_handler(kind, _handler(make))

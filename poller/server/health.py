@@ -1,66 +1,18 @@
-"""Health: do the loops turn, can a registration be acknowledged, what is in trouble."""
+"""The health routes as the framework describes them; `probes` answers them."""
 
-from typing import Final
-
-import anyio
 from fastapi import APIRouter, Request, Response
 
 from poller.server import schemas
-from poller.server.control import Control, Metrics, reply
 from poller.server.described import answer, problems
-from poller.server.views import show_degraded, show_loops
-from poller.store.errors import StoreError
+from poller.server.probes import Answer, Probes
 
-__all__ = ["Readiness", "health_routes"]
-
-# whoever asks often gets the same answer: it costs a write of the store
-_GOOD_FOR: Final = 1.0
+__all__ = ["health_routes"]
 
 
-class Readiness:
-    """Says whether a registration could be acknowledged, at most once a second afresh."""
-
-    def __init__(self, control: Control) -> None:
-        self._control = control
-        self._asking = anyio.Lock()
-        self._known: schemas.Readiness | None = None
-        self._asked_at = 0.0
-
-    async def tell(self) -> schemas.Readiness:
-        """Return what is known, if it is fresh; else find out."""
-        async with self._asking:
-            fresh = anyio.current_time() - self._asked_at < _GOOD_FOR
-            if self._known is None or not fresh:
-                self._known = await self._find_out()
-                self._asked_at = anyio.current_time()
-            return self._known
-
-    async def _find_out(self) -> schemas.Readiness:
-        daemon = self._control.daemon
-        loops = daemon.loops()
-        degraded: list[schemas.Degraded] = []
-        reason = None
-        try:
-            await self._control.store.prove_writable()
-            degraded = [show_degraded(found) for found in await daemon.degraded()]
-        except StoreError as error:
-            reason = str(error)
-        if loops.silent:
-            reason = f"these loops do not turn: {', '.join(sorted(loops.silent))}"
-        if loops.stopping:
-            reason = "the daemon stops"
-        return {
-            "status": "unready" if reason else "degraded" if degraded else "ready",
-            "version": self._control.version,
-            "reason": reason,
-            "degraded": degraded,
-        }
-
-
-def health_routes(control: Control) -> APIRouter:
+def health_routes(probes: Probes) -> APIRouter:
     """Make the three routes that probes ask for; they never want a token."""
     router = APIRouter(tags=["health"])
-    readiness = Readiness(control)
+    routes = probes.routes
 
     @router.get(
         "/healthz",
@@ -72,14 +24,8 @@ def health_routes(control: Control) -> APIRouter:
             **problems(guarded=False),
         },
     )
-    async def healthz() -> Response:
-        loops = control.daemon.loops()
-        health: schemas.Health = {
-            "status": "hanging" if loops.silent else "ok",
-            "version": control.version,
-            "loops": show_loops(loops),
-        }
-        return reply(health, 503 if loops.silent else 200)
+    async def healthz(request: Request) -> Response:
+        return await routes["/healthz"](request.headers)
 
     @router.get(
         "/readyz",
@@ -92,16 +38,15 @@ def health_routes(control: Control) -> APIRouter:
             **problems(guarded=False),
         },
     )
-    async def readyz() -> Response:
-        found = await readiness.tell()
-        return reply(found, 503 if found["status"] == "unready" else 200)
+    async def readyz(request: Request) -> Response:
+        return await routes["/readyz"](request.headers)
 
-    if control.metrics is not None:
-        _add_metrics(router, control.metrics)
+    if "/metrics" in routes:
+        _add_metrics(router, routes["/metrics"])
     return router
 
 
-def _add_metrics(router: APIRouter, metrics: Metrics) -> None:
+def _add_metrics(router: APIRouter, metrics: Answer) -> None:
     @router.get(
         "/metrics",
         response_class=Response,
@@ -118,5 +63,4 @@ def _add_metrics(router: APIRouter, metrics: Metrics) -> None:
         },
     )
     async def show(request: Request) -> Response:
-        page, media_type = await metrics(", ".join(request.headers.getlist("accept")))
-        return Response(page, headers={"Content-Type": media_type})
+        return await metrics(request.headers)

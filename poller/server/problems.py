@@ -7,6 +7,7 @@ from typing import Final
 from starlette.responses import Response
 
 from poller.server import schemas
+from poller.store.errors import StoreError
 from poller.tracking.events import dump_json
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "FieldError",
     "Kind",
     "Problem",
+    "problem_of",
     "problem_response",
 ]
 
@@ -110,6 +112,13 @@ class Problem(Exception):
                 {"field": error.field, "message": error.message} for error in self.errors
             ]
         return document
+
+
+def problem_of(error: Exception) -> Problem:
+    """Say what an exception that no route expects means for who asked."""
+    if isinstance(error, StoreError):
+        return Problem(STORE, str(error), headers={"Retry-After": "1"})
+    return Problem(DEFECT, "what was asked for may or may not be done")
 
 
 def problem_response(problem: Problem) -> Response:

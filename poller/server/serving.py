@@ -23,6 +23,7 @@ from poller.server.control import Control, Metrics
 from poller.server.later import Later
 from poller.server.limits import Limits
 from poller.server.listening import Listening, Place, Tcp, taken, url_of
+from poller.server.probes import Probed, Probes
 from poller.store.store import Store
 
 __all__ = ["Bound", "serve"]
@@ -122,14 +123,15 @@ async def serve(
         stopping=anyio.Event(),
         places=anyio.Semaphore(limits.streams),
     )
+    probes = Probes(control)
     async with AsyncExitStack() as stack:
         main = observe = None
         if listening.address is not None:
             taken_by = await _take(stack, listening, listening.address, "server.listen")
-            main = _Listener(_guarded(control, listening), taken_by, limits)
+            main = _Listener(_guarded(control, probes, listening), taken_by, limits)
         if listening.observe is not None:
             taken_by = await _take(stack, listening, listening.observe, "server.observe")
-            observe = _Listener(Later(partial(_observed, control)), taken_by, limits)
+            observe = _Listener(_observed(probes), taken_by, limits)
         running = [listener for listener in (main, observe) if listener is not None]
         try:
             for listener in running:
@@ -169,20 +171,22 @@ async def _take(
     return listener
 
 
-def _guarded(control: Control, listening: Listening) -> ASGIApp:
+def _guarded(control: Control, probes: Probes, listening: Listening) -> ASGIApp:
     token = listening.token
     open_port = token is None and isinstance(listening.address, Tcp)
-    app = Later(partial(_controlled, control, wants_token=token is not None))
-    return Door(app, token=token, checks_host=open_port)
+
+    def make() -> ASGIApp:
+        from poller.server.app import control_app  # noqa: PLC0415 - when the first request comes
+
+        return control_app(control, probes, wants_token=token is not None)
+
+    return Door(Probed(probes, Later(make)), token=token, checks_host=open_port)
 
 
-def _controlled(control: Control, *, wants_token: bool) -> ASGIApp:
-    from poller.server.app import control_app  # noqa: PLC0415 - when the first request comes
+def _observed(probes: Probes) -> ASGIApp:
+    def make() -> ASGIApp:
+        from poller.server.app import health_app  # noqa: PLC0415 - when the first request comes
 
-    return control_app(control, wants_token=wants_token)
+        return health_app(probes)
 
-
-def _observed(control: Control) -> ASGIApp:
-    from poller.server.app import health_app  # noqa: PLC0415 - when the first request comes
-
-    return health_app(control)
+    return Probed(probes, Later(make))

@@ -170,6 +170,6 @@ def test_the_framework_is_imported_only_where_somebody_asks(tmp_path: Path) -> N
         "import poller.server.serving;"
         "assert 'fastapi' not in sys.modules"
     )
-    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH") if name in os.environ}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=kept, check=False)
     assert done.returncode == 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks import delivery, fleet
+from tests.benchmarks import delivery, fleet, start
 from tests.benchmarks.pacing import Figures, measure
 from tests.benchmarks.plot import draw
 from tests.benchmarks.report import pacing_report, table
@@ -25,17 +25,21 @@ class Effort:
     fleets: Sequence[int]
     seconds: float
     deliveries: int
+    starts: int
 
 
 _EFFORTS: Final[Mapping[str, Effort]] = {
-    "quick": Effort(alone=40, together=40, fleets=(1_000,), seconds=5, deliveries=1_000),
-    "usual": Effort(alone=100, together=200, fleets=(1_000, 10_000), seconds=20, deliveries=5_000),
+    "quick": Effort(alone=40, together=40, fleets=(1_000,), seconds=5, deliveries=1_000, starts=7),
+    "usual": Effort(
+        alone=100, together=200, fleets=(1_000, 10_000), seconds=20, deliveries=5_000, starts=15
+    ),
     "full": Effort(
         alone=300,
         together=1_000,
         fleets=(1_000, 10_000, 100_000),
         seconds=40,
         deliveries=20_000,
+        starts=31,
     ),
 }
 
@@ -63,10 +67,16 @@ def _delivery(effort: Effort) -> str:
         return table(delivery.measure(effort.deliveries, directory=Path(directory)))
 
 
+def _start(effort: Effort) -> str:
+    with tempfile.TemporaryDirectory() as directory:
+        return table(start.measure(effort.starts, directory=Path(directory)))
+
+
 _BENCHMARKS: Final[Mapping[str, Callable[[Effort], str]]] = {
     "pacing": _pacing,
     "fleet": _fleet,
     "delivery": _delivery,
+    "start": _start,
 }
 
 

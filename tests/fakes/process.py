@@ -59,12 +59,20 @@ def eventually(condition: Callable[[], bool], *, timeout: float = _PATIENCE) -> 
 
 
 class Poller:
-    """A running daemon; a context manager that kills it at the end."""
+    """A running daemon; a context manager that kills it at the end.
+
+    `program` is what the interpreter is told to run, where it is more than the command.
+    """
 
     def __init__(
-        self, *arguments: str, cwd: Path, environment: Mapping[str, str], stdin: bool = False
+        self,
+        *arguments: str,
+        cwd: Path,
+        environment: Mapping[str, str],
+        stdin: bool = False,
+        program: Sequence[str] = ("-m", "poller"),
     ) -> None:
-        self._arguments: Sequence[str] = (sys.executable, "-m", "poller", *arguments)
+        self._arguments: Sequence[str] = (sys.executable, *program, *arguments)
         self._cwd = cwd
         self._environment = _environment(environment)
         self._stdin = subprocess.PIPE if stdin else subprocess.DEVNULL

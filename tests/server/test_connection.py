@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from poller.server.limits import Limits
 from poller.server.listening import Unix
+from poller.store.errors import StoreUnavailable
 from tests.server.conftest import Build
 from tests.server.house import House
 
@@ -188,17 +189,40 @@ async def test_an_unknown_method_is_a_problem(
     assert answer.json()["type"] == "urn:comms-poller:problem:method"
 
 
-async def test_a_defect_of_ours_shows_no_inside(build: Build) -> None:
-    """500 problem details; the traceback is in the log alone."""
+@pytest.mark.parametrize("path", ["/metrics", "/v1/sinks"])
+async def test_a_defect_of_ours_shows_no_inside(
+    build: Build, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """500 problem details, with the framework and without; the traceback is in the log alone."""
 
-    def broken() -> tuple[bytes, str]:
+    async def broken(*_: object) -> tuple[bytes, str]:
         raise RuntimeError("the inside")
 
     with capture_logs() as logs:
         async with build(metrics=broken) as door:
-            answer = await door.client.get("/metrics")
+            monkeypatch.setattr(door.store, "sinks", broken)
+            answer = await door.client.get(path)
     assert answer.status_code == 500
     assert answer.json()["type"] == "urn:comms-poller:problem:defect"
     assert "inside" not in answer.text
     [defect] = [line for line in logs if line["event"] == "server.defect"]
-    assert (defect["method"], defect["path"]) == ("GET", "/metrics")
+    assert (defect["method"], defect["path"]) == ("GET", path)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/v1/sinks"])
+async def test_a_store_that_refuses_is_a_problem(
+    build: Build, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """503, with the framework and without, and when to ask again; no defect of ours."""
+
+    async def refused(*_: object) -> tuple[bytes, str]:
+        raise StoreUnavailable("store.url: the disk is gone")
+
+    with capture_logs() as logs:
+        async with build(metrics=refused) as door:
+            monkeypatch.setattr(door.store, "sinks", refused)
+            answer = await door.client.get(path)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["type"] == "urn:comms-poller:problem:store"
+    assert answer.json()["detail"] == "store.url: the disk is gone"
+    assert not [line for line in logs if line["event"] == "server.defect"]

@@ -1,0 +1,51 @@
+"""A start of the daemon: what it takes to be ready, and what it does not."""
+
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.fakes.api import FakeApi
+from tests.fakes.process import Poller, eventually
+
+pytestmark = pytest.mark.acceptance
+
+# the command, which prints on a signal what it has imported so far
+TELLING = """
+import signal, sys
+from poller.cli import main
+
+signal.signal(signal.SIGUSR1, lambda *_: print(*sys.modules, flush=True))
+main()
+"""
+# the first for migrations alone, the second for everything but probes, the others for people
+NOT_NEEDED = {"alembic", "fastapi", "rich", "pygments"}
+
+
+def imported(daemon: Poller) -> set[str]:
+    """Ask a daemon for the names of the modules that it has imported."""
+    before = len(daemon.out)
+    daemon.signal(signal.SIGUSR1)
+    eventually(lambda: len(daemon.out) > before)
+    return set(daemon.out[-1].split())
+
+
+def test_a_ready_daemon_has_imported_what_it_needs(tmp_path: Path) -> None:
+    """On an empty store and on a current one; what is asked of it later comes then."""
+    with FakeApi() as api:
+        told = {**api.environment, "POLLER_SERVER__LISTEN": "127.0.0.1:0"}
+        for store in ("empty", "current"):
+            command = Poller("run", cwd=tmp_path, environment=told, program=("-c", TELLING))
+            with command as daemon:
+                eventually(lambda: bool(daemon.logged("server.listening")))
+                url = str(daemon.logged("server.listening")[0]["address"])
+                with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+                    eventually(lambda: client.get("/readyz").status_code == 200)
+                    assert client.get("/metrics").status_code == 200
+                    found = imported(daemon)
+                    assert found >= {"sqlalchemy", "uvicorn"}
+                    assert found & NOT_NEEDED == set(), store
+                    assert client.get("/v1/operations").status_code == 200
+                    assert imported(daemon) & NOT_NEEDED == {"fastapi"}, store
+                assert daemon.stop() == 0
