@@ -189,7 +189,8 @@ def registrations(ids: Sequence[str], defaults: Defaults) -> list[Registration]:
             for one in watchable_ids(ids)
         ]
     except BadRegistration as error:
-        raise typer.BadParameter(str(error), param_hint="--kind") from None
+        said = str(error).removeprefix(f"{error.field}: ")
+        raise typer.BadParameter(said, param_hint="--kind") from None
 
 
 def watchable_ids(ids: Sequence[str]) -> list[str]:
