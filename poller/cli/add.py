@@ -1,4 +1,4 @@
-"""`poller add`: hand operations to a running daemon."""
+"""`poller add`: hand operations and messages to a running daemon."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -44,7 +44,9 @@ def add_operations(
     :raises ControlError: where the daemon cannot be asked.
     """
     if not wishes and not stdin:
-        raise typer.BadParameter("name operations, or give them with --stdin", param_hint="ID")
+        raise typer.BadParameter(
+            "name operations or messages, or give them with --stdin", param_hint="ID"
+        )
     configure_logs(level="warning", form="auto")
     results = Results(json_output=json_output)
 

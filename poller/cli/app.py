@@ -52,7 +52,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="poller",
-    help="Watches communications operations to their end and tells what changed.",
+    help="Watches communications operations and messages to their end and tells what changed.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     # boxes are for people; in a log or a pipe they would cut the message into pieces
@@ -67,7 +67,7 @@ def _root(_version: Version = False) -> None:
 
 
 @app.command(
-    help="Run the daemon: watch operations and deliver their events.\n\n"
+    help="Run the daemon: watch operations and messages, and deliver their events.\n\n"
     "Each ID, and with --stdin each line (an id, or the JSON of a registration), is registered. "
     "With --until-idle it exits with 0 where everything ended and was delivered, else with 3, "
     "and with 4 after --timeout."
@@ -118,11 +118,14 @@ def run(
 
 
 @app.command(
-    help="Watch operations live until they end; registers nothing, needs no daemon.\n\n"
+    help="Watch operations and messages live until they end; registers nothing, needs no daemon."
+    "\n\n"
     "What a running daemon watches is followed there; the API is asked for the rest. On a "
-    "terminal a bar per operation, else one event per line. Exits with 0 where all completed and "
-    "no recipient failed, was undelivered or unaddressable; 3 where something ended otherwise; "
-    "4 after --timeout; 1 where the credentials are refused; 130 after Ctrl-C."
+    "terminal a bar per operation and the attempts of each message, else one event per line. "
+    "With polling.breakdown it ends after what failed is told. Exits with 0 where all completed "
+    "and no recipient failed, was undelivered or unaddressable (a failed attempt does not count "
+    "where a fallback delivered); 3 where something ended otherwise; 4 after --timeout; 1 where "
+    "the credentials are refused; 130 after Ctrl-C."
 )
 def watch(
     ids: Ids,
@@ -242,9 +245,7 @@ def verify(
         bool,
         typer.Option("--allow-gaps", help="The sink gets only some events, or has dead letters."),
     ] = False,
-    ended: Annotated[
-        bool, typer.Option("--ended", help="Every operation must have ended.")
-    ] = False,
+    ended: Annotated[bool, typer.Option("--ended", help="Everything must have ended.")] = False,
     json_output: Json = False,
     _version: Version = False,
 ) -> None:

@@ -40,7 +40,8 @@ commands = typer.Typer()
 
 
 @commands.command(
-    help="Hand operations to the running daemon, which watches them from then on.\n\n"
+    help="Hand operations and messages to the running daemon, which watches them from then on."
+    "\n\n"
     "With --stdin each line is an id, or the JSON of a registration. What is printed as watching "
     "or known will not be forgotten. Exits with 1 where one is refused."
 )
@@ -75,7 +76,10 @@ def add(
     raise typer.Exit(code)
 
 
-@commands.command("list", help="List what the running daemon watches or watched, the newest first.")
+@commands.command(
+    "list",
+    help="List what the running daemon watches or watched, operations first, the newest on top.",
+)
 def list_(
     status: Annotated[
         list[str] | None,
@@ -91,7 +95,7 @@ def list_(
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", help="Kind of the operations. Repeatable.", show_default=False),
+        typer.Option("--kind", help="Of this kind. Repeatable.", show_default=False),
     ] = None,
     label: Annotated[
         list[str] | None,
@@ -106,7 +110,7 @@ def list_(
     overrides: Overrides = None,
     _version: Version = False,
 ) -> None:
-    """List operations."""
+    """List what is watched."""
     kinds, labels = kinds_of(kind or ()), labels_of(label)
     from poller.cli.control.session import Target
     from poller.cli.operations import list_operations
@@ -126,12 +130,15 @@ def list_(
 
 
 @commands.command(
-    help="Show an operation: how it is, its events, and why one of them did not arrive.\n\n"
-    "With --messages or --failed also why its messages failed and what became of each, read from "
-    "the API itself, whether a daemon runs or not; exits with 1 where that could not be read whole."
+    help="Show an operation or a message: how it is, its events, why one did not arrive.\n\n"
+    "With --messages or --failed also why an operation's messages failed and what became of each, "
+    "read from the API itself, whether a daemon runs or not; exits with 1 where that could not be "
+    "read whole."
 )
 def show(
-    operation_id: Annotated[str, typer.Argument(metavar="ID", help="Operation id.")],
+    operation_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of an operation or a message.")
+    ],
     events: Annotated[
         int, typer.Option("--events", min=0, max=1000, help="The most events to show.")
     ] = 20,
@@ -158,7 +165,7 @@ def show(
     overrides: Overrides = None,
     _version: Version = False,
 ) -> None:
-    """Show an operation, or its messages."""
+    """Show an operation or a message, or an operation's messages."""
     (checked,) = watchable_ids([operation_id])
     scope = messages_scope(
         checked, messages=messages, failed=failed, kind=kind, csv=csv, json_output=json_output
@@ -180,18 +187,18 @@ def show(
 
 
 @commands.command(
-    help="Stop watching operations. Events that are recorded still go out.\n\n"
+    help="Stop watching operations and messages. Events that are recorded still go out.\n\n"
     "Exits with 1 where one is not known."
 )
 def forget(
-    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Operation ids.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of operations or messages.")],
     json_output: Json = False,
     url: Url = None,
     config: Config = None,
     overrides: Overrides = None,
     _version: Version = False,
 ) -> None:
-    """Forget operations."""
+    """Forget operations and messages."""
     checked = watchable_ids(ids)
     from poller.cli.control.session import Target
     from poller.cli.operations import forget_operations

@@ -18,7 +18,7 @@ from poller.tracking.events import dump_json
 
 __all__ = ["list_dead_letters"]
 
-_COLUMNS: Final = ("EVENT", "SINK", "TYPE", "OPERATION", "GIVEN UP", "ATTEMPTS", "LAST ERROR")
+_COLUMNS: Final = ("EVENT", "SINK", "TYPE", "SUBJECT", "GIVEN UP", "ATTEMPTS", "LAST ERROR")
 
 
 def list_dead_letters(

@@ -184,8 +184,14 @@ def _configuration(home: Home, sink: Sink) -> Configuration:
 
 
 def _registrations(operations: Mapping[str, Operation]) -> list[Registration]:
+    explained = {send.name: send.explained for send in CAMPAIGN}
     return [
-        Registration(id=operation.id, kind=operation.kind.name, labels={LABEL: name})
+        Registration(
+            id=operation.id,
+            kind=operation.kind.name,
+            labels={LABEL: name},
+            breakdown=explained[name],
+        )
         for name, operation in operations.items()
     ]
 

@@ -26,6 +26,8 @@ class Send:
     fate: Fate
     starts: float = 0.0
     ends: float
+    explained: bool = False
+    """Whether the demo also reads why some failed."""
 
     @property
     def paced(self) -> Fate:
@@ -39,9 +41,10 @@ CAMPAIGN: Final = (
     Send(
         name="autumn",
         recipients=400,
-        plot="some fail",
+        plot="some fail, and why",
         fate=Fate(failed=0.03, undelivered=0.03),
         ends=10.0,
+        explained=True,
     ),
     Send(
         name="survey",

@@ -11,6 +11,7 @@ from anyio import to_thread
 from rich.console import Console
 from rich.text import Text
 
+from poller.cli.telling import breakdown_text, message_text
 from poller.comms.kinds import kind_named
 from poller.sinks.base import Outcome, Outgoing, Verdict
 
@@ -23,7 +24,13 @@ _STYLES: Final = {
     "scheduled": "blue",
     "processing": "cyan",
     "completed": "bold green",
+    "delivered": "bold green",
+    "read": "bold green",
+    "inbound": "bold green",
     "canceled": "bold yellow",
+    "breakdown": "yellow",
+    "undelivered": "bold red",
+    "failed": "bold red",
     "lost": "bold red",
 }
 # What became of recipients; the other counters say where they are on the way.
@@ -35,6 +42,8 @@ _OUTCOMES: Final = {
     "unaddressable": "red",
     "canceled": "yellow",
 }
+_PLAIN: Final = str.maketrans({"→": ">", "×": "x", "…": "~"})
+"""What ASCII has in place of the signs of a story."""
 _NAME: Final = 6
 _TYPE: Final = 10
 _DONE: Final = 7
@@ -129,24 +138,37 @@ class TerminalSink:
 def event_line(event: Mapping[str, Any], *, begun: datetime, width: int, plain: bool) -> Text:
     """Return one line for an event (a decoded CloudEvent), made for so many columns."""
     data = event["data"]
-    stats = data["operation"].get("stats", {})
-    done = sum(stats.get(name, 0) for name in kind_named(data["kind"]).done)
-    total = stats.get("total", 0)
-    short = event["type"].removeprefix("operation.")
+    short = event["type"].partition(".")[2]
     name = data["labels"].get(LABEL, event["subject"])
-    bar = _bar(done, total, min(_BAR + max(0, width - _NARROW), _WIDE_BAR), plain=plain)
     line = Text.assemble(
         (_elapsed(datetime.fromisoformat(event["time"]), begun), "dim"),
         f"  {name:{_NAME}}  ",
         (f"{short:{_TYPE}}", _STYLES.get(short, "")),
         "  ",
-        (bar, _STYLES.get(short, "")),
-        f" {f'{done}/{total}':>{_DONE}} ",
     )
-    for counter, style in _OUTCOMES.items():
-        if change := data["delta"].get(counter):
-            line.append(f" {change:+d} {counter}", style)
+    if "message" in data:
+        message = data["message"]
+        return _told(line, message_text(message, message.get("stats", {})), plain=plain)
+    if "breakdown" in data:
+        return _told(line, breakdown_text(data["breakdown"]), plain=plain)
+    _progress(line, data, style=_STYLES.get(short, ""), width=width, plain=plain)
     return line
+
+
+def _told(line: Text, story: str, *, plain: bool) -> Text:
+    return line.append(story.translate(_PLAIN) if plain else story)
+
+
+def _progress(line: Text, data: Mapping[str, Any], *, style: str, width: int, plain: bool) -> None:
+    """Draw how far an operation is, and tell which recipients it came to an end with."""
+    stats = data["operation"].get("stats", {})
+    done = sum(stats.get(name, 0) for name in kind_named(data["kind"]).done)
+    total = stats.get("total", 0)
+    bar = _bar(done, total, min(_BAR + max(0, width - _NARROW), _WIDE_BAR), plain=plain)
+    line.append(bar, style).append(f" {f'{done}/{total}':>{_DONE}} ")
+    for counter, colour in _OUTCOMES.items():
+        if change := data["delta"].get(counter):
+            line.append(f" {change:+d} {counter}", colour)
 
 
 def _bar(done: int, total: int, cells: int, *, plain: bool) -> str:

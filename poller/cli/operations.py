@@ -12,9 +12,18 @@ from poller.cli.control.client import ControlClient
 from poller.cli.control.errors import UnknownOperation
 from poller.cli.control.results import Results
 from poller.cli.control.session import Target, with_daemon
-from poller.cli.control.words import done, failed, labels_text, total, when
+from poller.cli.control.words import (
+    done,
+    failed,
+    labels_text,
+    progress,
+    standing,
+    total,
+    when,
+)
 from poller.cli.tables import is_terminal, print_table, terminal
 from poller.comms.errors import printable
+from poller.comms.ids import is_message_id
 from poller.comms.kinds import DEFAULT_KIND
 from poller.engine.clock import wall_clock
 from poller.server import schemas
@@ -22,9 +31,19 @@ from poller.tracking.events import dump_json
 
 __all__ = ["forget_operations", "list_operations"]
 
-_COLUMNS: Final = ("OPERATION", "KIND", "STATUS", "PHASE", "DONE", "FAILED", "NEXT LOOK", "LABELS")
-_HEADINGS: Final = ("OPERATION", "STATUS", "DONE", "FAILED", "NEXT LOOK")
-_STYLES: Final = {"completed": "green", "canceled": "yellow", "lost": "red", "forgotten": "dim"}
+_COLUMNS: Final = ("ID", "KIND", "STATUS", "PHASE", "DONE", "FAILED", "NEXT LOOK", "LABELS")
+_HEADINGS: Final = ("ID", "STATUS", "DONE", "FAILED", "NEXT LOOK")
+_STYLES: Final = {
+    "completed": "green",
+    "delivered": "green",
+    "read": "green",
+    "inbound": "green",
+    "canceled": "yellow",
+    "undelivered": "red",
+    "failed": "red",
+    "lost": "red",
+    "forgotten": "dim",
+}
 
 
 def list_operations(
@@ -38,7 +57,7 @@ def list_operations(
     limit: int,
     json_output: bool,
 ) -> int:
-    """Print up to `limit` operations, the newest first; returns the exit code.
+    """Print up to `limit` operations, then messages, the newest first; returns the exit code.
 
     :raises typer.BadParameter: where a label cannot be asked for.
     :raises SettingsError: where the settings cannot be used.
@@ -63,14 +82,14 @@ def list_operations(
     found = with_daemon(target, fetch)
     _show(found[:limit], json_output=json_output)
     if not found:
-        sys.stderr.write("poller: no operations\n")
+        sys.stderr.write("poller: nothing found\n")
     elif len(found) > limit:
         sys.stderr.write(f"poller: there are more; --limit is {limit}\n")
     return 0
 
 
 def forget_operations(target: Target, ids: Sequence[str], *, json_output: bool) -> int:
-    """Stop watching these operations and print what became of each.
+    """Stop watching these operations and messages, and print what became of each.
 
     Returns 1 where one is not known, else 0.
 
@@ -132,17 +151,19 @@ def _draw(operations: Sequence[schemas.Operation], now: datetime) -> None:
     line(_HEADINGS, "bold")
     for operation, row in zip(operations, rows, strict=True):
         line(row, _STYLES.get(row[1], ""))
-        kind = "" if operation["kind"] == DEFAULT_KIND.name else operation["kind"]
-        if rare := f"{kind} {printable(labels_text(operation['labels']))}".strip():
+        told = (
+            "" if operation["kind"] == DEFAULT_KIND.name else operation["kind"],
+            progress(operation) if is_message_id(operation["id"]) else "",
+            printable(labels_text(operation["labels"])),
+        )
+        if rare := "  ".join(part for part in told if part):
             screen.print(Text(f"    {rare}", style="dim"), soft_wrap=True)
 
 
 def _words(operation: schemas.Operation, now: datetime) -> Sequence[str]:
-    standing = operation["outcome"] if operation["phase"] == "ended" else operation["phase"]
-    seen = operation["status"] if standing == "active" else standing
     return (
         operation["id"],
-        printable(seen or "waiting", limit=24).lower(),
+        standing(operation),
         _done(operation),
         str(failed(operation) or "–"),
         when(operation["nextLookAt"], now),

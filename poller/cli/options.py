@@ -89,17 +89,24 @@ Url = Annotated[
 ]
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID", help="Operation ids.", show_default=False),
+    typer.Argument(
+        metavar="ID",
+        help="Ids of operations (comms_operation_…) or messages (comms_message_…).",
+        show_default=False,
+    ),
 ]
 KindName = Annotated[
-    str, typer.Option("--kind", help=f"Kind of the operations: {', '.join(KINDS)}.")
+    str,
+    typer.Option(
+        "--kind", help=f"Kind of the operations: {', '.join(KINDS)}. A message's id says its own."
+    ),
 ]
 Labels = Annotated[
     list[str] | None,
     typer.Option(
         "--label",
         metavar="K=V",
-        help="Label that the events of these operations carry. Repeatable.",
+        help="Label that the events of all these carry. Repeatable.",
         show_default=False,
     ),
 ]
@@ -120,7 +127,9 @@ SinkName = Annotated[
 ]
 OperationId = Annotated[
     str | None,
-    typer.Option("--operation", metavar="ID", help="Only of this operation.", show_default=False),
+    typer.Option(
+        "--operation", metavar="ID", help="Only of this operation or message.", show_default=False
+    ),
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="The most to list.")]
 Breakdown = Annotated[
@@ -180,7 +189,8 @@ def registrations(ids: Sequence[str], defaults: Defaults) -> list[Registration]:
             for one in watchable_ids(ids)
         ]
     except BadRegistration as error:
-        raise typer.BadParameter(str(error), param_hint="--kind") from None
+        said = str(error).removeprefix(f"{error.field}: ")
+        raise typer.BadParameter(said, param_hint="--kind") from None
 
 
 def watchable_ids(ids: Sequence[str]) -> list[str]:

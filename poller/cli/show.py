@@ -1,4 +1,4 @@
-"""`poller show`: one operation, its events, and why one of them is not where it should be."""
+"""`poller show`: an operation or a message, its events, and why one is not where it should be."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +13,7 @@ from poller.cli.control.words import labels_text, progress, sentence, when, why
 from poller.cli.invocation import own_command
 from poller.cli.tables import is_terminal, print_table, terminal
 from poller.comms.errors import printable
+from poller.comms.ids import is_message_id
 from poller.engine.clock import wall_clock
 from poller.server import schemas
 from poller.tracking.events import dump_json
@@ -72,7 +73,7 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
 def _facts(story: schemas.OperationStory, now: datetime) -> Iterator[tuple[str, str]]:
     phase = story["phase"]
     standing = phase if story["outcome"] is None else f"{phase}, {story['outcome']}"
-    yield "operation", story["id"]
+    yield "message" if is_message_id(story["id"]) else "operation", story["id"]
     yield "kind", story["kind"]
     yield "status", f"{printable(story['status'] or 'not seen yet')} ({standing})"
     if said := progress(story):
@@ -97,7 +98,7 @@ def _rows(events: Sequence[schemas.TimelineEvent], now: datetime) -> Iterator[Se
         told = (
             event["id"],
             str(event["sequence"]),
-            event["type"].removeprefix("operation."),
+            event["type"].partition(".")[2],
             event["time"],
             _change(event),
         )
@@ -111,7 +112,7 @@ def _lines(events: Sequence[schemas.TimelineEvent], now: datetime) -> Iterator[T
     """Draw the time line: what arrived in a word, what did not with its reason."""
     numbers = {event["id"]: event["sequence"] for event in events}
     for event in events:
-        kind = event["type"].removeprefix("operation.")
+        kind = event["type"].partition(".")[2]
         yield Text.assemble(
             (f"#{event['sequence']:<4}{kind:<{_WIDTH}}", "bold"),
             f"{when(event['time'], now):<{_WIDTH}}",

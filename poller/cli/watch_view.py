@@ -34,8 +34,9 @@ _LONGEST_STILL: Final = 4
 _OTHER_LINES: Final = 8
 # A gap and a header more where both operations and messages are shown.
 _SECOND_TABLE: Final = 2
-# Breakdowns: a gap, a few of them or one that wraps, “and more”.
-_EXPLANATIONS: Final = 7
+# Breakdowns: a gap and a line for each; one alone may wrap, of many “and more” are left out.
+_ONE_EXPLAINED: Final = 4
+_MOST_EXPLAINED: Final = 7
 _HINTS: Final = {
     Thing.OPERATION: "Not found: is it of another kind (--kind), or of another account?",
     Thing.MESSAGE: "Not found: is the message of another account, or older than 7 days?",
@@ -151,8 +152,9 @@ class LiveView:
     def _other_lines(self) -> int:
         totals = self._totals
         has_both = bool(totals.operations and totals.messages)
-        has_explained = any(track.breakdown for track in self._tracks.values())
-        return _OTHER_LINES + has_both * _SECOND_TABLE + has_explained * _EXPLANATIONS
+        explained = sum(track.breakdown is not None for track in self._tracks.values())
+        room = min(explained + 1, _MOST_EXPLAINED) if explained > 1 else explained * _ONE_EXPLAINED
+        return _OTHER_LINES + has_both * _SECOND_TABLE + room
 
     def _obstacle(self) -> Text:
         """Say what is in the way; an empty line where nothing is, so that nothing jumps."""

@@ -1,4 +1,4 @@
-"""The onlooker: watches operations from memory alone. No store, no sinks; it ends with the process.
+"""The onlooker: watches from memory alone. No store, no sinks; it ends with the process.
 
 It polls like the daemon does (a permit first, then the most urgent look, then the request), asks
 the same `observe` what an answer means, and sends what it learns down a stream. Whoever shows it
@@ -24,7 +24,8 @@ from poller.comms.gate import Reason
 from poller.comms.kinds import KINDS
 from poller.comms.throttle import Throttle, Ticket
 from poller.engine.agenda import Agenda
-from poller.engine.inquiring import ask_about, refusal_of
+from poller.engine.inquiring import ask_about, refusal_of, request_of
+from poller.engine.meter import Request
 from poller.engine.pulse import Pulse
 from poller.engine.trouble import Trouble, trouble_after
 from poller.tracking.answers import Answer
@@ -57,7 +58,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """What a look left behind: the operation as it is known now, and the events that made."""
+    """What a look left behind: the watch as it is known now, and the events that made."""
 
     watch: Watch
     events: tuple[Told, ...] = ()
@@ -68,10 +69,10 @@ News = Update | Trouble | None
 
 
 class Feed(Protocol):
-    """Where news of operations come from."""
+    """Where news of operations and messages come from."""
 
     async def run(self, news: ObjectSendStream[News]) -> None:
-        """Send news, in order for each operation, until every one has ended; close the stream.
+        """Send news, in order for each watch, until every one has ended; close the stream.
 
         A fatal `Trouble` is the last of the news.
         """
@@ -110,7 +111,7 @@ class Onlooker:
         self._everything = anyio.CancelScope()
 
     async def run(self, news: ObjectSendStream[News]) -> None:
-        """Look until every operation has ended, or until credentials were refused at once.
+        """Look until all have ended, or until credentials were refused at once.
 
         A receiver that has gone away ends it too.
         """
@@ -180,7 +181,9 @@ class Onlooker:
             reading = await ask_about(watch)(self._client)
         except CommsError as error:
             self._throttle.finish(ticket, error)
-            if isinstance(error, NotFound | Rejected):
+            # what else is refused says nothing about the thing itself, and is done without
+            is_itself = request_of(watch) is Request.FETCH
+            if is_itself and isinstance(error, NotFound | Rejected):
                 log.warning("poll.failed", operation=watch.id, error=str(error))
             arrived_at = self._now()
             answer = refusal_of(watch, error, begun_at=ticket.begun_at, arrived_at=arrived_at)

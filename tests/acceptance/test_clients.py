@@ -94,7 +94,7 @@ def test_what_is_added_is_watched_listed_shown_and_forgotten(api: FakeApi, tmp_p
             (found,) = told_lines(say("list", *chosen, "--json")[0])
             assert found["id"] == A
         assert say("list", "--limit", "1")[1] == "poller: there are more; --limit is 1\n"
-        assert say("list", "--kind", "emails") == ("", "poller: no operations\n")
+        assert say("list", "--kind", "emails") == ("", "poller: nothing found\n")
 
         shown, _ = say("show", A)
         assert f"operation\t{A}\n" in shown
@@ -187,7 +187,7 @@ def test_a_token_on_a_port(api: FakeApi, tmp_path: Path) -> None:
     with daemon(told, tmp_path) as running:
         url = running.logged("server.listening")[0]["address"]
         good = poller("list", "--url", url, cwd=tmp_path, environment=told)
-        assert (good.returncode, good.stderr) == (0, "poller: no operations\n")
+        assert (good.returncode, good.stderr) == (0, "poller: nothing found\n")
         bad = poller("list", "--url", url, cwd=tmp_path)
         assert bad.returncode == 1
         assert "POLLER_SERVER__TOKEN" in bad.stderr

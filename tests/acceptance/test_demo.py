@@ -132,7 +132,10 @@ def check_events(events: list[dict[str, Any]]) -> None:
     assert len(stories) == 3
     for story in stories.values():
         assert [int(event["sequence"]) for event in story] == [*range(1, len(story) + 1)]
-        assert [event["data"]["final"] for event in story] == [False] * (len(story) - 1) + [True]
+        explained = story[-1]["type"] == "operation.breakdown"
+        told = story[: len(story) - explained]
+        assert [event["data"]["final"] for event in told] == [False] * (len(told) - 1) + [True]
+        assert {event["data"]["final"] for event in story[len(told) :]} <= {False}
         sums: Counter[str] = Counter()
         for event in story:
             sums.update(event["data"]["delta"])
@@ -142,9 +145,14 @@ def check_events(events: list[dict[str, Any]]) -> None:
         }
     types = {s[0]["data"]["labels"]["campaign"]: [e["type"] for e in s] for s in stories.values()}
     assert types["survey"][:2] == ["operation.scheduled", "operation.processing"]
-    assert types["autumn"][-1] == types["survey"][-1] == "operation.completed"
+    assert types["autumn"][-2:] == ["operation.completed", "operation.breakdown"]
+    assert types["survey"][-1] == "operation.completed"
     assert types["coupon"][-1] == "operation.canceled"
     assert {event["type"] for event in events[-2:]} == {"operation.completed", "operation.canceled"}
+    (breakdown,) = (event["data"] for event in events if "breakdown" in event["data"])
+    stats = breakdown["operation"]["stats"]
+    errors = breakdown["breakdown"]["errors"]
+    assert sum(one["count"] for one in errors) == stats["failed"] + stats["undelivered"]
     assert 15 < len(events) < 60
 
 
@@ -154,7 +162,9 @@ def check_screen(lines: list[str]) -> None:
     assert "simulated" in lines[0]
     assert first <= 5
     shown = [line for line in lines if re.match(r"\d:\d\d  ", line)]
-    assert len({line.index("/") for line in shown}) == 1
+    assert len({line.index("/") for line in shown if "breakdown" not in line}) == 1
+    (breakdown,) = (line for line in shown if "breakdown" in line)
+    assert " failed: 30003 Unreachable destination handset ×" in breakdown
     assert any("undelivered" in line for line in shown)
     assert any("scheduled" in line for line in shown)
     assert {line.split()[2] for line in shown[-2:]} == {"completed", "canceled"}

@@ -1,26 +1,19 @@
 """`poller watch` through the real command line: lines down a pipe, bars on a terminal."""
 
-import fcntl
 import json
 import os
-import pty
-import re
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from tests.fakes.api import TOKEN, FakeApi, Reply, envelope, operation, operation_id
 from tests.fakes.process import Poller, eventually, poller
+from tests.fakes.terminal import Terminal
 
 pytestmark = pytest.mark.acceptance
 
@@ -33,11 +26,6 @@ FAST = {
     "POLLER_POLLING__NOT_FOUND_GRACE": "200ms",
 }
 _PATIENCE = 30.0
-# Makes its standard input the terminal whose Ctrl-C it hears, then becomes the command.
-_TAKE_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-    "os.execv(sys.argv[1], sys.argv[1:])"
-)
 
 
 @pytest.fixture
@@ -63,83 +51,6 @@ def script(api: FakeApi, name: str, end: str, **counters: int) -> str:
             operation(name, end, updated=3, created=None, total=100, **counters),
         ],
     )
-
-
-class Terminal:
-    """A command on a pseudo-terminal of 100 by 24; a context manager that kills it at the end."""
-
-    def __init__(self, *arguments: str, cwd: Path, environment: Mapping[str, str]) -> None:
-        self._arguments = (
-            *(sys.executable, "-c", _TAKE_TERMINAL),
-            *(sys.executable, "-m", "poller", *arguments),
-        )
-        self._cwd = cwd
-        self._environment = {"PATH": os.environ["PATH"], "TERM": "xterm", **environment}
-        self._output = b""
-
-    def __enter__(self) -> Self:
-        self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-        self._process = subprocess.Popen(
-            self._arguments,
-            cwd=self._cwd,
-            env=self._environment,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-        )
-        os.close(slave)
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._process.kill()
-        self._process.wait()
-        os.close(self._master)
-
-    @property
-    def text(self) -> str:
-        """Everything that was written, without what moves the cursor and colours."""
-        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._output.decode())
-        return plain.replace("\r\n", "\n")
-
-    @property
-    def last_picture(self) -> str:
-        """The last picture, and what follows it."""
-        return self.text[self.text.rindex("operation  status") :]
-
-    def read_until(self, condition: Callable[[str], bool]) -> None:
-        """Read until what was written fulfils `condition`."""
-        deadline = time.monotonic() + _PATIENCE
-        while not condition(self.text):
-            assert time.monotonic() < deadline, self.text
-            self._read()
-
-    def type(self, keys: bytes) -> None:
-        """Press keys."""
-        os.write(self._master, keys)
-
-    def wait(self) -> int:
-        """Read to the end; returns the exit code."""
-        deadline = time.monotonic() + _PATIENCE
-        while self._read():
-            assert time.monotonic() < deadline, self.text
-        return self._process.wait(_PATIENCE)
-
-    def _read(self) -> bool:
-        if not select.select([self._master], [], [], 0.1)[0]:
-            return True
-        try:
-            chunk = os.read(self._master, 65_536)
-        except OSError:  # the other end has closed its terminal
-            return False
-        self._output += chunk
-        return bool(chunk)
 
 
 def events(stdout: str) -> list[dict[str, Any]]:
@@ -208,7 +119,7 @@ def test_the_kind_is_asked_for_where_it_is_said(api: FakeApi, tmp_path: Path) ->
     script(api, A, "COMPLETED", delivered=90, opened=10)
     done = poller("watch", A, "--kind", "emails", cwd=tmp_path, environment=environment(api))
     assert done.returncode == 0, done.stderr
-    assert all(path.startswith("/v1/Emails/Operations/") for path in api.requests)
+    assert all(path.startswith("/v1/Emails") for path in api.requests)
     assert {event["data"]["kind"] for event in events(done.stdout)} == {"emails"}
 
 
@@ -239,7 +150,7 @@ def test_refused_credentials_are_1_with_one_message(
     ("arguments", "words"),
     [
         ([], "Missing argument"),
-        (["nonsense"], "is not an operation id"),
+        (["nonsense"], "is the id of no operation"),
         ([A, "--kind", "faxes"], "unknown kind"),
         ([A, "--timeout", "soon"], "is not a duration"),
         ([A, "--label", "campaign"], "has no ="),
@@ -359,7 +270,7 @@ def test_ctrl_c_leaves_the_last_state(api: FakeApi, tmp_path: Path) -> None:
         terminal.read_until(lambda text: "40/100" in text)
         terminal.type(b"\x03")
         assert terminal.wait() == 130, terminal.text
-        assert terminal._output.rindex(b"\x1b[?25h") > terminal._output.rindex(b"\x1b[?25l")
+        assert terminal.restored
     assert "1 operation: 1 processing · 40 delivered · " in terminal.last_picture
     assert terminal.text.rstrip().endswith("Interrupted.")
     assert "Traceback" not in terminal.text

@@ -117,7 +117,7 @@ def test_lines_for_a_pipe(event_ids: list[str], capsys: pytest.CaptureFixture[st
     """In a pipe a letter is a line with its cells apart by tabs, below a line of names."""
     assert listed(json_output=False, sink="log") == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split("\t")[:4] == ["EVENT", "SINK", "TYPE", "OPERATION"]
+    assert head.split("\t")[:4] == ["EVENT", "SINK", "TYPE", "SUBJECT"]
     assert [line.split("\t")[:2] for line in lines] == [[one, "log"] for one in event_ids]
     assert lines[0].endswith("\t2\tlog answered 422: no such field")
 

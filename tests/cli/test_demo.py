@@ -115,6 +115,33 @@ def test_a_line_needs_no_snapshot() -> None:
     assert line(lost) == "0:03  autumn  lost        ░░░░░░     0/0 "
 
 
+def test_a_breakdown_tells_why() -> None:
+    """The most frequent code first, in place of a bar."""
+    cause = {"code": 30003, "count": 9, "message": "Unreachable destination handset."}
+    breakdown = {"errors": [cause], "messages": [], "complete": True, "missing": []}
+    shown = line(event("breakdown", breakdown=breakdown, delta={}))
+    assert shown == ("0:03  autumn  breakdown   9 failed: 30003 Unreachable destination handset ×9")
+
+
+def message_event(*attempts: dict[str, Any], plain: bool = False) -> str:
+    """Show a message with these attempts."""
+    told = event(delta={})
+    told["type"] = "message.delivered"
+    del told["data"]["operation"]
+    told["data"]["message"] = {"id": "x", "status": "DELIVERED", "attempts": attempts, "stats": {}}
+    return line(told, plain=plain)
+
+
+def test_a_message_tells_its_attempts() -> None:
+    """Each with its channel and status; ASCII where there is nothing else."""
+    failed = {"from": {"channel": "RCS"}, "status": "FAILED", "error": {"code": 61337}}
+    delivered = {"from": {"channel": "SMS"}, "status": "DELIVERED", "error": None}
+    assert message_event(failed, delivered) == (
+        "0:03  autumn  delivered   RCS failed 61337 → SMS delivered"
+    )
+    assert message_event(failed, delivered, plain=True).endswith("RCS failed 61337 > SMS delivered")
+
+
 def test_lines_fit_and_are_aligned() -> None:
     """The longest line of the demo fits 80 columns; a wider screen has a longer bar."""
     long = event(

@@ -14,7 +14,17 @@ from poller.cli.operations import forget_operations, list_operations
 from poller.cli.show import show_operation
 from poller.cli.sinks import show_sinks
 from poller.tracking.registration import Defaults, Registration
-from tests.cli.control.fake_daemon import A, Asked, B, FakeDaemon, Reply, document, problem
+from tests.cli.control.fake_daemon import (
+    A,
+    Asked,
+    B,
+    FakeDaemon,
+    M,
+    Reply,
+    document,
+    message_document,
+    problem,
+)
 from tests.cli.surroundings import Surroundings, surrounded
 from tests.fakes.api import operation_id
 
@@ -165,7 +175,7 @@ def test_a_list_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with FakeDaemon(lambda _: Reply(body={"operations": operations, "next": None})) as daemon:
         assert listed(daemon) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["OPERATION", "STATUS", "DONE", "FAILED", "NEXT", "LOOK"]
+    assert lines[0].split() == ["ID", "STATUS", "DONE", "FAILED", "NEXT", "LOOK"]
     assert lines[1].split()[:4] == [A, "processing", "5/10", "1"]
     assert lines[2] == "    campaign=autumn"
     assert lines[3].split()[:4] == [B, "waiting", "0/?", "–"]
@@ -173,6 +183,39 @@ def test_a_list_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[5].split()[1] == "lost"
     assert lines[6].split()[1] == "forgotten"
     assert max(map(len, lines)) <= 80
+
+
+FALLBACK = (
+    {"from": {"channel": "RCS"}, "status": "FAILED", "error": {"code": 61337}},
+    {"from": {"channel": "SMS"}, "status": "DELIVERED", "error": None},
+)
+COUNTERS = {"attempts": 2, "failed": 1, "delivered": 1}
+
+
+@pytest.mark.usefixtures("here", "on_terminal")
+def test_a_list_tells_of_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    """By what became of them; a failed attempt before a delivered one is no failure."""
+    ended = {"phase": "ended", "outcome": "completed", "nextLookAt": None}
+    found = message_document("DELIVERED", *FALLBACK, counters=COUNTERS, labels={"a": "b"}, **ended)
+    with FakeDaemon(lambda _: Reply(body={"operations": [found], "next": None})) as daemon:
+        assert listed(daemon) == 0
+    heading, row, below = capsys.readouterr().out.splitlines()
+    assert heading.split()[:2] == ["ID", "STATUS"]
+    assert row.split() == [M, "delivered", "1/1", "–", "–"]
+    assert below == "    RCS failed 61337 → SMS delivered  a=b"
+
+
+@pytest.mark.usefixtures("here", "on_terminal")
+def test_a_message_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """As a message, with its attempts in place of a progress, and its events by their names."""
+    event = {**timeline(1), "type": "message.delivered", "delta": COUNTERS, "status": "DELIVERED"}
+    story = message_document("DELIVERED", *FALLBACK, counters=COUNTERS, events=[event])
+    with FakeDaemon(lambda _: Reply(body=story)) as daemon:
+        assert show_operation(target(daemon), M, events=2, json_output=False) == 0
+    out = capsys.readouterr().out
+    assert f"message     {M}\n" in out
+    assert "progress    RCS failed 61337 → SMS delivered\n" in out
+    assert "#1   delivered" in out
 
 
 @pytest.mark.usefixtures("here", "on_terminal")

@@ -114,7 +114,7 @@ def test_a_message_has_a_story_and_no_bar() -> None:
     """Its attempts are told; nothing of it is a share of anything."""
     assert drawn(make_message_table([message()], NAMES, width=80), 80) == [
         "message status    attempts",
-        "…000002  delivered RCS failed 61337 → SMS delivered",
+        "…000002 delivered RCS failed 61337 → SMS delivered",
     ]
 
 

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from poller.cli.telling import message_text
 from poller.cli.watch_table import format_span
 from poller.comms.errors import printable
+from poller.comms.ids import is_message_id
 from poller.comms.kinds import DEFAULT_KIND, KINDS
 from poller.comms.models import parse_instant
 from poller.server import schemas
@@ -18,6 +20,7 @@ __all__ = [
     "labels_text",
     "progress",
     "sentence",
+    "standing",
     "total",
     "when",
     "why",
@@ -25,31 +28,37 @@ __all__ = [
 
 _FAILURES: Final = ("failed", "undelivered", "unaddressable")
 _NOTHING: Final = "–"
+_LONGEST_STATUS: Final = 24
 
 
 def counters(operation: schemas.Operation) -> dict[str, int]:
-    """Return the counters of the last snapshot, without zeros."""
-    snapshot = operation["snapshot"] or {}
-    stats = snapshot.get("stats")
-    if not isinstance(stats, dict):
-        return {}
-    return {name: value for name, value in stats.items() if type(value) is int and value > 0}
+    """Return the counters, without zeros: recipients of an operation, attempts of a message."""
+    return {name: value for name, value in operation["counters"].items() if value}
 
 
 def done(operation: schemas.Operation) -> int:
-    """Count the recipients that nothing more happens to."""
+    """Count the recipients that nothing more happens to; a message has one, a group more."""
+    if _is_single(operation):
+        return int(operation["outcome"] not in {None, "lost"})
     row = KINDS.get(operation["kind"], DEFAULT_KIND)
     return sum(value for name, value in counters(operation).items() if name in row.done)
 
 
 def total(operation: schemas.Operation) -> int | None:
     """Count all recipients; None where that is not known."""
+    if _is_single(operation):
+        return 1
     found = counters(operation)
     return found.get("total") or found.get("recipients")
 
 
 def progress(operation: schemas.Operation) -> str:
-    """Write the counters as `60 of 100 done: 40 sent, 60 delivered`; nothing where all are zero."""
+    """Write the counters as `60 of 100 done: 40 sent, 60 delivered`; nothing where all are zero.
+
+    Of a message its attempts: `RCS failed 61337 → SMS delivered`.
+    """
+    if is_message_id(operation["id"]):
+        return message_text(operation["snapshot"] or {}, operation["counters"])
     found = [f"{value:,} {name}" for name, value in counters(operation).items() if name != "total"]
     of = total(operation)
     if not found:
@@ -59,8 +68,21 @@ def progress(operation: schemas.Operation) -> str:
 
 def failed(operation: schemas.Operation) -> int:
     """Count the recipients that were not reached."""
+    if _is_single(operation):
+        return int(operation["outcome"] == "failed")
     found = counters(operation)
     return sum(found.get(name, 0) for name in _FAILURES)
+
+
+def standing(operation: schemas.Operation) -> str:
+    """Say in one or two words how it is: how it ended, or what it does."""
+    phase, outcome = operation["phase"], operation["outcome"]
+    speaks = _is_single(operation) and phase != "forgotten" and outcome != "lost"
+    if phase == "active" or speaks:
+        said = operation["status"]
+    else:
+        said = outcome if phase == "ended" else phase
+    return printable(said or "waiting", limit=_LONGEST_STATUS).lower()
 
 
 def labels_text(labels: Mapping[str, str]) -> str:
@@ -122,6 +144,11 @@ def sentence(
     if dead is None:
         return said, None
     return f"{said}; #{dead[0]['sequence']} {why(dead[1], numbers, now)}", dead[0]["id"]
+
+
+def _is_single(operation: schemas.Operation) -> bool:
+    """Whether it is one message to one recipient, whose counters count attempts."""
+    return is_message_id(operation["id"]) and operation["status"] != "GROUP"
 
 
 def _in_order(states: Iterable[str]) -> list[str]:

@@ -86,8 +86,9 @@ async def _read(
             operation = {
                 "id": operation_id,
                 "kind": kind.name,
-                "status": found["status"],
-                "snapshot": found,
+                "status": found.status,
+                "snapshot": found.raw,
+                "counters": dict(found.counters),
             }
         else:
             operation = cast("Mapping[str, Any]", story)

@@ -10,7 +10,7 @@ from poller.cli.messages.asking import Asker, words_of
 from poller.comms.client import CommsClient
 from poller.comms.errors import Forbidden, NonsensicalAnswer, NotFound, Rejected
 from poller.comms.kinds import Kind
-from poller.comms.models import parse_instant
+from poller.comms.models import Operation, parse_instant
 from poller.tracking import breakdown
 from poller.tracking.privacy import (
     Addresses,
@@ -82,15 +82,14 @@ class Reader:
         self._rows: dict[str, Row] = {}
         self._codes: dict[str, Code] = {}
 
-    async def operation(self) -> Mapping[str, Any]:
+    async def operation(self) -> Operation:
         """Return the operation as the API shows it.
 
         :raises CommsError: where it cannot be had.
         """
-        found = await self._asker.ask(
+        return await self._asker.ask(
             partial(self._client.fetch_operation, self._kind, self._operation_id)
         )
-        return found.raw
 
     async def failed(self) -> Findings:
         """Read what failed: the errors, and the messages of the statuses that mean failure.

@@ -10,14 +10,16 @@ from poller.cli.control.words import (
     done,
     failed,
     labels_text,
+    progress,
     sentence,
+    standing,
     total,
     when,
     why,
 )
 from poller.server import schemas
 from poller.tracking.events import format_instant
-from tests.cli.control.fake_daemon import A, document
+from tests.cli.control.fake_daemon import A, document, message_document
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
@@ -61,8 +63,79 @@ def test_counts_of_what_was_not_seen_or_is_odd() -> None:
     """Nothing is made up, and nothing breaks."""
     unseen = told(status=None)
     assert (counters(unseen), done(unseen), failed(unseen), total(unseen)) == ({}, 0, 0, None)
-    odd = told(snapshot={"stats": {"delivered": "3", "failed": True, "queued": -1}}, kind="new")
-    assert (counters(odd), done(odd), total(odd)) == ({}, 0, None)
+    odd = told(counters={"delivered": 3, "failed": 0, "new": 1}, kind="new")
+    assert (counters(odd), done(odd), total(odd)) == ({"delivered": 3, "new": 1}, 3, None)
+
+
+FALLBACK = (
+    {"from": {"channel": "RCS"}, "status": "FAILED", "error": {"code": 61337}},
+    {"from": {"channel": "SMS"}, "status": "DELIVERED", "error": None},
+)
+
+
+def told_message(status: str, *attempts: Any, **members: Any) -> schemas.Operation:  # noqa: ANN401 - as the fake takes it
+    """Make a message; `counters` are its attempts, or the receipts of a group."""
+    made = message_document(status, *attempts, **{"counters": {"attempts": 1}, **members})
+    return cast("schemas.Operation", made)
+
+
+@pytest.mark.parametrize(
+    ("message", "words", "counts"),
+    [
+        (told_message("SENT"), "sent", (0, 1, 0)),
+        (told_message("DELIVERED", phase="settling", outcome="completed"), "delivered", (1, 1, 0)),
+        (told_message("READ", phase="ended", outcome="completed"), "read", (1, 1, 0)),
+        (told_message("UNDELIVERED", phase="ended", outcome="failed"), "undelivered", (1, 1, 1)),
+        (told_message("SENT", phase="ended", outcome="lost"), "lost", (0, 1, 0)),
+        (told_message("SENT", phase="forgotten"), "forgotten", (0, 1, 0)),
+        (
+            told_message(
+                "GROUP",
+                phase="ended",
+                outcome="completed",
+                counters={"recipients": 3, "delivered": 2, "failed": 1},
+            ),
+            "completed",
+            (3, 3, 1),
+        ),
+    ],
+    ids="sent settling read undelivered lost forgotten group".split(),
+)
+def test_a_message_is_one_recipient(
+    message: schemas.Operation, words: str, counts: tuple[int, int, int]
+) -> None:
+    """Whatever it took to reach it; a group has several. Its own status says best how it is."""
+    assert standing(message) == words
+    assert (done(message), total(message), failed(message)) == counts
+
+
+def test_how_far_it_is() -> None:
+    """An operation by its counters, a message by its attempts, a group by its receipts."""
+    operation = told(stats={"total": 100, "sent": 40, "delivered": 60})
+    assert progress(operation) == "60 of 100 done: 40 sent, 60 delivered"
+    fallback = told_message("DELIVERED", *FALLBACK, counters={"attempts": 2, "failed": 1})
+    assert progress(fallback) == "RCS failed 61337 → SMS delivered"
+    receipts = {"recipients": 2, "delivered": 1, "sent": 1}
+    assert progress(told_message("GROUP", counters=receipts)) == (
+        "2 recipients: 1 delivered, 1 sent"
+    )
+    assert progress(told_message("QUEUED")) == progress(told(status=None)) == ""
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({"status": None}, "waiting"),
+        ({}, "processing"),
+        ({"phase": "settling", "outcome": "completed"}, "settling"),
+        ({"phase": "explaining", "outcome": "completed"}, "explaining"),
+        ({"phase": "ended", "outcome": "canceled"}, "canceled"),
+        ({"phase": "forgotten"}, "forgotten"),
+    ],
+)
+def test_how_an_operation_is(members: dict[str, Any], words: str) -> None:
+    """Its status while it is looked at, its outcome once it has ended."""
+    assert standing(told(**members)) == words
 
 
 @pytest.mark.parametrize(
