@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from http.client import HTTPConnection
+from itertools import count
 from urllib.parse import urlsplit
 
 from tests.fakes.api import FakeApi, Reply
@@ -35,6 +36,13 @@ class ApiProxy(FakeApi):
         """What points a poller here; the credentials are the API's."""
         return {"POLLER_API__BASE_URL": self.base_url, "POLLER_SERVER__LISTEN": ""}
 
+    def hold_from(self, kind: Callable[[str], bool], *, number: int) -> None:
+        """Hold, of the requests of that kind from now on, all from that number on."""
+        self.holding.clear()
+        self._open = threading.Event()
+        met = count(1)
+        self.holds = lambda path: kind(path) and next(met) >= number
+
     def let_go(self) -> None:
         """Answer what is held, and hold nothing any more."""
         self.holds = lambda _: False
@@ -48,9 +56,10 @@ class ApiProxy(FakeApi):
         """Pass one request on, or do as the test wants."""
         with self._lock:
             self.requests.append(path)
-        if self.holds(path):
+            is_held, gate = self.holds(path), self._open
+        if is_held:
             self.holding.set()
-            self._open.wait(_PATIENCE)
+            gate.wait(_PATIENCE)
         return self.instead(path) or self._pass_on(path, authorization)
 
     def _pass_on(self, path: str, authorization: str | None) -> Reply:
