@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from http.client import HTTPConnection
 from itertools import count
 from urllib.parse import urlsplit
@@ -17,15 +18,19 @@ class ApiProxy(FakeApi):
     """The way to the API at `upstream`, a base URL; a context manager.
 
     `instead` is asked for every request, by its path and query, and may answer it; `rewrite`
-    changes what is passed on; one for which `holds` is true gets no answer until `let_go`.
+    changes what is passed on, `edit` the body that comes back; one for which `holds` is true gets
+    no answer until `let_go`. `moments` are when the requests came, by the wall clock.
     """
 
     def __init__(self, upstream: str) -> None:
         super().__init__()
         self.instead: Callable[[str], Reply | None] = lambda _: None
         self.rewrite: Callable[[str], str] = lambda path: path
+        self.edit: Callable[[bytes], bytes] = lambda body: body
         self.holds: Callable[[str], bool] = lambda _: False
         self.holding = threading.Event()
+        self.moments: list[datetime] = []
+        self.answered: list[str] = []
         self._open = threading.Event()
         self._netloc = urlsplit(upstream).netloc
         # a client that is killed is what it is for, and nothing to be told of
@@ -56,11 +61,14 @@ class ApiProxy(FakeApi):
         """Pass one request on, or do as the test wants."""
         with self._lock:
             self.requests.append(path)
+            self.moments.append(datetime.now(UTC))
             is_held, gate = self.holds(path), self._open
         if is_held:
             self.holding.set()
             gate.wait(_PATIENCE)
-        return self.instead(path) or self._pass_on(path, authorization)
+        reply = self.instead(path) or self._pass_on(path, authorization)
+        self.answered.append(path)
+        return reply
 
     def _pass_on(self, path: str, authorization: str | None) -> Reply:
         connection = HTTPConnection(self._netloc, timeout=_PATIENCE)
@@ -70,6 +78,6 @@ class ApiProxy(FakeApi):
             )
             answer = connection.getresponse()
             kept = {"retry-after": found} if (found := answer.getheader("retry-after")) else {}
-            return Reply(status=answer.status, body=answer.read(), headers=kept)
+            return Reply(status=answer.status, body=self.edit(answer.read()), headers=kept)
         finally:
             connection.close()
