@@ -49,7 +49,7 @@ def answer_of(
             return answers.Rejected(begun_at=begun_at, arrived_at=arrived_at)
         case NonsensicalAnswer():
             return answers.Nonsense(begun_at=begun_at, arrived_at=arrived_at, why=error.happened)
-        case Throttled() | Unavailable() | NetworkError() | DeadlineExceeded():
+        case Unavailable() | NetworkError() | DeadlineExceeded():
             return answers.Failed(begun_at=begun_at, arrived_at=arrived_at)
         case _:
             return answers.Failed(begun_at=begun_at, arrived_at=arrived_at, answered=True)

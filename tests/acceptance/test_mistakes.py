@@ -25,7 +25,7 @@ CREDENTIALS = {
 SHORT_KEY = base64.b64encode(b"no-one-may-see").decode()
 SECRETS = (TOKEN, SHORT_KEY, "hunter2")
 GOOD = operation_id(1)
-MESSAGE = GOOD.replace("operation", "message")
+SESSION = GOOD.replace("operation", "session")
 FILE_SINK = ("--set", "sinks.out.type=file", "--set")
 
 
@@ -120,7 +120,9 @@ MISTAKES = {
         words=("HTTPS_PROXY", "http://host:port"),
     ),
     "bad id": usage("run", "nonsense", words=("ID", "'nonsense'", "one looks like")),
-    "id of a message": usage("run", MESSAGE, words=("ID", MESSAGE, "id of a message", "sent it")),
+    "id of a session": usage(
+        "run", SESSION, words=("ID", SESSION, "no operation and of no message")
+    ),
     "unknown kind": usage(
         "run", "--kind", "mail", GOOD, words=("--kind", "'mail'", "messages, emails")
     ),

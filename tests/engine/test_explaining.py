@@ -1,0 +1,123 @@
+"""Reading what failed beside operations that are due: it takes what they leave, and takes it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from poller.comms.kinds import KINDS
+from poller.comms.models import decode_operation
+from poller.engine.asking import Asker
+from poller.engine.heartbeat import Heartbeats
+from poller.engine.poll import PollLoop
+from poller.store.watches import Lease
+from poller.tracking.answers import Seen
+from poller.tracking.registration import Registration
+from tests.engine.scripted import FickleStore, TickingClock, until
+from tests.engine.scripted_api import GOOD, QUICK, ScriptedApi, configuration
+from tests.store.scenes import op
+
+pytestmark = pytest.mark.anyio
+
+FAILED, DUE = op(0), op(1)
+PAGES = 6
+
+
+class Api(ScriptedApi):
+    """One operation has failures on six pages of errors; of the other nothing is new."""
+
+    def __init__(self, turned: Callable[[int], None]) -> None:
+        super().__init__(self._answer)
+        self._turned = turned
+        self._pages = 0
+
+    def _answer(self, name: str) -> tuple[int, Any]:
+        if name == FAILED:
+            return 200, {"id": name, "status": "COMPLETED", "stats": {"total": 3, "failed": 3}}
+        if name == "Errors":
+            self._pages += 1
+            self._turned(self._pages)
+            token = f"page-{self._pages}" if self._pages < PAGES else None
+            return 200, {"errors": [{"code": 30003}], "pagination": {"next": token}}
+        if name == "Messages":
+            return 200, {"messages": []}
+        return self.processing(name)
+
+
+async def run(store: FickleStore, clock: TickingClock, api: Api) -> list[str]:
+    """Run with a single slot until all was read; what was asked, in order."""
+    throttle = api.throttle(clock, concurrency=1)
+    async with api.client(clock) as client, anyio.create_task_group() as tasks:
+        asker = Asker(
+            client=client,
+            throttle=throttle,
+            store=store,
+            credentials=lambda: GOOD,
+            refused=lambda _: None,
+            now=clock,
+        )
+        loop = PollLoop(
+            store=store,
+            asker=asker,
+            throttle=throttle,
+            configuration=configuration(),
+            owner="first",
+            now=clock,
+            recorded=lambda: None,
+            heartbeats=Heartbeats(),
+        )
+        tasks.start_soon(loop.run)
+        await until(lambda: api.asked.count("Messages") == 2)
+        tasks.cancel_scope.cancel()
+    return api.asked
+
+
+async def test_an_operation_that_falls_due_is_asked_before_the_next_page(
+    store: FickleStore,
+    clock: TickingClock,
+    logs: object,  # noqa: ARG001 - kept from the terminal
+) -> None:
+    """With one slot it waits for the one page that is under way, and for no other."""
+    due_during = [2, 4, 5]
+
+    def turn(page: int) -> None:
+        if page in due_during:
+            # whatever its backoff: longer than that it never waits
+            clock.advance(QUICK.max_interval)
+
+    await store.register([Registration(id=FAILED, kind="messages", breakdown=True)])
+    await store.register([Registration(id=DUE, kind="messages")])
+    api = Api(turn)
+    asked = await run(store, clock, api)
+    assert asked == [
+        *(FAILED, DUE, "Errors", "Errors", DUE, "Errors", "Errors", DUE, "Errors", DUE, "Errors"),
+        *("Messages", "Messages"),
+    ]
+
+
+async def test_what_waits_for_a_minute_has_its_turn(
+    store: FickleStore, clock: TickingClock
+) -> None:
+    """A page goes after everything else that is due, until it is the longest overdue of all."""
+    lease = Lease(owner="first", seconds=1)
+    await store.register([Registration(id=FAILED, kind="messages", breakdown=True)])
+    document = {"id": FAILED, "status": "COMPLETED", "stats": {"total": 3, "failed": 3}}
+    seen = Seen(
+        found=decode_operation(document, kind=KINDS["messages"]),
+        begun_at=clock(),
+        arrived_at=clock(),
+    )
+    await store.record([(FAILED, seen)], policy=QUICK, subscriptions=[], lease_owner=None)
+
+    async def claim() -> list[str]:
+        found = await store.claim_due(kinds=["messages"], limit=1, lease=lease)
+        await store.release([watch.id for watch in found.watches], lease.owner)
+        return [watch.id for watch in found.watches]
+
+    assert await claim() == [FAILED]
+    clock.advance(50)
+    await store.register([Registration(id=DUE, kind="messages")])
+    assert await claim() == [DUE]
+    clock.advance(11)
+    assert await claim() == [FAILED]
