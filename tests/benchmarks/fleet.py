@@ -23,8 +23,8 @@ from typing import Any, Final
 
 from tests.benchmarks.process import cost_of
 from tests.benchmarks.simulated import Simulated
-from tests.benchmarks.vitals import Vitals, ask
-from tests.fakes.process import Poller, eventually
+from tests.benchmarks.vitals import Vitals, settled
+from tests.fakes.process import Poller
 
 __all__ = ["measure"]
 
@@ -40,8 +40,6 @@ _FAULTS: Final = {"storm": {"rate_429": 0.3, "retry_after": 1.0}}
 _STORMY: Final = 10_000
 _RECIPIENTS: Final = 10_000
 _MOMENTS: Final = 15
-_COUNT_SEEN: Final = "SELECT count(*), 0 FROM watches WHERE observed_at IS NOT NULL"
-_COUNT_HASTY: Final = "SELECT count(*), 0 FROM watches WHERE wait < ?"
 
 
 def measure(sizes: Sequence[int], *, seconds: float, directory: Path) -> Iterator[Row]:
@@ -81,15 +79,14 @@ def _ours(simulator: Simulated, size: int, scene: str, seconds: float, place: Pa
         "POLLER_SINKS": '{"out": {"type": "file", "path": "events", "events": ["final"]}}',
     }
     with Poller("run", "--discover", cwd=place, environment=told) as daemon:
-        eventually(lambda: ask(database, _COUNT_SEEN) == [(size, 0)], timeout=_PATIENCE)
+        settled(database, size=size, wait=0, timeout=_PATIENCE)
         assert daemon.stop(60) == 0, daemon.err[-5:]
     told["POLLER_POLLING__MAX_INTERVAL"] = str(_interval(size))
     with Poller("run", cwd=place, environment=told) as daemon:
         pid = daemon.process.pid
         # the first looks are close together; then waits have grown to what they stay at
         if scene == "still":
-            hasty = _interval(size)
-            eventually(lambda: ask(database, _COUNT_HASTY, hasty) == [(0, 0)], timeout=_PATIENCE)
+            settled(database, size=size, wait=_interval(size), timeout=_PATIENCE)
         time.sleep(min(seconds, 20))
         vitals, begun = Vitals(), time.monotonic()
         simulator.reset()

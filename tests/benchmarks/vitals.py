@@ -15,9 +15,13 @@ from typing import Final
 
 from tests.benchmarks.process import cost_of
 
-__all__ = ["Vitals", "ask"]
+__all__ = ["Vitals", "settled"]
 
 _STEP: Final = 0.05
+_PAUSE: Final = 2.0
+_SETTLED: Final = (
+    "SELECT count(*), coalesce(sum(wait < ?), 0) FROM watches WHERE observed_at IS NOT NULL"
+)
 _LAGS: Final = (
     "SELECT max(0, CAST(? - due_at AS INTEGER) / ?), count(*)"
     " FROM watches WHERE due_at IS NOT NULL GROUP BY 1"
@@ -28,13 +32,21 @@ _AGES: Final = (
 )
 
 
-def ask(database: Path, query: str, *values: float) -> list[tuple[int, int]]:
+def _ask(database: Path, query: str, *values: float) -> list[tuple[int, int]]:
     """Run a query beside the daemon; nothing comes of it before the daemon has made its tables."""
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
             return connection.execute(query, values).fetchall()
     except sqlite3.OperationalError:
         return []
+
+
+def settled(database: Path, *, size: int, wait: float, timeout: float) -> None:
+    """Wait until so many operations were seen, and all are looked at so seldom; in seconds."""
+    deadline = time.monotonic() + timeout
+    while _ask(database, _SETTLED, wait) != [(size, 0)]:
+        assert time.monotonic() < deadline, "the fleet does not come to rest"
+        time.sleep(_PAUSE)
 
 
 @dataclass(kw_only=True)
@@ -49,7 +61,7 @@ class Vitals:
         """Look once."""
         now, step = int(time.time() * 1e6), int(_STEP * 1e6)
         for query, counts in ((_LAGS, self._lags), (_AGES, self._ages)):
-            for number, count in ask(database, query, now, step):
+            for number, count in _ask(database, query, now, step):
                 counts[number] += count
         self.rss = max(self.rss, cost_of(pid).rss)
 
