@@ -213,7 +213,7 @@ def _known(connection: Connection, ids: Sequence[str]) -> dict[str, RowMapping]:
     found: dict[str, RowMapping] = {}
     for start in range(0, len(ids), _CHUNK):
         query = select(*columns).where(watches.c.id.in_(ids[start : start + _CHUNK]))
-        found |= {row["id"]: row for row in connection.execute(query).mappings()}
+        found |= {row["id"]: row for row in connection.execute(query).mappings().all()}
     return found
 
 

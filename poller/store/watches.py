@@ -327,7 +327,7 @@ def _locked(connection: Connection, tenant: Tenant, ids: Sequence[str]) -> dict[
             .order_by(watches.c.id)
             .with_for_update()
         )
-        rows |= {row["id"]: row for row in connection.execute(query).mappings()}
+        rows |= {row["id"]: row for row in connection.execute(query).mappings().all()}
     return rows
 
 
