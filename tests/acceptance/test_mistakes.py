@@ -119,7 +119,7 @@ MISTAKES = {
         code=2,
         words=("HTTPS_PROXY", "http://host:port"),
     ),
-    "bad id": usage("run", "nonsense", words=("ID", "'nonsense'", "one looks like")),
+    "bad id": usage("run", "nonsense", words=("ID", "'nonsense'", "they look like")),
     "id of a session": usage(
         "run", SESSION, words=("ID", SESSION, "no operation and of no message")
     ),

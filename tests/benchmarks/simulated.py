@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from tests.fakes.process import Poller, eventually
 
-__all__ = ["Simulated"]
+__all__ = ["Simulated", "requests_for"]
 
 _EXPORT: Final = re.compile(r"export (\w+)=(\S+)")
 _PATIENCE: Final = 120.0
@@ -83,3 +83,10 @@ class Simulated:
             connection.close()
         assert answer.status == 200, found
         return found
+
+
+def requests_for(stats: dict[str, Any], route: str) -> int:
+    """Count the requests for a route, whatever became of them."""
+    return sum(
+        sum(outcomes.values()) for name, outcomes in stats["requests"].items() if route in name
+    )
