@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from poller.comms.client import LARGEST_PAGE, CommsClient
-from poller.comms.errors import CommsError
+from poller.comms.errors import CommsError, NetworkError, Unavailable
 from poller.comms.models import ErrorPage, Message, MessagePage
 from poller.engine.meter import Request
 from poller.engine.translate import answer_of
@@ -14,7 +14,6 @@ from poller.tracking import breakdown
 from poller.tracking.answers import (
     Answer,
     Explained,
-    Failed,
     Nonsense,
     NotFound,
     Receipts,
@@ -48,15 +47,17 @@ def refusal_of(
     """Say what a failed request means for `watch`; None where it means nothing.
 
     Only a fetch of the thing itself can tell that there is no such thing. What else is refused
-    for good is done without.
+    for good is done without. A schedule is done without at any failure but of the line or of all
+    the API: nobody asks for the operation until then.
     """
     answer = answer_of(error, begun_at=begun_at, arrived_at=arrived_at)
     is_refused = isinstance(answer, NotFound | Rejected)
     match watch.inquiry:
-        case Inquiry.SCHEDULE if is_refused or isinstance(answer, Nonsense):
+        case Inquiry.SCHEDULE if answer and not isinstance(error, NetworkError | Unavailable):
             return Scheduled(found=None, begun_at=begun_at, arrived_at=arrived_at)
         case Inquiry.RECEIPTS if is_refused:
-            return Failed(begun_at=begun_at, arrived_at=arrived_at)
+            # an answer, which shows no end: what is too old must not be watched for ever
+            return Nonsense(begun_at=begun_at, arrived_at=arrived_at, why=error.happened)
         case Inquiry.BREAKDOWN if is_refused and (asked := _request(watch)) is not None:
             return Explained(request=asked, found=None, begun_at=begun_at, arrived_at=arrived_at)
         case _:
