@@ -11,7 +11,8 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import SecretStr
 
-from poller.settings.errors import fault
+from poller.settings.errors import as_fault, fault
+from poller.sinks.receiver import check_url, split_web_url
 
 __all__ = [
     "MASK",
@@ -95,7 +96,8 @@ def check_base_url(text: str) -> str:
     :raises PydanticCustomError: if it is no http(s) URL, or holds user info, a query, a fragment.
     """
     fix = "write it like https://comms.twilio.com/v1"
-    parts = _split_web(text, fix)
+    with as_fault():
+        parts = split_web_url(text, fix=fix)
     if "?" in text or "#" in text:
         raise fault("a base URL has no query and no fragment", fix)
     return f"{parts.scheme}://{_authority(parts)}{parts.path.rstrip('/')}"
@@ -106,10 +108,8 @@ def check_webhook_url(text: str) -> str:
 
     :raises PydanticCustomError: if it is no http(s) URL, or holds user info or a fragment.
     """
-    fix = "write it like https://app.example.com/hooks/poller; credentials belong in headers"
-    _split_web(text, fix)
-    if "#" in text:
-        raise fault("a webhook's URL has no fragment, it would never be sent", fix)
+    with as_fault():
+        check_url(text)
     return text
 
 
@@ -162,21 +162,6 @@ def check_listen(text: str) -> str:
     """
     parse_listen(text)
     return text
-
-
-def _split_web(text: str, fix: str) -> SplitResult:
-    if not text.isascii() or re.search(r"[\x00-\x20\x7f\\]", text):
-        raise fault("a URL has no spaces, control or other special characters", fix)
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise fault("not a URL", fix) from None
-    if parts.scheme not in _DEFAULT_PORTS or not host:
-        raise fault("not an http or https URL", fix)
-    if "@" in parts.netloc:
-        raise fault("a URL with user info is refused, it would show up in logs", fix)
-    return parts
 
 
 def _authority(parts: SplitResult) -> str:

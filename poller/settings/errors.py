@@ -1,11 +1,14 @@
 """What can be wrong with settings, told so that the reader can mend it without asking anybody."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pydantic_core import PydanticCustomError
 
-__all__ = ["Problem", "SettingsError", "fault"]
+from poller.sinks.receiver import Unusable
+
+__all__ = ["Problem", "SettingsError", "as_fault", "fault"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +49,15 @@ class SettingsError(Exception):
 def fault(what: str, fix: str, *, field: str | None = None) -> PydanticCustomError:
     """Return what a validator raises: the fault, the remedy, and the member it is about, if one."""
     return PydanticCustomError("fault", "{what}", {"what": what, "fix": fix, "field": field})
+
+
+@contextmanager
+def as_fault() -> Iterator[None]:
+    """Let what a sink cannot use be the fault of a setting.
+
+    :raises PydanticCustomError: where the block raised `Unusable`.
+    """
+    try:
+        yield
+    except Unusable as error:
+        raise fault(error.what, error.fix) from None

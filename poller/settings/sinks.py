@@ -9,12 +9,12 @@ from pydantic import AfterValidator, Field, SecretStr
 from poller.settings.addresses import check_webhook_url
 from poller.settings.base import Section
 from poller.settings.durations import Duration, between
-from poller.settings.errors import fault
+from poller.settings.errors import as_fault, fault
 from poller.settings.events import EventPattern
+from poller.sinks.receiver import check_header_name, check_header_value
 from poller.sinks.signature import KEYGEN_COMMAND, parse_secret
 
 __all__ = [
-    "RESERVED_HEADERS",
     "SINK_NAME",
     "SINK_TYPES",
     "FileSink",
@@ -26,14 +26,6 @@ __all__ = [
 ]
 
 SINK_NAME: Final = "[a-z][a-z0-9_]*"
-
-RESERVED_HEADERS: Final = frozenset(
-    """
-    connection content-encoding content-length content-type expect host keep-alive te trailer
-    transfer-encoding upgrade webhook-id webhook-signature webhook-timestamp
-    """.split()
-)
-"""What the poller or HTTP itself writes: another value breaks the signature or the framing."""
 
 
 def _check_name(name: str) -> str:
@@ -68,19 +60,14 @@ def _check_secret(secret: SecretStr) -> SecretStr:
 
 
 def _check_header_name(name: str) -> str:
-    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name, re.ASCII):
-        raise fault("not a name for a header", "use letters, digits and -")
-    if name.lower() in RESERVED_HEADERS:
-        raise fault("the poller writes this header itself", "leave it out")
+    with as_fault():
+        check_header_name(name)
     return name.lower()
 
 
 def _check_header_value(value: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?", value.get_secret_value()):
-        raise fault(
-            "a header's value is one line of printable ASCII without spaces around it",
-            "remove line breaks and spaces at its ends",
-        )
+    with as_fault():
+        check_header_value(value.get_secret_value())
     return value
 
 

@@ -1,49 +1,106 @@
 """What a user may say about a webhook's receiver, its URL and headers, pure."""
 
 import re
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["check_header", "check_url"]
+__all__ = [
+    "RESERVED_HEADERS",
+    "Unusable",
+    "check_header",
+    "check_header_name",
+    "check_header_value",
+    "check_url",
+    "split_web_url",
+]
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
-_OURS = frozenset(
-    {"connection", "content-encoding", "content-length", "content-type", "transfer-encoding"}
-    | {"webhook-id", "webhook-signature", "webhook-timestamp"}
+RESERVED_HEADERS: Final = frozenset(
+    """
+    connection content-encoding content-length content-type expect host keep-alive te trailer
+    transfer-encoding upgrade webhook-id webhook-signature webhook-timestamp
+    """.split()
 )
+"""What the poller or HTTP itself writes: another value breaks the signature or the framing."""
+
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?")
+_UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
+_URL_FIX: Final = (
+    "write it like https://app.example.com/hooks/poller; credentials belong in headers"
+)
+
+
+class Unusable(ValueError):
+    """What was said cannot be used: `what` is the fault, `fix` the remedy.
+
+    Neither repeats what was said, in which there may be a secret.
+    """
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(f"{what}: {fix}")
+        self.what = what
+        self.fix = fix
 
 
 def check_header(name: str, value: str) -> None:
     """Make sure that a header may be sent with every event.
 
-    :raises ValueError: if it may not; the message says why and never repeats the value.
+    :raises Unusable: if it may not; it names the header.
+    """
+    try:
+        check_header_name(name)
+        check_header_value(value)
+    except Unusable as error:
+        raise Unusable(f"header {name!r}: {error.what}", error.fix) from None
+
+
+def check_header_name(name: str) -> None:
+    """Make sure that a header of that name may be sent.
+
+    :raises Unusable: if it is no name, or the name of one that is ours.
     """
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is not a header name: use letters, digits and '-'")
-    if name.lower() in _OURS:
-        raise ValueError(f"header {name} is set by the poller itself: leave it out")
+        raise Unusable("not a name for a header", "use letters, digits and -")
+    if name.lower() in RESERVED_HEADERS:
+        raise Unusable("the poller writes this header itself", "leave it out")
+
+
+def check_header_value(value: str) -> None:
+    """Make sure that a header can have that value.
+
+    :raises Unusable: if it would break the request.
+    """
     if not _VALUE.fullmatch(value):
-        raise ValueError(
-            f"the value of header {name} must be printable ASCII on one line, without blanks"
-            " around it"
+        raise Unusable(
+            "a header's value is one line of printable ASCII without spaces around it",
+            "remove line breaks and spaces at its ends",
         )
 
 
 def check_url(url: str) -> None:
     """Make sure that events can be posted there.
 
-    :raises ValueError: if not; the message says why and never repeats the URL, which may hold
-        somebody's token.
+    :raises Unusable: if it is no http(s) URL, or holds user info or a fragment.
     """
+    split_web_url(url, fix=_URL_FIX)
+    if "#" in url:
+        raise Unusable("a webhook's URL has no fragment, it would never be sent", _URL_FIX)
+
+
+def split_web_url(url: str, *, fix: str) -> SplitResult:
+    """Split a URL that can be asked over HTTP; `fix` is what to write in place of a bad one.
+
+    :raises Unusable: if it is no http(s) URL, or holds user info.
+    """
+    if not url.isascii() or _UNSAFE.search(url):
+        raise Unusable("a URL has no spaces, control or other special characters", fix)
     try:
         parts = urlsplit(url)
-        known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-        credentials = "@" in parts.netloc
+        host, port = parts.hostname, parts.port
     except ValueError:
-        known = credentials = False
-    if not known or not url.isprintable() or " " in url:
-        raise ValueError("url must be like https://host/path")
-    if credentials:
-        raise ValueError("url must not hold credentials: set the header authorization instead")
-    if "#" in url:
-        raise ValueError("url must not have a fragment: leave out '#' and what follows")
+        raise Unusable("not a URL", fix) from None
+    if parts.scheme not in {"http", "https"} or not host or port == 0:
+        raise Unusable("not an http or https URL", fix)
+    if "@" in parts.netloc:
+        raise Unusable("a URL with user info is refused, it would show up in logs", fix)
+    return parts

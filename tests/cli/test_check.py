@@ -18,19 +18,13 @@ from poller.cli.wiring import Source
 from poller.settings import SettingsError
 from poller.store.store import Store
 from poller.tracking.watch import Home
-from tests.cli.surroundings import Surroundings, surrounded
+from tests.cli.surroundings import Surroundings
 from tests.fakes.api import TOKEN, FakeApi, Reply, envelope
 from tests.fakes.receiver import Answer, Receiver
 from tests.store.scenes import Clock
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 Report = dict[str, Any]
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Surroundings:
-    """Work in an empty directory with an environment of our own."""
-    return surrounded(monkeypatch, tmp_path)
 
 
 @pytest.fixture

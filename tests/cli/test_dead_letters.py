@@ -1,7 +1,6 @@
 """`poller dead-letters`: what was given up, chosen by sink, operation and time."""
 
 import json
-import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,7 +18,7 @@ from poller.settings import SettingsError
 from poller.store.errors import StoreUnavailable
 from poller.tracking.events import format_instant
 from tests.cli.letters import make_letters
-from tests.cli.surroundings import Surroundings, surrounded
+from tests.cli.surroundings import Surroundings
 from tests.store.scenes import op
 
 NOW = datetime.now(UTC)
@@ -27,25 +26,11 @@ ENDS = [NOW - timedelta(days=3), NOW - timedelta(hours=5), NOW - timedelta(hours
 Letters = Callable[..., list[dict[str, Any]]]
 
 
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Surroundings:
-    """Work in an empty directory with an environment of our own."""
-    return surrounded(monkeypatch, tmp_path)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """Give up three events for two sinks: the store, and the events' ids."""
     path = tmp_path_factory.mktemp("made") / "poller.db"
     return path, run(partial(make_letters, path, ends=ENDS, sinks=["app", "log"]))
-
-
-@pytest.fixture
-def event_ids(here: Surroundings, made: tuple[Path, list[str]]) -> list[str]:
-    """Put a copy of the store here; the events' ids."""
-    path, event_ids = made
-    shutil.copy(path, here.directory)
-    return event_ids
 
 
 def listed(*, limit: int = 100, json_output: bool = True, **chosen: str | None) -> int:

@@ -18,15 +18,9 @@ from poller.store.errors import StoreUnavailable
 from poller.store.store import Store
 from tests.cli.control.fake_daemon import Asked, FakeDaemon, Reply, problem
 from tests.cli.letters import HOME
-from tests.cli.surroundings import Surroundings, surrounded
+from tests.cli.surroundings import Surroundings
 
 SINKS = {"sinks": [{"name": "app", "configured": True}, {"name": "log", "configured": False}]}
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Surroundings:
-    """Work in an empty directory with an environment of our own."""
-    return surrounded(monkeypatch, tmp_path)
 
 
 def make_store(directory: Path) -> None:

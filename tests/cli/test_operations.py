@@ -25,14 +25,7 @@ from tests.cli.control.fake_daemon import (
     message_document,
     problem,
 )
-from tests.cli.surroundings import Surroundings, surrounded
 from tests.fakes.api import operation_id
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Surroundings:
-    """Work in an empty directory with an environment of our own."""
-    return surrounded(monkeypatch, tmp_path)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,7 +17,7 @@ from poller.cli.replay import replay_events
 from poller.engine.clock import wall_clock
 from poller.store.store import Store
 from tests.cli.letters import HOME, make_letters
-from tests.cli.surroundings import Surroundings, surrounded
+from tests.cli.surroundings import Surroundings
 from tests.store.scenes import Daemon, op
 
 NOW = datetime.now(UTC)
@@ -26,25 +25,11 @@ ENDS = [NOW - timedelta(hours=5), NOW - timedelta(hours=3)]
 Said = Callable[[], tuple[dict[str, int], list[str]]]
 
 
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Surroundings:
-    """Work in an empty directory with an environment of our own."""
-    return surrounded(monkeypatch, tmp_path)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """Give up two events for two sinks: the store, and the events' ids."""
     path = tmp_path_factory.mktemp("made") / "poller.db"
     return path, run(partial(make_letters, path, ends=ENDS, sinks=["app", "log"]))
-
-
-@pytest.fixture
-def event_ids(here: Surroundings, made: tuple[Path, list[str]]) -> list[str]:
-    """Put a copy of the store here; the events' ids."""
-    path, event_ids = made
-    shutil.copy(path, here.directory)
-    return event_ids
 
 
 def replay(*event_ids: str, json_output: bool = True, **chosen: Any) -> int:  # noqa: ANN401 - options

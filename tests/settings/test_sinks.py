@@ -7,7 +7,7 @@ from pydantic import SecretStr, ValidationError
 
 from poller.settings import EVENT_TYPES, FINAL, FileSink, StdoutSink, WebhookSink
 from poller.settings.events import check_pattern
-from poller.settings.sinks import RESERVED_HEADERS
+from poller.sinks.receiver import RESERVED_HEADERS
 from poller.tracking.lifecycle import EventType
 
 SECRET = "whsec_" + "QUJD" * 8

@@ -321,7 +321,7 @@ async def test_the_transport_can_be_swapped() -> None:
 @pytest.mark.parametrize(
     ("setting", "fault"),
     [
-        ({"url": "ftp://hunter2"}, "url"),
+        ({"url": "ftp://hunter2"}, "http or https URL"),
         ({"secret": SecretStr("hunter2")}, "whsec_"),
         ({"headers": {"webhook-id": SecretStr("hunter2")}}, "webhook-id"),
         ({"concurrency": 31}, "concurrency"),

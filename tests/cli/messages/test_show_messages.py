@@ -5,7 +5,6 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,19 +17,13 @@ from poller.cli.messages.scope import Form, Scope
 from poller.comms.kinds import KINDS, kind_named
 from poller.settings import SettingsError
 from poller.simulator import Fate
-from tests.cli.surroundings import Surroundings, surrounded
+from tests.cli.surroundings import Surroundings
 from tests.fakes.api import FakeApi, Reply, envelope, operation, operation_id
 from tests.fakes.simulated import Simulated
 
 A = operation_id(1)
 TROUBLED = Fate(fallback=0.1, read=0.1, failed=0.04, undelivered=0.03, seconds=60.0)
 Show = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Surroundings:
-    """Work in an empty directory with an environment of our own."""
-    return surrounded(monkeypatch, tmp_path)
 
 
 @pytest.fixture
