@@ -196,7 +196,7 @@ async def test_a_daemon_that_stays_away() -> None:
         return replies.popleft() if replies else Reply(status=502, body=b"<html>")
 
     with Daemon(stream) as daemon:
-        news = await follow(daemon, known(document(A)), polling, patience=0.05)
+        news = await follow(daemon, known(document(A)), polling, patience=0.5)
     (watch,) = polling.given
     assert (watch.id, watch.emitted.sequence) == (A, 2)
     assert watch.emitted.counters["delivered"] == 8
