@@ -1,6 +1,5 @@
 """Reading what failed beside operations that are due: it takes what they leave, and takes it."""
 
-from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -11,7 +10,7 @@ from poller.comms.models import decode_operation
 from poller.engine.asking import Asker
 from poller.engine.heartbeat import Heartbeats
 from poller.engine.poll import PollLoop
-from poller.store.watches import Lease
+from poller.store.watches import Claim, Lease
 from poller.tracking.answers import Seen
 from poller.tracking.registration import Registration
 from tests.engine.scripted import FickleStore, TickingClock, until
@@ -27,18 +26,16 @@ PAGES = 6
 class Api(ScriptedApi):
     """One operation has failures on six pages of errors; of the other nothing is new."""
 
-    def __init__(self, turned: Callable[[int], None]) -> None:
+    def __init__(self) -> None:
         super().__init__(self._answer)
-        self._turned = turned
-        self._pages = 0
+        self.pages = 0
 
     def _answer(self, name: str) -> tuple[int, Any]:
         if name == FAILED:
             return 200, {"id": name, "status": "COMPLETED", "stats": {"total": 3, "failed": 3}}
         if name == "Errors":
-            self._pages += 1
-            self._turned(self._pages)
-            token = f"page-{self._pages}" if self._pages < PAGES else None
+            self.pages += 1
+            token = f"page-{self.pages}" if self.pages < PAGES else None
             return 200, {"errors": [{"code": 30003}], "pagination": {"next": token}}
         if name == "Messages":
             return 200, {"messages": []}
@@ -76,22 +73,26 @@ async def run(store: FickleStore, clock: TickingClock, api: Api) -> list[str]:
 async def test_an_operation_that_falls_due_is_asked_before_the_next_page(
     store: FickleStore,
     clock: TickingClock,
+    monkeypatch: pytest.MonkeyPatch,
     logs: object,  # noqa: ARG001 - kept from the terminal
 ) -> None:
-    """With one slot it waits for the one page that is under way, and for no other."""
-    due_during = [2, 4, 5]
+    """With one slot it waits for the page that is under way, and for none that was due before."""
+    due_before = {3, 6, 7}
+    api = Api()
+    claim = store.claim_due
 
-    def turn(page: int) -> None:
-        if page in due_during:
-            # whatever its backoff: longer than that it never waits
+    async def claim_later(**kwargs: Any) -> Claim:  # noqa: ANN401 - handed on as it is
+        if api.pages + 1 in due_before:
+            # the next page is due by now; after its longest wait the operation is, too
+            due_before.discard(api.pages + 1)
             clock.advance(QUICK.max_interval)
+        return await claim(**kwargs)
 
+    monkeypatch.setattr(store, "claim_due", claim_later)
     await store.register([Registration(id=FAILED, kind="messages", breakdown=True)])
     await store.register([Registration(id=DUE, kind="messages")])
-    api = Api(turn)
-    asked = await run(store, clock, api)
-    assert asked == [
-        *(FAILED, DUE, "Errors", "Errors", DUE, "Errors", "Errors", DUE, "Errors", DUE, "Errors"),
+    assert await run(store, clock, api) == [
+        *(FAILED, DUE, "Errors", "Errors", DUE, "Errors", "Errors", "Errors", DUE, "Errors", DUE),
         *("Messages", "Messages"),
     ]
 
