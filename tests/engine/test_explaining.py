@@ -86,7 +86,8 @@ async def test_an_operation_that_falls_due_is_asked_before_the_next_page(
             # the next page is due by now; after its longest wait the operation is, too
             due_before.discard(api.pages + 1)
             clock.advance(QUICK.max_interval)
-        return await claim(**kwargs)
+        found: Claim = await claim(**kwargs)
+        return found
 
     monkeypatch.setattr(store, "claim_due", claim_later)
     await store.register([Registration(id=FAILED, kind="messages", breakdown=True)])
