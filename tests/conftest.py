@@ -5,6 +5,11 @@ from collections.abc import Iterator, Sequence
 import pytest
 import structlog
 from blockbuster import blockbuster_ctx
+from hypothesis import HealthCheck, settings
+
+# a machine may be shared: how long an example takes says nothing about the code
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:

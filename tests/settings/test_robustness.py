@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.settings import SettingsError, describe, load_settings
@@ -42,7 +42,6 @@ def _loads_or_tells(environ: dict[str, str], overrides: list[str]) -> None:
         assert str(told)
 
 
-@settings(deadline=None)  # a busy machine is no fault of the settings
 @given(st.dictionaries(st.sampled_from(PATHS), VALUES, min_size=1, max_size=4))
 def test_any_value_anywhere_is_taken_or_told(assignments: dict[tuple[str, ...], Any]) -> None:
     """Values of any type and shape, in every place."""
@@ -50,7 +49,6 @@ def test_any_value_anywhere_is_taken_or_told(assignments: dict[tuple[str, ...], 
     _loads_or_tells(tables, [])
 
 
-@settings(deadline=None)  # as above
 @given(st.sampled_from(PATHS), TEXT, st.dictionaries(TEXT, TEXT, max_size=3))
 def test_any_text_is_taken_or_told(path: tuple[str, ...], text: str, more: dict[str, str]) -> None:
     """Any text as a variable, as a `--set`, and under any name."""

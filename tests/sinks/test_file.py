@@ -321,7 +321,7 @@ async def _shielded(leave: anyio.Event) -> None:
         await leave.wait()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data(), counts=st.lists(st.integers(1, 6), min_size=1, max_size=5))
 def test_each_id_is_in_the_file_exactly_once_after_any_crash(
     data: st.DataObject, counts: list[int]
