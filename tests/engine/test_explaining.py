@@ -2,19 +2,16 @@
 
 from typing import Any
 
-import anyio
 import pytest
 
 from poller.comms.kinds import KINDS
 from poller.comms.models import decode_operation
-from poller.engine.asking import Asker
-from poller.engine.heartbeat import Heartbeats
-from poller.engine.poll import PollLoop
 from poller.store.watches import Claim, Lease
 from poller.tracking.answers import Seen
 from poller.tracking.registration import Registration
+from tests.engine.polling import polling_of
 from tests.engine.scripted import FickleStore, TickingClock, until
-from tests.engine.scripted_api import GOOD, QUICK, ScriptedApi, configuration
+from tests.engine.scripted_api import QUICK, ScriptedApi
 from tests.store.scenes import op
 
 pytestmark = pytest.mark.anyio
@@ -44,29 +41,8 @@ class Api(ScriptedApi):
 
 async def run(store: FickleStore, clock: TickingClock, api: Api) -> list[str]:
     """Run with a single slot until all was read; what was asked, in order."""
-    throttle = api.throttle(clock, concurrency=1)
-    async with api.client(clock) as client, anyio.create_task_group() as tasks:
-        asker = Asker(
-            client=client,
-            throttle=throttle,
-            store=store,
-            credentials=lambda: GOOD,
-            refused=lambda _: None,
-            now=clock,
-        )
-        loop = PollLoop(
-            store=store,
-            asker=asker,
-            throttle=throttle,
-            configuration=configuration(),
-            owner="first",
-            now=clock,
-            recorded=lambda: None,
-            heartbeats=Heartbeats(),
-        )
-        tasks.start_soon(loop.run)
+    async with polling_of(api, store, clock, concurrency=1):
         await until(lambda: api.asked.count("Messages") == 2)
-        tasks.cancel_scope.cancel()
     return api.asked
 
 

@@ -1,8 +1,7 @@
 """The poll loop between a real store and a scripted API: who is asked, when, and what is held."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -10,11 +9,10 @@ import anyio
 import pytest
 
 from poller.comms.errors import CommsError, Unauthorized
-from poller.engine.asking import Asker
-from poller.engine.heartbeat import Heartbeats
 from poller.engine.poll import PollLoop
+from tests.engine.polling import polling_of
 from tests.engine.scripted import FickleStore, TickingClock, until
-from tests.engine.scripted_api import GOOD, ScriptedApi, configuration, envelope
+from tests.engine.scripted_api import ScriptedApi, envelope
 from tests.store.scenes import op, wish
 
 pytestmark = pytest.mark.anyio
@@ -51,33 +49,11 @@ def polling(
 ) -> Polling:
     """Return what runs poll loops."""
 
-    @asynccontextmanager
-    async def run(
+    def run(
         api: ScriptedApi, *, concurrency: int = 4, rate: float = 100_000
-    ) -> AsyncIterator[PollLoop]:
-        throttle = api.throttle(clock, concurrency=concurrency, rate=rate)
-        async with api.client(clock) as client, anyio.create_task_group() as tasks:
-            asker = Asker(
-                client=client,
-                throttle=throttle,
-                store=store,
-                credentials=lambda: GOOD,
-                refused=refusals.errors.append,
-                now=clock,
-            )
-            loop = PollLoop(
-                store=store,
-                asker=asker,
-                throttle=throttle,
-                configuration=configuration(),
-                owner="first",
-                now=clock,
-                recorded=lambda: None,
-                heartbeats=Heartbeats(),
-            )
-            tasks.start_soon(loop.run)
-            yield loop
-            tasks.cancel_scope.cancel()
+    ) -> AbstractAsyncContextManager[PollLoop]:
+        told = refusals.errors.append
+        return polling_of(api, store, clock, concurrency=concurrency, rate=rate, refused=told)
 
     return run
 

@@ -1,0 +1,51 @@
+"""A poll loop between a real store and a scripted API, for as long as a block lasts."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+
+from poller.comms.errors import CommsError
+from poller.engine.asking import Asker
+from poller.engine.heartbeat import Heartbeats
+from poller.engine.poll import PollLoop
+from tests.engine.scripted import FickleStore, TickingClock
+from tests.engine.scripted_api import GOOD, ScriptedApi, configuration
+
+__all__ = ["polling_of"]
+
+
+@asynccontextmanager
+async def polling_of(
+    api: ScriptedApi,
+    store: FickleStore,
+    clock: TickingClock,
+    *,
+    concurrency: int = 4,
+    rate: float = 100_000,
+    refused: Callable[[CommsError], None] = lambda _: None,
+) -> AsyncIterator[PollLoop]:
+    """Run a poll loop until the end of the block; `refused` is told of every 401 and 403."""
+    throttle = api.throttle(clock, concurrency=concurrency, rate=rate)
+    async with api.client(clock) as client, anyio.create_task_group() as tasks:
+        asker = Asker(
+            client=client,
+            throttle=throttle,
+            store=store,
+            credentials=lambda: GOOD,
+            refused=refused,
+            now=clock,
+        )
+        loop = PollLoop(
+            store=store,
+            asker=asker,
+            throttle=throttle,
+            configuration=configuration(),
+            owner="first",
+            now=clock,
+            recorded=lambda: None,
+            heartbeats=Heartbeats(),
+        )
+        tasks.start_soon(loop.run)
+        yield loop
+        tasks.cancel_scope.cancel()
