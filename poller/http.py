@@ -7,12 +7,14 @@ once, for one URL, when a client is made. A client that is given another transpo
 
 import os
 import ssl
-from typing import Final
+from collections.abc import AsyncIterator, Callable
+from typing import Final, cast
 from urllib.request import getproxies, proxy_bypass
 
+import anyio
 import httpx
 
-__all__ = ["EgressError", "open_transport", "proxy_for", "tls_context"]
+__all__ = ["EgressError", "Lanes", "open_transport", "proxy_for", "tls_context"]
 
 # Shorter than the idle time of the usual servers and balancers, so that they rarely hang up on us.
 _KEEPALIVE_SECONDS: Final = 15.0
@@ -55,27 +57,101 @@ def proxy_for(url: str) -> httpx.Proxy | None:
         raise _bad_proxy(target.scheme) from None
 
 
-def open_transport(url: str, *, max_connections: int) -> httpx.AsyncHTTPTransport:
+def open_transport(url: str, *, max_connections: int) -> "Lanes":
     """Return an HTTP/1.1 transport for requests to `url`, as the environment wants them to leave.
 
     :raises EgressError: if one of the variables cannot be used.
     """
     scheme = httpx.URL(url).scheme
     proxy = proxy_for(url)
-    try:
+    # Where nothing is encrypted an empty trust store does, and saves reading the roots.
+    context = tls_context() if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    def lane() -> httpx.AsyncHTTPTransport:
         return httpx.AsyncHTTPTransport(
-            # Where nothing is encrypted an empty trust store does, and saves reading the roots.
-            verify=tls_context() if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            verify=context,
             trust_env=False,
             proxy=proxy,
-            limits=httpx.Limits(
-                max_connections=max_connections,
-                max_keepalive_connections=max_connections,
-                keepalive_expiry=_KEEPALIVE_SECONDS,
-            ),
+            limits=httpx.Limits(max_connections=1, keepalive_expiry=_KEEPALIVE_SECONDS),
         )
+
+    try:
+        return Lanes(lane, most=max_connections)
     except ImportError:  # SOCKS wants a package that is not ours
         raise _bad_proxy(scheme) from None
+
+
+class Lanes(httpx.AsyncBaseTransport):
+    """At most so many connections, each in a transport of its own, which `make` makes.
+
+    The HTTP library's pool asks every connection that it holds whether it is still good, before and
+    after every request: with sixteen that costs more than the request. A lane has one to ask. The
+    one that was used last is used next, so that what is not needed grows idle and is closed.
+    """
+
+    def __init__(self, make: Callable[[], httpx.AsyncBaseTransport], *, most: int) -> None:
+        # one at once: what cannot be made shows when the transport is made
+        self._free = [make()]
+        self._all = list(self._free)
+        self._make = make
+        self._room = anyio.Semaphore(most, max_value=most)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request as soon as a lane is free; it is taken until the response is closed."""
+        await self._room.acquire()
+        lane = self._free.pop() if self._free else self._new()
+        try:
+            response = await lane.handle_async_request(request)
+        except BaseException:
+            self._give_back(lane)
+            raise
+        held = _Held(response, lambda: self._give_back(lane))
+        return httpx.Response(
+            response.status_code,
+            headers=response.headers,
+            stream=held,
+            extensions=response.extensions,
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for lane in self._all:
+            await lane.aclose()
+
+    def _new(self) -> httpx.AsyncBaseTransport:
+        lane = self._make()
+        self._all.append(lane)
+        return lane
+
+    def _give_back(self, lane: httpx.AsyncBaseTransport) -> None:
+        self._free.append(lane)
+        self._room.release()
+
+
+class _Held(httpx.AsyncByteStream):
+    """The body of a response; `closed` is called once when nobody reads it any more."""
+
+    def __init__(self, response: httpx.Response, closed: Callable[[], None]) -> None:
+        self._response = response
+        self._closed: Callable[[], None] | None = closed
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._body:
+            yield part
+
+    async def aclose(self) -> None:
+        """Close the response, and let the next request have its lane."""
+        closed, self._closed = self._closed, None
+        if closed is None:
+            return
+        try:
+            await self._body.aclose()
+        finally:
+            closed()
+
+    @property
+    def _body(self) -> httpx.AsyncByteStream:
+        return cast("httpx.AsyncByteStream", self._response.stream)
 
 
 def _bad_proxy(scheme: str) -> EgressError:

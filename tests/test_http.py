@@ -1,10 +1,12 @@
-"""The proxy and certificate variables."""
+"""How requests leave: the proxy and certificate variables, and the connections."""
 
 from pathlib import Path
 
+import anyio
+import httpx
 import pytest
 
-from poller.http import EgressError, open_transport, proxy_for, tls_context
+from poller.http import EgressError, Lanes, open_transport, proxy_for, tls_context
 
 LOCALHOST = Path(__file__).parent / "comms" / "localhost.pem"
 VARIABLES = "HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY SSL_CERT_FILE SSL_CERT_DIR".split()
@@ -99,3 +101,79 @@ def test_a_bad_certificate_file_is_named(
     with pytest.raises(EgressError, match=r"SSL_CERT_FILE is '.*roots\.pem'.*PEM"):
         open_transport(URL, max_connections=1)
     open_transport("http://127.0.0.1:80", max_connections=1)
+
+
+class Lane(httpx.AsyncBaseTransport):
+    """Answers when it is told to; counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.busy = False
+        self.closed = False
+        self.fault: Exception | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer, or fail; two requests at once are one too many."""
+        assert not self.busy
+        self.asked += 1
+        self.busy = True
+        await anyio.lowlevel.checkpoint()
+        self.busy = False
+        if self.fault is not None:
+            raise self.fault
+        return httpx.Response(200, stream=httpx.ByteStream(b"fine"), request=request)
+
+    async def aclose(self) -> None:
+        """Close."""
+        self.closed = True
+
+
+@pytest.fixture
+def lanes() -> list[Lane]:
+    """Return the lanes that were made."""
+    return []
+
+
+def _two_of(lanes: list[Lane]) -> Lanes:
+    def make() -> Lane:
+        lanes.append(Lane())
+        return lanes[-1]
+
+    return Lanes(make, most=2)
+
+
+@pytest.mark.anyio
+async def test_no_more_connections_than_are_allowed(lanes: list[Lane]) -> None:
+    """The third waits for the first of two to be read to its end."""
+    transport = _two_of(lanes)
+    request = httpx.Request("GET", URL)
+    first = await transport.handle_async_request(request)
+    await transport.handle_async_request(request)
+    with anyio.move_on_after(0.01) as waiting:
+        await transport.handle_async_request(request)
+    assert waiting.cancelled_caught
+    await first.aclose()
+    await first.aclose()
+    third = await transport.handle_async_request(request)
+    assert await third.aread() == b"fine"
+    assert [lane.asked for lane in lanes] == [2, 1]
+
+
+@pytest.mark.anyio
+async def test_one_after_the_other_share_a_connection(lanes: list[Lane]) -> None:
+    """A second one would only grow old."""
+    async with httpx.AsyncClient(transport=_two_of(lanes)) as client:
+        for _ in range(5):
+            await client.get(URL)
+    assert [(lane.asked, lane.closed) for lane in lanes] == [(5, True)]
+
+
+@pytest.mark.anyio
+async def test_a_failure_gives_its_connection_back(lanes: list[Lane]) -> None:
+    """Whatever was raised."""
+    transport = _two_of(lanes)
+    lanes[0].fault = httpx.ReadError("gone")
+    for _ in range(5):
+        with pytest.raises(httpx.ReadError):
+            await transport.handle_async_request(httpx.Request("GET", URL))
+    assert len(lanes) == 1
