@@ -4,7 +4,14 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from poller.comms.credentials import Credentials
@@ -122,7 +129,9 @@ class Polling(Section):
         "otherwise",
     )
     include_addresses: Annotated[
-        Literal["hidden", "masked", "full"], BeforeValidator(_as_addresses)
+        Literal["hidden", "masked", "full"],
+        BeforeValidator(_as_addresses),
+        WithJsonSchema({"enum": ["hidden", "masked", "full", True, False]}),
     ] = Field(
         default="hidden",
         description="how phone numbers and e-mail addresses show in events about messages: "
