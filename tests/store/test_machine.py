@@ -263,7 +263,9 @@ class StoreMachine(RuleBasedStateMachine):
     def replay_one(self, data: st.DataObject, name: str | None) -> None:
         """Send any kept event again."""
         with self.database.writing() as connection:
-            kept = list(connection.execute(select(events.c.id)).scalars())
+            kept = list(
+                connection.execute(select(events.c.id).order_by(events.c.position)).scalars()
+            )
             if kept:
                 chosen = kept[data.draw(st.integers(0, len(kept) - 1))]
                 to = None if name is None else [name]
