@@ -2,6 +2,7 @@
 
 import json
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from poller.cli.control.session import Target
 from poller.cli.operations import forget_operations, list_operations
 from poller.cli.show import show_operation
 from poller.cli.sinks import show_sinks
+from poller.tracking.events import format_instant
 from poller.tracking.registration import Defaults, Registration
 from tests.cli.control.fake_daemon import (
     A,
@@ -157,11 +159,16 @@ def test_filters_are_passed_on() -> None:
 @pytest.mark.usefixtures("here", "on_terminal")
 def test_a_list_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """The id stays whole in 80 columns; what is rare stands below it."""
+    # in a moment, whatever the time is: "30m 03s ago" is longer than "in 9s"
+    soon = format_instant(datetime.now(UTC) + timedelta(seconds=9))
     operations = [
         document(
-            A, stats={"total": 10, "delivered": 4, "failed": 1}, labels={"campaign": "autumn"}
+            A,
+            stats={"total": 10, "delivered": 4, "failed": 1},
+            labels={"campaign": "autumn"},
+            nextLookAt=soon,
         ),
-        document(B, None, kind="emails"),
+        document(B, None, kind="emails", nextLookAt=soon),
         document(A, "COMPLETED", phase="ended", outcome="lost", nextLookAt=None),
         document(A, phase="forgotten", nextLookAt=None),
     ]
