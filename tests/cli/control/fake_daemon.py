@@ -1,16 +1,15 @@
 """A scripted control API: a thread on a port that answers what a test says, stream included."""
 
 import json
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from poller.cli.control.address import Address
 from tests.fakes.api import operation, operation_id
+from tests.fakes.served import Served
 
 __all__ = [
     "A",
@@ -54,36 +53,18 @@ class Reply:
 Script = Callable[[Asked], Reply]
 
 
-class FakeDaemon:
+class FakeDaemon(Served):
     """The server; a context manager. `answer` is asked for every reply."""
 
     def __init__(self, answer: Script) -> None:
         self.asked: list[Asked] = []
         self._answer = answer
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        )
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(self._handler())
 
     @property
     def address(self) -> Address:
         """Where it is."""
-        return Address(host="127.0.0.1", port=self._server.server_address[1])
+        return Address(host="127.0.0.1", port=self.port)
 
     def paths(self) -> list[str]:
         """List the paths that were asked for."""
