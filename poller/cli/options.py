@@ -189,8 +189,7 @@ def registrations(ids: Sequence[str], defaults: Defaults) -> list[Registration]:
             for one in watchable_ids(ids)
         ]
     except BadRegistration as error:
-        said = str(error).removeprefix(f"{error.field}: ")
-        raise typer.BadParameter(said, param_hint="--kind") from None
+        raise typer.BadParameter(error.fault, param_hint="--kind") from None
 
 
 def watchable_ids(ids: Sequence[str]) -> list[str]:

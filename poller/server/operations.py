@@ -156,7 +156,7 @@ def _parsed(document: object) -> Registration | Problem:
     try:
         return parse_registration(document)
     except BadRegistration as error:
-        return _invalid(error.field, str(error).removeprefix(f"{error.field}: "))
+        return _invalid(error.field, error.fault)
 
 
 def _item(registered: Registered) -> schemas.BulkItem:

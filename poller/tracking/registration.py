@@ -50,11 +50,12 @@ class Defaults:
 
 
 class BadRegistration(ValueError):
-    """What was given is no registration; `field` names the member, the message says how to mend."""
+    """What was given is no registration: `field` names the member, `fault` says how to mend it."""
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
+    def __init__(self, field: str, fault: str) -> None:
+        super().__init__(f"{field}: {fault}")
         self.field = field
+        self.fault = fault
 
 
 class Conflict(ValueError):

@@ -9,7 +9,6 @@ from poller.tracking.answers import (
     NotFound,
     Receipts,
     Rejected,
-    Scheduled,
     Seen,
 )
 from poller.tracking.events import Event, emit
@@ -130,7 +129,7 @@ class Turn:
                 return fetched
             case NotFound() | Rejected() | Nonsense() | Receipts():
                 return True
-            case Scheduled() | _:
+            case _:
                 return False
 
     def _end(self, outcome: Outcome, kind_of_event: EventType, reason: str | None = None) -> None:
