@@ -6,7 +6,6 @@ for the name of a sink. Under a table, such as `labels`, the last key is free.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 from functools import cache
 from typing import Any, Final, get_args, get_origin
@@ -16,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from poller.settings.model import Settings
 from poller.settings.sinks import SINK_TYPES
+from poller.suggest import suggestion
 
 __all__ = [
     "CREDENTIALS",
@@ -28,7 +28,8 @@ __all__ = [
     "env_name",
     "find",
     "is_section",
-    "nearest",
+    "keys_in",
+    "meant_by",
     "path_of",
 ]
 
@@ -118,13 +119,40 @@ def env_name(path: Iterable[str]) -> str:
     return PREFIX + "__".join(path).upper()
 
 
-def nearest(path: Path, *, env: bool = False) -> str:
-    """Return the known name nearest to an unknown one, written as `--set` or as a variable does."""
-    write = env_name if env else dotted
-    sink = path[1] if len(path) > 1 and path[1] else "app"
-    known = [write(sink if key == _ANY else key for key in row.path) for row in catalogue()]
-    known += [write((section,)) for section in Settings.model_fields]
-    return get_close_matches(write(path), known, n=1, cutoff=0)[0]
+def keys_in(section: str, *, sink_type: str | None = None) -> list[str]:
+    """Return the keys of a section, of sinks those of one type or, without a type, of any."""
+    return [
+        row.path[-1]
+        for row in catalogue()
+        if row.path[0] == section and (sink_type is None or sink_type in row.sink_types)
+    ]
+
+
+def meant_by(path: Path, *, sink_type: str | None = None) -> Path | None:
+    """Return the setting or section that an unknown path most likely stands for, if one is close.
+
+    `sink_type` is the type of the sink that it belongs to, None where that is not known.
+    """
+    section = suggestion(path[0], Settings.model_fields)
+    if section is None:
+        return _underscored(path[0]) if len(path) == 1 else None
+    place = ("sinks", path[1]) if section == "sinks" and len(path) > 1 else (section,)
+    if len(path) == len(place):
+        return place
+    key = suggestion(path[len(place)], keys_in(section, sink_type=sink_type))
+    return None if key is None else (*place, key)
+
+
+def _underscored(name: str) -> Path | None:
+    """Read `api_timeout` and `sinks_app_url`, where a `_` stands for the `__` of a variable."""
+    section, _, rest = name.partition("_")
+    if section not in Settings.model_fields or not rest:
+        return None
+    if section != "sinks":
+        key = suggestion(rest, keys_in(section))
+        return None if key is None else (section, key)
+    ends = [key for key in keys_in(section) if rest.endswith(f"_{key}")]
+    return (section, rest.removesuffix(f"_{ends[0]}"), ends[0]) if ends else None
 
 
 @cache

@@ -2,19 +2,28 @@
 
 import json
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from poller.settings.catalogue import Path, Setting, catalogue, dotted, find
+from poller.settings.catalogue import (
+    Path,
+    Setting,
+    dotted,
+    env_name,
+    find,
+    keys_in,
+    meant_by,
+)
 from poller.settings.display import shown
 from poller.settings.errors import Problem
-from poller.settings.layers import Given
+from poller.settings.layers import Given, Unknown
+from poller.settings.model import Settings
 from poller.settings.sinks import SINK_TYPES
+from poller.suggest import suggestion
 
-__all__ = ["complaints"]
+__all__ = ["complaints", "unknown_setting"]
 
 _TAGS: Final = tuple(str(model.model_fields["type"].default) for model in SINK_TYPES)
 _A_TYPE: Final = ", ".join(f'"{tag}"' for tag in _TAGS)
@@ -45,6 +54,41 @@ def complaints(error: ValidationError, given: Mapping[Path, Given]) -> list[Prob
     return [
         _complaint(detail, given) for detail in error.errors(include_url=False, include_input=False)
     ]
+
+
+def unknown_setting(unknown: Unknown, given: Mapping[Path, Given]) -> Problem:
+    """Return the problem of a key that is no setting: what was meant, else what there is."""
+    path = unknown.path
+    sink_type = _sink_type(path, given)
+    meant = meant_by(path, sink_type=sink_type)
+    if meant is not None:
+        name = env_name(meant) if unknown.variable else dotted(meant)
+        fix = f"the nearest known one is {name}"
+    else:
+        fix = f"remove it; {_settings_beside(path, sink_type)}"
+    return Problem(
+        field=unknown.field,
+        what="unknown variable" if unknown.variable else "unknown setting",
+        fix=fix,
+        origin=None if unknown.variable else unknown.origin,
+    )
+
+
+def _settings_beside(path: Path, sink_type: str | None) -> str:
+    section = path[0]
+    if section not in Settings.model_fields:
+        return f"the tables are {', '.join(Settings.model_fields)}"
+    if section != "sinks":
+        place = f"[{section}]"
+    else:
+        place = f"a {sink_type} sink" if sink_type else "a sink"
+    return f"{place} has {', '.join(keys_in(section, sink_type=sink_type))}"
+
+
+def _sink_type(path: Path, given: Mapping[Path, Given]) -> str | None:
+    """Return the type of the sink that a path belongs to, None where none of its types is given."""
+    chosen = given.get((*path[:2], "type"))
+    return str(chosen.value) if chosen is not None and chosen.value in _TAGS else None
 
 
 def _complaint(detail: ErrorDetails, given: Mapping[Path, Given]) -> Problem:
@@ -103,18 +147,17 @@ def _source(path: Path, given: Mapping[Path, Given]) -> tuple[str | None, str | 
 
 
 def _bad_type(tag: str) -> tuple[str, str]:
-    nearest = get_close_matches(tag, _TAGS, n=1, cutoff=0)[0]
-    return "not a type of sink", f'the nearest is "{nearest}"; write one of {_A_TYPE}'
+    meant = suggestion(tag, _TAGS)
+    nearest = "" if meant is None else f'the nearest is "{meant}"; '
+    return "not a type of sink", f"{nearest}write one of {_A_TYPE}"
 
 
 def _misplaced(row: Setting | None, path: Path, given: Mapping[Path, Given]) -> tuple[str, str]:
-    chosen = given.get((*path[:2], "type"))
-    sink_type = "" if chosen is None else str(chosen.value)
-    known = [other.path[-1] for other in catalogue() if sink_type in other.sink_types]
+    sink_type = _sink_type(path, given)
     fitting = " or ".join(row.sink_types) if row is not None else "no"
     return (
         f"a {sink_type} sink has no such setting, a {fitting} sink has",
-        f"remove it; a {sink_type} sink has {', '.join(known)}",
+        f"remove it; {_settings_beside(path, sink_type)}",
     )
 
 

@@ -1,11 +1,11 @@
 """Which events a sink can subscribe to, and the patterns that name them."""
 
-from difflib import get_close_matches
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, WithJsonSchema
 
 from poller.settings.errors import fault
+from poller.suggest import suggestion
 
 __all__ = ["EVENT_TYPES", "FINAL", "EventPattern", "check_pattern"]
 
@@ -46,14 +46,12 @@ _PATTERNS: Final = ("*", FINAL, *_FAMILIES, *EVENT_TYPES)
 def check_pattern(text: str) -> str:
     """Return the pattern as it stands: `*`, `final`, a family such as `operation.*`, or a type.
 
-    :raises PydanticCustomError: if no event could ever match it; names the nearest that does.
+    :raises PydanticCustomError: if no event can ever match it; names a close one that does.
     """
     if text not in _PATTERNS:
-        nearest = get_close_matches(text.lower(), _PATTERNS, n=1, cutoff=0)[0]
-        raise fault(
-            "matches no event",
-            f'the nearest is "{nearest}"; write "*", "{FINAL}", "operation.*" or a type',
-        )
+        meant = suggestion(text, _PATTERNS)
+        nearest = "" if meant is None else f'the nearest is "{meant}"; '
+        raise fault("matches no event", f'{nearest}write "*", "{FINAL}", "operation.*" or a type')
     return text
 
 

@@ -21,12 +21,11 @@ from poller.settings.catalogue import (
     env_name,
     find,
     is_section,
-    nearest,
 )
 from poller.settings.errors import Problem
 from poller.settings.model import Settings
 
-__all__ = ["Given", "Layer"]
+__all__ = ["Given", "Layer", "Unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +38,22 @@ class Given:
     """How many keys its source named: `POLLER_SINKS` 1, `POLLER_SINKS__APP__SECRET` 3."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """A key that is no setting; `variable` is its name where it came as a variable."""
+
+    path: Path
+    origin: str
+    variable: str | None = None
+
+    @property
+    def field(self) -> str:
+        """Its name as its source writes it."""
+        return self.variable or dotted(self.path)
+
+
 class Layer(PydanticBaseSettingsSource):
-    """What one source gives: `given` by path, and `problems` that need no other source to see.
+    """What one source gives: `given` by path, `unknown` keys, and `problems` of its own.
 
     `unread` says that there was more which could not be read, so that something may seem missing.
     `repeats` says that a later value of the same rank replaces an earlier one, as on the command
@@ -50,6 +63,7 @@ class Layer(PydanticBaseSettingsSource):
     def __init__(self, *, repeats: bool = False) -> None:
         super().__init__(Settings)
         self.given: dict[Path, Given] = {}
+        self.unknown: list[Unknown] = []
         self.problems: list[Problem] = []
         self.unread = False
         self._repeats = repeats
@@ -75,7 +89,7 @@ class Layer(PydanticBaseSettingsSource):
         """Take a value that is written as text; `name` is what its source calls it."""
         row = find(path)
         if row is None and not is_section(path):
-            self.refuse_unknown(path, origin, name=name)
+            self.unknown.append(Unknown(path=path, origin=origin, variable=name))
         elif row is not None and (row.shape is Shape.SCALAR or len(path) > len(row.path)):
             self.add(path, text, origin)
         elif row is not None and row.shape is Shape.LIST and not text.strip().startswith("["):
@@ -88,7 +102,7 @@ class Layer(PydanticBaseSettingsSource):
         rank = len(path) if rank is None else rank
         row = find(path)
         if row is None and not is_section(path):
-            self.refuse_unknown(path, origin)
+            self.unknown.append(Unknown(path=path, origin=origin))
         elif row is not None and (row.shape is not Shape.TABLE or len(path) > len(row.path)):
             self._put(row, path, value, origin, rank)
         elif not isinstance(value, Mapping):
@@ -98,18 +112,6 @@ class Layer(PydanticBaseSettingsSource):
                 self.add((*path, key), item, origin, rank=rank)
         else:
             self.given.setdefault(path, Given(value={}, origin=origin, rank=rank))
-
-    def refuse_unknown(self, path: Path, origin: str, *, name: str | None = None) -> None:
-        """Note a key that is none; `name` says that it came as the variable of that name."""
-        known = nearest(path, env=name is not None)
-        self.problems.append(
-            Problem(
-                field=name or dotted(path),
-                what="unknown variable" if name else "unknown setting",
-                fix=f"the nearest known one is {known}",
-                origin=None if name else origin,
-            )
-        )
 
     def _put(self, row: Setting, path: Path, value: object, origin: str, rank: int) -> None:
         if row.path in CREDENTIALS and (value is None or not str(value).strip()):

@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 from pydantic import ValidationError
 
 from poller.settings.catalogue import Path, dotted
-from poller.settings.complaints import complaints
+from poller.settings.complaints import complaints, unknown_setting
 from poller.settings.display import DEFAULT, Row, rows, values
 from poller.settings.errors import Problem, SettingsError
 from poller.settings.layers import Given, Layer
@@ -56,7 +56,11 @@ def load_settings(
         from_state_directory(environ),
     )
     given = {path: entry for layer in reversed(layers) for path, entry in layer.given.items()}
-    problems = [problem for layer in layers for problem in layer.problems]
+    problems = [
+        problem
+        for layer in layers
+        for problem in (*layer.problems, *(unknown_setting(one, given) for one in layer.unknown))
+    ]
     settings = None if toml.unread else _checked(layers, given, problems)
     if problems or settings is None:
         raise SettingsError(problems)
