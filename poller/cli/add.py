@@ -11,7 +11,7 @@ from poller.cli.control.session import Target, with_daemon
 from poller.cli.logs import configure_logs
 from poller.cli.stdin import read_lines, read_registration
 from poller.server import schemas
-from poller.tracking.events import dump_json
+from poller.tracking.event import dump_json
 from poller.tracking.registration import BadRegistration, Defaults, Registration
 
 __all__ = ["add_operations"]

@@ -14,7 +14,7 @@ from poller.cli.tables import print_table
 from poller.server import schemas
 from poller.settings import Settings
 from poller.store.dead_letters import Selection
-from poller.tracking.events import dump_json
+from poller.tracking.event import dump_json
 
 __all__ = ["list_dead_letters"]
 

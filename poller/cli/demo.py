@@ -40,7 +40,7 @@ from poller.store.store import Store
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.subscription import Subscription
-from poller.tracking.watch import Home
+from poller.tracking.watch import AccountScope
 
 __all__ = ["run_demo"]
 
@@ -124,7 +124,7 @@ async def _demo(directory: Path) -> int:
 
 async def _watch(world: World, base_url: str, sink: Sink, directory: Path) -> _End:
     """Launch the campaign and watch it as any daemon would."""
-    home = Home(account=CONFIG.account_sid, base_url=base_url)
+    home = AccountScope(account=CONFIG.account_sid, base_url=base_url)
     async with AsyncExitStack() as stack:
         store = await Store.open(f"sqlite:///{directory / 'poller.db'}", home, now=wall_clock)
         stack.push_async_callback(_close, store)
@@ -166,14 +166,14 @@ def _client(base_url: str) -> CommsClient:
     )
 
 
-def _configuration(home: Home, sink: Sink) -> Configuration:
+def _configuration(home: AccountScope, sink: Sink) -> Configuration:
     plan = SinkPlan(
         subscription=Subscription(sink=sink.name, events=("*",), labels={}),
         key=sink.name,
         make=lambda: sink,
     )
     return Configuration(
-        home=home,
+        scope=home,
         policy=_POLICY,
         credentials=lambda: _CREDENTIALS,
         sinks=[plan],

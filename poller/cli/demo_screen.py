@@ -13,7 +13,7 @@ from rich.text import Text
 
 from poller.cli.telling import breakdown_text, message_text
 from poller.comms.kinds import kind_named
-from poller.sinks.base import Outcome, Outgoing, Verdict
+from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkVerdict
 
 __all__ = ["LABEL", "Screen", "TerminalSink", "event_line"]
 
@@ -111,7 +111,7 @@ class TerminalSink:
         """Nothing: what has scrolled by cannot be asked for."""
         return frozenset()
 
-    async def deliver(self, batch: Sequence[Outgoing]) -> Sequence[Outcome]:
+    async def deliver(self, batch: Sequence[OutgoingEvent]) -> Sequence[SinkOutcome]:
         """Show each event."""
         return [await self._show(outgoing) for outgoing in batch]
 
@@ -121,7 +121,7 @@ class TerminalSink:
     async def aclose(self) -> None:
         """Nothing to release."""
 
-    async def _show(self, outgoing: Outgoing) -> Outcome:
+    async def _show(self, outgoing: OutgoingEvent) -> SinkOutcome:
         event = loads(outgoing.body)
         screen = self._screen
         line = event_line(event, begun=self._begun, width=screen.width, plain=screen.is_plain)
@@ -131,8 +131,10 @@ class TerminalSink:
                 lambda: screen.write(line, whole=False), abandon_on_cancel=True
             )
         except OSError as error:
-            return Outcome(verdict=Verdict.CLOSED, error=f"the terminal is gone: {error.strerror}")
-        return Outcome(verdict=Verdict.DELIVERED)
+            return SinkOutcome(
+                verdict=SinkVerdict.CLOSED, error=f"the terminal is gone: {error.strerror}"
+            )
+        return SinkOutcome(verdict=SinkVerdict.DELIVERED)
 
 
 def event_line(event: Mapping[str, Any], *, begun: datetime, width: int, plain: bool) -> Text:

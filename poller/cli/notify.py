@@ -23,7 +23,7 @@ from poller.engine.heartbeat import Heartbeats
 from poller.engine.status import Degraded
 from poller.engine.supervision import attempt
 from poller.store.errors import StoreError
-from poller.store.standing import Standing
+from poller.store.standing import Summary
 
 __all__ = ["Notifier", "message", "sentence"]
 
@@ -119,7 +119,7 @@ def message(**fields: object) -> str:
     return "".join(f"{name}={' '.join(str(value).split())}\n" for name, value in fields.items())
 
 
-def sentence(standing: Standing, degraded: Sequence[Degraded], *, now: datetime) -> str:
+def sentence(standing: Summary, degraded: Sequence[Degraded], *, now: datetime) -> str:
     """Say for people how the daemon stands, as `systemctl status` shows it."""
     parts = [
         f"watching {_counted(standing.watched, 'operation')}",

@@ -27,7 +27,7 @@ from poller.comms.ids import is_message_id
 from poller.comms.kinds import DEFAULT_KIND
 from poller.engine.clock import wall_clock
 from poller.server import schemas
-from poller.tracking.events import dump_json
+from poller.tracking.event import dump_json
 
 __all__ = ["forget_operations", "list_operations"]
 

@@ -14,7 +14,7 @@ from poller.cli.letters import Letters, open_letters
 from poller.cli.selection import UnknownSink, check_sink, selection
 from poller.settings import Settings
 from poller.store.dead_letters import Selection, UnknownEvent
-from poller.tracking.events import dump_json
+from poller.tracking.event import dump_json
 
 __all__ = ["replay_events"]
 

@@ -68,7 +68,7 @@ async def _run(settings: Settings, source: Source, job: Job) -> int:
     measured = measuring(listening(settings))
     async with AsyncExitStack() as stack:
         url = settings.store.url.get_secret_value()
-        store = await Store.open(url, plan.home, now=wall_clock, timed=measured.meter.transacted)
+        store = await Store.open(url, plan.scope, now=wall_clock, timed=measured.meter.transacted)
         stack.push_async_callback(store.aclose)
         client = await stack.enter_async_context(make_client(settings))
         throttle = make_throttle(settings, await store.pause())

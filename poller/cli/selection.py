@@ -12,7 +12,7 @@ from poller.engine.clock import wall_clock
 from poller.settings import Settings, parse_duration
 from poller.store.dead_letters import Selection
 from poller.store.store import Store
-from poller.tracking.watch import Home
+from poller.tracking.watch import AccountScope
 
 __all__ = ["UnknownSink", "check_sink", "moment", "selection", "store_beside_daemon"]
 
@@ -77,7 +77,7 @@ async def store_beside_daemon(settings: Settings) -> AsyncIterator[Store]:
 
     :raises StoreError: where the store cannot be used.
     """
-    home = Home(account=settings.account, base_url=settings.api.base_url)
+    home = AccountScope(account=settings.account, base_url=settings.api.base_url)
     url = settings.store.url.get_secret_value()
     store = await Store.open(url, home, now=wall_clock, as_daemon=False)
     try:

@@ -16,7 +16,7 @@ from poller.comms.errors import printable
 from poller.comms.ids import is_message_id
 from poller.engine.clock import wall_clock
 from poller.server import schemas
-from poller.tracking.events import dump_json
+from poller.tracking.event import dump_json
 
 __all__ = ["print_facts", "print_story", "show_operation"]
 

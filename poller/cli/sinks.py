@@ -12,7 +12,7 @@ from poller.cli.tables import is_terminal, print_table
 from poller.comms.errors import printable
 from poller.engine.clock import wall_clock
 from poller.server import schemas
-from poller.tracking.events import dump_json
+from poller.tracking.event import dump_json
 
 __all__ = ["show_sinks"]
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from poller.audit.audit import Audit, Line, number_lines
 from poller.cli.failures import EXIT_TROUBLE, EXIT_USAGE, fail
-from poller.tracking.audit import Audit, Line, number_lines
-from poller.tracking.events import dump_json
+from poller.tracking.event import dump_json
 
 __all__ = ["verify_files"]
 

@@ -23,7 +23,7 @@ from poller.engine.clock import wall_clock
 from poller.engine.onlooker import Feed, News, Update
 from poller.settings import Settings
 from poller.tracking.registration import Registration, register
-from poller.tracking.watch import Home, Watch
+from poller.tracking.watch import AccountScope, Watch
 
 __all__ = ["watch_operations"]
 
@@ -125,9 +125,9 @@ async def _watch(
 def _begin(settings: Settings, wishes: Sequence[Registration]) -> Sequence[Watch]:
     """Make watches of wishes; an id that is named twice is watched once."""
     now = wall_clock()
-    home = Home(account=settings.account, base_url=settings.api.base_url)
+    home = AccountScope(account=settings.account, base_url=settings.api.base_url)
     once = {wish.id: wish for wish in wishes}
-    return [register(None, wish, home=home, now=now)[0] for wish in once.values()]
+    return [register(None, wish, scope=home, now=now)[0] for wish in once.values()]
 
 
 def _screen(watches: Sequence[Watch]) -> _Audience:

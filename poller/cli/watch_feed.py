@@ -17,7 +17,7 @@ from poller.cli.wiring import Source, configuration, make_client, make_throttle
 from poller.engine.clock import wall_clock
 from poller.engine.onlooker import Feed, Onlooker
 from poller.settings import Settings
-from poller.tracking.watch import Home, Watch
+from poller.tracking.watch import AccountScope, Watch
 
 __all__ = ["open_feed"]
 
@@ -52,7 +52,7 @@ async def open_feed(
             others,
             client=client,
             polling=polling,
-            home=Home(account=settings.account, base_url=settings.api.base_url),
+            scope=AccountScope(account=settings.account, base_url=settings.api.base_url),
             settle=settings.polling.settle,
             now=wall_clock,
         )

@@ -8,7 +8,7 @@ import anyio
 import structlog
 
 from poller.engine.onlooker import News, Update
-from poller.sinks.base import Outgoing, Verdict
+from poller.sinks.base import OutgoingEvent, SinkVerdict
 from poller.sinks.stdout import StdoutSink
 
 __all__ = ["Lines"]
@@ -40,7 +40,7 @@ class Lines:
         """Write the events among the news, for as long as the reader takes."""
         events = [told for item in news if isinstance(item, Update) for told in item.events]
         waiting = [
-            Outgoing(
+            OutgoingEvent(
                 event_id=told.id,
                 operation_id=told.event.watch_id,
                 type=told.event.type.value,
@@ -50,13 +50,13 @@ class Lines:
         ]
         while waiting:
             outcomes = await self._sink.deliver(waiting)
-            if any(outcome.verdict is Verdict.CLOSED for outcome in outcomes):
+            if any(outcome.verdict is SinkVerdict.CLOSED for outcome in outcomes):
                 self._gone.set()
                 await anyio.sleep_forever()
             failed = [
                 (event, outcome.error)
                 for event, outcome in zip(waiting, outcomes, strict=True)
-                if outcome.verdict is not Verdict.DELIVERED
+                if outcome.verdict is not SinkVerdict.DELIVERED
             ]
             waiting = [event for event, _ in failed]
             if failed:

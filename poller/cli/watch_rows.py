@@ -11,7 +11,7 @@ from poller.cli.telling import breakdown_text, message_text
 from poller.comms.errors import printable
 from poller.engine.onlooker import Update
 from poller.tracking.lifecycle import EventType
-from poller.tracking.watch import Outcome, Phase, Thing, Watch
+from poller.tracking.watch import Outcome, Phase, ResourceType, Watch
 
 __all__ = ["FAILURES", "Row", "Totals", "Track", "all_is_well", "busiest", "short_names"]
 
@@ -47,7 +47,7 @@ class Row:
     """
 
     id: str
-    thing: Thing
+    resource_type: ResourceType
     status: str
     reason: str | None
     counts: Mapping[str, int]
@@ -100,7 +100,7 @@ class Track:
         rate = None if ended else self.rate
         return Row(
             id=watch.id,
-            thing=watch.thing,
+            resource_type=watch.resource_type,
             status=status_of(watch),
             reason=self.reason,
             counts=_counts(watch),
@@ -159,7 +159,7 @@ class Totals:
 
     def changed(self, before: Watch | None, after: Watch) -> Self:
         """Return the sum with `after` in place of `before`, or added to it."""
-        is_message = after.thing is Thing.MESSAGE
+        is_message = after.resource_type is ResourceType.MESSAGE
         statuses = (self.message_statuses if is_message else self.statuses).copy()
         counts = self.counts.copy()
         if before is not None:
@@ -183,14 +183,16 @@ class Totals:
 def status_of(watch: Watch) -> str:
     """Say in one or two words how it is."""
     # what a single message came to, its own status says best
-    speaks = watch.thing is Thing.MESSAGE and watch.status != "GROUP" and watch.is_final
+    speaks = (
+        watch.resource_type is ResourceType.MESSAGE and watch.status != "GROUP" and watch.is_final
+    )
     if not speaks and watch.phase in {Phase.SETTLING, Phase.EXPLAINING}:
         return watch.phase.value
     if not speaks and watch.outcome is not None:
         return watch.outcome.value
     if watch.status is not None:
         return printable(watch.status, limit=_LONGEST_STATUS).lower()
-    absent = watch.absence.not_found or watch.absence.rejected
+    absent = watch.not_found_streak.not_found or watch.not_found_streak.rejected
     return "not found" if absent else "waiting"
 
 
@@ -246,18 +248,18 @@ def _rank(track: Track) -> tuple[int, float]:
 
 def _recipients(watch: Watch) -> Mapping[str, int]:
     """Return the counters of recipients: those of a single message count its attempts."""
-    is_single = watch.thing is Thing.MESSAGE and watch.status != "GROUP"
+    is_single = watch.resource_type is ResourceType.MESSAGE and watch.status != "GROUP"
     return {} if is_single else watch.counters
 
 
 def _story(watch: Watch) -> str:
-    is_seen_message = watch.thing is Thing.MESSAGE and watch.snapshot is not None
+    is_seen_message = watch.resource_type is ResourceType.MESSAGE and watch.snapshot is not None
     return message_text(watch.snapshot or {}, watch.counters) if is_seen_message else ""
 
 
 def _done(watch: Watch) -> int:
     counters = _recipients(watch)
-    return sum(counters.get(name, 0) for name in watch.row.done)
+    return sum(counters.get(name, 0) for name in watch.kind_spec.done)
 
 
 def _total(watch: Watch) -> int | None:
@@ -267,7 +269,7 @@ def _total(watch: Watch) -> int | None:
 
 def _counts(watch: Watch) -> Mapping[str, int]:
     counters = _recipients(watch)
-    reached = watch.row.done.difference(_NOT_REACHED)
+    reached = watch.kind_spec.done.difference(_NOT_REACHED)
     return {
         "delivered": sum(counters.get(name, 0) for name in reached),
         **{name: counters.get(name, 0) for name in _NOT_REACHED},

@@ -23,7 +23,7 @@ from poller.cli.watch_table import (
 )
 from poller.engine.onlooker import News, Update
 from poller.engine.trouble import Trouble
-from poller.tracking.watch import Thing, Watch
+from poller.tracking.watch import ResourceType, Watch
 
 __all__ = ["LiveView"]
 
@@ -38,8 +38,8 @@ _SECOND_TABLE: Final = 2
 _ONE_EXPLAINED: Final = 4
 _MOST_EXPLAINED: Final = 7
 _HINTS: Final = {
-    Thing.OPERATION: "Not found: is it of another kind (--kind), or of another account?",
-    Thing.MESSAGE: "Not found: is the message of another account, or older than 7 days?",
+    ResourceType.OPERATION: "Not found: is it of another kind (--kind), or of another account?",
+    ResourceType.MESSAGE: "Not found: is the message of another account, or older than 7 days?",
 }
 
 
@@ -98,9 +98,11 @@ class LiveView:
         if self._trouble is not None:
             picture.append(self._obstacle())
         missing = {
-            track.watch.thing for track in self._tracks.values() if track.reason == "not_found"
+            track.watch.resource_type
+            for track in self._tracks.values()
+            if track.reason == "not_found"
         }
-        picture += [Text(_HINTS[thing], style="dim") for thing in Thing if thing in missing]
+        picture += [Text(_HINTS[thing], style="dim") for thing in ResourceType if thing in missing]
         if ending:
             picture.append(Text(ending, style="bold"))
         if self._trouble is not None and self._trouble.fatal:
@@ -138,8 +140,8 @@ class LiveView:
         return lines
 
     def _tables(self, rows: Sequence[Row], width: int) -> list[RenderableType]:
-        operations = [row for row in rows if row.thing is Thing.OPERATION]
-        messages = [row for row in rows if row.thing is Thing.MESSAGE]
+        operations = [row for row in rows if row.resource_type is ResourceType.OPERATION]
+        messages = [row for row in rows if row.resource_type is ResourceType.MESSAGE]
         tables: list[RenderableType] = []
         if operations:
             tables.append(make_table(operations, self._names, width=width))

@@ -25,7 +25,7 @@ from poller.sinks.base import Sink
 from poller.tracking.pacing import Policy
 from poller.tracking.privacy import Addresses
 from poller.tracking.subscription import Subscription
-from poller.tracking.watch import Home
+from poller.tracking.watch import AccountScope
 
 __all__ = ["Source", "configuration", "listening", "make_client", "make_sink", "make_throttle"]
 
@@ -58,7 +58,7 @@ def configuration(settings: Settings, source: Source) -> Configuration:
     """Make what the engine is told of the settings."""
     polling = settings.polling
     return Configuration(
-        home=Home(account=settings.account, base_url=settings.api.base_url),
+        scope=AccountScope(account=settings.account, base_url=settings.api.base_url),
         policy=Policy(
             min_interval=polling.min_interval,
             max_interval=polling.max_interval,

@@ -18,13 +18,13 @@ from poller.comms.answers import Answer, decode_answer, read_refusal
 from poller.comms.credentials import Credentials
 from poller.comms.exchange import exchange
 from poller.comms.ids import check_message_id, check_operation_id
-from poller.comms.kinds import Kind
+from poller.comms.kinds import KindSpec
 from poller.comms.models import (
     ErrorPage,
     Message,
     MessagePage,
     Operation,
-    Page,
+    OperationPage,
     ReceiptPage,
     decode_error_page,
     decode_message,
@@ -108,7 +108,7 @@ class CommsClient:
         """Ask as `credentials` from the next request on."""
         self._credentials = credentials
 
-    async def fetch_operation(self, kind: Kind, operation_id: str) -> Operation:
+    async def fetch_operation(self, kind: KindSpec, operation_id: str) -> Operation:
         """Return how the operation is doing."""
         return await self._ask(
             f"fetch operation {operation_id} of {kind.name}",
@@ -118,14 +118,14 @@ class CommsClient:
 
     async def list_operations(
         self,
-        kind: Kind,
+        kind: KindSpec,
         *,
         start_date: datetime | None = None,
         end_date: datetime | None = None,
         status: str | None = None,
         page_token: str | None = None,
         page_size: int = LARGEST_PAGE,
-    ) -> Page:
+    ) -> OperationPage:
         """Return one page of the operations created from `start_date` to `end_date`, unordered."""
         query = {
             "startDate": start_date,
@@ -144,7 +144,7 @@ class CommsClient:
 
     async def list_errors(
         self,
-        kind: Kind,
+        kind: KindSpec,
         operation_id: str,
         *,
         page_token: str | None = None,
@@ -181,7 +181,7 @@ class CommsClient:
 
     async def list_messages(
         self,
-        kind: Kind,
+        kind: KindSpec,
         *,
         operation_id: str | None = None,
         status: str | None = None,

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["DEFAULT_KIND", "KINDS", "Kind", "UnknownKind", "kind_named"]
+__all__ = ["DEFAULT_KIND", "KINDS", "KindSpec", "UnknownKind", "kind_named"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class KindSpec:
     """What differs between the sister resources.
 
     `path` is relative to the base URL. `counters` are the documented members of `stats`; `done`
@@ -36,7 +36,7 @@ class Kind:
 
 _FAILED: Final = ("FAILED", "UNDELIVERED")
 
-_MESSAGES: Final = Kind(
+_MESSAGES: Final = KindSpec(
     name="messages",
     path="Messages",
     items="messages",
@@ -50,7 +50,7 @@ _MESSAGES: Final = Kind(
     unsuccessful=frozenset("failed undelivered unaddressable".split()),
     failed_statuses=_FAILED,
 )
-_EMAILS: Final = Kind(
+_EMAILS: Final = KindSpec(
     name="emails",
     path="Emails",
     items="emails",
@@ -64,7 +64,7 @@ _EMAILS: Final = Kind(
     unsuccessful=frozenset("failed undelivered".split()),
     failed_statuses=_FAILED,
 )
-_PUSH: Final = Kind(
+_PUSH: Final = KindSpec(
     name="push-notifications",
     path="PushNotifications",
     items="pushNotifications",
@@ -75,7 +75,7 @@ _PUSH: Final = Kind(
     unsuccessful=_MESSAGES.unsuccessful,
     failed_statuses=_MESSAGES.failed_statuses,
 )
-_SENDER_POOLS: Final = Kind(
+_SENDER_POOLS: Final = KindSpec(
     name="sender-pools",
     path="SenderPools",
     items=None,
@@ -87,7 +87,7 @@ _SENDER_POOLS: Final = Kind(
     failed_statuses=(),
 )
 
-KINDS: Final[Mapping[str, Kind]] = {
+KINDS: Final[Mapping[str, KindSpec]] = {
     kind.name: kind for kind in (_MESSAGES, _EMAILS, _PUSH, _SENDER_POOLS)
 }
 DEFAULT_KIND: Final = _MESSAGES
@@ -97,7 +97,7 @@ class UnknownKind(ValueError):
     """No row of the table has that name; the message lists those that there are."""
 
 
-def kind_named(name: str) -> Kind:
+def kind_named(name: str) -> KindSpec:
     """Return the row of that name.
 
     :raises UnknownKind: if there is none.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from poller.comms.kinds import Kind
+from poller.comms.kinds import KindSpec
 from poller.comms.reading import (
     JsonObject,
     Nonsensical,
@@ -89,7 +89,7 @@ def decode_message(document: object, *, expected_id: str | None = None) -> Messa
     )
 
 
-def decode_message_page(document: object, *, kind: Kind) -> MessagePage:
+def decode_message_page(document: object, *, kind: KindSpec) -> MessagePage:
     """Make a `MessagePage` of a decoded JSON document.
 
     The vendor documents the list of messages only: where there is none under the kind's own name,

@@ -15,7 +15,7 @@ from poller.comms.messages import (
 from poller.comms.operations import (
     ErrorPage,
     Operation,
-    Page,
+    OperationPage,
     decode_error_page,
     decode_operation,
     decode_page,
@@ -29,7 +29,7 @@ __all__ = [
     "MessagePage",
     "Nonsensical",
     "Operation",
-    "Page",
+    "OperationPage",
     "ReceiptPage",
     "decode_error_page",
     "decode_message",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from poller.comms.kinds import Kind
+from poller.comms.kinds import KindSpec
 from poller.comms.reading import (
     LARGEST_COUNTER,
     JsonObject,
@@ -23,7 +23,7 @@ from poller.comms.reading import (
 __all__ = [
     "ErrorPage",
     "Operation",
-    "Page",
+    "OperationPage",
     "decode_error_page",
     "decode_operation",
     "decode_page",
@@ -47,7 +47,7 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class OperationPage:
     """One page of a list of operations.
 
     `problems` says what was wrong with the items that were none: one bad item does not spoil the
@@ -67,7 +67,9 @@ class ErrorPage:
     next_token: str | None
 
 
-def decode_operation(document: object, *, kind: Kind, expected_id: str | None = None) -> Operation:
+def decode_operation(
+    document: object, *, kind: KindSpec, expected_id: str | None = None
+) -> Operation:
     """Make an `Operation` of a decoded JSON document.
 
     :raises Nonsensical: where it is not an object, its id is none or another than `expected_id`,
@@ -85,8 +87,8 @@ def decode_operation(document: object, *, kind: Kind, expected_id: str | None = 
     )
 
 
-def decode_page(document: object, *, kind: Kind) -> Page:
-    """Make a `Page` of a decoded JSON document.
+def decode_page(document: object, *, kind: KindSpec) -> OperationPage:
+    """Make a `OperationPage` of a decoded JSON document.
 
     :raises Nonsensical: where there is no list under `operations` or the next token is no text.
     """
@@ -94,7 +96,7 @@ def decode_page(document: object, *, kind: Kind) -> Page:
     operations, problems = decode_each(
         read_list(members, "operations"), lambda item: decode_operation(item, kind=kind)
     )
-    return Page(operations=operations, problems=problems, next_token=next_token(members))
+    return OperationPage(operations=operations, problems=problems, next_token=next_token(members))
 
 
 def decode_error_page(document: object) -> ErrorPage:
@@ -108,7 +110,7 @@ def decode_error_page(document: object) -> ErrorPage:
     return ErrorPage(errors=errors, next_token=next_token(members))
 
 
-def _counters(stats: JsonObject, kind: Kind) -> dict[str, int]:
+def _counters(stats: JsonObject, kind: KindSpec) -> dict[str, int]:
     counters: dict[str, int] = {}
     for name, value in stats.items():
         # By type: True is an int to Python, and none to JSON.

@@ -14,10 +14,10 @@ from poller.comms.credentials import Credentials
 from poller.comms.errors import CommsError, Forbidden, Unauthorized
 from poller.comms.gate import Reason
 from poller.comms.throttle import Throttle, Ticket
+from poller.engine.log_events import log_pause_change
 from poller.engine.meter import NO_METER, Meter, Request
 from poller.engine.status import Failing, failing_after
 from poller.engine.supervision import attempt
-from poller.engine.telling import tell_change
 from poller.store.store import Store
 
 __all__ = ["Asker"]
@@ -100,7 +100,7 @@ class Asker:
     async def _finish(self, ticket: Ticket, error: CommsError | None) -> None:
         self.failing = failing_after(self.failing, error, self._now())
         change = self._throttle.finish(ticket, error)
-        tell_change(change, kind=ticket.kind, error=error)
+        log_pause_change(change, kind=ticket.kind, error=error)
         if change.changed:
             await attempt(partial(self._store.write_pause, change.pause), name="poll")
 

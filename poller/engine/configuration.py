@@ -7,7 +7,7 @@ from poller.comms.credentials import Credentials
 from poller.sinks.base import Sink
 from poller.tracking.pacing import Policy
 from poller.tracking.subscription import Subscription
-from poller.tracking.watch import Home
+from poller.tracking.watch import AccountScope
 
 __all__ = ["Configuration", "SinkPlan"]
 
@@ -41,7 +41,7 @@ class Configuration:
     in seconds.
     """
 
-    home: Home
+    scope: AccountScope
     policy: Policy
     credentials: Callable[[], Credentials]
     sinks: Sequence[SinkPlan]

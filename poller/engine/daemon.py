@@ -24,13 +24,14 @@ from poller.comms.throttle import Throttle
 from poller.engine.asking import Asker
 from poller.engine.bell import Bell
 from poller.engine.configuration import Configuration
-from poller.engine.dispatch import Ended
+from poller.engine.dispatcher import Ended
 from poller.engine.heartbeat import Heartbeats
 from poller.engine.housekeeping import Housekeeping
+from poller.engine.log_events import log_registrations
 from poller.engine.meter import NO_METER, Meter
-from poller.engine.outlets import Outlets
-from poller.engine.poll import PollLoop
+from poller.engine.poll_loop import PollLoop
 from poller.engine.pulse import Pulse
+from poller.engine.sink_manager import SinkManager
 from poller.engine.status import (
     Degraded,
     Loops,
@@ -40,8 +41,7 @@ from poller.engine.status import (
     sink_trouble,
 )
 from poller.engine.supervision import attempt, repeat
-from poller.engine.telling import tell_registrations
-from poller.store.standing import Standing
+from poller.store.standing import Summary
 from poller.store.store import Store
 from poller.store.watches import Registered
 from poller.tracking.registration import Registration
@@ -67,7 +67,7 @@ class Stop(StrEnum):
 
 
 class Daemon:
-    """One poller: watches the operations of one home until `stop`.
+    """One poller: watches the operations of one scope until `stop`.
 
     `until_idle` makes it end by itself once `registered_all` was called and nothing more can
     happen. The store and the client are the caller's to close. `news` is rung after every commit
@@ -118,7 +118,7 @@ class Daemon:
             heartbeats=self.heartbeats,
             meter=meter,
         )
-        self._outlets = Outlets(
+        self._outlets = SinkManager(
             store=store,
             owner=self._owner,
             now=now,
@@ -145,7 +145,7 @@ class Daemon:
         :raises StoreError: where the store refuses; none is registered.
         """
         results = await self._store.register(wishes, all_or_none=all_or_none)
-        tell_registrations(results)
+        log_registrations(results)
         self._poll.pulse.beat()
         self._idle.beat()
         return results
@@ -250,7 +250,7 @@ class Daemon:
                 loops.cancel_scope.cancel()
         log.info("daemon.stopped", reason=self.reason.value)
 
-    async def standing(self) -> Standing:
+    async def standing(self) -> Summary:
         """Count what is watched and what waits, from the start of this daemon on."""
         return await self._store.standing(since=self.started_at, closed=self.closed_sinks)
 

@@ -9,9 +9,9 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from poller.comms.errors import CommsError
-from poller.sinks.base import Outcome
+from poller.sinks.base import SinkOutcome
 from poller.store.watches import Observation
-from poller.tracking.deliveries import Delivery
+from poller.tracking.delivery import Delivery
 
 __all__ = ["NO_METER", "Meter", "Request"]
 
@@ -50,7 +50,7 @@ class Meter(Protocol):
     def observed(self, observations: Sequence[Observation], *, kind: str) -> None:
         """Hear what became of answers about operations, and the events recorded with them."""
 
-    def attempted(self, outcomes: Sequence[Outcome], *, sink: str, seconds: float) -> None:
+    def attempted(self, outcomes: Sequence[SinkOutcome], *, sink: str, seconds: float) -> None:
         """Hear of one call of a sink with an outcome for each of its events."""
 
     def settled(self, delivery: Delivery, *, sink: str) -> None:
@@ -80,7 +80,7 @@ class _NoMeter:
     def observed(self, observations: Sequence[Observation], *, kind: str) -> None:
         pass
 
-    def attempted(self, outcomes: Sequence[Outcome], *, sink: str, seconds: float) -> None:
+    def attempted(self, outcomes: Sequence[SinkOutcome], *, sink: str, seconds: float) -> None:
         pass
 
     def settled(self, delivery: Delivery, *, sink: str) -> None:

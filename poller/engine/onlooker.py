@@ -24,12 +24,12 @@ from poller.comms.gate import Reason
 from poller.comms.kinds import KINDS
 from poller.comms.throttle import Throttle, Ticket
 from poller.engine.agenda import Agenda
-from poller.engine.inquiring import ask_about, refusal_of, request_of
 from poller.engine.meter import Request
 from poller.engine.pulse import Pulse
+from poller.engine.requests import ask_about, refusal_of, request_of
 from poller.engine.trouble import Trouble, trouble_after
-from poller.tracking.answers import Answer
-from poller.tracking.events import Event, event_id
+from poller.tracking.answer import Answer
+from poller.tracking.event import Event, event_id
 from poller.tracking.observe import Verdict, observe
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import Watch
@@ -209,7 +209,7 @@ class Onlooker:
         after = decision.watch
         if after.is_watched:
             self._watches[after.id] = after
-            schedule = after.schedule
+            schedule = after.next_poll
             self._plan(after, (schedule.due_at - schedule.set_at).total_seconds())
         else:
             del self._watches[after.id]

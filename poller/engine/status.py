@@ -98,7 +98,7 @@ def api_trouble(failing: Failing | None) -> list[Degraded]:
 
 
 def foreign_trouble(waiting: int, *, started_at: datetime) -> list[Degraded]:
-    """Say that operations of another home wait in the store."""
+    """Say that operations of another scope wait in the store."""
     if not waiting:
         return []
     hint = f"{waiting} belong to another account or base_url and wait for its daemon"

@@ -16,18 +16,18 @@ from poller.comms.errors import (
     Unauthorized,
     Unavailable,
 )
-from poller.sinks.base import Outcome, Verdict
-from poller.tracking import answers
-from poller.tracking.deliveries import Attempt, Result
+from poller.sinks.base import SinkOutcome, SinkVerdict
+from poller.tracking import answer as answers
+from poller.tracking.delivery import AttemptResult, DeliveryAttempt
 
 __all__ = ["answer_of", "attempt_of"]
 
-_RESULTS: Final[Mapping[Verdict, Result]] = {
-    Verdict.DELIVERED: Result.DELIVERED,
-    Verdict.FAILED: Result.FAILED,
-    Verdict.REFUSED: Result.REFUSED,
-    Verdict.GONE: Result.GONE,
-    Verdict.CLOSED: Result.FAILED,
+_RESULTS: Final[Mapping[SinkVerdict, AttemptResult]] = {
+    SinkVerdict.DELIVERED: AttemptResult.DELIVERED,
+    SinkVerdict.FAILED: AttemptResult.FAILED,
+    SinkVerdict.REFUSED: AttemptResult.REFUSED,
+    SinkVerdict.GONE: AttemptResult.GONE,
+    SinkVerdict.CLOSED: AttemptResult.FAILED,
 }
 
 
@@ -44,20 +44,22 @@ def answer_of(
         case Unauthorized() | Forbidden() | Throttled():
             return None
         case NotFound(enveloped=True):
-            return answers.NotFound(begun_at=begun_at, arrived_at=arrived_at)
+            return answers.NotFoundAnswer(begun_at=begun_at, arrived_at=arrived_at)
         case Rejected(enveloped=True):
-            return answers.Rejected(begun_at=begun_at, arrived_at=arrived_at)
+            return answers.RejectedAnswer(begun_at=begun_at, arrived_at=arrived_at)
         case NonsensicalAnswer():
-            return answers.Nonsense(begun_at=begun_at, arrived_at=arrived_at, why=error.happened)
+            return answers.NonsenseAnswer(
+                begun_at=begun_at, arrived_at=arrived_at, why=error.happened
+            )
         case Unavailable() | NetworkError() | DeadlineExceeded():
-            return answers.Failed(begun_at=begun_at, arrived_at=arrived_at)
+            return answers.FailedAnswer(begun_at=begun_at, arrived_at=arrived_at)
         case _:
-            return answers.Failed(begun_at=begun_at, arrived_at=arrived_at, answered=True)
+            return answers.FailedAnswer(begun_at=begun_at, arrived_at=arrived_at, answered=True)
 
 
-def attempt_of(outcome: Outcome, *, begun_at: datetime) -> Attempt:
+def attempt_of(outcome: SinkOutcome, *, begun_at: datetime) -> DeliveryAttempt:
     """Say what a sink's outcome means for the delivery."""
-    return Attempt(
+    return DeliveryAttempt(
         result=_RESULTS[outcome.verdict],
         begun_at=begun_at,
         status=outcome.status,

@@ -17,13 +17,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from poller.server.problems import FORBIDDEN, UNAUTHORIZED, Problem, problem_response
 
-__all__ = ["OPEN_PATHS", "Door", "is_loopback"]
+__all__ = ["OPEN_PATHS", "AuthMiddleware", "is_loopback"]
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Whoever asks for these may be a probe, which has no token."""
 
 
-class Door:
+class AuthMiddleware:
     """Lets requests through to `app`. `checks_host` is for a loopback port without a token."""
 
     def __init__(self, app: ASGIApp, *, token: SecretStr | None, checks_host: bool) -> None:

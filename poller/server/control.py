@@ -10,7 +10,7 @@ from starlette.responses import Response
 from poller.engine.daemon import Daemon
 from poller.server.limits import Limits
 from poller.store.store import Store
-from poller.tracking.events import dump_json
+from poller.tracking.event import dump_json
 
 __all__ = ["Control", "Metrics", "reply"]
 

@@ -26,7 +26,7 @@ from poller.server.problems import (
 )
 from poller.server.stream import EventStream, StreamFilter, gone
 from poller.store.dead_letters import UnknownEvent
-from poller.store.feed import Mark
+from poller.store.feed import Cursor
 
 __all__ = ["event_routes"]
 
@@ -70,7 +70,7 @@ def event_routes(control: Control) -> APIRouter:
             return EventStream(control, wanted, start=mark)
         if query.start is None:
             return EventStream(control, wanted, start=await control.store.last_mark())
-        oldest = Mark(position=0)
+        oldest = Cursor(position=0)
         kept = await control.store.feed_page(after=oldest, limit=1)
         return EventStream(control, wanted, start=oldest, pruned_to=kept.pruned_to)
 

@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from poller.comms.gate import Pause, Reason
 from poller.comms.kinds import KINDS
 from poller.server.metrics import OTHER, PREFIX, bounded_kind
-from poller.store.census import Tally
+from poller.store.census import WatchCount
 from poller.store.sinks import SinkReport
 from poller.tracking.lifecycle import LIFECYCLES
 from poller.tracking.sink_health import SinkState
@@ -32,7 +32,7 @@ class Stock:
     """What the store holds, counted `at` a moment."""
 
     at: datetime
-    tallies: Sequence[Tally]
+    tallies: Sequence[WatchCount]
     sinks: Sequence[SinkReport]
     foreign: int
 

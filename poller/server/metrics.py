@@ -28,10 +28,9 @@ from poller.comms.errors import (
 from poller.comms.kinds import KINDS
 from poller.comms.models import parse_instant
 from poller.engine.meter import Request
-from poller.sinks.base import Outcome
-from poller.sinks.base import Verdict as SinkVerdict
+from poller.sinks.base import SinkOutcome, SinkVerdict
 from poller.store.watches import Observation
-from poller.tracking.deliveries import Delivery, DeliveryState
+from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.observe import Verdict
 
 __all__ = ["OTHER", "PREFIX", "PrometheusMeter", "bounded_kind"]
@@ -174,7 +173,7 @@ class PrometheusMeter:
             if (lag := _detection_lag(observation)) is not None:
                 self._detection_lag.labels(kind).observe(lag)
 
-    def attempted(self, outcomes: Sequence[Outcome], *, sink: str, seconds: float) -> None:
+    def attempted(self, outcomes: Sequence[SinkOutcome], *, sink: str, seconds: float) -> None:
         """Count each outcome, and the call once."""
         for outcome in outcomes:
             self._attempts.labels(sink, outcome.verdict.value).inc()

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from poller.engine.daemon import Daemon
-from poller.server.auth import Door
+from poller.server.auth import AuthMiddleware
 from poller.server.connection import Connection
 from poller.server.control import Control, Metrics
 from poller.server.later import Later
@@ -180,7 +180,7 @@ def _guarded(control: Control, probes: Probes, listening: Listening) -> ASGIApp:
 
         return control_app(control, probes, wants_token=token is not None)
 
-    return Door(Probed(probes, Later(make)), token=token, checks_host=open_port)
+    return AuthMiddleware(Probed(probes, Later(make)), token=token, checks_host=open_port)
 
 
 def _observed(probes: Probes) -> ASGIApp:

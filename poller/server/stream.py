@@ -20,8 +20,8 @@ from poller.server.control import Control
 from poller.server.limits import Limits
 from poller.server.problems import CROWDED, GONE, STORE, Kind, Problem, problem_response
 from poller.store.errors import StoreError
-from poller.store.feed import Emitted, Mark, Page
-from poller.tracking.events import dump_json
+from poller.store.feed import Cursor, Emitted, Page
+from poller.tracking.event import dump_json
 from poller.tracking.subscription import wants_type
 
 __all__ = ["EventStream", "StreamFilter", "gone"]
@@ -78,7 +78,7 @@ class EventStream(Response):
     """
 
     def __init__(
-        self, control: Control, wanted: StreamFilter, *, start: Mark, pruned_to: int = 0
+        self, control: Control, wanted: StreamFilter, *, start: Cursor, pruned_to: int = 0
     ) -> None:
         super().__init__()
         self._places = control.places
@@ -177,7 +177,7 @@ class EventStream(Response):
         return _error(Problem(_SLOW, f"nothing was taken for {seconds:g} s", hint="read faster"))
 
 
-def _hello(mark: Mark) -> bytes:
+def _hello(mark: Cursor) -> bytes:
     """Begin with the id to come back with, so that even a client cut off now misses nothing."""
     known = f"id: {mark.event_id}\n" if mark.event_id else ""
     return f"retry: 1000\n{known}\n".encode()

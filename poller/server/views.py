@@ -9,7 +9,7 @@ from poller.engine import status
 from poller.server import schemas
 from poller.store import dead_letters, queries, sinks
 from poller.store.watches import Registered
-from poller.tracking.events import format_instant
+from poller.tracking.event import format_instant
 from poller.tracking.lifecycle import EventType
 from poller.tracking.sink_health import SinkState
 from poller.tracking.watch import Watch
@@ -31,7 +31,7 @@ def show_operation(watch: Watch) -> schemas.Operation:
         "id": watch.id,
         "kind": watch.kind,
         "labels": dict(watch.labels),
-        "account": watch.home.account,
+        "account": watch.scope.account,
         "source": watch.source,
         "phase": watch.phase.value,
         "outcome": None if watch.outcome is None else watch.outcome.value,
@@ -42,7 +42,7 @@ def show_operation(watch: Watch) -> schemas.Operation:
         "registeredAt": format_instant(watch.registered_at),
         "observedAt": _instant(watch.observed_at),
         "endedAt": _instant(watch.ended_at),
-        "nextLookAt": _instant(watch.schedule.due_at) if watch.is_watched else None,
+        "nextLookAt": _instant(watch.next_poll.due_at) if watch.is_watched else None,
     }
 
 
@@ -56,7 +56,7 @@ def show_registered(registered: Registered, watch: Watch) -> schemas.BulkItem:
     }
 
 
-def show_story(story: queries.Story) -> schemas.OperationStory:
+def show_story(story: queries.OperationDetail) -> schemas.OperationStory:
     """Show an operation with its time line."""
     return {
         **show_operation(story.watch),
@@ -131,14 +131,14 @@ def _show_event(event: queries.TimelineEvent) -> schemas.TimelineEvent:
         "sequence": event.sequence,
         "time": format_instant(event.recorded_at),
         "final": event.final,
-        "status": data[EventType(event.type).thing.value].get("status"),
+        "status": data[EventType(event.type).resource_type.value].get("status"),
         "delta": data["delta"],
         "reason": data["reason"],
         "deliveries": [_show_passage(passage) for passage in event.passages],
     }
 
 
-def _show_passage(passage: queries.Passage) -> schemas.Delivery:
+def _show_passage(passage: queries.DeliveryStatus) -> schemas.Delivery:
     delivery = passage.delivery
     return {
         "sink": passage.sink,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from poller.retry_after import read_retry_after
-from poller.sinks.base import Outcome, Verdict
+from poller.sinks.base import SinkOutcome, SinkVerdict
 
 __all__ = ["EXCERPT_CHARACTERS", "interpret", "scrub"]
 
@@ -31,15 +31,15 @@ _SHORTEST_SECRET = 4
 
 def interpret(
     *, status: int, headers: Mapping[str, str], body: bytes, place: str, now: datetime
-) -> Outcome:
+) -> SinkOutcome:
     """Return what an answer means for the event.
 
     `headers` finds names in any case; `body` is its beginning; `place` is how to call the
     receiver; `now` is when the answer arrived.
     """
     if 200 <= status < 300:  # noqa: PLR2004  (RFC 9110, section 15.3)
-        return Outcome(verdict=Verdict.DELIVERED, status=status)
-    return Outcome(
+        return SinkOutcome(verdict=SinkVerdict.DELIVERED, status=status)
+    return SinkOutcome(
         verdict=_verdict(status),
         status=status,
         error=_sentence(status, body, place),
@@ -55,10 +55,10 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def _verdict(status: int) -> Verdict:
+def _verdict(status: int) -> SinkVerdict:
     if status == _GONE:
-        return Verdict.GONE
-    return Verdict.REFUSED if status in _REFUSALS else Verdict.FAILED
+        return SinkVerdict.GONE
+    return SinkVerdict.REFUSED if status in _REFUSALS else SinkVerdict.FAILED
 
 
 def _sentence(status: int, body: bytes, place: str) -> str:

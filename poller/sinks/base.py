@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Outcome", "Outgoing", "Sink", "SinkHeld", "SinkUnavailable", "Verdict"]
+__all__ = ["OutgoingEvent", "Sink", "SinkHeld", "SinkOutcome", "SinkUnavailable", "SinkVerdict"]
 
 
 class SinkUnavailable(Exception):
@@ -29,7 +29,7 @@ class SinkHeld(SinkUnavailable):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class OutgoingEvent:
     """One event on its way to one sink.
 
     `body` is the CloudEvent in structured JSON on a single line, without the newline; it is the
@@ -46,7 +46,7 @@ class Outgoing:
         return self.body.encode(errors="backslashreplace")
 
 
-class Verdict(StrEnum):
+class SinkVerdict(StrEnum):
     """How an attempt ended, in the words the dispatcher acts on."""
 
     DELIVERED = "delivered"
@@ -61,13 +61,13 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class SinkOutcome:
     """The end of one attempt: `error` is a sentence for people without any secret in it.
 
     `retry_after` is what the place asked for, in seconds, unbounded as received.
     """
 
-    verdict: Verdict
+    verdict: SinkVerdict
     status: int | None = None
     error: str | None = None
     retry_after: float | None = None
@@ -113,7 +113,7 @@ class Sink(Protocol):
         :raises SinkUnavailable: if the place cannot be looked into.
         """
 
-    async def deliver(self, batch: Sequence[Outgoing]) -> Sequence[Outcome]:
+    async def deliver(self, batch: Sequence[OutgoingEvent]) -> Sequence[SinkOutcome]:
         """Attempt each event of the batch; one outcome for each, in order.
 
         Raises nothing but cancellation; a cancelled attempt may have reached the place.

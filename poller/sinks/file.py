@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from poller.sinks.base import Outcome, Outgoing, SinkUnavailable, Verdict
+from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.journal import Disk, Journal
 from poller.sinks.ndjson import join_lines
 
@@ -59,13 +59,13 @@ class FileSink:
             return frozenset()
         return (await self._in_thread(self._journal.recent_ids)).intersection(event_ids)
 
-    async def deliver(self, batch: Sequence[Outgoing]) -> Sequence[Outcome]:
+    async def deliver(self, batch: Sequence[OutgoingEvent]) -> Sequence[SinkOutcome]:
         """Append the batch: all delivered, or all failed with the same sentence."""
-        outcome = Outcome(verdict=Verdict.DELIVERED)
+        outcome = SinkOutcome(verdict=SinkVerdict.DELIVERED)
         try:
             await self._in_thread(lambda: self._journal.append(join_lines(batch)))
         except SinkUnavailable as error:
-            outcome = Outcome(verdict=Verdict.FAILED, error=str(error))
+            outcome = SinkOutcome(verdict=SinkVerdict.FAILED, error=str(error))
         return [outcome] * len(batch)
 
     async def reopen(self) -> None:

@@ -7,12 +7,12 @@ certain sign of a whole line.
 import json
 from collections.abc import Iterable, Sequence
 
-from poller.sinks.base import Outgoing
+from poller.sinks.base import OutgoingEvent
 
 __all__ = ["ids_of", "join_lines", "sound_length", "whole_lines"]
 
 
-def join_lines(batch: Sequence[Outgoing]) -> bytes:
+def join_lines(batch: Sequence[OutgoingEvent]) -> bytes:
     """Return the batch as the bytes of so many lines."""
     return b"".join(event.encoded() + b"\n" for event in batch)
 

@@ -10,7 +10,7 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 
-from poller.sinks.base import Outcome, Outgoing, SinkUnavailable, Verdict
+from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.pipe import Line, PipeWriter, Progress
 
 __all__ = ["StdoutSink"]
@@ -59,7 +59,7 @@ class StdoutSink:
         """Nothing: what has gone down a pipe cannot be asked for."""
         return frozenset()
 
-    async def deliver(self, batch: Sequence[Outgoing]) -> Sequence[Outcome]:
+    async def deliver(self, batch: Sequence[OutgoingEvent]) -> Sequence[SinkOutcome]:
         """Write the batch; cancelled while the reader stalls, tell at once how far it came."""
         lines = [Line(event_id=e.event_id, rest=e.encoded() + b"\n") for e in batch]
         stop = _told_to_stop(anyio.get_cancelled_exc_class())
@@ -82,9 +82,9 @@ class StdoutSink:
                 limiter=self._thread,
             )
 
-    def _outcome(self, event: Outgoing, progress: Progress) -> Outcome:
+    def _outcome(self, event: OutgoingEvent, progress: Progress) -> SinkOutcome:
         if event.event_id in progress.written or progress.fault is None:
-            return Outcome(verdict=Verdict.DELIVERED)
+            return SinkOutcome(verdict=SinkVerdict.DELIVERED)
         return _fault_outcome(progress.fault, fd=self._writer.fd, timeout=self._timeout)
 
 
@@ -101,7 +101,7 @@ def _told_to_stop(cancelled: type[BaseException]) -> Callable[[], bool]:
     return told
 
 
-def _fault_outcome(fault: OSError, *, fd: int, timeout: float) -> Outcome:
+def _fault_outcome(fault: OSError, *, fd: int, timeout: float) -> SinkOutcome:
     place = "stdout" if fd == 1 else f"file descriptor {fd}"
     match fault:
         case TimeoutError():
@@ -109,13 +109,13 @@ def _fault_outcome(fault: OSError, *, fd: int, timeout: float) -> Outcome:
         case InterruptedError():
             said = f"stopped while the reader of {place} was not reading"
         case _ if _is_closed(fault, fd):
-            return Outcome(
-                verdict=Verdict.CLOSED,
+            return SinkOutcome(
+                verdict=SinkVerdict.CLOSED,
                 error=f"{place} is closed: nobody reads it any more",
             )
         case _:
             said = f"writing to {place} failed: {fault.strerror}"
-    return Outcome(verdict=Verdict.FAILED, error=said)
+    return SinkOutcome(verdict=SinkVerdict.FAILED, error=said)
 
 
 def _is_closed(fault: OSError, fd: int) -> bool:

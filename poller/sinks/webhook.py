@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from poller import __version__
 from poller.http import EgressError, open_transport
 from poller.sinks.answer import EXCERPT_CHARACTERS, interpret, scrub
-from poller.sinks.base import Outcome, Outgoing, SinkUnavailable, Verdict
+from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.receiver import check_header, check_url
 from poller.sinks.signature import parse_secret, sign
 
@@ -92,7 +92,7 @@ class WebhookSink:
         """Nothing: receivers are not asked what they hold, they tell repetitions by the id."""
         return frozenset()
 
-    async def deliver(self, batch: Sequence[Outgoing]) -> Sequence[Outcome]:
+    async def deliver(self, batch: Sequence[OutgoingEvent]) -> Sequence[SinkOutcome]:
         """Post each event, one after the other."""
         return [await self._attempt(event) for event in batch]
 
@@ -106,21 +106,21 @@ class WebhookSink:
             with anyio.CancelScope(shield=True):
                 await client.aclose()
 
-    async def _attempt(self, event: Outgoing) -> Outcome:
+    async def _attempt(self, event: OutgoingEvent) -> SinkOutcome:
         try:
             with anyio.fail_after(self._timeout):
                 outcome = await self._post(event)
         except TimeoutError:
             error = f"{self.place} has not answered within {self._timeout:g} s"
-            outcome = Outcome(verdict=Verdict.FAILED, error=error)
+            outcome = SinkOutcome(verdict=SinkVerdict.FAILED, error=error)
         except SinkUnavailable as fault:
-            outcome = Outcome(verdict=Verdict.FAILED, error=str(fault))
+            outcome = SinkOutcome(verdict=SinkVerdict.FAILED, error=str(fault))
         except Exception as fault:  # noqa: BLE001  (whatever httpx raises, the event must wait)
             error = f"{self.place} {_explain(fault)}"
-            outcome = Outcome(verdict=Verdict.FAILED, error=error)
+            outcome = SinkOutcome(verdict=SinkVerdict.FAILED, error=error)
         return outcome if outcome.error is None else self._without_secrets(outcome)
 
-    async def _post(self, event: Outgoing) -> Outcome:
+    async def _post(self, event: OutgoingEvent) -> SinkOutcome:
         client = await self._ready()
         body = event.encoded()
         headers = self._headers | self._signature_headers(event.event_id, body)
@@ -144,11 +144,11 @@ class WebhookSink:
             )
         return headers
 
-    def _without_secrets(self, outcome: Outcome) -> Outcome:
+    def _without_secrets(self, outcome: SinkOutcome) -> SinkOutcome:
         """Cut our own secrets out of what the receiver may have echoed, then shorten it."""
         error = scrub(outcome.error or "", self._secrets)
         most = EXCERPT_CHARACTERS + len(self.place)
-        return Outcome(
+        return SinkOutcome(
             verdict=outcome.verdict,
             status=outcome.status,
             error=error if len(error) <= most else error[: most - 1] + "…",

@@ -9,11 +9,11 @@ from sqlalchemy import Connection, case, func, select
 from poller.store.schema import watches
 from poller.store.tenancy import Tenant
 
-__all__ = ["Tally", "census"]
+__all__ = ["WatchCount", "watch_counts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class WatchCount:
     """The watched operations of one kind and status; `status` is None where none was seen yet.
 
     `due` counts those whose next look is due, `oldest_due` is since when the first of them is.
@@ -26,7 +26,7 @@ class Tally:
     oldest_due: datetime | None
 
 
-def census(connection: Connection, tenant: Tenant, now: datetime) -> Sequence[Tally]:
+def watch_counts(connection: Connection, tenant: Tenant, now: datetime) -> Sequence[WatchCount]:
     """Count what is being watched at `now`."""
     # the last emitted status is the observed one: a change of status is never held back
     status = watches.c.emitted_status
@@ -39,11 +39,11 @@ def census(connection: Connection, tenant: Tenant, now: datetime) -> Sequence[Ta
             func.sum(case((is_due, 1), else_=0)).label("due"),
             func.min(case((is_due, watches.c.due_at), else_=None)).label("oldest_due"),
         )
-        .where(watches.c.home_id == tenant.id, watches.c.due_at.is_not(None))
+        .where(watches.c.scope_id == tenant.id, watches.c.due_at.is_not(None))
         .group_by(watches.c.kind, status)
     )
     return [
-        Tally(
+        WatchCount(
             kind=row.kind,
             status=row.status,
             watched=row.watched,

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
 from poller.store.schema import deliveries, events
 from poller.store.sinks import enable
 from poller.store.tenancy import Tenant
-from poller.tracking.deliveries import DeliveryState
+from poller.tracking.delivery import DeliveryState
 
 __all__ = ["DeadLetter", "Selection", "UnknownEvent", "dead_letters", "replay", "replay_event"]
 
@@ -125,7 +125,7 @@ def replay_event(
 
     :raises UnknownEvent: where it is not kept.
     """
-    query = select(events).where(events.c.id == event_id, events.c.home_id == tenant.id)
+    query = select(events).where(events.c.id == event_id, events.c.scope_id == tenant.id)
     event = connection.execute(query).mappings().one_or_none()
     if event is None:
         raise UnknownEvent(f"no event {event_id!r} is kept; `store.retention` says for how long")
@@ -137,7 +137,7 @@ def replay_event(
             connection.execute(
                 insert(deliveries).values(
                     **_FRESH,
-                    home_id=tenant.id,
+                    scope_id=tenant.id,
                     sink=sink,
                     position=event["position"],
                     watch_id=event["watch_id"],
@@ -166,7 +166,7 @@ def _refresh(
 
 
 def _chosen(tenant: Tenant, selection: Selection) -> list[ColumnElement[bool]]:
-    conditions = [deliveries.c.home_id == tenant.id, deliveries.c.state == _DEAD]
+    conditions = [deliveries.c.scope_id == tenant.id, deliveries.c.state == _DEAD]
     if selection.sink is not None:
         conditions.append(deliveries.c.sink == selection.sink)
     if selection.operation_id is not None:

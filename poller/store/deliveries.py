@@ -32,14 +32,14 @@ from poller.store.schema import deliveries, events, microseconds
 from poller.store.sinks import health_for_update, write_health
 from poller.store.tenancy import Tenant
 from poller.store.watches import Lease
-from poller.tracking.deliveries import Attempt, Delivery, DeliveryState, after_attempt
+from poller.tracking.delivery import Delivery, DeliveryAttempt, DeliveryState, after_attempt
 from poller.tracking.sink_health import Health, SinkState, after_result, may_probe
 
 __all__ = [
+    "ClaimRequest",
     "Claimed",
-    "Demand",
     "Exchange",
-    "exchange",
+    "complete_and_claim",
     "recall",
     "release_deliveries",
     "waiting_ids",
@@ -61,7 +61,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
+class ClaimRequest:
     """What a dispatcher can start now.
 
     `in_order` takes events in commit order, several of one operation included, for a sink that
@@ -87,11 +87,11 @@ class Exchange:
     next_due: datetime | None
 
 
-def exchange(
+def complete_and_claim(
     connection: Connection,
     tenant: Tenant,
-    attempts: Sequence[tuple[int, Attempt]],
-    demand: Demand,
+    attempts: Sequence[tuple[int, DeliveryAttempt]],
+    demand: ClaimRequest,
     *,
     now: datetime,
     random: Random,
@@ -122,7 +122,7 @@ def exchange(
 
 def release_deliveries(
     connection: Connection,
-    tenant: Tenant,  # noqa: ARG001 - no condition: a planner would read all of a home by it
+    tenant: Tenant,  # noqa: ARG001 - no condition: a planner would read all of a scope by it
     sink: str,
     positions: Sequence[int],
 ) -> None:
@@ -140,7 +140,7 @@ def void_leases(connection: Connection, tenant: Tenant, owner: str | None = None
     connection.execute(
         update(deliveries)
         .where(
-            deliveries.c.home_id == tenant.id,
+            deliveries.c.scope_id == tenant.id,
             deliveries.c.state == _WAITING,
             holder.is_not(None) if owner is None else holder == owner,
         )
@@ -153,7 +153,7 @@ def void_future_waits(connection: Connection, tenant: Tenant, now: datetime) -> 
     statement = (
         update(deliveries)
         .where(
-            deliveries.c.home_id == tenant.id,
+            deliveries.c.scope_id == tenant.id,
             deliveries.c.state == _WAITING,
             deliveries.c.set_at > now,
         )
@@ -170,7 +170,7 @@ def recall(
     statement = (
         update(deliveries)
         .where(
-            deliveries.c.home_id == tenant.id,
+            deliveries.c.scope_id == tenant.id,
             deliveries.c.sink == sink,
             deliveries.c.state == _WAITING,
             deliveries.c.position.in_(positions.scalar_subquery()),
@@ -190,7 +190,7 @@ def waiting_ids(
         select(events.c.id)
         .join(deliveries, deliveries.c.position == events.c.position)
         .where(
-            deliveries.c.home_id == tenant.id,
+            deliveries.c.scope_id == tenant.id,
             deliveries.c.state == _WAITING,
             deliveries.c.sink == sink,
         )
@@ -204,7 +204,7 @@ def waiting_ids(
 def _settle(
     connection: Connection,
     sink: str,
-    attempts: Sequence[tuple[int, Attempt]],
+    attempts: Sequence[tuple[int, DeliveryAttempt]],
     now: datetime,
     random: Random,
 ) -> dict[int, Delivery]:
@@ -240,7 +240,7 @@ def _make_due(connection: Connection, tenant: Tenant, sink: str, now: datetime) 
     connection.execute(
         update(deliveries)
         .where(
-            deliveries.c.home_id == tenant.id,
+            deliveries.c.scope_id == tenant.id,
             deliveries.c.state == _WAITING,
             deliveries.c.sink == sink,
             deliveries.c.due_at > now,
@@ -250,7 +250,7 @@ def _make_due(connection: Connection, tenant: Tenant, sink: str, now: datetime) 
 
 
 def _claim(
-    connection: Connection, tenant: Tenant, demand: Demand, health: Health, now: datetime
+    connection: Connection, tenant: Tenant, demand: ClaimRequest, health: Health, now: datetime
 ) -> tuple[list[Claimed], Health]:
     if health.state is SinkState.DISABLED:
         return [], health
@@ -268,7 +268,7 @@ def _claim(
 
 
 def _due(
-    tenant: Tenant, demand: Demand, clock: ColumnElement[int], now: datetime
+    tenant: Tenant, demand: ClaimRequest, clock: ColumnElement[int], now: datetime
 ) -> Select[tuple[int]]:
     earlier = deliveries.alias()
     if demand.in_order:
@@ -305,7 +305,10 @@ def _probe(tenant: Tenant, sink: str, clock: ColumnElement[int]) -> Select[tuple
 
 
 def _take(
-    connection: Connection, demand: Demand, chosen: Select[tuple[int]], clock: ColumnElement[int]
+    connection: Connection,
+    demand: ClaimRequest,
+    chosen: Select[tuple[int]],
+    clock: ColumnElement[int],
 ) -> list[Claimed]:
     # a CTE runs once: PostgreSQL may run a subquery for each row, and each time lock other rows
     due = chosen.with_for_update(skip_locked=True).cte("due")
@@ -339,7 +342,7 @@ def _take(
 
 def _next_due(connection: Connection, tenant: Tenant, sink: str, now: datetime) -> datetime | None:
     query = select(func.min(deliveries.c.due_at)).where(
-        deliveries.c.home_id == tenant.id,
+        deliveries.c.scope_id == tenant.id,
         deliveries.c.state == _WAITING,
         deliveries.c.sink == sink,
         deliveries.c.due_at > now,
@@ -352,7 +355,7 @@ def _waiting(
     tenant: Tenant, sink: str, clock: ColumnElement[int]
 ) -> tuple[ColumnElement[bool], ...]:
     return (
-        deliveries.c.home_id == tenant.id,
+        deliveries.c.scope_id == tenant.id,
         deliveries.c.state == _WAITING,
         deliveries.c.sink == sink,
         or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= clock),

@@ -10,11 +10,11 @@ from sqlalchemy import Connection, insert, update
 
 from poller.store.schema import counters, deliveries, events
 from poller.store.tenancy import Tenant
-from poller.tracking.deliveries import DeliveryState
-from poller.tracking.events import Event, event_id
+from poller.tracking.delivery import DeliveryState
+from poller.tracking.event import Event, event_id
 from poller.tracking.subscription import Subscription
 
-__all__ = ["POSITION", "Recorded", "record_events"]
+__all__ = ["POSITION", "StoredEvent", "record_events"]
 
 POSITION: Final = "event_position"
 _ID_BITS: Final = 74
@@ -22,7 +22,7 @@ _ID_MASK: Final = (1 << _ID_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class StoredEvent:
     """An event as it was committed. `position` is its place in commit order, `body` its JSON."""
 
     id: str
@@ -37,7 +37,7 @@ def record_events(
     made: Sequence[Event],
     subscriptions: Sequence[Subscription],
     now: datetime,
-) -> list[Recorded]:
+) -> list[StoredEvent]:
     """Give each event its id and position, and each sink that wants it a delivery."""
     if not made:
         return []
@@ -49,7 +49,7 @@ def record_events(
         position = last - len(made) + 1 + number
         new_id = event_id(now, entropy >> _ID_BITS * number & _ID_MASK)
         body = event.render(new_id)
-        recorded.append(Recorded(id=new_id, position=position, event=event, body=body))
+        recorded.append(StoredEvent(id=new_id, position=position, event=event, body=body))
     connection.execute(insert(events), [_event_row(tenant, one, now) for one in recorded])
     wanted = [
         _delivery_row(tenant, subscription.sink, one, now)
@@ -73,12 +73,12 @@ def _take_positions(connection: Connection, number: int) -> int:
     return int(connection.execute(statement).scalar_one())
 
 
-def _event_row(tenant: Tenant, recorded: Recorded, now: datetime) -> dict[str, object]:
+def _event_row(tenant: Tenant, recorded: StoredEvent, now: datetime) -> dict[str, object]:
     event = recorded.event
     return {
         "position": recorded.position,
         "id": recorded.id,
-        "home_id": tenant.id,
+        "scope_id": tenant.id,
         "watch_id": event.watch_id,
         "sequence": event.sequence,
         "type": event.type.value,
@@ -89,10 +89,10 @@ def _event_row(tenant: Tenant, recorded: Recorded, now: datetime) -> dict[str, o
 
 
 def _delivery_row(
-    tenant: Tenant, sink: str, recorded: Recorded, now: datetime
+    tenant: Tenant, sink: str, recorded: StoredEvent, now: datetime
 ) -> dict[str, object]:
     return {
-        "home_id": tenant.id,
+        "scope_id": tenant.id,
         "sink": sink,
         "position": recorded.position,
         "watch_id": recorded.event.watch_id,

@@ -14,13 +14,13 @@ from sqlalchemy import Connection, Select, case, func, insert, select, update
 from poller.store.schema import counters, events
 from poller.store.tenancy import Tenant
 
-__all__ = ["Emitted", "Mark", "Page", "find_mark", "last_mark", "note_pruned", "page"]
+__all__ = ["Cursor", "Emitted", "Page", "find_mark", "last_mark", "note_pruned", "page"]
 
 _PRUNED: Final = "pruned_position"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class Cursor:
     """A place in the feed: behind the event of that id.
 
     `event_id` is "" before the first, and
@@ -35,7 +35,7 @@ class Mark:
 class Emitted:
     """An event as it was committed; `body` is its JSON on one line."""
 
-    mark: Mark
+    mark: Cursor
     operation_id: str
     type: str
     final: bool
@@ -46,11 +46,11 @@ class Emitted:
 class Page:
     """What comes next. `end` is behind the last event that was looked at, wanted or not.
 
-    `pruned_to` is the highest position that retention has taken from this home, 0 for none.
+    `pruned_to` is the highest position that retention has taken from this scope, 0 for none.
     """
 
     events: Sequence[Emitted]
-    end: Mark
+    end: Cursor
     pruned_to: int
 
 
@@ -58,7 +58,7 @@ def page(
     connection: Connection,
     tenant: Tenant,
     *,
-    after: Mark,
+    after: Cursor,
     limit: int,
     operations: Collection[str] = (),
 ) -> Page:
@@ -67,7 +67,7 @@ def page(
     newest = last_mark(connection, tenant)
     query = (
         select(events)
-        .where(events.c.home_id == tenant.id, events.c.position > after.position)
+        .where(events.c.scope_id == tenant.id, events.c.position > after.position)
         .order_by(events.c.position)
         .limit(limit)
     )
@@ -75,7 +75,7 @@ def page(
         query = query.where(events.c.watch_id.in_(sorted(operations)))
     found = [
         Emitted(
-            mark=Mark(position=row["position"], event_id=row["id"]),
+            mark=Cursor(position=row["position"], event_id=row["id"]),
             operation_id=row["watch_id"],
             type=row["type"],
             final=row["final"],
@@ -89,22 +89,22 @@ def page(
     return Page(events=found, end=end, pruned_to=_pruned_to(connection, tenant))
 
 
-def last_mark(connection: Connection, tenant: Tenant) -> Mark:
+def last_mark(connection: Connection, tenant: Tenant) -> Cursor:
     """Return the mark behind everything recorded so far; without an id where that was pruned."""
     newest = _marks(tenant).order_by(events.c.position.desc()).limit(1)
     row = connection.execute(newest).one_or_none()
     pruned_to = _pruned_to(connection, tenant)
     if row is None or row.position < pruned_to:
-        return Mark(position=pruned_to)
-    return Mark(position=row.position, event_id=row.id)
+        return Cursor(position=pruned_to)
+    return Cursor(position=row.position, event_id=row.id)
 
 
-def find_mark(connection: Connection, tenant: Tenant, event_id: str) -> Mark | None:
+def find_mark(connection: Connection, tenant: Tenant, event_id: str) -> Cursor | None:
     """Return the mark behind an event; None where it, or any event after it, is no longer kept."""
     row = connection.execute(_marks(tenant).where(events.c.id == event_id)).one_or_none()
     if row is None or row.position < _pruned_to(connection, tenant):
         return None
-    return Mark(position=row.position, event_id=row.id)
+    return Cursor(position=row.position, event_id=row.id)
 
 
 def note_pruned(connection: Connection, tenant: Tenant, operations: Collection[str]) -> None:
@@ -130,4 +130,4 @@ def _counter(tenant: Tenant) -> str:
 
 
 def _marks(tenant: Tenant) -> Select[tuple[int, str]]:
-    return select(events.c.position, events.c.id).where(events.c.home_id == tenant.id)
+    return select(events.c.position, events.c.id).where(events.c.scope_id == tenant.id)

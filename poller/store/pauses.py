@@ -15,7 +15,7 @@ _TIMES: Final = ("since", "set_at", "until", "level")
 
 def read_pause(connection: Connection, tenant: Tenant) -> Pause | None:
     """Read the stored pause; None where there is none."""
-    query = select(pauses).where(pauses.c.home_id == tenant.id)
+    query = select(pauses).where(pauses.c.scope_id == tenant.id)
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         return None
@@ -24,9 +24,9 @@ def read_pause(connection: Connection, tenant: Tenant) -> Pause | None:
 
 def write_pause(connection: Connection, tenant: Tenant, pause: Pause | None) -> None:
     """Replace the stored pause; None removes it."""
-    connection.execute(delete(pauses).where(pauses.c.home_id == tenant.id))
+    connection.execute(delete(pauses).where(pauses.c.scope_id == tenant.id))
     if pause is not None:
         values = {name: getattr(pause, name) for name in _TIMES}
         connection.execute(
-            insert(pauses).values(**values, reason=pause.reason.value, home_id=tenant.id)
+            insert(pauses).values(**values, reason=pause.reason.value, scope_id=tenant.id)
         )

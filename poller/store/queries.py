@@ -11,16 +11,16 @@ from poller.store.events import POSITION
 from poller.store.rows import delivery_of, health_of, watch_of
 from poller.store.schema import counters, deliveries, events, sinks, watches
 from poller.store.tenancy import Tenant
-from poller.tracking.deliveries import Delivery, DeliveryState
-from poller.tracking.events import dump_json
+from poller.tracking.delivery import Delivery, DeliveryState
+from poller.tracking.event import dump_json
 from poller.tracking.sink_health import Health, SinkState
 from poller.tracking.watch import Watch
 
 __all__ = [
+    "DeliveryStatus",
     "Listing",
+    "OperationDetail",
     "OperationFilter",
-    "Passage",
-    "Story",
     "TimelineEvent",
     "find_operation",
     "list_operations",
@@ -48,7 +48,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
+class DeliveryStatus:
     """The way of one event to one sink.
 
     `blocked_by` is the event that must go before it; `sink_state` is None where no settings name
@@ -72,11 +72,11 @@ class TimelineEvent:
     recorded_at: datetime
     final: bool
     body: str
-    passages: Sequence[Passage]
+    passages: Sequence[DeliveryStatus]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
+class OperationDetail:
     """An operation with its latest events, the oldest first; `omitted` counts those before them.
 
     `is_stub` says that retention has taken all but the end.
@@ -109,7 +109,7 @@ def list_operations(
     if before is not None:
         query = query.where(watches.c.id < before)
     rows = connection.execute(query).mappings().all()
-    found = [watch_of(row, tenant.home) for row in rows[:limit]]
+    found = [watch_of(row, tenant.scope) for row in rows[:limit]]
     return Listing(
         watches=[watch for watch in found if set(wanted.labels) <= watch.labels.items()],
         next_before=found[-1].id if len(rows) > limit else None,
@@ -118,9 +118,9 @@ def list_operations(
 
 def find_operation(
     connection: Connection, tenant: Tenant, operation_id: str, *, latest: int
-) -> Story | None:
+) -> OperationDetail | None:
     """Find one operation and the `latest` of its events; None where it is not known."""
-    query = select(watches).where(watches.c.home_id == tenant.id, watches.c.id == operation_id)
+    query = select(watches).where(watches.c.scope_id == tenant.id, watches.c.id == operation_id)
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         return None
@@ -129,8 +129,8 @@ def find_operation(
     newest = select(events).where(of_it).order_by(events.c.sequence.desc()).limit(latest)
     shown = list(reversed(connection.execute(newest).mappings().all()))
     passages = _passages(connection, tenant, operation_id, [one["position"] for one in shown])
-    return Story(
-        watch=watch_of(row, tenant.home),
+    return OperationDetail(
+        watch=watch_of(row, tenant.scope),
         is_stub=row["is_stub"],
         events=[
             TimelineEvent(
@@ -153,7 +153,7 @@ _EVENT = ("id", "type", "sequence", "recorded_at", "final", "body")
 
 def _passages(
     connection: Connection, tenant: Tenant, operation_id: str, positions: Sequence[int]
-) -> dict[int, list[Passage]]:
+) -> dict[int, list[DeliveryStatus]]:
     if not positions:
         return {}
     heads = _heads(connection, operation_id)
@@ -166,14 +166,14 @@ def _passages(
         )
         .order_by(deliveries.c.position, deliveries.c.sink)
     )
-    found: dict[int, list[Passage]] = {}
+    found: dict[int, list[DeliveryStatus]] = {}
     for row in connection.execute(query).mappings():
         delivery, sink = delivery_of(row), row["sink"]
         head, head_id = heads.get(sink, (row["position"], None))
         waits = delivery.state is DeliveryState.WAITING
         blocked_by = head_id if waits and head < row["position"] else None
         own = health.get(sink)
-        passage = Passage(
+        passage = DeliveryStatus(
             sink=sink,
             delivery=delivery,
             blocked_by=blocked_by,
@@ -202,7 +202,7 @@ def _heads(connection: Connection, operation_id: str) -> dict[str, tuple[int, st
 
 
 def _health(connection: Connection, tenant: Tenant) -> dict[str, Health]:
-    query = select(sinks).where(sinks.c.home_id == tenant.id, sinks.c.absent_since.is_(None))
+    query = select(sinks).where(sinks.c.scope_id == tenant.id, sinks.c.absent_since.is_(None))
     return {row["name"]: health_of(row) for row in connection.execute(query).mappings()}
 
 
@@ -225,7 +225,7 @@ def _chosen(
         (watches.c.outcome, wanted.outcomes),
     ]
     return [
-        watches.c.home_id == tenant.id,
+        watches.c.scope_id == tenant.id,
         watches.c.is_stub.is_(False),
         *(column.in_(sorted(values)) for column, values in columns if values),
         *(_has_label(connection, name, value) for name, value in wanted.labels),

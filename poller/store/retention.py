@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, exists, func, or_, select, update
 from poller.store.feed import note_pruned
 from poller.store.schema import deliveries, events, watches
 from poller.store.tenancy import Tenant
-from poller.tracking.deliveries import DeliveryState
+from poller.tracking.delivery import DeliveryState
 from poller.tracking.watch import Phase
 
 __all__ = ["Pruned", "prune"]
@@ -82,7 +82,7 @@ def _old_watches(connection: Connection, tenant: Tenant, before: datetime) -> li
             watches.c.phase.in_(_OVER),
             watches.c.is_stub.is_(False),
             watches.c.ended_at <= before,
-            watches.c.home_id == tenant.id,
+            watches.c.scope_id == tenant.id,
             ~still_needed,
         )
         .order_by(watches.c.id)
@@ -97,7 +97,7 @@ def _remove_stubs(connection: Connection, tenant: Tenant, now: datetime) -> int:
         watches.c.phase.in_(_OVER),
         watches.c.is_stub.is_(True),
         watches.c.ended_at <= now - _STUB_FOR,
-        watches.c.home_id == tenant.id,
+        watches.c.scope_id == tenant.id,
     )
     old = select(watches.c.id).where(*is_old_stub).limit(_STEP)
     # said again of the row itself: another daemon may be registering it at this moment

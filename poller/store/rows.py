@@ -7,10 +7,18 @@ from sqlalchemy import RowMapping
 
 from poller.store.schema import instant, microseconds
 from poller.tracking.breakdown import Breakdown
-from poller.tracking.deliveries import Delivery, DeliveryState
+from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.forecast import Look
 from poller.tracking.sink_health import Health, SinkState
-from poller.tracking.watch import Absence, Emitted, Home, Outcome, Phase, Schedule, Watch
+from poller.tracking.watch import (
+    AccountScope,
+    EmittedState,
+    NextPoll,
+    NotFoundStreak,
+    Outcome,
+    Phase,
+    Watch,
+)
 
 __all__ = [
     "delivery_of",
@@ -52,28 +60,28 @@ _PLAIN = (
 )
 
 
-def watch_of(row: RowMapping, home: Home) -> Watch:
-    """Read a row of `watches` that belongs to `home`."""
+def watch_of(row: RowMapping, scope: AccountScope) -> Watch:
+    """Read a row of `watches` that belongs to `scope`."""
     return Watch(
         **{name: row[name] for name in _PLAIN},
-        home=home,
+        scope=scope,
         looks=tuple(
             Look(at=instant(at), done=done, passed=passed, total=total)
             for at, done, passed, total in row["looks"]
         ),
         phase=Phase(row["phase"]),
         outcome=None if row["outcome"] is None else Outcome(row["outcome"]),
-        schedule=Schedule(
+        next_poll=NextPoll(
             wait=row["wait"], due_at=row["due_at"] or row["set_at"], set_at=row["set_at"]
         ),
-        emitted=Emitted(
+        emitted=EmittedState(
             status=row["emitted_status"],
             counters=row["emitted_counters"],
             sequence=row["sequence"],
             progress_at=row["progress_at"],
             attempts=tuple(row["emitted_attempts"]),
         ),
-        absence=Absence(
+        not_found_streak=NotFoundStreak(
             not_found=row["not_found"],
             not_found_since=row["not_found_since"],
             rejected=row["rejected"],
@@ -93,7 +101,7 @@ def _breakdown_of(text: str | None) -> Breakdown | None:
 
 
 def watch_values(watch: Watch) -> dict[str, Any]:
-    """Write a row of `watches`, all columns but the home, the lease and the stub mark."""
+    """Write a row of `watches`, all columns but the scope, the lease and the stub mark."""
     return {
         **{name: getattr(watch, name) for name in _PLAIN},
         "looks": [
@@ -101,19 +109,19 @@ def watch_values(watch: Watch) -> dict[str, Any]:
         ],
         "phase": watch.phase.value,
         "outcome": None if watch.outcome is None else watch.outcome.value,
-        "wait": watch.schedule.wait,
-        "due_at": watch.schedule.due_at if watch.is_watched else None,
-        "set_at": watch.schedule.set_at,
+        "wait": watch.next_poll.wait,
+        "due_at": watch.next_poll.due_at if watch.is_watched else None,
+        "set_at": watch.next_poll.set_at,
         "emitted_status": watch.emitted.status,
         "emitted_counters": watch.emitted.counters,
         "sequence": watch.emitted.sequence,
         "progress_at": watch.emitted.progress_at,
         "emitted_attempts": list(watch.emitted.attempts),
-        "not_found": watch.absence.not_found,
-        "not_found_since": watch.absence.not_found_since,
-        "rejected": watch.absence.rejected,
+        "not_found": watch.not_found_streak.not_found,
+        "not_found_since": watch.not_found_streak.not_found_since,
+        "rejected": watch.not_found_streak.rejected,
         "breakdown": None if watch.breakdown is None else watch.breakdown.to_json(),
-        "inquiry": watch.inquiry.value,
+        "next_request": watch.next_request.value,
     }
 
 
@@ -136,7 +144,7 @@ def health_of(row: RowMapping) -> Health:
 
 
 def health_values(health: Health) -> dict[str, Any]:
-    """Write a row of `sinks`, all columns but the key and the absence."""
+    """Write a row of `sinks`, all columns but the key and the not_found_streak."""
     return {"state": health.state.value, **{name: getattr(health, name) for name in _HEALTH}}
 
 

@@ -27,17 +27,17 @@ from sqlalchemy import (
     text,
 )
 
-from poller.tracking.events import dump_json
+from poller.tracking.event import dump_json
 
 __all__ = [
     "counters",
     "deliveries",
     "events",
-    "homes",
     "instant",
     "metadata",
     "microseconds",
     "pauses",
+    "scopes",
     "sinks",
     "watches",
 ]
@@ -113,9 +113,9 @@ metadata: Final = MetaData(
     }
 )
 
-# whose operations these are; a daemon serves one home and touches nothing of another
-homes: Final = Table(
-    "homes",
+# whose operations these are; a daemon serves one scope and touches no other
+scopes: Final = Table(
+    "scopes",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("account", String, nullable=False),
@@ -127,7 +127,7 @@ watches: Final = Table(
     "watches",
     metadata,
     Column("id", String, primary_key=True),
-    Column("home_id", ForeignKey("homes.id"), nullable=False),
+    Column("scope_id", ForeignKey("scopes.id"), nullable=False),
     Column("kind", String, nullable=False),
     Column("labels", Document, nullable=False),
     Column("registered_at", Instant, nullable=False),
@@ -161,7 +161,7 @@ watches: Final = Table(
     Column("wants_breakdown", Boolean),
     Column("breakdown", Document),
     # the next look: what it asks for, which follows from the columns above
-    Column("inquiry", String, nullable=False, server_default="operation"),
+    Column("next_request", String, nullable=False, server_default="operation"),
     Column("wait", Float, nullable=False),
     # null once nobody looks any more, which keeps the ended out of the index that claims read
     Column("due_at", Instant),
@@ -170,15 +170,15 @@ watches: Final = Table(
     Column("lease_until", Instant),
     # true once retention has taken the snapshot, the events and the deliveries
     Column("is_stub", Boolean, nullable=False, default=False),
-    # what is looked at, and what counting it needs; the kind first, which tells more than the home:
-    # a planner without statistics would read a whole home to find a few rows by their id
+    # what is looked at, and what counting it needs; the kind first, which selects more than scope:
+    # a planner without statistics would read a whole scope to find a few rows by id
     Index(
         "ix_watches_due",
         "kind",
-        "home_id",
+        "scope_id",
         "due_at",
         "lease_until",
-        "inquiry",
+        "next_request",
         "emitted_status",
         sqlite_where=text("due_at IS NOT NULL"),
         postgresql_where=text("due_at IS NOT NULL"),
@@ -192,7 +192,7 @@ events: Final = Table(
     # in commit order: given out by the row `event_position` of `counters`
     Column("position", BigInteger, primary_key=True, autoincrement=False),
     Column("id", String, nullable=False, unique=True),
-    Column("home_id", ForeignKey("homes.id"), nullable=False),
+    Column("scope_id", ForeignKey("scopes.id"), nullable=False),
     Column("watch_id", ForeignKey("watches.id"), nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("type", String, nullable=False),
@@ -205,7 +205,7 @@ events: Final = Table(
 deliveries: Final = Table(
     "deliveries",
     metadata,
-    Column("home_id", ForeignKey("homes.id"), nullable=False),
+    Column("scope_id", ForeignKey("scopes.id"), nullable=False),
     Column("sink", String, nullable=False),
     Column("position", ForeignKey("events.position"), nullable=False),
     Column("watch_id", ForeignKey("watches.id"), nullable=False),
@@ -222,16 +222,16 @@ deliveries: Final = Table(
     Column("lease_until", Instant),
     PrimaryKeyConstraint("position", "sink"),
     # the order of a claim to its end: what became due at once is not sorted anew for each
-    Index(None, "home_id", "state", "sink", "due_at", "position"),
+    Index(None, "scope_id", "state", "sink", "due_at", "position"),
     # the order of a claim for a sink that takes events as they were recorded
-    Index(None, "home_id", "state", "sink", "position"),
+    Index(None, "scope_id", "state", "sink", "position"),
     Index(None, "watch_id", "sink", "state", "position"),
 )
 
 sinks: Final = Table(
     "sinks",
     metadata,
-    Column("home_id", ForeignKey("homes.id"), nullable=False),
+    Column("scope_id", ForeignKey("scopes.id"), nullable=False),
     Column("name", String, nullable=False),
     Column("state", String, nullable=False),
     Column("since", Instant, nullable=False),
@@ -243,13 +243,13 @@ sinks: Final = Table(
     Column("error", Sentence),
     # since when no daemon's settings name this sink; null while they do
     Column("absent_since", Instant),
-    PrimaryKeyConstraint("home_id", "name"),
+    PrimaryKeyConstraint("scope_id", "name"),
 )
 
 pauses: Final = Table(
     "pauses",
     metadata,
-    Column("home_id", ForeignKey("homes.id"), primary_key=True),
+    Column("scope_id", ForeignKey("scopes.id"), primary_key=True),
     Column("reason", String, nullable=False),
     Column("since", Instant, nullable=False),
     Column("set_at", Instant, nullable=False),

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Update, func, inse
 from poller.store.rows import health_of, health_values
 from poller.store.schema import deliveries, sinks
 from poller.store.tenancy import Tenant
-from poller.tracking.deliveries import GIVE_UP_AFTER, DeliveryState
+from poller.tracking.delivery import GIVE_UP_AFTER, DeliveryState
 from poller.tracking.sink_health import Health, SinkState
 
 __all__ = [
@@ -48,7 +48,7 @@ def configure(
     rows = _rows(connection, tenant)
     for name in sorted(set(names) - set(rows)):
         values = health_values(Health(state=SinkState.OK, since=now))
-        connection.execute(insert(sinks).values(**values, home_id=tenant.id, name=name))
+        connection.execute(insert(sinks).values(**values, scope_id=tenant.id, name=name))
     for name, row in rows.items():
         if name in names:
             enable(connection, tenant, name, now)
@@ -66,7 +66,7 @@ def enable(connection: Connection, tenant: Tenant, name: str, now: datetime) -> 
         connection.execute(
             update(deliveries)
             .where(
-                deliveries.c.home_id == tenant.id,
+                deliveries.c.scope_id == tenant.id,
                 deliveries.c.state == _WAITING,
                 deliveries.c.sink == name,
                 deliveries.c.due_at > now,
@@ -92,12 +92,12 @@ def write_health(connection: Connection, tenant: Tenant, name: str, health: Heal
 def bury_absent(connection: Connection, tenant: Tenant, now: datetime) -> int:
     """Give up what waits for sinks that no settings have named for three days."""
     gone = select(sinks.c.name).where(
-        sinks.c.home_id == tenant.id, sinks.c.absent_since <= now - GIVE_UP_AFTER
+        sinks.c.scope_id == tenant.id, sinks.c.absent_since <= now - GIVE_UP_AFTER
     )
     statement = (
         update(deliveries)
         .where(
-            deliveries.c.home_id == tenant.id,
+            deliveries.c.scope_id == tenant.id,
             deliveries.c.state == _WAITING,
             deliveries.c.sink.in_(gone.scalar_subquery()),
         )
@@ -143,7 +143,7 @@ def _counts(
             func.min(deliveries.c.fresh_at).label("oldest"),
         )
         .where(
-            deliveries.c.home_id == tenant.id,
+            deliveries.c.scope_id == tenant.id,
             deliveries.c.state.in_((_WAITING, DeliveryState.DEAD.value)),
         )
         .group_by(deliveries.c.sink, deliveries.c.state)
@@ -152,12 +152,12 @@ def _counts(
 
 
 def _rows(connection: Connection, tenant: Tenant) -> Mapping[str, RowMapping]:
-    query = select(sinks).where(sinks.c.home_id == tenant.id)
+    query = select(sinks).where(sinks.c.scope_id == tenant.id)
     return {row["name"]: row for row in connection.execute(query).mappings()}
 
 
 def _is(tenant: Tenant, name: str) -> ColumnElement[bool]:
-    return (sinks.c.home_id == tenant.id) & (sinks.c.name == name)
+    return (sinks.c.scope_id == tenant.id) & (sinks.c.name == name)
 
 
 def _update(tenant: Tenant, name: str, **values: object) -> Update:

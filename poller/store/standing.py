@@ -9,16 +9,16 @@ from sqlalchemy import Connection, func, select
 from poller.store.schema import deliveries, sinks, watches
 from poller.store.tenancy import Tenant
 from poller.store.watches import count_watched
-from poller.tracking.deliveries import DeliveryState
+from poller.tracking.delivery import DeliveryState
 from poller.tracking.sink_health import SinkState
 from poller.tracking.watch import Outcome
 
-__all__ = ["Standing", "standing"]
+__all__ = ["Summary", "summary"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """Counts for one home. `lost` and `dead` count since a given moment.
+class Summary:
+    """Counts for one scope. `lost` and `dead` count since a given moment.
 
     `waiting` counts deliveries that can go on, `stuck` those that cannot: their sink is disabled
     or no longer configured.
@@ -41,14 +41,14 @@ class Standing:
         return self.is_idle and not (self.stuck or self.lost or self.dead)
 
 
-def standing(
+def summary(
     connection: Connection, tenant: Tenant, *, since: datetime, closed: Collection[str]
-) -> Standing:
+) -> Summary:
     """Count. `closed` names sinks that are disabled in this process alone."""
     off = set(closed) | _off(connection, tenant)
     waiting = _waiting(connection, tenant)
     stuck = sum(number for sink, number in waiting.items() if sink in off)
-    return Standing(
+    return Summary(
         watched=count_watched(connection, tenant),
         waiting=sum(waiting.values()) - stuck,
         stuck=stuck,
@@ -59,7 +59,7 @@ def standing(
 
 def _off(connection: Connection, tenant: Tenant) -> set[str]:
     query = select(sinks.c.name).where(
-        sinks.c.home_id == tenant.id,
+        sinks.c.scope_id == tenant.id,
         (sinks.c.state == SinkState.DISABLED.value) | sinks.c.absent_since.is_not(None),
     )
     return set(connection.execute(query).scalars())
@@ -69,7 +69,7 @@ def _waiting(connection: Connection, tenant: Tenant) -> dict[str, int]:
     query = (
         select(deliveries.c.sink, func.count().label("number"))
         .where(
-            deliveries.c.home_id == tenant.id,
+            deliveries.c.scope_id == tenant.id,
             deliveries.c.state == DeliveryState.WAITING.value,
         )
         .group_by(deliveries.c.sink)
@@ -79,7 +79,7 @@ def _waiting(connection: Connection, tenant: Tenant) -> dict[str, int]:
 
 def _lost(connection: Connection, tenant: Tenant, since: datetime) -> int:
     query = select(func.count()).where(
-        watches.c.home_id == tenant.id,
+        watches.c.scope_id == tenant.id,
         watches.c.outcome == Outcome.LOST.value,
         watches.c.ended_at >= since,
     )
@@ -88,7 +88,7 @@ def _lost(connection: Connection, tenant: Tenant, since: datetime) -> int:
 
 def _dead(connection: Connection, tenant: Tenant, since: datetime) -> int:
     query = select(func.count()).where(
-        deliveries.c.home_id == tenant.id,
+        deliveries.c.scope_id == tenant.id,
         deliveries.c.state == DeliveryState.DEAD.value,
         deliveries.c.done_at >= since,
     )

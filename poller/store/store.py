@@ -27,36 +27,36 @@ from poller.store import standing as standing_rows
 from poller.store import sweeps as sweep_rows
 from poller.store import tenancy
 from poller.store import watches as watch_rows
-from poller.store.census import Tally
+from poller.store.census import WatchCount
 from poller.store.database import Database
 from poller.store.dead_letters import DeadLetter, Selection
-from poller.store.deliveries import Demand, Exchange
+from poller.store.deliveries import ClaimRequest, Exchange
 from poller.store.errors import StoreUnavailable
-from poller.store.feed import Mark, Page
+from poller.store.feed import Cursor, Page
 from poller.store.lock import FileLock
 from poller.store.migrate import check_schema, migrate
 from poller.store.migrations import HEAD
-from poller.store.queries import Listing, OperationFilter, Story
+from poller.store.queries import Listing, OperationDetail, OperationFilter
 from poller.store.retention import Pruned
 from poller.store.sinks import SinkReport
-from poller.store.standing import Standing
+from poller.store.standing import Summary
 from poller.store.sweeps import Listed, Swept
 from poller.store.tenancy import Tenant
 from poller.store.transactions import Timed, Transactions
 from poller.store.watches import Claim, Lease, Observation, Registered
-from poller.tracking.answers import Answer
-from poller.tracking.deliveries import Attempt
+from poller.tracking.answer import Answer
+from poller.tracking.delivery import DeliveryAttempt
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.subscription import Subscription
-from poller.tracking.sweeping import Reach
-from poller.tracking.watch import Home, Watch
+from poller.tracking.sweep_policy import Reach
+from poller.tracking.watch import AccountScope, Watch
 
 __all__ = ["Store"]
 
 
 class Store:
-    """The durable state of one home. Make one with `open`; close it with `aclose`.
+    """The durable state of one scope. Make one with `open`; close it with `aclose`.
 
     Every method raises `StoreUnavailable` where the database refuses; nothing of its transaction
     is then written.
@@ -88,14 +88,14 @@ class Store:
     async def open(
         cls,
         url: str,
-        home: Home,
+        scope: AccountScope,
         *,
         now: Callable[[], datetime],
         random: Random | None = None,
         as_daemon: bool = True,
         timed: Timed | None = None,
     ) -> Self:
-        """Open the store of `home`; `timed` is told of every transaction.
+        """Open the store of `scope`; `timed` is told of every transaction.
 
         As a daemon: take the lock of a SQLite file, migrate, void the leases of a process that is
         gone. Otherwise beside a running daemon: the store must be there and current.
@@ -106,14 +106,14 @@ class Store:
         """
         # it spreads looks and retries: what the system offers costs a call, and the turn, for each
         chance = random or Random()  # noqa: S311 - nothing secret
-        opening = partial(cls._open, url, home, now, chance, as_daemon=as_daemon, timed=timed)
+        opening = partial(cls._open, url, scope, now, chance, as_daemon=as_daemon, timed=timed)
         return await to_thread.run_sync(opening)
 
     @classmethod
     def _open(
         cls,
         url: str,
-        home: Home,
+        scope: AccountScope,
         now: Callable[[], datetime],
         random: Random,
         *,
@@ -129,7 +129,7 @@ class Store:
             migrated_from = migrate(database) if as_daemon else None
             if not as_daemon:
                 _require_current(database)
-            tenant = database.write(partial(_move_in, home=home, void=lock is not None))
+            tenant = database.write(partial(_move_in, scope=scope, void=lock is not None))
         except BaseException:
             database.close()
             if lock is not None:
@@ -230,10 +230,12 @@ class Store:
         """Give up every claim of an owner that stops."""
         await self._write(_release_all, owner)
 
-    async def exchange(self, attempts: Sequence[tuple[int, Attempt]], demand: Demand) -> Exchange:
+    async def complete_and_claim(
+        self, attempts: Sequence[tuple[int, DeliveryAttempt]], demand: ClaimRequest
+    ) -> Exchange:
         """Write what became of finished attempts and claim what may go next."""
         return await self._write(
-            delivery_rows.exchange, attempts, demand, now=self._now(), random=self._random
+            delivery_rows.complete_and_claim, attempts, demand, now=self._now(), random=self._random
         )
 
     async def release_deliveries(self, sink: str, positions: Sequence[int]) -> None:
@@ -292,16 +294,16 @@ class Store:
         """Make due what waits since the future: the clock went back. Returns how many."""
         return await self._write(_void_future_waits, self._now())
 
-    async def standing(self, *, since: datetime, closed: Collection[str] = ()) -> Standing:
+    async def standing(self, *, since: datetime, closed: Collection[str] = ()) -> Summary:
         """Count what is watched and what waits."""
-        return await self._read(standing_rows.standing, since=since, closed=closed)
+        return await self._read(standing_rows.summary, since=since, closed=closed)
 
-    async def census(self) -> Sequence[Tally]:
+    async def census(self) -> Sequence[WatchCount]:
         """Count what is watched, by kind and status."""
-        return await self._browse(census_rows.census, self._now())
+        return await self._browse(census_rows.watch_counts, self._now())
 
     async def foreign_operations(self) -> int:
-        """Count the operations of other homes that wait here for their daemon."""
+        """Count the operations of other scopes that wait here for their daemon."""
         return await self._browse(tenancy.foreign_operations)
 
     async def list_operations(
@@ -310,19 +312,21 @@ class Store:
         """List operations, the newest first; those below the id `before`."""
         return await self._browse(query_rows.list_operations, wanted, limit=limit, before=before)
 
-    async def find_operation(self, operation_id: str, *, latest: int) -> Story | None:
+    async def find_operation(self, operation_id: str, *, latest: int) -> OperationDetail | None:
         """Find one operation and the `latest` of its events; None where it is not known."""
         return await self._browse(query_rows.find_operation, operation_id, latest=latest)
 
-    async def feed_page(self, *, after: Mark, limit: int, operations: Collection[str] = ()) -> Page:
+    async def feed_page(
+        self, *, after: Cursor, limit: int, operations: Collection[str] = ()
+    ) -> Page:
         """Read up to `limit` events that come after a mark, in commit order."""
         return await self._browse(feed_rows.page, after=after, limit=limit, operations=operations)
 
-    async def last_mark(self) -> Mark:
+    async def last_mark(self) -> Cursor:
         """Return the mark behind everything recorded so far."""
         return await self._browse(feed_rows.last_mark)
 
-    async def find_mark(self, event_id: str) -> Mark | None:
+    async def find_mark(self, event_id: str) -> Cursor | None:
         """Return the mark behind an event; None where it or one after it is no longer kept."""
         return await self._browse(feed_rows.find_mark, event_id)
 
@@ -341,9 +345,9 @@ class Store:
         return pruned
 
 
-def _move_in(connection: Connection, *, home: Home, void: bool) -> Tenant:
-    """Find the home. `void` says that whoever held leases in it is gone."""
-    tenant = tenancy.move_in(connection, home)
+def _move_in(connection: Connection, *, scope: AccountScope, void: bool) -> Tenant:
+    """Find the scope. `void` says that whoever held leases in it is gone."""
+    tenant = tenancy.move_in(connection, scope)
     if void:
         watch_rows.void_leases(connection, tenant)
         delivery_rows.void_leases(connection, tenant)

@@ -32,13 +32,13 @@ from poller.store.database import lease_clock
 from poller.store.schema import microseconds, watches
 from poller.store.tenancy import Tenant
 from poller.store.watches import Observation, Registered, record, register_all
-from poller.tracking.answers import Seen
-from poller.tracking.events import dump_json
+from poller.tracking.answer import FoundAnswer
+from poller.tracking.event import dump_json
 from poller.tracking.pacing import RETENTION, Policy
 from poller.tracking.registration import Registration
 from poller.tracking.subscription import Subscription
-from poller.tracking.sweeping import Reach
-from poller.tracking.watch import Inquiry, Phase
+from poller.tracking.sweep_policy import Reach
+from poller.tracking.watch import NextRequest, Phase
 
 __all__ = [
     "Listed",
@@ -54,7 +54,7 @@ __all__ = [
 _COUNTED: Final = 20_000
 _CHUNK: Final = 500
 # what a list of operations can answer
-_LISTED: Final = watches.c.inquiry == Inquiry.OPERATION.value
+_LISTED: Final = watches.c.next_request == NextRequest.OPERATION.value
 # how long before a registration its operation may have been created
 _CREATED_BEFORE: Final = timedelta(minutes=10)
 # so near its end a record is looked at with all care
@@ -92,7 +92,7 @@ def due_by_kind(
 def tracked_of(connection: Connection, tenant: Tenant, *, kind: str) -> int:
     """Count what is tracked of `kind`: `reach` without the moments, which read every row."""
     query = select(func.count()).where(
-        watches.c.home_id == tenant.id,
+        watches.c.scope_id == tenant.id,
         watches.c.due_at.is_not(None),
         watches.c.kind == kind,
         _LISTED,
@@ -108,7 +108,7 @@ def reach(connection: Connection, tenant: Tenant, *, kind: str) -> Reach:
         func.min(watches.c.created_at).label("created"),
         func.min(never_seen).label("registered"),
     ).where(
-        watches.c.home_id == tenant.id,
+        watches.c.scope_id == tenant.id,
         watches.c.due_at.is_not(None),
         watches.c.kind == kind,
         _LISTED,
@@ -158,10 +158,10 @@ def record_page(
     tracked = {
         name: row
         for name, row in known.items()
-        if row["home_id"] == tenant.id
+        if row["scope_id"] == tenant.id
         and row["kind"] == kind
         and row["due_at"] is not None
-        and row["inquiry"] == Inquiry.OPERATION.value
+        and row["next_request"] == NextRequest.OPERATION.value
     }
     is_quiet = _quiet(tracked, now)
     quiet = [name for name in tracked if is_quiet(by_id[name])]
@@ -173,7 +173,7 @@ def record_page(
         [
             (
                 name,
-                Seen(
+                FoundAnswer(
                     found=by_id[name],
                     begun_at=page.begun_at,
                     arrived_at=page.arrived_at,
@@ -197,10 +197,10 @@ def _known(connection: Connection, ids: Sequence[str]) -> dict[str, RowMapping]:
     """Read just enough to tell what changed, documents as the text that they are stored as."""
     columns = (
         watches.c.id,
-        watches.c.home_id,
+        watches.c.scope_id,
         watches.c.kind,
         watches.c.phase,
-        watches.c.inquiry,
+        watches.c.next_request,
         watches.c.due_at,
         watches.c.created_at,
         watches.c.emitted_status,
@@ -274,7 +274,7 @@ def _count_due(
         select(watches.c.kind)
         .where(
             watches.c.kind == kind,
-            watches.c.home_id == tenant.id,
+            watches.c.scope_id == tenant.id,
             watches.c.due_at <= now,
             _LISTED,
             or_(watches.c.lease_until.is_(None), watches.c.lease_until <= clock),

@@ -4,42 +4,44 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, insert, select
 
-from poller.store.schema import homes, watches
-from poller.tracking.watch import Home
+from poller.store.schema import scopes, watches
+from poller.tracking.watch import AccountScope
 
-__all__ = ["Tenant", "foreign_operations", "home_of", "move_in"]
+__all__ = ["Tenant", "foreign_operations", "move_in", "scope_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """A home and the id of its row."""
+    """A scope and the id of its row."""
 
     id: int
-    home: Home
+    scope: AccountScope
 
 
-def move_in(connection: Connection, home: Home) -> Tenant:
-    """Find the row of `home`, or make it."""
-    key = select(homes.c.id).where(
-        homes.c.account == home.account, homes.c.base_url == home.base_url
+def move_in(connection: Connection, scope: AccountScope) -> Tenant:
+    """Find the row of `scope`, or make it."""
+    key = select(scopes.c.id).where(
+        scopes.c.account == scope.account, scopes.c.base_url == scope.base_url
     )
     found = connection.execute(key).scalar_one_or_none()
     if found is None:
-        values = {"account": home.account, "base_url": home.base_url}
-        found = connection.execute(insert(homes).values(values).returning(homes.c.id)).scalar_one()
-    return Tenant(id=found, home=home)
+        values = {"account": scope.account, "base_url": scope.base_url}
+        found = connection.execute(
+            insert(scopes).values(values).returning(scopes.c.id)
+        ).scalar_one()
+    return Tenant(id=found, scope=scope)
 
 
-def home_of(connection: Connection, home_id: int) -> Home:
-    """Read a home by the id of its row."""
-    row = connection.execute(select(homes).where(homes.c.id == home_id)).mappings().one()
-    return Home(account=row["account"], base_url=row["base_url"])
+def scope_of(connection: Connection, scope_id: int) -> AccountScope:
+    """Read a scope by the id of its row."""
+    row = connection.execute(select(scopes).where(scopes.c.id == scope_id)).mappings().one()
+    return AccountScope(account=row["account"], base_url=row["base_url"])
 
 
 def foreign_operations(connection: Connection, tenant: Tenant) -> int:
-    """Count the operations that wait for a daemon of another home."""
+    """Count the operations that wait for a daemon of another scope."""
     query = select(func.count()).where(
-        watches.c.home_id != tenant.id,
+        watches.c.scope_id != tenant.id,
         watches.c.due_at.is_not(None),
     )
     return connection.execute(query).scalar_one()

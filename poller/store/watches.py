@@ -26,16 +26,16 @@ from sqlalchemy import (
 )
 
 from poller.store.database import lease_clock
-from poller.store.events import Recorded, record_events
+from poller.store.events import StoredEvent, record_events
 from poller.store.rows import difference, watch_of, watch_values
 from poller.store.schema import watches
-from poller.store.tenancy import Tenant, home_of
-from poller.tracking.answers import Answer
+from poller.store.tenancy import Tenant, scope_of
+from poller.tracking.answer import Answer
 from poller.tracking.observe import Decision, Verdict, observe
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Conflict, Registration, forget, register
 from poller.tracking.subscription import Subscription
-from poller.tracking.watch import Inquiry, Watch
+from poller.tracking.watch import NextRequest, Watch
 
 __all__ = [
     "Claim",
@@ -92,7 +92,7 @@ class Observation:
     id: str
     verdict: Verdict
     watch: Watch | None
-    events: Sequence[Recorded]
+    events: Sequence[StoredEvent]
 
 
 def register_all(
@@ -134,7 +134,9 @@ def claim_due(
     if not kinds:
         return Claim()
     clock = lease_clock(connection, now)
-    urgent = or_(watches.c.inquiry != Inquiry.BREAKDOWN.value, watches.c.due_at <= now - _PATIENCE)
+    urgent = or_(
+        watches.c.next_request != NextRequest.BREAKDOWN.value, watches.c.due_at <= now - _PATIENCE
+    )
     for wanted in (urgent, true()):
         # a CTE runs once: PostgreSQL may run a subquery for each row, and each time lock others
         due = _first(
@@ -148,8 +150,8 @@ def claim_due(
         )
         rows = connection.execute(statement).mappings().all()
         if rows:
-            found = (watch_of(row, tenant.home) for row in rows)
-            return Claim(watches=sorted(found, key=lambda watch: watch.schedule.due_at))
+            found = (watch_of(row, tenant.scope) for row in rows)
+            return Claim(watches=sorted(found, key=lambda watch: watch.next_poll.due_at))
     following = select(_first(tenant, kinds, clock, limit=1, lock=False).subquery().c.due_at)
     return Claim(next_due=connection.execute(following).scalar_one_or_none())
 
@@ -175,7 +177,7 @@ def record(
     decisions: dict[str, Decision] = {}
     changes: dict[str, dict[str, Any]] = {}
     for operation_id, row in rows.items():
-        before = watch_of(row, tenant.home)
+        before = watch_of(row, tenant.scope)
         decision = observe(
             before, by_id[operation_id], policy=policy, now=now, jitter=random.random()
         )
@@ -204,7 +206,7 @@ def release(
         connection.execute(
             update(watches)
             .where(
-                watches.c.home_id == tenant.id,
+                watches.c.scope_id == tenant.id,
                 watches.c.id.in_(chunk),
                 watches.c.lease_owner == owner,
             )
@@ -219,7 +221,7 @@ def forget_watch(
     row = _locked(connection, tenant, [operation_id]).get(operation_id)
     if row is None:
         return None
-    before = watch_of(row, tenant.home)
+    before = watch_of(row, tenant.scope)
     after = forget(before, now=now)
     _write(connection, operation_id, difference(watch_values(before), watch_values(after)))
     return after
@@ -230,7 +232,7 @@ def void_leases(connection: Connection, tenant: Tenant, owner: str | None = None
     held = watches.c.lease_owner.is_not(None) if owner is None else watches.c.lease_owner == owner
     connection.execute(
         update(watches)
-        .where(watches.c.home_id == tenant.id, held)
+        .where(watches.c.scope_id == tenant.id, held)
         .values(lease_owner=None, lease_until=None)
     )
 
@@ -240,7 +242,7 @@ def void_future_waits(connection: Connection, tenant: Tenant, now: datetime) -> 
     statement = (
         update(watches)
         .where(
-            watches.c.home_id == tenant.id,
+            watches.c.scope_id == tenant.id,
             watches.c.due_at.is_not(None),
             watches.c.set_at > now,
         )
@@ -278,7 +280,7 @@ def _claimable(
     tenant: Tenant, kinds: Collection[str], clock: ColumnElement[int]
 ) -> tuple[ColumnElement[bool], ...]:
     return (
-        watches.c.home_id == tenant.id,
+        watches.c.scope_id == tenant.id,
         watches.c.due_at.is_not(None),
         watches.c.kind.in_(sorted(kinds)),
         or_(watches.c.lease_until.is_(None), watches.c.lease_until <= clock),
@@ -293,14 +295,14 @@ def _register_chunk(
     rows = {row["id"]: row for row in connection.execute(query).mappings()}
     known: dict[str, Watch] = {}
     for operation_id, row in rows.items():
-        own = row["home_id"] == tenant.id
-        home = tenant.home if own else home_of(connection, row["home_id"])
-        known[operation_id] = watch_of(row, home)
+        own = row["scope_id"] == tenant.id
+        scope = tenant.scope if own else scope_of(connection, row["scope_id"])
+        known[operation_id] = watch_of(row, scope)
     before = dict(known)
     results = []
     for wish in wishes:
         try:
-            watch, is_new = register(known.get(wish.id), wish, home=tenant.home, now=now)
+            watch, is_new = register(known.get(wish.id), wish, scope=tenant.scope, now=now)
         except Conflict as conflict:
             results.append(Registered(id=wish.id, conflict=str(conflict)))
             continue
@@ -309,7 +311,7 @@ def _register_chunk(
     # in id order, like locks: two daemons that insert the same must not wait for each other
     new = [known[operation_id] for operation_id in ids if operation_id not in before]
     if new:
-        rows_of_new = [{**watch_values(watch), "home_id": tenant.id} for watch in new]
+        rows_of_new = [{**watch_values(watch), "scope_id": tenant.id} for watch in new]
         connection.execute(insert(watches), rows_of_new)
     for operation_id, watch in before.items():
         changes = difference(watch_values(watch), watch_values(known[operation_id]))
@@ -323,7 +325,7 @@ def _locked(connection: Connection, tenant: Tenant, ids: Sequence[str]) -> dict[
     for chunk in _chunks(ids):
         query = (
             select(watches)
-            .where(watches.c.id.in_(chunk), watches.c.home_id == tenant.id)
+            .where(watches.c.id.in_(chunk), watches.c.scope_id == tenant.id)
             .order_by(watches.c.id)
             .with_for_update()
         )
@@ -350,7 +352,7 @@ def _write_all(connection: Connection, changes: Mapping[str, Mapping[str, Any]])
 
 
 def _observations(
-    ids: Sequence[str], decisions: Mapping[str, Decision], recorded: Iterator[Recorded]
+    ids: Sequence[str], decisions: Mapping[str, Decision], recorded: Iterator[StoredEvent]
 ) -> Iterator[Observation]:
     """Give each answer its outcome; events were recorded in the order of the decisions."""
     for operation_id in ids:
@@ -374,6 +376,6 @@ def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
 def count_watched(connection: Connection, tenant: Tenant) -> int:
     """Count the operations that are being watched."""
     query = select(func.count()).where(
-        watches.c.home_id == tenant.id, watches.c.due_at.is_not(None)
+        watches.c.scope_id == tenant.id, watches.c.due_at.is_not(None)
     )
     return connection.execute(query).scalar_one()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from poller.tracking.events import Event
+from poller.tracking.event import Event
 from poller.tracking.watch import Watch
 
 __all__ = ["Decision", "Verdict"]

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from poller.comms.models import ErrorPage, Message, MessagePage
-from poller.tracking.answers import Answer, Explained, Failed, Nonsense
+from poller.tracking.answer import Answer, BreakdownAnswer, FailedAnswer, NonsenseAnswer
 from poller.tracking.breakdown import (
     Breakdown,
     after_errors,
@@ -17,10 +17,10 @@ from poller.tracking.breakdown import (
     request,
 )
 from poller.tracking.decision import Decision, Verdict
-from poller.tracking.events import emit
+from poller.tracking.event import emit
 from poller.tracking.lifecycle import EventType
 from poller.tracking.pacing import Policy, expires_at
-from poller.tracking.watch import Absence, Outcome, Phase, Thing, Watch
+from poller.tracking.watch import NotFoundStreak, Outcome, Phase, ResourceType, Watch
 
 __all__ = [
     "begin_explaining",
@@ -49,9 +49,9 @@ def wants_breakdown(watch: Watch, policy: Policy) -> bool:
 def is_explicable(watch: Watch) -> bool:
     """Tell whether there is anything to explain in the end that `watch` says."""
     return (
-        watch.thing is Thing.OPERATION
+        watch.resource_type is ResourceType.OPERATION
         and watch.outcome in {Outcome.COMPLETED, Outcome.CANCELED}
-        and any(watch.counters.get(name, 0) for name in watch.row.unsuccessful)
+        and any(watch.counters.get(name, 0) for name in watch.kind_spec.unsuccessful)
     )
 
 
@@ -59,43 +59,48 @@ def begin_explaining(watch: Watch) -> Watch:
     """Return the watch with everything still to be read."""
     return watch.evolve(
         phase=Phase.EXPLAINING,
-        breakdown=begin(statuses=watch.row.failed_statuses),
-        absence=Absence(),
+        breakdown=begin(statuses=watch.kind_spec.failed_statuses),
+        not_found_streak=NotFoundStreak(),
     )
 
 
 def progress_of(watch: Watch) -> Breakdown:
     """Return how far the breakdown has come; one that is not known is at its beginning."""
-    return watch.breakdown or begin(statuses=watch.row.failed_statuses)
+    return watch.breakdown or begin(statuses=watch.kind_spec.failed_statuses)
 
 
 def explain(watch: Watch, answer: Answer, *, policy: Policy, now: datetime) -> Decision:
     """Take in one answer of the breakdown; with the last one the watch has ended."""
-    state, absence = progress_of(watch), Absence()
+    state, not_found_streak = progress_of(watch), NotFoundStreak()
     match answer:
-        case Explained(request=asked, found=found):
+        case BreakdownAnswer(request=asked, found=found):
             if asked != request(state):
                 return Decision(watch=watch, events=(), verdict=Verdict.LATE)
             state, verdict = _step(watch, state, found, policy), Verdict.CHANGED
-        case Nonsense():
-            absence, verdict = Absence(rejected=watch.absence.rejected + 1), Verdict.NONSENSE
-            if absence.rejected >= _NONSENSE_TIMES:
-                state, absence = after_refusal(state), Absence()
-        case Failed(answered=True):
-            absence, verdict = _failed_again(watch.absence, now), Verdict.FAILED
-            if _is_hopeless(absence, now):
-                state, absence = after_refusal(state), Absence()
+        case NonsenseAnswer():
+            not_found_streak, verdict = (
+                NotFoundStreak(rejected=watch.not_found_streak.rejected + 1),
+                Verdict.NONSENSE,
+            )
+            if not_found_streak.rejected >= _NONSENSE_TIMES:
+                state, not_found_streak = after_refusal(state), NotFoundStreak()
+        case FailedAnswer(answered=True):
+            not_found_streak, verdict = _failed_again(watch.not_found_streak, now), Verdict.FAILED
+            if _is_hopeless(not_found_streak, now):
+                state, not_found_streak = after_refusal(state), NotFoundStreak()
         case _:
-            absence, verdict = watch.absence, Verdict.FAILED
+            not_found_streak, verdict = watch.not_found_streak, Verdict.FAILED
     if verdict is Verdict.FAILED:
         state = _given_up(watch, state, now)
-    read = watch.evolve(breakdown=state, absence=absence)
+    read = watch.evolve(breakdown=state, not_found_streak=not_found_streak)
     if request(state) is not None:
         return Decision(watch=read, events=(), verdict=verdict)
     told, event = emit(
         read, EventType.OPERATION_BREAKDOWN, now=now, more={"breakdown": report(state)}
     )
-    ended = told.evolve(phase=Phase.ENDED, ended_at=now, breakdown=None, absence=Absence())
+    ended = told.evolve(
+        phase=Phase.ENDED, ended_at=now, breakdown=None, not_found_streak=NotFoundStreak()
+    )
     return Decision(watch=ended, events=(event,), verdict=verdict)
 
 
@@ -136,16 +141,20 @@ def _is_too_much(watch: Watch, state: Breakdown) -> bool:
     return 0 < total < sum(one.count for one in state.counts)
 
 
-def _failed_again(absence: Absence, now: datetime) -> Absence:
-    since = absence.not_found_since
+def _failed_again(not_found_streak: NotFoundStreak, now: datetime) -> NotFoundStreak:
+    since = not_found_streak.not_found_since
     if since is None or since > now:
         since = now
-    return Absence(not_found=absence.not_found + 1, not_found_since=since)
+    return NotFoundStreak(not_found=not_found_streak.not_found + 1, not_found_since=since)
 
 
-def _is_hopeless(absence: Absence, now: datetime) -> bool:
-    since = absence.not_found_since
-    return absence.not_found >= _FAILED_TIMES and since is not None and now - since >= _FAILED_FOR
+def _is_hopeless(not_found_streak: NotFoundStreak, now: datetime) -> bool:
+    since = not_found_streak.not_found_since
+    return (
+        not_found_streak.not_found >= _FAILED_TIMES
+        and since is not None
+        and now - since >= _FAILED_FOR
+    )
 
 
 def _given_up(watch: Watch, state: Breakdown, now: datetime) -> Breakdown:

@@ -27,7 +27,7 @@ from itertools import pairwise
 from math import sqrt
 from typing import Final
 
-from poller.comms.kinds import Kind
+from poller.comms.kinds import KindSpec
 from poller.comms.models import Operation
 
 __all__ = ["KEPT", "Look", "look_at", "predicted_wait"]
@@ -56,7 +56,7 @@ class Look:
     total: int
 
 
-def look_at(operation: Operation, kind: Kind, *, at: datetime) -> Look:
+def look_at(operation: Operation, kind: KindSpec, *, at: datetime) -> Look:
     """Reduce a snapshot to what a forecast needs."""
     counters = operation.counters
     total = max(counters.get("total", 0), counters.get("recipients", 0))

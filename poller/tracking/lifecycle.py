@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from poller.tracking.watch import Outcome, Thing
+from poller.tracking.watch import Outcome, ResourceType
 
 __all__ = ["LIFECYCLES", "EventType", "Lifecycle", "lifecycle_of"]
 
@@ -43,9 +43,9 @@ class EventType(StrEnum):
     MESSAGE_LOST = "message.lost"
 
     @property
-    def thing(self) -> Thing:
+    def resource_type(self) -> ResourceType:
         """What an event of this type is about."""
-        return Thing(self.value.partition(".")[0])
+        return ResourceType(self.value.partition(".")[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +83,8 @@ class Lifecycle:
 
 _SCHEDULED: Final = frozenset({"SCHEDULED"})
 
-LIFECYCLES: Final[Mapping[Thing, Lifecycle]] = {
-    Thing.OPERATION: Lifecycle(
+LIFECYCLES: Final[Mapping[ResourceType, Lifecycle]] = {
+    ResourceType.OPERATION: Lifecycle(
         events={
             "SCHEDULED": EventType.OPERATION_SCHEDULED,
             "PROCESSING": EventType.OPERATION_PROCESSING,
@@ -100,7 +100,7 @@ LIFECYCLES: Final[Mapping[Thing, Lifecycle]] = {
         settled=EventType.OPERATION_SETTLED,
         lost=EventType.OPERATION_LOST,
     ),
-    Thing.MESSAGE: Lifecycle(
+    ResourceType.MESSAGE: Lifecycle(
         events={
             "SCHEDULED": EventType.MESSAGE_SCHEDULED,
             "QUEUED": EventType.MESSAGE_QUEUED,
@@ -132,6 +132,6 @@ LIFECYCLES: Final[Mapping[Thing, Lifecycle]] = {
 }
 
 
-def lifecycle_of(thing: Thing) -> Lifecycle:
+def lifecycle_of(thing: ResourceType) -> Lifecycle:
     """Return the row of the table."""
     return LIFECYCLES[thing]

@@ -14,7 +14,7 @@ from typing import Final
 
 from poller.tracking.forecast import predicted_wait
 from poller.tracking.privacy import Addresses
-from poller.tracking.watch import Phase, Schedule, Watch
+from poller.tracking.watch import NextPoll, Phase, Watch
 
 __all__ = ["RETENTION", "Policy", "expires_at", "next_look"]
 
@@ -44,24 +44,24 @@ class Policy:
 
 def next_look(
     watch: Watch, *, moved: bool, policy: Policy, now: datetime, jitter: float
-) -> Schedule:
+) -> NextPoll:
     """Decide when to look at `watch` again after an answer at `now`.
 
     `moved` tells whether the answer showed anything new; `jitter` is a random number in [0, 1).
     """
     if watch.phase is Phase.EXPLAINING and moved:
         # the budget of the account paces it
-        return Schedule(wait=0, due_at=now, set_at=now)
+        return NextPoll(wait=0, due_at=now, set_at=now)
     if (sleep := _until_sent(watch, now)) is not None:
         due = now + timedelta(seconds=max(policy.min_interval, sleep))
-        return Schedule(wait=0, due_at=due, set_at=now)
+        return NextPoll(wait=0, due_at=due, set_at=now)
     backoff = _backoff(watch, moved=moved, policy=policy)
     predicted = _forecast(watch) if policy.forecast and (moved or _has_answered(watch)) else None
     wait = backoff if predicted is None else _within(predicted, policy)
     # jitter only shortens, so that max_interval is kept; min_interval is kept by the max
     delay = max(policy.min_interval, wait * (1 - _JITTER * jitter))
     due = min([now + timedelta(seconds=delay), *_deadlines(watch, policy, now)])
-    return Schedule(wait=backoff, due_at=due, set_at=now)
+    return NextPoll(wait=backoff, due_at=due, set_at=now)
 
 
 def expires_at(watch: Watch) -> datetime | None:
@@ -88,7 +88,7 @@ def _backoff(watch: Watch, *, moved: bool, policy: Policy) -> float:
     """
     if watch.phase is Phase.SETTLING:
         return _within(policy.settle / _SETTLING_LOOKS or policy.max_interval, policy)
-    return _within(0.0 if moved else 2 * watch.schedule.wait, policy)
+    return _within(0.0 if moved else 2 * watch.next_poll.wait, policy)
 
 
 def _within(wait: float, policy: Policy) -> float:
@@ -103,7 +103,7 @@ def _forecast(watch: Watch) -> float | None:
 
 def _has_answered(watch: Watch) -> bool:
     """Tell whether the operation was seen since its last look was scheduled: no failure."""
-    return watch.observed_at is not None and watch.observed_at > watch.schedule.set_at
+    return watch.observed_at is not None and watch.observed_at > watch.next_poll.set_at
 
 
 def _deadlines(watch: Watch, policy: Policy, now: datetime) -> list[datetime]:
@@ -118,6 +118,6 @@ def _deadlines(watch: Watch, policy: Policy, now: datetime) -> list[datetime]:
     if watch.settle_until is not None:
         deadlines.append(max(watch.settle_until, now))
     elif (end := expires_at(watch)) is not None and end >= now:
-        # halving what is left catches the last word before the record goes, and then its absence
+        # halving what is left catches the last word before the record goes, and then its 404
         deadlines.append(max(now + (end - now) / 2, soonest))
     return deadlines

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from poller.comms.ids import InvalidId, check_watchable_id, is_message_id
 from poller.comms.kinds import DEFAULT_KIND, KINDS, UnknownKind, kind_named
-from poller.tracking.watch import Absence, Home, Outcome, Phase, Schedule, Watch
+from poller.tracking.watch import AccountScope, NextPoll, NotFoundStreak, Outcome, Phase, Watch
 
 __all__ = [
     "BadRegistration",
@@ -148,18 +148,18 @@ def _text(document: Mapping[str, Any], name: str) -> str:
 
 
 def register(
-    known: Watch | None, wish: Registration, *, home: Home, now: datetime
+    known: Watch | None, wish: Registration, *, scope: AccountScope, now: datetime
 ) -> tuple[Watch, bool]:
     """Return the watch to store and whether watching begins with it (201) or goes on (200).
 
-    :raises Conflict: where the operation is known under another kind or belongs to another home.
+    :raises Conflict: where the operation is known under another kind or belongs to another scope.
     """
     if known is None:
-        return _begin(wish, home, now), True
-    if known.home != home:
+        return _begin(wish, scope, now), True
+    if known.scope != scope:
         raise Conflict(
-            f"{wish.id} is watched for account {known.home.account} at {known.home.base_url}, "
-            f"this daemon serves account {home.account} at {home.base_url}; "
+            f"{wish.id} is watched for account {known.scope.account} at {known.scope.base_url}, "
+            f"this daemon serves account {scope.account} at {scope.base_url}; "
             "use a store of its own for each (store.url)"
         )
     kind = _kind(known, wish)
@@ -168,8 +168,10 @@ def register(
         known = known.evolve(wants_breakdown=wish.breakdown)
     if known.is_watched and kind != known.kind:
         # refusals under the wrong kind say nothing about the right one, which nobody asked yet
-        asked_now = Schedule(wait=0, due_at=now, set_at=now)
-        return known.evolve(kind=kind, labels=labels, absence=Absence(), schedule=asked_now), False
+        asked_now = NextPoll(wait=0, due_at=now, set_at=now)
+        return known.evolve(
+            kind=kind, labels=labels, not_found_streak=NotFoundStreak(), schedule=asked_now
+        ), False
     if known.is_watched or (known.is_final and known.phase is Phase.ENDED):
         return known.evolve(labels=labels), False
     return _resume(known, kind, labels, now), True
@@ -180,18 +182,20 @@ def forget(known: Watch, *, now: datetime) -> Watch:
     if not known.is_watched:
         return known
     if known.phase is Phase.EXPLAINING:
-        return known.evolve(phase=Phase.ENDED, ended_at=now, breakdown=None, absence=Absence())
+        return known.evolve(
+            phase=Phase.ENDED, ended_at=now, breakdown=None, not_found_streak=NotFoundStreak()
+        )
     return known.evolve(phase=Phase.FORGOTTEN, ended_at=now)
 
 
-def _begin(wish: Registration, home: Home, now: datetime) -> Watch:
+def _begin(wish: Registration, scope: AccountScope, now: datetime) -> Watch:
     return Watch(
         id=wish.id,
         kind=wish.kind,
-        home=home,
+        scope=scope,
         labels=dict(wish.labels),
         registered_at=now,
-        schedule=Schedule(wait=0, due_at=now, set_at=now),
+        next_poll=NextPoll(wait=0, due_at=now, set_at=now),
         wants_breakdown=wish.breakdown,
     )
 
@@ -218,6 +222,6 @@ def _resume(known: Watch, kind: str, labels: Mapping[str, str], now: datetime) -
         phase=Phase.SETTLING if settling else Phase.ACTIVE,
         outcome=known.outcome if settling else None,
         ended_at=None,
-        absence=Absence(),
-        schedule=Schedule(wait=0, due_at=now, set_at=now),
+        not_found_streak=NotFoundStreak(),
+        next_poll=NextPoll(wait=0, due_at=now, set_at=now),
     )

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from poller.tracking.deliveries import Attempt, Result
+from poller.tracking.delivery import AttemptResult, DeliveryAttempt
 
 __all__ = ["Health", "SinkState", "after_result", "may_probe"]
 
@@ -45,20 +45,22 @@ class Health:
     error: str | None = None
 
 
-def after_result(health: Health, attempt: Attempt, *, now: datetime, jitter: float) -> Health:
+def after_result(
+    health: Health, attempt: DeliveryAttempt, *, now: datetime, jitter: float
+) -> Health:
     """Return the health as this attempt leaves it; `jitter` is a random number in [0, 1)."""
     if health.state is SinkState.DISABLED:
         return health
     match attempt.result:
-        case Result.DELIVERED | Result.REFUSED:
+        case AttemptResult.DELIVERED | AttemptResult.REFUSED:
             if health.state is SinkState.OK:
                 return health
             return Health(state=SinkState.OK, since=now)
-        case Result.GONE:
+        case AttemptResult.GONE:
             return Health(
                 state=SinkState.DISABLED, since=now, status=attempt.status, error=attempt.error
             )
-        case Result.FAILED:
+        case AttemptResult.FAILED:
             return _failed(health, attempt, now, jitter)
 
 
@@ -69,7 +71,7 @@ def may_probe(health: Health, now: datetime) -> bool:
     return health.probe_at <= now or health.set_at > now
 
 
-def _failed(health: Health, attempt: Attempt, now: datetime, jitter: float) -> Health:
+def _failed(health: Health, attempt: DeliveryAttempt, now: datetime, jitter: float) -> Health:
     since = now if health.state is SinkState.OK else min(health.since, now)
     failures = health.failures + 1
     told = replace(
@@ -84,7 +86,7 @@ def _failed(health: Health, attempt: Attempt, now: datetime, jitter: float) -> H
     return replace(told, state=SinkState.FAILING)
 
 
-def _probe_later(health: Health, attempt: Attempt, now: datetime, jitter: float) -> Health:
+def _probe_later(health: Health, attempt: DeliveryAttempt, now: datetime, jitter: float) -> Health:
     wait = _FIRST_PROBE * 2 ** min(health.probes, _DOUBLINGS)
     wait = min(max(wait, attempt.retry_after or 0.0), _LONGEST_PROBE)
     wait *= 1 - _JITTER * jitter

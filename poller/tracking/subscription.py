@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from poller.tracking.events import Event
+from poller.tracking.event import Event
 
 __all__ = ["FINAL", "Subscription", "wants_type"]
 

@@ -1,7 +1,7 @@
 """The state of one watch: everything tracking needs to remember between two looks.
 
 What is watched is an operation or a message. They differ by tables (`lifecycle`) and by what is
-asked about them (`Inquiry`), and by nothing else.
+asked about them (`NextRequest`), and by nothing else.
 """
 
 from collections.abc import Mapping
@@ -11,33 +11,33 @@ from enum import StrEnum
 from typing import Any, Self
 
 from poller.comms.ids import is_message_id
-from poller.comms.kinds import Kind, kind_named
+from poller.comms.kinds import KindSpec, kind_named
 from poller.comms.models import JsonObject
 from poller.tracking.breakdown import Breakdown
 from poller.tracking.counters import delta_between
 from poller.tracking.forecast import Look
 
 __all__ = [
-    "Absence",
-    "Emitted",
-    "Home",
-    "Inquiry",
+    "AccountScope",
+    "EmittedState",
+    "NextPoll",
+    "NextRequest",
+    "NotFoundStreak",
     "Outcome",
     "Phase",
-    "Schedule",
-    "Thing",
+    "ResourceType",
     "Watch",
 ]
 
 
-class Thing(StrEnum):
+class ResourceType(StrEnum):
     """What is watched."""
 
     OPERATION = "operation"
     MESSAGE = "message"
 
 
-class Inquiry(StrEnum):
+class NextRequest(StrEnum):
     """What the next look asks for."""
 
     OPERATION = "operation"
@@ -74,15 +74,15 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Home:
-    """Whose it is: one daemon serves one home. `base_url` has no slash at its end."""
+class AccountScope:
+    """Whose it is: one daemon serves one scope. `base_url` has no slash at its end."""
 
     account: str
     base_url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Emitted:
+class EmittedState:
     """What the events so far have told: the next change is measured against this."""
 
     status: str | None = None
@@ -95,7 +95,7 @@ class Emitted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Absence:
+class NotFoundStreak:
     """Answers in a row that said that there is no such thing, or that the request is bad.
 
     While what failed is being read, those that failed to bring the page, or brought nonsense.
@@ -107,7 +107,7 @@ class Absence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
+class NextPoll:
     """When to look again.
 
     `wait` is the current backoff in seconds, before jitter; 0 before the first look. `set_at` is
@@ -130,10 +130,10 @@ class Watch:
 
     id: str
     kind: str
-    home: Home
+    scope: AccountScope
     labels: Mapping[str, str]
     registered_at: datetime
-    schedule: Schedule
+    next_poll: NextPoll
     phase: Phase = Phase.ACTIVE
     outcome: Outcome | None = None
     ended_at: datetime | None = None
@@ -152,30 +152,30 @@ class Watch:
     """When the schedule was asked for; None where it never was."""
     looks: tuple[Look, ...] = ()
     """The last looks at its counters, the oldest first, for the forecast."""
-    emitted: Emitted = field(default_factory=Emitted)
-    absence: Absence = field(default_factory=Absence)
+    emitted: EmittedState = field(default_factory=EmittedState)
+    not_found_streak: NotFoundStreak = field(default_factory=NotFoundStreak)
     wants_breakdown: bool | None = None
     """What the registration says; None leaves it to the settings."""
     breakdown: Breakdown | None = None
     """How far the reading of what failed has come."""
 
     @property
-    def thing(self) -> Thing:
+    def resource_type(self) -> ResourceType:
         """Tell what is watched: the id says it."""
-        return Thing.MESSAGE if is_message_id(self.id) else Thing.OPERATION
+        return ResourceType.MESSAGE if is_message_id(self.id) else ResourceType.OPERATION
 
     @property
-    def inquiry(self) -> Inquiry:
+    def next_request(self) -> NextRequest:
         """What the next look is to ask for."""
         if self.phase is Phase.EXPLAINING:
-            return Inquiry.BREAKDOWN
-        if self.thing is Thing.MESSAGE:
+            return NextRequest.BREAKDOWN
+        if self.resource_type is ResourceType.MESSAGE:
             is_group = self.status == "GROUP" and self.snapshot is not None
-            return Inquiry.RECEIPTS if is_group else Inquiry.MESSAGE
-        is_unread = self.schedule_read_at is None and self.row.items is not None
+            return NextRequest.RECEIPTS if is_group else NextRequest.MESSAGE
+        is_unread = self.schedule_read_at is None and self.kind_spec.items is not None
         if self.status == "SCHEDULED" and self.snapshot is not None and is_unread:
-            return Inquiry.SCHEDULE
-        return Inquiry.OPERATION
+            return NextRequest.SCHEDULE
+        return NextRequest.OPERATION
 
     @property
     def status(self) -> str | None:
@@ -192,11 +192,11 @@ class Watch:
     @property
     def source(self) -> str:
         """The CloudEvents source: where the API serves this."""
-        folder = "" if self.thing is Thing.MESSAGE else "Operations/"
-        return f"{self.home.base_url}/{self.row.path}/{folder}{self.id}"
+        folder = "" if self.resource_type is ResourceType.MESSAGE else "Operations/"
+        return f"{self.scope.base_url}/{self.kind_spec.path}/{folder}{self.id}"
 
     @property
-    def row(self) -> Kind:
+    def kind_spec(self) -> KindSpec:
         """The row of the table of kinds."""
         return kind_named(self.kind)
 

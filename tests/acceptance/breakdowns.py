@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from poller.comms.kinds import Kind
+from poller.comms.kinds import KindSpec
 from tests.fakes.process import poller
 
 __all__ = ["breakdown_of", "check_breakdown", "check_promises", "verify"]
@@ -25,7 +25,7 @@ def breakdown_of(events: Sequence[Event], name: str) -> Event:
     return found
 
 
-def check_breakdown(events: Sequence[Event], truth: Truth, kind: Kind) -> None:
+def check_breakdown(events: Sequence[Event], truth: Truth, kind: KindSpec) -> None:
     """Look that it is complete and exact: codes, statuses and channels, and whose samples."""
     found = breakdown_of(events, truth["operationId"])
     assert (found["complete"], found["missing"]) == (True, [])

@@ -7,7 +7,7 @@ import httpx
 import jsonschema
 import pytest
 
-from poller.comms.kinds import KINDS, Kind
+from poller.comms.kinds import KINDS, KindSpec
 from poller.tracking.event_schema import load_event_schema
 from tests.acceptance.breakdowns import check_breakdown, check_promises, verify
 from tests.benchmarks.simulated import Simulated
@@ -38,7 +38,9 @@ def post(daemon: Poller, body: object) -> httpx.Response:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_a_kind_is_told_from_its_registration_to_its_breakdown(kind: Kind, tmp_path: Path) -> None:
+def test_a_kind_is_told_from_its_registration_to_its_breakdown(
+    kind: KindSpec, tmp_path: Path
+) -> None:
     """Registered both ways or discovered, swept, to the end: all adds up, and says what failed."""
     with Simulated("--speed", str(SPEED), cwd=tmp_path) as simulator:
         sample = {"recipients": RECIPIENTS, "kind": kind.name, "fate": "troubled"}

@@ -26,23 +26,23 @@ from pydantic import SecretStr
 
 from poller.comms.kinds import DEFAULT_KIND
 from poller.comms.models import Operation, decode_operation
-from poller.engine.dispatch import Dispatcher
+from poller.engine.dispatcher import Dispatcher
 from poller.engine.heartbeat import Heartbeats
-from poller.sinks.base import Outcome, Outgoing
+from poller.sinks.base import OutgoingEvent, SinkOutcome
 from poller.sinks.webhook import WebhookSink
 from poller.store.store import Store
-from poller.tracking.answers import Seen
+from poller.tracking.answer import FoundAnswer
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.subscription import Subscription
-from poller.tracking.watch import Home
+from poller.tracking.watch import AccountScope
 
 __all__ = ["measure"]
 
 Row = dict[str, object]
 
 _SECRET: Final = "whsec_" + "c2VjcmV0LXRoYXQtbm9ib2R5LW1heS1zZWUtZWl0aGVy"
-_HOME: Final = Home(account="AC", base_url="http://api.test/v1")
+_HOME: Final = AccountScope(account="AC", base_url="http://api.test/v1")
 _POLICY: Final = Policy(progress_interval=0)
 _SINK: Final = "app"
 _CONCURRENCY: Final = 16
@@ -70,7 +70,7 @@ class _TimedSink(WebhookSink):
         self.enough = asyncio.Event()
         self.expected = 0
 
-    async def deliver(self, batch: Sequence[Outgoing]) -> Sequence[Outcome]:
+    async def deliver(self, batch: Sequence[OutgoingEvent]) -> Sequence[SinkOutcome]:
         """Deliver, and take the time."""
         outcomes = await super().deliver(batch)
         for event, outcome in zip(batch, outcomes, strict=True):
@@ -189,7 +189,8 @@ async def _live(store: Store, sink: _TimedSink) -> list[float]:
 async def _record(store: Store, names: Sequence[str], step: int) -> list[str]:
     now = datetime.now(UTC)
     answers = [
-        (name, Seen(found=_snapshot(name, step), begun_at=now, arrived_at=now)) for name in names
+        (name, FoundAnswer(found=_snapshot(name, step), begun_at=now, arrived_at=now))
+        for name in names
     ]
     observations = await store.record(
         answers, policy=_POLICY, subscriptions=[Subscription(sink=_SINK)], lease_owner=None

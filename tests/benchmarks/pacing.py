@@ -12,7 +12,7 @@ from typing import Final
 from poller.tracking.observe import observe
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration, register
-from poller.tracking.watch import Home
+from poller.tracking.watch import AccountScope
 from tests.benchmarks.together import RETRY_AFTER, watch_together
 from tests.benchmarks.workloads import START, WORKLOADS, Course, seconds_after
 
@@ -121,8 +121,8 @@ def _ours(policy: Policy) -> Watcher:
     def watch(course: Course, random: Random) -> tuple[int, float]:
         at = random.uniform(0, 1)
         wish = Registration(id=course.name, kind="messages")
-        home = Home(account="AC", base_url="http://api.test/v1")
-        state, _ = register(None, wish, home=home, now=seconds_after(at))
+        home = AccountScope(account="AC", base_url="http://api.test/v1")
+        state, _ = register(None, wish, scope=home, now=seconds_after(at))
         requests = 0
         while True:
             requests += 1
@@ -135,7 +135,7 @@ def _ours(policy: Policy) -> Watcher:
             state = observe(state, answer, policy=policy, now=now, jitter=random.random()).watch
             if not state.is_watched:
                 return requests, at - course.ended_at
-            at = (state.schedule.due_at - START).total_seconds()
+            at = (state.next_poll.due_at - START).total_seconds()
 
     return watch
 

@@ -13,18 +13,18 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Final
 
-from poller.tracking.answers import Answer, Seen
+from poller.tracking.answer import Answer, FoundAnswer
 from poller.tracking.observe import observe
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration, register
-from poller.tracking.sweeping import (
+from poller.tracking.sweep_policy import (
     PAGE,
     Experience,
     Reach,
     after_sweep,
     is_worth_it,
 )
-from poller.tracking.watch import Home, Inquiry, Schedule, Watch
+from poller.tracking.watch import AccountScope, NextPoll, NextRequest, Watch
 from tests.benchmarks.workloads import Course, seconds_after
 
 __all__ = ["BUDGET", "RETRY_AFTER", "SPREAD", "watch_together"]
@@ -36,7 +36,7 @@ SPREAD: Final = 600.0
 RETRY_AFTER: Final = 5.0
 _STORMS: Final = 3
 _MARGIN: Final = timedelta(minutes=5)
-_HOME: Final = Home(account="AC", base_url="http://api.test/v1")
+_HOME: Final = AccountScope(account="AC", base_url="http://api.test/v1")
 _POLICY: Final = Policy()
 
 
@@ -102,7 +102,7 @@ class _Fleet:
             course = self.courses[self.registered]
             wish = Registration(id=course.name, kind="messages")
             self.known[course.name], _ = register(
-                None, wish, home=_HOME, now=seconds_after(course.created)
+                None, wish, scope=_HOME, now=seconds_after(course.created)
             )
             self.registered += 1
 
@@ -116,8 +116,8 @@ class _Fleet:
             self.backlogged = False
             self._read(self.sweep)
             return True
-        first = min(self.known.values(), key=lambda watch: watch.schedule.due_at, default=None)
-        if first is not None and first.schedule.due_at <= self.now:
+        first = min(self.known.values(), key=lambda watch: watch.next_poll.due_at, default=None)
+        if first is not None and first.next_poll.due_at <= self.now:
             self.backlogged = True
             self._fetch(first)
             return True
@@ -128,12 +128,12 @@ class _Fleet:
     def _next_moment(self, first: Watch | None) -> float:
         moments = [course.created for course in self.courses[self.registered : self.registered + 1]]
         if first is not None:
-            moments.append((first.schedule.due_at - seconds_after(0)).total_seconds())
+            moments.append((first.next_poll.due_at - seconds_after(0)).total_seconds())
         return max(self.at, min(moments)) + 1e-6
 
     def _begin(self) -> _Sweep | None:
         listed = [watch for watch in self.known.values() if _is_listed(watch)]
-        due = sum(watch.schedule.due_at <= self.now for watch in listed)
+        due = sum(watch.next_poll.due_at <= self.now for watch in listed)
         reach = Reach(tracked=len(listed))
         if due < 2 or not is_worth_it(due, reach, self.experience, now=self.now):
             return None
@@ -167,8 +167,8 @@ class _Fleet:
     def _fetch(self, watch: Watch) -> None:
         if self._refused():
             # asked again after the pause, behind what has been waiting for longer
-            again = Schedule(wait=watch.schedule.wait, due_at=self.now, set_at=self.now)
-            self.known[watch.id] = watch.evolve(schedule=again)
+            again = NextPoll(wait=watch.next_poll.wait, due_at=self.now, set_at=self.now)
+            self.known[watch.id] = watch.evolve(next_poll=again)
         else:
             course = self._by_name[watch.id]
             self._take(course, course.answer(watch, self.at - course.created, now=self.now))
@@ -177,7 +177,7 @@ class _Fleet:
         """See an operation on a page of the list."""
         found = course.at(self.at - course.created)
         now = self.now
-        self._take(course, Seen(found=found, begun_at=now, arrived_at=now, fetched=False))
+        self._take(course, FoundAnswer(found=found, begun_at=now, arrived_at=now, fetched=False))
 
     def _take(self, course: Course, answer: Answer) -> None:
         after = self._judge(self.known[course.name], answer)
@@ -202,4 +202,4 @@ class _Fleet:
 
 def _is_listed(watch: Watch) -> bool:
     """Tell whether a list of operations can answer what is asked of it next."""
-    return watch.inquiry is Inquiry.OPERATION
+    return watch.next_request is NextRequest.OPERATION

@@ -12,8 +12,8 @@ from random import Random
 from typing import Final
 
 from poller.comms.models import Message, Operation
-from poller.tracking.answers import Answer, Scheduled, Seen
-from poller.tracking.watch import Inquiry, Watch
+from poller.tracking.answer import Answer, FoundAnswer, ScheduleAnswer
+from poller.tracking.watch import NextRequest, Watch
 
 __all__ = ["END", "START", "WORKLOADS", "Course", "seconds_after"]
 
@@ -65,8 +65,8 @@ class Course:
 
     def answer(self, watch: Watch, at: float, *, now: datetime) -> Answer:
         """Return what the API would answer to the next look at `watch`."""
-        if watch.inquiry is not Inquiry.SCHEDULE:
-            return Seen(found=self.at(at), begun_at=now, arrived_at=now)
+        if watch.next_request is not NextRequest.SCHEDULE:
+            return FoundAnswer(found=self.at(at), begun_at=now, arrived_at=now)
         message = Message(
             id=self.name.replace("operation", "message"),
             status=self.at(at).status,
@@ -76,7 +76,7 @@ class Course:
             updated_at=None,
             raw={},
         )
-        return Scheduled(found=message, begun_at=now, arrived_at=now)
+        return ScheduleAnswer(found=message, begun_at=now, arrived_at=now)
 
     def _count(self, moments: Sequence[float], at: float) -> int:
         whole = bisect_right(moments, at)

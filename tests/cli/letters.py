@@ -4,14 +4,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from poller.store.store import Store
-from poller.tracking.deliveries import Result
+from poller.tracking.delivery import AttemptResult
 from poller.tracking.subscription import Subscription
-from poller.tracking.watch import Home
+from poller.tracking.watch import AccountScope
 from tests.store.scenes import Clock, Daemon, entropy, op, seen
 
 __all__ = ["HOME", "make_letters"]
 
-HOME = Home(account="default", base_url="https://comms.twilio.com/v1")
+HOME = AccountScope(account="default", base_url="https://comms.twilio.com/v1")
 """The home of settings that name neither account nor base URL."""
 
 
@@ -32,7 +32,9 @@ async def make_letters(path: Path, *, ends: list[datetime], sinks: list[str]) ->
                 claimed = await daemon.deliveries(sink, limit=100)
                 assert len(claimed) == len(ends)
                 error = f"{sink} answered 422: no such field"
-                await daemon.settle(claimed, Result.REFUSED, sink=sink, status=422, error=error)
+                await daemon.settle(
+                    claimed, AttemptResult.REFUSED, sink=sink, status=422, error=error
+                )
     finally:
         await store.aclose()
     return event_ids

@@ -17,7 +17,7 @@ from poller.cli.check import check_everything
 from poller.cli.wiring import Source
 from poller.settings import SettingsError
 from poller.store.store import Store
-from poller.tracking.watch import Home
+from poller.tracking.watch import AccountScope
 from tests.cli.surroundings import Surroundings
 from tests.fakes.api import TOKEN, FakeApi, Reply, envelope
 from tests.fakes.receiver import Answer, Receiver
@@ -187,7 +187,7 @@ def test_certificates_that_cannot_be_read_are_usage(
 
 
 async def _make_store(path: Path) -> None:
-    home = Home(account="a", base_url="https://x.test")
+    home = AccountScope(account="a", base_url="https://x.test")
     store = await Store.open(f"sqlite:///{path}", home, now=Clock())
     await store.aclose()
 

@@ -13,7 +13,7 @@ from poller.cli.demo_campaign import CAMPAIGN, CONFIG, launch
 from poller.cli.demo_screen import Screen, TerminalSink, event_line
 from poller.comms.ids import check_operation_id
 from poller.simulator import World
-from poller.sinks.base import Outgoing, Sink, Verdict
+from poller.sinks.base import OutgoingEvent, Sink, SinkVerdict
 from tests.fakes.api import operation, operation_id
 
 BEGUN = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -174,10 +174,12 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(writer)
 
 
-def outgoing(number: int) -> Outgoing:
+def outgoing(number: int) -> OutgoingEvent:
     """Make an event on its way to the screen."""
     body = json.dumps(event(after=number))
-    return Outgoing(event_id=str(number), operation_id=NAME, type="operation.progress", body=body)
+    return OutgoingEvent(
+        event_id=str(number), operation_id=NAME, type="operation.progress", body=body
+    )
 
 
 @pytest.mark.anyio
@@ -189,7 +191,7 @@ async def test_the_sink_shows_every_event(pipe: tuple[int, int]) -> None:
     await sink.start()
     outcomes = [*await sink.deliver([outgoing(1)]), *await sink.deliver([outgoing(2)])]
     await sink.aclose()
-    assert [outcome.verdict for outcome in outcomes] == [Verdict.DELIVERED] * 2
+    assert [outcome.verdict for outcome in outcomes] == [SinkVerdict.DELIVERED] * 2
     shown = os.read(reader, 4096).decode().splitlines()
     os.close(reader)
     assert [each[:4] for each in shown] == ["0:01", "0:02"]
@@ -203,5 +205,5 @@ async def test_a_terminal_that_is_gone_closes_the_sink(pipe: tuple[int, int]) ->
     os.close(reader)
     screen = Screen(writer)
     (outcome,) = await TerminalSink(screen, begun=BEGUN).deliver([outgoing(1)])
-    assert outcome.verdict is Verdict.CLOSED
+    assert outcome.verdict is SinkVerdict.CLOSED
     await screen.say(event_line(event(), begun=BEGUN, width=80, plain=True))

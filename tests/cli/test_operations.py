@@ -14,7 +14,7 @@ from poller.cli.control.session import Target
 from poller.cli.operations import forget_operations, list_operations
 from poller.cli.show import show_operation
 from poller.cli.sinks import show_sinks
-from poller.tracking.events import format_instant
+from poller.tracking.event import format_instant
 from poller.tracking.registration import Defaults, Registration
 from tests.cli.control.fake_daemon import (
     A,

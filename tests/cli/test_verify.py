@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from poller.cli.app import app
-from poller.tracking.events import event_id
+from poller.tracking.event import event_id
 from poller.tracking.pacing import Policy
 from tests.tracking.story import ID, START, Story
 

@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 
 from poller.cli.watch_rows import Totals, Track, all_is_well, busiest, short_names
 from poller.engine.onlooker import Told, Update
-from poller.tracking.events import make_event
+from poller.tracking.event import make_event
 from poller.tracking.lifecycle import EventType
 from poller.tracking.registration import Registration, register
-from poller.tracking.watch import Absence, Home, Outcome, Phase, Thing, Watch
+from poller.tracking.watch import AccountScope, NotFoundStreak, Outcome, Phase, ResourceType, Watch
 from tests.fakes.api import operation_id
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
-HOME = Home(account="AC1", base_url="https://comms.example/v1")
+HOME = AccountScope(account="AC1", base_url="https://comms.example/v1")
 
 
 def unseen(number: int = 1, kind: str = "messages") -> Watch:
     """Begin to watch."""
     wish = Registration(id=operation_id(number), kind=kind)
-    return register(None, wish, home=HOME, now=NOW)[0]
+    return register(None, wish, scope=HOME, now=NOW)[0]
 
 
 def seen(status: str = "PROCESSING", *, at: float = 0.0, number: int = 1, **counters: int) -> Watch:
@@ -52,7 +52,7 @@ REACHED: Final = {
 def message(status: str | None, *, number: int = 1, **counters: int) -> Watch:
     """Return a watched message with these attempts; it has ended where its status ends."""
     wish = Registration(id=message_id(number), kind="messages")
-    watch, _ = register(None, wish, home=HOME, now=NOW)
+    watch, _ = register(None, wish, scope=HOME, now=NOW)
     if status is None:
         return watch
     snapshot = {"id": watch.id, "status": status, "attempts": []}
@@ -211,7 +211,7 @@ def test_what_has_ended_has_neither_rate_nor_time() -> None:
         (seen("CANCELED"), "canceled"),
         (seen("PAUSED_BY_VENDOR"), "paused_by_vendor"),
         (seen("\x1b[2J" + "X" * 100), "?[2j" + "x" * 19 + "…"),
-        (unseen().evolve(absence=Absence(not_found=1)), "not found"),
+        (unseen().evolve(not_found_streak=NotFoundStreak(not_found=1)), "not found"),
         (seen("COMPLETED").evolve(phase=Phase.SETTLING), "settling"),
         (seen("COMPLETED").evolve(phase=Phase.EXPLAINING), "explaining"),
         (unseen().evolve(phase=Phase.ENDED, outcome=Outcome.LOST), "lost"),
@@ -286,7 +286,10 @@ def test_a_message_has_no_part_that_is_done() -> None:
     watch = message("DELIVERED", **FAILED_THEN_DELIVERED)
     watch = watch.evolve(snapshot={**(watch.snapshot or {}), "attempts": attempts})
     row = Track(watch=message(None)).after(Update(watch=watch)).row(NOW)
-    assert (row.thing, row.story) == (Thing.MESSAGE, "RCS failed 61337 → SMS delivered")
+    assert (row.resource_type, row.story) == (
+        ResourceType.MESSAGE,
+        "RCS failed 61337 → SMS delivered",
+    )
     assert (row.done, row.total, set(row.counts.values())) == (0, None, {0})
 
 

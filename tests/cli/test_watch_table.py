@@ -17,7 +17,7 @@ from poller.cli.watch_table import (
     statuses_line,
     summary_line,
 )
-from poller.tracking.watch import Thing
+from poller.tracking.watch import ResourceType
 
 NAMES = {"comms_operation_1": "…000001", "comms_message_1": "…000002"}
 
@@ -26,7 +26,7 @@ def row(**changes: object) -> Row:
     """Return a row in mid-run."""
     values: dict[str, object] = {
         "id": "comms_operation_1",
-        "thing": Thing.OPERATION,
+        "thing": ResourceType.OPERATION,
         "status": "processing",
         "reason": None,
         "counts": {
@@ -100,7 +100,7 @@ def message(**changes: object) -> Row:
     """Return the row of a message whose fallback delivered."""
     told: dict[str, object] = {
         "id": "comms_message_1",
-        "thing": Thing.MESSAGE,
+        "thing": ResourceType.MESSAGE,
         "status": "delivered",
         "story": "RCS failed 61337 → SMS delivered",
         "total": None,

@@ -3,11 +3,11 @@
 import pytest
 
 from poller.comms.ids import MESSAGE_ID
-from poller.comms.kinds import DEFAULT_KIND, KINDS, Kind, UnknownKind, kind_named
+from poller.comms.kinds import DEFAULT_KIND, KINDS, KindSpec, UnknownKind, kind_named
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
-def test_each_row_is_consistent(kind: Kind) -> None:
+def test_each_row_is_consistent(kind: KindSpec) -> None:
     """What counts as done or as open is a documented counter, and never both."""
     assert KINDS[kind.name] is kind
     assert kind.done | kind.open <= kind.counters
@@ -17,7 +17,7 @@ def test_each_row_is_consistent(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
-def test_what_failed_can_be_listed_where_messages_are(kind: Kind) -> None:
+def test_what_failed_can_be_listed_where_messages_are(kind: KindSpec) -> None:
     """The statuses to list are counted as unsuccessful, and there are none without a list."""
     assert bool(kind.failed_statuses) == (kind.items is not None)
     assert {status.lower() for status in kind.failed_statuses} <= kind.unsuccessful

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.comms.kinds import DEFAULT_KIND, KINDS, Kind, kind_named
+from poller.comms.kinds import DEFAULT_KIND, KINDS, KindSpec, kind_named
 from poller.comms.models import (
     Nonsensical,
     decode_error_page,
@@ -185,7 +185,7 @@ def test_an_item_of_a_list_counts_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
-def test_messages_are_listed_under_the_name_of_their_kind(kind: Kind) -> None:
+def test_messages_are_listed_under_the_name_of_their_kind(kind: KindSpec) -> None:
     """Or under that of messages, for only that is documented; an error names the kind's own."""
     item = {"id": "any_id_1", "status": "FAILED"}
     for name in {kind.items or "messages", "messages"}:

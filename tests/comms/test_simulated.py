@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
-from poller.comms.kinds import KINDS, Kind
+from poller.comms.kinds import KINDS, KindSpec
 from poller.simulator import Fate, SimulatorConfig, World, serve
 
 pytestmark = pytest.mark.anyio
@@ -74,7 +74,7 @@ async def pages(ask: Callable[[str | None], Awaitable[Any]]) -> list[Any]:
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 async def test_what_failed_is_read_exactly(
-    client: CommsClient, world: World, clock: Clock, kind: Kind
+    client: CommsClient, world: World, clock: Clock, kind: KindSpec
 ) -> None:
     """Errors and failed messages of 10,000, in a few pages, and all counters that the kind has."""
     sent = world.send(recipients=10_000, fate="failing", kind=kind.name)

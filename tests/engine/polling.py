@@ -8,7 +8,7 @@ import anyio
 from poller.comms.errors import CommsError
 from poller.engine.asking import Asker
 from poller.engine.heartbeat import Heartbeats
-from poller.engine.poll import PollLoop
+from poller.engine.poll_loop import PollLoop
 from tests.engine.scripted import FickleStore, TickingClock
 from tests.engine.scripted_api import GOOD, ScriptedApi, configuration
 

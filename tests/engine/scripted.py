@@ -16,14 +16,14 @@ from typing import Any
 import anyio
 from sqlalchemy import Connection, event, func, insert, select
 
-from poller.engine.dispatch import Dispatcher, Ended
+from poller.engine.dispatcher import Dispatcher, Ended
 from poller.engine.heartbeat import Heartbeats
-from poller.sinks.base import Outcome, Outgoing, SinkUnavailable, Verdict
-from poller.store.deliveries import Demand, Exchange
+from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
+from poller.store.deliveries import ClaimRequest, Exchange
 from poller.store.errors import StoreUnavailable
 from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
-from poller.tracking.deliveries import Attempt
+from poller.tracking.delivery import DeliveryAttempt
 from tests.store.scenes import HOME, NOW, Clock, entropy, op, wish
 
 __all__ = [
@@ -39,21 +39,23 @@ __all__ = [
     "until",
 ]
 
-DELIVERED = Outcome(verdict=Verdict.DELIVERED, status=204)
-Answers = Callable[[Outgoing], Outcome]
+DELIVERED = SinkOutcome(verdict=SinkVerdict.DELIVERED, status=204)
+Answers = Callable[[OutgoingEvent], SinkOutcome]
 
 
-def failed(status: int | None = 503, *, retry_after: float | None = None) -> Outcome:
+def failed(status: int | None = 503, *, retry_after: float | None = None) -> SinkOutcome:
     """Make the outcome of an attempt that failed."""
     error = f"answered {status}"
-    return Outcome(verdict=Verdict.FAILED, status=status, error=error, retry_after=retry_after)
+    return SinkOutcome(
+        verdict=SinkVerdict.FAILED, status=status, error=error, retry_after=retry_after
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
     """One attempt that a sink saw: of what, and when by the clock of the test."""
 
-    event: Outgoing
+    event: OutgoingEvent
     at: datetime
 
 
@@ -87,7 +89,7 @@ class ScriptedSink:
         self.life.append("recall")
         return frozenset(self.held).intersection(event_ids)
 
-    async def deliver(self, batch: Sequence[Outgoing]) -> Sequence[Outcome]:
+    async def deliver(self, batch: Sequence[OutgoingEvent]) -> Sequence[SinkOutcome]:
         """Answer from the script."""
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
@@ -157,12 +159,14 @@ class FickleStore(Store):
             self.refused += 1
             raise StoreUnavailable("store.url: the disk is full; free some space")
 
-    async def exchange(self, attempts: Sequence[tuple[int, Attempt]], demand: Demand) -> Exchange:
+    async def complete_and_claim(
+        self, attempts: Sequence[tuple[int, DeliveryAttempt]], demand: ClaimRequest
+    ) -> Exchange:
         """Exchange, unless refused."""
         self.refuse()
         self.begun += 1
         number = self.begun
-        found = await super().exchange(attempts, demand)
+        found = await super().complete_and_claim(attempts, demand)
         self.last, self.begun_last = found, number
         return found
 
@@ -224,7 +228,7 @@ async def record_events(
             {
                 "position": first + step * operations + number + 1,
                 "id": f"event-{first + step * operations + number + 1:06d}",
-                "home_id": store.tenant.id,
+                "scope_id": store.tenant.id,
                 "watch_id": name,
                 "sequence": step + 1,
                 "type": "operation.progress",
@@ -237,7 +241,7 @@ async def record_events(
         ]
         waiting = [
             {
-                "home_id": store.tenant.id,
+                "scope_id": store.tenant.id,
                 "sink": sink,
                 "position": one["position"],
                 "watch_id": one["watch_id"],

@@ -106,7 +106,7 @@ class _Body(httpx.AsyncByteStream):
 def configuration(*plans: SinkPlan, grace: float = 2.0, retention: float = 3600.0) -> Configuration:
     """Configure an engine that fetches one by one."""
     return Configuration(
-        home=HOME,
+        scope=HOME,
         policy=QUICK,
         credentials=lambda: GOOD,
         sinks=plans,

@@ -10,7 +10,7 @@ import pytest
 
 from poller.engine.configuration import SinkPlan
 from poller.engine.daemon import Daemon, Stop
-from poller.sinks.base import Outcome, SinkUnavailable, Verdict
+from poller.sinks.base import SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.tracking.registration import Conflict
 from poller.tracking.subscription import Subscription
 from tests.engine.scripted import DELIVERED, FickleStore, ScriptedSink, TickingClock, failed, until
@@ -219,7 +219,7 @@ async def test_a_daemon_that_stays_outlives_refused_credentials(running: Running
 
 async def test_the_only_sink_gone_is_the_end(running: Running, store: FickleStore) -> None:
     """A closed pipe and no other sink: it stops in order, the deliveries are kept."""
-    closed = Outcome(verdict=Verdict.CLOSED, error="nobody reads it any more")
+    closed = SinkOutcome(verdict=SinkVerdict.CLOSED, error="nobody reads it any more")
     pipe = ScriptedSink(answers=lambda _: closed)
     async with running(ScriptedApi(ScriptedApi.completed), pipe) as (daemon, ended):
         await daemon.register([wish(op(1))])
@@ -231,7 +231,7 @@ async def test_the_only_sink_gone_is_the_end(running: Running, store: FickleStor
 
 async def test_one_of_two_sinks_gone_is_not_the_end(running: Running) -> None:
     """The other goes on; what waits for the closed one does not keep `--until-idle` from ending."""
-    closed = Outcome(verdict=Verdict.CLOSED, error="nobody reads it any more")
+    closed = SinkOutcome(verdict=SinkVerdict.CLOSED, error="nobody reads it any more")
     pipe, other = ScriptedSink(name="pipe", answers=lambda _: closed), ScriptedSink(name="other")
     api = ScriptedApi(ScriptedApi.completed)
     async with running(api, pipe, other, until_idle=True) as (daemon, ended):

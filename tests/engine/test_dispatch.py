@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from poller.engine.dispatch import Ended
-from poller.sinks.base import Outcome, Outgoing, Verdict
+from poller.engine.dispatcher import Ended
+from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkVerdict
 from poller.store.dead_letters import Selection
 from tests.engine.conftest import Running
 from tests.engine.scripted import DELIVERED, FickleStore, ScriptedSink, failed, until
@@ -18,9 +18,9 @@ from tests.store.scenes import NOW, Clock
 pytestmark = pytest.mark.anyio
 
 Logs = list[MutableMapping[str, Any]]
-REFUSED = Outcome(verdict=Verdict.REFUSED, status=422, error="answered 422")
-GONE = Outcome(verdict=Verdict.GONE, status=410, error="answered 410")
-CLOSED = Outcome(verdict=Verdict.CLOSED, error="nobody reads it any more")
+REFUSED = SinkOutcome(verdict=SinkVerdict.REFUSED, status=422, error="answered 422")
+GONE = SinkOutcome(verdict=SinkVerdict.GONE, status=410, error="answered 410")
+CLOSED = SinkOutcome(verdict=SinkVerdict.CLOSED, error="nobody reads it any more")
 HOUR = 3600.0
 SOON = NOW + timedelta(milliseconds=100)
 
@@ -35,7 +35,7 @@ async def test_order_within_and_room_between_operations(running: Running) -> Non
     chance = Random(7)  # noqa: S311 - a script
     succeeded: list[str] = []
 
-    def answers(event: Outgoing) -> Outcome:
+    def answers(event: OutgoingEvent) -> SinkOutcome:
         if chance.random() < 1 / 3:
             return failed()
         succeeded.append(event.event_id)
@@ -79,7 +79,7 @@ async def test_a_batch_taken_in_part_goes_on_in_order(running: Running) -> None:
     """What failed in a batch goes again, before what follows it in its operation."""
     taken: list[str] = []
 
-    def answers(event: Outgoing) -> Outcome:
+    def answers(event: OutgoingEvent) -> SinkOutcome:
         if len(taken) >= 4 and sink.now() < SOON:
             return failed(None)
         taken.append(event.event_id)
@@ -232,7 +232,7 @@ async def test_a_sink_that_raises_costs_a_wait_and_nothing_else(
     async with running(sink) as stage:
         odd, *_ = await stage.events(3, 1)
 
-        def answers(event: Outgoing) -> Outcome:
+        def answers(event: OutgoingEvent) -> SinkOutcome:
             if event.event_id == odd and sink.now() < SOON:
                 raise ZeroDivisionError
             return DELIVERED
@@ -266,7 +266,7 @@ async def test_results_are_kept_when_it_is_cancelled(running: Running, clock: Cl
         ids = await stage.events(3, 1)
         first = anyio.Event()
 
-        async def deliver(batch: Sequence[Outgoing]) -> list[Outcome]:
+        async def deliver(batch: Sequence[OutgoingEvent]) -> list[SinkOutcome]:
             [one] = batch
             if one.event_id != ids[0]:
                 first.set()

@@ -7,7 +7,7 @@ import pytest
 from poller.comms.kinds import KINDS
 from poller.comms.models import decode_operation
 from poller.store.watches import Claim, Lease
-from poller.tracking.answers import Seen
+from poller.tracking.answer import FoundAnswer
 from poller.tracking.registration import Registration
 from tests.engine.polling import polling_of
 from tests.engine.scripted import FickleStore, TickingClock, until
@@ -81,7 +81,7 @@ async def test_what_waits_for_a_minute_has_its_turn(
     lease = Lease(owner="first", seconds=1)
     await store.register([Registration(id=FAILED, kind="messages", breakdown=True)])
     document = {"id": FAILED, "status": "COMPLETED", "stats": {"total": 3, "failed": 3}}
-    seen = Seen(
+    seen = FoundAnswer(
         found=decode_operation(document, kind=KINDS["messages"]),
         begun_at=clock(),
         arrived_at=clock(),

@@ -11,7 +11,7 @@ from poller.comms.throttle import Throttle
 from poller.engine.asking import Asker
 from poller.engine.configuration import Configuration
 from poller.engine.heartbeat import Heartbeats
-from poller.engine.poll import PollLoop
+from poller.engine.poll_loop import PollLoop
 from poller.engine.supervision import repeat
 from poller.store.store import Store
 from tests.store.scenes import HOME, NOW, POLICY
@@ -123,7 +123,7 @@ class _Counting(Heartbeats):
 
 def _poll_loop(store: Store, throttle: Throttle, beats: Heartbeats) -> PollLoop:
     configuration = Configuration(
-        home=HOME,
+        scope=HOME,
         policy=POLICY,
         credentials=partial(pytest.fail, "nobody probes during a pause"),
         sinks=[],

@@ -16,7 +16,7 @@ from poller.engine.onlooker import News, Onlooker, Told, Update
 from poller.engine.trouble import Trouble
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration, register
-from poller.tracking.watch import Home, Outcome, Watch
+from poller.tracking.watch import AccountScope, Outcome, Watch
 from tests.fakes.api import ACCOUNT, TOKEN, FakeApi, Reply, envelope, operation, operation_id
 
 pytestmark = pytest.mark.anyio
@@ -79,8 +79,8 @@ async def look(api: FakeApi) -> AsyncIterator[Look]:
 def watch(name: str, *, kind: str, base_url: str) -> Watch:
     """Begin to watch."""
     wish = Registration(id=name, kind=kind, labels={"campaign": "autumn"})
-    home = Home(account=ACCOUNT, base_url=base_url)
-    return register(None, wish, home=home, now=wall_clock())[0]
+    home = AccountScope(account=ACCOUNT, base_url=base_url)
+    return register(None, wish, scope=home, now=wall_clock())[0]
 
 
 async def all_news(onlooker: Onlooker) -> list[News]:

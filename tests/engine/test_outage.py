@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from poller.sinks.base import Outcome, Outgoing, Verdict
+from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkVerdict
 from poller.tracking.sink_health import SinkState
 from tests.engine.conftest import Running
 from tests.engine.scripted import DELIVERED, ScriptedSink, failed
@@ -15,7 +15,7 @@ from tests.store.scenes import NOW, Clock
 pytestmark = pytest.mark.anyio
 
 Logs = list[MutableMapping[str, Any]]
-REFUSED = Outcome(verdict=Verdict.REFUSED, status=422, error="answered 422")
+REFUSED = SinkOutcome(verdict=SinkVerdict.REFUSED, status=422, error="answered 422")
 HOUR = 3600.0
 
 
@@ -95,7 +95,7 @@ async def test_an_outage_of_an_hour_drains_in_order_without_a_stampede(
     is_up = clock.time.timestamp() + HOUR
     taken: dict[str, list[str]] = {}
 
-    def answers(event: Outgoing) -> Outcome:
+    def answers(event: OutgoingEvent) -> SinkOutcome:
         if clock.time.timestamp() < is_up:
             return failed(None)
         taken.setdefault(event.operation_id, []).append(event.event_id)

@@ -7,10 +7,10 @@ import anyio
 import pytest
 
 from poller.engine.configuration import SinkPlan
-from poller.engine.dispatch import Ended
+from poller.engine.dispatcher import Ended
 from poller.engine.heartbeat import Heartbeats
-from poller.engine.outlets import Outlets
-from poller.sinks.base import Outcome, Sink, SinkHeld, SinkUnavailable, Verdict
+from poller.engine.sink_manager import SinkManager
+from poller.sinks.base import Sink, SinkHeld, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.file import FileSink
 from poller.store.errors import StoreUnavailable
 from poller.tracking.subscription import Subscription
@@ -25,7 +25,7 @@ from tests.engine.scripted import (
 
 pytestmark = pytest.mark.anyio
 
-MakeOutlets = Callable[..., Outlets]
+MakeOutlets = Callable[..., SinkManager]
 
 
 def plan(sink: Sink, *, key: str | None = None) -> SinkPlan:
@@ -67,9 +67,9 @@ async def outlets(
     clock: TickingClock,
     ending: Ending,
     logs: object,  # noqa: ARG001 - kept from the terminal
-) -> AsyncIterator[Outlets]:
+) -> AsyncIterator[SinkManager]:
     """Return outlets without sinks; what a test opens is closed afterwards."""
-    outlets = Outlets(
+    outlets = SinkManager(
         store=store,
         owner="first",
         now=clock,
@@ -94,7 +94,7 @@ async def nothing_waits(store: FickleStore, *sinks: str) -> None:
             await anyio.sleep(0.005)
 
 
-async def test_a_sink_that_is_down_delays_nobody(outlets: Outlets, store: FickleStore) -> None:
+async def test_a_sink_that_is_down_delays_nobody(outlets: SinkManager, store: FickleStore) -> None:
     """One hangs, one fails, the third has everything at its own pace."""
     hangs = ScriptedSink(name="hangs", gate=anyio.Event())
     fails = ScriptedSink(name="fails", answers=lambda _: failed())
@@ -113,7 +113,7 @@ async def test_a_sink_that_is_down_delays_nobody(outlets: Outlets, store: Fickle
         tasks.cancel_scope.cancel()
 
 
-async def test_open_starts_all_or_none(outlets: Outlets) -> None:
+async def test_open_starts_all_or_none(outlets: SinkManager) -> None:
     """Where one cannot be started, those before it are closed, and the setting is named."""
     first = ScriptedSink(name="first")
     bad = ScriptedSink(name="bad", refuses_to_start=SinkUnavailable("no such place", "make it"))
@@ -123,7 +123,7 @@ async def test_open_starts_all_or_none(outlets: Outlets) -> None:
 
 
 async def test_a_swap_keeps_what_is_equal_and_replaces_the_rest(
-    outlets: Outlets, store: FickleStore
+    outlets: SinkManager, store: FickleStore
 ) -> None:
     """Equal plans keep their sink, reopened; what goes is closed; what comes gets what follows."""
     kept, goes, comes = (ScriptedSink(name=name) for name in ("kept", "goes", "comes"))
@@ -144,7 +144,7 @@ async def test_a_swap_keeps_what_is_equal_and_replaces_the_rest(
 
 
 async def test_a_swap_that_cannot_start_changes_nothing(
-    outlets: Outlets, store: FickleStore
+    outlets: SinkManager, store: FickleStore
 ) -> None:
     """The old sinks go on, unopened and unclosed; what was started for the new ones is closed."""
     old, new = ScriptedSink(name="old"), ScriptedSink(name="new")
@@ -164,7 +164,7 @@ async def test_a_swap_that_cannot_start_changes_nothing(
 
 
 async def test_a_swap_that_the_store_refuses_changes_nothing(
-    outlets: Outlets, store: FickleStore, monkeypatch: pytest.MonkeyPatch
+    outlets: SinkManager, store: FickleStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The new sink is closed again, the old one goes on delivering."""
     old, new = ScriptedSink(name="old"), ScriptedSink(name="new")
@@ -189,7 +189,7 @@ async def test_a_swap_that_the_store_refuses_changes_nothing(
 
 
 async def test_a_file_may_pass_from_one_sink_to_another(
-    outlets: Outlets, store: FickleStore, tmp_path: Path
+    outlets: SinkManager, store: FickleStore, tmp_path: Path
 ) -> None:
     """A renamed sink, and two that change places: the file is free when its next owner comes."""
     one, two = tmp_path / "one.ndjson", tmp_path / "two.ndjson"
@@ -210,7 +210,7 @@ async def test_a_file_may_pass_from_one_sink_to_another(
 
 
 async def test_a_file_held_by_another_process_leaves_the_old_sinks(
-    outlets: Outlets, store: FickleStore, tmp_path: Path
+    outlets: SinkManager, store: FickleStore, tmp_path: Path
 ) -> None:
     """What was stopped to make room goes on, with a sink of its own made anew."""
     one, theirs = tmp_path / "one.ndjson", tmp_path / "theirs.ndjson"
@@ -230,7 +230,7 @@ async def test_a_file_held_by_another_process_leaves_the_old_sinks(
 
 
 async def test_what_a_replaced_sink_was_doing_is_due_at_once(
-    outlets: Outlets, store: FickleStore
+    outlets: SinkManager, store: FickleStore
 ) -> None:
     """A sink of the same name and new settings need not wait for its predecessor's leases."""
     hangs = ScriptedSink(gate=anyio.Event())
@@ -248,7 +248,7 @@ async def test_what_a_replaced_sink_was_doing_is_due_at_once(
 
 
 async def test_what_waits_for_a_sink_that_went_waits_for_its_return(
-    outlets: Outlets, store: FickleStore, clock: TickingClock
+    outlets: SinkManager, store: FickleStore, clock: TickingClock
 ) -> None:
     """It is reported, holds up nothing, and goes on if the name returns within three days."""
     slow, other = ScriptedSink(name="slow", answers=lambda _: failed()), ScriptedSink(name="other")
@@ -271,10 +271,10 @@ async def test_what_waits_for_a_sink_that_went_waits_for_its_return(
 
 
 async def test_a_closed_sink_is_named_and_taken_up_again_by_a_swap(
-    outlets: Outlets, store: FickleStore, ending: Ending
+    outlets: SinkManager, store: FickleStore, ending: Ending
 ) -> None:
     """A closed pipe ends its dispatcher alone; SIGHUP lets it try again."""
-    outcome = Outcome(verdict=Verdict.CLOSED, error="nobody reads it any more")
+    outcome = SinkOutcome(verdict=SinkVerdict.CLOSED, error="nobody reads it any more")
     pipe, other = ScriptedSink(name="pipe", answers=lambda _: outcome), ScriptedSink(name="other")
     await outlets.open([plan(pipe), plan(other)])
     async with anyio.create_task_group() as tasks:
@@ -296,7 +296,7 @@ async def test_a_closed_sink_is_named_and_taken_up_again_by_a_swap(
         tasks.cancel_scope.cancel()
 
 
-async def test_draining_waits_for_every_sink(outlets: Outlets, store: FickleStore) -> None:
+async def test_draining_waits_for_every_sink(outlets: SinkManager, store: FickleStore) -> None:
     """`drain` returns when nothing is due and nothing under way anywhere."""
     quick, slow = ScriptedSink(name="quick"), ScriptedSink(name="slow", gate=anyio.Event())
     await outlets.open([plan(quick), plan(slow)])

@@ -10,13 +10,13 @@ import pytest
 
 from poller.comms.client import CommsClient
 from poller.comms.errors import CommsError, NotFound, Rejected, ServerError, Throttled, Unavailable
-from poller.comms.kinds import KINDS, Kind
-from poller.comms.models import Page, decode_page
+from poller.comms.kinds import KINDS, KindSpec
+from poller.comms.models import OperationPage, decode_page
 from poller.comms.throttle import Ticket
 from poller.engine.asking import Asker
 from poller.engine.configuration import Configuration
 from poller.engine.meter import NO_METER, Request
-from poller.engine.sweep import Sweep, Sweeper
+from poller.engine.sweeper import Sweep, Sweeper
 from poller.store.schema import watches
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
@@ -35,7 +35,7 @@ PAUSING = [
 ]
 
 
-def page(*numbers: int, then: str | None = None, status: str = "PROCESSING") -> Page:
+def page(*numbers: int, then: str | None = None, status: str = "PROCESSING") -> OperationPage:
     """Make a page of operations, `then` a token of the next."""
     items: list[object] = [
         {"id": op(number), "status": status, "stats": {}, "createdAt": CREATED.isoformat()}
@@ -44,7 +44,7 @@ def page(*numbers: int, then: str | None = None, status: str = "PROCESSING") -> 
     return pages_of(items, then)
 
 
-def pages_of(items: Sequence[object], then: str | None = None) -> Page:
+def pages_of(items: Sequence[object], then: str | None = None) -> OperationPage:
     """Decode a page as it comes from the API."""
     return decode_page({"operations": items, "pagination": {"next": then}}, kind=KINDS["messages"])
 
@@ -69,7 +69,7 @@ class ScriptedAsker(Asker):
     """Answers requests for pages from a script, and keeps what was asked for."""
 
     def __init__(self) -> None:
-        self.script: list[Page | CommsError] = []
+        self.script: list[OperationPage | CommsError] = []
         self.asked: list[Asked] = []
         self.good_answers = 0
 
@@ -85,12 +85,12 @@ class ScriptedAsker(Asker):
 
     async def list_operations(
         self,
-        kind: Kind,
+        kind: KindSpec,
         *,
         start_date: datetime | None,
         page_token: str | None,
         page_size: int,
-    ) -> Page:
+    ) -> OperationPage:
         """Stand in for the client."""
         self.asked.append(
             Asked(kind=kind.name, token=page_token, start_date=start_date, size=page_size)
@@ -128,7 +128,7 @@ class Scene:
     def configuration(self) -> Configuration:
         """Return the settings in force."""
         return Configuration(
-            home=HOME,
+            scope=HOME,
             policy=Policy(progress_interval=0),
             credentials=lambda: pytest.fail("nobody reads credentials here"),
             sinks=[],
@@ -143,7 +143,7 @@ class Scene:
         """Ask whether a page is to be read now."""
         return await self.sweeper.next_page(kinds, backlogged=backlogged)
 
-    async def read(self, *answers: Page | CommsError) -> None:
+    async def read(self, *answers: OperationPage | CommsError) -> None:
         """Let the sweep that is chosen read so many pages."""
         for answer in answers:
             self.asker.script = [answer]
@@ -349,7 +349,7 @@ async def test_three_failures_end_a_sweep(scene: Scene, clock: Clock, logs: Logs
     ids=["400", "404", "a page that leads to itself"],
 )
 async def test_what_is_refused_is_given_up_at_once(
-    scene: Scene, logs: Logs, answer: Page | CommsError
+    scene: Scene, logs: Logs, answer: OperationPage | CommsError
 ) -> None:
     """A token that is no good, or no end, will be no better in a second."""
     await scene.daemon.register(op(1), op(2), op(3))

@@ -2,12 +2,14 @@
 
 import json
 
-from poller.sinks.base import Outgoing
+from poller.sinks.base import OutgoingEvent
 
 __all__ = ["outgoing"]
 
 
-def outgoing(event_id: str, *, operation_id: str = "comms_operation_1", pad: int = 0) -> Outgoing:
+def outgoing(
+    event_id: str, *, operation_id: str = "comms_operation_1", pad: int = 0
+) -> OutgoingEvent:
     """Return a CloudEvent on its way; `pad` adds so many bytes to its data."""
     body = {
         "specversion": "1.0",
@@ -19,7 +21,7 @@ def outgoing(event_id: str, *, operation_id: str = "comms_operation_1", pad: int
         "datacontenttype": "application/json",
         "data": {"note": "grüße\n" + "x" * pad},
     }
-    return Outgoing(
+    return OutgoingEvent(
         event_id=event_id,
         operation_id=operation_id,
         type="operation.progress",

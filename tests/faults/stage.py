@@ -28,7 +28,7 @@ from poller.store.store import Store
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.subscription import Subscription
-from poller.tracking.watch import Home
+from poller.tracking.watch import AccountScope
 from tests.fakes.api import ACCOUNT, TOKEN, Reply, operation, operation_id
 from tests.fakes.receiver import Received, Receiver
 from tests.faults.wild import WildApi
@@ -221,11 +221,11 @@ class Stage:
         """
         if WELL not in self.api.scripts:
             self.script(WELL, campaign(WELL))
-        home = Home(account=ACCOUNT, base_url=base_url or self.api.base_url)
+        scope = AccountScope(account=ACCOUNT, base_url=base_url or self.api.base_url)
         path = self.directory / "events.ndjson"
         good = Credentials(username=ACCOUNT, password=SecretStr(TOKEN))
         configuration = Configuration(
-            home=home,
+            scope=scope,
             policy=policy,
             credentials=credentials or (lambda: good),
             sinks=[file_plan(path), *sinks],
@@ -234,9 +234,9 @@ class Stage:
             request_timeout=1.0,
             sweep=sweep,
         )
-        store = await Store.open(f"sqlite:///{self.directory / 'poller.db'}", home, now=self.clock)
+        store = await Store.open(f"sqlite:///{self.directory / 'poller.db'}", scope, now=self.clock)
         client = CommsClient(
-            base_url=home.base_url,
+            base_url=scope.base_url,
             credentials=good,
             timeout=configuration.request_timeout,
             max_connections=4,

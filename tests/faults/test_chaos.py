@@ -27,7 +27,7 @@ from poller.engine.daemon import Daemon, Stop
 from poller.simulator import FATES, SimulatorConfig, World, serve
 from poller.store.store import Store
 from poller.tracking.pacing import Policy
-from poller.tracking.watch import Home
+from poller.tracking.watch import AccountScope
 from tests.fakes.receiver import Answer, Receiver
 from tests.fakes.tcp import TcpProxy, Weather
 from tests.faults.conftest import Witness
@@ -133,12 +133,12 @@ async def endure(
             TcpProxy(receiver.url, weather=_weather(seed + 1, ordeal.line)) as hook,
         ):
             path = directory / "events.ndjson"
-            home = Home(account=config.account_sid, base_url=line.url)
+            home = AccountScope(account=config.account_sid, base_url=line.url)
             credentials = Credentials(
                 username=config.account_sid, password=SecretStr(config.auth_token)
             )
             configuration = Configuration(
-                home=home,
+                scope=home,
                 policy=Policy(min_interval=0.1, max_interval=1.0, progress_interval=0.3),
                 credentials=lambda: credentials,
                 sinks=[file_plan(path), webhook_plan(hook.url, clock)],
@@ -187,12 +187,12 @@ async def _until_idle(
 ) -> Daemon:
     store = await Store.open(
         f"sqlite:///{directory / 'poller.db'}",
-        configuration.home,
+        configuration.scope,
         now=clock,
         random=random.Random(seed),  # noqa: S311 - jitter
     )
     client = CommsClient(
-        base_url=configuration.home.base_url,
+        base_url=configuration.scope.base_url,
         credentials=configuration.credentials(),
         timeout=configuration.request_timeout,
         max_connections=MOST_AT_ONCE,

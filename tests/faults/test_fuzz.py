@@ -20,23 +20,23 @@ from poller.comms.answers import decode_answer
 from poller.comms.errors import CommsError
 from poller.comms.kinds import kind_named
 from poller.comms.models import decode_operation
-from poller.engine.telling import tell_failure, tell_observations
+from poller.engine.log_events import log_failure, log_observations
 from poller.engine.translate import answer_of
 from poller.store.database import Database
 from poller.store.migrate import migrate
 from poller.store.tenancy import Tenant, move_in
 from poller.store.watches import Observation, record, register_all
-from poller.tracking.answers import Answer, Seen
+from poller.tracking.answer import Answer, FoundAnswer
 from poller.tracking.event_schema import load_event_schema
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.subscription import Subscription
-from poller.tracking.watch import Home
+from poller.tracking.watch import AccountScope
 from tests.faults.conftest import Witness
 from tests.faults.stage import ODD, WELL
 
 NOW: Final = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
-HOME: Final = Home(account="AC1", base_url="https://comms.example.com/v1")
+HOME: Final = AccountScope(account="AC1", base_url="https://comms.example.com/v1")
 LIMIT: Final = 1 << 20
 COUNTERS: Final = sorted(kind_named("messages").counters)
 VALIDATOR: Final = Draft202012Validator(
@@ -186,7 +186,7 @@ class Fuzz:
             now=self._now,
             random=Random(0),  # noqa: S311 - jitter
         )
-        tell_observations([self.last])
+        log_observations([self.last])
         for made in self.last.events:
             event = json.loads(made.body.encode())
             assert b"\n" not in made.body.encode()
@@ -200,11 +200,11 @@ class Fuzz:
                 HttpAnswer(status=200, headers={}, body=body), decode, asked="fetch", limit=LIMIT
             )
         except CommsError as error:
-            tell_failure(error, operation=ODD)
+            log_failure(error, operation=ODD)
             answer = answer_of(error, begun_at=self._now, arrived_at=self._now)
             assert answer is not None
             return answer
-        return Seen(found=operation, begun_at=self._now, arrived_at=self._now)
+        return FoundAnswer(found=operation, begun_at=self._now, arrived_at=self._now)
 
     def check(self) -> None:
         """Check that the operation has ended, once, and that the deltas add up."""

@@ -199,7 +199,7 @@ async def _daemon(
 ) -> AsyncIterator[Daemon]:
     credentials = Credentials(username="AC1", password=SecretStr("secret"))
     configuration = Configuration(
-        home=home,
+        scope=home,
         policy=POLICY,
         credentials=lambda: credentials,
         sinks=[],

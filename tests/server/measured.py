@@ -22,13 +22,13 @@ from poller.server.exposition import Exposition
 from poller.server.listening import Listening, Tcp
 from poller.server.metrics import PrometheusMeter
 from poller.server.serving import serve
-from poller.store.census import Tally
+from poller.store.census import WatchCount
 from poller.store.errors import StoreUnavailable
 from poller.store.store import Store
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.subscription import Subscription
-from poller.tracking.watch import Home
+from poller.tracking.watch import AccountScope
 from tests.engine.scripted import ScriptedSink
 from tests.fakes.api import ACCOUNT, TOKEN, FakeApi
 
@@ -73,7 +73,7 @@ class UnreadableStore(Store):
 
     refuses = False
 
-    async def census(self) -> Sequence[Tally]:
+    async def census(self) -> Sequence[WatchCount]:
         """Count, unless refused."""
         if self.refuses:
             raise StoreUnavailable("store.url: the disk is gone")
@@ -107,10 +107,10 @@ async def measured(
     seconds: float = 0,
 ) -> AsyncIterator[Measured]:
     """Run a daemon that watches `wishes`; the store is counted again after `seconds`."""
-    home = Home(account=ACCOUNT, base_url=api.base_url)
+    scope = AccountScope(account=ACCOUNT, base_url=api.base_url)
     credentials = Credentials(username=ACCOUNT, password=SecretStr(TOKEN))
     configuration = Configuration(
-        home=home,
+        scope=scope,
         policy=FAST,
         credentials=lambda: credentials,
         sinks=[
@@ -128,10 +128,10 @@ async def measured(
     )
     async with AsyncExitStack() as stack:
         store = await UnreadableStore.open(
-            f"sqlite:///{directory / 'poller.db'}", home, now=wall_clock, timed=meter.transacted
+            f"sqlite:///{directory / 'poller.db'}", scope, now=wall_clock, timed=meter.transacted
         )
         stack.push_async_callback(store.aclose)
-        client = await stack.enter_async_context(_client(home, credentials))
+        client = await stack.enter_async_context(_client(scope, credentials))
         daemon = Daemon(
             store=store,
             client=client,
@@ -167,9 +167,9 @@ async def measured(
         tasks.cancel_scope.cancel()
 
 
-def _client(home: Home, credentials: Credentials) -> CommsClient:
+def _client(scope: AccountScope, credentials: Credentials) -> CommsClient:
     return CommsClient(
-        base_url=home.base_url,
+        base_url=scope.base_url,
         credentials=credentials,
         timeout=5.0,
         max_connections=4,

@@ -12,7 +12,7 @@ import pytest
 
 from poller.comms.errors import CommsError, Forbidden, Throttled, Unauthorized
 from poller.server.listening import Tcp
-from poller.tracking.deliveries import Result
+from poller.tracking.delivery import AttemptResult
 from tests.server.conftest import Build
 from tests.server.house import House
 from tests.store.scenes import op
@@ -122,7 +122,7 @@ async def test_trouble_with_a_sink_is_degraded_and_ready(build: Build) -> None:
         await door.scene.register(op(1))
         await door.record(op(1), "PROCESSING")
         [claim] = await door.scene.deliveries("app")
-        await door.scene.settle([claim], Result.FAILED, status=503, error="answered 503")
+        await door.scene.settle([claim], AttemptResult.FAILED, status=503, error="answered 503")
         status, found = await probe(door, "/readyz", until=lambda found: found["degraded"])
         assert status == 200
         [trouble] = found["degraded"]

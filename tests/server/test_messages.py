@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from poller.comms.models import decode_message
 from poller.server import schemas
-from poller.tracking.answers import Seen
+from poller.tracking.answer import FoundAnswer
 from tests.server.house import House
 from tests.store.scenes import POLICY, op, seen
 
@@ -40,7 +40,9 @@ async def record(
     """Record an answer about a message; returns the ids of its events."""
     document = {"id": name, "status": status, "attempts": list(attempts), "content": {"text": "x"}}
     at = door.scene.clock()
-    answer = Seen(found=decode_message(document, expected_id=name), begun_at=at, arrived_at=at)
+    answer = FoundAnswer(
+        found=decode_message(document, expected_id=name), begun_at=at, arrived_at=at
+    )
     [observation] = await door.scene.record((name, answer))
     door.daemon.news.ring()
     return [event.id for event in observation.events]

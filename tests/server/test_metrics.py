@@ -8,7 +8,7 @@ import anyio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from poller.sinks.base import Outcome, Outgoing, Verdict
+from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkVerdict
 from poller.tracking.registration import Registration
 from tests.engine.scripted import DELIVERED, ScriptedSink, failed, until
 from tests.fakes.api import ACCOUNT, TOKEN, FakeApi, Reply, envelope, operation, operation_id
@@ -54,7 +54,7 @@ def once_refused() -> ScriptedSink:
     """Make a sink whose first attempt fails."""
     begun: list[str] = []
 
-    def answers(event: Outgoing) -> Outcome:
+    def answers(event: OutgoingEvent) -> SinkOutcome:
         begun.append(event.event_id)
         return failed(503) if len(begun) == 1 else DELIVERED
 
@@ -209,7 +209,7 @@ async def test_pauses_are_shown(
 async def test_a_closed_sink_is_disabled(api: FakeApi, tmp_path: Path) -> None:
     """A sink that is gone for the life of this process is shown as disabled."""
     api.script(ONE, [operation(ONE, "PROCESSING")])
-    closed = Outcome(verdict=Verdict.CLOSED, error="closed")
+    closed = SinkOutcome(verdict=SinkVerdict.CLOSED, error="closed")
     sink = ScriptedSink(answers=lambda _: closed)
     async with measured(tmp_path, api, wish(ONE), sink=sink) as scene:
         await scraped_until(scene, "comms_poller_sink_state", 1, sink="app", state="disabled")

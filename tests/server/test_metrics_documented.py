@@ -18,9 +18,8 @@ from poller.comms.kinds import KINDS
 from poller.engine.meter import NO_METER, Meter, Request
 from poller.server.exposition import wants_openmetrics
 from poller.server.metrics import PrometheusMeter
-from poller.sinks.base import Outcome
-from poller.sinks.base import Verdict as SinkVerdict
-from poller.tracking.deliveries import DeliveryState
+from poller.sinks.base import SinkOutcome, SinkVerdict
+from poller.tracking.delivery import DeliveryState
 from poller.tracking.lifecycle import EventType
 from poller.tracking.observe import Verdict
 from tests.server.told import ERRORS, FullPage, delivery, observation
@@ -200,7 +199,7 @@ def test_no_meter_hears_everything_and_says_nothing() -> None:
     meter.looked(kind="messages", late=1)
     meter.paged(kind="messages", unchanged=1, nonsense=1)
     meter.observed([observation(Verdict.LATE, EventType.OPERATION_LOST)], kind="messages")
-    meter.attempted([Outcome(verdict=SinkVerdict.GONE)], sink="app", seconds=1)
+    meter.attempted([SinkOutcome(verdict=SinkVerdict.GONE)], sink="app", seconds=1)
     meter.settled(delivery(DeliveryState.WAITING), sink="app")
     meter.transacted("watches.record", 1, refused=False)
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from poller.tracking.deliveries import Result
+from poller.tracking.delivery import AttemptResult
 from poller.tracking.subscription import Subscription
 from tests.server.house import House
 from tests.store.scenes import APP, op, wish
@@ -98,7 +98,7 @@ async def test_the_story_answers_why_nothing_arrived(door: House) -> None:
     [second] = await door.record(op(1), "COMPLETED", to=(APP,), stats={"delivered": 3})
     await door.scene.drain("log")
     [claim] = await door.scene.deliveries("app")
-    await door.scene.settle([claim], Result.FAILED, status=503, error="answered 503")
+    await door.scene.settle([claim], AttemptResult.FAILED, status=503, error="answered 503")
     story = await door.get(f"{PATH}/{op(1)}")
     assert [event["id"] for event in story["events"]] == [first, second]
     one, two = story["events"]
@@ -125,7 +125,7 @@ async def test_a_dead_letter_shows_and_blocks_nobody(door: House) -> None:
     await door.record(op(1), "COMPLETED")
     door.scene.clock.advance(days=4)
     [claim] = await door.scene.deliveries("app")
-    await door.scene.settle([claim], Result.FAILED, error="no route")
+    await door.scene.settle([claim], AttemptResult.FAILED, error="no route")
     one, two = (await door.get(f"{PATH}/{op(1)}"))["events"]
     assert one["deliveries"][0]["state"] == "dead"
     assert one["deliveries"][0]["lastError"] == "no route"
@@ -139,7 +139,7 @@ async def test_nothing_is_tried_for_a_sink_that_is_off(door: House) -> None:
     await door.record(op(1), "PROCESSING", to=(APP, Subscription(sink="old")))
     await door.store.configure_sinks(["app"])
     [claim] = await door.scene.deliveries("app")
-    await door.scene.settle([claim], Result.GONE, status=410, error="gone")
+    await door.scene.settle([claim], AttemptResult.GONE, status=410, error="gone")
     app, old = (await door.get(f"{PATH}/{op(1)}"))["events"][0]["deliveries"]
     assert (app["state"], app["sinkState"], app["nextAttemptAt"]) == ("waiting", "disabled", None)
     assert (old["state"], old["sinkState"], old["nextAttemptAt"]) == ("waiting", None, None)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from poller.tracking.deliveries import Result
+from poller.tracking.delivery import AttemptResult
 from poller.tracking.subscription import Subscription
 from tests.server.house import House
 from tests.store.scenes import APP, op
@@ -15,7 +15,9 @@ async def bury(door: House, *operations: str, sink: str = "app") -> None:
     door.scene.clock.advance(days=4)
     claimed = await door.scene.deliveries(sink)
     assert {claim.operation_id for claim in claimed} == set(operations)
-    await door.scene.settle(claimed, Result.FAILED, sink=sink, status=500, error="answered 500")
+    await door.scene.settle(
+        claimed, AttemptResult.FAILED, sink=sink, status=500, error="answered 500"
+    )
 
 
 async def test_a_sink_shows_its_health_and_its_backlog(door: House) -> None:
@@ -23,7 +25,7 @@ async def test_a_sink_shows_its_health_and_its_backlog(door: House) -> None:
     await door.scene.register(op(1))
     await door.record(op(1), "PROCESSING")
     [claim] = await door.scene.deliveries("app")
-    await door.scene.settle([claim], Result.FAILED, status=503, error="answered 503")
+    await door.scene.settle([claim], AttemptResult.FAILED, status=503, error="answered 503")
     [sink] = (await door.get("/v1/sinks"))["sinks"]
     assert (sink["name"], sink["state"], sink["configured"]) == ("app", "failing", True)
     assert (sink["lastStatus"], sink["lastError"], sink["failures"]) == (503, "answered 503", 1)

@@ -13,14 +13,13 @@ from poller.comms.kinds import KINDS
 from poller.engine.meter import Request
 from poller.server.gauges import Moment, Stock, families
 from poller.server.metrics import PrometheusMeter
-from poller.sinks.base import Outcome
-from poller.sinks.base import Verdict as SinkVerdict
-from poller.store.census import Tally
-from poller.store.events import Recorded
+from poller.sinks.base import SinkOutcome, SinkVerdict
+from poller.store.census import WatchCount
+from poller.store.events import StoredEvent
 from poller.store.sinks import SinkReport
 from poller.store.watches import Observation
-from poller.tracking.deliveries import Delivery, DeliveryState
-from poller.tracking.events import Event
+from poller.tracking.delivery import Delivery, DeliveryState
+from poller.tracking.event import Event
 from poller.tracking.lifecycle import EventType
 from poller.tracking.observe import Verdict
 from poller.tracking.sink_health import Health, SinkState
@@ -60,7 +59,7 @@ def observation(
         final=False,
         data=told,
     )
-    recorded = Recorded(id="an-event", position=1, event=event, body="{}")
+    recorded = StoredEvent(id="an-event", position=1, event=event, body="{}")
     return Observation(id=op(1), verdict=verdict, watch=None, events=[recorded])
 
 
@@ -94,7 +93,9 @@ def _tell_everything(meter: PrometheusMeter) -> None:
         meter.observed([observation(verdict) for verdict in Verdict], kind=kind)
         meter.observed([observation(event_type=each) for each in EventType], kind=kind)
     meter.waited(0.1)
-    meter.attempted([Outcome(verdict=verdict) for verdict in SinkVerdict], sink="app", seconds=1)
+    meter.attempted(
+        [SinkOutcome(verdict=verdict) for verdict in SinkVerdict], sink="app", seconds=1
+    )
     for state in DeliveryState:
         meter.settled(delivery(state), sink="app")
     meter.transacted("watches.record", 0.1, refused=True)
@@ -113,9 +114,9 @@ def _moment() -> Moment:
 
 
 def _stock() -> Stock:
-    def tally(kind: str, status: str | None, watched: int) -> Tally:
+    def tally(kind: str, status: str | None, watched: int) -> WatchCount:
         since = NOW - timedelta(seconds=watched)
-        return Tally(kind=kind, status=status, watched=watched, due=1, oldest_due=since)
+        return WatchCount(kind=kind, status=status, watched=watched, due=1, oldest_due=since)
 
     def report(name: str, state: SinkState, *, is_configured: bool = True) -> SinkReport:
         return SinkReport(

@@ -8,26 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.sinks.answer import interpret, scrub
-from poller.sinks.base import Verdict
+from poller.sinks.base import SinkVerdict
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
 VERDICTS = {
-    **dict.fromkeys([200, 201, 202, 204, 206, 299], Verdict.DELIVERED),
-    **dict.fromkeys([400, 413, 415, 422], Verdict.REFUSED),
-    410: Verdict.GONE,
-    **dict.fromkeys([101, 301, 302, 304, 307, 308, 401, 403, 404, 408, 409], Verdict.FAILED),
-    **dict.fromkeys([425, 429, 499, 500, 502, 503, 504, 599, 600, 999], Verdict.FAILED),
+    **dict.fromkeys([200, 201, 202, 204, 206, 299], SinkVerdict.DELIVERED),
+    **dict.fromkeys([400, 413, 415, 422], SinkVerdict.REFUSED),
+    410: SinkVerdict.GONE,
+    **dict.fromkeys([101, 301, 302, 304, 307, 308, 401, 403, 404, 408, 409], SinkVerdict.FAILED),
+    **dict.fromkeys([425, 429, 499, 500, 502, 503, 504, 599, 600, 999], SinkVerdict.FAILED),
 }
 
 
 @pytest.mark.parametrize(("status", "verdict"), VERDICTS.items())
-def test_verdicts(status: int, verdict: Verdict) -> None:
+def test_verdicts(status: int, verdict: SinkVerdict) -> None:
     """Each status has one meaning, and all but success say it in a sentence."""
     outcome = interpret(status=status, headers={}, body=b"", place="https://app", now=NOW)
     assert outcome.verdict is verdict
     assert outcome.status == status
-    if verdict is Verdict.DELIVERED:
+    if verdict is SinkVerdict.DELIVERED:
         assert outcome.error is None
     else:
         assert outcome.error is not None

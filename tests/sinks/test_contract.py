@@ -12,7 +12,7 @@ import anyio
 import pytest
 from pydantic import SecretStr
 
-from poller.sinks.base import Sink, Verdict
+from poller.sinks.base import Sink, SinkVerdict
 from poller.sinks.file import FileSink
 from poller.sinks.stdout import StdoutSink
 from poller.sinks.webhook import WebhookSink
@@ -166,7 +166,7 @@ async def test_everything_arrives_once_in_order_and_unchanged(place: Place) -> N
         for start in range(0, len(events), 8)
         for outcome in await place.sink.deliver(events[start : start + 8])
     ]
-    assert [outcome.verdict for outcome in outcomes] == [Verdict.DELIVERED] * 40
+    assert [outcome.verdict for outcome in outcomes] == [SinkVerdict.DELIVERED] * 40
     assert [outcome.error for outcome in outcomes] == [None] * 40
     assert place.arrived() == [event.body for event in events]
 
@@ -174,7 +174,7 @@ async def test_everything_arrives_once_in_order_and_unchanged(place: Place) -> N
 async def test_needs_no_start(place: Place) -> None:
     """A sink that was not started, or could not, tries at each attempt."""
     (outcome,) = await place.sink.deliver([outgoing("e1")])
-    assert outcome.verdict is Verdict.DELIVERED
+    assert outcome.verdict is SinkVerdict.DELIVERED
 
 
 async def test_an_empty_batch_is_nothing(place: Place) -> None:
@@ -188,13 +188,13 @@ async def test_a_place_out_of_order_fails_in_a_sentence(place: Place) -> None:
     events = [outgoing("e1"), outgoing("e2")]
     with place.broken():
         outcomes = await place.sink.deliver(events)
-    assert [outcome.verdict for outcome in outcomes] == [Verdict.FAILED] * 2
+    assert [outcome.verdict for outcome in outcomes] == [SinkVerdict.FAILED] * 2
     for outcome in outcomes:
         assert outcome.error is not None
         assert len(outcome.error) > 20
         assert SECRET.removeprefix("whsec_") not in outcome.error
     again = await place.sink.deliver(events)
-    assert [outcome.verdict for outcome in again] == [Verdict.DELIVERED] * 2
+    assert [outcome.verdict for outcome in again] == [SinkVerdict.DELIVERED] * 2
     assert [json.loads(body)["id"] for body in place.arrived()][-2:] == ["e1", "e2"]
 
 
@@ -220,7 +220,7 @@ async def test_reopening_a_broken_place_raises_nothing(place: Place) -> None:
     with place.broken():
         await place.sink.reopen()
         (outcome,) = await place.sink.deliver([outgoing("e1")])
-    assert outcome.verdict is Verdict.FAILED
+    assert outcome.verdict is SinkVerdict.FAILED
 
 
 async def test_a_cancelled_attempt_leaves_a_sink_that_works(place: Place) -> None:
@@ -232,7 +232,7 @@ async def test_a_cancelled_attempt_leaves_a_sink_that_works(place: Place) -> Non
             await anyio.lowlevel.checkpoint()
             tasks.cancel_scope.cancel()
     (outcome,) = await place.sink.deliver([outgoing("e2")])
-    assert outcome.verdict is Verdict.DELIVERED
+    assert outcome.verdict is SinkVerdict.DELIVERED
     assert {json.loads(body)["id"] for body in place.arrived()} in ({"e1", "e2"}, {"e2"})
 
 
@@ -241,7 +241,7 @@ async def test_a_lone_surrogate_stops_nobody(place: Place) -> None:
     event = outgoing("e1")
     odd = type(event)(event_id="e1", operation_id="o", type="t", body='{"id":"e1","note":"\ud800"}')
     (outcome,) = await place.sink.deliver([odd])
-    assert outcome.verdict is Verdict.DELIVERED
+    assert outcome.verdict is SinkVerdict.DELIVERED
     assert place.arrived() == ['{"id":"e1","note":"\\ud800"}']
 
 

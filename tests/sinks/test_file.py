@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from poller.sinks.base import Outcome, Outgoing, SinkHeld, SinkUnavailable, Verdict
+from poller.sinks.base import OutgoingEvent, SinkHeld, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.file import FileSink
 from poller.sinks.journal import Disk, Journal
 from poller.sinks.ndjson import ids_of, join_lines
@@ -67,7 +67,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "events.ndjson"
 
 
-def _events(*ids: str, pad: int = 0) -> list[Outgoing]:
+def _events(*ids: str, pad: int = 0) -> list[OutgoingEvent]:
     return [outgoing(event_id, pad=pad) for event_id in ids]
 
 
@@ -80,7 +80,7 @@ def _ids(path: Path) -> list[str]:
     return ids
 
 
-def _verdicts(outcomes: Sequence[Outcome]) -> list[Verdict]:
+def _verdicts(outcomes: Sequence[SinkOutcome]) -> list[SinkVerdict]:
     return [outcome.verdict for outcome in outcomes]
 
 
@@ -103,7 +103,7 @@ async def test_a_second_writer_is_refused(path: Path) -> None:
         await second.start()
     assert str(path) in caught.value.message
     assert "path of its own" in caught.value.hint
-    assert _verdicts(await second.deliver(_events("e1"))) == [Verdict.FAILED]
+    assert _verdicts(await second.deliver(_events("e1"))) == [SinkVerdict.FAILED]
     await first.aclose()
     await second.start()
     await second.aclose()
@@ -152,7 +152,7 @@ async def test_somebody_elses_file_is_not_touched(path: Path, content: bytes) ->
     sink = FileSink(name="audit", path=path)
     with pytest.raises(SinkUnavailable, match="nothing of it was touched"):
         await sink.start()
-    assert _verdicts(await sink.deliver(_events("e1"))) == [Verdict.FAILED]
+    assert _verdicts(await sink.deliver(_events("e1"))) == [SinkVerdict.FAILED]
     assert path.read_bytes() == content
     await sink.aclose()
 
@@ -181,12 +181,12 @@ async def test_a_full_disk_takes_back_the_whole_batch(path: Path) -> None:
     await sink.deliver(_events("e1"))
     disk.room = 300
     outcomes = await sink.deliver(_events("e2", "e3"))
-    assert _verdicts(outcomes) == [Verdict.FAILED] * 2
+    assert _verdicts(outcomes) == [SinkVerdict.FAILED] * 2
     assert str(path) in (outcomes[0].error or "")
     assert "No space left on device" in (outcomes[0].error or "")
     assert _ids(path) == ["e1"]
     disk.room = None
-    assert _verdicts(await sink.deliver(_events("e2", "e3"))) == [Verdict.DELIVERED] * 2
+    assert _verdicts(await sink.deliver(_events("e2", "e3"))) == [SinkVerdict.DELIVERED] * 2
     await sink.aclose()
     assert _ids(path) == ["e1", "e2", "e3"]
 
@@ -201,10 +201,10 @@ async def test_the_kernels_own_limit_is_a_full_disk_too(path: Path) -> None:
         outcomes = await sink.deliver(_events("e2"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert _verdicts(outcomes) == [Verdict.FAILED]
+    assert _verdicts(outcomes) == [SinkVerdict.FAILED]
     assert "File too large" in (outcomes[0].error or "")
     assert _ids(path) == ["e1"]
-    assert _verdicts(await sink.deliver(_events("e2"))) == [Verdict.DELIVERED]
+    assert _verdicts(await sink.deliver(_events("e2"))) == [SinkVerdict.DELIVERED]
     await sink.aclose()
     assert _ids(path) == ["e1", "e2"]
 
@@ -221,7 +221,7 @@ async def test_a_failed_sync_counts_for_nothing(
     disk.sync_faults = [BROKEN] * sync_fails
     disk.cut_faults = [BROKEN] * cut_fails
     attempts = [await sink.deliver(_events("e2", "e3"))]
-    while attempts[-1][0].verdict is Verdict.FAILED:
+    while attempts[-1][0].verdict is SinkVerdict.FAILED:
         assert "Input/output error" in (attempts[-1][0].error or "")
         attempts.append(await sink.deliver(_events("e2", "e3")))
     assert 2 <= len(attempts) <= 4
@@ -290,7 +290,7 @@ async def test_recall_passes_over_what_is_no_event(path: Path) -> None:
 
 async def test_a_cancelled_batch_is_whole(path: Path) -> None:
     """Cancellation in the middle of a batch lets it come to its end, and tells so."""
-    outcomes: list[Outcome] = []
+    outcomes: list[SinkOutcome] = []
     entered, leave = anyio.Event(), anyio.Event()
 
     class SlowDisk(Disk):
@@ -311,7 +311,7 @@ async def test_a_cancelled_batch_is_whole(path: Path) -> None:
         await entered.wait()
         tasks.cancel_scope.cancel()
         leave.set()
-    assert _verdicts(outcomes) == [Verdict.DELIVERED] * 2
+    assert _verdicts(outcomes) == [SinkVerdict.DELIVERED] * 2
     await sink.aclose()
     assert _ids(path) == ["e1", "e2"]
 
@@ -340,7 +340,7 @@ def test_each_id_is_in_the_file_exactly_once_after_any_crash(
         assert _ids(path) == expected
 
 
-def _restart_and_deliver(path: Path, waiting: Sequence[Outgoing]) -> None:
+def _restart_and_deliver(path: Path, waiting: Sequence[OutgoingEvent]) -> None:
     journal = Journal(path, recall_lines=6)
     known = journal.recent_ids()
     rest = [event for event in waiting if event.event_id not in known]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.sinks.base import Outcome, SinkUnavailable, Verdict
+from poller.sinks.base import SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.pipe import Line, PipeWriter
 from poller.sinks.stdout import StdoutSink
 from tests.fakes.outgoing import outgoing
@@ -71,7 +71,7 @@ def pipe(request: pytest.FixtureRequest) -> Iterator[Pipe]:
             os.close(fd)
 
 
-def _verdicts(outcomes: Sequence[Outcome]) -> list[Verdict]:
+def _verdicts(outcomes: Sequence[SinkOutcome]) -> list[SinkVerdict]:
     return [outcome.verdict for outcome in outcomes]
 
 
@@ -80,7 +80,7 @@ async def test_a_reader_that_keeps_up_gets_more_than_the_pipe_holds(pipe: Pipe) 
     sink = StdoutSink(fd=pipe.writing)
     event = outgoing("e1", pad=BIG * 5)
     reader = pipe.read_in_background(len(event.encoded()) + 1)
-    assert _verdicts(await sink.deliver([event])) == [Verdict.DELIVERED]
+    assert _verdicts(await sink.deliver([event])) == [SinkVerdict.DELIVERED]
     await anyio.to_thread.run_sync(reader.join)
 
 
@@ -89,10 +89,10 @@ async def test_a_stalled_reader_fails_only_what_it_did_not_take(pipe: Pipe) -> N
     sink = StdoutSink(fd=pipe.writing, timeout=0.1)
     events = [outgoing("e1"), outgoing("e2", pad=BIG), outgoing("e3")]
     outcomes = await sink.deliver(events)
-    assert _verdicts(outcomes) == [Verdict.DELIVERED, Verdict.FAILED, Verdict.FAILED]
+    assert _verdicts(outcomes) == [SinkVerdict.DELIVERED, SinkVerdict.FAILED, SinkVerdict.FAILED]
     assert "reader of file descriptor" in (outcomes[1].error or "")
     got = pipe.read()
-    assert _verdicts(await sink.deliver([outgoing("other")])) == [Verdict.DELIVERED]
+    assert _verdicts(await sink.deliver([outgoing("other")])) == [SinkVerdict.DELIVERED]
     got += pipe.read()
     bodies = [outgoing("e1"), outgoing("e2", pad=BIG), outgoing("other")]
     assert got.decode().splitlines() == [event.body for event in bodies]
@@ -102,9 +102,9 @@ async def test_the_half_line_is_not_written_twice(pipe: Pipe) -> None:
     """The event whose line was begun is delivered by finishing that line."""
     sink = StdoutSink(fd=pipe.writing, timeout=0.1)
     events = [outgoing("e1", pad=BIG), outgoing("e2")]
-    assert _verdicts(await sink.deliver(events)) == [Verdict.FAILED] * 2
+    assert _verdicts(await sink.deliver(events)) == [SinkVerdict.FAILED] * 2
     got = pipe.read()
-    assert _verdicts(await sink.deliver(events)) == [Verdict.DELIVERED] * 2
+    assert _verdicts(await sink.deliver(events)) == [SinkVerdict.DELIVERED] * 2
     got += pipe.read()
     assert got.decode().splitlines() == [event.body for event in events]
 
@@ -112,7 +112,7 @@ async def test_the_half_line_is_not_written_twice(pipe: Pipe) -> None:
 async def test_cancellation_ends_a_stalled_write_and_tells_what_is_out(pipe: Pipe) -> None:
     """Shutdown does not wait for a reader that stalls, and no line is torn by it."""
     sink = StdoutSink(fd=pipe.writing, timeout=3600.0)
-    outcomes: list[Outcome] = []
+    outcomes: list[SinkOutcome] = []
     events = [outgoing("e1"), outgoing("e2", pad=BIG)]
 
     async def deliver() -> None:
@@ -123,7 +123,7 @@ async def test_cancellation_ends_a_stalled_write_and_tells_what_is_out(pipe: Pip
             tasks.start_soon(deliver)
             await anyio.wait_readable(pipe.reading)
             tasks.cancel_scope.cancel()
-    assert _verdicts(outcomes) == [Verdict.DELIVERED, Verdict.FAILED]
+    assert _verdicts(outcomes) == [SinkVerdict.DELIVERED, SinkVerdict.FAILED]
     got = pipe.read()
     await sink.aclose()
     got += pipe.read()
@@ -144,14 +144,14 @@ async def test_a_closed_pipe_is_closed_for_good(pipe: Pipe) -> None:
     sink = StdoutSink(fd=pipe.writing, timeout=30.0)
     pipe.close_reader()
     (outcome,) = await sink.deliver([outgoing("e1")])
-    assert outcome.verdict is Verdict.CLOSED
+    assert outcome.verdict is SinkVerdict.CLOSED
     assert "closed" in (outcome.error or "")
 
 
 async def test_a_reader_that_goes_away_while_we_wait_closes_the_sink(pipe: Pipe) -> None:
     """A stall that ends with the reader's end is a closed pipe, not a failure."""
     sink = StdoutSink(fd=pipe.writing, timeout=30.0)
-    outcomes: list[Outcome] = []
+    outcomes: list[SinkOutcome] = []
 
     async def deliver() -> None:
         outcomes.extend(await sink.deliver([outgoing("e1"), outgoing("e2", pad=BIG)]))
@@ -160,7 +160,7 @@ async def test_a_reader_that_goes_away_while_we_wait_closes_the_sink(pipe: Pipe)
         tasks.start_soon(deliver)
         await anyio.wait_readable(pipe.reading)
         pipe.close_reader()
-    assert _verdicts(outcomes) == [Verdict.DELIVERED, Verdict.CLOSED]
+    assert _verdicts(outcomes) == [SinkVerdict.DELIVERED, SinkVerdict.CLOSED]
 
 
 async def test_a_closed_descriptor_is_refused_at_start() -> None:
@@ -171,7 +171,7 @@ async def test_a_closed_descriptor_is_refused_at_start() -> None:
     sink = StdoutSink(fd=writing)
     with pytest.raises(SinkUnavailable, match="is closed"):
         await sink.start()
-    assert _verdicts(await sink.deliver([outgoing("e1")])) == [Verdict.CLOSED]
+    assert _verdicts(await sink.deliver([outgoing("e1")])) == [SinkVerdict.CLOSED]
 
 
 async def test_a_full_disk_behind_stdout_is_a_failure() -> None:
@@ -181,7 +181,7 @@ async def test_a_full_disk_behind_stdout_is_a_failure() -> None:
         (outcome,) = await StdoutSink(fd=fd).deliver([outgoing("e1")])
     finally:
         os.close(fd)
-    assert outcome.verdict is Verdict.FAILED
+    assert outcome.verdict is SinkVerdict.FAILED
     assert "No space left" in (outcome.error or "")
 
 
@@ -191,7 +191,7 @@ async def test_a_file_behind_stdout_is_written_in_one_go(tmp_path: Path) -> None
     events = [outgoing(f"e{number}", pad=1000) for number in range(300)]
     with path.open("wb") as file:
         outcomes = await StdoutSink(fd=file.fileno()).deliver(events)
-    assert set(_verdicts(outcomes)) == {Verdict.DELIVERED}
+    assert set(_verdicts(outcomes)) == {SinkVerdict.DELIVERED}
     assert path.read_text(encoding="utf-8").splitlines() == [event.body for event in events]
 
 

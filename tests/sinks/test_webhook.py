@@ -15,7 +15,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from pydantic import SecretStr
 
 from poller import __version__
-from poller.sinks.base import Outcome, SinkUnavailable, Verdict
+from poller.sinks.base import SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.webhook import WebhookSink
 from tests.fakes.outgoing import outgoing
 from tests.fakes.receiver import Answer, Receiver
@@ -58,7 +58,7 @@ async def _sink(
         await sink.aclose()
 
 
-async def _one(sink: WebhookSink, event_id: str = "e1") -> Outcome:
+async def _one(sink: WebhookSink, event_id: str = "e1") -> SinkOutcome:
     (outcome,) = await sink.deliver([outgoing(event_id)])
     return outcome
 
@@ -67,7 +67,7 @@ async def test_a_request_is_what_receivers_expect(receiver: Receiver) -> None:
     """Method, headers, signature and body are those of the specifications."""
     async with _sink(receiver.url, headers={"Authorization": "Bearer abcdef"}) as sink:
         outcome = await _one(sink)
-    assert outcome == Outcome(verdict=Verdict.DELIVERED, status=204)
+    assert outcome == SinkOutcome(verdict=SinkVerdict.DELIVERED, status=204)
     (request,) = receiver.received
     assert (request.method, request.path, request.signature) == ("POST", "/hook", "good")
     assert request.body == outgoing("e1").encoded()
@@ -130,12 +130,12 @@ async def test_answers_become_verdicts(receiver: Receiver) -> None:
     )
     async with _sink(receiver.url) as sink:
         gone, refused, busy, moved = [await _one(sink) for _ in range(4)]
-    assert gone.verdict is Verdict.GONE
-    assert (refused.verdict, refused.status) == (Verdict.REFUSED, 422)
+    assert gone.verdict is SinkVerdict.GONE
+    assert (refused.verdict, refused.status) == (SinkVerdict.REFUSED, 422)
     assert refused.error is not None
     assert refused.error.endswith("answered 422: no such field")
-    assert (busy.verdict, busy.retry_after) == (Verdict.FAILED, 77.0)
-    assert moved.verdict is Verdict.FAILED
+    assert (busy.verdict, busy.retry_after) == (SinkVerdict.FAILED, 77.0)
+    assert moved.verdict is SinkVerdict.FAILED
     assert "redirects are not followed" in (moved.error or "")
     assert len(receiver.received) == 4
 
@@ -172,8 +172,8 @@ async def test_the_status_decides_even_if_the_body_never_ends(receiver: Receiver
     )
     async with _sink(receiver.url, timeout=0.5) as sink:
         dripped, cut, failed = [await _one(sink) for _ in range(3)]
-    assert (dripped.verdict, cut.verdict) == (Verdict.DELIVERED, Verdict.DELIVERED)
-    assert (failed.verdict, failed.status) == (Verdict.FAILED, 500)
+    assert (dripped.verdict, cut.verdict) == (SinkVerdict.DELIVERED, SinkVerdict.DELIVERED)
+    assert (failed.verdict, failed.status) == (SinkVerdict.FAILED, 500)
     assert "oops" in (failed.error or "")
 
 
@@ -197,11 +197,11 @@ async def test_no_answer_is_a_failure_in_a_sentence(receiver: Receiver, answer: 
         with anyio.fail_after(sink.deadline):
             outcome = await _one(sink)
         again = await _one(sink)
-    assert (outcome.verdict, outcome.status) == (Verdict.FAILED, None)
+    assert (outcome.verdict, outcome.status) == (SinkVerdict.FAILED, None)
     assert outcome.error is not None
     assert outcome.error.startswith(receiver.url.removesuffix("/hook"))
     assert len(outcome.error) > 50
-    assert again.verdict is Verdict.DELIVERED
+    assert again.verdict is SinkVerdict.DELIVERED
 
 
 async def test_an_unreachable_receiver_is_named() -> None:
@@ -210,7 +210,7 @@ async def test_an_unreachable_receiver_is_named() -> None:
         url = receiver.url
     async with _sink(url) as sink:
         closed = await _one(sink)
-    assert closed.verdict is Verdict.FAILED
+    assert closed.verdict is SinkVerdict.FAILED
     assert f"{url.removesuffix('/hook')} could not be reached" in (closed.error or "")
 
 
@@ -240,7 +240,7 @@ async def test_proxy_variables_work_as_usual(
     monkeypatch.setenv("HTTP_PROXY", receiver.url.removesuffix("/hook"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     async with _sink("http://app.invalid/hook") as sink:
-        assert (await _one(sink)).verdict is Verdict.DELIVERED
+        assert (await _one(sink)).verdict is SinkVerdict.DELIVERED
     async with _sink(receiver.url) as sink:
         await _one(sink)
     assert [r.path for r in receiver.received] == ["http://app.invalid/hook", "/hook"]
@@ -249,7 +249,7 @@ async def test_proxy_variables_work_as_usual(
         with pytest.raises(SinkUnavailable, match="HTTP_PROXY") as caught:
             await sink.start()
         outcome = await _one(sink)
-    assert outcome.verdict is Verdict.FAILED
+    assert outcome.verdict is SinkVerdict.FAILED
     assert "hunter2" not in f"{caught.value} {outcome}"
 
 
@@ -283,14 +283,14 @@ async def test_certificates_are_checked_and_can_be_added(
     with Receiver(secret=SECRET, tls=tls) as receiver:
         async with _sink(receiver.url) as sink:
             outcome = await _one(sink)
-        assert outcome.verdict is Verdict.FAILED
+        assert outcome.verdict is SinkVerdict.FAILED
         assert "certificate that is not trusted" in (outcome.error or "")
         assert "SSL_CERT_FILE" in (outcome.error or "")
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         async with _sink(receiver.url) as sink:
-            assert (await _one(sink)).verdict is Verdict.DELIVERED
+            assert (await _one(sink)).verdict is SinkVerdict.DELIVERED
         async with _sink(receiver.url.replace("https", "http")) as sink:
-            assert (await _one(sink)).verdict is Verdict.FAILED
+            assert (await _one(sink)).verdict is SinkVerdict.FAILED
     with Receiver() as plain:
         async with _sink(plain.url.replace("http", "https")) as sink:
             outcome = await _one(sink)
@@ -314,7 +314,7 @@ async def test_the_transport_can_be_swapped() -> None:
         return httpx.Response(200)
 
     async with _sink("https://app.invalid/x", transport=httpx.MockTransport(answer)) as sink:
-        assert (await _one(sink)).verdict is Verdict.DELIVERED
+        assert (await _one(sink)).verdict is SinkVerdict.DELIVERED
     assert seen[0].headers["webhook-id"] == "e1"
 
 

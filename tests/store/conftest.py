@@ -15,7 +15,7 @@ from poller.store.events import POSITION
 from poller.store.migrate import migrate
 from poller.store.schema import counters, metadata
 from poller.store.store import Store
-from poller.tracking.watch import Home
+from poller.tracking.watch import AccountScope
 from tests.store.cluster import Cluster, NoServer, running
 from tests.store.scenes import HOME, Clock, Daemon, entropy
 
@@ -91,8 +91,10 @@ async def open_daemon(url: str, clock: Clock) -> AsyncIterator[OpenDaemon]:
     """
     async with AsyncExitStack() as stack:
 
-        async def open_(owner: str, home: Home = HOME, *, as_daemon: bool = True) -> Daemon:
-            store = await Store.open(url, home, now=clock, random=entropy(), as_daemon=as_daemon)
+        async def open_(
+            owner: str, scope: AccountScope = HOME, *, as_daemon: bool = True
+        ) -> Daemon:
+            store = await Store.open(url, scope, now=clock, random=entropy(), as_daemon=as_daemon)
             stack.push_async_callback(store.aclose)
             return Daemon(store, clock, owner)
 

@@ -14,16 +14,16 @@ from sqlalchemy import Table, func, select, update
 
 from poller.comms.kinds import kind_named
 from poller.comms.models import Operation, decode_operation
-from poller.store.deliveries import Claimed, Demand, Exchange
+from poller.store.deliveries import Claimed, ClaimRequest, Exchange
 from poller.store.schema import deliveries, watches
 from poller.store.store import Store
 from poller.store.watches import Lease, Observation, Registered
-from poller.tracking.answers import Answer, Seen
-from poller.tracking.deliveries import Attempt, Result
+from poller.tracking.answer import Answer, FoundAnswer
+from poller.tracking.delivery import AttemptResult, DeliveryAttempt
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.subscription import Subscription
-from poller.tracking.watch import Home, Watch
+from poller.tracking.watch import AccountScope, Watch
 
 __all__ = [
     "APP",
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
-HOME = Home(account="AC1", base_url="https://comms.example.com/v1")
+HOME = AccountScope(account="AC1", base_url="https://comms.example.com/v1")
 POLICY = Policy(progress_interval=0)
 APP = Subscription(sink="app")
 LEASE = 30.0
@@ -80,10 +80,10 @@ def seen(
     at: datetime = NOW,
     stats: Mapping[str, int] | None = None,
     **members: object,
-) -> Seen:
+) -> FoundAnswer:
     """Make the answer to a fetch; `members` are further members of the document."""
     found = snapshot(operation, status, stats=stats, **members)
-    return Seen(found=found, begun_at=at, arrived_at=at)
+    return FoundAnswer(found=found, begun_at=at, arrived_at=at)
 
 
 def snapshot(
@@ -99,10 +99,10 @@ def snapshot(
 
 
 def attempt(
-    result: Result, at: datetime, *, status: int | None = None, error: str | None = None
-) -> Attempt:
+    result: AttemptResult, at: datetime, *, status: int | None = None, error: str | None = None
+) -> DeliveryAttempt:
     """Say how an attempt that was begun at `at` ended."""
-    return Attempt(result=result, begun_at=at, status=status, error=error)
+    return DeliveryAttempt(result=result, begun_at=at, status=status, error=error)
 
 
 class Daemon:
@@ -162,17 +162,17 @@ class Daemon:
 
     async def exchange(
         self,
-        *attempts: tuple[int, Attempt],
+        *attempts: tuple[int, DeliveryAttempt],
         sink: str = "app",
         limit: int = 10,
         in_order: bool = False,
         in_flight: int = 0,
     ) -> Exchange:
         """Hand in finished attempts and claim deliveries."""
-        demand = Demand(
+        demand = ClaimRequest(
             sink=sink, limit=limit, in_order=in_order, in_flight=in_flight, lease=self.lease()
         )
-        exchange = await self.store.exchange(attempts, demand)
+        exchange = await self.store.complete_and_claim(attempts, demand)
         for claim in exchange.claimed:
             self.begun[sink, claim.position] = self.clock()
         return exchange
@@ -186,7 +186,7 @@ class Daemon:
     async def settle(
         self,
         claimed: Sequence[Claimed],
-        result: Result,
+        result: AttemptResult,
         *,
         sink: str = "app",
         status: int | None = None,
@@ -206,7 +206,7 @@ class Daemon:
         """Deliver everything that can go; the events in the order in which they went."""
         gone: list[Claimed] = []
         while claimed := await self.deliveries(sink, limit=500, in_order=in_order):
-            await self.settle(claimed, Result.DELIVERED, sink=sink)
+            await self.settle(claimed, AttemptResult.DELIVERED, sink=sink)
             gone += claimed
         return gone
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from poller.store.census import Tally
+from poller.store.census import WatchCount
 from poller.store.errors import StoreUnavailable
 from poller.store.store import Store
 from poller.tracking.registration import Conflict
@@ -47,9 +47,9 @@ async def test_what_is_watched_is_counted_by_kind_and_status(daemon: Daemon, clo
     clock.advance(0.5)
     tallies = await daemon.store.census()
     assert sorted(tallies, key=lambda tally: (tally.kind, tally.status or "")) == [
-        Tally(kind="emails", status=None, watched=1, due=1, oldest_due=NOW),
-        Tally(kind="messages", status=None, watched=1, due=1, oldest_due=NOW),
-        Tally(kind="messages", status="PROCESSING", watched=2, due=0, oldest_due=None),
+        WatchCount(kind="emails", status=None, watched=1, due=1, oldest_due=NOW),
+        WatchCount(kind="messages", status=None, watched=1, due=1, oldest_due=NOW),
+        WatchCount(kind="messages", status="PROCESSING", watched=2, due=0, oldest_due=None),
     ]
     clock.advance(3600)
     [seen_ones] = [one for one in await daemon.store.census() if one.status == "PROCESSING"]
@@ -59,7 +59,7 @@ async def test_what_is_watched_is_counted_by_kind_and_status(daemon: Daemon, clo
 
 
 async def test_others_are_not_counted(daemon: Daemon, open_daemon: OpenDaemon) -> None:
-    """Operations of another home are another daemon's business."""
+    """Operations of another scope are another daemon's business."""
     elsewhere = type(HOME)(account="AC2", base_url=HOME.base_url)
     other = await open_daemon("other", elsewhere, as_daemon=daemon.on_postgresql)
     await other.register(op(1))

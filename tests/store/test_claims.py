@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from poller.store.store import Store
-from poller.tracking.answers import Failed
+from poller.tracking.answer import FailedAnswer
 from poller.tracking.watch import Phase
 from tests.store.cluster import Cluster
 from tests.store.scenes import HOME, LEASE, NOW, Clock, Daemon, op, seen, wish
@@ -153,7 +153,7 @@ async def test_an_empty_claim_tells_when_to_come_back(daemon: Daemon, another: D
     [mine] = await daemon.claim(kinds=["messages"])
     await daemon.observe(mine, "PROCESSING")
     later = await daemon.store.claim_due(kinds=["messages"], limit=5, lease=lease)
-    assert later.next_due == (await daemon.watch(mine)).schedule.due_at
+    assert later.next_due == (await daemon.watch(mine)).next_poll.due_at
     assert later.next_due == NOW + timedelta(seconds=1)
 
 
@@ -161,12 +161,12 @@ async def test_a_failure_makes_it_wait_and_nothing_else(daemon: Daemon) -> None:
     """It backs off; its state is what it was."""
     await daemon.register(op(1))
     before = await daemon.watch(op(1))
-    failed = Failed(begun_at=NOW, arrived_at=NOW)
+    failed = FailedAnswer(begun_at=NOW, arrived_at=NOW)
     [observation] = await daemon.record((op(1), failed))
     after = await daemon.watch(op(1))
     assert observation.events == []
-    assert after.schedule.due_at > before.schedule.due_at
-    assert after.evolve(schedule=before.schedule) == before
+    assert after.next_poll.due_at > before.next_poll.due_at
+    assert after.evolve(next_poll=before.next_poll) == before
 
 
 async def test_what_has_ended_is_never_due(daemon: Daemon) -> None:
@@ -193,4 +193,4 @@ async def test_a_clock_that_went_back_keeps_nobody_waiting(daemon: Daemon) -> No
     assert await daemon.claim() == [op(1)]
     assert len(await daemon.deliveries()) == 1
     assert await daemon.store.void_future_waits() == 0
-    assert (await daemon.watch(op(1))).schedule.due_at == back
+    assert (await daemon.watch(op(1))).next_poll.due_at == back

@@ -21,7 +21,7 @@ DRIFTS = (
     "ALTER TABLE watches ADD COLUMN novelty TEXT",
     "ALTER TABLE watches ADD COLUMN novelty TEXT DEFAULT 'new'",
     "ALTER TABLE watches ADD COLUMN novelty INTEGER NOT NULL DEFAULT 0",
-    "ALTER TABLE watches ADD COLUMN novelty INTEGER REFERENCES homes (id)",
+    "ALTER TABLE watches ADD COLUMN novelty INTEGER REFERENCES scopes (id)",
     "ALTER TABLE watches ADD COLUMN novelty INTEGER CHECK (novelty > 0)",
     "CREATE TABLE novelties (id INTEGER CONSTRAINT pk_novelties PRIMARY KEY)",
     "CREATE TABLE novelties (id INTEGER CONSTRAINT novelties_pkey PRIMARY KEY)",

@@ -6,7 +6,7 @@ import pytest
 
 from poller.store.dead_letters import Selection, UnknownEvent
 from poller.store.schema import deliveries
-from poller.tracking.deliveries import DeliveryState, Result
+from poller.tracking.delivery import AttemptResult, DeliveryState
 from poller.tracking.sink_health import SinkState
 from poller.tracking.subscription import Subscription
 from tests.store.conftest import OpenDaemon
@@ -25,7 +25,7 @@ async def kill(daemon: Daemon, sink: str = "app") -> None:
         claimed = await daemon.deliveries(sink)
         if not claimed:
             return
-        await daemon.settle(claimed, Result.FAILED, sink=sink, status=500, error="500 no")
+        await daemon.settle(claimed, AttemptResult.FAILED, sink=sink, status=500, error="500 no")
     pytest.fail("something still waits")
 
 
@@ -62,7 +62,7 @@ async def test_replay_sends_them_in_sequence_order(daemon: Daemon) -> None:
     [first] = await daemon.deliveries()
     assert (first.event_id, first.attempts) == (ids[0], 0)
     assert await daemon.deliveries() == []
-    await daemon.settle([first], Result.DELIVERED)
+    await daemon.settle([first], AttemptResult.DELIVERED)
     assert [claim.event_id for claim in await daemon.drain()] == ids[1:]
 
 
@@ -84,10 +84,10 @@ async def test_a_replayed_one_is_fresh_for_three_days(daemon: Daemon) -> None:
     await daemon.store.replay(ALL)
     daemon.clock.advance(days=2.9)
     claimed = await daemon.deliveries()
-    exchange = await daemon.settle(claimed, Result.FAILED)
+    exchange = await daemon.settle(claimed, AttemptResult.FAILED)
     assert {one.state for one in exchange.finished.values()} == {DeliveryState.WAITING}
     daemon.clock.advance(days=0.1)
-    exchange = await daemon.settle(await daemon.deliveries(), Result.FAILED)
+    exchange = await daemon.settle(await daemon.deliveries(), AttemptResult.FAILED)
     assert {one.state for one in exchange.finished.values()} == {DeliveryState.DEAD}
 
 
@@ -96,11 +96,11 @@ async def test_a_refusal_does_not_outlive_its_replay(daemon: Daemon) -> None:
     await daemon.register(op(1))
     await daemon.observe(op(1), "PROCESSING")
     for _ in range(2):
-        await daemon.settle(await daemon.deliveries(), Result.REFUSED, status=400)
+        await daemon.settle(await daemon.deliveries(), AttemptResult.REFUSED, status=400)
         daemon.clock.advance(hours=1)
     assert len(await daemon.store.dead_letters(ALL, limit=9)) == 1
     await daemon.store.replay(ALL)
-    exchange = await daemon.settle(await daemon.deliveries(), Result.REFUSED, status=400)
+    exchange = await daemon.settle(await daemon.deliveries(), AttemptResult.REFUSED, status=400)
     assert {one.state for one in exchange.finished.values()} == {DeliveryState.WAITING}
 
 
@@ -149,7 +149,7 @@ async def test_replay_lets_a_sink_that_is_down_try_at_once(daemon: Daemon) -> No
     await daemon.store.replay(ALL)
     [claim] = await daemon.deliveries()
     daemon.clock.advance(10)
-    await daemon.settle([claim], Result.FAILED)
+    await daemon.settle([claim], AttemptResult.FAILED)
     [report] = await daemon.store.sinks()
     assert report.health.state is SinkState.DOWN
     assert await daemon.deliveries() == []

@@ -7,7 +7,7 @@ import pytest
 
 from poller.store.deliveries import Claimed
 from poller.store.schema import deliveries
-from poller.tracking.deliveries import DeliveryState, Result
+from poller.tracking.delivery import AttemptResult, DeliveryState
 from poller.tracking.subscription import Subscription
 from tests.store.scenes import APP, LEASE, NOW, Daemon, attempt, op, seen
 
@@ -42,7 +42,7 @@ async def test_parallel_takes_one_of_each_operation(daemon: Daemon) -> None:
     first = await daemon.deliveries()
     assert places(first) == [(op(1), 1), (op(2), 2)]
     assert await daemon.deliveries() == []
-    await daemon.settle(first[:1], Result.DELIVERED)
+    await daemon.settle(first[:1], AttemptResult.DELIVERED)
     assert places(await daemon.deliveries()) == [(op(1), 3)]
 
 
@@ -67,7 +67,7 @@ async def test_a_successor_waits_while_its_predecessor_backs_off(
     """Other operations go on; it goes with or after its predecessor's next attempt."""
     await three_of_two(daemon)
     [first] = await daemon.deliveries(limit=1, in_order=in_order)
-    await daemon.settle([first], Result.FAILED)
+    await daemon.settle([first], AttemptResult.FAILED)
     others = await daemon.drain(in_order=in_order)
     assert {claim.operation_id for claim in others} == {op(2)}
     daemon.clock.advance(2)
@@ -81,7 +81,7 @@ async def test_a_dead_predecessor_lets_it_pass(daemon: Daemon, *, in_order: bool
     await three_of_two(daemon)
     daemon.clock.advance(days=3)
     [first] = await daemon.deliveries(limit=1, in_order=in_order)
-    exchange = await daemon.settle([first], Result.FAILED, status=500, error="500 at night")
+    exchange = await daemon.settle([first], AttemptResult.FAILED, status=500, error="500 at night")
     assert exchange.finished[first.position].state is DeliveryState.DEAD
     gone = await daemon.drain(in_order=in_order)
     assert sorted(claim.position for claim in gone) == [2, 3, 4, 5, 6]
@@ -115,7 +115,7 @@ async def test_dispatchers_that_claim_at_once_keep_order(
         while len(gone) < 36:
             claimed = await who.deliveries(limit=5, in_order=in_order)
             gone.extend(claimed)
-            await who.settle(claimed, Result.DELIVERED)
+            await who.settle(claimed, AttemptResult.DELIVERED)
 
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
@@ -133,7 +133,7 @@ async def test_the_longest_due_goes_first(daemon: Daemon) -> None:
     for number in (1, 2):
         await daemon.observe(op(number), "PROCESSING")
     [first, _] = await daemon.deliveries()
-    await daemon.settle([first], Result.FAILED)
+    await daemon.settle([first], AttemptResult.FAILED)
     daemon.clock.advance(LEASE + 5)
     await daemon.observe(op(3), "PROCESSING")
     await daemon.expire_leases()
@@ -148,8 +148,8 @@ async def test_an_exchange_tells_what_became_of_each_attempt(daemon: Daemon) -> 
     await daemon.observe(op(2), "PROCESSING")
     [one, two] = await daemon.deliveries()
     exchange = await daemon.exchange(
-        (one.position, attempt(Result.DELIVERED, daemon.clock(), status=204)),
-        (two.position, attempt(Result.FAILED, daemon.clock(), status=503, error="503 busy")),
+        (one.position, attempt(AttemptResult.DELIVERED, daemon.clock(), status=204)),
+        (two.position, attempt(AttemptResult.FAILED, daemon.clock(), status=503, error="503 busy")),
     )
     done, waits = exchange.finished[one.position], exchange.finished[two.position]
     assert (done.state, done.attempts, done.status) == (DeliveryState.DELIVERED, 1, 204)
@@ -166,8 +166,8 @@ async def test_a_late_result_changes_nothing(daemon: Daemon, another: Daemon) ->
     [slow] = await daemon.deliveries()
     await daemon.expire_leases()
     [again] = await another.deliveries()
-    await another.settle([again], Result.DELIVERED)
-    exchange = await daemon.settle([slow], Result.FAILED)
+    await another.settle([again], AttemptResult.DELIVERED)
+    exchange = await daemon.settle([slow], AttemptResult.FAILED)
     assert exchange.finished == {}
     [row] = await daemon.rows(deliveries)
     assert (row["state"], row["attempts"]) == ("delivered", 1)
@@ -215,7 +215,7 @@ async def test_any_sentence_can_be_an_error(daemon: Daemon) -> None:
     await daemon.register(op(1))
     await daemon.observe(op(1), "PROCESSING")
     [claim] = await daemon.deliveries()
-    await daemon.settle([claim], Result.FAILED, error="no such file: \udcff\x00é")
+    await daemon.settle([claim], AttemptResult.FAILED, error="no such file: \udcff\x00é")
     [row] = await daemon.rows(deliveries)
     assert row["error"].startswith("no such file: ")
     assert row["error"].endswith("é")

@@ -2,14 +2,14 @@
 
 import pytest
 
-from poller.store.feed import Mark, Page
-from poller.tracking.watch import Home
+from poller.store.feed import Cursor, Page
+from poller.tracking.watch import AccountScope
 from tests.store.conftest import OpenDaemon
 from tests.store.scenes import Daemon, op
 
 pytestmark = pytest.mark.anyio
 
-START = Mark(position=0)
+START = Cursor(position=0)
 
 
 def ids(page: Page) -> list[str]:
@@ -81,7 +81,7 @@ async def test_the_last_mark_outlives_its_event(daemon: Daemon) -> None:
     await daemon.run_through(op(1))
     await prune(daemon)
     mark = await daemon.store.last_mark()
-    assert mark == Mark(position=4)
+    assert mark == Cursor(position=4)
     page = await daemon.store.feed_page(after=mark, limit=10)
     assert (page.events, page.pruned_to) == ([], 4)
     later = await daemon.observe(op(9), "PROCESSING", delivered=1)
@@ -96,7 +96,7 @@ async def test_an_empty_store_begins_at_nothing(daemon: Daemon) -> None:
 
 async def test_each_home_has_its_own_feed(daemon: Daemon, open_daemon: OpenDaemon) -> None:
     """Events and prunings of another account are not seen."""
-    elsewhere = Home(account="AC2", base_url="https://comms.example.com/v1")
+    elsewhere = AccountScope(account="AC2", base_url="https://comms.example.com/v1")
     other = await open_daemon("other", elsewhere, as_daemon=daemon.on_postgresql)
     theirs = await other.run_through(op(1))
     assert (await daemon.store.feed_page(after=START, limit=10)).events == []

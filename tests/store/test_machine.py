@@ -31,13 +31,19 @@ from poller.store import tenancy
 from poller.store import watches as watch_rows
 from poller.store.database import Database
 from poller.store.dead_letters import Selection, replay, replay_event
-from poller.store.deliveries import Demand
+from poller.store.deliveries import ClaimRequest
 from poller.store.retention import prune
 from poller.store.schema import deliveries, events, watches
-from poller.store.standing import standing
+from poller.store.standing import summary
 from poller.store.watches import Lease
-from poller.tracking.answers import Answer, Failed, Nonsense, NotFound, Rejected
-from poller.tracking.deliveries import DeliveryState, Result
+from poller.tracking.answer import (
+    Answer,
+    FailedAnswer,
+    NonsenseAnswer,
+    NotFoundAnswer,
+    RejectedAnswer,
+)
+from poller.tracking.delivery import AttemptResult, DeliveryState
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.subscription import Subscription
@@ -161,10 +167,13 @@ class StoreMachine(RuleBasedStateMachine):
         for number, age in looks:
             self._record((op(number), self.truths[number].answer(age, self.clock())))
 
-    @rule(number=operations, kind=st.sampled_from([NotFound, Rejected, Failed, Nonsense]))
+    @rule(
+        number=operations,
+        kind=st.sampled_from([NotFoundAnswer, RejectedAnswer, FailedAnswer, NonsenseAnswer]),
+    )
     def see_nothing(self, number: int, kind: type[Any]) -> None:
         """Get an answer that shows no operation."""
-        members = {"why": "stats is missing"} if kind is Nonsense else {}
+        members = {"why": "stats is missing"} if kind is NonsenseAnswer else {}
         now = self.clock()
         answer = kind(begun_at=now - timedelta(seconds=1), arrived_at=now, **members)
         self._record((op(number), answer))
@@ -192,21 +201,27 @@ class StoreMachine(RuleBasedStateMachine):
         name=names,
         results=st.lists(
             st.tuples(
-                st.sampled_from([*[Result.DELIVERED] * 3, *[Result.FAILED] * 2, Result.REFUSED]),
+                st.sampled_from(
+                    [
+                        *[AttemptResult.DELIVERED] * 3,
+                        *[AttemptResult.FAILED] * 2,
+                        AttemptResult.REFUSED,
+                    ]
+                ),
                 st.booleans(),
             ),
             min_size=1,
             max_size=4,
         ),
     )
-    def attempt(self, name: str, results: list[tuple[Result, bool]]) -> None:
+    def attempt(self, name: str, results: list[tuple[AttemptResult, bool]]) -> None:
         """Let attempts end, well or badly."""
         self.places[name].end(results)
 
     @rule(name=names)
     def is_gone(self, name: str) -> None:
         """Let a place say that it wants nothing any more."""
-        self.places[name].end([(Result.GONE, False)])
+        self.places[name].end([(AttemptResult.GONE, False)])
 
     @rule(name=names)
     def fail_for_days(self, name: str) -> None:
@@ -214,7 +229,7 @@ class StoreMachine(RuleBasedStateMachine):
         place = self.places[name]
         for _ in range(3):
             self._exchange(place, 3)
-            place.end([(Result.FAILED, False)] * len(place.in_flight))
+            place.end([(AttemptResult.FAILED, False)] * len(place.in_flight))
             self.clock.advance(days=1.1)
         self._exchange(place, 0)
 
@@ -286,7 +301,7 @@ class StoreMachine(RuleBasedStateMachine):
             place = self.places[name]
             for _ in range(3):
                 self._exchange(place, 10)
-                place.end([(Result.DELIVERED, True)] * len(place.in_flight))
+                place.end([(AttemptResult.DELIVERED, True)] * len(place.in_flight))
             self._exchange(place, 0)
         self.promises_hold()
         self.clock.advance(days=days)
@@ -310,7 +325,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._let_everything_end()
         self.promises_hold()
         with self.database.reading() as connection:
-            now = standing(connection, self.tenant, since=NOW, closed=())
+            now = summary(connection, self.tenant, since=NOW, closed=())
         assert (now.watched, now.waiting, now.stuck) == (0, 0, 0)
         self._check_that_all_arrived()
 
@@ -326,10 +341,10 @@ class StoreMachine(RuleBasedStateMachine):
             self.clock.advance(400)
             self.poll(OPERATIONS)
             for place in self.places.values():
-                place.end([(Result.DELIVERED, True)] * len(place.in_flight))
+                place.end([(AttemptResult.DELIVERED, True)] * len(place.in_flight))
                 self._exchange(place, 10)
             with self.database.reading() as connection:
-                now = standing(connection, self.tenant, since=NOW, closed=())
+                now = summary(connection, self.tenant, since=NOW, closed=())
             if now.is_idle:
                 return
 
@@ -387,7 +402,7 @@ class StoreMachine(RuleBasedStateMachine):
     def _exchange(self, place: Place, room: int) -> None:
         if place.name not in self.configured:
             return
-        demand = Demand(
+        demand = ClaimRequest(
             sink=place.name,
             limit=0 if place.in_order and place.in_flight else room,
             in_order=place.in_order,
@@ -395,7 +410,7 @@ class StoreMachine(RuleBasedStateMachine):
             lease=LEASE,
         )
         with self.database.writing() as connection:
-            exchange = delivery_rows.exchange(
+            exchange = delivery_rows.complete_and_claim(
                 connection,
                 self.tenant,
                 place.finished,

@@ -14,7 +14,7 @@ from poller.store.migrate import check_schema
 from poller.store.migrations import HEAD
 from poller.store.store import Store
 from poller.tracking.pacing import Policy
-from poller.tracking.watch import Inquiry, Phase
+from poller.tracking.watch import NextRequest, Phase
 from tests.store.scenes import HOME, Clock, Daemon, op, seen
 
 pytestmark = pytest.mark.anyio
@@ -98,11 +98,11 @@ async def test_what_the_first_program_watched_can_do_what_is_new(old: str, clock
     """A schedule is read, and what failed is read at the end."""
     store = await Store.open(old, HOME, now=clock)
     daemon = Daemon(store, clock, "new")
-    assert (await daemon.watch(SCHEDULED)).inquiry is Inquiry.SCHEDULE
+    assert (await daemon.watch(SCHEDULED)).next_request is NextRequest.SCHEDULE
     end = seen(FAILING, "COMPLETED", at=clock(), stats={"total": 3, "failed": 3})
     [observation] = await daemon.record((FAILING, end), policy=Policy(breakdown=True))
     assert [recorded.event.final for recorded in observation.events] == [True]
-    assert (await daemon.watch(FAILING)).inquiry is Inquiry.BREAKDOWN
+    assert (await daemon.watch(FAILING)).next_request is NextRequest.BREAKDOWN
     clock.advance(5)
     assert sorted([(await daemon.claim(limit=1))[0] for _ in range(2)]) == [RUNNING, SCHEDULED]
     assert await daemon.claim(limit=1) == [FAILING]

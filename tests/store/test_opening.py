@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from poller.store.errors import StoreInUse, StoreUnavailable
-from poller.store.schema import homes
+from poller.store.schema import scopes
 from poller.store.store import Store
 from tests.store.cluster import Cluster
 from tests.store.conftest import OpenDaemon
@@ -28,8 +28,8 @@ from poller.store.store import Store
 from poller.tracking.watch import Home
 
 async def hold():
-    home = Home(account="AC1", base_url="https://comms.example.com/v1")
-    await Store.open(sys.argv[1], home, now=lambda: datetime.now(UTC))
+    scope = Home(account="AC1", base_url="https://comms.example.com/v1")
+    await Store.open(sys.argv[1], scope, now=lambda: datetime.now(UTC))
     print("open", flush=True)
     await anyio.sleep_forever()
 
@@ -121,7 +121,7 @@ async def test_an_owner_that_stops_gives_up_its_own_leases(daemon: Daemon, anoth
 async def test_daemons_that_start_at_once_share_a_new_database(
     cluster: Cluster, clock: Clock
 ) -> None:
-    """One migrates, the others wait for it; all find the same home."""
+    """One migrates, the others wait for it; all find the same scope."""
     name = cluster.create()
     stores: list[Store] = []
 
@@ -132,7 +132,7 @@ async def test_daemons_that_start_at_once_share_a_new_database(
         for _ in range(4):
             tasks.start_soon(start)
     assert len({store.tenant.id for store in stores}) == 1
-    assert await Daemon(stores[0], clock, "any").count(homes) == 1
+    assert await Daemon(stores[0], clock, "any").count(scopes) == 1
     for store in stores:
         await store.aclose()
     cluster.drop(name)

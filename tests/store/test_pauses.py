@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from poller.comms.gate import Pause, Reason
-from poller.tracking.watch import Home
+from poller.tracking.watch import AccountScope
 from tests.store.conftest import OpenDaemon
 from tests.store.scenes import HOME, NOW, Daemon
 
@@ -43,6 +43,6 @@ async def test_there_is_one_pause_at_a_time(daemon: Daemon) -> None:
 async def test_a_pause_is_its_homes_own(daemon: Daemon, open_daemon: OpenDaemon) -> None:
     """Another account is not throttled with it."""
     await daemon.store.write_pause(PAUSE)
-    other = Home(account="AC2", base_url=HOME.base_url)
+    other = AccountScope(account="AC2", base_url=HOME.base_url)
     stranger = await open_daemon("stranger", other, as_daemon=daemon.on_postgresql)
     assert await stranger.store.pause() is None

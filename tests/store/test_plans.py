@@ -15,7 +15,7 @@ from poller.store.database import Database
 from poller.store.schema import counters, deliveries, events, watches
 from poller.store.store import Store
 from poller.store.sweeps import Listed
-from poller.tracking.deliveries import Result
+from poller.tracking.delivery import AttemptResult
 from poller.tracking.pacing import Policy
 from tests.store.scenes import HOME, Clock, Daemon, op, seen, snapshot
 
@@ -109,8 +109,8 @@ async def test_what_runs_all_the_time_uses_an_index(crowded: Daemon) -> None:
         for in_order in (False, True):
             due = await crowded.deliveries(limit=100, in_order=in_order)
             assert len(due) == 100
-            await crowded.settle(due[:50], Result.DELIVERED)
-            await crowded.settle(due[50:], Result.FAILED)
+            await crowded.settle(due[:50], AttemptResult.DELIVERED)
+            await crowded.settle(due[50:], AttemptResult.FAILED)
         assert await crowded.deliveries("other") == []
         await crowded.store.waiting_ids("app", 100)
     assert len(lines) > 20

@@ -6,7 +6,7 @@ import pytest
 from poller.store.schema import events, watches
 from poller.store.watches import Registered
 from poller.tracking.registration import Conflict
-from poller.tracking.watch import Home, Outcome, Phase
+from poller.tracking.watch import AccountScope, Outcome, Phase
 from tests.store.conftest import OpenDaemon
 from tests.store.scenes import HOME, Clock, Daemon, op, seen, wish
 
@@ -95,22 +95,22 @@ async def test_another_kind_is_taken_over_before(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize(
-    "home",
+    "scope",
     [
-        Home(account="AC2", base_url=HOME.base_url),
-        Home(account=HOME.account, base_url="https://eu.example.com/v1"),
+        AccountScope(account="AC2", base_url=HOME.base_url),
+        AccountScope(account=HOME.account, base_url="https://eu.example.com/v1"),
     ],
     ids=["account", "base_url"],
 )
 async def test_an_operation_of_another_home_is_refused_and_left_alone(
-    daemon: Daemon, open_daemon: OpenDaemon, home: Home
+    daemon: Daemon, open_daemon: OpenDaemon, scope: AccountScope
 ) -> None:
     """Its id, its claim, its answers and its number are its own daemon's."""
     await daemon.register(op(1))
-    stranger = await open_daemon("stranger", home, as_daemon=daemon.on_postgresql)
+    stranger = await open_daemon("stranger", scope, as_daemon=daemon.on_postgresql)
     refused, accepted = await stranger.register(op(1), op(2))
     assert HOME.account in str(refused.conflict)
-    assert home.base_url in str(refused.conflict)
+    assert scope.base_url in str(refused.conflict)
     assert accepted.is_new
     assert await stranger.claim() == [op(2)]
     [dropped] = await stranger.record((op(1), seen(op(1))))

@@ -13,7 +13,7 @@ from poller.store.retention import Pruned
 from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
 from poller.store.watches import register_all
-from poller.tracking.deliveries import Result
+from poller.tracking.delivery import AttemptResult
 from tests.store.scenes import HOME, Clock, Daemon, op, seen, wish
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +57,7 @@ async def test_what_still_waits_is_kept(daemon: Daemon) -> None:
     await daemon.register(op(3))
     await daemon.observe(op(3), "PROCESSING")
     claimed = await daemon.deliveries(limit=1)
-    await daemon.settle(claimed, Result.FAILED)
+    await daemon.settle(claimed, AttemptResult.FAILED)
     daemon.clock.advance(days=2)
     assert await tidy(daemon) == Pruned()
     assert len(await daemon.drain()) == 7
@@ -71,7 +71,7 @@ async def test_dead_letters_are_kept_as_long_as_the_rest_and_counted(daemon: Dae
     await daemon.run_through(op(1))
     daemon.clock.advance(days=3)
     for _ in range(3):
-        await daemon.settle(await daemon.deliveries(), Result.FAILED)
+        await daemon.settle(await daemon.deliveries(), AttemptResult.FAILED)
     daemon.clock.advance(days=0.9)
     assert await tidy(daemon) == Pruned()
     daemon.clock.advance(days=0.2)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from poller.store.schema import deliveries
-from poller.tracking.deliveries import Result
+from poller.tracking.delivery import AttemptResult
 from poller.tracking.sink_health import SinkState
 from poller.tracking.subscription import Subscription
 from tests.store.conftest import OpenDaemon
@@ -27,7 +27,7 @@ async def bring_down(daemon: Daemon) -> None:
     for _ in range(20):
         claimed = await daemon.deliveries()
         daemon.clock.advance(0.1)
-        exchange = await daemon.settle(claimed, Result.FAILED, error="connection refused")
+        exchange = await daemon.settle(claimed, AttemptResult.FAILED, error="connection refused")
         if exchange.health.state is SinkState.DOWN:
             return
         daemon.clock.advance(4)
@@ -75,7 +75,7 @@ async def test_probes_grow_apart_to_five_minutes(daemon: Daemon) -> None:
         waits.append((exchange.health.probe_at - daemon.clock()).total_seconds())
         daemon.clock.time = exchange.health.probe_at
         [probe] = await daemon.deliveries()
-        await daemon.settle([probe], Result.FAILED)
+        await daemon.settle([probe], AttemptResult.FAILED)
     assert waits[-3:] == pytest.approx([300, 300, 300], rel=0.2)
     assert waits[0] <= 2
     assert max(waits) <= 300
@@ -89,13 +89,15 @@ async def test_recovery_makes_everything_due_in_order(daemon: Daemon) -> None:
     daemon.clock.advance(hours=2)
     for _ in range(3):
         [probe] = await daemon.deliveries()
-        await daemon.settle([probe], Result.FAILED)
+        await daemon.settle([probe], AttemptResult.FAILED)
         daemon.clock.advance(300)
     [probe] = await daemon.deliveries()
-    exchange = await daemon.exchange((probe.position, attempt(Result.DELIVERED, daemon.clock())))
+    exchange = await daemon.exchange(
+        (probe.position, attempt(AttemptResult.DELIVERED, daemon.clock()))
+    )
     assert (exchange.before.state, exchange.health.state) == (SinkState.DOWN, SinkState.OK)
     first = [probe, *exchange.claimed]
-    rest = await daemon.settle(exchange.claimed, Result.DELIVERED)
+    rest = await daemon.settle(exchange.claimed, AttemptResult.DELIVERED)
     assert rest.health.state is SinkState.OK
     gone = [*first, *await daemon.drain()]
     assert len(gone) == 7
@@ -110,8 +112,8 @@ async def test_recovery_counts_beside_a_straggler(daemon: Daemon) -> None:
     daemon.clock.advance(2)
     [probe] = await daemon.deliveries()
     exchange = await daemon.exchange(
-        (probe.position, attempt(Result.DELIVERED, daemon.clock())),
-        (straggler.position, attempt(Result.FAILED, NOW)),
+        (probe.position, attempt(AttemptResult.DELIVERED, daemon.clock())),
+        (straggler.position, attempt(AttemptResult.FAILED, NOW)),
     )
     assert exchange.health.state is SinkState.FAILING
     assert len(exchange.claimed) == 5
@@ -121,7 +123,7 @@ async def test_refusals_are_answers_not_outages(daemon: Daemon) -> None:
     """The place is up, whatever it thinks of the event."""
     await fill(daemon, range(3))
     for _ in range(6):
-        await daemon.settle(await daemon.deliveries(), Result.REFUSED, status=422)
+        await daemon.settle(await daemon.deliveries(), AttemptResult.REFUSED, status=422)
         daemon.clock.advance(30)
     assert await state_of(daemon) is SinkState.OK
 
@@ -133,7 +135,7 @@ async def test_a_refused_event_is_given_up_after_an_hour(daemon: Daemon) -> None
     tried: list[int] = []
     while 2 not in tried:
         claimed = await daemon.deliveries()
-        await daemon.settle(claimed, Result.REFUSED, status=422, error="422 no")
+        await daemon.settle(claimed, AttemptResult.REFUSED, status=422, error="422 no")
         tried += [claim.position for claim in claimed]
         daemon.clock.advance(60)
     assert daemon.clock() - NOW <= timedelta(minutes=63)
@@ -146,7 +148,7 @@ async def test_410_disables_the_sink(daemon: Daemon, open_daemon: OpenDaemon) ->
     """Nothing is tried any more, in this process or the next; a start enables it."""
     await fill(daemon, range(3))
     [one, *_] = await daemon.deliveries(limit=1)
-    await daemon.settle([one], Result.GONE, status=410, error="410 Gone")
+    await daemon.settle([one], AttemptResult.GONE, status=410, error="410 Gone")
     assert await state_of(daemon) is SinkState.DISABLED
     daemon.clock.advance(days=1)
     assert await daemon.deliveries() == []
@@ -162,7 +164,7 @@ async def test_410_disables_the_sink(daemon: Daemon, open_daemon: OpenDaemon) ->
 async def test_replay_enables_a_disabled_sink(daemon: Daemon) -> None:
     """Whoever replays an event wants it delivered."""
     ids = await daemon.run_through(op(1))
-    await daemon.settle(await daemon.deliveries(), Result.GONE, status=410)
+    await daemon.settle(await daemon.deliveries(), AttemptResult.GONE, status=410)
     await daemon.store.replay_event(ids[0], None)
     assert await state_of(daemon) is SinkState.OK
     assert [claim.event_id for claim in await daemon.drain()] == ids

@@ -15,10 +15,10 @@ from poller.comms.kinds import kind_named
 from poller.comms.models import Operation, decode_operation
 from poller.store.schema import events, watches
 from poller.store.sweeps import Listed, Swept
-from poller.tracking.answers import Seen
+from poller.tracking.answer import FoundAnswer
 from poller.tracking.observe import Verdict
 from poller.tracking.pacing import Policy
-from poller.tracking.watch import Home
+from poller.tracking.watch import AccountScope
 from tests.store.conftest import OpenDaemon
 from tests.store.scenes import APP, NOW, POLICY, Clock, Daemon, op, wish
 
@@ -167,7 +167,7 @@ async def test_a_sleep_is_not_cut_short_and_tires_nobody(daemon: Daemon, clock: 
     await daemon.register(op(1))
     await sweep(daemon, page)
     hour = NOW + timedelta(hours=1)
-    await _write(daemon, inquiry="operation", wait=0, due_at=hour, schedule_read_at=NOW)
+    await _write(daemon, next_request="operation", wait=0, due_at=hour, schedule_read_at=NOW)
     for _ in range(5):
         clock.advance(60)
         swept = await sweep(daemon, page)
@@ -208,7 +208,7 @@ async def test_what_has_something_pending_is_judged(
         case _:
             page = [listed(1, "SCHEDULED", created=NOW - timedelta(days=8))]
             await sweep(daemon, *page, policy=policy)
-            await _write(daemon, schedule_read_at=NOW, inquiry="operation")
+            await _write(daemon, schedule_read_at=NOW, next_request="operation")
     clock.advance(5)
     swept = await sweep(daemon, *page, policy=policy)
     assert (swept.shown, swept.quiet) == (1, 0)
@@ -314,7 +314,9 @@ async def test_another_kind_or_home_is_left_alone(daemon: Daemon, open_daemon: O
     """Ids are unique over all kinds: a page of one kind says nothing of another."""
     await daemon.store.register([wish(op(1), "emails")])
     if daemon.on_postgresql:
-        other = await open_daemon("other", Home(account="AC2", base_url="https://x.example/v1"))
+        other = await open_daemon(
+            "other", AccountScope(account="AC2", base_url="https://x.example/v1")
+        )
         await other.register(op(2))
     swept = await sweep(daemon, listed(1), listed(2), discover=None)
     assert (swept.shown, await daemon.count(events)) == (0, 0)
@@ -386,8 +388,8 @@ async def test_pages_in_any_order_lose_no_delta(daemon: Daemon, clock: Clock) ->
     assert stored["sequence"] == await daemon.count(events)
 
 
-def _fetched(operation: Operation, at: datetime) -> Seen:
-    return Seen(found=operation, begun_at=at, arrived_at=at)
+def _fetched(operation: Operation, at: datetime) -> FoundAnswer:
+    return FoundAnswer(found=operation, begun_at=at, arrived_at=at)
 
 
 async def _write(daemon: Daemon, **values: object) -> None:

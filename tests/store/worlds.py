@@ -9,10 +9,10 @@ from typing import Any
 from poller.comms.kinds import kind_named
 from poller.comms.models import decode_operation
 from poller.store.deliveries import Claimed
-from poller.store.events import Recorded
-from poller.tracking.answers import Seen
-from poller.tracking.deliveries import Attempt, DeliveryState, Result
-from poller.tracking.events import format_instant
+from poller.store.events import StoredEvent
+from poller.tracking.answer import FoundAnswer
+from poller.tracking.delivery import AttemptResult, DeliveryAttempt, DeliveryState
+from poller.tracking.event import format_instant
 from poller.tracking.subscription import Subscription
 
 __all__ = ["Ledger", "Place", "Truth"]
@@ -63,11 +63,11 @@ class Truth:
             document["updatedAt"] = format_instant(now)
         self.history.append(document)
 
-    def answer(self, age: int, now: datetime) -> Seen:
+    def answer(self, age: int, now: datetime) -> FoundAnswer:
         """Answer with the snapshot that was the newest `age` snapshots ago."""
         document = self.history[max(0, len(self.history) - 1 - age)]
         operation = decode_operation(document, kind=kind_named("messages"), expected_id=self.id)
-        return Seen(found=operation, begun_at=now - timedelta(seconds=1), arrived_at=now)
+        return FoundAnswer(found=operation, begun_at=now - timedelta(seconds=1), arrived_at=now)
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Place:
     """Event id and body of everything that arrived, repetitions included."""
     in_flight: list[tuple[Claimed, datetime]] = field(default_factory=list)
     """Claims whose attempts have not ended, with when they were begun."""
-    finished: list[tuple[int, Attempt]] = field(default_factory=list)
+    finished: list[tuple[int, DeliveryAttempt]] = field(default_factory=list)
     """Attempts that the store does not know of yet."""
 
     @property
@@ -88,18 +88,20 @@ class Place:
         """The name of the sink."""
         return self.subscription.sink
 
-    def end(self, results: Sequence[tuple[Result, bool]]) -> None:
+    def end(self, results: Sequence[tuple[AttemptResult, bool]]) -> None:
         """End every attempt under way; each result says besides whether a failure did arrive.
 
         A batch in order is written from its top: after the first that fails nothing is.
         """
         broken = False
         for (claim, begun_at), (drawn, arrived) in zip(self.in_flight, results, strict=False):
-            result = Result.FAILED if broken else drawn
-            if result is Result.DELIVERED or (result is Result.FAILED and arrived and not broken):
+            result = AttemptResult.FAILED if broken else drawn
+            if result is AttemptResult.DELIVERED or (
+                result is AttemptResult.FAILED and arrived and not broken
+            ):
                 self.arrivals.append((claim.event_id, claim.body))
-            broken = broken or (self.in_order and result is not Result.DELIVERED)
-            attempt = Attempt(result=result, begun_at=begun_at, error=result.value)
+            broken = broken or (self.in_order and result is not AttemptResult.DELIVERED)
+            attempt = DeliveryAttempt(result=result, begun_at=begun_at, error=result.value)
             self.finished.append((claim.position, attempt))
         self.in_flight = self.in_flight[len(results) :]
 
@@ -113,10 +115,10 @@ class Ledger:
     """What was recorded and what became of it, kept apart from the store to judge it by."""
 
     def __init__(self) -> None:
-        self.events: dict[str, list[Recorded]] = {}
+        self.events: dict[str, list[StoredEvent]] = {}
         """Of each watch that began from nothing, its events in order."""
         self.bodies: dict[str, str] = {}
-        self.wanted: dict[str, list[Recorded]] = {}
+        self.wanted: dict[str, list[StoredEvent]] = {}
         """Of each sink, the events that deliveries were made of."""
         self.states: dict[tuple[str, int], DeliveryState] = {}
         """The last state of each delivery; what retention took keeps it."""
@@ -131,7 +133,7 @@ class Ledger:
         self._over.discard(operation_id)
         self._generation[operation_id] += from_nothing
 
-    def record(self, recorded: Recorded, places: Sequence[Place]) -> None:
+    def record(self, recorded: StoredEvent, places: Sequence[Place]) -> None:
         """Judge an event that was recorded, and note who wants it."""
         event = recorded.event
         name = f"{event.watch_id}/{self._generation[event.watch_id]}"

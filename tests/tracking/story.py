@@ -6,25 +6,25 @@ from typing import Any
 
 from poller.comms.kinds import kind_named
 from poller.comms.models import Operation, decode_message, decode_operation
-from poller.tracking.answers import (
+from poller.tracking.answer import (
     Answer,
-    Failed,
-    Nonsense,
-    NotFound,
-    Receipts,
-    Rejected,
-    Scheduled,
-    Seen,
+    FailedAnswer,
+    FoundAnswer,
+    NonsenseAnswer,
+    NotFoundAnswer,
+    ReceiptsAnswer,
+    RejectedAnswer,
+    ScheduleAnswer,
 )
-from poller.tracking.events import Event, format_instant
+from poller.tracking.event import Event, format_instant
 from poller.tracking.observe import Decision, Verdict, observe
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration, forget, register
-from poller.tracking.watch import Home, Watch
+from poller.tracking.watch import AccountScope, Watch
 
 ID = "comms_operation_01h9krwprkeee8fzqspvwy6nq8"
 MESSAGE_ID = "comms_message_01h9krwprkeee8fzqspvwy6nq8"
-HOME = Home(account="AC1", base_url="https://comms.twilio.com/v1")
+HOME = AccountScope(account="AC1", base_url="https://comms.twilio.com/v1")
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
 
@@ -47,7 +47,7 @@ def new_watch(
 ) -> Watch:
     """Return a watch that was registered at the start and never looked at."""
     wish = Registration(id=watched, kind=kind, labels=labels or {}, breakdown=breakdown)
-    watch, is_new = register(None, wish, home=HOME, now=START)
+    watch, is_new = register(None, wish, scope=HOME, now=START)
     assert is_new
     return watch
 
@@ -93,7 +93,7 @@ class Story:
         """See the operation with this status and these stats."""
         found = self.operation(status, updated=updated, created=created, stats=stats)
         return self.take(
-            Seen(
+            FoundAnswer(
                 found=found,
                 fetched=fetched,
                 begun_at=begun_at or self.now,
@@ -122,11 +122,11 @@ class Story:
             **members,
         }
         found = decode_message(document, expected_id=MESSAGE_ID)
-        return self.take(Seen(found=found, begun_at=self.now, arrived_at=self.now))
+        return self.take(FoundAnswer(found=found, begun_at=self.now, arrived_at=self.now))
 
     def receipts(self, *statuses: str) -> Decision:
         """See how the recipients of a group fared."""
-        return self.take(Receipts(statuses=statuses, begun_at=self.now, arrived_at=self.now))
+        return self.take(ReceiptsAnswer(statuses=statuses, begun_at=self.now, arrived_at=self.now))
 
     def schedule(self, seconds: float | None, *, created: float = 0) -> Decision:
         """Read one message of the operation, which is to be sent then; None for no message."""
@@ -134,7 +134,7 @@ class Story:
         if seconds is not None:
             document = {"id": MESSAGE_ID, "status": "SCHEDULED", "createdAt": text_at(created)}
             found = decode_message({**document, "scheduledFor": text_at(seconds)})
-        return self.take(Scheduled(found=found, begun_at=self.now, arrived_at=self.now))
+        return self.take(ScheduleAnswer(found=found, begun_at=self.now, arrived_at=self.now))
 
     def operation(
         self, status: str, *, updated: object, created: object, stats: object
@@ -147,19 +147,21 @@ class Story:
 
     def not_found(self) -> Decision:
         """Get a 404 in the vendor's envelope."""
-        return self.take(NotFound(begun_at=self.now, arrived_at=self.now))
+        return self.take(NotFoundAnswer(begun_at=self.now, arrived_at=self.now))
 
     def rejected(self) -> Decision:
         """Get a 400 in the vendor's envelope."""
-        return self.take(Rejected(begun_at=self.now, arrived_at=self.now))
+        return self.take(RejectedAnswer(begun_at=self.now, arrived_at=self.now))
 
     def nonsense(self) -> Decision:
         """Get a document that is not this operation."""
-        return self.take(Nonsense(begun_at=self.now, arrived_at=self.now, why="stats is missing"))
+        return self.take(
+            NonsenseAnswer(begun_at=self.now, arrived_at=self.now, why="stats is missing")
+        )
 
     def fail(self) -> Decision:
         """Get no answer."""
-        return self.take(Failed(begun_at=self.now, arrived_at=self.now))
+        return self.take(FailedAnswer(begun_at=self.now, arrived_at=self.now))
 
     def forget(self) -> None:
         """Stop watching."""
@@ -168,13 +170,13 @@ class Story:
     def register(self, *, kind: str | None = None, **labels: str) -> bool:
         """Register the operation again; tells whether watching began with it."""
         wish = Registration(id=ID, kind=kind or self.watch.kind, labels=labels)
-        self.watch, is_new = register(self.watch, wish, home=HOME, now=self.now)
+        self.watch, is_new = register(self.watch, wish, scope=HOME, now=self.now)
         return is_new
 
     @property
     def due_in(self) -> float:
         """Seconds until the next look."""
-        return (self.watch.schedule.due_at - self.now).total_seconds()
+        return (self.watch.next_poll.due_at - self.now).total_seconds()
 
     @property
     def types(self) -> list[str]:

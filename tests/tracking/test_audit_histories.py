@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.tracking.audit import Audit, Fault, Problem, number_lines
-from poller.tracking.events import dump_json
+from poller.audit.audit import Audit, Fault, Problem, number_lines
+from poller.tracking.event import dump_json
 from tests.tracking.histories import ENDED, EVENTFUL, HISTORIES, History, patient
 
 Documents = list[dict[str, Any]]
@@ -68,7 +68,7 @@ def test_any_part_is_clean_where_gaps_are_allowed(history: History, data: st.Dat
 @patient
 @given(history=ENDED, data=DATA)
 def test_a_dropped_event_is_found(history: History, data: st.DataObject) -> None:
-    """Any but the last, whose absence only the operation's missing end can show."""
+    """Any but the last, whose not_found_streak only the operation's missing end can show."""
     documents = _documents(history)
     documents.pop(data.draw(st.integers(0, len(documents) - 2)))
     assert Fault.GAP in _faults(documents)

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.tracking.deliveries import (
+from poller.tracking.delivery import (
     GIVE_UP_AFTER,
-    Attempt,
+    AttemptResult,
     Delivery,
+    DeliveryAttempt,
     DeliveryState,
-    Result,
     after_attempt,
 )
 from tests.tracking.story import START
@@ -24,13 +24,15 @@ def _fresh() -> Delivery:
     return Delivery(state=DeliveryState.WAITING, fresh_at=START, due_at=START, set_at=START)
 
 
-def _failed(result: Result = Result.FAILED, retry_after: float | None = None) -> Attempt:
-    return Attempt(
+def _failed(
+    result: AttemptResult = AttemptResult.FAILED, retry_after: float | None = None
+) -> DeliveryAttempt:
+    return DeliveryAttempt(
         result=result, begun_at=START, status=500, error="it hurts", retry_after=retry_after
     )
 
 
-def _try(delivery: Delivery, attempt: Attempt, *, jitter: float = MIDDLE) -> Delivery:
+def _try(delivery: Delivery, attempt: DeliveryAttempt, *, jitter: float = MIDDLE) -> Delivery:
     """Attempt it when it is due."""
     return after_attempt(delivery, attempt, now=delivery.due_at, jitter=jitter)
 
@@ -38,7 +40,7 @@ def _try(delivery: Delivery, attempt: Attempt, *, jitter: float = MIDDLE) -> Del
 def test_an_acknowledged_event_is_delivered() -> None:
     """The attempt is counted, and its end is the time."""
     now = START + timedelta(seconds=2)
-    attempt = Attempt(result=Result.DELIVERED, begun_at=START, status=204)
+    attempt = DeliveryAttempt(result=AttemptResult.DELIVERED, begun_at=START, status=204)
     done = after_attempt(_try(_fresh(), _failed()), attempt, now=now, jitter=MIDDLE)
     assert done.state is DeliveryState.DELIVERED
     assert (done.attempts, done.status, done.error, done.done_at) == (2, 204, None, now)
@@ -101,7 +103,7 @@ def test_an_event_is_given_up_three_days_after_recording_by_a_failed_attempt() -
 
 def test_an_old_event_gets_its_attempt() -> None:
     """One that waited behind another for a week is delivered if its first attempt succeeds."""
-    attempt = Attempt(result=Result.DELIVERED, begun_at=START)
+    attempt = DeliveryAttempt(result=AttemptResult.DELIVERED, begun_at=START)
     late = START + timedelta(days=7)
     assert after_attempt(_fresh(), attempt, now=late, jitter=0).state is DeliveryState.DELIVERED
 
@@ -112,7 +114,7 @@ def test_a_refused_event_is_given_up_after_an_hour() -> None:
     while delivery.state is DeliveryState.WAITING:
         now = delivery.due_at
         assert now <= START + HOUR
-        delivery = _try(delivery, _failed(Result.REFUSED))
+        delivery = _try(delivery, _failed(AttemptResult.REFUSED))
     assert delivery.done_at == START + HOUR
     assert delivery.refused_at == START
 
@@ -120,34 +122,35 @@ def test_a_refused_event_is_given_up_after_an_hour() -> None:
 def test_an_outage_before_the_refusal_does_not_count() -> None:
     """Two days of failures, then a refusal: it has its hour."""
     later = START + timedelta(days=2)
-    refused = after_attempt(_fresh(), _failed(Result.REFUSED), now=later, jitter=MIDDLE)
+    refused = after_attempt(_fresh(), _failed(AttemptResult.REFUSED), now=later, jitter=MIDDLE)
     assert refused.state is DeliveryState.WAITING
     assert refused.refused_at == later
 
 
 def test_a_clock_that_went_back_restarts_the_hour() -> None:
     """A first refusal in the future would otherwise hold the event for longer than an hour."""
-    refused = _try(_fresh(), _failed(Result.REFUSED))
+    refused = _try(_fresh(), _failed(AttemptResult.REFUSED))
     earlier = START - timedelta(days=1)
-    again = after_attempt(refused, _failed(Result.REFUSED), now=earlier, jitter=MIDDLE)
+    again = after_attempt(refused, _failed(AttemptResult.REFUSED), now=earlier, jitter=MIDDLE)
     assert again.refused_at == earlier
     assert again.due_at <= earlier + HOUR
 
 
 def test_gone_is_a_failure_to_the_delivery() -> None:
     """410 disables the sink; the event waits."""
-    after = _try(_fresh(), _failed(Result.GONE))
+    after = _try(_fresh(), _failed(AttemptResult.GONE))
     assert after.state is DeliveryState.WAITING
     assert after.refused_at is None
 
 
 @given(
     outcomes=st.lists(
-        st.tuples(st.sampled_from(Result), st.floats(0, 86400), st.floats(0, 1e7)), max_size=40
+        st.tuples(st.sampled_from(AttemptResult), st.floats(0, 86400), st.floats(0, 1e7)),
+        max_size=40,
     )
 )
 def test_a_waiting_delivery_has_a_next_attempt(
-    outcomes: list[tuple[Result, float, float]],
+    outcomes: list[tuple[AttemptResult, float, float]],
 ) -> None:
     """Whatever happens it is due within an hour and a bit, or done; attempts are counted."""
     delivery, now = _fresh(), START

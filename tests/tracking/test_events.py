@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.tracking.events import dump_json, event_id, format_instant, make_event
+from poller.tracking.event import dump_json, event_id, format_instant, make_event
 from poller.tracking.lifecycle import EventType
 from poller.tracking.pacing import Policy
-from poller.tracking.watch import Emitted
+from poller.tracking.watch import EmittedState
 from tests.tracking.story import ID, START, Story, new_watch
 
 ENTROPY = st.integers(0, 2**74 - 1)
@@ -140,7 +140,7 @@ def test_what_is_not_json_is_refused(value: float) -> None:
 def test_a_stub_shows_what_was_emitted() -> None:
     """Without its snapshot an operation shows its last emitted counters: deltas still add up."""
     watch = new_watch().evolve(
-        emitted=Emitted(status="PROCESSING", counters={"total": 3}, sequence=2)
+        emitted=EmittedState(status="PROCESSING", counters={"total": 3}, sequence=2)
     )
     event = make_event(watch, EventType.OPERATION_LOST, now=START, final=True, reason="not_found")
     assert event.data["operation"] == {

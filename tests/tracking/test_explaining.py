@@ -3,12 +3,12 @@
 import pytest
 
 from poller.comms.models import MessagePage, decode_error_page, decode_message_page
-from poller.tracking.answers import Explained
+from poller.tracking.answer import BreakdownAnswer
 from poller.tracking.breakdown import ReadErrors, Request, begin, request
 from poller.tracking.explaining import progress_of
 from poller.tracking.observe import Decision, Verdict
 from poller.tracking.pacing import Policy
-from poller.tracking.watch import Inquiry, Phase
+from poller.tracking.watch import NextRequest, Phase
 from tests.tracking.story import Story, text_at, told
 
 MESSAGES = [f"comms_message_0{number:025d}" for number in range(4)]
@@ -37,12 +37,12 @@ def _read(story: Story, document: object, *, asked: Request | None = None) -> De
     is_errors = isinstance(asked, ReadErrors)
     found = decode_error_page(document) if is_errors else _messages(document)
     return story.take(
-        Explained(request=asked, found=found, begun_at=story.now, arrived_at=story.now)
+        BreakdownAnswer(request=asked, found=found, begun_at=story.now, arrived_at=story.now)
     )
 
 
 def _messages(document: object) -> MessagePage:
-    return decode_message_page(document, kind=Story().watch.row)
+    return decode_message_page(document, kind=Story().watch.kind_spec)
 
 
 def _listed(*ids: str, created: float = 1) -> dict[str, object]:
@@ -55,7 +55,7 @@ def _listed(*ids: str, created: float = 1) -> dict[str, object]:
 
 def _refused(story: Story) -> Decision:
     times = {"begun_at": story.now, "arrived_at": story.now}
-    return story.take(Explained(request=_request(story), found=None, **times))
+    return story.take(BreakdownAnswer(request=_request(story), found=None, **times))
 
 
 def test_the_end_is_told_first_and_the_breakdown_after_it() -> None:
@@ -63,7 +63,10 @@ def test_the_end_is_told_first_and_the_breakdown_after_it() -> None:
     story = _ended()
     assert story.types == ["completed"]
     assert story.last["final"]
-    assert (story.watch.phase, story.watch.inquiry) == (Phase.EXPLAINING, Inquiry.BREAKDOWN)
+    assert (story.watch.phase, story.watch.next_request) == (
+        Phase.EXPLAINING,
+        NextRequest.BREAKDOWN,
+    )
     assert story.due_in == 0
     assert told(_read(story, ERRORS)) == []
     assert told(_read(story, _listed(*MESSAGES))) == []

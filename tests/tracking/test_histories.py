@@ -125,9 +125,9 @@ def test_the_next_look_is_within_its_bounds(history: History) -> None:
     for turn in history.turns:
         if not turn.watch.is_watched:
             continue
-        assert turn.watch.schedule.set_at == turn.now
+        assert turn.watch.next_poll.set_at == turn.now
         assert turn.due_in <= history.policy.max_interval + EPSILON
-        if turn.watch.schedule.due_at == turn.watch.settle_until:
+        if turn.watch.next_poll.due_at == turn.watch.settle_until:
             assert turn.due_in >= 0
         else:
             assert turn.due_in >= history.policy.min_interval - EPSILON
@@ -144,7 +144,7 @@ def test_a_held_back_change_is_looked_at_when_its_interval_ends(history: History
         held_until = emitted.progress_at + timedelta(seconds=history.policy.progress_interval)
         if held_until > turn.now:
             soonest = turn.now + timedelta(seconds=history.policy.min_interval)
-            assert turn.watch.schedule.due_at <= max(held_until, soonest)
+            assert turn.watch.next_poll.due_at <= max(held_until, soonest)
 
 
 @patient

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.tracking.lifecycle import LIFECYCLES, EventType, lifecycle_of
-from poller.tracking.watch import Outcome, Thing
+from poller.tracking.watch import Outcome, ResourceType
 
 KNOWN = ("SCHEDULED", "PROCESSING", "COMPLETED", "CANCELED")
-OPERATION = lifecycle_of(Thing.OPERATION)
-MESSAGE = lifecycle_of(Thing.MESSAGE)
+OPERATION = lifecycle_of(ResourceType.OPERATION)
+MESSAGE = lifecycle_of(ResourceType.MESSAGE)
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,11 @@ def test_how_messages_end() -> None:
     assert "GROUP" not in MESSAGE.terminal
 
 
-@pytest.mark.parametrize("thing", Thing)
-def test_the_tables_name_each_event_of_their_thing(thing: Thing) -> None:
+@pytest.mark.parametrize("thing", ResourceType)
+def test_the_tables_name_each_event_of_their_thing(thing: ResourceType) -> None:
     """No type is left over, and none is of the other thing."""
     row = LIFECYCLES[thing]
     named = {*row.events.values(), row.progress, row.changed, row.settled, row.lost}
-    own = {one for one in EventType if one.thing is thing}
+    own = {one for one in EventType if one.resource_type is thing}
     assert own - named <= {EventType.OPERATION_BREAKDOWN}
     assert named <= own

@@ -62,7 +62,7 @@ def test_any_other_outcome_breaks_the_row(between: str) -> None:
         story.not_found()
         story.wait(100)
     getattr(story, between)()
-    assert story.watch.absence.not_found == 0
+    assert story.watch.not_found_streak.not_found == 0
     for _ in range(3):
         assert is_silent(story.not_found(), Verdict.ABSENT)
         story.wait(20)

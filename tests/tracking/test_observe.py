@@ -114,7 +114,7 @@ def test_a_nonsensical_answer_changes_nothing_but_the_next_look() -> None:
     story.see(queued=1)
     before = story.watch
     assert is_silent(story.wait(1).nonsense(), Verdict.NONSENSE)
-    assert story.watch.evolve(schedule=before.schedule) == before
+    assert story.watch.evolve(next_poll=before.next_poll) == before
 
 
 def test_a_failure_changes_nothing_but_the_next_look() -> None:
@@ -123,7 +123,7 @@ def test_a_failure_changes_nothing_but_the_next_look() -> None:
     story.see(queued=1)
     before = story.watch
     assert is_silent(story.wait(1).fail(), Verdict.FAILED)
-    assert story.watch.evolve(schedule=before.schedule) == before
+    assert story.watch.evolve(next_poll=before.next_poll) == before
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_a_change_resets_the_wait() -> None:
     for _ in range(5):
         story.see(queued=5)
         story.wait(story.due_in)
-    assert story.watch.schedule.wait == 16
+    assert story.watch.next_poll.wait == 16
     story.see(queued=4)
     assert story.due_in == 1
 
@@ -126,7 +126,7 @@ def test_the_bounds_hold(
     policy = Policy(min_interval=lowest, max_interval=lowest * span)
     now = START + timedelta(seconds=age)
     watch = new_watch()
-    watch = watch.evolve(schedule=type(watch.schedule)(wait=wait, due_at=now, set_at=now))
+    watch = watch.evolve(next_poll=type(watch.next_poll)(wait=wait, due_at=now, set_at=now))
     schedule = next_look(watch, moved=moved, policy=policy, now=now, jitter=jitter)
     delay = (schedule.due_at - now).total_seconds()
     assert schedule.set_at == now
@@ -137,7 +137,7 @@ def test_jitter_only_shortens() -> None:
     """Operations that were registered together drift apart, and max_interval is kept."""
     policy = Policy(min_interval=1, max_interval=60)
     watch = new_watch()
-    watch = watch.evolve(schedule=type(watch.schedule)(wait=60, due_at=START, set_at=START))
+    watch = watch.evolve(next_poll=type(watch.next_poll)(wait=60, due_at=START, set_at=START))
     delays = [
         (
             next_look(watch, moved=False, policy=policy, now=START, jitter=jitter).due_at - START

@@ -34,7 +34,7 @@ def test_a_held_back_change_makes_a_look_due_when_the_interval_ends(story: Story
     story.wait(1)
     for _ in range(3):
         story.see(queued=7)
-    assert story.watch.schedule.wait == 8
+    assert story.watch.next_poll.wait == 8
     assert story.due_in == 7
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Conflict, Registration, forget, register
-from poller.tracking.watch import Absence, Home, Outcome, Phase
+from poller.tracking.watch import AccountScope, NotFoundStreak, Outcome, Phase
 from tests.tracking.story import HOME, ID, START, Story, at, new_watch
 
 SETTLING = Policy(settle=600, progress_interval=0)
@@ -15,7 +15,7 @@ def test_a_new_operation_is_due_at_once() -> None:
     watch = new_watch(labels={"campaign": "autumn"})
     assert watch.is_watched
     assert watch.labels == {"campaign": "autumn"}
-    assert watch.schedule.due_at == watch.registered_at == START
+    assert watch.next_poll.due_at == watch.registered_at == START
     assert watch.emitted.sequence == 0
     assert watch.status is None
 
@@ -59,7 +59,7 @@ def test_refusals_under_the_wrong_kind_do_not_count_for_the_right_one(how: str) 
     story = Story(Policy(not_found_grace=0), kind="emails")
     getattr(story, how)()
     story.register(kind="messages")
-    assert story.watch.absence == Absence()
+    assert story.watch.not_found_streak == NotFoundStreak()
     assert story.due_in == 0
     getattr(story, how)()
     assert story.watch.is_watched
@@ -105,7 +105,7 @@ def test_a_lost_operation_goes_on_where_it_was() -> None:
     assert story.register() is True
     assert story.watch.registered_at == story.now
     assert story.due_in == 0
-    assert story.watch.absence == Absence()
+    assert story.watch.not_found_streak == NotFoundStreak()
     story.not_found()
     assert story.watch.is_watched
     story.see(queued=3, delivered=2)
@@ -183,12 +183,15 @@ def test_forgetting_is_repeatable_and_ends_nothing_twice() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [Home(account="AC2", base_url=HOME.base_url), Home(account="AC1", base_url="http://x/v1")],
+    [
+        AccountScope(account="AC2", base_url=HOME.base_url),
+        AccountScope(account="AC1", base_url="http://x/v1"),
+    ],
     ids=["account", "base_url"],
 )
-def test_an_operation_of_another_home_is_refused(other: Home) -> None:
-    """The message names both homes and what to do."""
+def test_an_operation_of_another_home_is_refused(other: AccountScope) -> None:
+    """The message names both scopes and what to do."""
     with pytest.raises(Conflict) as caught:
-        register(new_watch(), Registration(id=ID, kind="messages"), home=other, now=at(1))
+        register(new_watch(), Registration(id=ID, kind="messages"), scope=other, now=at(1))
     for part in (HOME.account, HOME.base_url, other.account, other.base_url, "store.url"):
         assert part in str(caught.value)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from poller.tracking.watch import Inquiry
+from poller.tracking.watch import NextRequest
 from tests.tracking.story import Story, at, text_at
 
 HOUR = 3600.0
@@ -11,18 +11,18 @@ HOUR = 3600.0
 def _scheduled(seconds: float | None, *, created: float = 0) -> Story:
     story = Story()
     story.see("SCHEDULED", created=text_at(0), total=5, scheduled=5)
-    inquiries = [story.watch.inquiry]
+    inquiries = [story.watch.next_request]
     assert story.due_in == story.policy.min_interval
     story.wait(1).schedule(seconds, created=created)
-    inquiries.append(story.watch.inquiry)
-    assert inquiries == [Inquiry.SCHEDULE, Inquiry.OPERATION]
+    inquiries.append(story.watch.next_request)
+    assert inquiries == [NextRequest.SCHEDULE, NextRequest.OPERATION]
     return story
 
 
 def test_it_sleeps_until_its_schedule() -> None:
     """The next look is at that moment, without a request in between."""
     story = _scheduled(HOUR / 2)
-    assert story.watch.schedule.due_at == at(HOUR / 2)
+    assert story.watch.next_poll.due_at == at(HOUR / 2)
 
 
 def test_far_away_it_sleeps_half_of_the_time() -> None:
@@ -30,7 +30,7 @@ def test_far_away_it_sleeps_half_of_the_time() -> None:
     story = _scheduled(72 * HOUR)
     looks = 0
     while story.now < at(72 * HOUR):
-        assert story.due_in >= HOUR or story.watch.schedule.due_at == at(72 * HOUR)
+        assert story.due_in >= HOUR or story.watch.next_poll.due_at == at(72 * HOUR)
         story.wait(story.due_in)
         story.see("SCHEDULED", total=5, scheduled=5)
         looks += 1
@@ -56,7 +56,7 @@ def test_without_a_schedule_it_backs_off(seconds: float | None, created: float) 
     story = _scheduled(seconds, created=created)
     assert story.due_in <= 2 * story.policy.min_interval
     story.wait(5).see("SCHEDULED", total=5, scheduled=5)
-    assert story.watch.inquiry is Inquiry.OPERATION
+    assert story.watch.next_request is NextRequest.OPERATION
 
 
 def test_a_failure_asks_again() -> None:
@@ -64,11 +64,11 @@ def test_a_failure_asks_again() -> None:
     story = Story()
     story.see("SCHEDULED", created=text_at(0))
     story.wait(1).fail()
-    assert story.watch.inquiry is Inquiry.SCHEDULE
+    assert story.watch.next_request is NextRequest.SCHEDULE
 
 
 def test_a_kind_without_messages_is_not_asked() -> None:
     """Sender pools list none."""
     story = Story(kind="sender-pools")
     story.see("SCHEDULED", created=text_at(0))
-    assert story.watch.inquiry is Inquiry.OPERATION
+    assert story.watch.next_request is NextRequest.OPERATION

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.tracking.deliveries import Attempt, Result
+from poller.tracking.delivery import AttemptResult, DeliveryAttempt
 from poller.tracking.sink_health import Health, SinkState, after_result, may_probe
 from tests.tracking.story import START, at
 
@@ -14,17 +14,17 @@ OK = Health(state=SinkState.OK, since=START)
 
 
 def _attempt(
-    result: Result, begun_at: datetime = START, *, retry_after: float | None = None
-) -> Attempt:
-    error = None if result is Result.DELIVERED else "it hurts"
-    return Attempt(
+    result: AttemptResult, begun_at: datetime = START, *, retry_after: float | None = None
+) -> DeliveryAttempt:
+    error = None if result is AttemptResult.DELIVERED else "it hurts"
+    return DeliveryAttempt(
         result=result, begun_at=begun_at, status=503, error=error, retry_after=retry_after
     )
 
 
 def _fail(health: Health, seconds: float, *, retry_after: float | None = None) -> Health:
     """Fail an attempt that took no time."""
-    attempt = _attempt(Result.FAILED, at(seconds), retry_after=retry_after)
+    attempt = _attempt(AttemptResult.FAILED, at(seconds), retry_after=retry_after)
     return after_result(health, attempt, now=at(seconds), jitter=0)
 
 
@@ -59,8 +59,8 @@ def test_two_failures_far_apart_are_not_down() -> None:
     assert _fail(_fail(OK, 0), 3600).state is SinkState.FAILING
 
 
-@pytest.mark.parametrize("result", [Result.DELIVERED, Result.REFUSED])
-def test_any_answer_that_is_not_an_outage_recovers(result: Result) -> None:
+@pytest.mark.parametrize("result", [AttemptResult.DELIVERED, AttemptResult.REFUSED])
+def test_any_answer_that_is_not_an_outage_recovers(result: AttemptResult) -> None:
     """From failing and from down, since now, with nothing left of the trouble."""
     for troubled in (_fail(OK, 0), _down()):
         health = after_result(troubled, _attempt(result, at(20)), now=at(20), jitter=0)
@@ -69,14 +69,14 @@ def test_any_answer_that_is_not_an_outage_recovers(result: Result) -> None:
 
 def test_an_answer_to_a_sink_that_is_ok_changes_nothing() -> None:
     """`since` stays."""
-    for result in (Result.DELIVERED, Result.REFUSED):
+    for result in (AttemptResult.DELIVERED, AttemptResult.REFUSED):
         assert after_result(OK, _attempt(result), now=at(5), jitter=0) is OK
 
 
 def test_a_success_in_between_starts_the_count_anew() -> None:
     """Down is: all attempts have failed for a while."""
     health = _fail(_fail(OK, 0), 5)
-    health = after_result(health, _attempt(Result.DELIVERED), now=at(6), jitter=0)
+    health = after_result(health, _attempt(AttemptResult.DELIVERED), now=at(6), jitter=0)
     health = _fail(_fail(health, 7), 11)
     assert health.state is SinkState.FAILING
     assert health.failures == 2
@@ -109,7 +109,7 @@ def test_what_was_in_flight_does_not_lengthen_the_wait() -> None:
     down = _down()
     health = down
     for seconds in range(11, 60):
-        late = _attempt(Result.FAILED, at(9))
+        late = _attempt(AttemptResult.FAILED, at(9))
         health = after_result(health, late, now=at(seconds), jitter=0)
     assert (health.probe_at, health.probes) == (down.probe_at, down.probes)
     assert health.state is SinkState.DOWN
@@ -118,10 +118,10 @@ def test_what_was_in_flight_does_not_lengthen_the_wait() -> None:
 def test_410_disables_until_somebody_enables() -> None:
     """From any state; nothing that was in flight brings it back."""
     for health in (OK, _fail(OK, 0), _down()):
-        gone = after_result(health, _attempt(Result.GONE), now=at(20), jitter=0)
+        gone = after_result(health, _attempt(AttemptResult.GONE), now=at(20), jitter=0)
         assert gone.state is SinkState.DISABLED
         assert (gone.since, gone.error) == (at(20), "it hurts")
-        for result in Result:
+        for result in AttemptResult:
             assert after_result(gone, _attempt(result), now=at(30), jitter=0) is gone
 
 
@@ -149,7 +149,7 @@ def test_a_clock_that_went_back_does_not_keep_a_sink_from_being_down() -> None:
 @given(
     results=st.lists(
         st.tuples(
-            st.sampled_from([Result.DELIVERED, Result.FAILED, Result.REFUSED]),
+            st.sampled_from([AttemptResult.DELIVERED, AttemptResult.FAILED, AttemptResult.REFUSED]),
             st.floats(0, 1000),
             st.floats(0, 1, exclude_max=True),
         ),
@@ -157,7 +157,7 @@ def test_a_clock_that_went_back_does_not_keep_a_sink_from_being_down() -> None:
     )
 )
 def test_a_sink_that_is_down_is_always_probed_within_five_minutes(
-    results: list[tuple[Result, float, float]],
+    results: list[tuple[AttemptResult, float, float]],
 ) -> None:
     """Whatever happens, nobody has to do anything for it to come back."""
     health, now = OK, START

@@ -23,7 +23,7 @@ def test_an_older_updated_at_is_stale(story: Story) -> None:
     """It changes nothing and makes no event."""
     before = story.watch
     assert is_silent(story.see(queued=6, updated=text_at(99.999)), Verdict.STALE)
-    assert story.watch.evolve(schedule=before.schedule) == before
+    assert story.watch.evolve(next_poll=before.next_poll) == before
 
 
 def test_instants_are_compared_not_texts(story: Story) -> None:

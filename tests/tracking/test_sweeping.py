@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.tracking.sweeping import (
+from poller.tracking.sweep_policy import (
     PAGE,
     Experience,
     Reach,

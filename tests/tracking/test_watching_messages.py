@@ -6,7 +6,7 @@ import pytest
 
 from poller.tracking.pacing import Policy
 from poller.tracking.privacy import Addresses
-from poller.tracking.watch import Inquiry, Outcome, Phase
+from poller.tracking.watch import NextRequest, Outcome, Phase
 from tests.tracking.story import MESSAGE_ID, Story, at, text_at, told
 from tests.tracking.test_event_schema import VALIDATOR
 
@@ -95,10 +95,10 @@ def test_an_older_status_is_stale() -> None:
 def test_a_group_ends_through_its_receipts() -> None:
     """The message only says `GROUP`: how each recipient fared is read elsewhere."""
     story = _story()
-    inquiries = [story.watch.inquiry]
+    inquiries = [story.watch.next_request]
     story.see_message("GROUP")
-    inquiries.append(story.watch.inquiry)
-    assert inquiries == [Inquiry.MESSAGE, Inquiry.RECEIPTS]
+    inquiries.append(story.watch.next_request)
+    assert inquiries == [NextRequest.MESSAGE, NextRequest.RECEIPTS]
     story.wait(1).receipts("SENT", "SENT", "DELIVERED")
     story.wait(1).receipts("SENT", "SENT", "DELIVERED")
     story.wait(1).receipts("FAILED", "DELIVERED", "READ")
@@ -132,8 +132,8 @@ def test_a_scheduled_message_sleeps() -> None:
     """It says itself when it will be sent."""
     story = _story()
     story.see_message("SCHEDULED", scheduledFor=text_at(1800))
-    assert story.watch.schedule.due_at == at(1800)
-    assert story.watch.inquiry is Inquiry.MESSAGE
+    assert story.watch.next_poll.due_at == at(1800)
+    assert story.watch.next_request is NextRequest.MESSAGE
 
 
 def test_a_message_that_is_not_there_is_lost() -> None:

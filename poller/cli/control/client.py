@@ -25,7 +25,7 @@ from poller.cli.control.errors import (
 from poller.cli.control.stream import Message, StreamParser
 from poller.http import open_transport, tls_context
 from poller.server import schemas
-from poller.tracking.events import dump_json
+from poller.tracking.event import dump_json
 
 __all__ = ["MOST_FILTERED", "ControlClient"]
 

@@ -8,12 +8,20 @@ from typing import Any, Final, Self
 from poller.comms.models import JsonObject, parse_instant
 from poller.engine.onlooker import Told, Update
 from poller.server import schemas
-from poller.tracking.events import Event
+from poller.tracking.event import Event
 from poller.tracking.explaining import begin_explaining, is_explicable
 from poller.tracking.lifecycle import LIFECYCLES, EventType
 from poller.tracking.privacy import attempt_statuses
-from poller.tracking.telling import group_outcome
-from poller.tracking.watch import Emitted, Home, Outcome, Phase, Schedule, Thing, Watch
+from poller.tracking.transitions import group_outcome
+from poller.tracking.watch import (
+    AccountScope,
+    EmittedState,
+    NextPoll,
+    Outcome,
+    Phase,
+    ResourceType,
+    Watch,
+)
 
 __all__ = ["Followed", "Relayed"]
 
@@ -99,7 +107,7 @@ class Followed:
             watch = watch.evolve(emitted=replace(watch.emitted, status=document["status"]))
         return replace(self, watch=watch, known=known)
 
-    def handed_over(self, home: Home, *, now: datetime, settle: float) -> Watch:
+    def handed_over(self, scope: AccountScope, *, now: datetime, settle: float) -> Watch:
         """Return the watch for somebody else to go on with, at once; `settle` is in seconds.
 
         A breakdown is read anew: how far the daemon came with it is not known.
@@ -107,10 +115,10 @@ class Followed:
         phase = self.watch.phase
         settling = phase is Phase.SETTLING
         watch = self.watch.evolve(
-            home=home,
+            scope=scope,
             ended_at=None,
             settle_until=now + timedelta(seconds=settle) if settling else None,
-            schedule=Schedule(wait=0, due_at=now, set_at=now),
+            next_poll=NextPoll(wait=0, due_at=now, set_at=now),
         )
         if phase is Phase.EXPLAINING:
             return begin_explaining(watch)
@@ -131,7 +139,7 @@ class Followed:
 
 
 def _as_event_says(watch: Watch, event: Event) -> Watch:
-    snapshot: JsonObject = event.data[event.type.thing.value]
+    snapshot: JsonObject = event.data[event.type.resource_type.value]
     told = watch.evolve(
         kind=event.data["kind"],
         labels=event.labels,
@@ -158,16 +166,16 @@ def _standing(watch: Watch, event: Event) -> Watch:
     return watch
 
 
-def _emitted(event: Event) -> Emitted:
-    thing = event.type.thing
+def _emitted(event: Event) -> EmittedState:
+    thing = event.type.resource_type
     snapshot = event.data[thing.value]
     is_progress = event.type.value.endswith(".progress")
-    return Emitted(
+    return EmittedState(
         status=snapshot.get("status"),
         counters=_counters(snapshot),
         sequence=event.sequence,
         progress_at=event.time if is_progress else None,
-        attempts=attempt_statuses(snapshot) if thing is Thing.MESSAGE else (),
+        attempts=attempt_statuses(snapshot) if thing is ResourceType.MESSAGE else (),
     )
 
 
@@ -178,7 +186,7 @@ def _type(name: str) -> EventType:
     """
     if name in _TYPES:
         return EventType(name)
-    is_message = name.startswith(f"{Thing.MESSAGE}.")
+    is_message = name.startswith(f"{ResourceType.MESSAGE}.")
     return EventType.MESSAGE_CHANGED if is_message else EventType.OPERATION_CHANGED
 
 

@@ -22,7 +22,7 @@ from poller.comms.errors import Fault
 from poller.engine.onlooker import Feed, News, Update
 from poller.engine.trouble import Trouble
 from poller.server import schemas
-from poller.tracking.watch import Home, Watch
+from poller.tracking.watch import AccountScope, Watch
 
 __all__ = ["Follower", "Polling", "is_followed"]
 
@@ -42,7 +42,7 @@ class Follower:
 
     `others` it does not know. `polling` is None where there are no credentials: then a daemon
     that has gone is waited for, else for `patience` seconds. Every `interval` seconds some are
-    looked at, and a stream that ended is asked for again. `home` and `settle` are those of the
+    looked at, and a stream that ended is asked for again. `scope` and `settle` are those of the
     settings, `now` returns the time in UTC. The client is the caller's to close.
     """
 
@@ -53,7 +53,7 @@ class Follower:
         *,
         client: ControlClient,
         polling: Polling | None,
-        home: Home,
+        scope: AccountScope,
         settle: float,
         now: Callable[[], datetime],
         patience: float = 10.0,
@@ -63,7 +63,7 @@ class Follower:
         self._others = others
         self._client = client
         self._polling = polling
-        self._home = home
+        self._scope = scope
         self._settle = settle
         self._now = now
         self._patience = patience
@@ -183,7 +183,7 @@ class Follower:
 
     def _released(self, name: str) -> Watch:
         followed = self._open.pop(name)
-        return followed.handed_over(self._home, now=self._now(), settle=self._settle)
+        return followed.handed_over(self._scope, now=self._now(), settle=self._settle)
 
     async def _hand_over(self, watches: Sequence[Watch]) -> None:
         if watches and self._polling is not None:

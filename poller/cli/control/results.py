@@ -7,7 +7,7 @@ from typing import Any
 from poller.cli.failures import EXIT_TROUBLE
 from poller.cli.tables import is_terminal
 from poller.comms.errors import printable
-from poller.tracking.events import dump_json
+from poller.tracking.event import dump_json
 
 __all__ = ["Results"]
 

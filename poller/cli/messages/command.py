@@ -19,7 +19,7 @@ from poller.cli.messages.scope import Form, Scope
 from poller.cli.show import print_facts, print_story
 from poller.cli.wiring import make_client
 from poller.comms.errors import CommsError, printable
-from poller.comms.kinds import DEFAULT_KIND, Kind, kind_named
+from poller.comms.kinds import DEFAULT_KIND, KindSpec, kind_named
 from poller.engine.clock import wall_clock
 from poller.server import schemas
 from poller.settings import Settings
@@ -115,7 +115,7 @@ async def _ask_daemon(
         return None
 
 
-def _kind_of(scope: Scope, story: schemas.OperationStory | None) -> Kind:
+def _kind_of(scope: Scope, story: schemas.OperationStory | None) -> KindSpec:
     if scope.kind is not None:
         return scope.kind
     if story is not None:

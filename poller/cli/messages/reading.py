@@ -9,7 +9,7 @@ from typing import Any, Final
 from poller.cli.messages.asking import Asker, words_of
 from poller.comms.client import CommsClient
 from poller.comms.errors import Forbidden, NonsensicalAnswer, NotFound, Rejected
-from poller.comms.kinds import Kind
+from poller.comms.kinds import KindSpec
 from poller.comms.models import Operation, parse_instant
 from poller.tracking import breakdown
 from poller.tracking.privacy import (
@@ -66,7 +66,7 @@ class Reader:
     def __init__(
         self,
         client: CommsClient,
-        kind: Kind,
+        kind: KindSpec,
         operation_id: str,
         *,
         asker: Asker,

@@ -6,7 +6,7 @@ from enum import StrEnum
 import typer
 
 from poller.comms.ids import InvalidId, check_operation_id
-from poller.comms.kinds import Kind, UnknownKind, kind_named
+from poller.comms.kinds import KindSpec, UnknownKind, kind_named
 
 __all__ = ["Form", "Scope", "messages_scope"]
 
@@ -24,7 +24,7 @@ class Scope:
     """Which messages and how; `kind` is None where the command line does not say it."""
 
     only_failed: bool
-    kind: Kind | None
+    kind: KindSpec | None
     form: Form
 
 

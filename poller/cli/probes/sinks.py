@@ -16,9 +16,9 @@ from poller.cli.wiring import make_sink
 from poller.engine.clock import wall_clock
 from poller.http import proxy_for
 from poller.settings import FileSink, SinkSettings, StdoutSink, WebhookSink
-from poller.sinks.base import Outgoing, SinkHeld, SinkUnavailable, Verdict
+from poller.sinks.base import OutgoingEvent, SinkHeld, SinkUnavailable, SinkVerdict
 from poller.sinks.journal import Disk, Journal
-from poller.tracking.events import dump_json, event_id, format_instant
+from poller.tracking.event import dump_json, event_id, format_instant
 
 __all__ = ["TEST_EVENT", "probe_sink"]
 
@@ -111,7 +111,7 @@ async def _post(subject: str, name: str, sink: WebhookSink) -> Finding:
         (outcome,) = await webhook.deliver([_test_event(name)])
     finally:
         await webhook.aclose()
-    if outcome.verdict is Verdict.DELIVERED:
+    if outcome.verdict is SinkVerdict.DELIVERED:
         place = _place(sink)
         return Finding.ok(subject, f"{place} answered {outcome.status} to a {TEST_EVENT} event")
     fix = "see what the receiver logged" if outcome.status else f"check {subject}.url"
@@ -144,7 +144,7 @@ def _place(sink: WebhookSink) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _test_event(sink: str) -> Outgoing:
+def _test_event(sink: str) -> OutgoingEvent:
     now = wall_clock()
     number = event_id(now, secrets.randbits(74))
     event = {
@@ -157,4 +157,4 @@ def _test_event(sink: str) -> Outgoing:
         "datacontenttype": "application/json",
         "data": {"sink": sink, "note": "sent by `poller check --send`; it is about no operation"},
     }
-    return Outgoing(event_id=number, operation_id=sink, type=TEST_EVENT, body=dump_json(event))
+    return OutgoingEvent(event_id=number, operation_id=sink, type=TEST_EVENT, body=dump_json(event))

@@ -8,10 +8,10 @@ import pytest
 
 from poller.cli.control.followed import Followed, Relayed
 from poller.server import schemas
-from poller.tracking.events import emit
+from poller.tracking.event import emit
 from poller.tracking.lifecycle import EventType
 from poller.tracking.registration import Registration, register
-from poller.tracking.watch import Home, Inquiry, Outcome, Phase
+from poller.tracking.watch import AccountScope, NextRequest, Outcome, Phase
 from tests.cli.control.fake_daemon import (
     A,
     M,
@@ -22,7 +22,7 @@ from tests.cli.control.fake_daemon import (
 )
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
-HOME = Home(account="default", base_url="https://comms.twilio.com/v1")
+HOME = AccountScope(account="default", base_url="https://comms.twilio.com/v1")
 
 
 FAILED = {"from": {"channel": "RCS"}, "status": "FAILED", "error": {"code": 61337}}
@@ -32,7 +32,7 @@ SENT = {"from": {"channel": "SMS"}, "status": "SENT", "error": None}
 def fresh(name: str = A) -> Followed:
     """Know nothing of it but its id."""
     wish = Registration(id=name, kind="messages")
-    return Followed(watch=register(None, wish, home=HOME, now=NOW)[0])
+    return Followed(watch=register(None, wish, scope=HOME, now=NOW)[0])
 
 
 def told(*arguments: Any, **members: Any) -> schemas.Operation:  # noqa: ANN401 - as the fake takes it
@@ -127,10 +127,10 @@ def test_handing_over_keeps_what_was_told() -> None:
     """Whoever goes on numbers and counts from there, and looks at once."""
     after, _ = fresh().after(relayed(A, 4, delivered=9))
     after = after.as_told(told(A, sequence=4, stats={"delivered": 11}))
-    home = Home(account="AC1", base_url="http://127.0.0.1/v1")
+    home = AccountScope(account="AC1", base_url="http://127.0.0.1/v1")
     watch = after.handed_over(home, now=NOW, settle=60)
     assert (watch.emitted.sequence, watch.unemitted) == (4, {"delivered": 2})
-    assert (watch.home, watch.schedule.due_at, watch.settle_until) == (home, NOW, None)
+    assert (watch.scope, watch.next_poll.due_at, watch.settle_until) == (home, NOW, None)
 
 
 def test_handing_over_while_settling() -> None:
@@ -177,7 +177,7 @@ def test_handing_over_while_explaining() -> None:
     """Whoever goes on reads what failed from the beginning, and its end stays told."""
     watch = ended_with_failures().handed_over(HOME, now=NOW, settle=60)
     assert (watch.phase, watch.outcome) == (Phase.EXPLAINING, Outcome.COMPLETED)
-    assert watch.inquiry is Inquiry.BREAKDOWN
+    assert watch.next_request is NextRequest.BREAKDOWN
     assert watch.breakdown is not None
     assert watch.breakdown.sources[0] == "errors"
 

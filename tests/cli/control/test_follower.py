@@ -17,7 +17,7 @@ from poller.engine.onlooker import News, Update
 from poller.engine.trouble import Trouble
 from poller.server import schemas
 from poller.tracking.registration import Registration, register
-from poller.tracking.watch import Home, Phase, Watch
+from poller.tracking.watch import AccountScope, Phase, Watch
 from tests.cli.control.fake_daemon import (
     A,
     Asked,
@@ -33,7 +33,7 @@ from tests.cli.control.fake_daemon import (
 pytestmark = pytest.mark.anyio
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
-HOME = Home(account="default", base_url="https://comms.twilio.com/v1")
+HOME = AccountScope(account="default", base_url="https://comms.twilio.com/v1")
 FATAL = Trouble(what="refused", fault=Fault.CONFIGURATION, fatal=True)
 Stream = Callable[[Asked], Reply]
 
@@ -41,7 +41,7 @@ Stream = Callable[[Asked], Reply]
 def fresh(name: str) -> Watch:
     """Begin to watch."""
     wish = Registration(id=name, kind="messages")
-    return register(None, wish, home=HOME, now=NOW)[0]
+    return register(None, wish, scope=HOME, now=NOW)[0]
 
 
 def known(*documents: Mapping[str, Any]) -> dict[str, Followed]:
@@ -114,7 +114,7 @@ async def follow(
             others,
             client=client,
             polling=polling,
-            home=HOME,
+            scope=HOME,
             settle=0.0,
             now=lambda: NOW,
             patience=patience,
@@ -333,7 +333,7 @@ async def test_a_receiver_that_leaves_ends_it() -> None:
                 (),
                 client=client,
                 polling=None,
-                home=HOME,
+                scope=HOME,
                 settle=0.0,
                 now=lambda: NOW,
             )

@@ -1,4 +1,4 @@
-"""The first tables: homes, watches, events, deliveries, sinks, pauses, counters."""
+"""The first tables: scopes, watches, events, deliveries, sinks, pauses, counters."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,7 +18,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_counters")),
     )
     op.create_table(
-        "homes",
+        "scopes",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("account", sa.String(), nullable=False),
         sa.Column("base_url", sa.String(), nullable=False),
@@ -27,18 +27,18 @@ def upgrade() -> None:
     )
     op.create_table(
         "pauses",
-        sa.Column("home_id", sa.Integer(), nullable=False),
+        sa.Column("scope_id", sa.Integer(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("since", sa.BigInteger(), nullable=False),
         sa.Column("set_at", sa.BigInteger(), nullable=False),
         sa.Column("until", sa.BigInteger(), nullable=False),
         sa.Column("level", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(["home_id"], ["homes.id"], name=op.f("fk_pauses_home_id")),
-        sa.PrimaryKeyConstraint("home_id", name=op.f("pk_pauses")),
+        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_pauses_home_id")),
+        sa.PrimaryKeyConstraint("scope_id", name=op.f("pk_pauses")),
     )
     op.create_table(
         "sinks",
-        sa.Column("home_id", sa.Integer(), nullable=False),
+        sa.Column("scope_id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("since", sa.BigInteger(), nullable=False),
@@ -49,13 +49,13 @@ def upgrade() -> None:
         sa.Column("status", sa.Integer(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("absent_since", sa.BigInteger(), nullable=True),
-        sa.ForeignKeyConstraint(["home_id"], ["homes.id"], name=op.f("fk_sinks_home_id")),
-        sa.PrimaryKeyConstraint("home_id", "name", name=op.f("pk_sinks")),
+        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_sinks_home_id")),
+        sa.PrimaryKeyConstraint("scope_id", "name", name=op.f("pk_sinks")),
     )
     op.create_table(
         "watches",
         sa.Column("id", sa.String(), nullable=False),
-        sa.Column("home_id", sa.Integer(), nullable=False),
+        sa.Column("scope_id", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("labels", sa.Text(), nullable=False),
         sa.Column("registered_at", sa.BigInteger(), nullable=False),
@@ -83,11 +83,11 @@ def upgrade() -> None:
         sa.Column("lease_owner", sa.String(), nullable=True),
         sa.Column("lease_until", sa.BigInteger(), nullable=True),
         sa.Column("is_stub", sa.Boolean(), nullable=False),
-        sa.ForeignKeyConstraint(["home_id"], ["homes.id"], name=op.f("fk_watches_home_id")),
+        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_watches_home_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_watches")),
     )
     op.create_index(
-        op.f("ix_watches_home_id_due_at"), "watches", ["home_id", "due_at"], unique=False
+        op.f("ix_watches_home_id_due_at"), "watches", ["scope_id", "due_at"], unique=False
     )
     op.create_index(
         op.f("ix_watches_phase_is_stub_ended_at"),
@@ -99,14 +99,14 @@ def upgrade() -> None:
         "events",
         sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("id", sa.String(), nullable=False),
-        sa.Column("home_id", sa.Integer(), nullable=False),
+        sa.Column("scope_id", sa.Integer(), nullable=False),
         sa.Column("watch_id", sa.String(), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("type", sa.String(), nullable=False),
         sa.Column("final", sa.Boolean(), nullable=False),
         sa.Column("recorded_at", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["home_id"], ["homes.id"], name=op.f("fk_events_home_id")),
+        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_events_home_id")),
         sa.ForeignKeyConstraint(["watch_id"], ["watches.id"], name=op.f("fk_events_watch_id")),
         sa.PrimaryKeyConstraint("position", name=op.f("pk_events")),
         sa.UniqueConstraint("id", name=op.f("uq_events_id")),
@@ -116,7 +116,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "deliveries",
-        sa.Column("home_id", sa.Integer(), nullable=False),
+        sa.Column("scope_id", sa.Integer(), nullable=False),
         sa.Column("sink", sa.String(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("watch_id", sa.String(), nullable=False),
@@ -131,7 +131,7 @@ def upgrade() -> None:
         sa.Column("done_at", sa.BigInteger(), nullable=True),
         sa.Column("lease_owner", sa.String(), nullable=True),
         sa.Column("lease_until", sa.BigInteger(), nullable=True),
-        sa.ForeignKeyConstraint(["home_id"], ["homes.id"], name=op.f("fk_deliveries_home_id")),
+        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_deliveries_home_id")),
         sa.ForeignKeyConstraint(
             ["position"], ["events.position"], name=op.f("fk_deliveries_position")
         ),
@@ -141,7 +141,7 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_deliveries_home_id_state_sink_due_at_position"),
         "deliveries",
-        ["home_id", "state", "sink", "due_at", "position"],
+        ["scope_id", "state", "sink", "due_at", "position"],
         unique=False,
     )
     op.create_index(

@@ -22,14 +22,15 @@ def upgrade() -> None:
     op.add_column("watches", sa.Column("wants_breakdown", sa.Boolean()))
     op.add_column("watches", sa.Column("breakdown", sa.Text()))
     op.add_column(
-        "watches", sa.Column("inquiry", sa.String(), nullable=False, server_default="operation")
+        "watches",
+        sa.Column("next_request", sa.String(), nullable=False, server_default="operation"),
     )
     op.drop_index(op.f("ix_watches_home_id_due_at"), table_name="watches")
     is_due = sa.text("due_at IS NOT NULL")
     op.create_index(
         op.f("ix_watches_due"),
         "watches",
-        ["kind", "home_id", "due_at", "lease_until", "inquiry", "emitted_status"],
+        ["kind", "scope_id", "due_at", "lease_until", "next_request", "emitted_status"],
         unique=False,
         sqlite_where=is_due,
         postgresql_where=is_due,
@@ -37,6 +38,6 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_deliveries_home_id_state_sink_position"),
         "deliveries",
-        ["home_id", "state", "sink", "position"],
+        ["scope_id", "state", "sink", "position"],
         unique=False,
     )

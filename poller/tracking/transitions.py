@@ -3,29 +3,29 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from poller.tracking.answers import (
+from poller.tracking.answer import (
     Answer,
-    Nonsense,
-    NotFound,
-    Receipts,
-    Rejected,
-    Seen,
+    FoundAnswer,
+    NonsenseAnswer,
+    NotFoundAnswer,
+    ReceiptsAnswer,
+    RejectedAnswer,
 )
-from poller.tracking.events import Event, emit
+from poller.tracking.event import Event, emit
 from poller.tracking.explaining import begin_explaining, wants_breakdown
 from poller.tracking.lifecycle import LIFECYCLES, EventType, lifecycle_of
 from poller.tracking.pacing import Policy, expires_at
-from poller.tracking.watch import Outcome, Phase, Thing, Watch
+from poller.tracking.watch import Outcome, Phase, ResourceType, Watch
 
-__all__ = ["Turn", "group_outcome"]
+__all__ = ["Transition", "group_outcome"]
 
 _NOT_FOUND_TIMES: Final = 3
 _REJECTED_TIMES: Final = 2
 _RECIPIENTS: Final = "recipients"
-_FINAL_OF_MESSAGES: Final = LIFECYCLES[Thing.MESSAGE].terminal
+_FINAL_OF_MESSAGES: Final = LIFECYCLES[ResourceType.MESSAGE].terminal
 
 
-class Turn:
+class Transition:
     """One observation being told. `watch` and `events` are its outcome."""
 
     def __init__(self, watch: Watch, answer: Answer, *, policy: Policy, now: datetime) -> None:
@@ -34,7 +34,7 @@ class Turn:
         self._answer = answer
         self._policy = policy
         self._now = now
-        self._lifecycle = lifecycle_of(watch.thing)
+        self._lifecycle = lifecycle_of(watch.resource_type)
 
     def tell(self, *, accepted: bool) -> None:
         """Emit what this observation has to tell, the end of the watch included."""
@@ -84,9 +84,9 @@ class Turn:
         """Tell whether no receipt can move anything any more."""
         if self.watch.status not in self._lifecycle.lasting:
             return True
-        if self.watch.thing is Thing.MESSAGE:
+        if self.watch.resource_type is ResourceType.MESSAGE:
             return False
-        return not any(self.watch.counters.get(name, 0) for name in self.watch.row.open)
+        return not any(self.watch.counters.get(name, 0) for name in self.watch.kind_spec.open)
 
     def _may_progress(self) -> bool:
         last = self.watch.emitted.progress_at
@@ -99,8 +99,11 @@ class Turn:
 
     def _lost(self) -> str | None:
         """Name the reason for which this watch ends without a terminal status, if there is one."""
-        absence = self.watch.absence
-        if isinstance(self._answer, Rejected) and absence.rejected >= _REJECTED_TIMES:
+        not_found_streak = self.watch.not_found_streak
+        if (
+            isinstance(self._answer, RejectedAnswer)
+            and not_found_streak.rejected >= _REJECTED_TIMES
+        ):
             return "rejected"
         if self._is_not_found():
             return "not_found"
@@ -110,13 +113,13 @@ class Turn:
         return None
 
     def _is_not_found(self) -> bool:
-        absence = self.watch.absence
+        not_found_streak = self.watch.not_found_streak
         grace = timedelta(seconds=self._policy.not_found_grace)
         return (
-            isinstance(self._answer, NotFound)
-            and absence.not_found >= _NOT_FOUND_TIMES
-            and absence.not_found_since is not None
-            and self._now - absence.not_found_since >= grace
+            isinstance(self._answer, NotFoundAnswer)
+            and not_found_streak.not_found >= _NOT_FOUND_TIMES
+            and not_found_streak.not_found_since is not None
+            and self._now - not_found_streak.not_found_since >= grace
         )
 
     def _shows_no_end(self) -> bool:
@@ -125,9 +128,9 @@ class Turn:
         "Older records may return incomplete results", so a document that makes no sense counts.
         """
         match self._answer:
-            case Seen(fetched=fetched):
+            case FoundAnswer(fetched=fetched):
                 return fetched
-            case NotFound() | Rejected() | Nonsense() | Receipts():
+            case NotFoundAnswer() | RejectedAnswer() | NonsenseAnswer() | ReceiptsAnswer():
                 return True
             case _:
                 return False
@@ -152,7 +155,7 @@ class Turn:
 def group_outcome(watch: Watch) -> Outcome | None:
     """Return how a group message ended; None where it has not, and for everything else."""
     counters = watch.counters
-    if watch.thing is not Thing.MESSAGE or watch.status != "GROUP":
+    if watch.resource_type is not ResourceType.MESSAGE or watch.status != "GROUP":
         return None
     if not counters.get(_RECIPIENTS):
         return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Final
 
-from poller.tracking.audit_event import AuditedEvent, Told
+from poller.audit.event_reader import AuditedEvent, Told
 from poller.tracking.lifecycle import LIFECYCLES, EventType
 
 __all__ = ["Fault", "History", "Stage"]

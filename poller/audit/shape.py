@@ -10,7 +10,7 @@ from typing import Any, Final
 from poller.comms.kinds import KINDS
 from poller.comms.models import parse_instant
 from poller.tracking.lifecycle import EventType
-from poller.tracking.watch import Thing
+from poller.tracking.watch import ResourceType
 
 __all__ = ["KNOWN", "data_faults", "envelope_faults", "identity_faults", "is_name", "show"]
 
@@ -37,11 +37,13 @@ def envelope_faults(event: Mapping[str, Any]) -> Iterator[str]:
     if event.get("partitionkey") != event["subject"]:
         yield f"partitionkey is {_found(event, 'partitionkey')}, not the subject"
     known = KNOWN.get(event["type"])
-    if known is not None and not event["source"].endswith(place := _place(event, known.thing)):
+    if known is not None and not event["source"].endswith(
+        place := _place(event, known.resource_type)
+    ):
         yield f"source is {show(event['source'])}, does not end with {place}"
 
 
-def data_faults(data: Mapping[str, Any], subject: str, thing: Thing) -> Iterator[str]:
+def data_faults(data: Mapping[str, Any], subject: str, thing: ResourceType) -> Iterator[str]:
     """Check the `data` of an event about such a thing."""
     yield from (f"data.{fault}" for fault in _faults(data, {thing.value: _OBJECT, **_DATA}))
     shown = data.get(thing.value)
@@ -76,13 +78,13 @@ def _found(members: Mapping[str, Any], name: str) -> str:
     return show(members[name]) if name in members else "missing"
 
 
-def _place(event: Mapping[str, Any], thing: Thing) -> str:
+def _place(event: Mapping[str, Any], thing: ResourceType) -> str:
     """Say how the source of this event ends: with the path of its kind, where that is known."""
     data = event.get("data")
     name = data.get("kind") if isinstance(data, dict) else None
     kind = KINDS.get(name) if isinstance(name, str) else None
     path = f"/{kind.path}" if kind else ""
-    folder = "" if thing is Thing.MESSAGE else "/Operations"
+    folder = "" if thing is ResourceType.MESSAGE else "/Operations"
     return f"{path}{folder}/{event['subject']}"
 
 

@@ -20,12 +20,12 @@ from poller.engine.meter import NO_METER, Meter
 from poller.engine.pulse import Pulse
 from poller.engine.supervision import attempt, repeat
 from poller.engine.translate import attempt_of
-from poller.sinks.base import Outcome, Outgoing, Sink, SinkUnavailable, Verdict
-from poller.store.deliveries import Claimed, Demand, Exchange
+from poller.sinks.base import OutgoingEvent, Sink, SinkOutcome, SinkUnavailable, SinkVerdict
+from poller.store.deliveries import Claimed, ClaimRequest, Exchange
 from poller.store.errors import StoreError
 from poller.store.store import Store
 from poller.store.watches import Lease
-from poller.tracking.deliveries import Attempt, Delivery, DeliveryState
+from poller.tracking.delivery import Delivery, DeliveryAttempt, DeliveryState
 from poller.tracking.sink_health import Health, SinkState
 
 __all__ = ["Dispatcher", "Ended"]
@@ -69,7 +69,7 @@ class Dispatcher:
         self._settled = settled
         self._heartbeats = heartbeats
         self._meter = meter
-        self._finished: list[tuple[Claimed, Attempt]] = []
+        self._finished: list[tuple[Claimed, DeliveryAttempt]] = []
         self._held: set[int] = set()
         self._in_flight = 0
         self._closed = False
@@ -107,7 +107,7 @@ class Dispatcher:
 
     async def _exchange(self, *, limit: int) -> Exchange:
         attempts, self._finished = self._finished, []
-        demand = Demand(
+        demand = ClaimRequest(
             sink=self.sink.name,
             limit=limit,
             in_order=self.sink.concurrency == 1,
@@ -115,7 +115,7 @@ class Dispatcher:
             lease=Lease(owner=self._owner, seconds=self.sink.deadline + _LEASE_MARGIN),
         )
         try:
-            exchange = await self._store.exchange(
+            exchange = await self._store.complete_and_claim(
                 [(claim.position, attempt) for claim, attempt in attempts], demand
             )
         except BaseException:
@@ -151,10 +151,12 @@ class Dispatcher:
             outcomes = await self.sink.deliver([_outgoing(claim) for claim in batch])
         except Exception:  # noqa: BLE001 - a sink promised to raise nothing; one that does waits
             self._log.exception("engine.defect")
-            outcomes = [Outcome(verdict=Verdict.FAILED, error="a defect of ours")] * len(batch)
+            outcomes = [SinkOutcome(verdict=SinkVerdict.FAILED, error="a defect of ours")] * len(
+                batch
+            )
         finally:
             self._in_flight -= 1
-        if any(outcome.verdict is Verdict.CLOSED for outcome in outcomes):
+        if any(outcome.verdict is SinkVerdict.CLOSED for outcome in outcomes):
             self._closed = True
         seconds = anyio.current_time() - begun
         self._meter.attempted(outcomes, sink=self.sink.name, seconds=seconds)
@@ -237,8 +239,8 @@ class Dispatcher:
                 self._log.debug("sink.failing", error=after.error)
 
 
-def _outgoing(claim: Claimed) -> Outgoing:
-    return Outgoing(
+def _outgoing(claim: Claimed) -> OutgoingEvent:
+    return OutgoingEvent(
         event_id=claim.event_id,
         operation_id=claim.operation_id,
         type=claim.type,

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from poller.tracking.audit_event import AuditedEvent, read_event
-from poller.tracking.audit_history import Fault, History
+from poller.audit.event_reader import AuditedEvent, read_event
+from poller.audit.history import Fault, History
 
 __all__ = ["Audit", "Fault", "Line", "Problem", "Summary", "number_lines"]
 
@@ -132,7 +132,7 @@ class Audit:
         if self._digests.setdefault(hash(event.id), event.digest) != event.digest:
             yield Fault.IDENTITY, f"id {event.id} came before with other content"
             return
-        key = (event.home, event.subject)
+        key = (event.scope, event.subject)
         audited = self._operations.get(key)
         if audited is None:
             history = History(allow_gaps=self._allow_gaps)

@@ -11,18 +11,18 @@ from poller.comms.models import ErrorPage, Message, MessagePage
 from poller.engine.meter import Request
 from poller.engine.translate import answer_of
 from poller.tracking import breakdown
-from poller.tracking.answers import (
+from poller.tracking.answer import (
     Answer,
-    Explained,
-    Nonsense,
-    NotFound,
-    Receipts,
-    Rejected,
-    Scheduled,
-    Seen,
+    BreakdownAnswer,
+    FoundAnswer,
+    NonsenseAnswer,
+    NotFoundAnswer,
+    ReceiptsAnswer,
+    RejectedAnswer,
+    ScheduleAnswer,
 )
 from poller.tracking.explaining import progress_of
-from poller.tracking.watch import Inquiry, Watch
+from poller.tracking.watch import NextRequest, Watch
 
 __all__ = ["Reading", "ask_about", "refusal_of", "request_of"]
 
@@ -32,12 +32,12 @@ Reading = Callable[..., Answer]
 
 def ask_about(watch: Watch) -> Callable[[CommsClient], Awaitable[Reading]]:
     """Return the one request that the next look at `watch` consists of."""
-    return partial(_QUESTIONS[watch.inquiry], watch)
+    return partial(_QUESTIONS[watch.next_request], watch)
 
 
 def request_of(watch: Watch) -> Request:
     """Name that request for the meter."""
-    is_itself = watch.inquiry in {Inquiry.OPERATION, Inquiry.MESSAGE}
+    is_itself = watch.next_request in {NextRequest.OPERATION, NextRequest.MESSAGE}
     return Request.FETCH if is_itself else Request.DETAIL
 
 
@@ -51,65 +51,67 @@ def refusal_of(
     the API: nobody asks for the operation until then.
     """
     answer = answer_of(error, begun_at=begun_at, arrived_at=arrived_at)
-    is_refused = isinstance(answer, NotFound | Rejected)
-    match watch.inquiry:
-        case Inquiry.SCHEDULE if answer and not isinstance(error, NetworkError | Unavailable):
-            return Scheduled(found=None, begun_at=begun_at, arrived_at=arrived_at)
-        case Inquiry.RECEIPTS if is_refused:
+    is_refused = isinstance(answer, NotFoundAnswer | RejectedAnswer)
+    match watch.next_request:
+        case NextRequest.SCHEDULE if answer and not isinstance(error, NetworkError | Unavailable):
+            return ScheduleAnswer(found=None, begun_at=begun_at, arrived_at=arrived_at)
+        case NextRequest.RECEIPTS if is_refused:
             # an answer, which shows no end: what is too old must not be watched for ever
-            return Nonsense(begun_at=begun_at, arrived_at=arrived_at, why=error.happened)
-        case Inquiry.BREAKDOWN if is_refused and (asked := _request(watch)) is not None:
-            return Explained(request=asked, found=None, begun_at=begun_at, arrived_at=arrived_at)
+            return NonsenseAnswer(begun_at=begun_at, arrived_at=arrived_at, why=error.happened)
+        case NextRequest.BREAKDOWN if is_refused and (asked := _request(watch)) is not None:
+            return BreakdownAnswer(
+                request=asked, found=None, begun_at=begun_at, arrived_at=arrived_at
+            )
         case _:
             return answer
 
 
 async def _operation(watch: Watch, client: CommsClient) -> Reading:
-    return partial(Seen, found=await client.fetch_operation(watch.row, watch.id))
+    return partial(FoundAnswer, found=await client.fetch_operation(watch.kind_spec, watch.id))
 
 
 async def _schedule(watch: Watch, client: CommsClient) -> Reading:
-    page = await client.list_messages(watch.row, operation_id=watch.id, page_size=1)
-    return partial(Scheduled, found=next(iter(page.messages), None))
+    page = await client.list_messages(watch.kind_spec, operation_id=watch.id, page_size=1)
+    return partial(ScheduleAnswer, found=next(iter(page.messages), None))
 
 
 async def _message(watch: Watch, client: CommsClient) -> Reading:
-    return partial(Seen, found=await client.fetch_message(watch.id))
+    return partial(FoundAnswer, found=await client.fetch_message(watch.id))
 
 
 async def _receipts(watch: Watch, client: CommsClient) -> Reading:
     page = await client.list_receipts(watch.id)
     if page.next_token is not None:
-        return partial(Nonsense, why=f"a group of more than {LARGEST_PAGE} recipients")
+        return partial(NonsenseAnswer, why=f"a group of more than {LARGEST_PAGE} recipients")
     if page.problems:
-        return partial(Nonsense, why=page.problems[0])
-    return partial(Receipts, statuses=page.statuses)
+        return partial(NonsenseAnswer, why=page.problems[0])
+    return partial(ReceiptsAnswer, statuses=page.statuses)
 
 
 async def _breakdown(watch: Watch, client: CommsClient) -> Reading:
     found: ErrorPage | MessagePage | Message
     match asked := _request(watch):
         case breakdown.ReadErrors(token=token):
-            found = await client.list_errors(watch.row, watch.id, page_token=token)
+            found = await client.list_errors(watch.kind_spec, watch.id, page_token=token)
         case breakdown.ReadMessages(status=status, token=token):
             found = await client.list_messages(
-                watch.row, operation_id=watch.id, status=status, page_token=token
+                watch.kind_spec, operation_id=watch.id, status=status, page_token=token
             )
         case breakdown.ReadMessage(message_id=message_id):
             found = await client.fetch_message(message_id)
         case None:
             raise ValueError(f"nothing is left to be read of {watch.id}")
-    return partial(Explained, request=asked, found=found)
+    return partial(BreakdownAnswer, request=asked, found=found)
 
 
 def _request(watch: Watch) -> breakdown.Request | None:
     return breakdown.request(progress_of(watch))
 
 
-_QUESTIONS: Final[Mapping[Inquiry, Callable[[Watch, CommsClient], Awaitable[Reading]]]] = {
-    Inquiry.OPERATION: _operation,
-    Inquiry.SCHEDULE: _schedule,
-    Inquiry.MESSAGE: _message,
-    Inquiry.RECEIPTS: _receipts,
-    Inquiry.BREAKDOWN: _breakdown,
+_QUESTIONS: Final[Mapping[NextRequest, Callable[[Watch, CommsClient], Awaitable[Reading]]]] = {
+    NextRequest.OPERATION: _operation,
+    NextRequest.SCHEDULE: _schedule,
+    NextRequest.MESSAGE: _message,
+    NextRequest.RECEIPTS: _receipts,
+    NextRequest.BREAKDOWN: _breakdown,
 }

@@ -18,16 +18,16 @@ from poller.comms.throttle import Throttle, Ticket
 from poller.engine.asking import Asker
 from poller.engine.configuration import Configuration
 from poller.engine.heartbeat import Heartbeats
-from poller.engine.inquiring import ask_about, refusal_of, request_of
+from poller.engine.log_events import log_failure, log_observations, log_unreadable_schedule
 from poller.engine.meter import NO_METER, Meter
 from poller.engine.pulse import Pulse
+from poller.engine.requests import ask_about, refusal_of, request_of
 from poller.engine.supervision import attempt, repeat
-from poller.engine.sweep import Sweep, Sweeper
-from poller.engine.telling import tell_failure, tell_no_schedule, tell_observations
+from poller.engine.sweeper import Sweep, Sweeper
 from poller.store.store import Store
 from poller.store.watches import Claim, Lease
-from poller.tracking.answers import Answer, Failed, Scheduled
-from poller.tracking.watch import Inquiry, Watch
+from poller.tracking.answer import Answer, FailedAnswer, ScheduleAnswer
+from poller.tracking.watch import NextRequest, Watch
 
 __all__ = ["PollLoop"]
 
@@ -132,9 +132,9 @@ class PollLoop:
         if (ticket := self._throttle.begin(watch.kind)) is None:
             await self._store.release([watch.id], self._owner)
         else:
-            late = (ticket.begun_at - watch.schedule.due_at).total_seconds()
+            late = (ticket.begun_at - watch.next_poll.due_at).total_seconds()
             self._meter.waited(self._waited)
-            if watch.inquiry is not Inquiry.BREAKDOWN:
+            if watch.next_request is not NextRequest.BREAKDOWN:
                 self._meter.looked(kind=watch.kind, late=late)
             requests.start_soon(self._look, watch, ticket)
 
@@ -161,7 +161,7 @@ class PollLoop:
         look = partial(self._observe, watch, ticket)
         if not await attempt(look, name="poll", operation=watch.id):
             # nothing is lost: where this fails as well, the lease runs out
-            failed = Failed(begun_at=ticket.begun_at, arrived_at=self._now())
+            failed = FailedAnswer(begun_at=ticket.begun_at, arrived_at=self._now())
             await attempt(partial(self._record, watch, failed), name="poll", operation=watch.id)
         # its next look may be nearer than what the loop waits for
         self.pulse.beat()
@@ -179,10 +179,10 @@ class PollLoop:
             reading = await self._asker.ask(ticket, ask_about(watch), name=request_of(watch))
         except CommsError as error:
             answer = refusal_of(watch, error, begun_at=ticket.begun_at, arrived_at=self._now())
-            if isinstance(answer, Scheduled):
-                tell_no_schedule(error, operation=watch.id)
+            if isinstance(answer, ScheduleAnswer):
+                log_unreadable_schedule(error, operation=watch.id)
             else:
-                tell_failure(error, operation=watch.id)
+                log_failure(error, operation=watch.id)
             return answer
         return reading(begun_at=ticket.begun_at, arrived_at=self._now())
 
@@ -194,5 +194,5 @@ class PollLoop:
             lease_owner=self._owner,
         )
         self._meter.observed(observations, kind=watch.kind)
-        if tell_observations(observations):
+        if log_observations(observations):
             self._recorded()

@@ -10,7 +10,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["GIVE_UP_AFTER", "Attempt", "Delivery", "DeliveryState", "Result", "after_attempt"]
+__all__ = [
+    "GIVE_UP_AFTER",
+    "AttemptResult",
+    "Delivery",
+    "DeliveryAttempt",
+    "DeliveryState",
+    "after_attempt",
+]
 
 GIVE_UP_AFTER: Final = timedelta(days=3)
 _REFUSED_FOR: Final = timedelta(hours=1)
@@ -27,7 +34,7 @@ class DeliveryState(StrEnum):
     DEAD = "dead"
 
 
-class Result(StrEnum):
+class AttemptResult(StrEnum):
     """How an attempt ended, as far as retrying is concerned."""
 
     DELIVERED = "delivered"
@@ -39,10 +46,10 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class DeliveryAttempt:
     """The end of one attempt. `error` is a sentence without secrets; `retry_after` in seconds."""
 
-    result: Result
+    result: AttemptResult
     begun_at: datetime
     status: int | None = None
     error: str | None = None
@@ -65,23 +72,23 @@ class Delivery:
 
 
 def after_attempt(
-    delivery: Delivery, attempt: Attempt, *, now: datetime, jitter: float
+    delivery: Delivery, attempt: DeliveryAttempt, *, now: datetime, jitter: float
 ) -> Delivery:
     """Return the delivery as this attempt leaves it; `jitter` is a random number in [0, 1)."""
     tried = replace(
         delivery, attempts=delivery.attempts + 1, status=attempt.status, error=attempt.error
     )
-    if attempt.result is Result.DELIVERED:
+    if attempt.result is AttemptResult.DELIVERED:
         return replace(tried, state=DeliveryState.DELIVERED, done_at=now)
     refused_at = tried.refused_at
-    if attempt.result is Result.REFUSED:
+    if attempt.result is AttemptResult.REFUSED:
         refused_at = min(refused_at or now, now)
         if now - refused_at >= _REFUSED_FOR:
             return replace(tried, state=DeliveryState.DEAD, done_at=now, refused_at=refused_at)
     if now - tried.fresh_at >= GIVE_UP_AFTER:
         return replace(tried, state=DeliveryState.DEAD, done_at=now, refused_at=refused_at)
     due_at = now + timedelta(seconds=_wait(tried.attempts, attempt.retry_after, jitter))
-    if attempt.result is Result.REFUSED and refused_at is not None:
+    if attempt.result is AttemptResult.REFUSED and refused_at is not None:
         due_at = min(due_at, refused_at + _REFUSED_FOR)
     return replace(tried, due_at=due_at, set_at=now, refused_at=refused_at)
 

@@ -6,16 +6,16 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from poller.comms.models import JsonObject, Message, Operation
-from poller.tracking.answers import (
+from poller.tracking.answer import (
     Answer,
-    Explained,
-    Failed,
-    Nonsense,
-    NotFound,
-    Receipts,
-    Rejected,
-    Scheduled,
-    Seen,
+    BreakdownAnswer,
+    FailedAnswer,
+    FoundAnswer,
+    NonsenseAnswer,
+    NotFoundAnswer,
+    ReceiptsAnswer,
+    RejectedAnswer,
+    ScheduleAnswer,
 )
 from poller.tracking.counters import delta_between
 from poller.tracking.decision import Verdict
@@ -23,9 +23,9 @@ from poller.tracking.forecast import KEPT, Look, look_at
 from poller.tracking.lifecycle import lifecycle_of
 from poller.tracking.pacing import Policy
 from poller.tracking.privacy import public_message
-from poller.tracking.watch import Absence, Watch
+from poller.tracking.watch import NotFoundStreak, Watch
 
-__all__ = ["learn"]
+__all__ = ["accept_answer"]
 
 # A clock that is this far ahead of ours is a wrong clock, not network delay.
 _AHEAD: Final = timedelta(minutes=5)
@@ -35,24 +35,26 @@ _MADE_WITHIN: Final = timedelta(minutes=10)
 
 # a sighting that is no news is an old one
 _OF_NO_NEWS: Final[Mapping[type[Answer], Verdict]] = {
-    Seen: Verdict.STALE,
-    NotFound: Verdict.ABSENT,
-    Rejected: Verdict.ABSENT,
-    Nonsense: Verdict.NONSENSE,
-    Failed: Verdict.FAILED,
-    Explained: Verdict.LATE,
+    FoundAnswer: Verdict.STALE,
+    NotFoundAnswer: Verdict.ABSENT,
+    RejectedAnswer: Verdict.ABSENT,
+    NonsenseAnswer: Verdict.NONSENSE,
+    FailedAnswer: Verdict.FAILED,
+    BreakdownAnswer: Verdict.LATE,
 }
 
 
-def learn(watch: Watch, answer: Answer, *, policy: Policy, now: datetime) -> tuple[Watch, Verdict]:
+def accept_answer(
+    watch: Watch, answer: Answer, *, policy: Policy, now: datetime
+) -> tuple[Watch, Verdict]:
     """Take in what the answer says of a watch that has not ended."""
-    known = watch.evolve(absence=_absence(watch.absence, answer, now))
+    known = watch.evolve(not_found_streak=_absence(watch.not_found_streak, answer, now))
     match answer:
-        case Seen(found=found) if not _is_stale(watch, found, now):
+        case FoundAnswer(found=found) if not _is_stale(watch, found, now):
             known = _accept(known, found, answer.arrived_at, policy=policy, now=now)
-        case Receipts(statuses=statuses):
+        case ReceiptsAnswer(statuses=statuses):
             known = known.evolve(counters=_tally(statuses), observed_at=answer.arrived_at)
-        case Scheduled(found=message):
+        case ScheduleAnswer(found=message):
             known = known.evolve(scheduled_for=_schedule(watch, message), schedule_read_at=now)
         case _:
             return known, _OF_NO_NEWS[type(answer)]
@@ -69,7 +71,7 @@ def _verdict(before: Watch, after: Watch) -> Verdict:
 
 
 def _is_stale(watch: Watch, found: Operation | Message, now: datetime) -> bool:
-    lifecycle = lifecycle_of(watch.thing)
+    lifecycle = lifecycle_of(watch.resource_type)
     if not lifecycle.follows(watch.status, found.status):
         return True
     updated_at = _believable(found.updated_at, now)
@@ -143,21 +145,21 @@ def _tally(statuses: Sequence[str]) -> dict[str, int]:
 
 def _looks(watch: Watch, operation: Operation, arrived_at: datetime) -> tuple[Look, ...]:
     """Remember the looks of one stretch: a changed status or a clock that went back begins anew."""
-    look = look_at(operation, watch.row, at=arrived_at)
+    look = look_at(operation, watch.kind_spec, at=arrived_at)
     if operation.status != watch.status or (watch.looks and watch.looks[-1].at > arrived_at):
         return (look,)
     return (*watch.looks, look)[-KEPT:]
 
 
-def _absence(absence: Absence, answer: Answer, now: datetime) -> Absence:
+def _absence(not_found_streak: NotFoundStreak, answer: Answer, now: datetime) -> NotFoundStreak:
     """Count refusals in a row: any other outcome breaks the row."""
     match answer:
-        case NotFound():
-            since = absence.not_found_since
+        case NotFoundAnswer():
+            since = not_found_streak.not_found_since
             if since is None or since > now:
                 since = now
-            return Absence(not_found=absence.not_found + 1, not_found_since=since)
-        case Rejected():
-            return Absence(rejected=absence.rejected + 1)
+            return NotFoundStreak(not_found=not_found_streak.not_found + 1, not_found_since=since)
+        case RejectedAnswer():
+            return NotFoundStreak(rejected=not_found_streak.rejected + 1)
         case _:
-            return Absence()
+            return NotFoundStreak()

@@ -11,11 +11,11 @@ from poller.store.watches import Observation, Registered
 from poller.tracking.observe import Verdict
 
 __all__ = [
-    "tell_change",
-    "tell_failure",
-    "tell_no_schedule",
-    "tell_observations",
-    "tell_registrations",
+    "log_failure",
+    "log_observations",
+    "log_pause_change",
+    "log_registrations",
+    "log_unreadable_schedule",
 ]
 
 log = structlog.get_logger()
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 _MANY: Final = 100
 
 
-def tell_registrations(results: Sequence[Registered]) -> None:
+def log_registrations(results: Sequence[Registered]) -> None:
     """Log what became of registrations, each by itself unless there are very many."""
     for result in results:
         if result.conflict is not None:
@@ -39,7 +39,7 @@ def tell_registrations(results: Sequence[Registered]) -> None:
         )
 
 
-def tell_observations(observations: Iterable[Observation]) -> bool:
+def log_observations(observations: Iterable[Observation]) -> bool:
     """Log what answers did; True where they made events."""
     made = False
     for observation in observations:
@@ -48,7 +48,7 @@ def tell_observations(observations: Iterable[Observation]) -> bool:
     return made
 
 
-def tell_failure(error: CommsError, **fields: object) -> None:
+def log_failure(error: CommsError, **fields: object) -> None:
     """Log a request that brought nothing; `fields` say what it was about."""
     # a pause is told once, when it begins, and not for every request that runs into it
     if isinstance(error, Throttled | Unavailable | Unauthorized | Forbidden):
@@ -64,12 +64,12 @@ def tell_failure(error: CommsError, **fields: object) -> None:
     )
 
 
-def tell_no_schedule(error: CommsError, *, operation: str) -> None:
+def log_unreadable_schedule(error: CommsError, *, operation: str) -> None:
     """Log that nobody says when this operation will be sent: it is polled like any other."""
     log.info("schedule.unreadable", operation=operation, error=str(error))
 
 
-def tell_change(change: Change, *, kind: str, error: CommsError | None) -> None:
+def log_pause_change(change: Change, *, kind: str, error: CommsError | None) -> None:
     """Log what an answer did to the pauses of its account and kind."""
     if change.kind_changed:
         if change.kind_pause is None:

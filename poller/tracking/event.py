@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from poller.tracking.lifecycle import EventType
 from poller.tracking.privacy import attempt_changes, attempt_statuses
-from poller.tracking.watch import Emitted, Thing, Watch
+from poller.tracking.watch import EmittedState, ResourceType, Watch
 
 __all__ = ["Event", "dump_json", "emit", "event_id", "format_instant", "make_event"]
 
@@ -74,7 +74,7 @@ def make_event(
         labels=watch.labels,
         final=final,
         data={
-            watch.thing.value: _shown(watch),
+            watch.resource_type.value: _shown(watch),
             "kind": watch.kind,
             "previousStatus": watch.emitted.status,
             "delta": watch.unemitted,
@@ -101,7 +101,7 @@ def emit(
     event = make_event(watch, kind_of_event, now=now, final=final, reason=reason, more=more)
     before, seen = watch.emitted, watch.snapshot
     is_progress = kind_of_event.value.endswith(".progress")
-    emitted = Emitted(
+    emitted = EmittedState(
         status=watch.status,
         counters=before.counters if seen is None else watch.counters,
         sequence=event.sequence,
@@ -114,20 +114,20 @@ def emit(
 def _shown(watch: Watch) -> Mapping[str, Any]:
     if watch.snapshot is None:
         return _remembered(watch)
-    if watch.thing is Thing.MESSAGE:
+    if watch.resource_type is ResourceType.MESSAGE:
         return {**watch.snapshot, "stats": dict(watch.counters)}
     return watch.snapshot
 
 
 def _changes(watch: Watch) -> dict[str, Any]:
     """Say which attempts of a message are new or have moved on."""
-    if watch.thing is not Thing.MESSAGE:
+    if watch.resource_type is not ResourceType.MESSAGE:
         return {}
     return {"changes": attempt_changes(watch.emitted.attempts, watch.snapshot or {})}
 
 
 def _attempts(watch: Watch) -> tuple[str, ...]:
-    is_message = watch.thing is Thing.MESSAGE
+    is_message = watch.resource_type is ResourceType.MESSAGE
     return attempt_statuses(watch.snapshot or {}) if is_message else ()
 
 

@@ -12,14 +12,14 @@ from poller.tracking.breakdown import Request
 
 __all__ = [
     "Answer",
-    "Explained",
-    "Failed",
-    "Nonsense",
-    "NotFound",
-    "Receipts",
-    "Rejected",
-    "Scheduled",
-    "Seen",
+    "BreakdownAnswer",
+    "FailedAnswer",
+    "FoundAnswer",
+    "NonsenseAnswer",
+    "NotFoundAnswer",
+    "ReceiptsAnswer",
+    "RejectedAnswer",
+    "ScheduleAnswer",
 ]
 
 
@@ -32,7 +32,7 @@ class _Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen(_Look):
+class FoundAnswer(_Look):
     """The operation or message itself. `fetched` is False where it came from a list."""
 
     found: Operation | Message
@@ -40,21 +40,21 @@ class Seen(_Look):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scheduled(_Look):
+class ScheduleAnswer(_Look):
     """One message of a scheduled operation; None where there is none to be had."""
 
     found: Message | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Receipts(_Look):
+class ReceiptsAnswer(_Look):
     """How a group message fared, one status a recipient."""
 
     statuses: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Explained(_Look):
+class BreakdownAnswer(_Look):
     """The answer to one request of a breakdown; `found` is None where it was refused for good."""
 
     request: Request
@@ -62,24 +62,24 @@ class Explained(_Look):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotFound(_Look):
+class NotFoundAnswer(_Look):
     """404 to a fetch of this, in the vendor's envelope."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rejected(_Look):
+class RejectedAnswer(_Look):
     """400 to a fetch of this, in the vendor's envelope."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Nonsense(_Look):
+class NonsenseAnswer(_Look):
     """A good status with a document that is not what was asked for; `why` names the member."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed(_Look):
+class FailedAnswer(_Look):
     """Anything else: no answer, or one that says nothing about what is watched.
 
     `answered` is True where one came that was no plea for patience: a 500, a gateway's page.
@@ -88,4 +88,13 @@ class Failed(_Look):
     answered: bool = False
 
 
-Answer = Seen | Scheduled | Receipts | Explained | NotFound | Rejected | Nonsense | Failed
+Answer = (
+    FoundAnswer
+    | ScheduleAnswer
+    | ReceiptsAnswer
+    | BreakdownAnswer
+    | NotFoundAnswer
+    | RejectedAnswer
+    | NonsenseAnswer
+    | FailedAnswer
+)

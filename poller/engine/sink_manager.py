@@ -10,13 +10,13 @@ import structlog
 from anyio.abc import TaskGroup
 
 from poller.engine.configuration import SinkPlan
-from poller.engine.dispatch import Dispatcher, Ended
+from poller.engine.dispatcher import Dispatcher, Ended
 from poller.engine.heartbeat import Heartbeats
 from poller.engine.meter import NO_METER, Meter
 from poller.sinks.base import Sink, SinkHeld, SinkUnavailable
 from poller.store.store import Store
 
-__all__ = ["Outlets"]
+__all__ = ["SinkManager"]
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ class _Outlet:
     is_retired: bool = False
 
 
-class Outlets:
+class SinkManager:
     """The dispatchers of a daemon. `closed` is called when one ends by itself."""
 
     def __init__(

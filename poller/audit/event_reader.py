@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from poller.tracking.audit_shape import (
+from poller.audit.shape import (
     KNOWN,
     data_faults,
     envelope_faults,
@@ -14,7 +14,7 @@ from poller.tracking.audit_shape import (
     show,
 )
 from poller.tracking.lifecycle import LIFECYCLES, EventType, Lifecycle, lifecycle_of
-from poller.tracking.watch import Thing
+from poller.tracking.watch import ResourceType
 
 __all__ = ["AuditedEvent", "Reading", "Told", "read_event"]
 
@@ -41,9 +41,9 @@ _GOES_ON: Final = frozenset(
 ) | {EventType.OPERATION_BREAKDOWN}
 # read while it settles, a message goes on to be settled
 _EITHER: Final = frozenset({EventType.MESSAGE_READ})
-_SETTLES_FROM: Final[Mapping[Thing, frozenset[str]]] = {
-    Thing.OPERATION: frozenset({"COMPLETED"}),
-    Thing.MESSAGE: frozenset({"DELIVERED", "READ", "GROUP"}),
+_SETTLES_FROM: Final[Mapping[ResourceType, frozenset[str]]] = {
+    ResourceType.OPERATION: frozenset({"COMPLETED"}),
+    ResourceType.MESSAGE: frozenset({"DELIVERED", "READ", "GROUP"}),
 }
 _IS_FINAL: Final[Mapping[str, bool]] = {
     **dict.fromkeys(_GOES_ON, False),
@@ -68,12 +68,12 @@ class Told:
 class AuditedEvent:
     """An event that can be put in its place.
 
-    `home` is the source without what kind and id add to it, `told` None where the data cannot be
+    `scope` is the source without what kind and id add to it, `told` None where the data cannot be
     read, `digest` the same number for the same event.
     """
 
     id: str
-    home: str
+    scope: str
     subject: str
     type: str
     sequence: int
@@ -120,7 +120,9 @@ def _read(event: dict[str, Any], digest: int) -> Reading:
     if isinstance(data, dict):
         # a flag that contradicts its type is one fault, and must not make an end
         final = _IS_FINAL.get(kind_of_event, data.get("final") is True)
-        thing = KNOWN[kind_of_event].thing if kind_of_event in KNOWN else Thing.OPERATION
+        thing = (
+            KNOWN[kind_of_event].resource_type if kind_of_event in KNOWN else ResourceType.OPERATION
+        )
         wrong = tuple(data_faults(data, subject, thing))
         told = None if wrong else _told(data, thing)
         if kind_of_event in KNOWN:
@@ -129,7 +131,7 @@ def _read(event: dict[str, Any], digest: int) -> Reading:
                 contradictions = tuple(_contradictions(EventType(kind_of_event), told, data))
     audited = AuditedEvent(
         id=event["id"],
-        home=_home(event["source"], subject),
+        scope=_home(event["source"], subject),
         subject=subject,
         type=kind_of_event,
         sequence=int(event["sequence"]),
@@ -142,7 +144,7 @@ def _read(event: dict[str, Any], digest: int) -> Reading:
     )
 
 
-def _told(data: Mapping[str, Any], thing: Thing) -> Told:
+def _told(data: Mapping[str, Any], thing: ResourceType) -> Told:
     shown = data[thing.value]
     stats = shown.get("stats")
     return Told(
@@ -173,13 +175,13 @@ def _home(source: str, subject: str) -> str:
 def _contradictions(kind_of_event: EventType, told: Told, data: Mapping[str, Any]) -> Iterator[str]:
     """Say which members of one event cannot all be true."""
     final, reason = data["final"], data["reason"]
-    lifecycle = lifecycle_of(kind_of_event.thing)
+    lifecycle = lifecycle_of(kind_of_event.resource_type)
     if _IS_FINAL.get(kind_of_event, final) is not final:
         yield f"{kind_of_event} with data.final {show(final)}"
     if (reason is not None) is not (kind_of_event is lifecycle.lost):
         yield f"{kind_of_event} with data.reason {show(reason)}"
     if told.counters is None and told.delta:
-        yield f"data.delta without data.{kind_of_event.thing}.stats"
+        yield f"data.delta without data.{kind_of_event.resource_type}.stats"
     if not _fits(kind_of_event, lifecycle, told):
         yield f"{kind_of_event} from status {told.previous_status} to {told.status}"
     elif kind_of_event is lifecycle.progress and not told.delta:
@@ -196,7 +198,7 @@ def _fits(kind_of_event: EventType, lifecycle: Lifecycle, told: Told) -> bool:
     if kind_of_event is EventType.OPERATION_BREAKDOWN:
         return before in lifecycle.terminal and after in {None, before}
     if kind_of_event is lifecycle.settled:
-        return before in _SETTLES_FROM[kind_of_event.thing] and after in {None, before}
+        return before in _SETTLES_FROM[kind_of_event.resource_type] and after in {None, before}
     return after is not None and before != after and lifecycle.event_type(after) is kind_of_event
 
 

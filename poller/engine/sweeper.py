@@ -19,15 +19,15 @@ import structlog
 
 from poller.comms.errors import CommsError, NotFound, Rejected, Throttled, Unavailable
 from poller.comms.kinds import KINDS
-from poller.comms.models import Page
+from poller.comms.models import OperationPage
 from poller.comms.throttle import Ticket
 from poller.engine.asking import Asker
 from poller.engine.configuration import Configuration
+from poller.engine.log_events import log_failure, log_observations
 from poller.engine.meter import NO_METER, Meter, Request
-from poller.engine.telling import tell_failure, tell_observations
 from poller.store.store import Store
 from poller.store.sweeps import Listed
-from poller.tracking.sweeping import (
+from poller.tracking.sweep_policy import (
     PAGE,
     Experience,
     Reach,
@@ -140,7 +140,7 @@ class Sweeper:
                 name=Request.LIST,
             )
         except CommsError as error:
-            tell_failure(error, kind=sweep.kind)
+            log_failure(error, kind=sweep.kind)
             self._failed(sweep, error)
             sweep.is_reading = False
         else:
@@ -203,7 +203,7 @@ class Sweeper:
             tracked=reach.tracked,
         )
 
-    async def _take_in(self, sweep: Sweep, page: Page, ticket: Ticket) -> None:
+    async def _take_in(self, sweep: Sweep, page: OperationPage, ticket: Ticket) -> None:
         """Record a page, the next one already being asked for; after the last, end the sweep."""
         arrived_at = self._now()
         leads_nowhere = page.next_token is not None and page.next_token == sweep.token
@@ -221,7 +221,9 @@ class Sweeper:
         elif is_last:
             self.give_up(sweep)
 
-    async def _record(self, sweep: Sweep, page: Page, ticket: Ticket, arrived_at: datetime) -> None:
+    async def _record(
+        self, sweep: Sweep, page: OperationPage, ticket: Ticket, arrived_at: datetime
+    ) -> None:
         swept = await self._store.record_page(
             Listed(
                 kind=sweep.kind,
@@ -239,7 +241,7 @@ class Sweeper:
             log.info("operation.discovered", operation=found.id, kind=sweep.kind)
         self._meter.paged(kind=sweep.kind, unchanged=swept.quiet, nonsense=len(page.problems))
         self._meter.observed(swept.observations, kind=sweep.kind)
-        if tell_observations(swept.observations):
+        if log_observations(swept.observations):
             self._recorded()
         sweep.shown += swept.shown
 

@@ -1,0 +1,1 @@
+"""What `poller verify` checks: a file of events against the promises."""
