@@ -254,7 +254,8 @@ async def test_the_store_is_counted_now_and_then(api: FakeApi, tmp_path: Path) -
             for _ in range(20):
                 scrapers.start_soon(scene.scrape)
         counted = (await scene.scrape()).total(
-            "comms_poller_store_transaction_duration_seconds_count", transaction="census.census"
+            "comms_poller_store_transaction_duration_seconds_count",
+            transaction="census.watch_counts",
         )
     assert counted == 1
 
