@@ -36,8 +36,16 @@ EventId = Annotated[str, Path(pattern=r"^[0-9A-Za-z_-]{1,100}$")]
 
 _STREAM: Final[dict[str, Any]] = {
     "description": "Events in commit order, until somebody hangs up. `id` is the event's id, "
-    "`event` its type, `data` the CloudEvent on one line. A line that begins with `:` or an `id` "
-    "alone is a sign of life; `event: error` with problem details comes last, where there was one.",
+    "`event` its type, `data` the CloudEvent on one line. A line that begins with `:` is a comment "
+    "and shows that the stream lives; `: last-event-id …` names the last event that was looked at, "
+    "wanted or not. `event: error` with problem details comes last, where there was one.",
+    "headers": {
+        "Last-Event-ID": {
+            "description": "The id that the stream begins after: a client that is cut off before "
+            "its first event comes back with it and misses none. Absent before the first event.",
+            "schema": {"type": "string"},
+        }
+    },
     "content": {
         "text/event-stream": {"schema": {"type": "string"}, "example": examples.EVENT_STREAM}
     },

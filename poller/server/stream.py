@@ -3,6 +3,9 @@
 Nothing is queued for a client. Its stream reads the store page by page from where it is, waits
 for news, and takes the next page only when the client took the last one. A client that takes
 nothing for too long is told so and let go; it comes back with the last id that it has.
+
+Only events are sent as blocks. Everything else is a comment line with no blank line after it:
+widely used clients report each blank line as an event, also where no data came before it.
 """
 
 import json
@@ -34,7 +37,7 @@ _LOOK_AGAIN: Final = 1.0
 # events that come together go together
 _GATHER: Final = 0.02
 _SLOW: Final = Kind(name="slow-client", status=408, title="The client takes no events")
-_STOPPING: Final = b": the daemon stops; come back with the last id\n\n"
+_STOPPING: Final = b": the daemon stops; come back with the last id\n"
 _HEADERS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -88,7 +91,6 @@ class EventStream(Response):
         self._limits = control.limits
         self._wanted = wanted
         self._mark = start
-        self._told = start.event_id
         self._pruned_to = pruned_to
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,7 +106,8 @@ class EventStream(Response):
             self._places.release()
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        headers = [*_HEADERS, *_position_header(self._mark)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_leave_with_client, receive, tasks.cancel_scope)
             last_words = await self._pump(scope, send)
@@ -114,7 +117,7 @@ class EventStream(Response):
 
     async def _pump(self, scope: Scope, send: Send) -> bytes:
         """Send until there is a reason to end; returns what is to be said last."""
-        chunk = _hello(self._mark)
+        chunk = _comment(self._mark.event_id)
         spoke_at = anyio.current_time()
         while True:
             if chunk:
@@ -136,7 +139,7 @@ class EventStream(Response):
                     return _STOPPING
                 await self._wait(heard)
                 if anyio.current_time() - spoke_at >= self._limits.heartbeat_seconds:
-                    chunk = self._heartbeat()
+                    chunk = _comment(self._mark.event_id)
 
     async def _next_page(self) -> Page:
         return await self._store.feed_page(
@@ -158,29 +161,26 @@ class EventStream(Response):
     def _render(self, page: Page) -> bytes:
         wanted = [event for event in page.events if self._wanted.wants(event)]
         self._mark = page.end
-        if wanted:
-            self._told = wanted[-1].mark.event_id
         return "".join(_frame(event) for event in wanted).encode()
-
-    def _heartbeat(self) -> bytes:
-        """Show that we live, and move on the id of a client that wants few events."""
-        if self._mark.event_id in {"", self._told}:
-            return b": \n\n"
-        self._told = self._mark.event_id
-        return f"id: {self._told}\n\n".encode()
 
     def _let_go(self, scope: Scope) -> bytes:
         seconds = self._limits.slow_seconds
-        log.warning("stream.dropped", reason="slow client", seconds=seconds, last_id=self._told)
+        log.warning(
+            "stream.dropped", reason="slow client", seconds=seconds, last_id=self._mark.event_id
+        )
         if (connection := connection_of(scope)) is not None:
             connection.say_last_words()
         return _error(Problem(_SLOW, f"nothing was taken for {seconds:g} s", hint="read faster"))
 
 
-def _hello(mark: Cursor) -> bytes:
-    """Begin with the id to come back with, so that even a client cut off now misses nothing."""
-    known = f"id: {mark.event_id}\n" if mark.event_id else ""
-    return f"retry: 1000\n{known}\n".encode()
+def _position_header(mark: Cursor) -> list[tuple[bytes, bytes]]:
+    """Name the id to come back with, so that even a client that saw no event misses none."""
+    return [(b"last-event-id", mark.event_id.encode())] if mark.event_id else []
+
+
+def _comment(event_id: str) -> bytes:
+    """Show that the stream lives, and name the last event that was looked at, wanted or not."""
+    return f": last-event-id {event_id}\n".encode() if event_id else b": keep-alive\n"
 
 
 def _frame(event: Emitted) -> str:

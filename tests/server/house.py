@@ -37,7 +37,7 @@ ANYWHERE = Tcp(host="127.0.0.1", port=0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSentEvent:
-    """One message of an event stream; `type` is "" where only an id came."""
+    """One message of an event stream; `type` is "" where none was said."""
 
     id: str
     type: str

@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import httpx
+import httpx_sse as sse
 import pytest
 from starlette.types import Message
 from structlog.testing import capture_logs
@@ -28,13 +29,12 @@ QUICK = Limits(heartbeat_seconds=0.1, slow_seconds=0.5)
 
 
 async def take(events: AsyncIterator[ServerSentEvent], number: int) -> list[ServerSentEvent]:
-    """Take so many events; ids that come alone are passed over."""
+    """Take that many events."""
     found: list[ServerSentEvent] = []
     with anyio.fail_after(20):
         while len(found) < number:
             event = await anext(events)
-            if event.type:
-                found.append(event)
+            found.append(event)
     return found
 
 
@@ -98,15 +98,46 @@ async def test_a_client_cut_off_ten_times_misses_and_repeats_nothing(door: House
 
 
 async def test_even_a_client_that_saw_nothing_can_come_back(door: House) -> None:
-    """The stream begins with the id to resume from, so a cut before the first event is no loss."""
+    """The head names the id that the stream begins after: a cut before any event is no loss."""
     await door.scene.register(op(1))
+    async with door.client.stream("GET", "/v1/events") as answer:
+        assert "last-event-id" not in answer.headers  # nothing was emitted yet
     [before] = await grow(door, op(1), 1)
-    async with door.follow() as events:
-        hello = await anext(events)
-    assert (hello.id, hello.type) == (before, "")
+    async with door.client.stream("GET", "/v1/events") as answer:
+        assert answer.headers["last-event-id"] == before
     missed = await grow(door, op(1), 2)
-    async with door.follow(hello.id) as events:
+    async with door.follow(before) as events:
         assert [event.id for event in await take(events, 1)] == missed
+
+
+async def test_clients_see_events_and_nothing_else(build: Build) -> None:
+    """Not at the start, not while it is quiet, not at the end: each blank line is reported."""
+    async with build(limits=QUICK) as door:
+        await door.scene.register(op(1))
+        first = await grow(door, op(1), 1)
+        strict: list[sse.ServerSentEvent] = []
+        received = b""
+        async with (
+            door.client.stream("GET", "/v1/events", params={"from": "oldest"}) as answer,
+            door.client.stream("GET", "/v1/events", params={"from": "oldest"}) as raw,
+        ):
+            with anyio.fail_after(20):
+                pieces = raw.aiter_bytes()
+                while received.count(b": last-event-id") < 3:  # it was quiet for two heartbeats
+                    received += await anext(pieces)
+                ids = first + await grow(door, op(1), 2)
+                door.stop()
+                async for piece in pieces:
+                    received += piece
+                strict = [event async for event in sse.EventSource(answer).aiter_sse()]
+        assert [event.id for event in strict] == ids
+        assert [event.json()["id"] for event in strict] == ids
+        # the naive way: blocks end with a blank line, each line is a name and a value
+        blocks = [
+            dict(line.split(": ", 1) for line in block.splitlines())
+            for block in received.decode().split("\n\n")[:-1]
+        ]
+        assert [json.loads(block["data"])["id"] for block in blocks] == ids
 
 
 @pytest.mark.parametrize("pruned", [False, True], ids=["unknown", "pruned"])
@@ -183,15 +214,16 @@ async def test_filters(door: House) -> None:
         assert found == wanted
 
 
-async def test_heartbeats_move_the_id_on(build: Build) -> None:
+async def test_heartbeats_name_the_last_event(build: Build) -> None:
     """A client that wants few events learns ids that it can come back with later."""
     async with build(limits=QUICK) as door:
         await door.scene.register(op(1), op(2))
-        async with door.follow(operation=op(2)) as events:
+        async with door.client.stream("GET", "/v1/events", params={"operation": op(2)}) as answer:
             [other] = await grow(door, op(1), 1)
             with anyio.fail_after(20):
-                beat = await anext(events)
-        assert (beat.id, beat.type) == (other, "")
+                lines = answer.aiter_lines()
+                while await anext(lines) != f": last-event-id {other}":
+                    pass
 
 
 @pytest.mark.parametrize(
@@ -272,7 +304,7 @@ async def test_the_end_of_the_daemon_ends_streams_in_order(door: House) -> None:
         ids = await grow(door, op(1), 1, 2)
         with anyio.CancelScope(shield=True), anyio.fail_after(10):
             door.stop()
-            found = [event.id async for event in events if event.type]
+            found = [event.id async for event in events]
     assert found == ids
 
 
@@ -284,7 +316,7 @@ async def test_a_store_in_trouble_ends_the_stream_with_its_words(
         async with door.follow() as events, aclosing(events):  # type: ignore[type-var]
             await anyio.to_thread.run_sync(_break, tmp_path / "poller.db")
             with anyio.fail_after(20):
-                [last] = [event async for event in events if event.type]
+                [last] = [event async for event in events]
         assert last.type == "error"
         assert json.loads(last.data)["type"] == "urn:comms-poller:problem:store"
 

@@ -112,8 +112,7 @@ class Follower:
             # the next request is told why; from the oldest on nothing can be missed
             self._last_id = None
             return
-        if message.data:
-            await self._take(message.data)
+        await self._take(message.data)
         self._last_id = message.id or self._last_id
 
     async def _take(self, body: str) -> None:

@@ -1,7 +1,7 @@
 """Server-Sent Events, from bytes to messages. Pure.
 
 The format is the HTML standard's (section 9.2): lines of `field: value`, a blank line ends a
-message, a line that begins with a colon is a sign of life.
+message, a line that begins with a colon is a comment. A message without data is none.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ __all__ = ["Message", "StreamParser"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One message. `id` is None where it brought none, `data` empty where it brought an id only."""
+    """One message. `id` is None where it brought none."""
 
     id: str | None
     type: str
@@ -49,6 +49,6 @@ class StreamParser:
 
     def _complete(self) -> Message | None:
         message = Message(id=self._id, type=self._type or "message", data="\n".join(self._data))
-        is_empty = self._id is None and not self._data
+        is_empty = not self._data
         self._id, self._type, self._data = None, "", []
         return None if is_empty else message

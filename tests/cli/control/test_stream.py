@@ -15,7 +15,6 @@ STREAM = (
     "data: cut off"
 ).encode()
 MESSAGES = [
-    Message(id="0", type="message", data=""),
     Message(id="1", type="operation.progress", data='{"a": "ä\u2028\x85"}'),
     Message(id="2", type="message", data="one\ntwo"),
     Message(id=None, type="error", data="{}"),
@@ -23,7 +22,7 @@ MESSAGES = [
 
 
 def test_what_a_stream_says() -> None:
-    """Comments are passed over, an id alone is a message, what was cut off is none."""
+    """Comments, a block without data, and what was cut off are no messages."""
     assert StreamParser().feed(STREAM) == MESSAGES
 
 
