@@ -12,7 +12,6 @@ from poller.cli.letters import open_letters
 from poller.cli.selection import UnknownSink, check_sink, selection
 from poller.cli.tables import print_table
 from poller.server import schemas
-from poller.settings import Settings
 from poller.store.dead_letters import Selection
 from poller.tracking.event import dump_json
 
@@ -42,7 +41,7 @@ def list_dead_letters(
     """
     chosen = selection(sink=sink, operation=operation, since=since, until=until)
     try:
-        found, place = run(_fetch, target, target.settings(), chosen, limit + 1)
+        found, place = run(_fetch, target, chosen, limit + 1)
     except UnknownSink as error:
         fail(str(error), EXIT_TROUBLE)
     letters = found[:limit]
@@ -60,9 +59,9 @@ def list_dead_letters(
 
 
 async def _fetch(
-    target: Target, settings: Settings, chosen: Selection, limit: int
+    target: Target, chosen: Selection, limit: int
 ) -> tuple[Sequence[schemas.DeadLetter], str]:
-    async with open_letters(target, settings) as letters:
+    async with open_letters(target) as letters:
         if chosen.sink is not None:
             check_sink(chosen.sink, await letters.sinks(), option="--sink")
         return await letters.listed(chosen, limit=limit), letters.place

@@ -89,7 +89,12 @@ def _find(url: str | None, config: Path | None, overrides: Sequence[str]) -> Add
 def _from_settings(config: Path | None, overrides: Sequence[str]) -> tuple[str, str]:
     from poller.settings import load_settings  # noqa: PLC0415 - slow, and rarely needed
 
-    loaded = load_settings(config=config, overrides=overrides, environ=dict(os.environ))
+    loaded = load_settings(
+        config=config,
+        overrides=overrides,
+        environ=dict(os.environ),
+        sections=("server", "log"),
+    )
     return loaded.settings.server.listen, loaded.settings.server.observe
 
 

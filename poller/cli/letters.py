@@ -14,7 +14,7 @@ from poller.cli.control.session import Target
 from poller.cli.selection import store_beside_daemon
 from poller.server import schemas
 from poller.server.views import show_dead_letter
-from poller.settings import Settings
+from poller.settings import Settings, SettingsError
 from poller.store.database import sqlite_path
 from poller.store.dead_letters import Selection, UnknownEvent
 from poller.store.errors import StoreUnavailable
@@ -53,24 +53,43 @@ class Letters(Protocol):
 
 
 @asynccontextmanager
-async def open_letters(target: Target, settings: Settings) -> AsyncIterator[Letters]:
+async def open_letters(target: Target) -> AsyncIterator[Letters]:
     """Open those of the daemon that somebody named, or that serves the store of the settings.
 
-    Else, or where that one cannot be asked, those of the store itself.
+    Else, or where that one cannot be asked, those of the store itself. What only the store needs
+    may be wrong as long as a daemon answers.
 
+    :raises SettingsError: where the settings that are needed cannot be used.
     :raises ControlError: where the daemon that was named cannot be asked.
     :raises StoreError: where the store cannot be used.
     """
-    told = target.told()
-    address = told or target.likely(settings)
-    if address is not None and (told or await run_sync(_may_be_served, settings)):
-        async with ControlClient(address, token=settings.server.token) as client:
-            if told or await client.answers():
+    server = await run_sync(target.server)
+    if (told := target.told()) is not None:
+        async with ControlClient(told, token=server.token) as client:
+            yield _OfDaemon(client)
+        return
+    settings = await run_sync(_settings_of_store, target)
+    address = target.likely(server)
+    if address is not None and (
+        isinstance(settings, SettingsError) or await run_sync(_may_be_served, settings)
+    ):
+        async with ControlClient(address, token=server.token) as client:
+            if await client.answers():
                 yield _OfDaemon(client)
                 return
+    if isinstance(settings, SettingsError):
+        raise settings
     async with store_beside_daemon(settings) as store:
         served = await run_sync(_may_be_served, settings)
         yield _OfStore(store, settings, is_served=served)
+
+
+def _settings_of_store(target: Target) -> Settings | SettingsError:
+    """Return the settings that name the store, the account and its API, or what is wrong there."""
+    try:
+        return target.settings("api", "store")
+    except SettingsError as error:
+        return error
 
 
 def _may_be_served(settings: Settings) -> bool:

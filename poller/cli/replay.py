@@ -12,7 +12,6 @@ from poller.cli.control.session import Target
 from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.letters import Letters, open_letters
 from poller.cli.selection import UnknownSink, check_sink, selection
-from poller.settings import Settings
 from poller.store.dead_letters import Selection, UnknownEvent
 from poller.tracking.event import dump_json
 
@@ -67,9 +66,8 @@ def replay_events(
     _check_choice(ids=bool(event_ids), options=bool(options), everything=everything, to=bool(to))
     chosen = selection(sink=sink, operation=operation, since=since, until=until)
     order = _Order(event_ids=tuple(dict.fromkeys(event_ids)), to=to, selection=chosen)
-    settings = target.settings()
     try:
-        result = run(_replay, target, settings, order)
+        result = run(_replay, target, order)
     except UnknownSink as error:
         fail(str(error), EXIT_TROUBLE)
     _show(result, json_output=json_output)
@@ -91,8 +89,8 @@ def _check_choice(*, ids: bool, options: bool, everything: bool, to: bool) -> No
         )
 
 
-async def _replay(target: Target, settings: Settings, order: _Order) -> _Result:
-    async with open_letters(target, settings) as letters:
+async def _replay(target: Target, order: _Order) -> _Result:
+    async with open_letters(target) as letters:
         sinks = await letters.sinks()
         _check_sinks(order, sinks)
         if order.event_ids:

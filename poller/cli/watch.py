@@ -92,7 +92,7 @@ def watch_operations(
     :raises BadAddress: where the daemon's address that was told cannot be used.
     :raises SinkUnavailable: where standard output is closed.
     """
-    settings = source.load().settings
+    settings = source.load("api", "polling", "server", "log").settings
     live = not json_output and sys.stdout is not None and sys.stdout.isatty()
     # bars and log lines cannot share a terminal: the view has a line for trouble
     silent = live and sys.stderr.isatty()

@@ -63,7 +63,7 @@ async def _daemon(
 ) -> ControlClient | None:
     """Return a client of the daemon that is there; None where there is none to speak to."""
     told = target.told()
-    address = told or target.likely(settings)
+    address = told or target.likely(settings.server)
     if address is None:
         return None
     client = await stack.enter_async_context(ControlClient(address, token=settings.server.token))

@@ -12,6 +12,7 @@ from poller.engine.clock import wall_clock
 from poller.engine.configuration import Configuration, SinkPlan
 from poller.server.listening import Listening, Place, Tcp, Unix
 from poller.settings import (
+    SECTIONS,
     FileSink,
     Loaded,
     Settings,
@@ -37,13 +38,16 @@ class Source:
         self._config = config
         self._overrides = tuple(overrides or ())
 
-    def load(self) -> Loaded:
-        """Read all of it.
+    def load(self, *sections: str) -> Loaded:
+        """Read all of it, or only these sections: the others have their defaults.
 
         :raises SettingsError: with every problem that was found.
         """
         return load_settings(
-            config=self._config, overrides=self._overrides, environ=dict(os.environ)
+            config=self._config,
+            overrides=self._overrides,
+            environ=dict(os.environ),
+            sections=sections or SECTIONS,
         )
 
     def credentials(self) -> Credentials:
@@ -51,7 +55,7 @@ class Source:
 
         :raises SettingsError: where there are none.
         """
-        return self.load().settings.api.require_credentials()
+        return self.load("api").settings.api.require_credentials()
 
 
 def configuration(settings: Settings, source: Source) -> Configuration:

@@ -1,6 +1,7 @@
 """Settings: the only room, beside the command line, that reads the environment and its files."""
 
 from poller.settings.addresses import MASK, StoreUrl, TcpAddress, UnixAddress
+from poller.settings.catalogue import SECTIONS
 from poller.settings.display import Row
 from poller.settings.durations import Duration, format_duration, parse_duration
 from poller.settings.errors import Problem, SettingsError
@@ -19,6 +20,7 @@ __all__ = [
     "EVENT_TYPES",
     "FINAL",
     "MASK",
+    "SECTIONS",
     "Api",
     "Duration",
     "Engine",

@@ -20,6 +20,7 @@ from poller.suggest import suggestion
 __all__ = [
     "CREDENTIALS",
     "PREFIX",
+    "SECTIONS",
     "Path",
     "Setting",
     "Shape",
@@ -36,6 +37,8 @@ __all__ = [
 Path = tuple[str, ...]
 
 PREFIX: Final = "POLLER_"
+SECTIONS: Final[frozenset[str]] = frozenset(Settings.model_fields)
+"""The tables that there are at the top."""
 CREDENTIALS: Final[frozenset[Path]] = frozenset(
     {
         ("api", "account_sid"),

@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from pydantic_settings import PydanticBaseSettingsSource
 from poller.settings.addresses import StoreUrl
 from poller.settings.catalogue import (
     CREDENTIALS,
+    SECTIONS,
     Path,
     Setting,
     Shape,
@@ -57,15 +58,17 @@ class Layer(PydanticBaseSettingsSource):
 
     `unread` says that there was more which could not be read, so that something may seem missing.
     `repeats` says that a later value of the same rank replaces an earlier one, as on the command
-    line; elsewhere it is a problem. Values of a higher rank always win.
+    line; elsewhere it is a problem. Values of a higher rank always win. What belongs to none of
+    the `sections` is passed over, right or wrong.
     """
 
-    def __init__(self, *, repeats: bool = False) -> None:
+    def __init__(self, *, sections: Collection[str] = SECTIONS, repeats: bool = False) -> None:
         super().__init__(Settings)
         self.given: dict[Path, Given] = {}
         self.unknown: list[Unknown] = []
         self.problems: list[Problem] = []
         self.unread = False
+        self._others = SECTIONS.difference(sections)
         self._repeats = repeats
 
     def __call__(self) -> dict[str, Any]:
@@ -85,9 +88,15 @@ class Layer(PydanticBaseSettingsSource):
         """Return one top-level table; nothing in it needs decoding."""
         return self().get(field_name), field_name, False
 
+    def reads(self, path: Path) -> bool:
+        """Whether this layer is about that path."""
+        return path[0] not in self._others
+
     def add_text(self, path: Path, text: str, origin: str, *, name: str | None = None) -> None:
         """Take a value that is written as text; `name` is what its source calls it."""
         row = find(path)
+        if not self.reads(path):
+            return
         if row is None and not is_section(path):
             self.unknown.append(Unknown(path=path, origin=origin, variable=name))
         elif row is not None and (row.shape is Shape.SCALAR or len(path) > len(row.path)):
@@ -101,6 +110,8 @@ class Layer(PydanticBaseSettingsSource):
         """Take a value, or a table of them, down to single settings."""
         rank = len(path) if rank is None else rank
         row = find(path)
+        if not self.reads(path):
+            return
         if row is None and not is_section(path):
             self.unknown.append(Unknown(path=path, origin=origin))
         elif row is not None and (row.shape is not Shape.TABLE or len(path) > len(row.path)):

@@ -1,16 +1,16 @@
 """From command line, environment and files to one checked, frozen `Settings`, or every problem."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
 from pydantic import ValidationError
 
-from poller.settings.catalogue import Path, dotted
+from poller.settings.catalogue import SECTIONS, Path, dotted, meant_by
 from poller.settings.complaints import complaints, unknown_setting
 from poller.settings.display import DEFAULT, Row, rows, values
 from poller.settings.errors import Problem, SettingsError
-from poller.settings.layers import Given, Layer
+from poller.settings.layers import Given, Layer, Unknown
 from poller.settings.model import Settings
 from poller.settings.sources import (
     from_command_line,
@@ -33,7 +33,11 @@ class Loaded:
 
 
 def load_settings(
-    *, config: FilePath | None, overrides: Sequence[str], environ: Mapping[str, str]
+    *,
+    config: FilePath | None,
+    overrides: Sequence[str],
+    environ: Mapping[str, str],
+    sections: Collection[str] = SECTIONS,
 ) -> Loaded:
     """Read all sources and check them together; changes nothing, so it may be called at any time.
 
@@ -41,25 +45,39 @@ def load_settings(
     `POLLER_…` variables, secret files, the vendor's variables and secret files, the TOML file,
     defaults.
 
+    Of `sections` only these are read: the others have their defaults, and mistakes in them do not
+    count unless they stand on the command line.
+
     :raises SettingsError: with every problem that was found.
     """
-    toml = from_toml(config or _told_config(environ))
-    own_variables, vendor_variables = from_environment(environ)
-    own_files, vendor_files = from_secret_files(environ)
+    toml = from_toml(config or _told_config(environ), sections)
+    own_variables, vendor_variables = from_environment(environ, sections)
+    own_files, vendor_files = from_secret_files(environ, sections)
+    command_line = from_command_line(overrides)
     layers = (
-        from_command_line(overrides),
+        command_line,
         own_variables,
         own_files,
         vendor_variables,
         vendor_files,
         toml,
-        from_state_directory(environ),
+        from_state_directory(environ, sections),
     )
+    command_line.given = {
+        path: entry for path, entry in command_line.given.items() if path[0] in sections
+    }
     given = {path: entry for layer in reversed(layers) for path, entry in layer.given.items()}
     problems = [
         problem
         for layer in layers
-        for problem in (*layer.problems, *(unknown_setting(one, given) for one in layer.unknown))
+        for problem in (
+            *layer.problems,
+            *(
+                unknown_setting(one, given)
+                for one in layer.unknown
+                if layer is command_line or _concerns(one, sections)
+            ),
+        )
     ]
     settings = None if toml.unread else _checked(layers, given, problems)
     if problems or settings is None:
@@ -70,6 +88,13 @@ def load_settings(
 def describe(loaded: Loaded) -> list[Row]:
     """Return every setting in force, in order, with secrets masked."""
     return rows(loaded.settings, loaded.origins)
+
+
+def _concerns(unknown: Unknown, sections: Collection[str]) -> bool:
+    """Whether a key that is no setting belongs to one of these sections, as far as can be seen."""
+    meant = meant_by(unknown.path)
+    section = unknown.path[0] if meant is None else meant[0]
+    return section in sections or len(SECTIONS.difference(sections)) == 0
 
 
 def _told_config(environ: Mapping[str, str]) -> FilePath | None:

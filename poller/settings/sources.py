@@ -7,7 +7,7 @@ reads `os.environ`; the environment is an argument.
 import json
 import stat
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any, Final
 
@@ -75,9 +75,9 @@ def from_command_line(overrides: Sequence[str]) -> Layer:
     return layer
 
 
-def from_environment(environ: Mapping[str, str]) -> tuple[Layer, Layer]:
+def from_environment(environ: Mapping[str, str], sections: Collection[str]) -> tuple[Layer, Layer]:
     """Read `POLLER_…` variables, and apart from them those of the vendor's names."""
-    own, vendor = Layer(), Layer()
+    own, vendor = Layer(sections=sections), Layer(sections=sections)
     for name in sorted(environ, key=_outer_first):
         upper, origin = name.upper(), f"environment variable {name}"
         if upper in VENDOR_NAMES:
@@ -87,12 +87,12 @@ def from_environment(environ: Mapping[str, str]) -> tuple[Layer, Layer]:
     return own, vendor
 
 
-def from_secret_files(environ: Mapping[str, str]) -> tuple[Layer, Layer]:
+def from_secret_files(environ: Mapping[str, str], sections: Collection[str]) -> tuple[Layer, Layer]:
     """Read the files of the secrets directory that are named like a variable, in lower case.
 
     Other files are left alone, and so is a directory that does not exist.
     """
-    own, vendor = Layer(), Layer()
+    own, vendor = Layer(sections=sections), Layer(sections=sections)
     told = variable(environ, "POLLER_SECRETS_DIR") or variable(environ, "CREDENTIALS_DIRECTORY")
     directory = FilePath(told or _DEFAULT_SECRETS)
     try:
@@ -106,17 +106,17 @@ def from_secret_files(environ: Mapping[str, str]) -> tuple[Layer, Layer]:
     for name in names:
         upper, origin = name.upper(), f"secret file {directory / name}"
         path = VENDOR_NAMES.get(upper) or (_env_path(upper) if _is_ours(upper) else ())
-        if not path or (find(path) is None and not is_section(path)):
-            continue
         layer = vendor if upper in VENDOR_NAMES else own
+        if not path or not layer.reads(path) or (find(path) is None and not is_section(path)):
+            continue
         if (text := _read_secret(directory / name, layer)) is not None:
             layer.add_text(path, text, origin)
     return own, vendor
 
 
-def from_toml(file: FilePath | None) -> Layer:
+def from_toml(file: FilePath | None, sections: Collection[str]) -> Layer:
     """Read the configuration file, if one is named."""
-    layer = Layer()
+    layer = Layer(sections=sections)
     if file is None:
         return layer
     tables = _read_toml(file)
@@ -129,9 +129,9 @@ def from_toml(file: FilePath | None) -> Layer:
     return layer
 
 
-def from_state_directory(environ: Mapping[str, str]) -> Layer:
+def from_state_directory(environ: Mapping[str, str], sections: Collection[str]) -> Layer:
     """Put the default store into systemd's `StateDirectory`, the first where there are several."""
-    layer = Layer()
+    layer = Layer(sections=sections)
     if directories := variable(environ, "STATE_DIRECTORY"):
         place = FilePath(directories.partition(":")[0]) / "poller.db"
         layer.add(("store", "url"), f"sqlite:///{place}", "default, in $STATE_DIRECTORY")

@@ -137,8 +137,8 @@ def test_a_store_that_is_not_there(here: Surroundings) -> None:
 
 
 def test_settings_are_checked(here: Surroundings) -> None:
-    """Bad settings are told as everywhere."""
-    here.set(POLLER_NOPE="1")
+    """Bad settings of the store are reported where the store itself is read."""
+    here.set(POLLER_STORE__ULR="x")
     with pytest.raises(SettingsError):
         listed()
 

@@ -12,7 +12,6 @@ from poller.cli.control.errors import NoToken
 from poller.cli.control.session import Target
 from poller.cli.letters import open_letters
 from poller.engine.clock import wall_clock
-from poller.settings import Settings
 from poller.store.dead_letters import Selection, UnknownEvent
 from poller.store.errors import StoreUnavailable
 from poller.store.store import Store
@@ -45,10 +44,9 @@ def held(directory: Path) -> Iterator[None]:
 def place(url: str | None = None) -> str:
     """Say where the letters are."""
     target = Target(url)
-    settings = target.settings()
 
     async def look() -> str:
-        async with open_letters(target, settings) as letters:
+        async with open_letters(target) as letters:
             await letters.sinks()
             return letters.place
 
@@ -122,15 +120,15 @@ def test_a_choice_is_replayed_event_by_event() -> None:
             return problem(404, "unknown-event")
         return Reply(status=202, body={"event": "", "sinks": asked.body["sinks"]})
 
-    async def replay(target: Target, settings: Settings) -> Mapping[str, int]:
-        async with open_letters(target, settings) as letters:
+    async def replay(target: Target) -> Mapping[str, int]:
+        async with open_letters(target) as letters:
             with pytest.raises(UnknownEvent, match=r"'\.\./x' is kept"):
                 await letters.replay_event("../x", None)
             return await letters.replay(Selection(sink="app"))
 
     with FakeDaemon(answer) as daemon:
         target = Target(str(daemon.address))
-        assert anyio.run(replay, target, target.settings()) == {"app": 2, "log": 1}
+        assert anyio.run(replay, target) == {"app": 2, "log": 1}
     first, *posts = daemon.asked
     assert first.query["sink"] == ["app"]
     assert [(asked.path, asked.body) for asked in posts] == [

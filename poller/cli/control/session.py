@@ -10,7 +10,7 @@ import anyio
 from poller.cli.control.address import Address, listening_address, told_address
 from poller.cli.control.client import ControlClient
 from poller.cli.control.errors import BadAddress
-from poller.settings import Settings, load_settings
+from poller.settings import Server, Settings, load_settings
 
 __all__ = ["Target", "with_daemon"]
 
@@ -27,13 +27,23 @@ class Target:
         self._config = config
         self._overrides = tuple(overrides or ())
 
-    def settings(self) -> Settings:
-        """Read the settings.
+    def server(self) -> Server:
+        """Read where the daemon listens, and its token: all that a client of it needs.
+
+        :raises SettingsError: where they cannot be used.
+        """
+        return self.settings("server", "log").server
+
+    def settings(self, *sections: str) -> Settings:
+        """Read these sections of the settings; the others have their defaults.
 
         :raises SettingsError: where they cannot be used.
         """
         loaded = load_settings(
-            config=self._config, overrides=self._overrides, environ=dict(os.environ)
+            config=self._config,
+            overrides=self._overrides,
+            environ=dict(os.environ),
+            sections=sections,
         )
         return loaded.settings
 
@@ -44,12 +54,12 @@ class Target:
         """
         return told_address(self._url, os.environ)
 
-    def address(self, settings: Settings) -> Address:
+    def address(self, server: Server) -> Address:
         """Return where the daemon is.
 
         :raises BadAddress: where nothing says it.
         """
-        found = self.told() or listening_address(settings.server.listen)
+        found = self.told() or listening_address(server.listen)
         if found is None:
             raise BadAddress(
                 "server.listen is empty, so the daemon listens nowhere; "
@@ -57,10 +67,10 @@ class Target:
             )
         return found
 
-    def likely(self, settings: Settings) -> Address | None:
+    def likely(self, server: Server) -> Address | None:
         """Return where the daemon of these settings would be, None where that cannot be known."""
         try:
-            return listening_address(settings.server.listen)
+            return listening_address(server.listen)
         except BadAddress:
             return None
 
@@ -71,11 +81,11 @@ def with_daemon(target: Target, work: Callable[[ControlClient], Awaitable[Result
     :raises SettingsError: where the settings cannot be used.
     :raises ControlError: where the daemon cannot be asked, or says no.
     """
-    settings = target.settings()
-    address = target.address(settings)
+    server = target.server()
+    address = target.address(server)
 
     async def do() -> Result:
-        async with ControlClient(address, token=settings.server.token) as client:
+        async with ControlClient(address, token=server.token) as client:
             return await work(client)
 
     return anyio.run(do)

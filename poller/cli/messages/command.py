@@ -47,8 +47,9 @@ def show_messages(target: Target, operation_id: str, *, scope: Scope, events: in
     :raises EgressError: where a proxy or certificate variable cannot be used.
     :raises ControlError: where the daemon that was named cannot be asked.
     """
+    settings = target.settings("api", "polling", "server", "log")
     try:
-        known = run(_read, target, target.settings(), operation_id, scope, events)
+        known = run(_read, target, settings, operation_id, scope, events)
     except CommsError as error:
         fail(words_of(error), EXIT_TROUBLE)
     match scope.form:
@@ -105,7 +106,7 @@ async def _ask_daemon(
     """
     named = target.told()
     try:
-        address = target.address(settings)
+        address = target.address(settings.server)
         async with ControlClient(address, token=settings.server.token) as client:
             return await client.operation(operation_id, events=events)
     except ControlError as error:
