@@ -5,7 +5,6 @@ It reads no setting, needs no credentials and leaves nothing behind.
 
 import os
 import signal
-import ssl
 import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -16,7 +15,6 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import anyio
-import httpx
 from anyio.abc import TaskStatus
 from pydantic import SecretStr
 from rich.text import Text
@@ -33,6 +31,8 @@ from poller.comms.throttle import Throttle
 from poller.engine.clock import wall_clock
 from poller.engine.configuration import Configuration, SinkPlan
 from poller.engine.daemon import Daemon, Stop
+from poller.http.route import Route
+from poller.http.transport import open_transport
 from poller.simulator import Operation, World, serve
 from poller.sinks.base import Sink
 from poller.sinks.stdout import StdoutSink
@@ -153,9 +153,7 @@ async def _watch(world: World, base_url: str, sink: Sink, directory: Path) -> _E
 
 def _client(base_url: str) -> CommsClient:
     """Make a client that asks this machine itself, whatever proxies the environment names."""
-    transport = httpx.AsyncHTTPTransport(
-        trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    )
+    transport = open_transport(Route.direct(base_url), max_connections=_CONCURRENCY)
     return CommsClient(
         base_url=base_url,
         credentials=_CREDENTIALS,

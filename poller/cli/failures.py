@@ -44,7 +44,7 @@ def _code_of(fault: BaseException) -> int | None:
 
     if isinstance(fault, ControlError):
         return EXIT_USAGE if fault.is_usage else EXIT_TROUBLE
-    from poller.http import EgressError  # noqa: PLC0415
+    from poller.http.route import EgressError  # noqa: PLC0415
     from poller.server.listening import ListenError  # noqa: PLC0415
     from poller.settings import SettingsError  # noqa: PLC0415
     from poller.sinks.base import SinkUnavailable  # noqa: PLC0415

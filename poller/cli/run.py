@@ -22,7 +22,7 @@ from poller.cli.stdin import read_lines, read_registration
 from poller.cli.wiring import Source, configuration, listening, make_client, make_throttle
 from poller.engine.clock import wall_clock
 from poller.engine.daemon import Daemon, Stop
-from poller.http import EgressError
+from poller.http.route import EgressError
 from poller.server.listening import Listening
 from poller.settings import Settings, SettingsError, WebhookSink
 from poller.sinks.base import SinkUnavailable

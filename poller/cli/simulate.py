@@ -17,7 +17,7 @@ from anyio.abc import TaskStatus
 from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.invocation import own_command
 from poller.cli.simulate_options import DEFAULT_HOST, DEFAULT_PORT
-from poller.http import EgressError, proxy_for
+from poller.http.route import EgressError, find_route
 from poller.simulator import Operation, SimulatorConfig, World, serve, usage
 
 __all__ = ["Place", "Samples", "run_simulator", "samples_to_come"]
@@ -102,7 +102,7 @@ def _instructions(base_url: str, config: SimulatorConfig, operations: Sequence[O
 def _bypass(base_url: str) -> str:
     """Return what keeps requests to the simulator away from a proxy, where one is configured."""
     try:
-        if proxy_for(base_url) is None:
+        if find_route(base_url, os.environ).proxy is None:
             return ""
     except EgressError:
         pass

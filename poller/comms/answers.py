@@ -33,7 +33,7 @@ _HINTS: Final[Mapping[range, str]] = {
         "redirects are not followed, for the credentials would go along; "
         "set api.base_url to where the API is"
     ),
-    range(407, 408): "the proxy wants credentials; write them into the proxy variable",
+    range(407, 408): "a proxy on the way wants credentials, but no proxy variable names it",
 }
 
 

@@ -4,6 +4,7 @@ The requests go straight to a transport: nothing is redirected, retried, remembe
 logged on the way. Pace and pauses are the throttle's; when to ask again is the engine's.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -33,7 +34,8 @@ from poller.comms.models import (
     decode_page,
     decode_receipt_page,
 )
-from poller.http import open_transport
+from poller.http.route import Route, find_route
+from poller.http.transport import Lanes, open_transport
 
 __all__ = ["LARGEST_PAGE", "MOST_CONNECTIONS", "CommsClient"]
 
@@ -84,7 +86,10 @@ class CommsClient:
         self._base_url = _check_base_url(base_url)
         self._credentials = credentials
         self._timeout = timeout
-        self._transport = transport or open_transport(base_url, max_connections=max_connections)
+        self._route = (
+            find_route(base_url, os.environ) if transport is None else Route.direct(base_url)
+        )
+        self._transport = transport or open_transport(self._route, max_connections=max_connections)
         self._now = now
         self._closed = False
 
@@ -103,6 +108,11 @@ class CommsClient:
         """Close the connections. Idempotent; to ask afterwards is a `RuntimeError`."""
         self._closed = True
         await self._transport.aclose()
+
+    async def renew_connections(self) -> None:
+        """Use fresh connections from the next request on; requests under way end on theirs."""
+        if isinstance(self._transport, Lanes):
+            await self._transport.renew()
 
     def use(self, credentials: Credentials) -> None:
         """Ask as `credentials` from the next request on."""
@@ -222,6 +232,7 @@ class CommsClient:
         answer = await exchange(
             self._transport,
             self._request(path, query or {}),
+            route=self._route,
             asked=asked,
             limit=limit,
             timeout=self._timeout,

@@ -211,7 +211,7 @@ class Daemon:
             self._stopping.set()
 
     async def reload(self, configuration: Configuration) -> None:
-        """Swap policy, credentials and sinks whole, or nothing at all.
+        """Swap policy, credentials and sinks whole, or nothing at all; use fresh connections.
 
         :raises SinkUnavailable: where a new sink cannot be started; all stays as it was.
         :raises StoreError: where the store refuses; all stays as it was.
@@ -221,6 +221,7 @@ class Daemon:
         self._poll.configuration = configuration
         self._asker.credentials = configuration.credentials
         self._asker.client.use(await anyio.to_thread.run_sync(configuration.credentials))
+        await self._asker.client.renew_connections()
         self._throttle.retry_now()
         self._poll.pulse.beat()
 

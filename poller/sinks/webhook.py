@@ -1,6 +1,6 @@
 """The webhook sink: one signed POST per event."""
 
-import ssl
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -11,7 +11,14 @@ import httpx
 from pydantic import SecretStr
 
 from poller import __version__
-from poller.http import EgressError, open_transport
+from poller.http.failures import (
+    Failure,
+    describe_answer,
+    describe_failure,
+    describe_timeout,
+)
+from poller.http.route import EgressError, Route, find_route
+from poller.http.transport import Lanes, open_transport
 from poller.sinks.answer import EXCERPT_CHARACTERS, interpret, scrub
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.receiver import check_header, check_url
@@ -29,6 +36,7 @@ _BODY_PATIENCE = 1.0
 """Seconds to read an answer's body in; the status line has decided by then."""
 _TOKEN_LENGTH = 16
 """A segment of a path from this length on may be what admits us."""
+_HINT = "is the receiver running, and is the sink's url right?"
 _MARGIN = 2.0
 """Seconds that closing a connection may outlast the timeout."""
 
@@ -67,6 +75,7 @@ class WebhookSink:
         self._secrets = _texts_to_hide(self._url, secret, headers or {})
         self._timeout = timeout
         self._clock = clock
+        self._route = Route.direct(url)
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
         self._starting = anyio.Lock()
@@ -97,7 +106,9 @@ class WebhookSink:
         return [await self._attempt(event) for event in batch]
 
     async def reopen(self) -> None:
-        """Nothing to do: what a webhook holds, it makes afresh by itself."""
+        """Use fresh connections from the next event on; requests under way end on theirs."""
+        if isinstance(self._transport, Lanes):
+            await self._transport.renew()
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -111,13 +122,11 @@ class WebhookSink:
             with anyio.fail_after(self._timeout):
                 outcome = await self._post(event)
         except TimeoutError:
-            error = f"{self.place} has not answered within {self._timeout:g} s"
-            outcome = SinkOutcome(verdict=SinkVerdict.FAILED, error=error)
+            outcome = self._failed(describe_timeout(self._route, self._timeout))
         except SinkUnavailable as fault:
             outcome = SinkOutcome(verdict=SinkVerdict.FAILED, error=str(fault))
-        except Exception as fault:  # noqa: BLE001  (whatever httpx raises, the event must wait)
-            error = f"{self.place} {_explain(fault)}"
-            outcome = SinkOutcome(verdict=SinkVerdict.FAILED, error=error)
+        except Exception as fault:  # noqa: BLE001  (whatever is raised, the event must wait)
+            outcome = self._failed(describe_failure(fault, self._route))
         return outcome if outcome.error is None else self._without_secrets(outcome)
 
     async def _post(self, event: OutgoingEvent) -> SinkOutcome:
@@ -126,6 +135,9 @@ class WebhookSink:
         headers = self._headers | self._signature_headers(event.event_id, body)
         async with client.stream("POST", self._url, content=body, headers=headers) as response:
             excerpt = await _beginning(response)
+            failure = describe_answer(response.status_code, excerpt, self._route)
+            if failure is not None:
+                return self._failed(failure, status=response.status_code)
             return interpret(
                 status=response.status_code,
                 headers=response.headers,
@@ -133,6 +145,10 @@ class WebhookSink:
                 place=self.place,
                 now=self._clock(),
             )
+
+    def _failed(self, failure: Failure, *, status: int | None = None) -> SinkOutcome:
+        error = f"{self.place}: {failure.happened}; {failure.hint or _HINT}"
+        return SinkOutcome(verdict=SinkVerdict.FAILED, status=status, error=error)
 
     def _signature_headers(self, event_id: str, body: bytes) -> dict[str, str]:
         """Sign afresh: receivers refuse timestamps that are more than minutes old."""
@@ -164,13 +180,15 @@ class WebhookSink:
     def _make_client(self) -> httpx.AsyncClient:
         """Build the client in a worker thread: reading certificates takes its time."""
         try:
-            transport = self._transport or open_transport(
-                str(self._url), max_connections=self.concurrency
-            )
+            if self._transport is None:
+                self._route = find_route(str(self._url), os.environ)
+                self._transport = open_transport(self._route, max_connections=self.concurrency)
         except EgressError as fault:
-            raise SinkUnavailable(f"sink {self.name} cannot send", str(fault)) from None
+            raise SinkUnavailable(
+                f"sink {self.name} cannot send: {fault.message}", fault.fix
+            ) from None
         return httpx.AsyncClient(
-            transport=transport,
+            transport=self._transport,
             timeout=None,  # noqa: S113  (one deadline for the whole answer, see _attempt)
             follow_redirects=False,
             trust_env=False,
@@ -227,24 +245,3 @@ def _texts_to_hide(
         + [segment for segment in url.path.split("/") if len(segment) >= _TOKEN_LENGTH]
         + list(url.params.values())
     )
-
-
-def _explain(fault: Exception) -> str:
-    """Say in people's words what the receiver did not do, and what to look at."""
-    cause: BaseException | None = fault
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"has a certificate that is not trusted: {cause.verify_message} (SSL_CERT_FILE)"
-        if isinstance(cause, ssl.SSLError):
-            return f"did not agree on TLS: {cause.reason or cause} (is it an https address?)"
-        cause = cause.__cause__ or cause.__context__
-    said = str(fault) or type(fault).__name__
-    match fault:
-        case httpx.ProxyError():
-            return f"could not be reached through the proxy: {said} (see HTTPS_PROXY)"
-        case httpx.RemoteProtocolError():
-            return f"did not answer in whole HTTP: {said}"
-        case httpx.ReadError() | httpx.WriteError():
-            return f"broke the connection before it answered: {said}"
-        case _:
-            return f"could not be reached: {said} (is it running, and is url right?)"

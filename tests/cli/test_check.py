@@ -164,15 +164,15 @@ def test_an_api_that_nobody_answers_for(api: FakeApi, check: Check) -> None:
     del api
     code, report = check(f"api.base_url=http://127.0.0.1:{refusing_port()}/v1")
     assert code == 1
-    assert "cannot be reached: no connection" in of(report, "api")["message"]
+    assert "cannot be reached: connection refused by 127" in of(report, "api")["message"]
 
 
 def test_an_api_that_speaks_no_tls(api: FakeApi, check: Check) -> None:
     """TLS that fails is told as such."""
     code, report = check(f"api.base_url={api.base_url.replace('http:', 'https:')}")
     assert code == 1
-    assert "TLS failed" in of(report, "api")["message"]
-    assert "TLS" in of(report, "api")["fix"]
+    assert "does not speak TLS" in of(report, "api")["message"]
+    assert "http://?" in of(report, "api")["fix"]
 
 
 def test_certificates_that_cannot_be_read_are_usage(
@@ -434,11 +434,11 @@ def test_a_host_that_is_not_known(
     here.set(POLLER_SINKS__APP__URL="http://no.such.host.invalid/secret-path")
     code, report = check()
     assert code == 1
-    assert "no.such.host.invalid: name lookup failed" in of(report, "sinks.app")["message"]
+    assert "the name no.such.host.invalid " in of(report, "sinks.app")["message"]
     here.set(HTTP_PROXY="http://127.0.0.1:9", NO_PROXY="127.0.0.1")
     code, report = check()
     assert code == 0
-    assert "through the proxy" in of(report, "sinks.app")["message"]
+    assert "through the proxy 127.0.0.1:9 (HTTP_PROXY)" in of(report, "sinks.app")["message"]
 
 
 def test_lines_for_a_pipe(

@@ -66,6 +66,7 @@ class Api:
     def __init__(self, url: str) -> None:
         self.url = url
         self.requests: list[str] = []
+        self.connections = 0
         self.scripts: list[Script] = []
         self.hung_up = anyio.Event()
 
@@ -77,6 +78,7 @@ class Api:
 
     async def serve(self, stream: SocketStream) -> None:
         """Serve one connection until the client hangs up, or the script does."""
+        self.connections += 1
         async with stream:
             try:
                 while True:

@@ -211,7 +211,9 @@ async def test_an_unreachable_receiver_is_named() -> None:
     async with _sink(url) as sink:
         closed = await _one(sink)
     assert closed.verdict is SinkVerdict.FAILED
-    assert f"{url.removesuffix('/hook')} could not be reached" in (closed.error or "")
+    place = url.removesuffix("/hook")
+    refused = f"connection refused by {place.removeprefix('http://')}; is the receiver running"
+    assert (closed.error or "").startswith(f"{place}: {refused}")
 
 
 async def test_connections_are_used_again(receiver: Receiver) -> None:
@@ -222,6 +224,28 @@ async def test_connections_are_used_again(receiver: Receiver) -> None:
             await _one(sink, f"e{number}")
     assert len({request.connection for request in receiver.received}) == 1
     assert not any("cookie" in request.headers for request in receiver.received)
+
+
+async def test_a_reload_renews_connections(receiver: Receiver) -> None:
+    """They look the host up again; the sink stays as it is."""
+    async with _sink(receiver.url) as sink:
+        for number in range(4):
+            if number == 2:
+                await sink.reopen()
+            await _one(sink, f"e{number}")
+    first, second, third, fourth = [request.connection for request in receiver.received]
+    assert first == second != third == fourth
+
+
+async def test_a_dead_proxy_is_not_the_receivers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy and its variable are named, its password is not."""
+    monkeypatch.setenv("HTTP_PROXY", "http://me:hunter2@127.0.0.1:9")
+    async with _sink("http://app.invalid/hook") as sink:
+        outcome = await _one(sink)
+    assert outcome.error == (
+        "http://app.invalid: connection refused by the proxy 127.0.0.1:9 (HTTP_PROXY); "
+        "check HTTP_PROXY and the proxy, or name app.invalid in NO_PROXY"
+    )
 
 
 async def test_many_at_once(receiver: Receiver) -> None:
@@ -284,17 +308,19 @@ async def test_certificates_are_checked_and_can_be_added(
         async with _sink(receiver.url) as sink:
             outcome = await _one(sink)
         assert outcome.verdict is SinkVerdict.FAILED
-        assert "certificate that is not trusted" in (outcome.error or "")
+        assert "is not trusted: self" in (outcome.error or "")
         assert "SSL_CERT_FILE" in (outcome.error or "")
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         async with _sink(receiver.url) as sink:
             assert (await _one(sink)).verdict is SinkVerdict.DELIVERED
         async with _sink(receiver.url.replace("https", "http")) as sink:
-            assert (await _one(sink)).verdict is SinkVerdict.FAILED
+            outcome = await _one(sink)
+        assert outcome.verdict is SinkVerdict.FAILED
+        assert "https://?" in (outcome.error or "")
     with Receiver() as plain:
         async with _sink(plain.url.replace("http", "https")) as sink:
             outcome = await _one(sink)
-    assert "TLS" in (outcome.error or "")
+    assert "http://?" in (outcome.error or "")
 
 
 async def test_a_missing_certificate_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from poller.cli.control.errors import BadAddress
+from poller.http.route import Route
 
 __all__ = ["VARIABLE", "Address", "address_of_url", "listening_address", "told_address"]
 
@@ -49,6 +50,11 @@ class Address:
     def base_url(self) -> str:
         """What the paths of the API are added to."""
         return f"{self.scheme}://{self.authority}{self.prefix}"
+
+    @property
+    def route(self) -> Route:
+        """The way there without a proxy."""
+        return Route(scheme=self.scheme, host=self.host, port=self.port, socket=self.socket)
 
     @property
     def is_local(self) -> bool:

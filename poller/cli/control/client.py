@@ -4,8 +4,6 @@ import json
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from errno import errorcode
-from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from typing import Any, Final, Self, cast
 from urllib.parse import quote
 
@@ -23,7 +21,9 @@ from poller.cli.control.errors import (
     Unreachable,
 )
 from poller.cli.control.stream import Message, StreamParser
-from poller.http import open_transport, tls_context
+from poller.http.failures import describe_answer, describe_failure
+from poller.http.route import Route, find_route
+from poller.http.transport import open_transport
 from poller.server import schemas
 from poller.tracking.event import dump_json
 
@@ -54,12 +54,13 @@ class ControlClient:
 
     def __init__(self, address: Address, *, token: SecretStr | None) -> None:
         self.address = address
+        self._route = _route(address)
         headers = {"Accept": "application/json"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token.get_secret_value()}"
         self._http = httpx.AsyncClient(
             base_url=address.base_url,
-            transport=_transport(address),
+            transport=open_transport(self._route, max_connections=_CONNECTIONS),
             headers=headers,
             timeout=_TIMEOUT,
             trust_env=False,
@@ -210,6 +211,9 @@ class ControlClient:
             return
         if response.status_code == _UNAUTHORIZED:
             raise NoToken(str(self.address))
+        failure = describe_answer(response.status_code, response.content, self._route)
+        if failure is not None:
+            raise Unreachable(str(self.address), failure.happened, failure.hint)
         problem = _json(response)
         if not isinstance(problem, dict) or not isinstance(problem.get("title"), str):
             raise NoDaemon(str(self.address), f"it answered {response.status_code}")
@@ -230,20 +234,13 @@ class ControlClient:
         return answer[name]
 
     def _unreachable(self, error: httpx.HTTPError) -> Unreachable:
-        return Unreachable(str(self.address), _happened(error))
+        failure = describe_failure(error, self._route)
+        return Unreachable(str(self.address), failure.happened, failure.hint)
 
 
-def _transport(address: Address) -> httpx.AsyncBaseTransport:
-    if not address.is_local:
-        return open_transport(address.base_url, max_connections=_CONNECTIONS)
-    # where nothing is encrypted an empty trust store does, and saves reading the roots
-    encrypted = address.scheme == "https"
-    return httpx.AsyncHTTPTransport(
-        uds=address.socket,
-        verify=tls_context() if encrypted else SSLContext(PROTOCOL_TLS_CLIENT),
-        trust_env=False,
-        limits=httpx.Limits(max_connections=_CONNECTIONS),
-    )
+def _route(address: Address) -> Route:
+    """Return the way to a daemon; one on this machine is never asked through a proxy."""
+    return address.route if address.is_local else find_route(address.base_url, os.environ)
 
 
 async def _messages(response: httpx.Response) -> AsyncIterator[Message]:
@@ -259,17 +256,3 @@ def _json(response: httpx.Response) -> object:
     except (ValueError, RecursionError):
         return None
     return document
-
-
-def _happened(error: httpx.HTTPError) -> str:
-    """Say what happened; the operating system's own words stand at the bottom of the causes."""
-    if isinstance(error, httpx.TimeoutException):
-        return "no answer in time"
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno:
-            # a failed look-up has numbers of its own, and asyncio words of its own
-            own = cause.errno < 0 or cause.errno not in errorcode
-            return (cause.strerror if own else None) or os.strerror(cause.errno)
-        cause = cause.__cause__ or cause.__context__
-    return str(error) or "the connection broke off"

@@ -33,11 +33,9 @@ class BadAddress(ControlError):
 class Unreachable(ControlError):
     """Nobody answers at the address, or the answer broke off."""
 
-    def __init__(self, where: str, happened: str) -> None:
-        super().__init__(
-            f"no daemon answers at {where}: {happened}; "
-            "start `poller run`, or name where it listens with --url"
-        )
+    def __init__(self, where: str, happened: str, hint: str | None = None) -> None:
+        remedy = hint or "start `poller run`, or name where it listens with --url"
+        super().__init__(f"no daemon answers at {where}: {happened}; {remedy}")
 
 
 class NoDaemon(ControlError):

@@ -12,11 +12,18 @@ from typing import Any, Final
 
 from poller.cli.control.address import Address
 from poller.cli.control.errors import NoDaemon, Unreachable
+from poller.http.failures import (
+    WANTS_HTTPS,
+    describe_answer,
+    describe_failure,
+    describe_timeout,
+)
 
 __all__ = ["ask", "daemon_address"]
 
 _LARGEST: Final = 1024 * 1024
 _CHUNK: Final = 65_536
+_TLS_ALERT: Final = b"\x15\x03"
 _DEFAULT_LISTEN: Final = "127.0.0.1:8470"
 _DEFAULT_SECRETS: Final = "/run/secrets"
 
@@ -37,9 +44,11 @@ def ask(address: Address, path: str, *, timeout: float) -> tuple[int, dict[str, 
             connection.sendall(request.encode("ascii"))
             answer = _read(connection, deadline)
     except TimeoutError:
-        raise Unreachable(str(address), f"no answer within {timeout:g} s") from None
+        failure = describe_timeout(address.route, timeout)
+        raise Unreachable(str(address), failure.happened) from None
     except OSError as error:
-        raise Unreachable(str(address), error.strerror or str(error)) from None
+        failure = describe_failure(error, address.route)
+        raise Unreachable(str(address), failure.happened, failure.hint) from None
     return _parsed(address, answer)
 
 
@@ -103,8 +112,13 @@ def _parsed(address: Address, answer: bytes) -> tuple[int, dict[str, Any]]:
     head, _, body = answer.partition(b"\r\n\r\n")
     words = head.split(b"\r\n", 1)[0].split()
     if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():  # noqa: PLR2004 - version, status
+        if address.scheme == "http" and answer.startswith(_TLS_ALERT):
+            raise Unreachable(str(address), f"{address.route.target} expects TLS", WANTS_HTTPS)
         raise NoDaemon(str(address), "it does not speak HTTP")
     status = int(words[1])
+    failure = describe_answer(status, body, address.route)
+    if failure is not None:
+        raise Unreachable(str(address), failure.happened, failure.hint)
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):

@@ -16,7 +16,7 @@ from poller.comms.errors import (
     Unavailable,
 )
 from poller.comms.kinds import DEFAULT_KIND
-from poller.http import EgressError
+from poller.http.route import EgressError
 from poller.settings import Loaded, SettingsError
 
 __all__ = ["probe_credentials"]
@@ -34,8 +34,7 @@ async def probe_credentials(loaded: Loaded) -> Finding:
         missing = error.problems[0]
         return Finding.problem(_SUBJECT, missing.what, fix=missing.fix, is_usage=True)
     except EgressError as error:
-        message, _, fix = str(error).rpartition("; ")
-        return Finding.problem(_SUBJECT, message, fix=fix, is_usage=True)
+        return Finding.problem(_SUBJECT, error.message, fix=error.fix, is_usage=True)
     except CommsError as error:
         return _refusal(error, loaded)
     return Finding.ok(_SUBJECT, f"{settings.api.base_url} accepts the credentials")
@@ -59,7 +58,7 @@ def _words(error: CommsError, loaded: Loaded) -> tuple[str, str]:
             wait = "a minute" if error.retry_after is None else f"{error.retry_after:.0f} s"
             words = "is throttling, so the credentials are unchecked", f"check again in {wait}"
         case DeadlineExceeded():
-            words = "does not answer in time", "check the way to the API, or raise api.timeout"
+            words = "does not answer in time", hint or "check the way to it, or raise api.timeout"
         case NetworkError():
             words = "cannot be reached", hint or "check api.base_url and the way to it"
         case NotFound():

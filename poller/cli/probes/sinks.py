@@ -14,7 +14,8 @@ from anyio import to_thread
 from poller.cli.probes.finding import Finding
 from poller.cli.wiring import make_sink
 from poller.engine.clock import wall_clock
-from poller.http import proxy_for
+from poller.http.failures import describe_failure
+from poller.http.route import find_route
 from poller.settings import FileSink, SinkSettings, StdoutSink, WebhookSink
 from poller.sinks.base import OutgoingEvent, SinkHeld, SinkUnavailable, SinkVerdict
 from poller.sinks.journal import Disk, Journal
@@ -125,14 +126,15 @@ async def _resolve(subject: str, name: str, sink: WebhookSink) -> Finding:
     finally:
         await webhook.aclose()
     place, parts = _place(sink), urlsplit(sink.url)
-    if proxy_for(sink.url) is not None:
-        return Finding.ok(subject, f"{place}, through the proxy; --send posts a test event")
+    route = find_route(sink.url, os.environ)
+    if route.proxy is not None:
+        return Finding.ok(subject, f"{place}, through {route.proxy}; --send posts a test event")
     try:
         await anyio.getaddrinfo(str(parts.hostname), parts.port, type=socket.SOCK_STREAM)
     except OSError as error:
         return Finding.problem(
             subject,
-            f"{parts.hostname}: name lookup failed: {error.strerror}",
+            describe_failure(error, route).happened,
             fix=f"check the host in {subject}.url, and the name service",
         )
     return Finding.ok(subject, f"{place}: the host is known; --send posts a test event")

@@ -71,7 +71,7 @@ def test_what_is_no_poller(answer: bytes, words: str) -> None:
 
 def test_nobody(tmp_path: Path) -> None:
     """The message names the address, what the system said, and what to do."""
-    with pytest.raises(Unreachable, match=r"unix:.*No such file.*poller run.*--url"):
+    with pytest.raises(Unreachable, match=r"unix:.*there is no socket.*poller run.*--url"):
         ask(Address(socket=str(tmp_path / "none")), "/healthz", timeout=5)
 
 
@@ -79,7 +79,7 @@ def test_silence_ends() -> None:
     """Somebody who accepts and never answers takes no longer than the timeout."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = Address(host="127.0.0.1", port=listener.getsockname()[1])
-        with pytest.raises(Unreachable, match=r"no answer within 0\.05 s"):
+        with pytest.raises(Unreachable, match=r"no complete answer within 0\.05 s"):
             ask(address, "/healthz", timeout=0.05)
 
 

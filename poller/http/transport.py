@@ -1,0 +1,207 @@
+"""The connections: few, not too old, none idle for long, over the route that is given."""
+
+import os
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, cast
+
+import anyio
+import httpx
+
+from poller.http.route import EgressError, Route
+
+__all__ = ["GREATEST_AGE", "KEEPALIVE", "TROUBLE", "Lanes", "open_transport", "tls_context"]
+
+GREATEST_AGE: Final = 60.0
+"""Seconds after which a connection takes no further request, so that DNS changes are followed."""
+KEEPALIVE: Final = 15.0
+"""Seconds without a request after which a connection is closed.
+
+Shorter than the idle time of the usual servers and balancers, so that they rarely close it first.
+"""
+TROUBLE: Final = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    OSError,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+)
+"""What a transport raises instead of an answer."""
+
+_PATIENCE_FOR_CLOSING: Final = 1.0
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return a context that trusts `SSL_CERT_FILE`, else `SSL_CERT_DIR`, else the bundled roots.
+
+    :raises EgressError: if the file or directory of the variable cannot be read.
+    """
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:  # ssl.SSLError is one
+        name = "SSL_CERT_FILE" if os.environ.get("SSL_CERT_FILE") else "SSL_CERT_DIR"
+        raise EgressError(
+            f"{name} is {os.environ.get(name)!r}, which cannot be used ({error.strerror or error})",
+            "it must be readable and hold PEM certificates",
+        ) from None
+
+
+def open_transport(route: Route, *, max_connections: int) -> "Lanes":
+    """Return an HTTP/1.1 transport for requests that take `route`.
+
+    :raises EgressError: if a certificate variable cannot be used.
+    """
+    is_proxy_encrypted = route.proxy is not None and route.proxy.scheme == "https"
+    is_encrypted = route.scheme == "https" or is_proxy_encrypted
+    # Where nothing is encrypted an empty trust store does, and saves reading the roots.
+    context = tls_context() if is_encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    proxy = None
+    if route.proxy is not None:
+        # the library takes the context of a proxy only where it is spoken to over TLS
+        proxy = httpx.Proxy(route.proxy.url, ssl_context=context if is_proxy_encrypted else None)
+
+    def lane() -> httpx.AsyncHTTPTransport:
+        return httpx.AsyncHTTPTransport(
+            verify=context,
+            trust_env=False,
+            proxy=proxy,
+            uds=route.socket,
+            limits=httpx.Limits(max_connections=1, keepalive_expiry=KEEPALIVE),
+        )
+
+    return Lanes(lane, most=max_connections)
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """A transport with one connection; times are on the clock of the `Lanes`."""
+
+    transport: httpx.AsyncBaseTransport
+    opened: float
+    used: float
+    is_outdated: bool = False
+
+
+class Lanes(httpx.AsyncBaseTransport):
+    """At most `most` connections, each in a transport of its own, which `make` makes.
+
+    The HTTP library's pool asks every connection that it holds whether it is still good, before and
+    after every request: with sixteen that costs more than the request. A lane has one to ask. The
+    one that was used last is used next, so that what is not needed grows idle and is closed.
+
+    A connection that is older than `GREATEST_AGE` or from before `renew` is closed when its
+    request has ended, and a new one looks the host up again. One that was idle for `KEEPALIVE` is
+    closed when any other request begins or ends. `clock` counts seconds.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], httpx.AsyncBaseTransport],
+        *,
+        most: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._free: list[_Lane] = []  # the one that was used last is at the end
+        self._busy: set[_Lane] = set()
+        self._make = make
+        self._clock = clock
+        self._room = anyio.Semaphore(most, max_value=most)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request as soon as a lane is free; it is taken until the response is closed."""
+        await self._room.acquire()
+        try:
+            lane = await self._take()
+        except BaseException:
+            self._room.release()
+            raise
+        try:
+            response = await lane.transport.handle_async_request(request)
+        except BaseException:
+            await self._give_back(lane)
+            raise
+        return httpx.Response(
+            response.status_code,
+            headers=response.headers,
+            stream=_Held(response, lambda: self._give_back(lane)),
+            extensions=response.extensions,
+        )
+
+    async def renew(self) -> None:
+        """Let every request from now on use a fresh connection; those under way end on theirs."""
+        for lane in self._busy:
+            lane.is_outdated = True
+        idle, self._free = self._free, []
+        await _close(idle)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        lanes = [*self._free, *self._busy]
+        self._free.clear()
+        self._busy.clear()
+        await _close(lanes)
+
+    async def _take(self) -> _Lane:
+        await self._close_stale()
+        now = self._clock()
+        lane = self._free.pop() if self._free else _Lane(self._make(), opened=now, used=now)
+        self._busy.add(lane)
+        return lane
+
+    async def _give_back(self, lane: _Lane) -> None:
+        lane.used = self._clock()
+        if lane in self._busy:  # else all were closed meanwhile
+            self._busy.remove(lane)
+            self._free.append(lane)
+        try:
+            await self._close_stale()
+        finally:
+            self._room.release()
+
+    async def _close_stale(self) -> None:
+        now = self._clock()
+        stale = [lane for lane in self._free if _is_stale(lane, now)]
+        if stale:
+            self._free = [lane for lane in self._free if lane not in stale]
+            await _close(stale)
+
+
+def _is_stale(lane: _Lane, now: float) -> bool:
+    return lane.is_outdated or now - lane.opened >= GREATEST_AGE or now - lane.used >= KEEPALIVE
+
+
+async def _close(lanes: list[_Lane]) -> None:
+    # nobody else knows these lanes any more: what is not closed here would stay open
+    for lane in lanes:
+        with anyio.move_on_after(_PATIENCE_FOR_CLOSING, shield=True), suppress(*TROUBLE):
+            await lane.transport.aclose()
+
+
+class _Held(httpx.AsyncByteStream):
+    """The body of a response; `closed` is called once when nobody reads it any more."""
+
+    def __init__(self, response: httpx.Response, closed: Callable[[], Awaitable[None]]) -> None:
+        self._response = response
+        self._closed: Callable[[], Awaitable[None]] | None = closed
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._body:
+            yield part
+
+    async def aclose(self) -> None:
+        """Close the response, and let the next request have its lane."""
+        closed, self._closed = self._closed, None
+        if closed is None:
+            return
+        try:
+            await self._body.aclose()
+        finally:
+            await closed()
+
+    @property
+    def _body(self) -> httpx.AsyncByteStream:
+        return cast("httpx.AsyncByteStream", self._response.stream)
