@@ -413,6 +413,24 @@ def test_a_receiver_that_is_not_there(api: FakeApi, receiver: Receiver, check: C
     assert "sinks.app.url" in of(report, "sinks.app")["fix"]
 
 
+def test_a_dead_proxy_is_not_a_problem_of_the_url(
+    api: FakeApi, receiver: Receiver, here: Surroundings, check: Check
+) -> None:
+    """The variable that names the proxy is what to look at."""
+    del api, receiver
+    here.set(
+        POLLER_SINKS__APP__URL="http://app.invalid/x",
+        HTTP_PROXY=f"http://127.0.0.1:{refusing_port()}",
+        NO_PROXY="127.0.0.0/8",
+    )
+    code, report = check(send=True)
+    assert code == 1
+    found = of(report, "sinks.app")
+    assert "refused by the proxy 127.0.0.1" in found["message"]
+    assert "HTTP_PROXY" in found["fix"]
+    assert "url" not in found["fix"]
+
+
 def test_an_unsigned_webhook_is_warned_of(
     api: FakeApi, receiver: Receiver, here: Surroundings, check: Check
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import anyio
 import pytest
 
+from poller.comms.client import CommsClient
 from poller.engine.configuration import SinkPlan
 from poller.engine.daemon import Daemon, Stop
 from poller.sinks.base import SinkOutcome, SinkUnavailable, SinkVerdict
@@ -258,6 +259,23 @@ async def test_a_reload_swaps_sinks_and_probes_what_was_refused(
         await until(lambda: len(new.ids) == 1)
         assert old.life[-1] == "close"
         assert not old.ids
+
+
+async def test_a_reload_uses_fresh_connections(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the API, and of sinks whose settings did not change: the hosts are looked up again."""
+    renewed: list[CommsClient] = []
+
+    async def renew(client: CommsClient) -> None:
+        renewed.append(client)
+
+    monkeypatch.setattr(CommsClient, "renew_connections", renew)
+    sink = ScriptedSink()
+    async with running(ScriptedApi(ScriptedApi.completed), sink) as (daemon, _):
+        await daemon.reload(configuration(plan(sink)))
+        assert len(renewed) == 1
+        assert sink.life[-1] == "reopen"
 
 
 async def test_a_reload_that_fails_changes_nothing(running: Running) -> None:

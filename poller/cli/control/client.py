@@ -23,7 +23,7 @@ from poller.cli.control.errors import (
 from poller.cli.control.stream import Message, StreamParser
 from poller.http.failures import describe_answer, describe_failure
 from poller.http.route import Route, find_route
-from poller.http.transport import open_transport
+from poller.http.transport import TROUBLE, open_transport
 from poller.server import schemas
 from poller.tracking.event import dump_json
 
@@ -156,7 +156,7 @@ class ControlClient:
                 if not response.headers.get("content-type", "").startswith("text/event-stream"):
                     raise NoDaemon(str(self.address), "it streams no events")
                 yield _messages(response)
-        except httpx.HTTPError as error:
+        except TROUBLE as error:
             raise self._unreachable(error) from error
 
     async def _pages(
@@ -195,7 +195,7 @@ class ControlClient:
                 content=content,
                 headers=headers,
             )
-        except httpx.HTTPError as error:
+        except TROUBLE as error:
             raise self._unreachable(error) from error
         self._check(response)
         if response.status_code == _NO_CONTENT:
@@ -233,7 +233,7 @@ class ControlClient:
             raise NoDaemon(str(self.address), f"its answer has no {name!r}")
         return answer[name]
 
-    def _unreachable(self, error: httpx.HTTPError) -> Unreachable:
+    def _unreachable(self, error: Exception) -> Unreachable:
         failure = describe_failure(error, self._route)
         return Unreachable(str(self.address), failure.happened, failure.hint)
 

@@ -3,6 +3,7 @@
 import os
 import secrets
 import socket
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Final
@@ -17,7 +18,7 @@ from poller.engine.clock import wall_clock
 from poller.http.failures import describe_failure
 from poller.http.route import find_route
 from poller.settings import FileSink, SinkSettings, StdoutSink, WebhookSink
-from poller.sinks.base import OutgoingEvent, SinkHeld, SinkUnavailable, SinkVerdict
+from poller.sinks.base import OutgoingEvent, SinkHeld, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.journal import Disk, Journal
 from poller.tracking.event import dump_json, event_id, format_instant
 
@@ -115,8 +116,15 @@ async def _post(subject: str, name: str, sink: WebhookSink) -> Finding:
     if outcome.verdict is SinkVerdict.DELIVERED:
         place = _place(sink)
         return Finding.ok(subject, f"{place} answered {outcome.status} to a {TEST_EVENT} event")
-    fix = "see what the receiver logged" if outcome.status else f"check {subject}.url"
-    return Finding.problem(subject, str(outcome.error), fix=fix)
+    return Finding.problem(subject, str(outcome.error), fix=_fix(subject, sink, outcome))
+
+
+def _fix(subject: str, sink: WebhookSink, outcome: SinkOutcome) -> str:
+    """Say who has to act: behind a proxy it is not sure that the receiver was reached."""
+    if outcome.status not in {None, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED}:
+        return "see what the receiver logged"
+    proxy = find_route(sink.url, os.environ).proxy
+    return f"check {subject}.url" if proxy is None else f"check {proxy.variable}, and {proxy}"
 
 
 async def _resolve(subject: str, name: str, sink: WebhookSink) -> Finding:
