@@ -14,6 +14,7 @@ from rich.text import Text
 from poller.cli.telling import breakdown_text, message_text
 from poller.comms.kinds import kind_named
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkVerdict
+from poller.tracking.progress import read_progress
 
 __all__ = ["LABEL", "Screen", "TerminalSink", "event_line"]
 
@@ -37,6 +38,7 @@ _STYLES: Final = {
 _OUTCOMES: Final = {
     "delivered": "green",
     "read": "green",
+    "opened": "green",
     "failed": "red",
     "undelivered": "red",
     "unaddressable": "red",
@@ -164,8 +166,8 @@ def _told(line: Text, story: str, *, plain: bool) -> Text:
 def _progress(line: Text, data: Mapping[str, Any], *, style: str, width: int, plain: bool) -> None:
     """Draw how far an operation is, and tell which recipients it came to an end with."""
     stats = data["operation"].get("stats", {})
-    done = sum(stats.get(name, 0) for name in kind_named(data["kind"]).done)
-    total = stats.get("total", 0)
+    progress = read_progress(kind_named(data["kind"]), stats)
+    done, total = progress.done, progress.total or 0
     bar = _bar(done, total, min(_BAR + max(0, width - _NARROW), _WIDE_BAR), plain=plain)
     line.append(bar, style).append(f" {f'{done}/{total}':>{_DONE}} ")
     for counter, colour in _OUTCOMES.items():

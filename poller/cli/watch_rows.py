@@ -13,12 +13,9 @@ from poller.engine.onlooker import Update
 from poller.tracking.lifecycle import EventType
 from poller.tracking.watch import Outcome, Phase, ResourceType, Watch
 
-__all__ = ["FAILURES", "Row", "Totals", "Track", "all_is_well", "busiest", "short_names"]
+__all__ = ["Row", "Totals", "Track", "all_is_well", "busiest", "short_names"]
 
-FAILURES: Final = ("failed", "undelivered", "unaddressable")
-"""Counters of recipients that were not reached; `canceled` ones were not to be."""
-
-_NOT_REACHED: Final = (*FAILURES, "canceled")
+_NOT_REACHED: Final = ("failed", "undelivered", "unaddressable", "canceled")
 _WINDOW: Final = timedelta(seconds=60)
 _MOST_LOOKS: Final = 8
 _SHORTEST_NAME: Final = 6
@@ -51,7 +48,7 @@ class Row:
     status: str
     reason: str | None
     counts: Mapping[str, int]
-    """delivered (read and the like included), and those counters that tell of something else."""
+    """Finished recipients: delivered (or what is as far as it gets), and those not delivered."""
     done: int
     total: int | None
     rate: float | None
@@ -87,7 +84,7 @@ class Track:
         ]
         looks = self.looks
         if watch.observed_at is not None and watch.observed_at != self.watch.observed_at:
-            looks = _remembered(looks, watch.observed_at, _done(watch))
+            looks = _remembered(looks, watch.observed_at, watch.progress.done)
         reason = next((reason for reason in reasons if reason), self.reason)
         breakdown = explained[-1] if explained else self.breakdown
         return replace(self, watch=watch, looks=looks, reason=reason, breakdown=breakdown)
@@ -96,7 +93,7 @@ class Track:
         """Return what to show at `now` (UTC)."""
         watch = self.watch
         ended = not watch.is_watched
-        done, total = _done(watch), _total(watch)
+        done, total = watch.progress.done, watch.progress.total
         rate = None if ended else self.rate
         return Row(
             id=watch.id,
@@ -197,14 +194,12 @@ def status_of(watch: Watch) -> str:
 
 
 def all_is_well(watches: Iterable[Watch]) -> bool:
-    """Tell whether all completed and every recipient was reached: none counts in `FAILURES`.
+    """Tell whether all completed and no recipient counts as failed; a canceled one does not.
 
     For a single message its outcome tells: an attempt may fail where a fallback delivers.
     """
     return all(
-        watch.outcome is Outcome.COMPLETED
-        and not watch.is_watched
-        and not any(_recipients(watch).get(name, 0) for name in FAILURES)
+        watch.outcome is Outcome.COMPLETED and not watch.is_watched and not watch.progress.failed
         for watch in watches
     )
 
@@ -246,31 +241,17 @@ def _rank(track: Track) -> tuple[int, float]:
     return (0 if rate else _RANKS.get(status_of(track.watch), _RANK_OF_OTHERS)), -rate
 
 
-def _recipients(watch: Watch) -> Mapping[str, int]:
-    """Return the counters of recipients: those of a single message count its attempts."""
-    is_single = watch.resource_type is ResourceType.MESSAGE and watch.status != "GROUP"
-    return {} if is_single else watch.counters
-
-
 def _story(watch: Watch) -> str:
     is_seen_message = watch.resource_type is ResourceType.MESSAGE and watch.snapshot is not None
     return message_text(watch.snapshot or {}, watch.counters) if is_seen_message else ""
 
 
-def _done(watch: Watch) -> int:
-    counters = _recipients(watch)
-    return sum(counters.get(name, 0) for name in watch.kind_spec.done)
-
-
-def _total(watch: Watch) -> int | None:
-    counters = _recipients(watch)
-    return counters.get("total") or counters.get("recipients") or None
-
-
 def _counts(watch: Watch) -> Mapping[str, int]:
-    counters = _recipients(watch)
-    reached = watch.kind_spec.done.difference(_NOT_REACHED)
+    progress = watch.progress
+    # nothing is known to be delivered where the vendor reports no more than that it was sent
+    ends_at = "sent" if progress.ends_at == "sent" else "delivered"
     return {
-        "delivered": sum(counters.get(name, 0) for name in reached),
-        **{name: counters.get(name, 0) for name in _NOT_REACHED},
+        "delivered": 0,
+        **{name: progress.stages.get(name, 0) for name in _NOT_REACHED},
+        ends_at: progress.reached,
     }

@@ -49,6 +49,7 @@ _STATUS_STYLES: Final[Mapping[str, str]] = {
 }
 _COUNT_STYLES: Final[Mapping[str, str]] = {
     "delivered": "green",
+    "sent": "green",
     "failed": "red",
     "undelivered": "yellow",
     "unaddressable": "yellow",
@@ -86,7 +87,7 @@ def make_table(rows: Sequence[Row], names: Mapping[str, str], *, width: int) -> 
             _status(row),
             _bar(row),
             _done(row),
-            *(_count(name, row.counts[name]) for name in columns),
+            *(_count(name, row.counts.get(name, 0)) for name in columns),
             *(_time(row, name) for name in _times(width)),
         )
     return table

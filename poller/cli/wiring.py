@@ -69,6 +69,7 @@ def configuration(settings: Settings, source: Source) -> Configuration:
             progress_interval=polling.progress_interval,
             settle=polling.settle,
             not_found_grace=polling.not_found_grace,
+            schedule_checks=polling.schedule_checks,
             breakdown=polling.breakdown,
             addresses=Addresses(polling.include_addresses),
         ),

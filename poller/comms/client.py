@@ -17,6 +17,7 @@ from anyio import to_thread
 from poller import __version__
 from poller.comms.answers import Answer, decode_answer, read_refusal
 from poller.comms.credentials import Credentials
+from poller.comms.errors import NonsensicalAnswer
 from poller.comms.exchange import exchange
 from poller.comms.ids import check_message_id, check_operation_id
 from poller.comms.kinds import KindSpec
@@ -34,6 +35,7 @@ from poller.comms.models import (
     decode_page,
     decode_receipt_page,
 )
+from poller.comms.reading import is_url
 from poller.http.route import Route, find_route
 from poller.http.transport import Lanes, open_transport
 
@@ -49,6 +51,8 @@ _MOST_OF_A_PAGE: Final = 32 * 1024 * 1024
 # Bodies above this are decoded in a worker thread. Compressed ones may grow a thousandfold.
 _HEAVY: Final = 100_000
 _HEAVY_COMPRESSED: Final = 2_000
+
+_PORTS: Final = {"http": 80, "https": 443}
 
 Decoded = TypeVar("Decoded")
 Query = Mapping[str, str | int | datetime | None]
@@ -202,7 +206,7 @@ class CommsClient:
 
         :raises ValueError: where the kind lists none.
         """
-        if kind.items is None:
+        if not kind.items:
             raise ValueError(f"{kind.name} list no messages")
         query = {
             "operationId": None if operation_id is None else check_operation_id(operation_id),
@@ -211,7 +215,7 @@ class CommsClient:
             "pageSize": page_size,
         }
         return await self._ask(
-            f"list {kind.items}",
+            f"list {kind.items[0]}",
             kind.path,
             partial(decode_message_page, kind=kind),
             query=query,
@@ -231,7 +235,7 @@ class CommsClient:
             raise RuntimeError("the client is closed")
         answer = await exchange(
             self._transport,
-            self._request(path, query or {}),
+            self._request(self._locate(path, query or {}, asked=asked)),
             route=self._route,
             asked=asked,
             limit=limit,
@@ -243,12 +247,18 @@ class CommsClient:
         work = partial(decode_answer, answer, decode, asked=asked, limit=limit)
         return await to_thread.run_sync(work) if _is_heavy(answer) else work()
 
-    def _request(self, path: str, query: Query) -> httpx.Request:
+    def _locate(self, path: str, query: Query, *, asked: str) -> httpx.URL:
+        """Return the URL to ask; the API may name a page by its own URL in place of a token."""
+        token = query.get("pageToken")
+        if isinstance(token, str) and is_url(token):
+            return _same_origin(token, self._base_url, asked=asked)
         given = {name: _as_text(value) for name, value in query.items() if value is not None}
+        return httpx.URL(f"{self._base_url}/{path}", params=given or None)
+
+    def _request(self, url: httpx.URL) -> httpx.Request:
         return httpx.Request(
             "GET",
-            f"{self._base_url}/{path}",
-            params=given or None,
+            url,
             headers={
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip",
@@ -261,6 +271,28 @@ class CommsClient:
 def _is_heavy(answer: Answer) -> bool:
     compressed = "content-encoding" in answer.headers
     return len(answer.body) > (_HEAVY_COMPRESSED if compressed else _HEAVY)
+
+
+def _same_origin(text: str, base_url: str, *, asked: str) -> httpx.URL:
+    """Return the URL of a page where it is at the API's own origin: credentials go along.
+
+    :raises NonsensicalAnswer: where it is not, or is no plain URL.
+    """
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        url = httpx.URL()
+    if _origin(url) == _origin(httpx.URL(base_url)) and not url.userinfo:
+        return url.copy_with(fragment=None)
+    raise NonsensicalAnswer(
+        asked,
+        f"the API names a next page outside of {base_url}",
+        hint="credentials are not sent there, so the list ends here",
+    )
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port or _PORTS.get(url.scheme)
 
 
 def _as_text(value: str | int | datetime) -> str:

@@ -4,7 +4,7 @@ The id does not tell the kind (all share `comms_operation_`), so it is said at r
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 __all__ = ["DEFAULT_KIND", "KINDS", "KindSpec", "UnknownKind", "kind_named"]
@@ -14,24 +14,30 @@ __all__ = ["DEFAULT_KIND", "KINDS", "KindSpec", "UnknownKind", "kind_named"]
 class KindSpec:
     """What differs between the sister resources.
 
-    `path` is relative to the base URL. `counters` are the documented members of `stats`; `done`
-    those of them that count finished recipients; `open` those that fall to zero when nothing can
-    move any more; `unsuccessful` those that make an end one with failures.
+    `path` is relative to the base URL. `counters` are the documented members of `stats`. Of these,
+    `stages` are the states of a message on its way, in order; `receipts` those that only a delivery
+    receipt can move; `stopped` the states of messages that end without being delivered;
+    `unsuccessful` those that make an end one with failures.
 
-    `items` is the name under which its messages are listed, None where it lists none;
-    `message_prefix` what their ids begin with, None where the vendor does not say;
-    `failed_statuses` are the statuses of messages behind the `unsuccessful` counters.
+    `items` are the names under which its messages are listed, the usual one first; empty where it
+    lists none. `failed_statuses` are the statuses of messages behind the `unsuccessful` counters.
     """
 
     name: str
     path: str
-    items: str | None
-    message_prefix: str | None
+    items: tuple[str, ...]
+    item_prefixes: tuple[str, ...]
     counters: frozenset[str]
-    done: frozenset[str]
-    open: frozenset[str]
+    stages: tuple[str, ...]
+    receipts: frozenset[str]
+    stopped: tuple[str, ...]
     unsuccessful: frozenset[str]
     failed_statuses: tuple[str, ...]
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The stages in which a message has not left the queue."""
+        return tuple(name for name in self.stages if name not in self.receipts)[:-1]
 
 
 _FAILED: Final = ("FAILED", "UNDELIVERED")
@@ -39,50 +45,49 @@ _FAILED: Final = ("FAILED", "UNDELIVERED")
 _MESSAGES: Final = KindSpec(
     name="messages",
     path="Messages",
-    items="messages",
-    message_prefix="comms_message_",
+    items=("messages",),
+    item_prefixes=("comms_message_",),
     counters=frozenset(
         "total recipients attempts unaddressable scheduled queued sent delivered read undelivered "
         "failed canceled".split()
     ),
-    done=frozenset("delivered read undelivered failed canceled unaddressable".split()),
-    open=frozenset("queued scheduled sent".split()),
-    unsuccessful=frozenset("failed undelivered unaddressable".split()),
+    stages=("scheduled", "queued", "sent", "delivered", "read"),
+    receipts=frozenset(("delivered", "read", "undelivered")),
+    stopped=("undelivered", "failed", "canceled", "unaddressable"),
+    unsuccessful=frozenset(("failed", "undelivered", "unaddressable")),
     failed_statuses=_FAILED,
 )
 _EMAILS: Final = KindSpec(
     name="emails",
     path="Emails",
-    items="emails",
-    message_prefix=None,
+    items=("emails", "data"),
+    item_prefixes=("comms_email_",),
     counters=frozenset(
         "total recipients attempts scheduled queued sent delivered opened undelivered failed "
         "canceled".split()
     ),
-    done=frozenset("delivered opened undelivered failed canceled".split()),
-    open=frozenset("queued scheduled sent".split()),
-    unsuccessful=frozenset("failed undelivered".split()),
+    stages=("scheduled", "queued", "sent", "delivered", "opened"),
+    receipts=frozenset(("delivered", "opened", "undelivered")),
+    stopped=("undelivered", "failed", "canceled"),
+    unsuccessful=frozenset(("failed", "undelivered")),
     failed_statuses=_FAILED,
 )
-_PUSH: Final = KindSpec(
+_PUSH: Final = replace(
+    _MESSAGES,
     name="push-notifications",
     path="PushNotifications",
-    items="pushNotifications",
-    message_prefix=None,
-    counters=_MESSAGES.counters,
-    done=_MESSAGES.done,
-    open=_MESSAGES.open,
-    unsuccessful=_MESSAGES.unsuccessful,
-    failed_statuses=_MESSAGES.failed_statuses,
+    items=("pushNotifications", "notifications"),
+    item_prefixes=("comms_pushnotification_", "comms_notification_"),
 )
 _SENDER_POOLS: Final = KindSpec(
     name="sender-pools",
     path="SenderPools",
-    items=None,
-    message_prefix=None,
-    counters=frozenset("total queued created failed".split()),
-    done=frozenset("created failed".split()),
-    open=frozenset(("queued",)),
+    items=(),
+    item_prefixes=(),
+    counters=frozenset(("total", "queued", "created", "failed")),
+    stages=("queued", "created"),
+    receipts=frozenset(),
+    stopped=("failed",),
     unsuccessful=frozenset(("failed",)),
     failed_statuses=(),
 )

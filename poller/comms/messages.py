@@ -28,8 +28,8 @@ __all__ = [
     "decode_receipt_page",
 ]
 
-# The name under which messages are listed where a list does not use its kind's own.
-_ITEMS: Final = "messages"
+# The names under which messages are listed where a list does not use one of its kind's own.
+_ITEMS: Final = ("messages", "data")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,16 +92,13 @@ def decode_message(document: object, *, expected_id: str | None = None) -> Messa
 def decode_message_page(document: object, *, kind: KindSpec) -> MessagePage:
     """Make a `MessagePage` of a decoded JSON document.
 
-    The vendor documents the list of messages only: where there is none under the kind's own name,
-    that one's is taken.
+    The vendor's documents disagree on the name of the list, so any name that they use is accepted.
 
-    :raises Nonsensical: where there is no list under either, or the next token is no text.
+    :raises Nonsensical: where there is no list under any of them, or the next token is no text.
     """
     members = read_object(document, "the answer")
-    name = kind.items or _ITEMS
-    if name not in members and _ITEMS in members:
-        name = _ITEMS
-    messages, problems = decode_each(read_list(members, name), decode_message)
+    listed = read_list(members, *kind.items, *_ITEMS)
+    messages, problems = decode_each(listed, decode_message)
     return MessagePage(messages=messages, problems=problems, next_token=next_token(members))
 
 

@@ -34,8 +34,9 @@ __all__ = [
 class Operation:
     """A snapshot of one operation as the API gave it.
 
-    `counters` holds every integer from 0 to 2⁶³-1 under `stats`, documented or not. `created_at`
-    and `updated_at` are None where they are absent or unreadable.
+    `counters` holds every integer from 0 to 2⁶³-1 under `stats`, documented or not, and 0 for a
+    documented one that is null. `created_at` and `updated_at` are None where they are absent or
+    unreadable.
     """
 
     id: str
@@ -94,7 +95,7 @@ def decode_page(document: object, *, kind: KindSpec) -> OperationPage:
     """
     members = read_object(document, "the answer")
     operations, problems = decode_each(
-        read_list(members, "operations"), lambda item: decode_operation(item, kind=kind)
+        read_list(members, "operations", "data"), lambda item: decode_operation(item, kind=kind)
     )
     return OperationPage(operations=operations, problems=problems, next_token=next_token(members))
 
@@ -116,6 +117,10 @@ def _counters(stats: JsonObject, kind: KindSpec) -> dict[str, int]:
         # By type: True is an int to Python, and none to JSON.
         if type(value) is int and 0 <= value <= LARGEST_COUNTER:
             counters[name] = value
-        elif name in kind.counters and value is not None:
+        elif name not in kind.counters:
+            continue
+        elif value is None:
+            counters[name] = 0  # the column is there, and may count later
+        else:
             raise Nonsensical(f"stats.{name} is {show(value)}, not an integer from 0 to 2⁶³-1")
     return counters

@@ -16,6 +16,7 @@ __all__ = [
     "JsonObject",
     "Nonsensical",
     "decode_each",
+    "is_url",
     "next_token",
     "parse_instant",
     "read_id",
@@ -39,6 +40,7 @@ _INSTANT: Final = re.compile(
 _SHOWN: Final = 60
 _LONGEST_NAME: Final = 200
 _LONGEST_TOKEN: Final = 4096
+_NEXT: Final = (("pagination", "next"), ("pagination", "nextPageToken"), ("meta", "next_page_url"))
 
 
 class Nonsensical(ValueError):
@@ -65,14 +67,14 @@ def read_object(value: object, name: str) -> JsonObject:
     return cast("JsonObject", value)
 
 
-def read_list(members: JsonObject, name: str) -> Sequence[object]:
-    """Return the list under `name`.
+def read_list(members: JsonObject, *names: str) -> Sequence[object]:
+    """Return the list under the first of `names` that is there.
 
-    :raises Nonsensical: where there is none.
+    :raises Nonsensical: where there is none; the message has the first name.
     """
-    value = members.get(name)
+    value = next((members[name] for name in names if name in members), None)
     if not isinstance(value, list):
-        raise Nonsensical(f"{name} is {show(value)}, not a list")
+        raise Nonsensical(f"{names[0]} is {show(value)}, not a list")
     return value
 
 
@@ -99,19 +101,27 @@ def read_id(members: JsonObject, expected: str | None) -> str:
 
 
 def next_token(members: JsonObject) -> str | None:
-    """Return the token of the page after this one; None where this is the last.
+    """Return the token or the absolute URL of the next page; None where this is the last page.
 
-    :raises Nonsensical: where `pagination` holds something else in its place.
+    The reference has `pagination.next`; `pagination.nextPageToken` and `meta.next_page_url` have
+    been seen.
+
+    :raises Nonsensical: where one of them holds something else.
     """
-    pagination = members.get("pagination")
-    if pagination is None:
-        return None
-    token = read_object(pagination, "pagination").get("next")
-    if token is None or token == "":
-        return None
-    if not _is_plain(token, _LONGEST_TOKEN):
-        raise Nonsensical(f"pagination.next is {show(token)}, not a token")
-    return cast("str", token)
+    for place, name in _NEXT:
+        where = members.get(place)
+        token = None if where is None else read_object(where, place).get(name)
+        if token is None or token == "":
+            continue
+        if not _is_plain(token, _LONGEST_TOKEN):
+            raise Nonsensical(f"{place}.{name} is {show(token)}, not a token")
+        return cast("str", token)
+    return None
+
+
+def is_url(token: str) -> bool:
+    """Tell whether the next page is named by its URL in place of a token."""
+    return token[:8].lower().startswith(("http://", "https://"))
 
 
 def decode_each(

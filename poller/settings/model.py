@@ -123,6 +123,11 @@ class Polling(Section):
     not_found_grace: Annotated[Duration, AfterValidator(between("0s", "1d"))] = Field(
         default=60.0, description="how long 404s must go on before an operation counts as lost"
     )
+    schedule_checks: Annotated[Duration, AfterValidator(between("1s", "1d"))] = Field(
+        default=900.0,
+        description="the longest wait between two looks at a scheduled operation, whose first "
+        "message may be sent long before the one that was read",
+    )
     breakdown: bool = Field(
         default=False,
         description="read what failed once an operation has ended, unless its registration says "

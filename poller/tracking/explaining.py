@@ -51,7 +51,7 @@ def is_explicable(watch: Watch) -> bool:
     return (
         watch.resource_type is ResourceType.OPERATION
         and watch.outcome in {Outcome.COMPLETED, Outcome.CANCELED}
-        and any(watch.counters.get(name, 0) for name in watch.kind_spec.unsuccessful)
+        and watch.progress.failed > 0
     )
 
 
@@ -137,8 +137,8 @@ def _is_stranger(watch: Watch, message: Message) -> bool:
 
 
 def _is_too_much(watch: Watch, state: Breakdown) -> bool:
-    total = watch.counters.get("total", 0)
-    return 0 < total < sum(one.count for one in state.counts)
+    total = watch.progress.total
+    return total is not None and total < sum(one.count for one in state.counts)
 
 
 def _failed_again(not_found_streak: NotFoundStreak, now: datetime) -> NotFoundStreak:

@@ -29,6 +29,7 @@ from typing import Final
 
 from poller.comms.kinds import KindSpec
 from poller.comms.models import Operation
+from poller.tracking.progress import read_progress
 
 __all__ = ["KEPT", "Look", "look_at", "predicted_wait"]
 
@@ -58,13 +59,12 @@ class Look:
 
 def look_at(operation: Operation, kind: KindSpec, *, at: datetime) -> Look:
     """Reduce a snapshot to what a forecast needs."""
-    counters = operation.counters
-    total = max(counters.get("total", 0), counters.get("recipients", 0))
-    waiting = counters.get("queued", 0) + counters.get("scheduled", 0)
+    progress = read_progress(kind, operation.counters)
+    total = progress.total or 0
     return Look(
         at=at,
-        done=sum(counters.get(name, 0) for name in kind.done),
-        passed=max(0, total - waiting),
+        done=progress.done,
+        passed=max(0, total - progress.waiting),
         total=total,
     )
 

@@ -4,8 +4,9 @@ An answer asks the forecast. Where the counters promise no end, or no answer cam
 between `min_interval` and `max_interval`, and what moves begins anew. Three things can only bring
 a look forward: a change that is held back, the end of settling, and the vendor's seven days.
 
-What is scheduled sleeps until its schedule: only a cancellation can come before. So that one is not
-found days late, far from the schedule half of the remaining time is slept, an hour at least.
+What is scheduled sleeps until its schedule, but never longer than `schedule_checks`: schedules are
+per recipient, and only one message was read, so others may be sent hours before it. A cancellation
+may come before, too.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ RETENTION: Final = timedelta(days=7)
 
 _JITTER: Final = 0.2
 _SETTLING_LOOKS: Final = 8
-_SOUND_SLEEP: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,8 @@ class Policy:
     progress_interval: float = 10.0
     settle: float = 0.0
     not_found_grace: float = 60.0
+    schedule_checks: float = 900.0
+    """The longest wait between two looks at what is scheduled."""
     breakdown: bool = False
     """Whether to read what failed, where the registration does not say."""
     addresses: Addresses = Addresses.HIDDEN
@@ -53,6 +55,7 @@ def next_look(
         # the budget of the account paces it
         return NextPoll(wait=0, due_at=now, set_at=now)
     if (sleep := _until_sent(watch, now)) is not None:
+        sleep = min(sleep, policy.schedule_checks)
         due = now + timedelta(seconds=max(policy.min_interval, sleep))
         return NextPoll(wait=0, due_at=due, set_at=now)
     backoff = _backoff(watch, moved=moved, policy=policy)
@@ -76,9 +79,7 @@ def _until_sent(watch: Watch, now: datetime) -> float | None:
     if watch.status != "SCHEDULED" or watch.scheduled_for is None:
         return None
     left = (watch.scheduled_for - now).total_seconds()
-    if left <= 0:
-        return None
-    return left if left <= _SOUND_SLEEP else max(left / 2, _SOUND_SLEEP)
+    return left if left > 0 else None
 
 
 def _backoff(watch: Watch, *, moved: bool, policy: Policy) -> float:

@@ -152,7 +152,10 @@ def _members(
 
 
 def _objects(value: object) -> Iterator[Mapping[str, Any]]:
-    if isinstance(value, list):
+    """Yield the objects of a list; of emails `to` may be one object in place of a list of one."""
+    if isinstance(value, dict):
+        yield value
+    elif isinstance(value, list):
         yield from (item for item in value if isinstance(item, dict))
 
 
@@ -173,9 +176,9 @@ def _object(readers: Mapping[str, _Reader]) -> _Reader:
 
 def _list(readers: Mapping[str, _Reader], most: int) -> _Reader:
     def reader(value: object, addresses: Addresses) -> object:
-        if not isinstance(value, list):
+        if not isinstance(value, list | dict):
             return _NOTHING
-        items = [item for item in value if isinstance(item, dict)][:most]
+        items = islice(_objects(value), most)
         return [_members(item, addresses, readers) for item in items]
 
     return reader

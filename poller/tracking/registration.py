@@ -106,11 +106,7 @@ def kind_of(watchable: str, *, said: str | None, usual: str) -> str:
     """
     if not is_message_id(watchable):
         return said or usual
-    own = next(
-        kind.name
-        for kind in KINDS.values()
-        if kind.message_prefix is not None and watchable.startswith(kind.message_prefix)
-    )
+    own = next(kind.name for kind in KINDS.values() if watchable.startswith(kind.item_prefixes))
     if said not in {None, own}:
         raise BadRegistration(
             "kind", f"{watchable} is a message of kind {own}, not {said}; leave kind out"

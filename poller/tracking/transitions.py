@@ -86,7 +86,7 @@ class Transition:
             return True
         if self.watch.resource_type is ResourceType.MESSAGE:
             return False
-        return not any(self.watch.counters.get(name, 0) for name in self.watch.kind_spec.open)
+        return not self.watch.progress.open
 
     def _may_progress(self) -> bool:
         last = self.watch.emitted.progress_at

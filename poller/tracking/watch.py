@@ -16,6 +16,7 @@ from poller.comms.models import JsonObject
 from poller.tracking.breakdown import Breakdown
 from poller.tracking.counters import delta_between
 from poller.tracking.forecast import Look
+from poller.tracking.progress import NO_PROGRESS, Progress, read_progress, read_receipts
 
 __all__ = [
     "AccountScope",
@@ -172,7 +173,7 @@ class Watch:
         if self.resource_type is ResourceType.MESSAGE:
             is_group = self.status == "GROUP" and self.snapshot is not None
             return NextRequest.RECEIPTS if is_group else NextRequest.MESSAGE
-        is_unread = self.schedule_read_at is None and self.kind_spec.items is not None
+        is_unread = self.schedule_read_at is None and bool(self.kind_spec.items)
         if self.status == "SCHEDULED" and self.snapshot is not None and is_unread:
             return NextRequest.SCHEDULE
         return NextRequest.OPERATION
@@ -188,6 +189,13 @@ class Watch:
         if self.snapshot is None:
             return {}
         return delta_between(self.emitted.counters, self.counters)
+
+    @property
+    def progress(self) -> Progress:
+        """How far its recipients are. The counters of a single message count its attempts."""
+        if self.resource_type is ResourceType.OPERATION:
+            return read_progress(self.kind_spec, self.counters)
+        return read_receipts(self.counters) if self.status == "GROUP" else NO_PROGRESS
 
     @property
     def source(self) -> str:

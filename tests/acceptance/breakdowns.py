@@ -37,7 +37,7 @@ def check_breakdown(events: Sequence[Event], truth: Truth, kind: KindSpec) -> No
         (status, channel): count
         for channel, statuses in truth["channels"].items()
         for status, count in statuses.items()
-        if status in _FAILED and count and kind.items is not None
+        if status in _FAILED and count and kind.items
     }
     assert listed == failed
     for cause in found["errors"]:

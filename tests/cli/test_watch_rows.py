@@ -114,6 +114,25 @@ def test_counters_of_another_kind_do_not_count() -> None:
     assert (row.done, row.total, row.counts["delivered"], row.counts["failed"]) == (3, 4, 2, 1)
 
 
+def test_cumulative_counters_count_each_message_once() -> None:
+    """An email that was opened was also sent and delivered: five of five, and no more."""
+    watch = unseen(kind="emails").evolve(
+        snapshot={"status": "COMPLETED"},
+        counters={"total": 5, "sent": 5, "delivered": 5, "opened": 3},
+    )
+    row = track(watch).row(NOW)
+    assert (row.done, row.total, row.counts["delivered"]) == (5, 5, 5)
+
+
+def test_what_ends_at_sent_is_shown_as_sent() -> None:
+    """Nobody knows whether it was delivered."""
+    watch = unseen(kind="push-notifications").evolve(
+        snapshot={"status": "COMPLETED"}, counters={"total": 300, "sent": 295, "failed": 5}
+    )
+    row = track(watch).row(NOW)
+    assert (row.done, row.total, row.counts["delivered"], row.counts["sent"]) == (300, 300, 0, 295)
+
+
 def test_the_recipients_stand_in_for_a_missing_total() -> None:
     """Where `total` is 0 or absent, the number of recipients is the best there is."""
     assert track(seen(total=0, recipients=7)).row(NOW).total == 7

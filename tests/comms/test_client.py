@@ -142,16 +142,47 @@ async def test_fetches_and_lists_messages(api: Api, client: CommsClient) -> None
     ]
 
 
+async def test_a_page_may_be_named_by_its_url(api: Api, client: CommsClient) -> None:
+    """It is asked for as it is, with the credentials, for it is at the same origin."""
+    there = f"{api.url}/Messages/Operations?cursor=2&pageSize=9"
+    api.will(http_answer({"operations": [], "pagination": {"next": there}}))
+    page = await client.list_operations(DEFAULT_KIND)
+    await client.list_operations(DEFAULT_KIND, page_token=page.next_token)
+    assert api.requests[1].startswith("GET /v1/Messages/Operations?cursor=2&pageSize=9 HTTP/1.1")
+    assert CREDENTIALS.authorization() in api.requests[1]
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        "http://example.test/v1/Messages/Operations?pageToken=2",
+        "http://127.0.0.1:1/v1/Messages/Operations",
+        "http://127.0.0.1/v1/Messages/Operations",
+        "HTTPS://127.0.0.1:{port}/v1/Messages/Operations",
+        "http://127.0.0.1:{port}@example.test/v1",
+        "http://user@127.0.0.1:{port}/v1",
+        "http://127.0.0.1.example.test:{port}/v1",
+        "http://[",
+    ],
+)
+async def test_a_page_elsewhere_is_not_asked_for(api: Api, client: CommsClient, there: str) -> None:
+    """Another scheme, host or port must not see the credentials; the error says why it ends."""
+    token = there.replace("{port}", str(httpx.URL(api.url).port))
+    with pytest.raises(errors.NonsensicalAnswer, match="next page outside of http://127"):
+        await client.list_operations(DEFAULT_KIND, page_token=token)
+    assert api.requests == []
+
+
 async def test_lists_the_messages_of_every_kind(api: Api, client: CommsClient) -> None:
     """At its path and under its name; a kind that lists none is never asked."""
     item = {"id": "any_id_1", "status": "FAILED"}
     for kind in KINDS.values():
-        if kind.items is None:
+        if not kind.items:
             with pytest.raises(ValueError, match=f"{kind.name} list no messages"):
                 await client.list_messages(kind)
             continue
         api.scripts.clear()
-        api.will(http_answer({kind.items: [item], "pagination": {"next": "t"}}))
+        api.will(http_answer({kind.items[0]: [item], "pagination": {"next": "t"}}))
         page = await client.list_messages(kind, page_token="s")
         assert ([message.raw for message in page.messages], page.next_token) == ([item], "t")
     assert [head.split()[1] for head in api.requests] == [

@@ -4,30 +4,36 @@ import pytest
 
 from poller.comms.ids import MESSAGE_ID
 from poller.comms.kinds import DEFAULT_KIND, KINDS, KindSpec, UnknownKind, kind_named
+from poller.tracking.causes import ITEM_ID
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 def test_each_row_is_consistent(kind: KindSpec) -> None:
-    """What counts as done or as open is a documented counter, and never both."""
+    """Each state of a message is a documented counter, and stands in one place."""
     assert KINDS[kind.name] is kind
-    assert kind.done | kind.open <= kind.counters
-    assert not kind.done & kind.open
+    states = (*kind.stages, *kind.stopped)
+    assert len(set(states)) == len(states)
+    assert set(states) <= kind.counters
+    assert kind.receipts <= set(states)
     assert kind.unsuccessful
-    assert kind.unsuccessful <= kind.done
+    assert kind.unsuccessful <= set(kind.stopped)
+    assert kind.waiting == kind.stages[: len(kind.waiting)]
+    assert not kind.receipts & set(kind.waiting)
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 def test_what_failed_can_be_listed_where_messages_are(kind: KindSpec) -> None:
     """The statuses to list are counted as unsuccessful, and there are none without a list."""
-    assert bool(kind.failed_statuses) == (kind.items is not None)
+    assert bool(kind.failed_statuses) == bool(kind.items)
     assert {status.lower() for status in kind.failed_statuses} <= kind.unsuccessful
 
 
-def test_only_messages_have_a_documented_id() -> None:
-    """What the vendor does not document is not guessed."""
-    prefixes = {kind.name: kind.message_prefix for kind in KINDS.values() if kind.message_prefix}
-    assert prefixes == {"messages": "comms_message_"}
-    assert MESSAGE_ID.pattern.startswith("comms_message_")
+def test_the_prefix_of_an_item_tells_its_kind() -> None:
+    """No two kinds share one, and all are of a form that a sample of a breakdown may have."""
+    prefixes = [prefix for kind in KINDS.values() for prefix in kind.item_prefixes]
+    assert len(set(prefixes)) == len(prefixes)
+    assert all(ITEM_ID.fullmatch(f"{prefix}0{'a' * 25}") for prefix in prefixes)
+    assert MESSAGE_ID.pattern.startswith(DEFAULT_KIND.item_prefixes)
 
 
 def test_paths_are_distinct() -> None:

@@ -1,5 +1,6 @@
 """Decoded documents: what is carried, what is counted, what is refused."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,11 +38,11 @@ def test_an_operation_keeps_all_that_it_was_made_of() -> None:
     assert decoded.updated_at == datetime(2024, 4, 5, 6, 21, tzinfo=UTC)
 
 
-def test_a_null_counter_counts_as_absent() -> None:
-    """Null is tolerated for any counter; other unknown members of stats are not counted."""
+def test_a_null_counter_counts_as_zero() -> None:
+    """Its column is there; other unknown members of stats are not counted."""
     stats = {"total": None, "queued": 1, "ratio": 0.5, "note": "x", "flag": True, "debt": -1}
     decoded = decode_operation(operation(stats=stats), kind=DEFAULT_KIND)
-    assert decoded.counters == {"queued": 1}
+    assert decoded.counters == {"total": 0, "queued": 1}
 
 
 @pytest.mark.parametrize("wrong", [-1, 1.0, "1", True, [], {}, 2**63, 10**4000], ids=brief)
@@ -120,6 +121,20 @@ def test_a_bad_item_does_not_spoil_its_page() -> None:
     assert page.next_token == "abc"
 
 
+@pytest.mark.parametrize(
+    "pages",
+    [
+        {"pagination": {"next": "abc", "self": "https://api.test/v1/Messages"}},
+        {"pagination": {"nextPageToken": "abc"}},
+        {"pagination": {"next": None, "nextPageToken": "abc"}},
+        {"pagination": None, "meta": {"next_page_url": "abc"}},
+    ],
+)
+def test_every_shape_of_pagination_is_read(pages: Mapping[str, object]) -> None:
+    """The reference, a guide and the live service differ."""
+    assert decode_page({"operations": [], **pages}, kind=DEFAULT_KIND).next_token == "abc"
+
+
 @pytest.mark.parametrize("pagination", [None, {}, {"next": None}, {"next": ""}])
 def test_the_last_page_has_no_next(pagination: object) -> None:
     """Absent, null and empty all mean the end."""
@@ -186,13 +201,13 @@ def test_an_item_of_a_list_counts_nothing() -> None:
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 def test_messages_are_listed_under_the_name_of_their_kind(kind: KindSpec) -> None:
-    """Or under that of messages, for only that is documented; an error names the kind's own."""
+    """Or under another name that the vendor uses; an error has the kind's usual one."""
     item = {"id": "any_id_1", "status": "FAILED"}
-    for name in {kind.items or "messages", "messages"}:
+    for name in {*kind.items, "messages", "data"}:
         page = decode_message_page({name: [item], "pagination": {"next": "t"}}, kind=kind)
         assert [message.id for message in page.messages] == ["any_id_1"]
         assert page.next_token == "t"
-    with pytest.raises(Nonsensical, match=f"^{kind.items or 'messages'} is missing"):
+    with pytest.raises(Nonsensical, match=f"^{(*kind.items, 'messages')[0]} is missing"):
         decode_message_page({"operations": []}, kind=kind)
 
 

@@ -53,6 +53,14 @@ def test_addresses_are_shown_where_they_are_wanted() -> None:
     assert shown_addresses(SAMPLE, Addresses.HIDDEN) == []
 
 
+def test_one_recipient_may_stand_without_a_list() -> None:
+    """A guide shows `to` of an email so."""
+    email = {"id": "x", "to": {"address": "jane@example.com", "channel": "EMAIL", "name": "Jane"}}
+    assert public_message(email, Addresses.HIDDEN) == {"id": "x", "to": [{"channel": "EMAIL"}]}
+    assert channel_of(email) == "EMAIL"
+    assert shown_addresses(email, Addresses.FULL) == ["jane@example.com"]
+
+
 def _texts(value: object) -> Iterator[str]:
     """Yield every text and every name in a document."""
     if isinstance(value, str):

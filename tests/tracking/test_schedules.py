@@ -2,14 +2,16 @@
 
 import pytest
 
+from poller.tracking.pacing import Policy
 from poller.tracking.watch import NextRequest
 from tests.tracking.story import Story, at, text_at
 
 HOUR = 3600.0
+QUARTER = Policy().schedule_checks
 
 
-def _scheduled(seconds: float | None, *, created: float = 0) -> Story:
-    story = Story()
+def _scheduled(seconds: float | None, *, created: float = 0, policy: Policy | None = None) -> Story:
+    story = Story(policy)
     story.see("SCHEDULED", created=text_at(0), total=5, scheduled=5)
     inquiries = [story.watch.next_request]
     assert story.due_in == story.policy.min_interval
@@ -21,25 +23,30 @@ def _scheduled(seconds: float | None, *, created: float = 0) -> Story:
 
 def test_it_sleeps_until_its_schedule() -> None:
     """The next look is at that moment, without a request in between."""
-    story = _scheduled(HOUR / 2)
-    assert story.watch.next_poll.due_at == at(HOUR / 2)
+    story = _scheduled(QUARTER - 60)
+    assert story.watch.next_poll.due_at == at(QUARTER - 60)
 
 
-def test_far_away_it_sleeps_half_of_the_time() -> None:
-    """A cancellation days before is not found days late, and costs a few looks."""
-    story = _scheduled(72 * HOUR)
-    looks = 0
+@pytest.mark.parametrize("most", [QUARTER, 2 * HOUR])
+def test_it_is_looked_at_regularly(most: float) -> None:
+    """Schedules are per recipient: the one that was read may be the last of all."""
+    story = _scheduled(72 * HOUR, policy=Policy(schedule_checks=most))
     while story.now < at(72 * HOUR):
-        assert story.due_in >= HOUR or story.watch.next_poll.due_at == at(72 * HOUR)
-        story.wait(story.due_in)
-        story.see("SCHEDULED", total=5, scheduled=5)
-        looks += 1
-    assert looks <= 9
+        assert story.due_in == most or story.watch.next_poll.due_at == at(72 * HOUR)
+        story.wait(story.due_in).see("SCHEDULED", total=5, scheduled=5)
+
+
+def test_a_first_send_before_the_known_schedule_is_found() -> None:
+    """It is polled like any other from then on."""
+    story = _scheduled(72 * HOUR)
+    story.wait(story.due_in).see("PROCESSING", total=5, scheduled=4, queued=1)
+    assert story.types == ["scheduled", "processing"]
+    assert story.due_in == story.policy.min_interval
 
 
 def test_once_awake_it_is_polled_from_the_shortest_wait_on() -> None:
     """The sleep does not count as backoff."""
-    story = _scheduled(HOUR / 2)
+    story = _scheduled(QUARTER / 2)
     story.wait(story.due_in).see("SCHEDULED", total=5, scheduled=5)
     assert story.due_in <= 2 * story.policy.min_interval
     story.wait(1).see("PROCESSING", total=5, queued=5)

@@ -194,7 +194,9 @@ def _counters(snapshot: JsonObject | None) -> dict[str, int]:
     stats: Any = (snapshot or {}).get("stats")
     if not isinstance(stats, dict):
         return {}
-    return {name: value for name, value in stats.items() if type(value) is int and value >= 0}
+    # a null one counts as 0, and its column is there
+    known = {name: 0 if value is None else value for name, value in stats.items()}
+    return {name: value for name, value in known.items() if type(value) is int and value >= 0}
 
 
 def _instant(text: str) -> datetime:

@@ -12,6 +12,7 @@ from poller.comms.ids import is_message_id
 from poller.comms.kinds import DEFAULT_KIND, KINDS
 from poller.comms.models import parse_instant
 from poller.server import schemas
+from poller.tracking.progress import Progress, read_progress, read_receipts
 
 __all__ = [
     "counters",
@@ -26,7 +27,6 @@ __all__ = [
     "why",
 ]
 
-_FAILURES: Final = ("failed", "undelivered", "unaddressable")
 _NOTHING: Final = "–"
 _LONGEST_STATUS: Final = 24
 
@@ -40,26 +40,26 @@ def done(operation: schemas.Operation) -> int:
     """Count the recipients that nothing more happens to; a message has one, a group more."""
     if _is_single(operation):
         return int(operation["outcome"] not in {None, "lost"})
-    row = KINDS.get(operation["kind"], DEFAULT_KIND)
-    return sum(value for name, value in counters(operation).items() if name in row.done)
+    return _progress(operation).done
 
 
 def total(operation: schemas.Operation) -> int | None:
     """Count all recipients; None where that is not known."""
     if _is_single(operation):
         return 1
-    found = counters(operation)
-    return found.get("total") or found.get("recipients")
+    return _progress(operation).total
 
 
 def progress(operation: schemas.Operation) -> str:
-    """Write the counters as `60 of 100 done: 40 sent, 60 delivered`; nothing where all are zero.
+    """Write how many are where: `60 of 100 done: 40 sent, 60 delivered`; nothing for no counters.
 
+    Each message counts once, also where the vendor's counters are cumulative.
     Of a message its attempts: `RCS failed 61337 → SMS delivered`.
     """
     if is_message_id(operation["id"]):
         return message_text(operation["snapshot"] or {}, operation["counters"])
-    found = [f"{value:,} {name}" for name, value in counters(operation).items() if name != "total"]
+    shown = {**counters(operation), **_progress(operation).stages}
+    found = [f"{value:,} {name}" for name, value in shown.items() if value and name != "total"]
     of = total(operation)
     if not found:
         return ""
@@ -70,8 +70,7 @@ def failed(operation: schemas.Operation) -> int:
     """Count the recipients that were not reached."""
     if _is_single(operation):
         return int(operation["outcome"] == "failed")
-    found = counters(operation)
-    return sum(found.get(name, 0) for name in _FAILURES)
+    return _progress(operation).failed
 
 
 def standing(operation: schemas.Operation) -> str:
@@ -144,6 +143,12 @@ def sentence(
     if dead is None:
         return said, None
     return f"{said}; #{dead[0]['sequence']} {why(dead[1], numbers, now)}", dead[0]["id"]
+
+
+def _progress(operation: schemas.Operation) -> Progress:
+    if is_message_id(operation["id"]):
+        return read_receipts(operation["counters"])
+    return read_progress(KINDS.get(operation["kind"], DEFAULT_KIND), operation["counters"])
 
 
 def _is_single(operation: schemas.Operation) -> bool:

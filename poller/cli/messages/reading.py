@@ -96,7 +96,7 @@ class Reader:
 
         :raises CommsError: where the API does not answer; what it refuses for good is missing.
         """
-        statuses = self._kind.failed_statuses if self._kind.items is not None else ()
+        statuses = self._kind.failed_statuses if self._kind.items else ()
         return self._findings(breakdown.report(await self._explain(statuses)))
 
     async def everything(self) -> Findings:
@@ -105,7 +105,7 @@ class Reader:
         :raises CommsError: as for `failed`.
         """
         told = breakdown.report(await self._explain(()))
-        if self._kind.items is not None and not await self._read_all():
+        if self._kind.items and not await self._read_all():
             told["missing"] = [*told["missing"], "messages"]
             told["complete"] = False
         counts = Counter((row.status, row.channel) for row in self._rows.values())
@@ -168,7 +168,7 @@ class Reader:
             if token in seen:
                 break
             seen.add(token)
-        self._say(f"the list of {self._kind.items} does not end; what was read of it is shown")
+        self._say(f"the list of {self._kind.name} does not end; what was read of it is shown")
         return False
 
     async def _page(

@@ -51,6 +51,21 @@ def timeline(number: int) -> schemas.TimelineEvent:
     return cast("schemas.TimelineEvent", {"id": f"event-{number}", "sequence": number})
 
 
+def test_cumulative_counters_count_each_message_once() -> None:
+    """The vendor counts an opened email as sent, delivered and opened; it is one email."""
+    stats = {"total": 5, "sent": 5, "delivered": 5, "opened": 3}
+    operation = cast("schemas.Operation", document(A, kind="emails", stats=stats))
+    assert (done(operation), failed(operation), total(operation)) == (5, 0, 5)
+    assert progress(operation) == "5 of 5 done: 2 delivered, 3 opened"
+
+
+def test_what_ends_at_sent_is_done() -> None:
+    """There is no column for deliveries, so nobody waits for them."""
+    stats = {"total": 300, "sent": 295, "failed": 5}
+    operation = cast("schemas.Operation", document(A, kind="push-notifications", counters=stats))
+    assert progress(operation) == "300 of 300 done: 295 sent, 5 failed"
+
+
 def test_counts() -> None:
     """Finished recipients are those that nothing more happens to; zeros are left out."""
     stats = {"total": 10, "delivered": 4, "read": 1, "failed": 2, "unaddressable": 1, "queued": 2}

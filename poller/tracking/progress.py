@@ -1,0 +1,139 @@
+"""How far the messages of an operation are, read from its counters. Pure.
+
+The vendor counts in two ways. Exclusive: each message counts under the state that it is in.
+Cumulative: it counts under each state that it has been in, so `delivered` is part of `sent` and
+`opened` part of `delivered`. Exclusive states never sum to more than there are messages; where
+they do, the counters are cumulative. Some operations also lack columns: what has no column cannot
+be waited for. This module is the only place that knows this; everything else asks it.
+
+Errors must be on the safe side. A message that is read as open costs a look; one that is read as
+done may cost its receipt. So in doubt a message counts as open:
+
+- Cumulative counters whose sum has not yet passed the total are read as exclusive. Then `sent` is
+  all open, which is too much and never too little.
+- In a cumulative reading a state that counts fewer than a later one is read as exclusive.
+- `undelivered` may or may not be part of a cumulative `sent`; it is read as if it were not.
+- An unaddressable recipient never has a message, in either way of counting. The vendor does not
+  say whether `total` includes it, so it lowers the number of messages only where `recipients`
+  proves that.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from poller.comms.kinds import DEFAULT_KIND, KindSpec
+
+__all__ = ["NO_PROGRESS", "Progress", "read_progress", "read_receipts"]
+
+_UNADDRESSABLE: Final = "unaddressable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How many messages are where; each counts once, whichever way the vendor counts.
+
+    `stages` holds these numbers under the vendor's names, first the states of a message on its
+    way in their order, then those of messages that were not delivered. `done` of `total` are
+    finished; `waiting` have not left the queue; `open` may still change, `waiting` included.
+    `reached` are the finished ones that went as far as the vendor reports, `failed` those that
+    were stopped by an error. `total` is at least `done` + `open`; None where it is unknown.
+    `ends_at` names the first state in which a message is finished.
+    """
+
+    total: int | None
+    stages: Mapping[str, int]
+    done: int
+    open: int
+    waiting: int
+    reached: int
+    failed: int
+    ends_at: str
+    is_cumulative: bool
+
+
+NO_PROGRESS: Final = Progress(
+    total=None,
+    stages={},
+    done=0,
+    open=0,
+    waiting=0,
+    reached=0,
+    failed=0,
+    ends_at="delivered",
+    is_cumulative=False,
+)
+"""What there is to say of something that has no counters of recipients."""
+
+
+def read_progress(kind: KindSpec, counters: Mapping[str, int]) -> Progress:
+    """Read the counters of one snapshot of an operation; unknown ones mean nothing."""
+    known = counters.get("total") or counters.get("recipients") or None
+    messages = None if known is None else _messages(known, counters)
+    states = {name: counters.get(name, 0) for name in (*kind.stages, *kind.stopped)}
+    of_messages = sum(states.values()) - states.get(_UNADDRESSABLE, 0)
+    is_cumulative = messages is not None and of_messages > messages
+    if messages is not None and is_cumulative:
+        states = _made_exclusive(kind, states, messages)
+    last = _last_open(kind, counters)
+    ended = sum(states[name] for name in kind.stopped)
+    still_open = sum(states[name] for name in kind.stages[:last])
+    reached = sum(states[name] for name in kind.stages[last:])
+    done = reached + ended
+    return Progress(
+        total=None if known is None else max(known, done + still_open),
+        stages=states,
+        done=done,
+        open=still_open,
+        waiting=sum(states[name] for name in kind.waiting),
+        reached=reached,
+        failed=sum(states[name] for name in kind.unsuccessful),
+        ends_at=kind.stages[last],
+        is_cumulative=is_cumulative,
+    )
+
+
+def read_receipts(counters: Mapping[str, int]) -> Progress:
+    """Read how a group message fared: one state for each recipient, and no column without one.
+
+    These counters are ours, so a column that is absent is 0.
+    """
+    return read_progress(DEFAULT_KIND, {**dict.fromkeys(DEFAULT_KIND.receipts, 0), **counters})
+
+
+def _messages(total: int, counters: Mapping[str, int]) -> int:
+    """Return how many messages there are: `total` without whoever is certainly unaddressable."""
+    unaddressable = counters.get(_UNADDRESSABLE, 0)
+    are_in_total = "recipients" in counters and total + unaddressable > counters["recipients"]
+    return max(0, total - unaddressable) if are_in_total else total
+
+
+def _made_exclusive(kind: KindSpec, states: Mapping[str, int], messages: int) -> dict[str, int]:
+    """Take from each state those that have gone on, beginning with the last state.
+
+    Whether the queue's counters are cumulative too cannot be seen; what is left over bounds them.
+    """
+    exclusive = dict(states)
+    left = messages - sum(states[name] for name in kind.stopped if name != _UNADDRESSABLE)
+    gone_on = 0
+    for name in reversed(kind.stages):
+        if name in kind.waiting:
+            gone_on = 0
+        # a state that counts fewer than a later one cannot include it
+        own = states[name] - gone_on if states[name] >= gone_on else states[name]
+        exclusive[name] = max(0, min(left, own))
+        left -= exclusive[name]
+        gone_on = max(gone_on, states[name])
+    return exclusive
+
+
+def _last_open(kind: KindSpec, counters: Mapping[str, int]) -> int:
+    """Return the place among the stages of the first one in which a message is finished.
+
+    Without any column that receipts move, being sent is as far as a message gets. Without a total
+    the snapshot is incomplete, and says nothing about columns.
+    """
+    is_complete = bool(counters.get("total"))
+    are_receipted = bool(kind.receipts) and not (is_complete and kind.receipts.isdisjoint(counters))
+    ahead = [place for place, name in enumerate(kind.stages) if name not in kind.receipts]
+    return ahead[-1] + 1 if are_receipted else ahead[-1]
