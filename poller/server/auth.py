@@ -7,7 +7,6 @@ own name (`Origin`) or, by a name of its own that leads here (DNS rebinding), un
 
 import hmac
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,9 +14,10 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from poller.addresses import is_loopback
 from poller.server.problems import FORBIDDEN, UNAUTHORIZED, Problem, problem_response
 
-__all__ = ["OPEN_PATHS", "AuthMiddleware", "is_loopback"]
+__all__ = ["OPEN_PATHS", "AuthMiddleware"]
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Whoever asks for these may be a probe, which has no token."""
@@ -55,14 +55,6 @@ class AuthMiddleware:
                 hint="ask for localhost or 127.0.0.1; for other names set server.token and send it",
             )
         return None
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host, IPv6 without brackets, is this machine and nothing else."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost"
 
 
 def _has_token(headers: Mapping[str, str], token: bytes) -> bool:

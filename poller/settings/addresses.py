@@ -5,12 +5,12 @@ What is shown of an address holds no password and no values of a query.
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import SecretStr
 
+from poller.addresses import is_loopback
 from poller.settings.errors import as_fault, fault
 from poller.sinks.receiver import check_url, split_web_url
 
@@ -61,10 +61,7 @@ class TcpAddress:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

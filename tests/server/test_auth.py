@@ -2,7 +2,7 @@
 
 import pytest
 
-from poller.server.auth import is_loopback
+from poller.addresses import is_loopback
 from tests.server.conftest import Build
 from tests.server.house import House
 

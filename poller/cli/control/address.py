@@ -5,10 +5,10 @@ Imports next to nothing: a health check runs every few seconds, and settings are
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+from poller.addresses import is_loopback
 from poller.cli.control.errors import BadAddress
 from poller.http.route import Route
 
@@ -59,12 +59,7 @@ class Address:
     @property
     def is_local(self) -> bool:
         """Whether it is on this machine, where no proxy leads to."""
-        if self.socket is not None or self.host == "localhost":
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return self.socket is not None or is_loopback(self.host)
 
 
 def told_address(url: str | None, environ: Mapping[str, str]) -> Address | None:
