@@ -143,7 +143,11 @@ def parse_listen(text: str) -> TcpAddress | UnixAddress | None:
         return None
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
-        if not path.startswith("/") or "\0" in path or len(path.encode()) > _MAX_UNIX_PATH:
+        if (
+            not path.startswith("/")
+            or not path.isprintable()
+            or len(path.encode()) > _MAX_UNIX_PATH
+        ):
             raise fault(f"a unix socket is an absolute path of up to {_MAX_UNIX_PATH} bytes", fix)
         return UnixAddress(path=path)
     written = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})", text, re.ASCII)

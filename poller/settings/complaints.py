@@ -31,10 +31,11 @@ _NUMBER: Final = ("not a number", "write a number, such as 5 or 0.5")
 _WHOLE: Final = ("not a whole number", "write a whole number, such as 4")
 _TRUTH: Final = ("neither true nor false", "write true or false")
 _TEXT: Final = ("not text", 'write it in quotes, such as "text"')
+_TABLE: Final = ("not a table", 'write a table, such as {key = "value"}')
 _SIMPLE: Final[Mapping[str, tuple[str, str]]] = {
     "bool_parsing": _TRUTH,
     "bool_type": _TRUTH,
-    "dict_type": ("not a table", 'write a table, such as {key = "value"}'),
+    "dict_type": _TABLE,
     "finite_number": _NUMBER,
     "float_parsing": _NUMBER,
     "float_type": _NUMBER,
@@ -42,8 +43,10 @@ _SIMPLE: Final[Mapping[str, tuple[str, str]]] = {
     "int_parsing": _WHOLE,
     "int_parsing_size": _WHOLE,
     "int_type": _WHOLE,
+    "model_type": _TABLE,
     "path_type": _TEXT,
     "string_type": _TEXT,
+    "string_unicode": ("not text in UTF-8", "write it in UTF-8"),
     "tuple_type": ("not a list", 'write it like ["operation.*"]'),
     "union_tag_not_found": ("missing: a sink needs a type", f"write one of {_A_TYPE}"),
 }
@@ -130,7 +133,7 @@ def _words(detail: ErrorDetails, path: Path, given: Mapping[Path, Given]) -> tup
         case "missing":
             words = "missing", _example(row, path)
         case _:
-            words = detail["msg"], _example(row, path)
+            words = "not a value that this setting can have", _example(row, path)
     return words
 
 

@@ -1,6 +1,7 @@
 """Settings as people read them: every value in force, secrets masked, and where each came from."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ __all__ = ["DEFAULT", "Row", "is_duration", "rows", "shown", "values"]
 
 DEFAULT = "default"
 _LONGEST = 120
+_LARGEST = 10**_LONGEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ def shown(path: Path, value: object) -> str:
         return MASK
     if row is None or row.secret:
         return MASK
-    if isinstance(value, float) and is_duration(row):
+    if isinstance(value, float) and math.isfinite(value) and is_duration(row):
         return json.dumps(format_duration(value))
     return _plain(value)
 
@@ -83,6 +85,8 @@ def _members(prefix: Path, model: BaseModel) -> Iterable[tuple[Path, object]]:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, int) and abs(value) > _LARGEST:  # Python refuses to write the largest
+        return "a very large number"
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     if isinstance(value, list | tuple):

@@ -196,11 +196,11 @@ def _read_toml(file: FilePath) -> dict[str, Any] | Problem:
         return _unreadable(str(file), exc)
     except UnicodeDecodeError:
         return Problem(field=str(file), what="not text in UTF-8", fix="save it as UTF-8")
-    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:  # ValueError also for a number of 5,000 digits
         return Problem(
             field=str(file),
             what=f"not TOML: {exc}",
-            fix="mend that line; text stands in quotes, tables in [brackets]",
+            fix="correct that line; text stands in quotes, tables in [brackets]",
         )
 
 

@@ -105,7 +105,7 @@ MISTAKES = {
         call=("run", "--config", "p.toml"),
         files={"p.toml": "[polling\nsettle = 1s\n"},
         code=2,
-        words=("p.toml", "not TOML", "line 1", "mend that line"),
+        words=("p.toml", "not TOML", "line 1", "correct that line"),
     ),
     "certificates that are not there": Mistake(
         call=("run",),

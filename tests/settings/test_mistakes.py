@@ -1,16 +1,56 @@
 """Mistakes: each has one readable message that names the field, the origin and the fix."""
 
+import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from poller.settings import Loaded, SettingsError, load_settings
+from poller.settings import Loaded, Problem, Settings, SettingsError, load_settings, loading
 
 Load = Callable[..., Loaded]
 GOLDEN = tomllib.loads(Path(__file__).with_name("mistakes.toml").read_text(encoding="utf-8"))
+
+# What each part of the settings' core schema can find wrong.
+ERRORS = {
+    "bool": {"bool_type", "bool_parsing"},
+    "dict": {"dict_type"},
+    "float": {"float_type", "float_parsing"},
+    "function-after": {"fault"},
+    "function-before": {"fault"},
+    "int": {"int_type", "int_parsing", "int_parsing_size", "int_from_float"},
+    "is-instance": {"path_type"},
+    "literal": {"literal_error"},
+    "model": {"model_type"},
+    "model-fields": {"extra_forbidden", "missing"},
+    "str": {"string_type"},
+    "tagged-union": {"union_tag_invalid", "union_tag_not_found"},
+    "tuple": {"tuple_type"},
+}
+CONSTRAINTS = {
+    "ge": "greater_than_equal",
+    "gt": "greater_than",
+    "le": "less_than_equal",
+    "lt": "less_than",
+    "min_length": "too_short",
+    "max_length": "too_long",
+}
+PLAIN = set("default json-or-python lax-or-strict model-field no-info nullable union".split())
+LIBRARY = re.compile(
+    "Input should|Value error|Extra inputs|Field required|Unable to|[Pp]ydantic|<class"
+)
+# The sources refuse a value that stands for a table before pydantic sees it.
+UNSEEN = {"dict_type", "model_type"}
+# What a file of TOML cannot hold.
+ODD = {
+    "api.max_concurrency": ["9" * 5000, "\udcff"],
+    "server.listen": ["unix:/\udcff", "\ud800"],
+    "api.base_url": ["\udcff"],
+    "sinks.app.type": ["\udcff"],
+}
 
 
 @pytest.mark.parametrize("golden", GOLDEN.values(), ids=GOLDEN)
@@ -66,3 +106,62 @@ def test_a_file_that_cannot_be_read_is_named(
         load_settings(config=path, overrides=[], environ={"POLLER_API__TIMEOUT": "x"})
     assert [problem.field for problem in caught.value.problems] == [str(path)]
     assert what in str(caught.value)
+
+
+def _possible(schema: Any) -> Iterator[str]:  # noqa: ANN401 - a schema is any nesting
+    """Yield each type of error that a core schema can raise."""
+    if isinstance(schema, list | tuple):
+        for part in schema:
+            yield from _possible(part)
+    if not isinstance(schema, dict):
+        return
+    kind = schema.get("type")
+    if isinstance(kind, str):
+        yield from () if kind in PLAIN else ERRORS[kind]  # a new kind of schema: add it there
+        yield from (error for name, error in CONSTRAINTS.items() if name in schema)
+        if schema.get("allow_inf_nan") is False:
+            yield "finite_number"
+    for name, part in schema.items():
+        if name not in {"serialization", "metadata"}:
+            yield from _possible(part)
+
+
+def test_every_error_of_pydantic_has_a_sentence(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each type of error that the model can raise is in `mistakes.toml`, in words of our own."""
+    raised: set[str] = set()
+    explain = loading.complaints
+
+    def spy(error: ValidationError, *given: Any) -> list[Problem]:  # noqa: ANN401 - passed on
+        raised.update(detail["type"] for detail in error.errors())
+        return explain(error, *given)
+
+    monkeypatch.setattr(loading, "complaints", spy)
+    said = []
+    for golden in GOLDEN.values():
+        with pytest.raises(SettingsError):
+            load(**{"toml": "", **{key: golden[key] for key in golden if key != "message"}})
+        said.append(golden["message"])
+    for name, values in ODD.items():
+        for value in values:
+            with pytest.raises(SettingsError) as caught:
+                load("", overrides=[f"{name}={value}"])
+            said.append(str(caught.value))
+    possible = set(_possible(Settings.__pydantic_core_schema__))
+    assert len(possible) > 15
+    assert possible <= raised | UNSEEN
+    for text in said:
+        assert not LIBRARY.search(text), text
+        assert "a value that this setting can have" not in text
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [("9" * 5000, "poller.toml: not TOML"), ("0x" + "f" * 5000, "= a very large number")],
+)
+def test_numbers_that_python_does_not_write(load: Load, number: str, words: str) -> None:
+    """Python refuses to read or to write integers of thousands of digits."""
+    with pytest.raises(SettingsError) as caught:
+        load(f"[api]\nmax_concurrency = {number}")
+    assert words in str(caught.value)
