@@ -4,12 +4,15 @@ import os
 import signal
 import sys
 
+from poller.cli.stderr import install
+
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line."""
     _occupy_standard_descriptors()
+    install()
     if os.getpid() == 1:
         _end_on_sigterm()
     if sys.argv[1:2] == ["health"]:

@@ -1,11 +1,11 @@
 """What the demo shows on a terminal: prose, and one aligned line for each event."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 from json import loads
-from typing import Any, Final
+from typing import Final
 
 from anyio import to_thread
 from rich.console import Console
@@ -14,7 +14,9 @@ from rich.text import Text
 from poller.cli.telling import breakdown_text, message_text
 from poller.comms.kinds import kind_named
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkVerdict
+from poller.tracking.event import Event, read_event
 from poller.tracking.progress import read_progress
+from poller.tracking.watch import ResourceType
 
 __all__ = ["LABEL", "Screen", "TerminalSink", "event_line"]
 
@@ -124,7 +126,7 @@ class TerminalSink:
         """Nothing to release."""
 
     async def _show(self, outgoing: OutgoingEvent) -> SinkOutcome:
-        event = loads(outgoing.body)
+        event = read_event(loads(outgoing.body))
         screen = self._screen
         line = event_line(event, begun=self._begun, width=screen.width, plain=screen.is_plain)
         try:
@@ -139,23 +141,21 @@ class TerminalSink:
         return SinkOutcome(verdict=SinkVerdict.DELIVERED)
 
 
-def event_line(event: Mapping[str, Any], *, begun: datetime, width: int, plain: bool) -> Text:
-    """Return one line for an event (a decoded CloudEvent), made for so many columns."""
-    data = event["data"]
-    short = event["type"].partition(".")[2]
-    name = data["labels"].get(LABEL, event["subject"])
+def event_line(event: Event, *, begun: datetime, width: int, plain: bool) -> Text:
+    """Return one line for an event, made for so many columns."""
+    short = event.type.value.partition(".")[2]
+    name = event.labels.get(LABEL, event.watch_id)
     line = Text.assemble(
-        (_elapsed(datetime.fromisoformat(event["time"]), begun), "dim"),
+        (_elapsed(event.time, begun), "dim"),
         f"  {name:{_NAME}}  ",
         (f"{short:{_TYPE}}", _STYLES.get(short, "")),
         "  ",
     )
-    if "message" in data:
-        message = data["message"]
-        return _told(line, message_text(message, message.get("stats", {})), plain=plain)
-    if "breakdown" in data:
-        return _told(line, breakdown_text(data["breakdown"]), plain=plain)
-    _progress(line, data, style=_STYLES.get(short, ""), width=width, plain=plain)
+    if event.type.resource_type is ResourceType.MESSAGE:
+        return _told(line, message_text(event.snapshot, event.counters), plain=plain)
+    if event.breakdown is not None:
+        return _told(line, breakdown_text(event.breakdown), plain=plain)
+    _progress(line, event, style=_STYLES.get(short, ""), width=width, plain=plain)
     return line
 
 
@@ -163,15 +163,14 @@ def _told(line: Text, story: str, *, plain: bool) -> Text:
     return line.append(story.translate(_PLAIN) if plain else story)
 
 
-def _progress(line: Text, data: Mapping[str, Any], *, style: str, width: int, plain: bool) -> None:
+def _progress(line: Text, event: Event, *, style: str, width: int, plain: bool) -> None:
     """Draw how far an operation is, and tell which recipients it came to an end with."""
-    stats = data["operation"].get("stats", {})
-    progress = read_progress(kind_named(data["kind"]), stats)
+    progress = read_progress(kind_named(event.kind), event.counters)
     done, total = progress.done, progress.total or 0
     bar = _bar(done, total, min(_BAR + max(0, width - _NARROW), _WIDE_BAR), plain=plain)
     line.append(bar, style).append(f" {f'{done}/{total}':>{_DONE}} ")
     for counter, colour in _OUTCOMES.items():
-        if change := data["delta"].get(counter):
+        if change := event.delta.get(counter):
             line.append(f" {change:+d} {counter}", colour)
 
 

@@ -2,13 +2,21 @@
 
 import logging
 import sys
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
 import structlog
 
-__all__ = ["configure_logs"]
+from poller.cli.stderr import say_drops_with
+
+__all__ = ["LibraryLogs", "configure_logs"]
+
+Fields = MutableMapping[str, Any]
+Renderer = Callable[[Any, str, Fields], str | bytes]
 
 _LEVELS: Final = logging.getLevelNamesMapping()
+_LONGEST: Final = 32 * 1024
+"""Characters of a line; a longer one is cut."""
 
 
 def configure_logs(*, level: str, form: str) -> None:
@@ -17,28 +25,70 @@ def configure_logs(*, level: str, form: str) -> None:
     `form` is `json`, `console`, or `auto`: console where standard error is a terminal.
     """
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    render = _bounded(_console() if console else _json)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *_renderers(console=console),
+            stamp,
+            render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level.upper()]),
         # nothing is cached: a module's logger must heed the next configuration as well
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
+
+    def notice(count: int) -> str:
+        fields = {"event": "log.recovered", "dropped_lines": count, "level": "warning"}
+        return f"{render(None, 'warning', stamp(None, 'warning', fields))!s}\n"
+
+    say_drops_with(notice)
+    root = logging.getLogger()
+    if not any(isinstance(handler, LibraryLogs) for handler in root.handlers):
+        root.addHandler(LibraryLogs(logging.WARNING))
     # these log whole URLs, which may hold what nobody should read
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _renderers(*, console: bool) -> list[Any]:
-    if console:
-        # the usual traceback, also where Rich is installed: that one shows all local variables,
-        # and some hold what nobody should read
-        plain = structlog.dev.plain_traceback
-        return [
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
-        ]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+class LibraryLogs(logging.Handler):
+    """Gives the log lines of libraries the form of all others."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record."""
+        structlog.get_logger().log(
+            record.levelno,
+            "library.message",
+            logger=record.name,
+            message=record.getMessage(),
+            exc_info=record.exc_info,
+        )
+
+
+def _bounded(render: Renderer) -> Renderer:
+    """Cut lines that are too long; they keep what says when and what, and their form."""
+
+    def bounded(logger: Any, name: str, fields: Fields) -> str | bytes:  # noqa: ANN401 - as theirs
+        head = {key: fields[key] for key in ("timestamp", "level", "event") if key in fields}
+        line = render(logger, name, fields)
+        if len(line) <= _LONGEST:
+            return line
+        # its escapes are escaped once more
+        return render(logger, name, {**head, "cut": str(line[: _LONGEST // 2])})
+
+    return bounded
+
+
+def _json(logger: Any, name: str, fields: Fields) -> str | bytes:  # noqa: ANN401 - as theirs
+    return _JSON(logger, name, structlog.processors.format_exc_info(logger, name, fields))
+
+
+_JSON: Final = structlog.processors.JSONRenderer()
+
+
+def _console() -> Renderer:
+    # the usual traceback, also where Rich is installed: that one shows all local variables, and
+    # some hold what nobody should read
+    plain = structlog.dev.plain_traceback
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from poller import __version__
+from poller.cli.stderr import dropped_lines
 from poller.comms.throttle import Throttle
 from poller.engine.clock import wall_clock
 from poller.engine.daemon import Daemon
@@ -32,17 +33,18 @@ def measuring(places: Listening) -> Measuring:
     from poller.server.exposition import Exposition  # noqa: PLC0415 - nearly a tenth of a second
     from poller.server.metrics import PrometheusMeter  # noqa: PLC0415 - as above
 
-    meter = PrometheusMeter()
+    instrument = PrometheusMeter()
 
     def page(daemon: Daemon, store: Store, throttle: Throttle) -> Page:
         exposition = Exposition(
-            meter,
+            instrument,
             daemon=daemon,
             store=store,
             throttle=throttle,
             version=__version__,
             now=wall_clock,
+            dropped_lines=dropped_lines,
         )
         return exposition.render
 
-    return Measuring(meter=meter, page=page)
+    return Measuring(meter=Meter(instrument), page=page)

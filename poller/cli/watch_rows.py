@@ -10,7 +10,6 @@ from typing import Final, Self
 from poller.cli.telling import breakdown_text, message_text
 from poller.comms.errors import printable
 from poller.engine.onlooker import Update
-from poller.tracking.lifecycle import EventType
 from poller.tracking.watch import Outcome, Phase, ResourceType, Watch
 
 __all__ = ["Row", "Totals", "Track", "all_is_well", "busiest", "short_names"]
@@ -76,11 +75,11 @@ class Track:
     def after(self, update: Update) -> Self:
         """Return the track with one update more."""
         watch = update.watch
-        reasons = [told.event.data["reason"] for told in update.events]
+        reasons = [told.event.reason for told in update.events]
         explained = [
-            breakdown_text(told.event.data["breakdown"])
+            breakdown_text(told.event.breakdown)
             for told in update.events
-            if told.event.type is EventType.OPERATION_BREAKDOWN
+            if told.event.breakdown is not None
         ]
         looks = self.looks
         if watch.observed_at is not None and watch.observed_at != self.watch.observed_at:

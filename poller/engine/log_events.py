@@ -100,7 +100,7 @@ def _tell(observation: Observation) -> None:
         case verdict:
             bound.debug("poll.answered", verdict=verdict.value)
     for recorded in observation.events:
-        reason = recorded.event.data["reason"]
+        reason = recorded.event.reason
         bound.info(
             "event.recorded",
             event_type=recorded.event.type.value,
@@ -112,6 +112,6 @@ def _tell(observation: Observation) -> None:
         if reason == "not_found":
             bound.warning(
                 "operation.not_found",
-                kind=recorded.event.data["kind"],
+                kind=recorded.event.kind,
                 hint="is it of another kind (--kind), or of another account?",
             )

@@ -1,19 +1,24 @@
-"""What the engine tells whoever measures it: what happened, in its own words, and how long it took.
+"""What the engine says to those who measure it: what happened, and how long it took.
 
-A meter counts and nothing else: it neither waits nor raises, and decides nothing. All but
-`transacted` is told in the loop, `transacted` in the worker threads of the store.
+A meter counts and nothing else: it neither waits nor raises, and decides nothing. All methods but
+`transacted` are called in the loop, `transacted` in the worker threads of the store.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Final, Protocol
+
+import structlog
 
 from poller.comms.errors import CommsError
 from poller.sinks.base import SinkOutcome
 from poller.store.watches import Observation
 from poller.tracking.delivery import Delivery
 
-__all__ = ["NO_METER", "Meter", "Request"]
+__all__ = ["NO_METER", "Instrument", "Meter", "Request"]
+
+log = structlog.get_logger()
 
 
 class Request(StrEnum):
@@ -27,8 +32,11 @@ class Request(StrEnum):
     """A page of what is in an operation or a group: messages, receipts, errors."""
 
 
-class Meter(Protocol):
-    """Is told what happens. Durations are seconds, `kind` is a row of the table of kinds."""
+class Instrument(Protocol):
+    """What counts: a set of metrics. It may raise, since a `Meter` calls it.
+
+    Durations are seconds, `kind` is a row of the table of kinds.
+    """
 
     def requested(
         self, request: Request, *, kind: str, error: CommsError | None, seconds: float
@@ -60,35 +68,80 @@ class Meter(Protocol):
         """Hear of a transaction of the store, and whether the database refused it."""
 
 
-class _NoMeter:
-    """Hears, and forgets."""
+class Meter:
+    """Passes everything on to an instrument, and never raises: measuring cannot disturb the work.
+
+    An exception of the instrument is logged as `meter.defect` with its traceback, once for each
+    sort of call. Without an instrument nothing is measured.
+    """
+
+    def __init__(self, instrument: Instrument | None = None) -> None:
+        self._instrument = instrument
+        self._broken: set[str] = set()
 
     def requested(
         self, request: Request, *, kind: str, error: CommsError | None, seconds: float
     ) -> None:
-        pass
+        """Count a request that ended, well where `error` is None."""
+        if self._instrument is not None:
+            with self._guarded("requested"):
+                self._instrument.requested(request, kind=kind, error=error, seconds=seconds)
 
     def waited(self, seconds: float) -> None:
-        pass
+        """Count a wait for a slot, the rate and the pause of the account."""
+        if self._instrument is not None:
+            with self._guarded("waited"):
+                self._instrument.waited(seconds)
 
     def looked(self, *, kind: str, late: float) -> None:
-        pass
+        """Count a fetch, and how long after its due time it began."""
+        if self._instrument is not None:
+            with self._guarded("looked"):
+                self._instrument.looked(kind=kind, late=late)
 
     def paged(self, *, kind: str, unchanged: int, nonsense: int) -> None:
-        pass
+        """Count a page of a sweep."""
+        if self._instrument is not None:
+            with self._guarded("paged"):
+                self._instrument.paged(kind=kind, unchanged=unchanged, nonsense=nonsense)
 
     def observed(self, observations: Sequence[Observation], *, kind: str) -> None:
-        pass
+        """Count what became of answers, and the events recorded with them."""
+        if self._instrument is not None:
+            with self._guarded("observed"):
+                self._instrument.observed(observations, kind=kind)
 
     def attempted(self, outcomes: Sequence[SinkOutcome], *, sink: str, seconds: float) -> None:
-        pass
+        """Count one call of a sink with an outcome for each of its events."""
+        if self._instrument is not None:
+            with self._guarded("attempted"):
+                self._instrument.attempted(outcomes, sink=sink, seconds=seconds)
 
     def settled(self, delivery: Delivery, *, sink: str) -> None:
-        pass
+        """Count how an attempt left its delivery."""
+        if self._instrument is not None:
+            with self._guarded("settled"):
+                self._instrument.settled(delivery, sink=sink)
 
-    def transacted(self, name: str, seconds: float, refused: bool) -> None:  # noqa: FBT001 - as the store tells it
-        pass
+    def transacted(self, name: str, seconds: float, refused: bool) -> None:  # noqa: FBT001 - as the store calls it
+        """Count a transaction of the store, and whether the database refused it."""
+        if self._instrument is not None:
+            with self._guarded("transacted"):
+                self._instrument.transacted(name, seconds, refused)
+
+    @contextmanager
+    def _guarded(self, call: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            if call not in self._broken:
+                self._broken.add(call)
+                log.exception(
+                    "meter.defect",
+                    call=call,
+                    hint="metrics are incomplete until a restart; nothing else is affected",
+                )
 
 
-NO_METER: Final[Meter] = _NoMeter()
-"""For those whom nobody measures."""
+NO_METER: Final = Meter()
+"""Measures nothing."""

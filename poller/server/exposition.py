@@ -42,6 +42,7 @@ class Exposition:
         throttle: Throttle,
         version: str,
         now: Callable[[], datetime],
+        dropped_lines: Callable[[], int] = lambda: 0,
         seconds: float = _KEPT,
     ) -> None:
         self._meter = meter
@@ -50,6 +51,7 @@ class Exposition:
         self._throttle = throttle
         self._version = version
         self._now = now
+        self._dropped_lines = dropped_lines
         self._seconds = seconds
         self._looking = anyio.Lock()
         self._stock: Stock | None = None
@@ -79,6 +81,7 @@ class Exposition:
             in_flight=self._throttle.in_flight,
             loops=dict(self._daemon.loops().ages),
             closed=self._daemon.closed_sinks,
+            dropped_lines=self._dropped_lines(),
         )
 
     async def _look(self) -> Stock | None:

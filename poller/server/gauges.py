@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
 from poller.comms.gate import Pause, Reason
 from poller.comms.kinds import KINDS
@@ -47,12 +47,18 @@ class Moment:
     in_flight: int
     loops: Mapping[str, float | None]
     closed: Collection[str]
+    dropped_lines: int = 0
 
 
 def families(moment: Moment, stock: Stock | None) -> Iterator[Metric]:
     """Make the gauges; those of the store are left out where `stock` is None: it cannot be read."""
     yield InfoMetricFamily(
         f"{PREFIX}_build", "Which version is running.", value={"version": moment.version}
+    )
+    yield CounterMetricFamily(
+        f"{PREFIX}_log_lines_dropped",
+        "Lines of the log that could not be written: no reader, a slow one, or a full disk.",
+        value=moment.dropped_lines,
     )
     yield from _pauses(moment)
     yield _gauge("requests_in_flight", "Requests to the API under way.", {(): moment.in_flight})

@@ -5,7 +5,7 @@ all else is named in the code. So no operation can make a series of its own.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -26,7 +26,6 @@ from poller.comms.errors import (
     Unexpected,
 )
 from poller.comms.kinds import KINDS
-from poller.comms.models import parse_instant
 from poller.engine.meter import Request
 from poller.sinks.base import SinkOutcome, SinkVerdict
 from poller.store.watches import Observation
@@ -209,16 +208,10 @@ def bounded_kind(kind: str) -> str:
 
 def _detection_lag(observation: Observation) -> float | None:
     """Tell how old the change was that this answer showed; None where it showed none."""
-    told = [
-        recorded.event.data
-        for recorded in observation.events
-        if recorded.event.data["delta"]
-        or recorded.event.data["previousStatus"] != recorded.event.data["operation"].get("status")
-    ]
+    told = [recorded.event for recorded in observation.events if recorded.event.tells_a_change]
     if not told:
         return None
-    updated_at = parse_instant(told[0]["operation"].get("updatedAt"))
-    observed_at: datetime | None = parse_instant(told[0]["observedAt"])
+    updated_at, observed_at = told[0].updated_at, told[0].observed_at
     if updated_at is None or observed_at is None:
         return None
     return _seconds(observed_at - updated_at)

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from poller.comms.models import parse_instant
 from poller.tracking.lifecycle import EventType
 from poller.tracking.privacy import attempt_changes, attempt_statuses
 from poller.tracking.watch import EmittedState, ResourceType, Watch
 
-__all__ = ["Event", "dump_json", "emit", "event_id", "format_instant", "make_event"]
+__all__ = ["Event", "dump_json", "emit", "event_id", "format_instant", "make_event", "read_event"]
 
 _SEQUENCE_DIGITS: Final = 10
+_TYPES: Final = frozenset(EventType)
 _JSON: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -32,6 +34,75 @@ class Event:
     labels: Mapping[str, str]
     final: bool
     data: Mapping[str, Any]
+
+    @property
+    def snapshot(self) -> Mapping[str, Any]:
+        """The operation or message as the API showed it, whichever this event is about."""
+        shown: Mapping[str, Any] = self.data[self.type.resource_type.value]
+        return shown
+
+    @property
+    def status(self) -> str | None:
+        """The status in the snapshot; None where it was never seen."""
+        return self.snapshot.get("status")
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """The counters in the snapshot; other members of `stats` are not counted."""
+        stats = self.snapshot.get("stats")
+        if not isinstance(stats, Mapping):
+            return {}
+        # a null one counts as 0, and its column is there
+        known = {name: 0 if value is None else value for name, value in stats.items()}
+        return {name: value for name, value in known.items() if type(value) is int and value >= 0}
+
+    @property
+    def updated_at(self) -> datetime | None:
+        """When the API changed it; None where the API does not say."""
+        return parse_instant(self.snapshot.get("updatedAt"))
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When it was created; None where the API does not say."""
+        return parse_instant(self.snapshot.get("createdAt"))
+
+    @property
+    def observed_at(self) -> datetime | None:
+        """When the answer arrived that this event was made of; None where there was none."""
+        return parse_instant(self.data["observedAt"])
+
+    @property
+    def kind(self) -> str:
+        """The kind of what is watched."""
+        return str(self.data["kind"])
+
+    @property
+    def previous_status(self) -> str | None:
+        """The status that was emitted before; None for the first event."""
+        status: str | None = self.data["previousStatus"]
+        return status
+
+    @property
+    def delta(self) -> Mapping[str, int]:
+        """The counters that changed since the event before, by how much."""
+        delta: Mapping[str, int] = self.data["delta"]
+        return delta
+
+    @property
+    def reason(self) -> str | None:
+        """Why the watch was lost; None in every other event."""
+        reason: str | None = self.data["reason"]
+        return reason
+
+    @property
+    def breakdown(self) -> Mapping[str, Any] | None:
+        """The breakdown; None in every event but `operation.breakdown`."""
+        return self.data.get("breakdown")
+
+    @property
+    def tells_a_change(self) -> bool:
+        """Whether a status or a counter changed since the event before."""
+        return bool(self.delta) or self.previous_status != self.status
 
     def render(self, event_id: str) -> str:
         """Write the CloudEvent as JSON on one line, the same text at every delivery."""
@@ -49,6 +120,35 @@ class Event:
                 "data": self.data,
             }
         )
+
+
+def read_event(document: Mapping[str, Any]) -> Event:
+    """Read a CloudEvent that this program, or a newer version of it, has made.
+
+    :raises ValueError: where it is none.
+    """
+    try:
+        data = document["data"]
+        time = parse_instant(document["time"])
+        if time is None:
+            raise ValueError(f"not an instant: {document['time']!r}")
+        event = Event(
+            type=_type(str(document["type"])),
+            watch_id=document["subject"],
+            source=document["source"],
+            sequence=int(document["sequence"]),
+            time=time,
+            labels=data["labels"],
+            final=data["final"],
+            data=data,
+        )
+        # so that every property can be read
+        if not isinstance(event.snapshot, Mapping):
+            raise TypeError(event.type.resource_type.value)  # noqa: TRY301 - as for any other member
+        _ = event.kind, event.observed_at, event.previous_status, event.delta, event.reason
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not an event: {error!r}") from None
+    return event
 
 
 def make_event(
@@ -143,6 +243,17 @@ def _remembered(watch: Watch) -> dict[str, Any]:
         "status": watch.emitted.status,
         "stats": dict(watch.emitted.counters),
     }
+
+
+def _type(name: str) -> EventType:
+    """Return the type of that name.
+
+    A newer daemon may know more types; what they mean is in the data.
+    """
+    if name in _TYPES:
+        return EventType(name)
+    is_message = name.startswith(f"{ResourceType.MESSAGE}.")
+    return EventType.MESSAGE_CHANGED if is_message else EventType.OPERATION_CHANGED
 
 
 def event_id(now: datetime, entropy: int) -> str:

@@ -20,7 +20,6 @@ FAST = {
     "POLLER_POLLING__MAX_INTERVAL": "1s",
     "POLLER_POLLING__PROGRESS_INTERVAL": "0s",
     "POLLER_LOG__LEVEL": "debug",
-    "POLLER_SERVER__LISTEN": "",
 }
 
 

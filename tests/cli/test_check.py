@@ -32,7 +32,7 @@ def api(here: Surroundings) -> Iterator[FakeApi]:
     """Point the environment at an API that has no operations yet."""
     with FakeApi() as server:
         server.script("Operations", [{"operations": [], "meta": {}}])
-        here.set(server.environment)
+        here.set(server.environment, POLLER_SERVER__LISTEN="")
         yield server
 
 

@@ -14,6 +14,7 @@ from poller.cli.demo_screen import Screen, TerminalSink, event_line
 from poller.comms.ids import check_operation_id
 from poller.simulator import World
 from poller.sinks.base import OutgoingEvent, Sink, SinkVerdict
+from poller.tracking.event import read_event
 from tests.fakes.api import operation, operation_id
 
 BEGUN = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -40,12 +41,18 @@ def event(kind: str = "progress", *, after: float = 3.0, **data: Any) -> dict[st
     told: dict[str, Any] = {
         "operation": operation(NAME, "PROCESSING", total=400, delivered=150, failed=2),
         "kind": "messages",
+        "previousStatus": "PROCESSING",
+        "observedAt": None,
+        "final": False,
+        "reason": None,
         "delta": {"delivered": 120, "failed": 2, "queued": -122},
         "labels": {"campaign": "autumn"},
     }
     time = (BEGUN + timedelta(seconds=after)).isoformat()
     return {
         "type": f"operation.{kind}",
+        "source": "https://comms.example.com",
+        "sequence": "0000000001",
         "subject": NAME,
         "time": time,
         "data": {**told, **data},
@@ -54,7 +61,7 @@ def event(kind: str = "progress", *, after: float = 3.0, **data: Any) -> dict[st
 
 def line(document: dict[str, Any], *, width: int = 80, plain: bool = False) -> str:
     """Render a line without its colours."""
-    return event_line(document, begun=BEGUN, width=width, plain=plain).plain
+    return event_line(read_event(document), begun=BEGUN, width=width, plain=plain).plain
 
 
 def test_the_campaign_has_three_fates() -> None:
@@ -206,4 +213,4 @@ async def test_a_terminal_that_is_gone_closes_the_sink(pipe: tuple[int, int]) ->
     screen = Screen(writer)
     (outcome,) = await TerminalSink(screen, begun=BEGUN).deliver([outgoing(1)])
     assert outcome.verdict is SinkVerdict.CLOSED
-    await screen.say(event_line(event(), begun=BEGUN, width=80, plain=True))
+    await screen.say(event_line(read_event(event()), begun=BEGUN, width=80, plain=True))

@@ -11,6 +11,8 @@ import pytest
 from poller.comms.client import CommsClient
 from poller.engine.configuration import SinkPlan
 from poller.engine.daemon import Daemon, Stop
+from poller.engine.meter import Meter
+from poller.server.metrics import PrometheusMeter
 from poller.sinks.base import SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.tracking.registration import Conflict
 from poller.tracking.subscription import Subscription
@@ -69,6 +71,7 @@ def running(
                 configuration=configuration(*map(plan, sinks), grace=grace),
                 now=clock,
                 until_idle=until_idle,
+                meter=Meter(PrometheusMeter()),
             )
             await daemon.open()
             ended = Ended(event=anyio.Event())

@@ -224,6 +224,7 @@ async def test_a_failed_attempt_is_one_log_line(running: Running, logs: Logs) ->
         }
 
 
+@pytest.mark.defects("a sink that raises")
 async def test_a_sink_that_raises_costs_a_wait_and_nothing_else(
     running: Running, logs: Logs
 ) -> None:

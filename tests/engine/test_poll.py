@@ -202,6 +202,7 @@ async def test_stopping_records_what_is_under_way_and_begins_nothing(
         assert (await store.standing(since=clock.time - timedelta(hours=1))).watched == 7
 
 
+@pytest.mark.defects("an API that raises")
 async def test_a_defect_in_one_answer_ends_nothing(
     polling: Polling, store: FickleStore, clock: TickingClock, logs: list[Any]
 ) -> None:

@@ -97,8 +97,6 @@ class FakeApi(Served):
             "POLLER_API__BASE_URL": self.base_url,
             "TWILIO_ACCOUNT_SID": ACCOUNT,
             "TWILIO_AUTH_TOKEN": TOKEN,
-            # tests run many daemons at once, and there is only one default port
-            "POLLER_SERVER__LISTEN": "",
         }
 
     def script(self, name: str, replies: Sequence[Reply | dict[str, Any]]) -> str:

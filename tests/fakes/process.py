@@ -12,16 +12,30 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Poller", "eventually", "poller"]
+from tests.fakes import defects
+
+__all__ = ["Poller", "command_environment", "eventually", "poller"]
 
 _PATIENCE = 30.0
 # the tree that these tests stand in, whatever is installed
 _TREE = str(Path(__file__).resolve().parents[2])
 
 
-def _environment(environment: Mapping[str, str]) -> dict[str, str]:
+def command_environment(
+    arguments: Sequence[str], environment: Mapping[str, str], *, without_server: str = ""
+) -> dict[str, str]:
+    """Return the variables of a command.
+
+    A daemon has its control API and metrics, as by default, but on any free port, since tests run
+    many at once. A test that wants one without says why in `without_server`. Other commands know no
+    daemon unless a test names one.
+    """
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
-    return {**kept, "PYTHONPATH": _TREE, "PYTHONUNBUFFERED": "1", **environment}
+    is_daemon = "run" in arguments and not without_server
+    listen = environment.get("POLLER_SERVER__LISTEN", "127.0.0.1:0" if is_daemon else "")
+    assert listen or not is_daemon, "a daemon without its control API needs a reason"
+    own = {"PYTHONPATH": _TREE, "PYTHONUNBUFFERED": "1"}
+    return {**kept, **own, **environment, "POLLER_SERVER__LISTEN": listen}
 
 
 def poller(
@@ -31,13 +45,15 @@ def poller(
     stdin: str | None = None,
     stdout: int = subprocess.PIPE,
     timeout: float = _PATIENCE,
+    without_server: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; a descriptor given as `stdout` is closed then."""
+    told = command_environment(arguments, environment or {}, without_server=without_server)
     try:
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "poller", *arguments],
             cwd=cwd,
-            env=_environment(environment or {}),
+            env=told,
             input=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,
@@ -48,6 +64,8 @@ def poller(
     finally:
         if stdout >= 0:
             os.close(stdout)
+    defects.hear(done.stderr, f"poller {' '.join(arguments)}")
+    return done
 
 
 def eventually(condition: Callable[[], bool], *, timeout: float = _PATIENCE) -> None:
@@ -61,7 +79,8 @@ def eventually(condition: Callable[[], bool], *, timeout: float = _PATIENCE) -> 
 class Poller:
     """A running daemon; a context manager that kills it at the end.
 
-    `program` is what the interpreter is told to run, where it is more than the command.
+    A defect that it logs fails the test. `program` is what the interpreter runs, where that is more
+    than the command.
     """
 
     def __init__(
@@ -71,10 +90,13 @@ class Poller:
         environment: Mapping[str, str],
         stdin: bool = False,
         program: Sequence[str] = ("-m", "poller"),
+        without_server: str = "",
     ) -> None:
         self._arguments: Sequence[str] = (sys.executable, *program, *arguments)
         self._cwd = cwd
-        self._environment = _environment(environment)
+        self._environment = command_environment(
+            arguments, environment, without_server=without_server
+        )
         self._stdin = subprocess.PIPE if stdin else subprocess.DEVNULL
         self.out: list[str] = []
         self.err: list[str] = []
@@ -104,6 +126,7 @@ class Poller:
         traceback: TracebackType | None,
     ) -> None:
         self.kill()
+        defects.hear("".join(self.err), f"poller {' '.join(self._arguments[3:])}")
         if self.process.stdin is not None and not self.process.stdin.closed:
             self.process.stdin.close()
 

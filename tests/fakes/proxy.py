@@ -39,7 +39,7 @@ class ApiProxy(FakeApi):
     @property
     def environment(self) -> dict[str, str]:
         """What points a poller here; the credentials are the API's."""
-        return {"POLLER_API__BASE_URL": self.base_url, "POLLER_SERVER__LISTEN": ""}
+        return {"POLLER_API__BASE_URL": self.base_url}
 
     def hold_from(self, kind: Callable[[str], bool], *, number: int) -> None:
         """Hold, of the requests of that kind from now on, all from that number on."""

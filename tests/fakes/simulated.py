@@ -43,13 +43,12 @@ class Simulated:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What points a fast poller here; it listens nowhere."""
+        """What points a fast poller here."""
         return {
             "POLLER_API__BASE_URL": self.base_url,
             "POLLER_API__REQUESTS_PER_SECOND": "10000",
             "TWILIO_ACCOUNT_SID": self.config.account_sid,
             "TWILIO_AUTH_TOKEN": self.config.auth_token,
-            "POLLER_SERVER__LISTEN": "",
         }
 
     def advance(self, seconds: float) -> None:

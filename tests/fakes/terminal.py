@@ -15,6 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.fakes import defects
+from tests.fakes.process import command_environment
+
 __all__ = ["Terminal"]
 
 _PATIENCE = 30.0
@@ -34,7 +37,8 @@ class Terminal:
             *(sys.executable, "-m", "poller", *arguments),
         )
         self._cwd = cwd
-        self._environment = {"PATH": os.environ["PATH"], "TERM": "xterm", **environment}
+        own = command_environment(arguments, environment)
+        self._environment = {"TERM": "xterm", **own}
         self._output = b""
 
     def __enter__(self) -> Self:
@@ -61,6 +65,7 @@ class Terminal:
         self._process.kill()
         self._process.wait()
         os.close(self._master)
+        defects.hear(self.text, "a command on a terminal")
 
     @property
     def text(self) -> str:

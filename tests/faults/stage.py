@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 import httpx
+from anyio.abc import TaskStatus
 from pydantic import SecretStr
 
 from poller.comms.client import CommsClient
@@ -22,6 +24,12 @@ from poller.comms.credentials import Credentials
 from poller.comms.throttle import Throttle
 from poller.engine.configuration import Configuration, SinkPlan
 from poller.engine.daemon import Daemon
+from poller.engine.meter import Meter
+from poller.server.control import Metrics
+from poller.server.exposition import Exposition
+from poller.server.listening import Listening, Tcp
+from poller.server.metrics import PrometheusMeter
+from poller.server.serving import serve
 from poller.sinks.file import FileSink
 from poller.sinks.webhook import WebhookSink
 from poller.store.store import Store
@@ -61,6 +69,7 @@ FAST: Final = Policy(
     min_interval=0.02, max_interval=0.1, progress_interval=0.0, not_found_grace=60.0
 )
 _PATIENCE: Final = 30.0
+_ANY_PORT: Final = Listening(address=Tcp(host="127.0.0.1", port=0))
 
 
 class Clock:
@@ -234,7 +243,14 @@ class Stage:
             request_timeout=1.0,
             sweep=sweep,
         )
-        store = await Store.open(f"sqlite:///{self.directory / 'poller.db'}", scope, now=self.clock)
+        instrument = PrometheusMeter()
+        meter = Meter(instrument)
+        store = await Store.open(
+            f"sqlite:///{self.directory / 'poller.db'}",
+            scope,
+            now=self.clock,
+            timed=meter.transacted,
+        )
         client = CommsClient(
             base_url=scope.base_url,
             credentials=good,
@@ -256,6 +272,10 @@ class Stage:
             throttle=throttle,
             configuration=configuration,
             now=self.clock,
+            meter=meter,
+        )
+        exposition = Exposition(
+            instrument, daemon=daemon, store=store, throttle=throttle, version="1", now=self.clock
         )
         show = Show(
             daemon=daemon, store=store, configuration=configuration, path=path, logs=self.logs
@@ -270,9 +290,11 @@ class Stage:
             await daemon.open()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(run)
+                serving = await tasks.start(_serve, daemon, store, exposition.render)
                 yield show
                 assert not show.ended, "the daemon ended by itself"
                 daemon.stop()
+                serving.cancel()
         finally:
             await client.aclose()
             await store.aclose()
@@ -290,6 +312,18 @@ class Stage:
         ended_as = of(WELL, show.events)[-1]["type"]
         assert ended_as in {"operation.completed", "operation.settled"}
         return of(ODD, show.events)
+
+
+async def _serve(
+    daemon: Daemon, store: Store, metrics: Metrics, *, task_status: TaskStatus[anyio.CancelScope]
+) -> None:
+    """Serve the control API and the metrics, as a daemon does unless its settings say no."""
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(
+                partial(serve, daemon, store, _ANY_PORT, version="1", metrics=metrics)
+            )
+            task_status.started(scope)
 
 
 def wish(name: str, kind: str = "messages", **labels: str) -> Registration:

@@ -24,6 +24,8 @@ from poller.comms.credentials import Credentials
 from poller.comms.throttle import Throttle
 from poller.engine.configuration import Configuration
 from poller.engine.daemon import Daemon, Stop
+from poller.engine.meter import Meter
+from poller.server.metrics import PrometheusMeter
 from poller.simulator import FATES, SimulatorConfig, World, serve
 from poller.store.store import Store
 from poller.tracking.pacing import Policy
@@ -211,6 +213,7 @@ async def _until_idle(
         configuration=configuration,
         now=clock,
         until_idle=True,
+        meter=Meter(PrometheusMeter()),
     )
     try:
         await daemon.register(wishes)

@@ -1,7 +1,6 @@
 """Daemons that are killed: each life is a process that appends to the same standard output."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
+
+from tests.fakes import defects
+from tests.fakes.process import command_environment
 
 __all__ = ["Life", "life"]
 
@@ -60,7 +62,7 @@ def life(*arguments: str, cwd: Path, environment: Mapping[str, str], number: int
         process = subprocess.Popen(
             [sys.executable, "-m", "poller", *arguments],
             cwd=cwd,
-            env={"PATH": os.environ["PATH"], **environment},
+            env=command_environment(arguments, environment),
             stdin=subprocess.PIPE,
             stdout=out,
             stderr=err,
@@ -74,3 +76,4 @@ def life(*arguments: str, cwd: Path, environment: Mapping[str, str], number: int
         if process.stdin is not None:
             with suppress(BrokenPipeError):
                 process.stdin.close()
+        defects.hear(log.read_text(), f"life {number}")

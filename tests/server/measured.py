@@ -18,6 +18,7 @@ from poller.comms.throttle import Throttle
 from poller.engine.clock import wall_clock
 from poller.engine.configuration import Configuration, SinkPlan
 from poller.engine.daemon import Daemon
+from poller.engine.meter import Meter
 from poller.server.exposition import Exposition
 from poller.server.listening import Listening, Tcp
 from poller.server.metrics import PrometheusMeter
@@ -86,7 +87,7 @@ class Measured:
 
     daemon: Daemon
     store: UnreadableStore
-    meter: PrometheusMeter
+    instrument: PrometheusMeter
     exposition: Exposition
     door: httpx.AsyncClient
 
@@ -121,7 +122,8 @@ async def measured(
         request_timeout=5.0,
         sweep=sweep,
     )
-    meter = PrometheusMeter()
+    instrument = PrometheusMeter()
+    meter = Meter(instrument)
     sink.now = wall_clock
     throttle = Throttle(
         max_concurrency=4, requests_per_second=500, probe_interval=60, now=wall_clock
@@ -141,7 +143,7 @@ async def measured(
             meter=meter,
         )
         exposition = Exposition(
-            meter,
+            instrument,
             daemon=daemon,
             store=store,
             throttle=throttle,
@@ -160,7 +162,7 @@ async def measured(
         yield Measured(
             daemon=daemon,
             store=store,
-            meter=meter,
+            instrument=instrument,
             exposition=exposition,
             door=await stack.enter_async_context(door),
         )

@@ -150,6 +150,21 @@ async def test_sweeps_are_counted_by_page(api: FakeApi, tmp_path: Path) -> None:
     assert page.total("comms_poller_answers_total", verdict="unchanged") >= 50
 
 
+async def test_messages_are_counted_as_operations_are(api: FakeApi, tmp_path: Path) -> None:
+    """Their events and how late they were seen; the daemon is not disturbed by counting."""
+    message = ONE.replace("_operation_", "_message_")
+    shown = {"id": message, "status": "SENT", "updatedAt": "2026-11-22T10:00:00Z", "attempts": []}
+    api.script(message, [shown, {**shown, "status": "DELIVERED"}])
+    async with measured(tmp_path, api, wish(message), sink=ScriptedSink()) as scene:
+        await scraped_until(scene, "comms_poller_operations", 0)
+        page = await scene.scrape()
+    assert page.by("comms_poller_events_total", "type") == {
+        "message.sent": 1,
+        "message.delivered": 1,
+    }
+    assert page.total("comms_poller_detection_lag_seconds_count", kind="messages") == 2
+
+
 async def test_how_it_stands(api: FakeApi, tmp_path: Path) -> None:
     """Operations by status, the outbox and its age, the sink's state, the version, the loops."""
     api.script(ONE, [operation(ONE, "PROCESSING")])

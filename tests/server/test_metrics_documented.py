@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from hypothesis import given
@@ -13,9 +14,10 @@ from prometheus_client import generate_latest as write_text
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as write_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from structlog.testing import capture_logs
 
 from poller.comms.kinds import KINDS
-from poller.engine.meter import NO_METER, Meter, Request
+from poller.engine.meter import NO_METER, Instrument, Meter, Request
 from poller.server.exposition import wants_openmetrics
 from poller.server.metrics import PrometheusMeter
 from poller.sinks.base import SinkOutcome, SinkVerdict
@@ -191,9 +193,8 @@ def test_counters_of_sinks_begin_at_nothing() -> None:
     assert value(meter, "deliveries_dead_total", sink="app") == 1
 
 
-def test_no_meter_hears_everything_and_says_nothing() -> None:
-    """Whoever is not measured runs the same code."""
-    meter: Meter = NO_METER
+def tell(meter: Meter) -> None:
+    """Call every method of a meter."""
     meter.requested(Request.LIST, kind="messages", error=None, seconds=1)
     meter.waited(1)
     meter.looked(kind="messages", late=1)
@@ -202,6 +203,28 @@ def test_no_meter_hears_everything_and_says_nothing() -> None:
     meter.attempted([SinkOutcome(verdict=SinkVerdict.GONE)], sink="app", seconds=1)
     meter.settled(delivery(DeliveryState.WAITING), sink="app")
     meter.transacted("watches.record", 1, refused=False)
+
+
+def test_without_an_instrument_nothing_is_measured() -> None:
+    """A daemon that nobody measures runs the same code."""
+    tell(NO_METER)
+
+
+@pytest.mark.defects("an instrument that always fails")
+def test_an_instrument_that_raises_is_logged_once_for_each_call() -> None:
+    """With a traceback; whoever calls the meter notices nothing."""
+    instrument = MagicMock()
+    for name in vars(Instrument):
+        if not name.startswith("_"):
+            getattr(instrument, name).side_effect = KeyError(name)
+    meter = Meter(instrument)
+    with capture_logs() as logs:
+        for _ in range(3):
+            tell(meter)
+    assert {line["event"] for line in logs} == {"meter.defect"}
+    assert all(line["exc_info"] for line in logs)
+    calls = [line["call"] for line in logs]
+    assert sorted(calls) == sorted(name for name in vars(Meter) if name[:1] != "_")
 
 
 @given(st.text())

@@ -43,7 +43,11 @@ def observation(
 ) -> Observation:
     """Make an observation with one event; `data` are members of it."""
     told = {
-        "operation": {"id": op(1), "status": "PROCESSING", "updatedAt": "2026-11-22T10:00:00Z"},
+        event_type.resource_type.value: {
+            "id": op(1),
+            "status": "PROCESSING",
+            "updatedAt": "2026-11-22T10:00:00Z",
+        },
         "previousStatus": "PROCESSING",
         "delta": {"delivered": 1},
         "observedAt": "2026-11-22T10:00:20Z",

@@ -3,12 +3,12 @@
 import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from poller.comms.models import JsonObject, parse_instant
+from poller.comms.models import parse_instant
 from poller.engine.onlooker import Told, Update
 from poller.server import schemas
-from poller.tracking.event import Event
+from poller.tracking.event import Event, read_event
 from poller.tracking.explaining import begin_explaining, is_explicable
 from poller.tracking.lifecycle import LIFECYCLES, EventType
 from poller.tracking.privacy import attempt_statuses
@@ -30,7 +30,6 @@ _OUTCOMES: Final = {
     for lifecycle in LIFECYCLES.values()
     for status, outcome in lifecycle.terminal.items()
 } | {lifecycle.lost: Outcome.LOST for lifecycle in LIFECYCLES.values()}
-_TYPES: Final = frozenset(EventType)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,20 +49,10 @@ class Relayed(Told):
         :raises ValueError: where it is none.
         """
         document = json.loads(body)
+        event = read_event(document)
         try:
-            event_type, data = str(document["type"]), document["data"]
-            event = Event(
-                type=_type(event_type),
-                watch_id=document["subject"],
-                source=document["source"],
-                sequence=int(document["sequence"]),
-                time=_instant(document["time"]),
-                labels=data["labels"],
-                final=data["final"],
-                data=data,
-            )
             return cls(id=document["id"], event=event, body=body)
-        except (KeyError, TypeError) as error:
+        except KeyError as error:
             raise ValueError(f"not an event: {error!r}") from None
 
 
@@ -139,16 +128,16 @@ class Followed:
 
 
 def _as_event_says(watch: Watch, event: Event) -> Watch:
-    snapshot: JsonObject = event.data[event.type.resource_type.value]
+    snapshot = event.snapshot
     told = watch.evolve(
-        kind=event.data["kind"],
+        kind=event.kind,
         labels=event.labels,
         ended_at=event.time if event.final else watch.ended_at,
-        observed_at=parse_instant(event.data["observedAt"]),
-        created_at=parse_instant(snapshot.get("createdAt")) or watch.created_at,
+        observed_at=event.observed_at,
+        created_at=event.created_at or watch.created_at,
         # what was lost may never have been seen
-        snapshot=snapshot if "status" in snapshot else watch.snapshot,
-        counters=_counters(snapshot) if "stats" in snapshot else watch.counters,
+        snapshot=dict(snapshot) if "status" in snapshot else watch.snapshot,
+        counters=event.counters if "stats" in snapshot else watch.counters,
     )
     return _standing(told, event)
 
@@ -167,40 +156,12 @@ def _standing(watch: Watch, event: Event) -> Watch:
 
 
 def _emitted(event: Event) -> EmittedState:
-    thing = event.type.resource_type
-    snapshot = event.data[thing.value]
     is_progress = event.type.value.endswith(".progress")
+    is_message = event.type.resource_type is ResourceType.MESSAGE
     return EmittedState(
-        status=snapshot.get("status"),
-        counters=_counters(snapshot),
+        status=event.status,
+        counters=event.counters,
         sequence=event.sequence,
         progress_at=event.time if is_progress else None,
-        attempts=attempt_statuses(snapshot) if thing is ResourceType.MESSAGE else (),
+        attempts=attempt_statuses(dict(event.snapshot)) if is_message else (),
     )
-
-
-def _type(name: str) -> EventType:
-    """Return the type of that name.
-
-    A later daemon may know more; what they mean is in the data.
-    """
-    if name in _TYPES:
-        return EventType(name)
-    is_message = name.startswith(f"{ResourceType.MESSAGE}.")
-    return EventType.MESSAGE_CHANGED if is_message else EventType.OPERATION_CHANGED
-
-
-def _counters(snapshot: JsonObject | None) -> dict[str, int]:
-    stats: Any = (snapshot or {}).get("stats")
-    if not isinstance(stats, dict):
-        return {}
-    # a null one counts as 0, and its column is there
-    known = {name: 0 if value is None else value for name, value in stats.items()}
-    return {name: value for name, value in known.items() if type(value) is int and value >= 0}
-
-
-def _instant(text: str) -> datetime:
-    found = parse_instant(text)
-    if found is None:
-        raise ValueError(f"not an instant: {text!r}")
-    return found

@@ -30,7 +30,7 @@ Show = Callable[..., tuple[int, str, str]]
 def simulated(here: Surroundings) -> Iterator[Simulated]:
     """Point the environment at a simulator."""
     with Simulated() as server:
-        here.set(server.environment)
+        here.set(server.environment, POLLER_SERVER__LISTEN="")
         yield server
 
 
@@ -41,7 +41,9 @@ def api(here: Surroundings) -> Iterator[FakeApi]:
         server.script(A, [operation(A, "COMPLETED", total=3, failed=3)])
         server.script("Errors", [{"errors": [], "pagination": {"next": None}}])
         server.script("Messages", [{"messages": [], "pagination": {"next": None}}])
-        here.set(server.environment, POLLER_API__REQUESTS_PER_SECOND="10000")
+        here.set(
+            server.environment, POLLER_API__REQUESTS_PER_SECOND="10000", POLLER_SERVER__LISTEN=""
+        )
         yield server
 
 
