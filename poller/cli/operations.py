@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-import typer
 from rich.text import Text
 
 from poller.cli.control.client import ControlClient
@@ -31,7 +30,17 @@ from poller.tracking.event import dump_json
 
 __all__ = ["forget_operations", "list_operations"]
 
-_COLUMNS: Final = ("ID", "KIND", "STATUS", "PHASE", "DONE", "FAILED", "NEXT LOOK", "LABELS")
+_COLUMNS: Final = (
+    "ID",
+    "KIND",
+    "STATUS",
+    "PHASE",
+    "OUTCOME",
+    "DONE",
+    "FAILED",
+    "NEXT LOOK",
+    "LABELS",
+)
 _HEADINGS: Final = ("ID", "STATUS", "DONE", "FAILED", "NEXT LOOK")
 _STYLES: Final = {
     "completed": "green",
@@ -59,21 +68,15 @@ def list_operations(
 ) -> int:
     """Print up to `limit` operations, then messages, the newest first; returns the exit code.
 
-    :raises typer.BadParameter: where a label cannot be asked for.
     :raises SettingsError: where the settings cannot be used.
     :raises ControlError: where the daemon cannot be asked.
     """
-    if bad := next((name for name in labels if ":" in name), None):
-        raise typer.BadParameter(
-            f"{bad!r} has a colon, it cannot be listed by", param_hint="--label"
-        )
     filters = [
-        # the vendor writes them large, people need not
-        *(("status", text) for one in statuses for text in dict.fromkeys((one, one.upper()))),
+        *(("status", status) for status in statuses),
         *(("kind", kind) for kind in kinds),
         *(("phase", phase) for phase in phases),
         *(("outcome", outcome) for outcome in outcomes),
-        *(("label", f"{name}:{value}") for name, value in labels.items()),
+        *(("label", f"{name}={value}") for name, value in labels.items()),
     ]
 
     async def fetch(client: ControlClient) -> list[schemas.Operation]:
@@ -130,7 +133,8 @@ def _cells(operation: schemas.Operation) -> Sequence[str]:
         operation["id"],
         operation["kind"],
         printable(operation["status"] or "–"),
-        operation["outcome"] or operation["phase"],
+        operation["phase"],
+        operation["outcome"] or "–",
         _done(operation),
         str(failed(operation)),
         operation["nextLookAt"] or "–",

@@ -20,14 +20,13 @@ from poller.server.control import Control
 from poller.server.events import event_routes
 from poller.server.examples import EXAMPLES
 from poller.server.health import health_routes
+from poller.server.invalid import invalid_request
 from poller.server.operations import operation_routes
 from poller.server.probes import Probes
 from poller.server.problems import (
-    INVALID,
     METHOD,
     UNKNOWN_PATH,
     UNREADABLE,
-    FieldError,
     Kind,
     Problem,
     problem_of,
@@ -86,7 +85,7 @@ def _sheltered(app: FastAPI, routers: Sequence[APIRouter]) -> ASGIApp:
     handlers: dict[type[Exception], Callable[[Request, Any], Problem]] = {
         Problem: lambda _, problem: problem,
         StoreError: lambda _, error: problem_of(error),
-        RequestValidationError: lambda _, error: _invalid(error),
+        RequestValidationError: lambda _, error: invalid_request(error),
         HTTPException: partial(_refused, routes),
         ClientDisconnect: lambda _, __: Problem(UNREADABLE, "the client left"),
         Exception: lambda _, error: problem_of(error),
@@ -109,14 +108,6 @@ def _handler(make: Callable[[Request, Any], Problem]) -> Handler:
         return problem_response(make(request, error))
 
     return handle
-
-
-def _invalid(error: RequestValidationError) -> Problem:
-    errors = [
-        FieldError(field=".".join(map(str, one["loc"][1:])), message=str(one["msg"]))
-        for one in error.errors()
-    ]
-    return Problem(INVALID, f"{errors[0].field}: {errors[0].message}", errors=errors)
 
 
 def _refused(routes: Sequence[BaseRoute], request: Request, error: HTTPException) -> Problem:

@@ -1,8 +1,9 @@
 """The door: who may come in, decided before anything else looks at a request.
 
-With a token, whoever has it. Without one the listener is on loopback or a unix socket, and what
-must be kept out is a web page in a browser of this machine: it can send requests here, under its
-own name (`Origin`) or, by a name of its own that leads here (DNS rebinding), under that `Host`.
+A request with the token is let in. Any other one is not, if a web page of another origin sends it.
+Where there is no token the listener is on loopback or a unix socket; a web page in a browser of
+this machine could still reach a loopback port by a name of its own (DNS rebinding), so the `Host`
+must be a loopback name, too.
 """
 
 import hmac
@@ -38,16 +39,13 @@ class AuthMiddleware:
         await answer(scope, receive, send)
 
     def _refuse(self, path: str, headers: Mapping[str, str]) -> Problem | None:
-        if self._token is not None:
-            may_come = path in OPEN_PATHS or _has_token(headers, self._token)
-            return None if may_come else _UNAUTHORIZED
+        if self._token is not None and _has_token(headers, self._token):
+            return None
         origin, host = headers.get("origin"), headers.get("host", "")
         if origin is not None and origin.partition("://")[2].lower() != host.lower():
-            return Problem(
-                FORBIDDEN,
-                "the request comes from a web page of another origin",
-                hint="to allow programs of other origins, set server.token and send it",
-            )
+            return _FOREIGN_PAGE
+        if self._token is not None:
+            return None if path in OPEN_PATHS else _UNAUTHORIZED
         if self._checks_host and host and not is_loopback(_host_name(host)):
             return Problem(
                 FORBIDDEN,
@@ -71,6 +69,12 @@ def _host_name(host: str) -> str:
         return ""
 
 
+_FOREIGN_PAGE: Final = Problem(
+    FORBIDDEN,
+    "the request comes from a web page of another origin",
+    hint="browsers cannot call this API from another site (it sends no CORS headers); "
+    "let that site's server make the request",
+)
 _UNAUTHORIZED: Final = Problem(
     UNAUTHORIZED,
     "no bearer token, or another one than server.token",

@@ -4,13 +4,14 @@ import re
 from collections.abc import Collection
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from poller.server import examples, schemas
 from poller.server.control import Control, reply
 from poller.server.described import answer, body, problems
+from poller.server.invalid import KNOWN_PARAMETERS, invalid
 from poller.server.limits import read_json
-from poller.server.params import EventQuery, labels_of
+from poller.server.params import EventId, EventQuery, LastEventId, labels_of
 from poller.server.problems import (
     CROWDED,
     GONE,
@@ -21,18 +22,16 @@ from poller.server.problems import (
     UNKNOWN_EVENT,
     UNKNOWN_SINK,
     UNREADABLE,
-    FieldError,
     Problem,
 )
 from poller.server.stream import EventStream, StreamFilter, gone
 from poller.store.dead_letters import UnknownEvent
 from poller.store.feed import Cursor
 
-__all__ = ["event_routes"]
+__all__ = ["check_sinks", "event_routes"]
 
 _MOST_SINKS: Final = 100
 _SINK_NAME: Final = re.compile(schemas.SINK_NAME)
-EventId = Annotated[str, Path(pattern=r"^[0-9A-Za-z_-]{1,100}$")]
 
 _STREAM: Final[dict[str, Any]] = {
     "description": "Events in commit order, until somebody hangs up. `id` is the event's id, "
@@ -54,7 +53,7 @@ _STREAM: Final[dict[str, Any]] = {
 
 def event_routes(control: Control) -> APIRouter:
     """Make the routes of events."""
-    router = APIRouter(tags=["events"])
+    router = APIRouter(tags=["events"], dependencies=[KNOWN_PARAMETERS])
 
     @router.get(
         "/v1/events",
@@ -66,7 +65,7 @@ def event_routes(control: Control) -> APIRouter:
     )
     async def follow(
         query: Annotated[EventQuery, Query()],
-        last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)] = None,
+        last_event_id: LastEventId = None,
     ) -> Response:
         wanted = StreamFilter(
             operations=query.operation, types=query.type, labels=labels_of(query.label)
@@ -100,7 +99,7 @@ def event_routes(control: Control) -> APIRouter:
     async def replay(event_id: EventId, request: Request) -> Response:
         document = await read_json(request, control.limits, required=False)
         sinks = _sinks(document)
-        await _check_known(control, sinks or ())
+        await check_sinks(control, sinks or ())
         try:
             sent = await control.daemon.replay(event_id, sinks)
         except UnknownEvent as error:
@@ -115,19 +114,23 @@ def _sinks(document: object) -> list[str] | None:
     if document is None:
         return None
     if not isinstance(document, dict) or set(document) - {"sinks"}:
-        raise _invalid('write {"sinks": ["app"]}, or nothing for all')
+        raise invalid("sinks", 'write {"sinks": ["app"]}, or nothing for all')
     sinks = document.get("sinks")
     if sinks is None:
         return None
     if not isinstance(sinks, list) or not 0 < len(sinks) <= _MOST_SINKS:
-        raise _invalid(f"must be a list of 1 to {_MOST_SINKS} names of sinks")
+        raise invalid("sinks", f"must be a list of 1 to {_MOST_SINKS} names of sinks")
     for name in sinks:
         if not isinstance(name, str) or not _SINK_NAME.fullmatch(name):
-            raise _invalid(f"{str(name)[:80]!r} is not the name of a sink, like app")
+            raise invalid("sinks", f"{str(name)[:80]!r} is not the name of a sink, like app")
     return sinks
 
 
-async def _check_known(control: Control, sinks: Collection[str]) -> None:
+async def check_sinks(control: Control, sinks: Collection[str]) -> None:
+    """Refuse sinks that no settings name and that nothing waits for.
+
+    :raises Problem: naming the first, and those that there are.
+    """
     if not sinks:
         return
     known = {report.name for report in await control.store.sinks()}
@@ -138,9 +141,3 @@ async def _check_known(control: Control, sinks: Collection[str]) -> None:
             f"no settings name the sink {unknown[0]!r}, and nothing waits for it",
             hint=f"there are: {', '.join(sorted(known))}",
         )
-
-
-def _invalid(message: str) -> Problem:
-    return Problem(
-        INVALID, f"sinks: {message}", errors=[FieldError(field="sinks", message=message)]
-    )

@@ -1,5 +1,6 @@
 """What is watched, operations and messages: register, list, show, forget."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from anyio.to_thread import run_sync
@@ -9,6 +10,7 @@ from poller.comms.ids import InvalidId, check_watchable_id
 from poller.server import schemas
 from poller.server.control import Control, reply
 from poller.server.described import answer, body, problems
+from poller.server.invalid import KNOWN_PARAMETERS, invalid
 from poller.server.limits import MOST_IN_BULK, read_json
 from poller.server.params import OperationQuery, StoryQuery, labels_of
 from poller.server.problems import (
@@ -19,12 +21,12 @@ from poller.server.problems import (
     TOO_LARGE,
     UNKNOWN_OPERATION,
     UNREADABLE,
-    FieldError,
     Problem,
 )
 from poller.server.views import show_operation, show_registered, show_story
 from poller.store.queries import OperationFilter
 from poller.store.watches import Registered
+from poller.tracking.lifecycle import LIFECYCLES
 from poller.tracking.registration import BadRegistration, Registration, parse_registration
 
 __all__ = ["operation_routes"]
@@ -32,11 +34,12 @@ __all__ = ["operation_routes"]
 _PATH: Final = "/v1/operations"
 _ONE: Final = f"{_PATH}/{{operation_id}}"
 _SHOWN: Final = 500
+_STATUSES: Final = frozenset(status for one in LIFECYCLES.values() for status in one.events)
 
 
 def operation_routes(control: Control) -> APIRouter:
     """Make the routes of operations."""
-    router = APIRouter(tags=["operations"])
+    router = APIRouter(tags=["operations"], dependencies=[KNOWN_PARAMETERS])
 
     @router.post(
         _PATH,
@@ -63,6 +66,10 @@ def operation_routes(control: Control) -> APIRouter:
     )
     async def register(request: Request) -> Response:
         document = await read_json(request, control.limits)
+        if isinstance(document, list):
+            raise invalid(
+                "operations", 'to register many write {"operations": […]}, not a bare list'
+            )
         if isinstance(document, dict) and "operations" in document:
             return reply(await _register_many(control, document))
         return await _register_one(control, document)
@@ -80,7 +87,7 @@ def operation_routes(control: Control) -> APIRouter:
     )
     async def list_operations(query: Annotated[OperationQuery, Query()]) -> Response:
         wanted = OperationFilter(
-            statuses=query.status,
+            statuses=await _statuses(control, query.status),
             kinds=query.kind,
             phases=query.phase,
             outcomes=query.outcome,
@@ -123,6 +130,29 @@ def operation_routes(control: Control) -> APIRouter:
     return router
 
 
+async def _statuses(control: Control, asked: Sequence[str]) -> list[str]:
+    """Return documented statuses in upper case, others as something that is known has them.
+
+    :raises Problem: naming one that is neither: the vendor may add values, people mistype them.
+    """
+    others = {one for status in asked if status.upper() not in _STATUSES for one in _cases(status)}
+    seen = await control.store.seen_statuses(others) if others else frozenset()
+    found = []
+    for status in asked:
+        known = seen & _cases(status) or {status.upper()} & _STATUSES
+        if not known:
+            raise invalid(
+                "status",
+                f"nothing has the status {status!r}; documented are {', '.join(sorted(_STATUSES))}",
+            )
+        found += sorted(known)
+    return found
+
+
+def _cases(status: str) -> set[str]:
+    return {status, status.upper()}
+
+
 async def _register_one(control: Control, document: object) -> Response:
     wish = _parsed(document)
     if isinstance(wish, Problem):
@@ -137,9 +167,9 @@ async def _register_many(control: Control, document: dict[str, Any]) -> schemas.
     """Register all that can be, in one transaction; one result for each item."""
     items = document["operations"]
     if len(document) > 1:
-        raise _invalid("operations", "stands alone: each item has its own kind and labels")
+        raise invalid("operations", "stands alone: each item has its own kind and labels")
     if not isinstance(items, list) or len(items) > MOST_IN_BULK:
-        raise _invalid("operations", f"must be a list of up to {MOST_IN_BULK} registrations")
+        raise invalid("operations", f"must be a list of up to {MOST_IN_BULK} registrations")
     # off the loop: thousands of them take a while
     parsed = await run_sync(lambda: [_parsed(item) for item in items])
     wishes = [wish for wish in parsed if isinstance(wish, Registration)]
@@ -156,7 +186,7 @@ def _parsed(document: object) -> Registration | Problem:
     try:
         return parse_registration(document)
     except BadRegistration as error:
-        return _invalid(error.field, error.fault)
+        return invalid(error.field, error.fault)
 
 
 def _item(registered: Registered) -> schemas.BulkItem:
@@ -189,8 +219,3 @@ def _unknown(operation_id: str) -> Problem:
         hint="register it with POST /v1/operations; what ended is remembered for "
         "store.retention and 14 days more",
     )
-
-
-def _invalid(field: str, message: str) -> Problem:
-    error = FieldError(field=field[:_SHOWN], message=message[:_SHOWN])
-    return Problem(INVALID, f"{error.field}: {error.message}", errors=[error])

@@ -7,8 +7,10 @@ from fastapi import APIRouter, Query, Response
 from poller.server import schemas
 from poller.server.control import Control, reply
 from poller.server.described import answer, problems
+from poller.server.events import check_sinks
+from poller.server.invalid import KNOWN_PARAMETERS, invalid
 from poller.server.params import DeadLetterQuery
-from poller.server.problems import INVALID
+from poller.server.problems import INVALID, UNKNOWN_SINK
 from poller.server.views import show_dead_letter, show_sink
 from poller.store.dead_letters import Selection
 
@@ -17,7 +19,7 @@ __all__ = ["sink_routes"]
 
 def sink_routes(control: Control) -> APIRouter:
     """Make the routes of sinks and dead letters."""
-    router = APIRouter(tags=["sinks"])
+    router = APIRouter(tags=["sinks"], dependencies=[KNOWN_PARAMETERS])
 
     @router.get(
         "/v1/sinks",
@@ -36,10 +38,14 @@ def sink_routes(control: Control) -> APIRouter:
         summary="List what could not be delivered",
         responses={
             **answer(200, "A page, in commit order.", "deadLetters"),
-            **problems(INVALID),
+            **problems(UNKNOWN_SINK, INVALID),
         },
     )
     async def list_dead_letters(query: Annotated[DeadLetterQuery, Query()]) -> Response:
+        if query.sink is not None:
+            await check_sinks(control, [query.sink])
+        if query.since is not None and query.until is not None and query.since >= query.until:
+            raise invalid("since", "must be before until")
         selection = Selection(
             sink=query.sink,
             operation_id=query.operation,

@@ -25,6 +25,7 @@ __all__ = [
     "find_operation",
     "list_operations",
     "prove_writable",
+    "seen_statuses",
 ]
 
 
@@ -114,6 +115,22 @@ def list_operations(
         watches=[watch for watch in found if set(wanted.labels) <= watch.labels.items()],
         next_before=found[-1].id if len(rows) > limit else None,
     )
+
+
+def seen_statuses(
+    connection: Connection, tenant: Tenant, wanted: Collection[str]
+) -> frozenset[str]:
+    """Return those of `wanted` that the last seen status of something known is."""
+    query = (
+        select(watches.c.emitted_status)
+        .where(
+            watches.c.scope_id == tenant.id,
+            watches.c.is_stub.is_(False),
+            watches.c.emitted_status.in_(sorted(wanted)),
+        )
+        .distinct()
+    )
+    return frozenset(connection.execute(query).scalars())
 
 
 def find_operation(

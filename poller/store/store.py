@@ -312,6 +312,10 @@ class Store:
         """List operations, the newest first; those below the id `before`."""
         return await self._browse(query_rows.list_operations, wanted, limit=limit, before=before)
 
+    async def seen_statuses(self, wanted: Collection[str]) -> frozenset[str]:
+        """Return those of `wanted` that the last seen status of something known is."""
+        return await self._browse(query_rows.seen_statuses, wanted)
+
     async def find_operation(self, operation_id: str, *, latest: int) -> OperationDetail | None:
         """Find one operation and the `latest` of its events; None where it is not known."""
         return await self._browse(query_rows.find_operation, operation_id, latest=latest)

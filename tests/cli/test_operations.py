@@ -133,7 +133,7 @@ def test_a_refusal_stands_among_the_results(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.usefixtures("here")
 def test_filters_are_passed_on() -> None:
-    """Statuses also as the vendor writes them; labels with the colon of the API."""
+    """As they were given: the daemon takes statuses in either case, and labels with `=`."""
     with FakeDaemon(lambda _: Reply(body={"operations": [], "next": None})) as daemon:
         listed(
             daemon,
@@ -145,15 +145,25 @@ def test_filters_are_passed_on() -> None:
             limit=5,
         )
     assert daemon.asked[0].query == {
-        "status": ["processing", "PROCESSING"],
+        "status": ["processing"],
         "kind": ["emails"],
         "phase": ["active"],
         "outcome": ["lost"],
-        "label": ["campaign:a:b"],
+        "label": ["campaign=a:b"],
         "limit": ["6"],
     }
-    with pytest.raises(typer.BadParameter, match="colon"):
-        listed(daemon, labels={"a:b": "c"})
+
+
+@pytest.mark.usefixtures("here")
+def test_a_list_shows_phase_and_outcome_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """How the watch stands is one column, how it ended another."""
+    operations = [document(A), document(B, "COMPLETED", phase="ended", outcome="lost")]
+    with FakeDaemon(lambda _: Reply(body={"operations": operations, "next": None})) as daemon:
+        listed(daemon)
+    header, *rows = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    columns = [dict(zip(header, row, strict=True)) for row in rows]
+    shown = [(one["PHASE"], one["OUTCOME"]) for one in columns]
+    assert shown == [("active", "–"), ("ended", "lost")]
 
 
 @pytest.mark.usefixtures("here", "on_terminal")

@@ -68,6 +68,7 @@ async def test_dead_letters_page_through_events_and_sinks(door: House) -> None:
 
 async def test_dead_letters_say_why_and_can_be_filtered(door: House) -> None:
     """The last error stays; by sink, operation and time of recording."""
+    await door.store.configure_sinks(["app", "log"])
     await door.scene.register(op(1))
     [event] = await door.record(op(1), "PROCESSING")
     await bury(door, op(1))
