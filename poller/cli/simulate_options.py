@@ -24,6 +24,7 @@ __all__ = [
     "Recipients",
     "RetryAfter",
     "Seed",
+    "Shape",
     "SlowSeconds",
     "Speed",
     "simulator_config",
@@ -62,6 +63,16 @@ Fate = Annotated[
         metavar="NAME",
         help="What becomes of a send whose tags do not say: ordinary, smooth, troubled, canceled, "
         "failing.",
+    ),
+]
+Shape = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        metavar="NAME",
+        help="Answer as other documents of the vendor show it (repeatable): cumulative (counters), "
+        "ends-at-sent (push without receipts), guide-lists (names of lists and ids), page-urls, "
+        "page-tokens or meta-urls (pagination).",
     ),
 ]
 Operations = Annotated[
@@ -137,6 +148,8 @@ def _option(message: str) -> str:
     """Return the option that a complaint of the simulator is about: it begins with the field."""
     if message.startswith("unknown fate"):
         return "--fate"
+    if message.startswith("unknown shape"):
+        return "--shape"
     if field := re.match(r"(\w+) is ", message):
         return "--" + field[1].replace("_", "-")
     return "--rate-…"

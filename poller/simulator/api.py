@@ -1,7 +1,7 @@
 """The vendor's routes for one kind of operation, answered from the world."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
@@ -24,6 +24,7 @@ from poller.simulator.queries import (
     read_paging,
 )
 from poller.simulator.sends import read_send
+from poller.simulator.shapes import paged
 from poller.simulator.world import World
 
 __all__ = ["KindApi", "answer", "read_json"]
@@ -112,7 +113,12 @@ class KindApi:
                 ):
                     yield (operation.ordinal, 0), operation
 
-        return answer(paging.page("operations", found(), show=lambda each: each.document(now)))
+        return self._page(
+            request, paging.page("operations", found(), show=lambda each: each.document(now))
+        )
+
+    def _page(self, request: Request, page: Mapping[str, Any]) -> Response:
+        return answer(paged(page, request.url, self._world.config.shapes))
 
     async def _fetch_operation(self, request: Request) -> Response:
         return answer(self._operation(request).document(self._world.now()))
@@ -126,14 +132,15 @@ class KindApi:
             for index in range(first, view.total)
             if (error := view.error(index)) is not None
         )
-        return answer(paging.page("errors", errors, show=lambda error: error))
+        return self._page(request, paging.page("errors", errors, show=lambda error: error))
 
     async def _list_messages(self, request: Request) -> Response:
         query = read_message_query(request.query_params)
         paging = read_paging(request.query_params, scope=str(self._kind.items))
         found = self._messages(query, paging, request)
-        return answer(
-            paging.page(str(self._kind.items), found, show=lambda each: each[0].metadata(each[1]))
+        return self._page(
+            request,
+            paging.page(str(self._kind.items), found, show=lambda each: each[0].metadata(each[1])),
         )
 
     async def _fetch_message(self, request: Request) -> Response:
@@ -145,8 +152,9 @@ class KindApi:
         paging = read_paging(request.query_params, scope=f"{self._kind.name}/receipts")
         first = paging.start[1] if paging.start else 0
         receipts = (((0, each), each) for each in range(first, view.recipients(index)))
-        return answer(
-            paging.page("receipts", receipts, show=lambda number: view.receipt(index, number))
+        return self._page(
+            request,
+            paging.page("receipts", receipts, show=lambda number: view.receipt(index, number)),
         )
 
     def _messages(

@@ -11,7 +11,6 @@ from poller.simulator.config import SimulatorConfig
 from poller.simulator.control import ControlApi
 from poller.simulator.envelope import ApiError, Problem
 from poller.simulator.gate import Controls, Gate
-from poller.simulator.kinds import KINDS
 from poller.simulator.world import Clock, World, utc_now
 
 __all__ = ["create_app"]
@@ -26,7 +25,7 @@ def create_app(
     """
     world = world or World(config, clock=clock)
     controls = Controls(config)
-    routes = [route for kind in KINDS.values() for route in KindApi(kind, world).routes()]
+    routes = [route for kind in world.kinds.values() for route in KindApi(kind, world).routes()]
     app = Starlette(
         routes=[*routes, *ControlApi(controls, world).routes()],
         middleware=[Middleware(Gate, controls=controls)],

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Final
 
 from poller.simulator.fates import fate_named
+from poller.simulator.shapes import check_shapes
 
 __all__ = ["Faults", "SimulatorConfig"]
 
@@ -57,7 +58,8 @@ class SimulatorConfig(Faults):
     `speed` shortens what happens between a send and its end. Timestamps stay those of the clock,
     because clients compare them with their own. Credentials left empty are made from the seed:
     the same seed accepts the same ones after a restart. They guard nothing and are made to be
-    printed. `fate` names what becomes of a send whose tags do not say.
+    printed. `fate` names what becomes of a send whose tags do not say; `shapes` are names of
+    `SHAPES`, in which the answers differ from the vendor's reference.
 
     :raises ValueError: where a value is out of its range; the message names the field.
     """
@@ -65,6 +67,7 @@ class SimulatorConfig(Faults):
     seed: int = 1
     speed: float = 1.0
     fate: str = "ordinary"
+    shapes: tuple[str, ...] = ()
     account_sid: str = ""
     auth_token: str = field(default="", repr=False)
     api_key: str = ""
@@ -75,6 +78,7 @@ class SimulatorConfig(Faults):
         if not 0 < self._number("speed") < float("inf"):
             raise ValueError(f"speed is {self.speed!r}; give a factor above 0, such as 20")
         fate_named(self.fate)
+        check_shapes(self.shapes)
         made = {
             "account_sid": "AC" + self._made("account"),
             "auth_token": self._made("token"),

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from poller.simulator.fates import SHARES, Fate
-from poller.simulator.kinds import KINDS
+from poller.simulator.kinds import Kind
 from poller.simulator.paths import Path, path_ending_in
 
 __all__ = ["CARDS", "Deck", "Move", "deck_for"]
@@ -71,12 +71,12 @@ class Deck:
 
 
 @lru_cache(maxsize=64)
-def deck_for(kind: str, fate: Fate, seed: int) -> Deck:
+def deck_for(kind: Kind, fate: Fate, seed: int) -> Deck:
     """Return the deck of a fate; sends of the same kind, fate and seed share it."""
     hands = _hands(kind, fate)
     paths = [path for path, _ in hands]
     cards = [number for number, (_, size) in enumerate(hands) for _ in range(size)]
-    random.Random(f"{seed}:{kind}:deck").shuffle(cards)  # noqa: S311 - has to repeat, not to be secret
+    random.Random(f"{seed}:{kind.name}:deck").shuffle(cards)  # noqa: S311 - has to repeat, not to be secret
     return Deck(
         paths=paths,
         cards=bytes(cards),
@@ -85,9 +85,9 @@ def deck_for(kind: str, fate: Fate, seed: int) -> Deck:
     )
 
 
-def _hands(kind: str, fate: Fate) -> list[tuple[Path, int]]:
+def _hands(kind: Kind, fate: Fate) -> list[tuple[Path, int]]:
     """Return each path that the fate deals, with its number of cards."""
-    outcomes = KINDS[kind].outcomes
+    outcomes = kind.outcomes
     hands: list[tuple[Path, int]] = []
     for name in SHARES:
         paths = outcomes.get(name, ())

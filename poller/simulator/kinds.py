@@ -9,7 +9,7 @@ from poller.simulator.paths import EMAIL_PATHS, MESSAGE_PATHS, POOL_PATHS, PUSH_
 __all__ = ["KINDS", "Kind"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Kind:
     """What differs between the sister resources.
 
@@ -18,7 +18,8 @@ class Kind:
     `counters` are the members of `stats`: `total`, `recipients`, `attempts`, and statuses in
     lower case. `target` is the member of a send that lists the recipients, `channel` their usual
     channel, `sender_channel` the sender's. Where there are `conversations`, one message can go to a
-    group, and people write back.
+    group, and people write back. Where it is `cumulative`, a message counts under every status that
+    it has had.
     """
 
     name: str
@@ -32,6 +33,9 @@ class Kind:
     channel: str = "PHONE"
     sender_channel: str = "SMS"
     conversations: bool = False
+    cumulative: bool = False
+    lists_one_recipient: bool = False
+    """Whether `to` of a message is one object in place of a list."""
     content: tuple[frozenset[str], ...] = ()
     """Of each set, a send's content holds at least one member."""
 

@@ -41,10 +41,10 @@ class MessageView:
     @classmethod
     def of(cls, operation: Operation, *, seed: int, now: datetime, base_url: str) -> "MessageView":
         """Look at an operation's messages."""
-        name, send, dealt = operation.kind.name, operation.send, operation.timeline.deck
+        kind, send, dealt = operation.kind, operation.send, operation.timeline.deck
         if send.groups is not None:
-            dealt = deck_for(name, send.fate, seed)
-        ids = IdMaker(seed=seed, kind=name)
+            dealt = deck_for(kind, send.fate, seed)
+        ids = IdMaker(seed=seed, kind=kind.name)
         return cls(operation, ids, now, operation.moment(now), dealt, base_url)
 
     @property
@@ -88,7 +88,7 @@ class MessageView:
             "id": self.id_of(index),
             "status": self.status(index),
             "from": self._sender(made[-1].channel if made else None),
-            "to": self._recipients(index),
+            "to": self._to(index),
             "related": [
                 {
                     "name": "SESSION",
@@ -147,6 +147,10 @@ class MessageView:
 
     def _waiting(self) -> str:
         return "SCHEDULED" if self.now < self.operation.starts else "QUEUED"
+
+    def _to(self, index: int) -> object:
+        recipients = self._recipients(index)
+        return recipients[0] if self.operation.kind.lists_one_recipient else recipients
 
     def _recipients(self, index: int) -> list[Mapping[str, Any]]:
         send = self.operation.send

@@ -26,7 +26,8 @@ class Operation:
 
     Of its messages (one for each recipient, or for each group) each counts in one counter: a read
     one has left `delivered` for `read`. So all counters but `total`, `recipients` and `attempts`
-    always add up to `total`. Where a kind has no counter for what is canceled, it stays queued.
+    always add up to `total`, unless the kind counts cumulatively. Where a kind has no counter for
+    what is canceled, it stays queued.
     """
 
     id: str
@@ -97,4 +98,9 @@ class Operation:
         known |= {name.lower(): count for name, count in tally.statuses.items()}
         if "canceled" not in self.kind.counters:
             known["queued"] = known.get("queued", 0) + known.get("canceled", 0)
+        if self.kind.cumulative:
+            opened = known.get("read", 0) + known.get("opened", 0)
+            known["delivered"] = known.get("delivered", 0) + opened
+            receipts = known["delivered"] + known.get("undelivered", 0)
+            known["sent"] = known.get("sent", 0) + receipts
         return {name: known.get(name, 0) for name in self.kind.counters}

@@ -15,10 +15,11 @@ from poller.simulator.deck import CARDS, deck_for
 from poller.simulator.fates import FATES, Fate, fate_named
 from poller.simulator.ids import IdMaker
 from poller.simulator.inbound import Inbound, Inbox
-from poller.simulator.kinds import KINDS, Kind
+from poller.simulator.kinds import Kind
 from poller.simulator.messages import MessageView
 from poller.simulator.operations import ENDED, Operation
 from poller.simulator.sends import SampleRecipients, Send
+from poller.simulator.shapes import kinds_shaped
 from poller.simulator.timeline import Timeline
 from poller.simulator.truth import Truth, truth_of
 
@@ -54,11 +55,12 @@ class World:
         self.config = config
         self.now = clock
         # By ordinal, in the order of creation, for each kind.
-        self._operations: dict[str, dict[int, Operation]] = {name: {} for name in KINDS}
-        self._sent = dict.fromkeys(KINDS, 0)
+        self.kinds = kinds_shaped(config.shapes)
+        self._operations: dict[str, dict[int, Operation]] = {name: {} for name in self.kinds}
+        self._sent = dict.fromkeys(self.kinds, 0)
         self._inboxes = {
             name: Inbox(kind, seed=config.seed)
-            for name, kind in KINDS.items()
+            for name, kind in self.kinds.items()
             if kind.conversations
         }
 
@@ -80,7 +82,7 @@ class World:
         :raises ValueError: for an unknown fate or kind, a wrong number of recipients, or a group or
             a schedule that the kind does not know.
         """
-        row = _kind_named(kind)
+        row = self._kind_named(kind)
         made = SampleRecipients(row, recipients) if isinstance(recipients, int) else recipients
         if group is not None and not (row.conversations and group >= 1):
             raise ValueError(f"group is {group!r}; give 1 or more, and only to a kind with groups")
@@ -123,7 +125,7 @@ class World:
 
         :raises ValueError: for a kind in which nobody writes back.
         """
-        inbox = self.inbox(_kind_named(kind).name)
+        inbox = self.inbox(self._kind_named(kind).name)
         if inbox is None:
             raise ValueError(f"nobody writes back in {kind}")
         received = instants.to_millisecond(self.now())
@@ -140,7 +142,7 @@ class World:
 
     def find_message(self, kind: str, message_id: str) -> tuple[Operation, int] | None:
         """Return the operation of a message and the message's place in it, or None."""
-        place = self._ids(kind).read(KINDS[kind].item_prefix, message_id)
+        place = self._ids(kind).read(self.kinds[kind].item_prefix, message_id)
         operation = None if place is None else self._kept(kind, place[0])
         return None if place is None or operation is None else (operation, place[1])
 
@@ -178,8 +180,13 @@ class World:
         operation, now = self._of_any_kind(operation_id), self.now()
         return truth_of(MessageView.of(operation, seed=self.config.seed, now=now, base_url=""))
 
+    def _kind_named(self, name: str) -> Kind:
+        if name not in self.kinds:
+            raise ValueError(f"unknown kind {name!r}; one of: {', '.join(self.kinds)}")
+        return self.kinds[name]
+
     def _of_any_kind(self, operation_id: str) -> Operation:
-        for kind in KINDS:
+        for kind in self.kinds:
             if operation := self.find(kind, operation_id):
                 return operation
         raise KeyError(operation_id)
@@ -208,15 +215,9 @@ class World:
         part = send.fate.canceled_at
         return Timeline(
             total=total,
-            deck=deck_for(kind, fate, seed),
+            deck=deck_for(send.kind, fate, seed),
             shift=chance.randrange(CARDS),
             latency=_LATENCY,
             span=span,
             canceled_at=None if part is None else _LATENCY + part * span,
         )
-
-
-def _kind_named(name: str) -> Kind:
-    if name not in KINDS:
-        raise ValueError(f"unknown kind {name!r}; one of: {', '.join(KINDS)}")
-    return KINDS[name]

@@ -29,6 +29,7 @@ from poller.simulator import FATES, SimulatorConfig, usage
         ("--speed 0", "--speed"),
         ("--seed x", "--seed"),
         ("--fate doom", "--fate"),
+        ("--shape odd", "--shape"),
         ("--port 65536", "--port"),
         ("--operations -1", "--operations"),
         ("--recipients 10001", "--recipients"),

@@ -20,12 +20,14 @@ from poller.simulator import Faults, SimulatorConfig
         ("max_concurrency", 1.5),
         ("speed", 0),
         ("fate", "none"),
+        ("shape", ("odd",)),
+        ("shape", ("page-urls", "meta-urls")),
     ],
 )
 def test_a_bad_value_is_named(name: str, value: Any) -> None:  # noqa: ANN401 - bad on purpose
     """A refusal names the field."""
     with pytest.raises(ValueError, match=name):
-        SimulatorConfig(**{name: value})
+        SimulatorConfig(**{{"shape": "shapes"}.get(name, name): value})
 
 
 def test_rates_share_one_request() -> None:

@@ -33,7 +33,9 @@ def timelines(draw: st.DrawFn) -> Timeline:
     span = draw(st.floats(0.1, 1000))
     return Timeline(
         total=draw(st.integers(1, 2500)),
-        deck=deck_for(draw(st.sampled_from(sorted(KINDS))), draw(fates()), draw(st.integers(0, 9))),
+        deck=deck_for(
+            KINDS[draw(st.sampled_from(sorted(KINDS)))], draw(fates()), draw(st.integers(0, 9))
+        ),
         shift=draw(st.integers(0, CARDS - 1)),
         latency=1.0,
         span=span,
@@ -77,7 +79,7 @@ def test_a_long_send_has_exactly_its_shares() -> None:
     """Of 10,000 messages as many fail as the fate says."""
     fate = Fate(failed=0.07, undelivered=0.03)
     timeline = Timeline(
-        total=10_000, deck=deck_for("messages", fate, 1), shift=333, latency=1, span=10
+        total=10_000, deck=deck_for(KINDS["messages"], fate, 1), shift=333, latency=1, span=10
     )
     statuses = timeline.at(1000).tally.statuses
     assert (statuses["FAILED"], statuses["UNDELIVERED"]) == (700, 300)
@@ -89,7 +91,7 @@ def test_a_code_ends_as_its_kind_knows_it() -> None:
     ends = {
         kind: {
             path.error: path.hops[-1].status
-            for path in deck_for(kind, fate, 1).paths
+            for path in deck_for(KINDS[kind], fate, 1).paths
             if path.error is not None
         }
         for kind in KINDS
@@ -102,5 +104,5 @@ def test_every_named_fate_fills_a_deck_of_every_kind() -> None:
     """Decks hold all their cards, whatever a kind knows of the fate's outcomes."""
     for kind in KINDS:
         for fate in FATES.values():
-            deck = deck_for(kind, fate, 1)
+            deck = deck_for(KINDS[kind], fate, 1)
             assert len(deck.cards) == CARDS
