@@ -229,7 +229,7 @@ def sinks(
 @commands.command(
     help="Ask the running daemon whether it is well: exits with 0 or 1.\n\n"
     "Well is: its loops turn; with --ready: it can take registrations. Trouble with credentials, "
-    "the API or a sink is told and does not count."
+    "the API or a sink is printed and does not count."
 )
 def health(
     ready: Annotated[

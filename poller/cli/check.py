@@ -1,10 +1,11 @@
-"""`poller check`: settings, credentials, store and sinks, looked at before anything runs."""
+"""`poller check`: settings, credentials, store, sinks, and what is in trouble now."""
 
 from anyio import create_task_group, run
 
 from poller.cli.failures import EXIT_TROUBLE, EXIT_USAGE
 from poller.cli.logs import configure_logs
 from poller.cli.probes.api import probe_credentials
+from poller.cli.probes.daemon import probe_operation
 from poller.cli.probes.finding import Finding, State
 from poller.cli.probes.sinks import probe_sink
 from poller.cli.probes.store import probe_store
@@ -46,12 +47,16 @@ async def _look(loaded: Loaded, send: bool) -> list[Finding]:
             name, settings.sinks[name], send=send, store_is_free=store_is_free
         )
 
+    async def look_at_operation() -> None:
+        found["."] = await probe_operation(settings, condition)
+
     async with create_task_group() as tasks:
         tasks.start_soon(look_at_api)
+        tasks.start_soon(look_at_operation)
         for name in settings.sinks:
             tasks.start_soon(look_at_sink, name)
     sinks = [finding for name in settings.sinks for finding in found[name]]
-    return [*found[""], store, *sinks]
+    return [*found[""], store, *sinks, *found["."]]
 
 
 def _exit_code(findings: list[Finding]) -> int:

@@ -61,13 +61,16 @@ def check_health(
 ) -> int:
     """Ask whether the loops turn, with `ready` whether a registration can be acknowledged.
 
-    Prints the answer; returns 0 where it is yes, else 1. Trouble outside is printed and still 0.
+    Prints the answer and what is degraded; returns 0 where the answer is yes, else 1, whatever is
+    degraded.
 
     :raises SettingsError: where settings are needed and cannot be used.
     :raises ControlError: where the daemon cannot be asked.
     """
     address = _find(url, config, overrides)
     status, document = ask(address, "/readyz" if ready else "/healthz", timeout=_TIMEOUT)
+    if not ready and status == _OK:
+        document = {**document, **_trouble(address)}
     said = json.dumps(document, separators=(",", ":")) if json_output else _said(document)
     is_well = status == _OK
     (sys.stdout if is_well or json_output else sys.stderr).write(said + "\n")
@@ -98,6 +101,17 @@ def _from_settings(config: Path | None, overrides: Sequence[str]) -> tuple[str, 
     return loaded.settings.server.listen, loaded.settings.server.observe
 
 
+def _trouble(address: Address) -> dict[str, Any]:
+    """Return what is degraded and why the daemon is not ready, nothing where it does not say."""
+    try:
+        _, document = ask(address, "/readyz", timeout=_TIMEOUT)
+    except ControlError:
+        return {}  # the loops turn, which was the question
+    found = {"degraded": document.get("degraded", [])}
+    reason = document.get("reason")
+    return {**found, "notReady": reason} if reason else found
+
+
 def _said(document: Mapping[str, Any]) -> str:
     """Say it on a line, and each trouble outside on one of its own."""
     lines = [str(document.get("status", document.get("title", "not well")))]
@@ -106,6 +120,8 @@ def _said(document: Mapping[str, Any]) -> str:
     hanging = [loop["name"] for loop in document.get("loops", ()) if not loop["turning"]]
     if hanging:
         lines[0] += f": these loops do not turn: {', '.join(hanging)}"
+    if not_ready := document.get("notReady"):
+        lines.append(f"not ready: {not_ready}")
     lines += [
         f"degraded: {trouble['what']} since {trouble['since']}; {trouble['hint']}"
         for trouble in document.get("degraded", ())

@@ -5,19 +5,25 @@ import sqlite3
 import stat
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from urllib.parse import quote
 
-from sqlalchemy import text
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from poller.store.database import Database, sqlite_path
 from poller.store.errors import StoreUnavailable
 from poller.store.lock import lock_holder
 from poller.store.migrate import check_schema, known_revision
 from poller.store.migrations import HEAD
+from poller.store.sinks import SinkReport, report
+from poller.store.tenancy import find_tenant
+from poller.tracking.watch import AccountScope
 
-__all__ = ["Condition", "inspect_store"]
+__all__ = ["Condition", "inspect_sinks", "inspect_store"]
 
 _WRITABLE = "the file and its directory must be writable for this user"
 _NOT_OURS = "name another file, or restore a copy of the store"
@@ -50,6 +56,36 @@ def inspect_store(url: str) -> Condition:
     """
     path = sqlite_path(url)
     return _inspect_server(url) if path is None else _inspect_file(path)
+
+
+def inspect_sinks(url: str, scope: AccountScope) -> list[SinkReport]:
+    """Return how each sink of an account is in a store of the current schema; blocks.
+
+    :raises StoreUnavailable: where the store could not be read.
+    """
+    path = sqlite_path(url)
+    if path is None:
+        database = Database(url)
+        try:
+            with database.reading() as connection:
+                return _sinks_of(connection, scope)
+        finally:
+            database.close()
+    engine = create_engine(
+        "sqlite://",
+        creator=partial(sqlite3.connect, _read_only(path), uri=True),
+        poolclass=NullPool,
+    )
+    try:
+        with engine.connect() as connection:
+            return _sinks_of(connection, scope)
+    except SQLAlchemyError as error:
+        raise StoreUnavailable(f"store.url: {path}: {error}; {_NOT_OURS}") from error
+
+
+def _sinks_of(connection: Connection, scope: AccountScope) -> list[SinkReport]:
+    tenant = find_tenant(connection, scope)
+    return [] if tenant is None else report(connection, tenant)
 
 
 def _inspect_server(url: str) -> Condition:
@@ -94,12 +130,8 @@ def _exists(path: Path) -> bool:
 
 
 def _revision(path: Path) -> str:
-    # Reading through a write-ahead log wants files beside the database. Where there are none,
-    # the database is looked at as if on a read-only disk, so that none are made.
-    mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
-    uri = f"file:{quote(str(path.absolute()))}?{mode}"
     try:
-        with closing(sqlite3.connect(uri, uri=True)) as connection:
+        with closing(sqlite3.connect(_read_only(path), uri=True)) as connection:
             if not connection.execute(
                 "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
             ).fetchone():
@@ -108,3 +140,10 @@ def _revision(path: Path) -> str:
     except sqlite3.Error as error:
         raise StoreUnavailable(f"store.url: {path}: {error}; {_NOT_OURS}") from error
     return str(found[0]) if found else ""
+
+
+def _read_only(path: Path) -> str:
+    # Reading through a write-ahead log wants files beside the database. Where there are none,
+    # the database is looked at as if on a read-only disk, so that none are made.
+    mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    return f"file:{quote(str(path.absolute()))}?{mode}"

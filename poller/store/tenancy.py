@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, insert, select
 from poller.store.schema import scopes, watches
 from poller.tracking.watch import AccountScope
 
-__all__ = ["Tenant", "foreign_operations", "move_in", "scope_of"]
+__all__ = ["Tenant", "find_tenant", "foreign_operations", "move_in", "scope_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,18 +18,22 @@ class Tenant:
     scope: AccountScope
 
 
-def move_in(connection: Connection, scope: AccountScope) -> Tenant:
-    """Find the row of `scope`, or make it."""
-    key = select(scopes.c.id).where(
+def find_tenant(connection: Connection, scope: AccountScope) -> Tenant | None:
+    """Find the row of `scope`; None where there is none."""
+    query = select(scopes.c.id).where(
         scopes.c.account == scope.account, scopes.c.base_url == scope.base_url
     )
-    found = connection.execute(key).scalar_one_or_none()
-    if found is None:
-        values = {"account": scope.account, "base_url": scope.base_url}
-        found = connection.execute(
-            insert(scopes).values(values).returning(scopes.c.id)
-        ).scalar_one()
-    return Tenant(id=found, scope=scope)
+    found = connection.execute(query).scalar_one_or_none()
+    return None if found is None else Tenant(id=found, scope=scope)
+
+
+def move_in(connection: Connection, scope: AccountScope) -> Tenant:
+    """Find the row of `scope`, or make it."""
+    if (known := find_tenant(connection, scope)) is not None:
+        return known
+    values = {"account": scope.account, "base_url": scope.base_url}
+    made = connection.execute(insert(scopes).values(values).returning(scopes.c.id)).scalar_one()
+    return Tenant(id=made, scope=scope)
 
 
 def scope_of(connection: Connection, scope_id: int) -> AccountScope:

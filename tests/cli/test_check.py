@@ -17,11 +17,14 @@ from poller.cli.check import check_everything
 from poller.cli.wiring import Source
 from poller.settings import SettingsError
 from poller.store.store import Store
+from poller.tracking.delivery import AttemptResult
 from poller.tracking.watch import AccountScope
+from tests.cli.control.fake_daemon import FakeDaemon
+from tests.cli.control.fake_daemon import Reply as DaemonReply
 from tests.cli.surroundings import Surroundings
-from tests.fakes.api import TOKEN, FakeApi, Reply, envelope
+from tests.fakes.api import ACCOUNT, TOKEN, FakeApi, Reply, envelope
 from tests.fakes.receiver import Answer, Receiver
-from tests.store.scenes import Clock
+from tests.store.scenes import Clock, Daemon, op
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 Report = dict[str, Any]
@@ -473,3 +476,63 @@ def test_lines_for_a_pipe(
     (line,) = err.splitlines()
     assert line.startswith("poller: sinks.out: /dev/full is not a regular file. Fix: ")
     assert TOKEN not in out
+
+
+def test_what_the_running_daemon_says_counts(
+    api: FakeApi, here: Surroundings, check: Check
+) -> None:
+    """What is degraded is a problem each, dead letters are a warning."""
+    del api
+    degraded = [
+        {"what": "sink app", "since": "T", "hint": "no answer; one probe stands for all"},
+        {"what": "sink old", "since": "T", "hint": "no settings name it; 50 events wait for it"},
+        {"what": "credentials", "since": "T", "hint": "the API refuses them; correct them"},
+    ]
+    replies = {
+        "/readyz": DaemonReply(body={"status": "degraded", "reason": None, "degraded": degraded}),
+        "/v1/sinks": DaemonReply(
+            body={"sinks": [{"name": "app", "dead": 2}, {"name": "x", "dead": 0}]}
+        ),
+    }
+    with FakeDaemon(lambda asked: replies[asked.path]) as daemon:
+        here.set(POLLER_SERVER__LISTEN=f"127.0.0.1:{daemon.address.port}")
+        code, report = check()
+    assert code == 1
+    assert report["ok"] is False
+    found = [(one["subject"], one["state"]) for one in report["checks"][3:]]
+    assert found == [
+        ("sinks.app", "problem"),
+        ("sinks.old", "problem"),
+        ("daemon", "problem"),
+        ("sinks.app", "warning"),
+    ]
+    assert "50 events" in report["checks"][4]["fix"]
+
+
+def test_without_a_daemon_the_store_is_read(api: FakeApi, here: Surroundings, check: Check) -> None:
+    """Events that wait for a sink no longer configured, and dead letters, are found there."""
+    run(_leave_events, here.directory, api.environment["POLLER_API__BASE_URL"])
+    code, report = check("sinks.out.type=stdout")
+    assert code == 1
+    problem, warning = report["checks"][3:]
+    assert (problem["subject"], problem["state"]) == ("sinks.app", "problem")
+    assert "1 events wait" in f"{problem['message']} {problem['fix']}"
+    assert (warning["subject"], warning["state"]) == ("sinks.app", "warning")
+    assert "1 event was given up" in warning["message"]
+
+
+async def _leave_events(directory: Path, base_url: str) -> None:
+    clock = Clock()
+    scope = AccountScope(account=ACCOUNT, base_url=base_url)
+    store = await Store.open(f"sqlite:///{directory / 'poller.db'}", scope, now=clock)
+    try:
+        await store.configure_sinks(["app"])
+        scene = Daemon(store, clock, "first")
+        await scene.register(op(1), op(2))
+        await scene.observe(op(1), "PROCESSING")
+        clock.advance(days=4)
+        [claim] = await scene.deliveries("app")
+        await scene.settle([claim], AttemptResult.FAILED, error="no route")
+        await scene.observe(op(2), "PROCESSING")
+    finally:
+        await store.aclose()

@@ -57,7 +57,24 @@ def test_answers(
         assert check_health(ready=True, json_output=False, url=url) == code
         assert capsys.readouterr() == (out, err)
         assert check_health(ready=False, json_output=True, url=url) == code
-    assert daemon.paths() == ["/readyz", "/healthz"]
+    assert daemon.paths()[:2] == ["/readyz", "/healthz"]
+
+
+@pytest.mark.parametrize("status", [200, 503])
+@pytest.mark.usefixtures("here")
+def test_a_daemon_that_lives_says_what_is_degraded(
+    capsys: pytest.CaptureFixture[str], *, status: int
+) -> None:
+    """A line each, and why it is not ready; it lives all the same."""
+    degraded = [{"what": "sink app", "since": "T", "hint": "h"}]
+    reason = None if status == 200 else "full disk"
+    readiness = Reply(status=status, body={"reason": reason, "degraded": degraded})
+    replies = {"/healthz": Reply(body=OK), "/readyz": readiness}
+    with FakeDaemon(lambda asked: replies[asked.path]) as daemon:
+        assert check_health(ready=False, json_output=False, url=str(daemon.address)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    not_ready = [] if reason is None else ["not ready: full disk"]
+    assert lines == ["ok", *not_ready, "degraded: sink app since T; h"]
 
 
 def test_where_it_asks(here: Surroundings) -> None:
@@ -71,7 +88,7 @@ def test_where_it_asks(here: Surroundings) -> None:
         here.set(POLLER_SERVER__OBSERVE="")
         assert quick_health([]) == 2
         assert quick_health(["--url", f"http://{listen}"]) == 0
-    assert len(daemon.asked) == 3
+    assert daemon.paths() == ["/healthz", "/readyz", "/readyz", "/healthz", "/readyz"]
 
 
 def test_what_needs_the_whole_command_line(here: Surroundings) -> None:

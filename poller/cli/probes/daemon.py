@@ -1,0 +1,101 @@
+"""What is in trouble now: as the running daemon says it, or, without one, as the store says it."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from anyio import to_thread
+
+from poller.cli.control.address import Address, listening_address
+from poller.cli.control.client import ControlClient
+from poller.cli.control.errors import BadAddress, ControlError
+from poller.cli.control.probe import ask
+from poller.cli.probes.finding import Finding
+from poller.engine.clock import wall_clock
+from poller.engine.status import sink_trouble
+from poller.server.views import show_degraded
+from poller.settings import Settings
+from poller.store.errors import StoreError
+from poller.store.inspection import Condition, inspect_sinks
+from poller.tracking.watch import AccountScope
+
+__all__ = ["probe_operation"]
+
+_TIMEOUT: Final = 5.0
+_REPLAY: Final = "`poller dead-letters` lists them, `poller replay` sends them again"
+
+
+async def probe_operation(settings: Settings, condition: Condition | None) -> list[Finding]:
+    """Ask the daemon at `server.listen`, if one answers, else read the store; changes nothing.
+
+    `condition` is that of the store, None where it cannot be used.
+    """
+    try:
+        address = listening_address(settings.server.listen)
+        if address is not None:
+            readiness = await to_thread.run_sync(partial(ask, address, "/readyz", timeout=_TIMEOUT))
+            return await _ask_daemon(address, settings, *readiness)
+    except (BadAddress, ControlError):
+        pass  # no daemon answers: none may be running
+    if condition is None or not condition.is_current:
+        return []
+    try:
+        return await to_thread.run_sync(_read_store, settings)
+    except StoreError:
+        return []  # the look at the store says why
+
+
+async def _ask_daemon(
+    address: Address, settings: Settings, status: int, readiness: dict[str, Any]
+) -> list[Finding]:
+    where = f"the daemon at {address}"
+    if readiness.get("status") not in {"ready", "degraded", "unready"}:
+        said = readiness.get("hint") or f"it answered {status}"
+        fix = f"{said}; is it another program? set server.listen"
+        return [Finding.warning("daemon", f"{where} does not say how it is", fix=fix)]
+    found = []
+    if readiness["status"] == "unready":
+        found.append(
+            Finding.problem(
+                "daemon",
+                f"{where} cannot take registrations: {readiness['reason']}",
+                fix="see its log; `poller health --ready` asks again",
+            )
+        )
+    found += [_trouble(one["what"], one["hint"], one["since"]) for one in readiness["degraded"]]
+    try:
+        async with ControlClient(address, token=settings.server.token) as client:
+            dead = {sink["name"]: sink["dead"] for sink in await client.sinks()}
+    except ControlError as error:
+        message, _, fix = str(error).rpartition("; ")
+        return [*found, Finding.warning("daemon", message or fix, fix=fix)]
+    found += [_dead_letters(sink, number) for sink, number in dead.items() if number]
+    return found or [Finding.ok("daemon", f"{where} is well, nothing is degraded")]
+
+
+def _read_store(settings: Settings) -> list[Finding]:
+    scope = AccountScope(account=settings.account, base_url=settings.api.base_url)
+    reports = [
+        # as a daemon will see it that starts with these settings
+        replace(report, is_configured=report.name in settings.sinks)
+        for report in inspect_sinks(settings.store.url.get_secret_value(), scope)
+    ]
+    trouble = sink_trouble(reports, closed=(), started_at=wall_clock())
+    found = [
+        _trouble(one["what"], one["hint"], one["since"]) for one in map(show_degraded, trouble)
+    ]
+    return found + [_dead_letters(report.name, report.dead) for report in reports if report.dead]
+
+
+def _trouble(what: str, hint: str, since: str) -> Finding:
+    message, _, fix = hint.rpartition("; ")
+    subject = f"sinks.{name}" if (name := what.removeprefix("sink ")) != what else "daemon"
+    said = message or fix
+    if subject == "daemon":
+        said = f"{what}: {said}"
+    return Finding.problem(subject, f"{said} (since {since})", fix=fix if message else None)
+
+
+def _dead_letters(sink: str, number: int) -> Finding:
+    events = "1 event was" if number == 1 else f"{number} events were"
+    return Finding.warning(f"sinks.{sink}", f"{events} given up (dead letters)", fix=_REPLAY)
