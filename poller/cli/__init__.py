@@ -3,18 +3,30 @@
 import os
 import signal
 import sys
+from typing import NoReturn
 
-from poller.cli.stderr import install
+from poller.cli.signals import hold_signals
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line."""
-    _occupy_standard_descriptors()
-    install()
+    if sys.argv[1:2] == ["run"]:
+        # from the first instruction on: a SIGHUP that comes early must not end the daemon
+        with hold_signals(until_exit=True):
+            _main()
     if os.getpid() == 1:
-        _end_on_sigterm()
+        _end_on_signals()
+    _main()
+
+
+def _main() -> NoReturn:
+    _occupy_standard_descriptors()
+    # not before the signals are handled: it takes a moment
+    from poller.cli.stderr import install  # noqa: PLC0415 - as said
+
+    install()
     if sys.argv[1:2] == ["health"]:
         from poller.cli.health import quick_health  # noqa: PLC0415 - importing it costs little
 
@@ -22,15 +34,13 @@ def main() -> None:
             sys.exit(code)
     from poller.cli.app import app  # noqa: PLC0415 - importing the package costs nothing
 
-    app()
+    sys.exit(app())
 
 
-def _end_on_sigterm() -> None:
-    """As process 1 of a container, which the kernel spares every signal that it does not handle.
-
-    The daemon handles it better, as soon as it has begun.
-    """
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+def _end_on_signals() -> None:
+    """As process 1 of a container, which the kernel spares every signal that it does not handle."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
 
 
 def _occupy_standard_descriptors() -> None:

@@ -62,11 +62,11 @@ def add_operations(
 async def _add_lines(client: ControlClient, results: Results, defaults: Defaults) -> None:
     async for lines in read_lines(_STDIN):
         documents = []
-        for number, line in lines:
+        for line in lines:
             try:
                 documents.append(_document(read_registration(line, defaults)))
             except BadRegistration as error:
-                _refuse_line(number, error, results)
+                _refuse_line(line.number, error, results)
         await _register(client, documents, results)
 
 

@@ -10,7 +10,6 @@ from poller.cli.app_control import commands
 from poller.cli.failures import reporting
 from poller.cli.options import (
     DEFAULT_KIND_NAME,
-    Breakdown,
     Config,
     Ids,
     Json,
@@ -91,13 +90,20 @@ def run(
     timeout: Timeout = None,
     kind: KindName = DEFAULT_KIND_NAME,
     label: Labels = None,
-    breakdown: Breakdown = None,
+    breakdown: Annotated[
+        bool | None,
+        typer.Option(
+            "--breakdown/--no-breakdown",
+            help="Read what failed once operations have ended (polling.breakdown).",
+            show_default=False,
+        ),
+    ] = None,
     config: Config = None,
     overrides: Overrides = None,
     _version: Version = False,
 ) -> None:
     """Check and register what the command line names, then run."""
-    defaults = defaults_of(kind=kind, labels=label, breakdown=breakdown)
+    defaults = defaults_of(kind=kind, labels=label)
     wishes = registrations(ids or (), defaults)
     seconds = timeout_seconds(timeout)
     from poller.cli.imports import imports_of_a_daemon
@@ -113,7 +119,11 @@ def run(
         timeout=seconds,
         defaults=defaults,
     )
-    told = [*(overrides or ()), *(["polling.discover=true"] if discover else ())]
+    told = list(overrides or ())
+    if discover:
+        told.append("polling.discover=true")
+    if breakdown is not None:
+        told.append(f"polling.breakdown={str(breakdown).lower()}")
     with reporting():
         raise typer.Exit(run_daemon(Source(config, told), job))
 

@@ -1,6 +1,7 @@
 """What a command says when something is wrong, and how it exits: one message, no traceback.
 
-Exit codes: 2 for bad usage and bad settings, 1 for trouble with the world.
+Exit codes: 2 for what fails until somebody changes it (usage, settings, paths, permissions), so
+that a service manager need not try again; 1 for trouble that may pass by itself.
 """
 
 import sys
@@ -53,8 +54,9 @@ def _code_of(fault: BaseException) -> int | None:
 
     if isinstance(fault, SettingsError | EgressError | Conflict):
         return EXIT_USAGE
-    trouble = (StoreError, SinkUnavailable, ListenError)
-    return EXIT_TROUBLE if isinstance(fault, trouble) else None
+    if isinstance(fault, StoreError | SinkUnavailable | ListenError):
+        return EXIT_USAGE if fault.needs_change else EXIT_TROUBLE
+    return None
 
 
 def _first(error: BaseException) -> BaseException:

@@ -3,39 +3,38 @@
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from importlib import import_module
+from typing import TypeVar
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup
+from pydantic import SecretStr
 
 from poller import __version__
 from poller.cli.failures import EXIT_TIMEOUT, EXIT_TROUBLE, EXIT_UNFINISHED
 from poller.cli.logs import configure_logs
-from poller.cli.measuring import Page, measuring
+from poller.cli.measuring import Measuring, Page, measuring
 from poller.cli.notify import Notifier
-from poller.cli.stdin import read_lines, read_registration
+from poller.cli.reload import Reloader, warn_unsigned
+from poller.cli.run_stdin import StandardInput
+from poller.cli.signals import Signals, hold_signals
 from poller.cli.wiring import Source, configuration, listening, make_client, make_throttle
 from poller.engine.clock import wall_clock
 from poller.engine.daemon import Daemon, Stop
-from poller.http.route import EgressError
-from poller.server.listening import Listening
-from poller.settings import Settings, SettingsError, WebhookSink
-from poller.sinks.base import SinkUnavailable
-from poller.store.errors import StoreError
+from poller.settings import Settings
 from poller.store.store import Store
-from poller.tracking.registration import BadRegistration, Defaults, Registration
+from poller.tracking.registration import Defaults, Registration
 
 __all__ = ["Job", "run_daemon"]
 
 log = structlog.get_logger()
 
-_STDIN: Final = 0
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +48,15 @@ class Job:
     defaults: Defaults
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """A daemon with its store and sinks, ready to run; `page` makes the page of metrics."""
+
+    daemon: Daemon
+    store: Store
+    page: Page | None
+
+
 def run_daemon(source: Source, job: Job) -> int:
     """Run a daemon to its end; returns the exit code.
 
@@ -57,61 +65,91 @@ def run_daemon(source: Source, job: Job) -> int:
     :raises SinkUnavailable: where a sink cannot be started.
     :raises ListenError: where the control API cannot listen.
     """
-    settings = source.load().settings
-    settings.api.require_credentials()
-    configure_logs(level=settings.log.level, form=settings.log.format)
-    return anyio.run(_run, settings, source, job, backend_options={"use_uvloop": _has_uvloop()})
+    with hold_signals() as signals:
+        settings = source.load().settings
+        settings.api.require_credentials()
+        configure_logs(level=settings.log.level, form=settings.log.format)
+        places = listening(settings)
+        measured = measuring(places)
+        if places.is_anywhere:
+            # before the loop runs, which importing it would hold up
+            import_module("poller.server.serving")
+        options = {"use_uvloop": _has_uvloop()}
+        run = partial(_run, settings, source, job, measured, signals)
+        return anyio.run(run, backend_options=options)
 
 
-async def _run(settings: Settings, source: Source, job: Job) -> int:
+async def _run(
+    settings: Settings, source: Source, job: Job, measured: Measuring, signals: Signals
+) -> int:
+    with signals.attached():
+        async with AsyncExitStack() as stack:
+            opening = partial(_open, stack, settings, source, job, measured)
+            if (opened := await _unless_stopped(signals, opening)) is None:
+                log.info("daemon.stopped", reason=Stop.ASKED.value, hint="before it had started")
+                return 0
+            return await _serve(opened, settings, source, job, signals)
+
+
+async def _unless_stopped(signals: Signals, start: Callable[[], Awaitable[T]]) -> T | None:
+    """Return what `start` does, None where SIGTERM or SIGINT came before it was done."""
+    started = None
+    async with anyio.create_task_group() as tasks:
+
+        async def give_up() -> None:
+            await signals.wait_for_stop()
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(give_up)
+        started = await start()
+        tasks.cancel_scope.cancel()
+    return started
+
+
+async def _open(
+    stack: AsyncExitStack, settings: Settings, source: Source, job: Job, measured: Measuring
+) -> _Opened:
     plan = configuration(settings, source)
-    measured = measuring(listening(settings))
-    async with AsyncExitStack() as stack:
-        url = settings.store.url.get_secret_value()
-        store = await Store.open(url, plan.scope, now=wall_clock, timed=measured.meter.transacted)
-        stack.push_async_callback(store.aclose)
-        client = await stack.enter_async_context(make_client(settings))
-        throttle = make_throttle(settings, await store.pause())
-        daemon = Daemon(
-            store=store,
-            client=client,
-            throttle=throttle,
-            configuration=plan,
-            now=wall_clock,
-            until_idle=job.until_idle,
-            meter=measured.meter,
-        )
-        page = None if measured.page is None else measured.page(daemon, store, throttle)
-        await daemon.register(job.wishes, all_or_none=True)
-        await daemon.open()
-        await _announce(settings, store)
-        return await _serve(daemon, store, settings, source, job, page)
+    url = settings.store.url.get_secret_value()
+    store = await Store.open(url, plan.scope, now=wall_clock, timed=measured.meter.transacted)
+    stack.push_async_callback(store.aclose)
+    client = await stack.enter_async_context(make_client(settings))
+    throttle = make_throttle(settings, await store.pause())
+    daemon = Daemon(
+        store=store,
+        client=client,
+        throttle=throttle,
+        configuration=plan,
+        now=wall_clock,
+        until_idle=job.until_idle,
+        meter=measured.meter,
+    )
+    page = None if measured.page is None else measured.page(daemon, store, throttle)
+    await daemon.register(job.wishes, all_or_none=True)
+    await daemon.open()
+    return _Opened(daemon=daemon, store=store, page=page)
 
 
 async def _serve(
-    daemon: Daemon,
-    store: Store,
-    settings: Settings,
-    source: Source,
-    job: Job,
-    page: Page | None,
+    opened: _Opened, settings: Settings, source: Source, job: Job, signals: Signals
 ) -> int:
-    timed_out = False
+    daemon = opened.daemon
+    stdin = StandardInput(job.defaults)
     notifier = Notifier.from_environment(os.environ)
     notifier.follow(daemon.heartbeats)
 
     async def time_out(seconds: float) -> None:
-        nonlocal timed_out
         await anyio.sleep(seconds)
-        timed_out = True
-        daemon.stop()
+        daemon.stop(Stop.TIMEOUT)
 
     async with anyio.create_task_group() as helpers:
-        await helpers.start(_obey_signals, daemon, settings, source, helpers, notifier)
-        await _open_door(helpers, daemon, store, listening(settings), page)
+        use_token = await _open_door(helpers, opened, settings)
+        reloader = Reloader(daemon, settings, source, use_token)
+        await _announce(settings, opened.store)
+        helpers.start_soon(_obey_signals, signals, daemon, reloader, helpers, notifier)
         helpers.start_soon(notifier.narrate, daemon)
         if job.stdin:
-            helpers.start_soon(_read_stdin, daemon, job)
+            helpers.start_soon(stdin.register, daemon)
         else:
             daemon.registered_all()
         if job.timeout is not None:
@@ -119,36 +157,47 @@ async def _serve(
         await daemon.run()
         notifier.stopping()
         helpers.cancel_scope.cancel()
-    return EXIT_TIMEOUT if timed_out else await _exit_code(daemon)
+    return await _exit_code(daemon, refused_lines=stdin.refused)
 
 
 async def _open_door(
-    tasks: TaskGroup, daemon: Daemon, store: Store, places: Listening, page: Page | None
-) -> None:
-    """Start the control API, where one is wanted: only then its server is imported."""
-    if places.is_anywhere:
-        from poller.server.serving import serve  # noqa: PLC0415 - not all want it
+    tasks: TaskGroup, opened: _Opened, settings: Settings
+) -> Callable[[SecretStr | None], None]:
+    """Start the control API, where one is wanted; returns what makes it ask for another token."""
+    places = listening(settings)
+    if not places.is_anywhere:
+        return lambda _: None
+    from poller.server.serving import Bound, serve  # noqa: PLC0415 - not all want it
 
-        await tasks.start(partial(serve, daemon, store, places, version=__version__, metrics=page))
+    door = partial(
+        serve, opened.daemon, opened.store, places, version=__version__, metrics=opened.page
+    )
+    bound: Bound = await tasks.start(door)
+    return bound.use_token
 
 
-async def _exit_code(daemon: Daemon) -> int:
+async def _exit_code(daemon: Daemon, *, refused_lines: int) -> int:
     match daemon.reason:
         case Stop.ASKED:
             return 0
-        case Stop.IDLE:
+        case Stop.REFUSED | Stop.NO_SINK:
+            return EXIT_TROUBLE
+        case Stop.IDLE | Stop.TIMEOUT:
             standing = await daemon.standing()
-            if standing.is_clean:
+            timed_out = daemon.reason is Stop.TIMEOUT
+            if standing.is_clean and not refused_lines and not timed_out:
                 return 0
             log.error(
                 "daemon.unfinished",
+                reason=daemon.reason.value,
+                watched=standing.watched,
+                waiting=standing.waiting,
                 lost=standing.lost,
                 dead_letters=standing.dead,
                 undeliverable=standing.stuck,
+                refused_lines=refused_lines,
             )
-            return EXIT_UNFINISHED
-        case Stop.REFUSED | Stop.NO_SINK:
-            return EXIT_TROUBLE
+            return EXIT_TIMEOUT if timed_out else EXIT_UNFINISHED
 
 
 async def _announce(settings: Settings, store: Store) -> None:
@@ -169,84 +218,26 @@ async def _announce(settings: Settings, store: Store) -> None:
             waiting=foreign,
             hint="they belong to another account or base_url and wait for its daemon",
         )
-    for name, sink in settings.sinks.items():
-        if isinstance(sink, WebhookSink) and sink.secret is None:
-            log.warning(
-                "sink.unsigned",
-                sink=name,
-                hint=f"anybody can forge events; set POLLER_SINKS__{name.upper()}__SECRET",
-            )
+    warn_unsigned(settings, only=settings.sinks)
 
 
 async def _obey_signals(
-    daemon: Daemon,
-    settings: Settings,
-    source: Source,
-    tasks: TaskGroup,
-    notifier: Notifier,
-    *,
-    task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+    signals: Signals, daemon: Daemon, reloader: Reloader, tasks: TaskGroup, notifier: Notifier
 ) -> None:
     """Stop on SIGTERM and SIGINT, at once on the second; reload on SIGHUP."""
     asked = False
-    with anyio.open_signal_receiver(*_SIGNALS) as received:
-        task_status.started()
-        async for number in received:
-            if number == signal.SIGHUP:
-                with notifier.reloading():
-                    await _reload(daemon, settings, source)
-            elif asked:
-                log.warning("daemon.interrupted", hint="what was under way is done next time")
-                tasks.cancel_scope.cancel()
-            else:
-                asked = True
-                notifier.stopping()
-                daemon.stop()
-
-
-async def _reload(daemon: Daemon, settings: Settings, source: Source) -> None:
-    try:
-        fresh = (await anyio.to_thread.run_sync(source.load)).settings
-        plan = configuration(fresh, source)
-        home = (settings.account, settings.api.base_url)
-        if (fresh.account, fresh.api.base_url) != home:
-            log.error(
-                "daemon.reload_refused",
-                error="api.account_sid or api.base_url changed",
-                hint="restart the daemon to serve another account; the old settings stay in force",
-            )
-            return
-        fresh.api.require_credentials()
-        await daemon.reload(plan)
-    except (SettingsError, EgressError, SinkUnavailable, StoreError) as error:
-        log.error("daemon.reload_refused", error=str(error), hint="the old settings stay in force")
-    else:
-        configure_logs(level=fresh.log.level, form=fresh.log.format)
-        log.info("daemon.reloaded", sinks=sorted(fresh.sinks))
-
-
-async def _read_stdin(daemon: Daemon, job: Job) -> None:
-    async for lines in read_lines(_STDIN):
-        wishes = []
-        for number, line in lines:
-            try:
-                wishes.append(read_registration(line, job.defaults))
-            except BadRegistration as error:
-                log.warning("stdin.skipped", line=number, error=str(error))
-        await _register_patiently(daemon, wishes)
-    daemon.registered_all()
-
-
-async def _register_patiently(daemon: Daemon, wishes: Sequence[Registration]) -> None:
-    """Register what was read; a store that refuses for a while loses none of it."""
-    while wishes:
-        try:
-            await daemon.register(wishes)
-        except StoreError as error:
-            log.error("store.unavailable", error=str(error), loop="stdin")
-            await anyio.sleep(1)
+    while True:
+        number = await signals.get()
+        if number == signal.SIGHUP:
+            with notifier.reloading():
+                await reloader.reload()
+        elif asked:
+            log.warning("daemon.interrupted", hint="what was under way is done next time")
+            tasks.cancel_scope.cancel()
         else:
-            return
+            asked = True
+            notifier.stopping()
+            daemon.stop()
 
 
 def _has_uvloop() -> bool:

@@ -3,10 +3,11 @@
 import json
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 import anyio
-import structlog
 from anyio.to_thread import run_sync
 
 from poller.tracking.registration import (
@@ -16,70 +17,95 @@ from poller.tracking.registration import (
     parse_registration,
 )
 
-__all__ = ["read_lines", "read_registration"]
-
-log = structlog.get_logger()
+__all__ = ["Line", "read_lines", "read_registration"]
 
 _CHUNK: Final = 65_536
 _LONGEST_LINE: Final = 65_536
 
 
-def read_registration(line: str, defaults: Defaults) -> Registration:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line, numbered from 1; `fault` says why it could not be read, if so."""
+
+    number: int
+    text: str = ""
+    fault: str | None = None
+
+
+def read_registration(line: Line, defaults: Defaults) -> Registration:
     """Read one line.
 
     :raises BadRegistration: naming what is wrong with it.
     """
-    text = line.strip()
-    if not text.startswith("{"):
-        return parse_registration({"id": text}, defaults)
+    if line.fault is not None:
+        raise BadRegistration("line", line.fault)
+    if not line.text.startswith("{"):
+        return parse_registration({"id": line.text}, defaults)
     try:
-        document = json.loads(text)
+        document = json.loads(line.text)
     except (ValueError, RecursionError) as error:
         raise BadRegistration("registration", f"not valid JSON: {error}") from None
     return parse_registration(document, defaults)
 
 
-async def read_lines(fd: int) -> AsyncIterator[list[tuple[int, str]]]:
-    """Yield the lines that have come, numbered from 1, as many at a time as there are.
+async def read_lines(fd: int) -> AsyncIterator[list[Line]]:
+    """Yield the lines that have come, as many at a time as there are.
 
-    Blank lines are passed over; a line over 64 KiB is logged and skipped. Ends with the input.
+    Blank lines are passed over. Of a line over 64 KiB only its number is kept. Ends with the
+    input; input that cannot be read any further ends with a line that says so.
     """
-    rest = b""
-    number = 0
+    splitter = _Splitter()
     while True:
-        await _readable(fd)
-        chunk = await run_sync(os.read, fd, _CHUNK)
-        *whole, rest = (rest + chunk).split(b"\n")
-        if not chunk and rest:
-            whole, rest = [*whole, rest], b""
-        lines = []
-        for raw in whole:
-            number += 1
-            if text := raw.decode("utf-8", "replace").strip():
-                lines.append((number, text))
-        if lines:
+        try:
+            chunk = await _read(fd)
+        except OSError as error:
+            fault = f"standard input cannot be read: {error.strerror}"
+            yield [Line(number=splitter.number + 1, fault=fault)]
+            return
+        # the end of the input ends the last line
+        if lines := splitter.feed(chunk or b"\n"):
             yield lines
         if not chunk:
             return
-        if len(rest) > _LONGEST_LINE:
-            number += 1
-            log.warning("stdin.skipped", line=number, error="line is longer than 64 KiB")
-            rest = await _skip_line(fd)
 
 
-async def _skip_line(fd: int) -> bytes:
-    while True:
-        await _readable(fd)
-        chunk = await run_sync(os.read, fd, _CHUNK)
-        _, newline, rest = chunk.partition(b"\n")
-        if newline or not chunk:
-            return rest
+class _Splitter:
+    """Cuts what was read into lines and numbers them; holds at most one line that is too long."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._rest = b""
+        self._is_skipping = False
+
+    def feed(self, chunk: bytes) -> list[Line]:
+        *whole, self._rest = (self._rest + chunk).split(b"\n")
+        lines = [line for raw in whole if (line := self._line(raw)) is not None]
+        if len(self._rest) > _LONGEST_LINE and not self._is_skipping:
+            self._is_skipping = True
+            lines.append(_too_long(self.number + 1))
+        if self._is_skipping:
+            self._rest = b""
+        return lines
+
+    def _line(self, raw: bytes) -> Line | None:
+        self.number += 1
+        if self._is_skipping:
+            # the end of a line that was refused already
+            self._is_skipping = False
+            return None
+        if len(raw) > _LONGEST_LINE:
+            return _too_long(self.number)
+        text = raw.decode("utf-8", "replace").strip()
+        return Line(number=self.number, text=text) if text else None
 
 
-async def _readable(fd: int) -> None:
+def _too_long(number: int) -> Line:
+    return Line(number=number, fault="longer than 64 KiB")
+
+
+async def _read(fd: int) -> bytes:
     """Wait without a thread, so that a terminal nobody types at does not hold up the end."""
-    try:
+    # a regular file is always readable, and the loop's selector refuses to watch one
+    with suppress(PermissionError):
         await anyio.wait_readable(fd)
-    except PermissionError:
-        # a regular file is always readable, and the loop's selector refuses to watch one
-        return
+    return await run_sync(os.read, fd, _CHUNK)

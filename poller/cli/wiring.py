@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from poller.comms.client import CommsClient
+from poller.comms.client import MOST_CONNECTIONS, CommsClient
 from poller.comms.credentials import Credentials
 from poller.comms.gate import Pause
 from poller.comms.throttle import Throttle
@@ -80,6 +80,8 @@ def configuration(settings: Settings, source: Source) -> Configuration:
         retention=settings.store.retention,
         shutdown_grace=settings.engine.shutdown_grace,
         request_timeout=settings.api.timeout,
+        max_concurrency=settings.api.max_concurrency,
+        requests_per_second=settings.api.requests_per_second,
     )
 
 
@@ -114,7 +116,8 @@ def make_client(settings: Settings) -> CommsClient:
         base_url=settings.api.base_url,
         credentials=settings.api.require_credentials(),
         timeout=settings.api.timeout,
-        max_connections=settings.api.max_concurrency,
+        # the throttle bounds what is under way, and may be given another bound later
+        max_connections=MOST_CONNECTIONS,
         now=wall_clock,
     )
 

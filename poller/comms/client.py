@@ -61,9 +61,10 @@ Query = Mapping[str, str | int | datetime | None]
 class CommsClient:
     """The Communications API at `base_url`, asked as `credentials`.
 
-    `timeout` is in seconds, for each request as a whole, from connect to the last byte. `transport`
-    replaces the usual one, which heeds the proxy and certificate variables. `now` returns the
-    time in UTC and only stands in for answers without a `Date`.
+    `timeout` is in seconds, for each request as a whole, from connect to the last byte; it may be
+    changed at any time and holds from the next request on. `transport` replaces the usual one,
+    which heeds the proxy and certificate variables. `now` returns the time in UTC and only stands
+    in for answers without a `Date`.
 
     Every request raises `CommsError`, of the class that says what happened, or `InvalidId` where
     the id was none.
@@ -89,7 +90,7 @@ class CommsClient:
             raise ValueError(f"timeout is {timeout}, not a number of seconds above 0")
         self._base_url = _check_base_url(base_url)
         self._credentials = credentials
-        self._timeout = timeout
+        self.timeout = timeout
         self._route = (
             find_route(base_url, os.environ) if transport is None else Route.direct(base_url)
         )
@@ -239,7 +240,7 @@ class CommsClient:
             route=self._route,
             asked=asked,
             limit=limit,
-            timeout=self._timeout,
+            timeout=self.timeout,
         )
         if not answer.successful:
             redact = self._credentials.redact

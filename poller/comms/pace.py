@@ -28,6 +28,14 @@ class Pace:
             raise ValueError(f"requests_per_second is {per_second}, not a number above 0")
         return cls(interval=1.0 / per_second)
 
+    def changed_to(self, per_second: float) -> Self:
+        """Return the pace at another rate, which holds for the next request already.
+
+        :raises ValueError: where that is not above 0.
+        """
+        interval = type(self).of(per_second).interval
+        return replace(self, interval=interval, expected=self.expected - self.interval + interval)
+
     def wait(self, now: float) -> float:
         """Return the seconds ≥ 0 until a request may be sent."""
         return max(0.0, self.expected - self.interval / 2 - now)

@@ -87,13 +87,7 @@ class Throttle:
         now: Callable[[], datetime],
         paused: Pause | None = None,
     ) -> None:
-        if max_concurrency < 1:
-            raise ValueError(f"max_concurrency is {max_concurrency}, not a number from 1")
-        if not 0 < probe_interval < math.inf:
-            raise ValueError(f"probe_interval is {probe_interval}, not seconds above 0")
-        self._max_concurrency = max_concurrency
         self._pace = Pace.of(requests_per_second)
-        self._probe_interval = probe_interval
         self._now = now
         self._account = _hurry(Gate(pause=paused))
         self._kinds: dict[str, Gate] = {}
@@ -103,6 +97,27 @@ class Throttle:
         self._reserved = False
         self._turn = anyio.Lock()
         self._changed = anyio.Event()
+        self.configure(
+            max_concurrency=max_concurrency,
+            requests_per_second=requests_per_second,
+            probe_interval=probe_interval,
+        )
+
+    def configure(
+        self, *, max_concurrency: int, requests_per_second: float, probe_interval: float
+    ) -> None:
+        """Go on with these bounds; pauses, and requests that are under way, stay as they are.
+
+        :raises ValueError: where a bound is not positive, naming it; nothing changes then.
+        """
+        if max_concurrency < 1:
+            raise ValueError(f"max_concurrency is {max_concurrency}, not a number from 1")
+        if not 0 < probe_interval < math.inf:
+            raise ValueError(f"probe_interval is {probe_interval}, not seconds above 0")
+        self._pace = self._pace.changed_to(requests_per_second)
+        self._max_concurrency = max_concurrency
+        self._probe_interval = probe_interval
+        self._wake()
 
     @property
     def in_flight(self) -> int:

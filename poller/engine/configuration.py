@@ -38,7 +38,7 @@ class Configuration:
     the engine then keeps those it has. `sweep` allows reading lists in place of operations;
     `discover_age` is how old, in seconds, an operation may be that nobody registered and that is
     watched all the same, None for none. `retention`, `shutdown_grace` and `request_timeout` are
-    in seconds.
+    in seconds. `max_concurrency` and `requests_per_second` bound the requests of the account.
     """
 
     scope: AccountScope
@@ -50,6 +50,8 @@ class Configuration:
     request_timeout: float
     sweep: bool = True
     discover_age: float | None = None
+    max_concurrency: int = 4
+    requests_per_second: float = 5.0
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:

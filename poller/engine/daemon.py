@@ -64,6 +64,8 @@ class Stop(StrEnum):
     """Credentials were refused before any good answer, and the daemon was to end by itself."""
     NO_SINK = "no_sink"
     """The only sink is closed for good."""
+    TIMEOUT = "timeout"
+    """It was given so long, and not longer."""
 
 
 class Daemon:
@@ -211,17 +213,28 @@ class Daemon:
             self._stopping.set()
 
     async def reload(self, configuration: Configuration) -> None:
-        """Swap policy, credentials and sinks whole, or nothing at all; use fresh connections.
+        """Swap policy, bounds of requests, credentials and sinks whole, or nothing at all.
+
+        Uses fresh connections afterwards. What reading the credentials raises comes through; all
+        stays as it was.
 
         :raises SinkUnavailable: where a new sink cannot be started; all stays as it was.
         :raises StoreError: where the store refuses; all stays as it was.
         """
+        # all that can fail comes first
+        credentials = await anyio.to_thread.run_sync(configuration.credentials)
         await self._outlets.swap(configuration.sinks)
         self._configuration = configuration
         self._poll.configuration = configuration
         self._asker.credentials = configuration.credentials
-        self._asker.client.use(await anyio.to_thread.run_sync(configuration.credentials))
+        self._asker.client.use(credentials)
+        self._asker.client.timeout = configuration.request_timeout
         await self._asker.client.renew_connections()
+        self._throttle.configure(
+            max_concurrency=configuration.max_concurrency,
+            requests_per_second=configuration.requests_per_second,
+            probe_interval=configuration.policy.max_interval,
+        )
         self._throttle.retry_now()
         self._poll.pulse.beat()
 

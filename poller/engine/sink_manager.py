@@ -233,7 +233,9 @@ async def _start(name: str, sink: Sink) -> None:
     try:
         await sink.start()
     except SinkUnavailable as error:
-        raise type(error)(f"sinks.{name}: {error.message}", error.hint) from error
+        raise type(error)(
+            f"sinks.{name}: {error.message}", error.hint, needs_change=error.needs_change
+        ) from error
 
 
 async def _close(outlets: Iterable[_Outlet]) -> None:

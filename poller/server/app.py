@@ -1,6 +1,7 @@
 """The application: the routes, and what stands around them."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from copy import deepcopy
 from functools import partial
 from typing import Any, Final
 
@@ -55,8 +56,8 @@ _BEARER: Final = {"type": "http", "scheme": "bearer", "description": "`server.to
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
-def control_app(control: Control, probes: Probes, *, wants_token: bool) -> ASGIApp:
-    """Make the whole control API."""
+def control_app(control: Control, probes: Probes, *, wants_token: Callable[[], bool]) -> ASGIApp:
+    """Make the whole control API; `wants_token` says whether the token is asked for now."""
     app = FastAPI(
         title=_TITLE,
         version=control.version,
@@ -134,27 +135,32 @@ def _methods(routes: Sequence[BaseRoute], request: Request) -> set[str]:
     }
 
 
-def _describe(app: FastAPI, *, wants_token: bool) -> None:
+def _describe(app: FastAPI, *, wants_token: Callable[[], bool]) -> None:
     """Add to the description what the framework cannot know."""
     make = app.openapi
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _complete(make(), wants_token=wants_token)
-        return make()
+            _complete(make())
+        return _secured(make()) if wants_token() else make()
 
     app.openapi = describe  # type: ignore[method-assign] # FastAPI's documented way
 
 
-def _complete(document: dict[str, Any], *, wants_token: bool) -> None:
+def _complete(document: dict[str, Any]) -> None:
     components = document["components"]
     problem = TypeAdapter(schemas.Problem).json_schema(ref_template="#/components/schemas/{model}")
     for name, definition in problem.pop("$defs", {}).items():
         components["schemas"].setdefault(name, definition)
     components["schemas"].setdefault("Problem", problem)
     components["examples"] = {name: {"value": value} for name, value in EXAMPLES.items()}
-    if wants_token:
-        components["securitySchemes"] = {"bearer": _BEARER}
-        document["security"] = [{"bearer": []}]
-        for path in OPEN_PATHS & document["paths"].keys():
-            document["paths"][path]["get"]["security"] = []
+
+
+def _secured(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of an API that asks for the token."""
+    secured = deepcopy(document)
+    secured["components"]["securitySchemes"] = {"bearer": _BEARER}
+    secured["security"] = [{"bearer": []}]
+    for path in OPEN_PATHS & secured["paths"].keys():
+        secured["paths"][path]["get"]["security"] = []
+    return secured

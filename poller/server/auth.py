@@ -25,12 +25,24 @@ OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class AuthMiddleware:
-    """Lets requests through to `app`. `checks_host` is for a loopback port without a token."""
+    """Lets requests through to `app`; `checks_host` is for a port, where it asks for no token."""
 
     def __init__(self, app: ASGIApp, *, token: SecretStr | None, checks_host: bool) -> None:
         self._app = app
-        self._token = None if token is None else token.get_secret_value().encode()
+        self._token: bytes | None = None
         self._checks_host = checks_host
+        self.use(token)
+
+    @property
+    def wants_token(self) -> bool:
+        """Whether requests must carry the token."""
+        return self._token is not None
+
+    def use(self, token: SecretStr | None) -> bool:
+        """Ask for this token from the next request on, None for none; False if nothing changes."""
+        before = self._token
+        self._token = None if token is None else token.get_secret_value().encode()
+        return self._token != before
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what may not come in; hand on the rest."""

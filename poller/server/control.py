@@ -20,11 +20,11 @@ Metrics = Callable[[str | None], Awaitable[tuple[bytes, str]]]
 JSON: Final = "application/json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Control:
     """A running daemon and its store.
 
-    `stopping` ends the event streams; `places` is how many more there may be.
+    `stopping` ends the event streams that began with it; `places` is how many more there may be.
     """
 
     daemon: Daemon
@@ -34,6 +34,12 @@ class Control:
     limits: Limits
     stopping: anyio.Event
     places: anyio.Semaphore
+
+    def end_streams(self) -> None:
+        """End the event streams with what was recorded so far; clients may come back at once."""
+        self.stopping.set()
+        self.stopping = anyio.Event()
+        self.daemon.news.ring()
 
 
 def reply(document: object, status: int = 200) -> Response:

@@ -13,6 +13,8 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from poller.os_errors import needs_change
+
 __all__ = ["ListenError", "Listening", "Place", "Tcp", "Unix", "taken", "url_of"]
 
 _BACKLOG: Final = 256
@@ -20,12 +22,16 @@ _PATIENCE: Final = 1.0
 
 
 class ListenError(Exception):
-    """The address cannot be listened on: `message` names it and the fault, `hint` the fix."""
+    """The address cannot be listened on: `message` names it and the fault, `hint` the fix.
 
-    def __init__(self, message: str, hint: str) -> None:
+    `needs_change` says that it stays so until somebody changes a setting, a path or a permission.
+    """
+
+    def __init__(self, message: str, hint: str, *, needs_change: bool = False) -> None:
         super().__init__(f"{message}; {hint}")
         self.message = message
         self.hint = hint
+        self.needs_change = needs_change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +110,7 @@ def _bind_tcp(place: Tcp, setting: str, *, guarded: bool) -> socket.socket:
             raise ListenError(
                 f"{setting}: other machines can reach {where}, and there is no server.token",
                 "set POLLER_SERVER__TOKEN, or listen on 127.0.0.1 or a unix socket",
+                needs_change=True,
             )
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
@@ -144,6 +151,7 @@ def _make_way(path: Path, setting: str) -> None:
             raise ListenError(
                 f"{setting}: {path} is there and is not a socket",
                 "name another path, or move it away",
+                needs_change=True,
             )
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(_PATIENCE)
@@ -178,4 +186,16 @@ def _refused(setting: str, where: str, error: OSError) -> ListenError:
         errno.EADDRNOTAVAIL: "name an address that this machine has",
     }
     hint = hints.get(error.errno or 0, f"choose another address ({none})")
-    return ListenError(f"{setting}: cannot listen at {where}: {error.strerror or error}", hint)
+    return ListenError(
+        f"{setting}: cannot listen at {where}: {error.strerror or error}",
+        hint,
+        needs_change=_needs_change(error),
+    )
+
+
+def _needs_change(error: OSError) -> bool:
+    # an address that the machine has not yet comes with its network; a name that nobody knows
+    # is a mistake, while a name service that does not answer is not
+    if isinstance(error, socket.gaierror):
+        return error.errno == socket.EAI_NONAME
+    return needs_change(error)

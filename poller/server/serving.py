@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -13,6 +14,7 @@ import structlog
 import uvicorn
 from anyio.abc import TaskStatus
 from anyio.to_thread import run_sync
+from pydantic import SecretStr
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
@@ -37,10 +39,15 @@ _LOOK: Final = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """Where it listens, as clients take it: `http://…` or `unix:/…`; None for nowhere."""
+    """Where it listens, as clients take it: `http://…` or `unix:/…`; None for nowhere.
+
+    `use_token` makes it ask for another token from the next request on. A changed token ends the
+    event streams, which were opened with the one before.
+    """
 
     address: str | None
     observe: str | None
+    use_token: Callable[[SecretStr | None], None]
 
 
 class _Listener:
@@ -124,11 +131,17 @@ async def serve(
         places=anyio.Semaphore(limits.streams),
     )
     probes = Probes(control)
+    door = _guarded(control, probes, listening)
+
+    def use_token(token: SecretStr | None) -> None:
+        if door.use(token):
+            control.end_streams()
+
     async with AsyncExitStack() as stack:
         main = observe = None
         if listening.address is not None:
             taken_by = await _take(stack, listening, listening.address, "server.listen")
-            main = _Listener(_guarded(control, probes, listening), taken_by, limits)
+            main = _Listener(door, taken_by, limits)
         if listening.observe is not None:
             taken_by = await _take(stack, listening, listening.observe, "server.observe")
             observe = _Listener(_observed(probes), taken_by, limits)
@@ -139,6 +152,7 @@ async def serve(
             bound = Bound(
                 address=None if main is None else main.url,
                 observe=None if observe is None else observe.url,
+                use_token=use_token,
             )
             log.info("server.listening", address=bound.address, observe=bound.observe)
             task_status.started(bound)
@@ -171,16 +185,18 @@ async def _take(
     return listener
 
 
-def _guarded(control: Control, probes: Probes, listening: Listening) -> ASGIApp:
-    token = listening.token
-    open_port = token is None and isinstance(listening.address, Tcp)
-
+def _guarded(control: Control, probes: Probes, listening: Listening) -> AuthMiddleware:
     def make() -> ASGIApp:
         from poller.server.app import control_app  # noqa: PLC0415 - when the first request comes
 
-        return control_app(control, probes, wants_token=token is not None)
+        return control_app(control, probes, wants_token=lambda: door.wants_token)
 
-    return AuthMiddleware(Probed(probes, Later(make)), token=token, checks_host=open_port)
+    door = AuthMiddleware(
+        Probed(probes, Later(make)),
+        token=listening.token,
+        checks_host=isinstance(listening.address, Tcp),
+    )
+    return door
 
 
 def _observed(probes: Probes) -> ASGIApp:

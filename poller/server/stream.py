@@ -37,7 +37,7 @@ _LOOK_AGAIN: Final = 1.0
 # events that come together go together
 _GATHER: Final = 0.02
 _SLOW: Final = Kind(name="slow-client", status=408, title="The client takes no events")
-_STOPPING: Final = b": the daemon stops; come back with the last id\n"
+_STOPPING: Final = b": the stream ends; come back with the last id\n"
 _HEADERS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),

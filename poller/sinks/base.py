@@ -15,13 +15,15 @@ __all__ = ["OutgoingEvent", "Sink", "SinkHeld", "SinkOutcome", "SinkUnavailable"
 class SinkUnavailable(Exception):
     """A sink's place cannot be taken: `message` names the place and the fault, `hint` the fix.
 
-    Neither holds a secret.
+    Neither holds a secret. `needs_change` says that it stays so until somebody changes a setting,
+    a path or a permission.
     """
 
-    def __init__(self, message: str, hint: str) -> None:
+    def __init__(self, message: str, hint: str, *, needs_change: bool = False) -> None:
         super().__init__(f"{message} ({hint})")
         self.message = message
         self.hint = hint
+        self.needs_change = needs_change
 
 
 class SinkHeld(SinkUnavailable):

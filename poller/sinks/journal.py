@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import structlog
 
+from poller.os_errors import needs_change
 from poller.sinks.base import SinkHeld, SinkUnavailable
 from poller.sinks.ndjson import ids_of, sound_length, whole_lines
 
@@ -169,6 +170,7 @@ class Journal:
             raise SinkUnavailable(
                 f"{self.path} is not a regular file",
                 'set path to a file of its own, or use type = "stdout" for a pipe',
+                needs_change=True,
             )
 
     def _cut_torn(self, fd: int) -> int:
@@ -226,10 +228,15 @@ class Journal:
         return SinkUnavailable(
             f"{self.path} does not end like a file of events, and nothing of it was touched",
             "set path to a new file, or end its last line with a newline",
+            needs_change=True,
         )
 
     def _unavailable(self, what: str, error: OSError) -> SinkUnavailable:
-        return SinkUnavailable(f"{self.path} {what}: {error.strerror}", _hint(error, self.path))
+        return SinkUnavailable(
+            f"{self.path} {what}: {error.strerror}",
+            _hint(error, self.path),
+            needs_change=needs_change(error),
+        )
 
 
 def _identity(found: os.stat_result) -> _Identity:

@@ -53,6 +53,7 @@ class StdoutSink:
             raise SinkUnavailable(
                 f"sink {self.name}: file descriptor {self._writer.fd} is closed",
                 "start the program with stdout open, or configure another sink",
+                needs_change=True,
             )
 
     async def recall(self, event_ids: Collection[str]) -> frozenset[str]:  # noqa: ARG002  (protocol)

@@ -185,7 +185,7 @@ class WebhookSink:
                 self._transport = open_transport(self._route, max_connections=self.concurrency)
         except EgressError as fault:
             raise SinkUnavailable(
-                f"sink {self.name} cannot send: {fault.message}", fault.fix
+                f"sink {self.name} cannot send: {fault.message}", fault.fix, needs_change=True
             ) from None
         return httpx.AsyncClient(
             transport=self._transport,

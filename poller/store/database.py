@@ -30,7 +30,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from poller.store.errors import Contended, StoreUnavailable
 from poller.store.schema import microseconds
 
-__all__ = ["Database", "lease_clock", "sqlite_path"]
+__all__ = ["Database", "lease_clock", "sqlite_needs_change", "sqlite_path"]
 
 T = TypeVar("T")
 
@@ -42,6 +42,19 @@ _TRIES: Final = 3
 # PostgreSQL, appendix A: foreign_key_violation, unique_violation, serialization_failure,
 # deadlock_detected; a SQLite file has one writer at a time
 _CONTENTION: Final = frozenset({"23503", "23505", "40001", "40P01"})
+# SQLite's errors of the path, the permissions or the file's content
+_NEED_CHANGE: Final = (
+    "SQLITE_AUTH",
+    "SQLITE_CANTOPEN",
+    "SQLITE_CORRUPT",
+    "SQLITE_ERROR",
+    "SQLITE_NOTADB",
+    "SQLITE_PERM",
+    "SQLITE_READONLY",
+)
+# PostgreSQL's class of missing rights and of tables that are in the way
+_WRONG_DATABASE: Final = "42"
+_CONNECT_SECONDS: Final = 10
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -139,15 +152,20 @@ class Database:
         except (DBAPIError, sqlite3.Error) as error:
             where = self.path or self.url.render_as_string(hide_password=True)
             kind = Contended if _is_contention(error) else StoreUnavailable
-            raise kind(f"store.url: {where}: {_cause(error)}") from error
+            raise kind(
+                f"store.url: {where}: {_cause(error)}", needs_change=_needs_change(error)
+            ) from error
 
 
 def _server_engine(url: URL) -> Engine:
     try:
-        return create_engine(url, pool_pre_ping=True)
+        # a server that does not answer must not hold up the start, nor the end, for minutes
+        seconds = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_SECONDS}
+        return create_engine(url, pool_pre_ping=True, connect_args=seconds)
     except ImportError as error:
         raise StoreUnavailable(
-            "store.url: there is no driver for PostgreSQL; pip install 'comms-poller[postgres]'"
+            "store.url: there is no driver for PostgreSQL; pip install 'comms-poller[postgres]'",
+            needs_change=True,
         ) from error
 
 
@@ -186,6 +204,18 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _is_contention(error: Exception) -> bool:
     return getattr(_driver_error(error), "sqlstate", None) in _CONTENTION
+
+
+def sqlite_needs_change(error: sqlite3.Error) -> bool:
+    """Whether SQLite answers so until somebody changes the path, its permissions or the file."""
+    return getattr(error, "sqlite_errorname", "").startswith(_NEED_CHANGE)
+
+
+def _needs_change(error: Exception) -> bool:
+    cause = _driver_error(error)
+    if isinstance(cause, sqlite3.Error):
+        return sqlite_needs_change(cause)
+    return (getattr(cause, "sqlstate", None) or "").startswith(_WRONG_DATABASE)
 
 
 def _driver_error(error: Exception) -> BaseException | None:

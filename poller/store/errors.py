@@ -4,7 +4,14 @@ __all__ = ["Contended", "StoreError", "StoreInUse", "StoreTooNew", "StoreUnavail
 
 
 class StoreError(Exception):
-    """The store cannot be used. `str()` is one sentence that names the fault and the fix."""
+    """The store cannot be used. `str()` is one sentence that names the fault and the fix.
+
+    `needs_change` says that it stays so until somebody changes a setting, a path or a permission.
+    """
+
+    def __init__(self, message: str, *, needs_change: bool = False) -> None:
+        super().__init__(message)
+        self.needs_change = needs_change
 
 
 class StoreUnavailable(StoreError):

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from poller.store.database import Database, sqlite_path
+from poller.os_errors import needs_change
+from poller.store.database import Database, sqlite_needs_change, sqlite_path
 from poller.store.errors import StoreUnavailable
 from poller.store.lock import lock_holder
 from poller.store.migrate import check_schema, known_revision
@@ -110,7 +111,9 @@ def _inspect_file(path: Path) -> Condition:
         with TemporaryFile(dir=Path(os.path.realpath(path)).parent):
             pass  # the lock, the write-ahead log and the copies go there
     except OSError as error:
-        raise StoreUnavailable(f"store.url: {path}: {error.strerror}; {_WRITABLE}") from error
+        raise StoreUnavailable(
+            f"store.url: {path}: {error.strerror}; {_WRITABLE}", needs_change=needs_change(error)
+        ) from error
     revision = known_revision(_revision(path)) if exists else ""
     return Condition(is_file=True, exists=exists, revision=revision, holder=lock_holder(path))
 
@@ -123,7 +126,9 @@ def _exists(path: Path) -> bool:
         return False
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise StoreUnavailable(f"store.url: {path} is not a regular file; {_NOT_OURS}")
+            raise StoreUnavailable(
+                f"store.url: {path} is not a regular file; {_NOT_OURS}", needs_change=True
+            )
     finally:
         os.close(fd)
     return True
@@ -138,7 +143,9 @@ def _revision(path: Path) -> str:
                 return ""
             found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.Error as error:
-        raise StoreUnavailable(f"store.url: {path}: {error}; {_NOT_OURS}") from error
+        raise StoreUnavailable(
+            f"store.url: {path}: {error}; {_NOT_OURS}", needs_change=sqlite_needs_change(error)
+        ) from error
     return str(found[0]) if found else ""
 
 

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Self
 
+from poller.os_errors import needs_change
 from poller.store.errors import StoreInUse, StoreUnavailable
 
 __all__ = ["FileLock", "lock_holder"]
@@ -94,5 +95,6 @@ def _pid_in(fd: int) -> str:
 def _unopened(path: Path, error: OSError) -> StoreUnavailable:
     return StoreUnavailable(
         f"store.url: cannot open {path}: {error.strerror}; "
-        "choose a directory that exists and that this user can write to"
+        "choose a directory that exists and that this user can write to",
+        needs_change=needs_change(error),
     )

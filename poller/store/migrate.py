@@ -12,7 +12,7 @@ from sqlalchemy import Connection, inspect, text
 
 from poller import __version__
 from poller.store.creation import create
-from poller.store.database import Database
+from poller.store.database import Database, sqlite_needs_change
 from poller.store.errors import StoreTooNew, StoreUnavailable
 from poller.store.migrations import HEAD
 
@@ -70,7 +70,8 @@ def known_revision(found: str) -> str:
         raise StoreTooNew(
             f"store.url: the store has schema {found}, this program (comms-poller {__version__}) "
             f"knows up to {HEAD}; run the newer program, or restore the copy that it made "
-            "beside the file"
+            "beside the file",
+            needs_change=True,
         )
     return found
 
@@ -100,5 +101,6 @@ def _copy(path: Path, target: str) -> None:
     except sqlite3.Error as error:
         raise StoreUnavailable(
             f"store.url: cannot copy {path} to {beside} before migrating: {error}; "
-            "free some space or make the directory writable"
+            "free some space or make the directory writable",
+            needs_change=sqlite_needs_change(error),
         ) from error

@@ -86,7 +86,7 @@ def test_several_problems_at_once(api: FakeApi, receiver: Receiver, tmp_path: Pa
     told = environment(api, receiver) | {"POLLER_STORE__URL": "sqlite:///absent/poller.db"}
     receiver.stop()
     done = poller("check", "--send", cwd=tmp_path, environment=told)
-    assert done.returncode == 1
+    assert done.returncode == 2
     lines = done.stderr.splitlines()
     assert [line.split(":")[1].strip() for line in lines] == ["api", "store", "sinks.app"]
     assert all(". Fix: " in line for line in lines)

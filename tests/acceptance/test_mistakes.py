@@ -139,16 +139,16 @@ MISTAKES = {
         "dead-letters", "--since", "yesterday", words=("--since", "'yesterday'", "2h")
     ),
     "store below a file": setting(
-        "store.url", "sqlite:///plain/x.db", "plain/x.db", "Not a directory", "choose", code=1
+        "store.url", "sqlite:///plain/x.db", "plain/x.db", "Not a directory", "choose"
     ),
     "store in a missing directory": setting(
-        "store.url", "sqlite:///absent/x.db", "No such file or directory", "exists", code=1
+        "store.url", "sqlite:///absent/x.db", "No such file or directory", "exists"
     ),
     "store where nobody can write": setting(
-        "store.url", "sqlite:////proc/x.db", "/proc/x.db", "can write to", code=1
+        "store.url", "sqlite:////proc/x.db", "/proc/x.db", "can write to"
     ),
     "store that is no database": setting(
-        "store.url", "sqlite:///plain", "plain", "not a database", "name another", code=1
+        "store.url", "sqlite:///plain", "plain", "not a database", "name another"
     ),
     "store that does not answer": setting(
         "store.url", "postgresql://127.0.0.1:9/x", "refused", "the server runs", code=1
@@ -158,17 +158,17 @@ MISTAKES = {
     ),
     "file sink below a file": Mistake(
         call=("run", *FILE_SINK, "sinks.out.path=plain/e.ndjson"),
-        code=1,
+        code=2,
         words=("sinks.out", "plain/e.ndjson", "Not a directory", "set path"),
     ),
     "file sink on a full device": Mistake(
         call=("run", *FILE_SINK, "sinks.out.path=/dev/full"),
-        code=1,
+        code=2,
         words=("sinks.out", "/dev/full", "set path to a file of its own"),
     ),
     "file sink on somebody's notes": Mistake(
         call=("run", *FILE_SINK, "sinks.out.path=plain"),
-        code=1,
+        code=2,
         words=("sinks.out", "does not end like a file of events", "new file"),
     ),
 }

@@ -146,7 +146,7 @@ def test_a_restart_loses_and_repeats_nothing(api: FakeApi, tmp_path: Path) -> No
 
 
 def test_ids_and_json_come_on_standard_input(api: FakeApi, tmp_path: Path) -> None:
-    """Lines are registered as they come; a bad one is logged and skipped."""
+    """Lines are registered as they come; a bad one is logged, skipped, and counted: exit 3."""
     plain, labelled = operation_id(1), operation_id(2)
     for name in (plain, labelled):
         api.script(name, campaign(name, "COMPLETED"))
@@ -158,8 +158,11 @@ def test_ids_and_json_come_on_standard_input(api: FakeApi, tmp_path: Path) -> No
         daemon.say("nonsense")
         daemon.say(json.dumps({"id": labelled, "labels": {"team": "red"}}))
         daemon.end_input()
-        assert daemon.wait() == 0
+        assert daemon.wait() == 3
     check_promises(daemon.events)
+    (unfinished,) = daemon.logged("daemon.unfinished")
+    assert (unfinished["reason"], unfinished["refused_lines"]) == ("idle", 1)
+    assert (unfinished["watched"], unfinished["lost"], unfinished["dead_letters"]) == (0, 0, 0)
     assert [line["line"] for line in daemon.logged("stdin.skipped")] == [2]
     red = [event for event in daemon.events if event["data"]["labels"] == {"team": "red"}]
     assert {event["subject"] for event in red} == {labelled}
@@ -179,13 +182,17 @@ def test_exit_3_where_something_was_lost(api: FakeApi, tmp_path: Path) -> None:
 
 
 def test_exit_4_after_the_timeout(api: FakeApi, tmp_path: Path) -> None:
-    """--timeout ends a run that is not idle."""
+    """--timeout ends a run that is not idle; the log says so, and what was unfinished."""
     name = api.script(operation_id(1), [operation(operation_id(1), "PROCESSING")])
     done = poller(
         "run", "--until-idle", "--timeout", "1s", name,
         cwd=tmp_path, environment=environment(api),
     )  # fmt: skip
     assert done.returncode == 4, done.stderr
+    told = {line["event"]: line for line in map(json.loads, done.stderr.splitlines())}
+    assert told["daemon.stopping"]["reason"] == "timeout"
+    unfinished = told["daemon.unfinished"]
+    assert (unfinished["reason"], unfinished["watched"]) == ("timeout", 1)
 
 
 def test_refused_credentials_end_only_until_idle(api: FakeApi, tmp_path: Path) -> None:

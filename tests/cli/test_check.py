@@ -246,7 +246,7 @@ def test_a_store_of_a_newer_program(api: FakeApi, here: Surroundings, check: Che
         newer.execute("UPDATE alembic_version SET version_num = '9999'")
         newer.commit()
     code, report = check()
-    assert code == 1
+    assert code == 2
     assert "9999" in of(report, "store")["message"]
     assert "run the newer program" in of(report, "store")["fix"]
 
@@ -288,7 +288,7 @@ def test_a_store_that_no_daemon_could_use(
     before = here.files()
     code, report = check(f"store.url=sqlite:///{here.directory / place}")
     found = of(report, "store")
-    assert code == 1
+    assert code == 2
     assert found["state"] == "problem"
     assert message in found["message"]
     assert found["fix"]
@@ -317,7 +317,7 @@ def test_a_file_that_no_sink_could_write(
     code, report = check("sinks.out.type=file", f"sinks.out.path={place}")
     found = of(report, "sinks.out")
     message, fix = words
-    assert code == 1
+    assert code == 2
     assert message in found["message"]
     assert fix in found["fix"]
     assert here.files() == before
@@ -470,7 +470,7 @@ def test_lines_for_a_pipe(
     overrides = ["sinks.out.type=file", "sinks.out.path=/dev/full"]
     code = check_everything(Source(None, overrides), send=False, json_output=False)
     out, err = capsys.readouterr()
-    assert code == 1
+    assert code == 2
     assert 'polling.sweep\t"auto"\tdefault' in out.splitlines()
     assert out.splitlines()[-1] == "1 problem"
     (line,) = err.splitlines()

@@ -1,6 +1,8 @@
 """Who may come in: tokens, hosts, origins."""
 
+import anyio
 import pytest
+from pydantic import SecretStr
 
 from poller.addresses import is_loopback
 from tests.server.conftest import Build
@@ -83,3 +85,35 @@ async def test_a_page_of_another_origin_is_refused(door: House, origin: str) -> 
 def test_loopback(host: str, loopback: bool) -> None:  # noqa: FBT001 - an expectation
     """What only this machine can reach."""
     assert is_loopback(host) is loopback
+
+
+async def test_a_token_may_be_added_changed_and_removed(door: House) -> None:
+    """From the next request on; the description says whether one is asked for."""
+    with_token = {"Authorization": f"Bearer {TOKEN}"}
+    assert "security" not in (await door.client.get("/openapi.json")).json()
+    door.bound.use_token(SecretStr(TOKEN))
+    assert (await door.client.get("/v1/sinks")).status_code == 401
+    assert (await door.client.get("/v1/sinks", headers=with_token)).status_code == 200
+    described = (await door.client.get("/openapi.json", headers=with_token)).json()
+    assert described["security"] == [{"bearer": []}]
+    door.bound.use_token(SecretStr("another"))
+    assert (await door.client.get("/v1/sinks", headers=with_token)).status_code == 401
+    door.bound.use_token(None)
+    assert (await door.client.get("/v1/sinks")).status_code == 200
+    refused = await door.client.get("/v1/sinks", headers={"Host": "evil.example"})
+    assert refused.status_code == 403
+    assert "security" not in (await door.client.get("/openapi.json")).json()
+
+
+async def test_a_changed_token_ends_the_streams(door: House) -> None:
+    """They were opened with the one before; the same token again leaves them alone."""
+    async with door.client.stream("GET", "/v1/events") as answer:
+        lines = answer.aiter_lines()
+        await anext(lines)
+        door.bound.use_token(None)
+        assert not door.daemon.loops().stopping
+        door.bound.use_token(SecretStr(TOKEN))
+        with anyio.fail_after(20):
+            rest = [line async for line in lines]
+    assert any("the stream ends" in line for line in rest)
+    assert (await door.client.get("/v1/events")).status_code == 401

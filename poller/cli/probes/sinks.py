@@ -17,6 +17,7 @@ from poller.cli.wiring import make_sink
 from poller.engine.clock import wall_clock
 from poller.http.failures import describe_failure
 from poller.http.route import find_route
+from poller.os_errors import needs_change
 from poller.settings import FileSink, SinkSettings, StdoutSink, WebhookSink
 from poller.sinks.base import OutgoingEvent, SinkHeld, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.journal import Disk, Journal
@@ -56,7 +57,7 @@ async def _probe_file(subject: str, path: Path, *, store_is_free: bool) -> Findi
             )
         return Finding.ok(subject, f"{path}: in use by the running daemon")
     except SinkUnavailable as error:
-        return Finding.problem(subject, error.message, fix=error.hint)
+        return Finding.problem(subject, error.message, fix=error.hint, is_usage=error.needs_change)
     return Finding.ok(subject, f"{path}: {'writable' if exists else 'not there yet, can be made'}")
 
 
@@ -88,6 +89,7 @@ def _look_at(path: Path) -> bool:
         raise SinkUnavailable(
             f"{path} cannot be made: {error.strerror}",
             f"let the user that runs the poller write to {directory}, or set another path",
+            needs_change=needs_change(error),
         ) from error
 
 
@@ -103,7 +105,7 @@ async def _probe_webhook(subject: str, name: str, sink: WebhookSink, *, send: bo
     try:
         return await (_post(subject, name, sink) if send else _resolve(subject, name, sink))
     except SinkUnavailable as error:
-        return Finding.problem(subject, error.message, fix=error.hint)
+        return Finding.problem(subject, error.message, fix=error.hint, is_usage=error.needs_change)
 
 
 async def _post(subject: str, name: str, sink: WebhookSink) -> Finding:

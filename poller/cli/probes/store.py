@@ -24,7 +24,12 @@ async def probe_store(settings: Settings) -> tuple[Finding, Condition | None]:
         # one sentence says both, the remedy after the last semicolon
         message, _, fix = str(error).removeprefix("store.url: ").rpartition("; ")
         usual = "check store.url, and that the database runs"
-        finding = Finding.problem(_SUBJECT, message or fix, fix=fix if message else usual)
+        finding = Finding.problem(
+            _SUBJECT,
+            message or fix,
+            fix=fix if message else usual,
+            is_usage=error.needs_change,
+        )
         return finding, None
     return Finding.ok(_SUBJECT, f"{url}: {_words(condition)}"), condition
 

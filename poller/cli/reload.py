@@ -1,0 +1,163 @@
+"""SIGHUP: the settings are read again, and what became of each that changed is said."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from enum import Enum
+from typing import Final
+
+import structlog
+from anyio import to_thread
+from pydantic import SecretStr
+
+from poller.cli.logs import configure_logs
+from poller.cli.wiring import Source, configuration
+from poller.engine.daemon import Daemon
+from poller.http.route import EgressError
+from poller.settings import Settings, SettingsError, TcpAddress, WebhookSink
+from poller.settings.catalogue import Path, dotted, find
+from poller.settings.display import values
+from poller.sinks.base import SinkUnavailable
+from poller.store.errors import StoreError
+
+__all__ = ["ON_RELOAD", "Effect", "Reloader", "changed_settings", "warn_unsigned"]
+
+log = structlog.get_logger()
+
+_TOKEN: Final = ("server", "token")
+
+
+class Effect(Enum):
+    """What a reload does about a setting that changed."""
+
+    APPLIED = "applied"
+    NEEDS_RESTART = "needs_restart"
+    """The old value stays in force, and a warning names the setting."""
+    REFUSED = "refused"
+    """The whole reload is refused: the store belongs to one account at one API."""
+
+
+def _rows(section: str, names: str, effect: Effect) -> dict[Path, Effect]:
+    prefix = tuple(section.split("."))
+    return {(*prefix, name): effect for name in names.split()}
+
+
+ON_RELOAD: Final[Mapping[Path, Effect]] = {
+    **_rows("api", "base_url account_sid", Effect.REFUSED),
+    **_rows("api", "auth_token api_key api_secret", Effect.APPLIED),
+    **_rows("api", "timeout max_concurrency requests_per_second", Effect.APPLIED),
+    **_rows("polling", "min_interval max_interval progress_interval settle", Effect.APPLIED),
+    **_rows("polling", "not_found_grace breakdown include_addresses", Effect.APPLIED),
+    **_rows("polling", "sweep discover discover_age schedule_checks", Effect.APPLIED),
+    **_rows("store", "url", Effect.NEEDS_RESTART),
+    **_rows("store", "retention", Effect.APPLIED),
+    **_rows("server", "listen socket_mode observe", Effect.NEEDS_RESTART),
+    **_rows("server", "token", Effect.APPLIED),
+    **_rows("engine", "shutdown_grace", Effect.APPLIED),
+    **_rows("log", "level format", Effect.APPLIED),
+    **_rows("sinks.*", "type events labels path url secret headers timeout", Effect.APPLIED),
+}
+"""Every setting, `*` for the name of a sink."""
+
+
+class Reloader:
+    """Applies settings that changed to a running daemon.
+
+    `settings` are those that it was started with; `use_token` makes the control API ask for
+    another token.
+    """
+
+    def __init__(
+        self,
+        daemon: Daemon,
+        settings: Settings,
+        source: Source,
+        use_token: Callable[[SecretStr | None], None],
+    ) -> None:
+        self._daemon = daemon
+        self._source = source
+        self._use_token = use_token
+        self._started = settings
+        self._in_force = settings
+
+    async def reload(self) -> None:
+        """Read the settings and apply what can be applied, all of it or nothing; never raises."""
+        try:
+            fresh = (await to_thread.run_sync(self._source.load)).settings
+            fresh.api.require_credentials()
+            if refused := _of(changed_settings(self._in_force, fresh), Effect.REFUSED):
+                log.error(
+                    "daemon.reload_refused",
+                    error=f"changed: {', '.join(_names(refused))}",
+                    hint="restart the daemon to serve another account; "
+                    "the old settings stay in force",
+                )
+                return
+            await self._daemon.reload(configuration(fresh, self._source))
+        except (SettingsError, EgressError, SinkUnavailable, StoreError) as error:
+            log.error(
+                "daemon.reload_refused", error=str(error), hint="the old settings stay in force"
+            )
+            return
+        configure_logs(level=fresh.log.level, form=fresh.log.format)
+        pending = _of(changed_settings(self._started, fresh), Effect.NEEDS_RESTART)
+        if self._may_use(fresh.server.token):
+            self._use_token(fresh.server.token)
+        else:
+            pending.append(_TOKEN)
+        self._report(fresh, pending)
+        self._in_force = fresh
+
+    def _may_use(self, token: SecretStr | None) -> bool:
+        """Whether the address that is listened on, which stays the same, may do with this token."""
+        address = self._started.server.address
+        return token is not None or not isinstance(address, TcpAddress) or address.is_loopback
+
+    def _report(self, fresh: Settings, pending: Collection[Path]) -> None:
+        changed = changed_settings(self._in_force, fresh)
+        applied = [path for path in _of(changed, Effect.APPLIED) if path not in pending]
+        sinks = sorted(fresh.sinks)
+        if applied:
+            log.info("daemon.reloaded", changed=_names(applied), sinks=sinks)
+        else:
+            hint = "no setting to apply has changed; files were reopened, credentials read again"
+            log.info("daemon.reloaded", changed=[], sinks=sinks, hint=hint)
+        if pending:
+            log.warning(
+                "daemon.restart_needed",
+                settings=_names(pending),
+                hint="the old values stay in force until the daemon is restarted",
+            )
+        warn_unsigned(fresh, only={path[1] for path in applied if path[0] == "sinks"})
+
+
+def changed_settings(before: Settings, after: Settings) -> list[Path]:
+    """Return the paths of the settings whose values differ; a sink that came or went is one."""
+    old, new = dict(values(before)), dict(values(after))
+    sinks = before.sinks.keys() ^ after.sinks.keys()
+    paths = [path for path in {**old, **new} if old.get(path) != new.get(path)]
+    inside = [path for path in paths if path[0] != "sinks" or path[1] not in sinks]
+    return [*inside, *(("sinks", name) for name in sorted(sinks))]
+
+
+def warn_unsigned(settings: Settings, *, only: Collection[str]) -> None:
+    """Warn of each webhook among the sinks `only` whose requests nobody signs."""
+    for name, sink in settings.sinks.items():
+        if name in only and isinstance(sink, WebhookSink) and sink.secret is None:
+            log.warning(
+                "sink.unsigned",
+                sink=name,
+                hint=f"anybody can forge events; set POLLER_SINKS__{name.upper()}__SECRET",
+            )
+
+
+def _of(paths: Iterable[Path], effect: Effect) -> list[Path]:
+    return [path for path in paths if _effect(path) is effect]
+
+
+def _effect(path: Path) -> Effect:
+    setting = find(path)
+    # a whole sink has no row of its own
+    return Effect.APPLIED if setting is None else ON_RELOAD.get(setting.path, Effect.NEEDS_RESTART)
+
+
+def _names(paths: Iterable[Path]) -> list[str]:
+    return sorted({dotted(path) for path in paths})

@@ -1,0 +1,25 @@
+"""Which errors of the operating system pass by themselves, and which need a change."""
+
+import errno
+from typing import Final
+
+__all__ = ["needs_change"]
+
+# a path or a permission is wrong; a full disk, a busy port or a lack of descriptors is not here
+_NEED_CHANGE: Final = frozenset(
+    {
+        errno.EACCES,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
+
+
+def needs_change(error: OSError) -> bool:
+    """Whether the same call fails until somebody changes a setting, a path or a permission."""
+    return error.errno in _NEED_CHANGE

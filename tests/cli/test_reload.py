@@ -1,0 +1,188 @@
+"""SIGHUP: each setting is applied, or named as one that needs a restart."""
+
+from collections.abc import MutableMapping
+from pathlib import Path as FilePath
+from typing import Any, cast
+
+import pytest
+from anyio import to_thread
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from poller.cli import reload as reload_module
+from poller.cli.reload import ON_RELOAD, Effect, Reloader
+from poller.cli.wiring import Source, configuration
+from poller.engine.configuration import Configuration
+from poller.engine.daemon import Daemon
+from poller.settings import Settings
+from poller.settings.catalogue import Path, catalogue
+from tests.cli.surroundings import Surroundings
+
+pytestmark = pytest.mark.anyio
+
+HOOK = {"type": "webhook", "url": "http://127.0.0.1:1/"}
+SECRET = "whsec_" + "A" * 43 + "="
+CHANGES = {
+    "api.timeout": "9s",
+    "api.max_concurrency": "3",
+    "api.requests_per_second": "2",
+    "polling.min_interval": "2s",
+    "polling.max_interval": "50s",
+    "polling.progress_interval": "9s",
+    "polling.settle": "9s",
+    "polling.not_found_grace": "9s",
+    "polling.breakdown": "true",
+    "polling.include_addresses": "full",
+    "polling.sweep": "off",
+    "polling.discover": "true",
+    "polling.schedule_checks": "9m",
+    "store.retention": "1d",
+    "engine.shutdown_grace": "9s",
+    "sinks.out.type": "stdout",
+}
+"""A value of its own for what a daemon is given as its `Configuration`."""
+ELSEWHERE = {
+    # with the credentials, which are read again; with the control API and the logs; by the sinks
+    *("api.auth_token", "api.api_key", "api.api_secret", "server.token", "log.level", "log.format"),
+    # needs polling.discover as well
+    "polling.discover_age",
+}
+
+
+class Reloads:
+    """A daemon that only remembers what it was given, and a control API that does as well."""
+
+    def __init__(self, directory: FilePath) -> None:
+        self.file = directory / "poller.toml"
+        self.given: list[Configuration] = []
+        self.tokens: list[str | None] = []
+
+    async def start(self, text: str = "") -> None:
+        """Start with this file."""
+        self.file.write_text(text)
+        source = Source(self.file, [])
+        settings = (await to_thread.run_sync(source.load)).settings
+        self._reloader = Reloader(cast("Daemon", self), settings, source, self._use_token)
+
+    async def change_to(self, text: str) -> list[MutableMapping[str, Any]]:
+        """Reload with this file; the log lines of it."""
+        self.file.write_text(text)
+        with capture_logs() as logs:
+            await self._reloader.reload()
+        return logs
+
+    async def reload(self, given: Configuration) -> None:
+        """Stand in for the daemon's."""
+        self.given.append(given)
+
+    def _use_token(self, token: SecretStr | None) -> None:
+        self.tokens.append(None if token is None else token.get_secret_value())
+
+
+@pytest.fixture
+def reloads(here: Surroundings, tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> Reloads:
+    """Give a daemon to reload, with credentials; the logs stay those of the tests."""
+    here.set(TWILIO_ACCOUNT_SID="AC1", TWILIO_AUTH_TOKEN="t")
+    monkeypatch.setattr(reload_module, "configure_logs", lambda **_: None)
+    return Reloads(tmp_path)
+
+
+def comparable(settings: Settings) -> object:
+    """Return all of a configuration that can be compared."""
+    given = configuration(settings, Source(None, []))
+    sinks = [(plan.key, plan.subscription) for plan in given.sinks]
+    names = ("policy", "retention", "shutdown_grace", "request_timeout", "sweep", "discover_age")
+    values = [getattr(given, name) for name in (*names, "max_concurrency", "requests_per_second")]
+    return [*values, sinks]
+
+
+def name(path: Path) -> str:
+    """Write a path of the catalogue."""
+    return ".".join(path)
+
+
+def test_every_setting_is_accounted_for() -> None:
+    """A new setting is applied by a reload, or is named as one that is not."""
+    assert set(ON_RELOAD) == {setting.path for setting in catalogue()}
+
+
+def test_what_is_said_to_be_applied_reaches_the_daemon(here: Surroundings) -> None:
+    """Each setting that counts as applied changes what the daemon is given."""
+    here.set(TWILIO_ACCOUNT_SID="AC1", TWILIO_AUTH_TOKEN="t")
+    before = comparable(Source(None, []).load().settings)
+    for key, value in CHANGES.items():
+        assert comparable(Source(None, [f"{key}={value}"]).load().settings) != before, key
+    applied = {name(path) for path, effect in ON_RELOAD.items() if effect is Effect.APPLIED}
+    left = {key for key in applied - ELSEWHERE - CHANGES.keys() if not key.startswith("sinks.*")}
+    assert left == set()
+
+
+async def test_what_needs_a_restart_is_named_until_then(reloads: Reloads) -> None:
+    """Also at the next reload, which changes nothing more; what can be applied is."""
+    await reloads.start()
+    changed = (
+        '[store]\nurl = "sqlite:///other.db"\n[engine]\nshutdown_grace = "9s"\n'
+        '[server]\nlisten = "127.0.0.1:1"\nobserve = "127.0.0.1:2"\nsocket_mode = "0660"\n'
+    )
+    done, warning = await reloads.change_to(changed)
+    assert (done["event"], done["changed"]) == ("daemon.reloaded", ["engine.shutdown_grace"])
+    assert (warning["event"], warning["log_level"]) == ("daemon.restart_needed", "warning")
+    expected = ["server.listen", "server.observe", "server.socket_mode", "store.url"]
+    assert warning["settings"] == expected
+    assert reloads.given[-1].shutdown_grace == 9
+    done, warning = await reloads.change_to(changed)
+    assert (done["changed"], "no setting" in done["hint"]) == ([], True)
+    assert warning["settings"] == expected
+    (done,) = await reloads.change_to("")
+    assert done["changed"] == ["engine.shutdown_grace"]
+
+
+async def test_a_reload_that_changes_nothing_says_so(reloads: Reloads) -> None:
+    """Files are reopened and credentials read again all the same."""
+    await reloads.start()
+    (line,) = await reloads.change_to("")
+    assert (line["event"], line["changed"]) == ("daemon.reloaded", [])
+    assert "no setting to apply has changed" in line["hint"]
+    assert len(reloads.given) == 1
+
+
+async def test_a_token_is_asked_for_from_then_on(reloads: Reloads) -> None:
+    """Added, changed and removed; the value is not logged."""
+    await reloads.start()
+    (line,) = await reloads.change_to('[server]\ntoken = "one"')
+    assert line["changed"] == ["server.token"]
+    assert "one" not in str(line).split()
+    await reloads.change_to('[server]\ntoken = "two"')
+    await reloads.change_to("")
+    assert reloads.tokens == ["one", "two", None]
+
+
+async def test_an_address_that_others_reach_keeps_its_token(reloads: Reloads) -> None:
+    """Moving to loopback needs a restart; until then the old address must not lie open."""
+    await reloads.start('[server]\nlisten = "0.0.0.0:8470"\ntoken = "one"')
+    done, warning = await reloads.change_to("")
+    assert reloads.tokens == []
+    assert done["changed"] == []
+    assert warning["settings"] == ["server.listen", "server.token"]
+
+
+async def test_a_secret_that_goes_is_warned_of(reloads: Reloads) -> None:
+    """From then on posts go unsigned; once said, it is not said again at each reload."""
+    url = '[sinks.app]\ntype = "webhook"\nurl = "http://127.0.0.1:1/"\n'
+    await reloads.start(f'{url}secret = "{SECRET}"')
+    done, warning = await reloads.change_to(url)
+    assert done["changed"] == ["sinks.app.secret"]
+    assert (warning["event"], warning["sink"]) == ("sink.unsigned", "app")
+    assert len(await reloads.change_to(url)) == 1
+    done, warning = await reloads.change_to(url.replace("app", "other"))
+    assert done["changed"] == ["sinks.app", "sinks.other"]
+    assert (warning["event"], warning["sink"]) == ("sink.unsigned", "other")
+
+
+async def test_another_account_is_refused_by_name(reloads: Reloads) -> None:
+    """The store belongs to one account at one API."""
+    await reloads.start()
+    (line,) = await reloads.change_to('[api]\nbase_url = "http://127.0.0.1:1/v1"')
+    assert line["event"] == "daemon.reload_refused"
+    assert "api.base_url" in line["error"]
+    assert reloads.given == []
