@@ -15,7 +15,6 @@ from poller.tracking.lifecycle import EventType
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
-USED = re.compile(r"poller ([a-z][a-z-]+)((?: [^\n`|]*)?)")
 
 
 def commands() -> dict[str, Any]:
@@ -28,17 +27,6 @@ def commands() -> dict[str, Any]:
 def test_every_command_is_on_the_newcomers_page(name: str) -> None:
     """A command that the page does not name is one that nobody finds."""
     assert f"poller {name}" in README
-
-
-def test_every_command_on_the_page_exists() -> None:
-    """With the options that are shown."""
-    known = commands()
-    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL):
-        for name, rest in USED.findall(block):
-            assert name in known, name
-            given = set(re.findall(r"--[a-z-]+", rest.partition("#")[0]))
-            options = {option for param in known[name].params for option in param.opts}
-            assert given <= options, (name, given - options)
 
 
 @pytest.mark.parametrize("type_", sorted(EventType))

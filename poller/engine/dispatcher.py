@@ -213,7 +213,7 @@ class Dispatcher:
             case DeliveryState.DELIVERED:
                 bound.debug("delivery.done")
             case DeliveryState.DEAD:
-                bound.error("delivery.dead", error=delivery.error, hint="see poller dead-letters")
+                bound.error("delivery.dead", error=delivery.error, hint="see `poller dead-letters`")
             case DeliveryState.WAITING:
                 bound.warning(
                     "delivery.failed",
@@ -231,7 +231,7 @@ class Dispatcher:
                 self._log.error(
                     "sink.disabled",
                     error=after.error,
-                    hint="SIGHUP, a restart or poller replay enables it",
+                    hint="SIGHUP, a restart or `poller replay` enables it",
                 )
             case SinkState.OK:
                 self._log.info("sink.recovered")

@@ -34,7 +34,7 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,
         "title": "comms-poller settings",
-        "description": "The file that `poller --config` reads.",
+        "description": "The file that `poller run --config FILE` reads.",
     }
 
 

@@ -64,7 +64,7 @@ class UnknownOperation(ControlError):
     def __init__(self, operation_id: str, where: str) -> None:
         super().__init__(
             f"the daemon at {where} does not know {operation_id}; "
-            f"hand it over with: poller add {operation_id}"
+            f"hand it over with: `poller add {operation_id}`"
         )
 
 
