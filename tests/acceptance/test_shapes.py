@@ -37,10 +37,10 @@ RUNS: Final = (
     ("ends-at-sent", "guide-lists", "page-tokens"),
     ("cumulative", "guide-lists", "meta-urls"),
 )
-SMALL: Final = (40, 40, 40)
-LARGE: Final = 1400
-FAILING: Final = Fate(read=0.1, undelivered=0.05, failed=0.8)
-"""What failed of the large send takes two pages."""
+SMALL: Final = (40, "troubled")
+LARGE: Final = (1400, Fate(read=0.1, undelivered=0.05, failed=0.8))
+"""What failed of it takes two pages."""
+SENDS: Final[Sequence[tuple[int, Fate | str]]] = (SMALL, SMALL, SMALL, LARGE)
 
 POLICY: Final = Policy(
     min_interval=0.05, max_interval=0.4, progress_interval=0.2, settle=3600, breakdown=True
@@ -99,7 +99,7 @@ async def _watch(world: World, base_url: str, directory: Path) -> list[dict[str,
     sent = [
         world.send(recipients=recipients, kind=kind, fate=fate)
         for kind in KINDS
-        for recipients, fate in (*((one, "troubled") for one in SMALL), (LARGE, FAILING))
+        for recipients, fate in SENDS
     ]
     configuration = Configuration(
         scope=scope,
@@ -140,7 +140,7 @@ async def _listed(client: CommsClient, kind: str) -> list[str]:
     """Page through the operations of a kind, two at a time."""
     found: list[str] = []
     token: str | None = None
-    for _ in range(len(SMALL)):
+    for _ in range(len(SENDS)):
         page = await client.list_operations(KINDS[kind], page_token=token, page_size=2)
         found += [one.id for one in page.operations]
         if (token := page.next_token) is None:
@@ -175,4 +175,4 @@ async def test_every_kind_ends_in_every_shape(shapes: tuple[str, ...], tmp_path:
             and ("ends-at-sent" not in shapes or kind.name != "push-notifications")
         )
         check_breakdown(events, world.truth(event["subject"]).document(), kind)
-    assert len(finals) == len(KINDS) * (len(SMALL) + 1)
+    assert len(finals) == len(KINDS) * len(SENDS)
