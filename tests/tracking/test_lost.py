@@ -221,3 +221,12 @@ def test_an_operation_that_completed_cannot_get_lost() -> None:
     for _ in range(10):
         assert told(story.wait(1).not_found()) == []
     assert story.watch.settle_until == story.now + timedelta(seconds=590)
+
+
+def test_a_status_that_is_not_documented_ends_nothing_and_expires() -> None:
+    """Some clients expect FAILED of sender pools: it is told, and not waited behind for ever."""
+    story = Story(kind="sender-pools")
+    assert told(story.see("FAILED", created=text_at(0), total=2, failed=2)) == ["changed"]
+    assert story.watch.is_watched
+    assert told(story.wait(8 * 86400).see("FAILED", total=2, failed=2)) == ["lost"]
+    assert story.last["reason"] == "expired"
