@@ -417,3 +417,17 @@ async def test_a_storm_of_refusals(monkeypatch: pytest.MonkeyPatch, seed: int) -
                 sent += 1
                 tasks.start_soon(request, ticket)
     assert throttle.in_flight == 0
+
+
+async def test_other_bounds_hold_at_once(clock: Clock) -> None:
+    """A waiter is let through by a greater number; a slower or faster rate by the next request."""
+    throttle = make(clock, concurrency=1)
+    await start(throttle)
+    assert await is_blocked(throttle)
+    throttle.configure(max_concurrency=2, requests_per_second=0.1, probe_interval=60)
+    assert await is_blocked(throttle)
+    throttle.configure(max_concurrency=2, requests_per_second=10_000, probe_interval=60)
+    await start(throttle)
+    with pytest.raises(ValueError, match="max_concurrency"):
+        throttle.configure(max_concurrency=0, requests_per_second=1, probe_interval=60)
+    assert throttle.in_flight == 2
