@@ -9,11 +9,12 @@ import anyio
 import structlog
 
 from poller.cli.control.client import ControlClient
-from poller.cli.control.errors import ControlError, UnknownOperation
+from poller.cli.control.errors import ControlError, UnknownOperation, WrongKind
 from poller.cli.control.followed import Followed
 from poller.cli.control.follower import Follower, Polling, is_followed
 from poller.cli.control.session import Target
 from poller.cli.wiring import Source, configuration, make_client, make_throttle
+from poller.comms.kinds import DEFAULT_KIND
 from poller.engine.clock import wall_clock
 from poller.engine.onlooker import Feed, Onlooker
 from poller.settings import Settings
@@ -34,6 +35,7 @@ async def open_feed(
 
     :raises SettingsError: where the API must be asked and there are no credentials.
     :raises BadAddress: where the daemon's address that was told cannot be used.
+    :raises WrongKind: where the daemon knows one as of another kind.
     """
     async with AsyncExitStack() as stack:
         client = await _daemon(stack, settings, target)
@@ -76,8 +78,12 @@ async def _daemon(
 
 
 async def _known(client: ControlClient, watches: Sequence[Watch]) -> dict[str, Followed]:
-    """Return those that the daemon watches, as it tells them."""
+    """Return those that the daemon watches, as it tells them.
+
+    :raises WrongKind: where the command line says another kind of one.
+    """
     known: dict[str, Followed] = {}
+    wrong: list[WrongKind] = []
     room = anyio.Semaphore(_AT_ONCE)
 
     async def look(watch: Watch) -> None:
@@ -88,12 +94,17 @@ async def _known(client: ControlClient, watches: Sequence[Watch]) -> dict[str, F
                 if not isinstance(error, UnknownOperation):
                     log.warning("watch.trouble", error=str(error))
                 return
-        if is_followed(document):
+        # the default kind may be one that nobody said
+        if watch.kind not in {document["kind"], DEFAULT_KIND.name}:
+            wrong.append(WrongKind(watch.id, said=watch.kind, known=document["kind"]))
+        elif is_followed(document):
             known[watch.id] = Followed(watch=watch).as_told(document)
 
     async with anyio.create_task_group() as looks:
         for watch in watches:
             looks.start_soon(look, watch)
+    if wrong:
+        raise wrong[0]
     return {watch.id: known[watch.id] for watch in watches if watch.id in known}
 
 

@@ -26,6 +26,7 @@ from poller.store.errors import StoreError
 from poller.store.store import Store
 from poller.store.watches import Lease
 from poller.tracking.delivery import Delivery, DeliveryAttempt, DeliveryState
+from poller.tracking.event import format_instant
 from poller.tracking.sink_health import Health, SinkState
 
 __all__ = ["Dispatcher", "Ended"]
@@ -218,7 +219,7 @@ class Dispatcher:
                 bound.warning(
                     "delivery.failed",
                     error=delivery.error,
-                    next_attempt=delivery.due_at.isoformat(timespec="milliseconds"),
+                    next_attempt=format_instant(delivery.due_at),
                 )
 
     def _tell_health(self, before: Health, after: Health) -> None:
@@ -226,7 +227,7 @@ class Dispatcher:
             return
         match after.state:
             case SinkState.DOWN:
-                self._log.error("sink.down", error=after.error, since=after.since.isoformat())
+                self._log.error("sink.down", error=after.error, since=format_instant(after.since))
             case SinkState.DISABLED:
                 self._log.error(
                     "sink.disabled",

@@ -10,6 +10,7 @@ import structlog
 from poller.engine.heartbeat import Heartbeats
 from poller.engine.supervision import repeat
 from poller.store.store import Store
+from poller.tracking.event import format_instant
 
 __all__ = ["Housekeeping"]
 
@@ -58,7 +59,7 @@ class Housekeeping:
         if last is None or now < last - _BACKWARDS:
             number = await self._store.void_future_waits()
             if last is not None or number:
-                since = None if last is None else last.isoformat()
+                since = None if last is None else format_instant(last)
                 log.warning("clock.went_back", since=since, due_now=number)
                 self._moved()
         self._last = now

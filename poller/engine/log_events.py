@@ -24,13 +24,14 @@ _MANY: Final = 100
 
 
 def log_registrations(results: Sequence[Registered]) -> None:
-    """Log what became of registrations, each by itself unless there are very many."""
+    """Log what became of registrations: each by itself, at debug beside a sum if many came."""
+    each = log.info if len(results) <= _MANY else log.debug
     for result in results:
         if result.conflict is not None:
             log.warning("operation.refused", operation=result.id, error=result.conflict)
-        elif result.watch is not None and len(results) <= _MANY:
+        elif result.watch is not None:
             event = "operation.registered" if result.is_new else "operation.known"
-            log.info(event, operation=result.id, kind=result.watch.kind)
+            each(event, operation=result.id, kind=result.watch.kind)
     if len(results) > _MANY:
         log.info(
             "operations.registered",

@@ -15,6 +15,7 @@ from poller.comms.errors import (
 )
 from poller.comms.gate import Pause, Reason
 from poller.store.sinks import SinkReport
+from poller.tracking.event import format_instant
 from poller.tracking.sink_health import SinkState
 
 __all__ = [
@@ -137,5 +138,4 @@ def sink_trouble(
 
 
 def _hint(pause: Pause) -> str:
-    until = pause.until.isoformat(timespec="seconds").replace("+00:00", "Z")
-    return f"{_PAUSED[pause.reason][1]}; next try at {until}"
+    return f"{_PAUSED[pause.reason][1]}; next try at {format_instant(pause.until)}"

@@ -48,7 +48,7 @@ def test_pauses_are_named_by_what_mends_them() -> None:
     [account] = pause_trouble(pause(Reason.UNAUTHORIZED), {})
     assert (account.what, account.since) == ("credentials", NOW)
     assert "SIGHUP" in account.hint
-    assert account.hint.endswith("next try at 2026-11-22T10:01:00Z")
+    assert account.hint.endswith("next try at 2026-11-22T10:01:00.000Z")
     [throttled] = pause_trouble(pause(Reason.THROTTLED), {})
     assert throttled.what == "throttle"
     kinds = {"push": pause(Reason.FORBIDDEN), "emails": pause(Reason.FORBIDDEN)}

@@ -10,6 +10,7 @@ __all__ = [
     "Refused",
     "UnknownOperation",
     "Unreachable",
+    "WrongKind",
 ]
 
 _USAGE: Final = frozenset({400, 413, 415, 422})
@@ -65,6 +66,18 @@ class UnknownOperation(ControlError):
         super().__init__(
             f"the daemon at {where} does not know {operation_id}; "
             f"hand it over with: `poller add {operation_id}`"
+        )
+
+
+class WrongKind(ControlError):
+    """The command line says another kind of an operation than the daemon does."""
+
+    is_usage = True
+
+    def __init__(self, operation_id: str, *, said: str, known: str) -> None:
+        super().__init__(
+            f"--kind: the daemon knows {operation_id} as one of {known}, not {said}; "
+            "leave --kind out"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 from anyio import run
 
 from poller.cli.control.client import ControlClient
-from poller.cli.control.errors import ControlError, UnknownOperation
+from poller.cli.control.errors import ControlError, UnknownOperation, WrongKind
 from poller.cli.control.session import Target
 from poller.cli.control.words import progress
 from poller.cli.failures import EXIT_TROUBLE, fail
@@ -62,9 +62,12 @@ def show_messages(target: Target, operation_id: str, *, scope: Scope, events: in
             sys.stdout.flush()
             print_tables(known.findings, wall_clock())
     sys.stdout.flush()
-    if not known.findings.rows:
+    is_whole = known.findings.breakdown["complete"]
+    if not is_whole:
+        _say("the API did not show all of it, so messages may be missing here")
+    elif not known.findings.rows:
         _say("no message failed" if scope.only_failed else "no messages")
-    return 0 if known.findings.breakdown["complete"] else EXIT_TROUBLE
+    return 0 if is_whole else EXIT_TROUBLE
 
 
 async def _read(
@@ -118,6 +121,8 @@ async def _ask_daemon(
 
 def _kind_of(scope: Scope, story: schemas.OperationStory | None) -> KindSpec:
     if scope.kind is not None:
+        if story is not None and story["kind"] != scope.kind.name:
+            raise WrongKind(story["id"], said=scope.kind.name, known=story["kind"])
         return scope.kind
     if story is not None:
         return kind_named(story["kind"])

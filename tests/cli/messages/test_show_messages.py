@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import typer
 
-from poller.cli.control.errors import Unreachable
+from poller.cli.control.errors import Unreachable, WrongKind
 from poller.cli.control.session import Target
 from poller.cli.messages.command import show_messages
 from poller.cli.messages.scope import Form, Scope
 from poller.comms.kinds import KINDS, kind_named
 from poller.settings import SettingsError
 from poller.simulator import Fate
+from tests.cli.control.fake_daemon import FakeDaemon, document
+from tests.cli.control.fake_daemon import Reply as DaemonReply
 from tests.cli.surroundings import Surroundings
 from tests.fakes.api import FakeApi, Reply, envelope, operation, operation_id
 from tests.fakes.simulated import Simulated
@@ -305,3 +307,19 @@ def test_codes_are_learned_from_messages_too(api: FakeApi, show: Show) -> None:
     told = json.loads(show(A)[1])
     assert [(row["id"], row["code"]) for row in told["messages"]] == [(one["id"], 30003)]
     assert told["breakdown"]["errors"][0]["samples"] == [{"id": one["id"]}]
+
+
+@pytest.mark.usefixtures("here")
+def test_an_operation_that_only_the_daemon_knows(show: Show, here: Surroundings) -> None:
+    """Where the API answers 404 nobody says that no message failed; another kind is refused."""
+    with FakeApi() as api, FakeDaemon(lambda _: DaemonReply(body=document(A))) as daemon:
+        here.set(api.environment, POLLER_API__REQUESTS_PER_SECOND="10000")
+        url = str(daemon.address)
+        for failed in (True, False):
+            code, _, err = show(A, failed=failed, kind=None, url=url)
+            assert code == 1
+            assert "404" in err
+            assert "no message" not in err
+            assert "may be missing" in err
+        with pytest.raises(WrongKind, match="as one of messages, not emails; leave --kind out"):
+            show(A, kind="emails", url=url)

@@ -1,0 +1,35 @@
+"""Where news for `poller watch` come from: the daemon, where it knows the operations."""
+
+import pytest
+from anyio import run
+
+from poller.cli.control.errors import WrongKind
+from poller.cli.control.session import Target
+from poller.cli.watch_feed import open_feed
+from poller.cli.wiring import Source
+from poller.engine.clock import wall_clock
+from poller.tracking.registration import Registration, register
+from poller.tracking.watch import AccountScope
+from tests.cli.control.fake_daemon import A, Asked, FakeDaemon, Reply, document
+from tests.cli.surroundings import Surroundings
+
+
+def test_a_kind_that_the_daemon_contradicts_is_refused(here: Surroundings) -> None:
+    """Nothing is watched under a kind that the operation does not have."""
+    here.set(TWILIO_ACCOUNT_SID="AC1", TWILIO_AUTH_TOKEN="t")
+    source = Source(None, ())
+    wish = Registration(id=A, kind="emails")
+    scope = AccountScope(account="AC1", base_url="https://x.test")
+    watch, _ = register(None, wish, scope=scope, now=wall_clock())
+
+    def answer(asked: Asked) -> Reply:
+        return Reply(body={"sinks": []} if asked.path == "/v1/sinks" else document(A))
+
+    loaded = source.load().settings
+
+    async def open_it(url: str) -> None:
+        async with open_feed(loaded, source, Target(url), [watch]):
+            pass
+
+    with FakeDaemon(answer) as daemon, pytest.raises(WrongKind, match="leave --kind out"):
+        run(open_it, str(daemon.address))
