@@ -5,14 +5,13 @@ import contextlib
 import json
 import os
 import pty
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.api import TOKEN, FakeApi, Reply, envelope
+from tests.fakes.forked import Forked
 from tests.fakes.process import Poller, eventually, poller
 from tests.fakes.receiver import Receiver
 
@@ -106,19 +105,13 @@ def test_on_a_terminal(api: FakeApi, tmp_path: Path) -> None:
     told = api.environment | {"POLLER_STORE__URL": "sqlite:///absent/poller.db", "NO_COLOR": "1"}
     ours, theirs = pty.openpty()
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "poller", "check"],
-            cwd=tmp_path,
-            env={"PATH": os.environ["PATH"], "TERM": "xterm", "COLUMNS": "120", **told},
-            stdout=theirs,
-            stderr=subprocess.PIPE,
-            timeout=60,
-            check=False,
-        )
+        variables = {"PATH": os.environ["PATH"], "TERM": "xterm", "COLUMNS": "120", **told}
+        with Forked("check", cwd=tmp_path, env=variables, stdout=theirs) as done:
+            _, said = done.communicate(timeout=60)
     finally:
         os.close(theirs)
         screen = _rest(ours)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (done.returncode, said) == (1, "")
     lines = [line.rstrip() for line in screen.splitlines()]
     assert any(line.split()[:2] == ["polling.sweep", '"auto"'] for line in lines)
     assert any(line.split()[:2] == ["✓", "api"] for line in lines)

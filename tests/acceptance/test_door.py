@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -133,7 +134,7 @@ def test_open_streams_do_not_hold_up_the_end(api: FakeApi, tmp_path: Path) -> No
             lines = answer.iter_lines()
             assert any(line == "event: operation.processing" for line in lines)
             begun = time.monotonic()
-            daemon.process.terminate()
+            daemon.signal(signal.SIGTERM)
             assert ": the stream ends; come back with the last id" in list(lines)
         assert daemon.wait() == 0
         assert time.monotonic() - begun < 5

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.api import TOKEN, FakeApi, Reply, envelope, operation, operation_id
+from tests.fakes.forked import Forked
 from tests.fakes.process import Poller, eventually, poller
 from tests.fakes.terminal import Terminal
 
@@ -215,14 +214,8 @@ def test_a_closed_pipe_ends_it_quietly(api: FakeApi, tmp_path: Path) -> None:
     """As `… | head -1` does, even though nothing more happens that could be written."""
     api.script(A, [operation(A, "PROCESSING", total=1)])
     reader, writer = os.pipe()
-    with subprocess.Popen(
-        [sys.executable, "-m", "poller", "watch", A],
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], **environment(api)},
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    told = {"PATH": os.environ["PATH"], **environment(api)}
+    with Forked("watch", A, cwd=tmp_path, env=told, stdout=writer) as process:
         os.close(writer)
         assert os.read(reader, 65_536).startswith(b'{"specversion"')
         os.close(reader)

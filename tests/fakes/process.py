@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.fakes import defects
+from tests.fakes.forked import Forked
 
 __all__ = ["Poller", "command_environment", "eventually", "poller"]
 
@@ -50,22 +51,23 @@ def poller(
     """Run a command to its end; a descriptor given as `stdout` is closed then."""
     told = command_environment(arguments, environment or {}, without_server=without_server)
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "poller", *arguments],
+        with Forked(
+            *arguments,
             cwd=cwd,
             env=told,
-            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=stdout,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        ) as process:
+            try:
+                out, err = process.communicate(stdin, timeout)
+            finally:
+                process.kill()
     finally:
         if stdout >= 0:
             os.close(stdout)
-    defects.hear(done.stderr, f"poller {' '.join(arguments)}")
-    return done
+    defects.hear(err, f"poller {' '.join(arguments)}")
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def eventually(condition: Callable[[], bool], *, timeout: float = _PATIENCE) -> None:
@@ -79,8 +81,8 @@ def eventually(condition: Callable[[], bool], *, timeout: float = _PATIENCE) -> 
 class Poller:
     """A running daemon; a context manager that kills it at the end.
 
-    A defect that it logs fails the test. `program` is what the interpreter runs, where that is more
-    than the command.
+    A defect that it logs fails the test. `program` is what a new interpreter runs, where that is
+    more than the command.
     """
 
     def __init__(
@@ -89,10 +91,11 @@ class Poller:
         cwd: Path,
         environment: Mapping[str, str],
         stdin: bool = False,
-        program: Sequence[str] = ("-m", "poller"),
+        program: Sequence[str] = (),
         without_server: str = "",
     ) -> None:
-        self._arguments: Sequence[str] = (sys.executable, *program, *arguments)
+        self._arguments = arguments
+        self._program = program
         self._cwd = cwd
         self._environment = command_environment(
             arguments, environment, without_server=without_server
@@ -102,15 +105,7 @@ class Poller:
         self.err: list[str] = []
 
     def __enter__(self) -> Self:
-        self.process = subprocess.Popen(
-            self._arguments,
-            cwd=self._cwd,
-            env=self._environment,
-            stdin=self._stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.process = self._start()
         self._readers = [
             threading.Thread(target=self._read, args=pair, daemon=True)
             for pair in ((self.process.stdout, self.out), (self.process.stderr, self.err))
@@ -126,7 +121,7 @@ class Poller:
         traceback: TracebackType | None,
     ) -> None:
         self.kill()
-        defects.hear("".join(self.err), f"poller {' '.join(self._arguments[3:])}")
+        defects.hear("".join(self.err), f"poller {' '.join(self._arguments)}")
         if self.process.stdin is not None and not self.process.stdin.closed:
             self.process.stdin.close()
 
@@ -178,6 +173,19 @@ class Poller:
         for stream in (self.process.stdout, self.process.stderr):
             if stream is not None:
                 stream.close()
+
+    def _start(self) -> "Forked | subprocess.Popen[str]":
+        if not self._program:
+            return Forked(*self._arguments, cwd=self._cwd, env=self._environment, stdin=self._stdin)
+        return subprocess.Popen(
+            [sys.executable, *self._program, *self._arguments],
+            cwd=self._cwd,
+            env=self._environment,
+            stdin=self._stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     @staticmethod
     def _read(stream: Any, lines: list[str]) -> None:  # noqa: ANN401 - a text pipe

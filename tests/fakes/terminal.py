@@ -6,8 +6,6 @@ import pty
 import re
 import select
 import struct
-import subprocess
-import sys
 import termios
 import time
 from collections.abc import Callable, Mapping
@@ -16,26 +14,19 @@ from types import TracebackType
 from typing import Self
 
 from tests.fakes import defects
+from tests.fakes.forked import Forked
 from tests.fakes.process import command_environment
 
 __all__ = ["Terminal"]
 
 _PATIENCE = 30.0
-# Makes its standard input the terminal whose Ctrl-C it hears, then becomes the command.
-_TAKE_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-    "os.execv(sys.argv[1], sys.argv[1:])"
-)
 
 
 class Terminal:
     """A command on a pseudo-terminal of 100 by 24; a context manager that kills it at the end."""
 
     def __init__(self, *arguments: str, cwd: Path, environment: Mapping[str, str]) -> None:
-        self._arguments = (
-            *(sys.executable, "-c", _TAKE_TERMINAL),
-            *(sys.executable, "-m", "poller", *arguments),
-        )
+        self._arguments = arguments
         self._cwd = cwd
         own = command_environment(arguments, environment)
         self._environment = {"TERM": "xterm", **own}
@@ -44,14 +35,14 @@ class Terminal:
     def __enter__(self) -> Self:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-        self._process = subprocess.Popen(
-            self._arguments,
+        self._process = Forked(
+            *self._arguments,
             cwd=self._cwd,
             env=self._environment,
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            start_new_session=True,
+            terminal=True,
         )
         os.close(slave)
         return self

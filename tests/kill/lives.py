@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.fakes import defects
+from tests.fakes.forked import Forked
 from tests.fakes.process import command_environment
 
 __all__ = ["Life", "life"]
@@ -19,7 +19,7 @@ __all__ = ["Life", "life"]
 class Life:
     """One process from its start to its end; its log is a file of its own."""
 
-    def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
+    def __init__(self, process: Forked, log: Path) -> None:
         self.process = process
         self.log = log
 
@@ -59,14 +59,13 @@ def life(*arguments: str, cwd: Path, environment: Mapping[str, str], number: int
     """Start `poller` with stdout appended to `stdout.ndjson`; killed at the end of the block."""
     log = cwd / f"log.{number:03d}"
     with (cwd / "stdout.ndjson").open("a") as out, log.open("w") as err:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "poller", *arguments],
+        process = Forked(
+            *arguments,
             cwd=cwd,
             env=command_environment(arguments, environment),
             stdin=subprocess.PIPE,
-            stdout=out,
-            stderr=err,
-            text=True,
+            stdout=out.fileno(),
+            stderr=err.fileno(),
         )
     try:
         yield Life(process, log)
