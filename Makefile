@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak bench config clean
+.PHONY: help demo test slow check soak bench config clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -18,6 +18,10 @@ demo: $(VENV)/.run ## run the poller against a simulated API, no credentials nee
 test: $(VENV)/.dev ## run the tests
 	@sh tests/postgres.sh
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+slow: $(VENV)/.dev ## run the slow tests, and properties with many examples
+	@sh tests/postgres.sh
+	$(BIN)/python -m pytest -n auto -m "slow or hypothesis" --hypothesis-profile=thorough $(ARGS)
 
 check: $(VENV)/.dev ## lint, format, types, layers
 	$(BIN)/ruff check

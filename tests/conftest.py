@@ -6,25 +6,26 @@ from collections.abc import Iterator, Sequence
 import pytest
 import structlog
 from blockbuster import blockbuster_ctx
-from hypothesis import HealthCheck, settings
 
 from poller.cli.logs import LibraryLogs
+from tests.examples import load_profiles
 from tests.fakes import defects
 
 defects.listen()
-# a machine may be shared: how long an example takes says nothing about the code
-settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("shared")
+load_profiles()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
-    """Leave out what runs for minutes, unless `-m` speaks of it."""
-    if "soak" in config.getoption("markexpr", ""):
-        return
-    skip = pytest.mark.skip(reason="runs for minutes; `make soak` runs it")
-    for item in items:
-        if item.get_closest_marker("soak") is not None:
-            item.add_marker(skip)
+    """Leave out what takes long, unless `-m` or the command line names it."""
+    asked = config.getoption("markexpr", "")
+    named = any("::" in argument for argument in config.args)
+    for marker, target in (("soak", "make soak"), ("slow", "make slow")):
+        if marker in asked or (named and marker == "slow"):
+            continue
+        skip = pytest.mark.skip(reason=f"takes long; `{target}` runs it")
+        for item in items:
+            if item.get_closest_marker(marker) is not None:
+                item.add_marker(skip)
 
 
 @pytest.fixture(scope="session")

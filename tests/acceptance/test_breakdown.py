@@ -80,6 +80,7 @@ def is_look(path: str) -> bool:
     return "/Operations" in plain and not plain.endswith("/Errors")
 
 
+@pytest.mark.slow
 def test_ten_thousand_messages_with_seven_hundred_failures(stage: Stage) -> None:
     """Five codes: the breakdown is exact, is the last event, and costs at most twelve requests."""
     [name] = stage.simulator.send(1, recipients=10_000, fate="failing")
@@ -177,6 +178,7 @@ def test_what_cannot_be_read_for_good_is_named(
     assert bool(found["messages"]) is (is_list not in refused)
 
 
+@pytest.mark.slow
 def test_storms_of_429_in_the_middle_lose_nothing(stage: Stage) -> None:
     """Refused between two pages, and twice in a row: each page is counted once."""
     [name] = stage.simulator.send(1, recipients=10_000, fate="failing")

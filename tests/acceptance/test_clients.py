@@ -239,6 +239,7 @@ def test_health(api: FakeApi, tmp_path: Path) -> None:
     assert poller("health", cwd=tmp_path, environment=told).returncode == 1
 
 
+@pytest.mark.slow
 def test_a_health_check_is_cheap(tmp_path: Path) -> None:
     """It is asked all day long: it costs little more than the start of the interpreter."""
 

@@ -108,6 +108,7 @@ def environment(tmp_path: Path) -> Mapping[str, str]:
     return {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path / "tmp"), **HOSTILE}
 
 
+@pytest.mark.slow
 def test_two_at_once_run_to_their_ends(home: Path, environment: Mapping[str, str]) -> None:
     """One into a pipe, one on a terminal, whatever is set: exit 0, nothing left behind."""
     with (

@@ -75,6 +75,7 @@ def test_without_discovery_strangers_are_left_alone(simulator: Simulated, tmp_pa
     assert requests_for(simulator.stats(), "Emails") == 0
 
 
+@pytest.mark.slow
 def test_many_cost_a_few_lists(simulator: Simulated, tmp_path: Path) -> None:
     """Two hundred operations are followed to their ends with fewer requests than operations."""
     names = simulator.send(200, recipients=100)
@@ -99,6 +100,7 @@ def test_off_means_off(simulator: Simulated, tmp_path: Path) -> None:
     check_politeness(stats)
 
 
+@pytest.mark.slow
 def test_a_storm_of_429_is_met_with_silence(simulator: Simulated, tmp_path: Path) -> None:
     """While half of all requests are refused: pauses, lists that go on, no bound exceeded."""
     simulator.turn(rate_429=0.5, retry_after=1.0)

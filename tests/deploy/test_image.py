@@ -91,6 +91,7 @@ def place() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.mark.slow
 @pytest.mark.acceptance
 def test_the_built_environment_runs_as_it_is_deployed(
     build: Stage, final: Stage, place: Path

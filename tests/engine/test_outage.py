@@ -88,6 +88,7 @@ async def test_an_app_that_restarts_for_20_seconds_costs_seconds(
             assert (clock.time - NOW).total_seconds() < 27
 
 
+@pytest.mark.slow
 async def test_an_outage_of_an_hour_drains_in_order_without_a_stampede(
     running: Running, clock: Clock
 ) -> None:

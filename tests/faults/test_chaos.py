@@ -251,6 +251,7 @@ async def _prove(ordeal: Ordeal, seed: int, directory: Path, witness: Witness) -
     assert stats["peak_rate"] <= A_SECOND + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "ordeal",
     [

@@ -32,6 +32,7 @@ from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.subscription import Subscription
 from poller.tracking.watch import AccountScope
+from tests.examples import times
 from tests.faults.conftest import Witness
 from tests.faults.stage import ODD, WELL
 
@@ -244,9 +245,7 @@ _POLICIES: Final = st.builds(
 
 
 @settings(
-    max_examples=250,
-    deadline=None,
-    print_blob=True,
+    max_examples=times(2),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(bodies=st.lists(_BODY, max_size=4), policy=_POLICIES)
@@ -264,8 +263,6 @@ def test_any_answer(
 @pytest.mark.soak
 @settings(
     max_examples=20_000,
-    deadline=None,
-    print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(bodies=st.lists(_BODY, max_size=8), policy=_POLICIES)

@@ -31,7 +31,14 @@ def is_detail(path: str) -> bool:
     return "/Operations" not in plain or plain.endswith("/Errors")
 
 
-@pytest.mark.parametrize("kills", [(1,), (2, 3), (5, 9), (8, 7)], ids=str)
+@pytest.mark.parametrize(
+    "kills",
+    [
+        (2, 3),
+        *(pytest.param(kills, marks=pytest.mark.slow) for kills in [(1,), (5, 9), (8, 7)]),
+    ],
+    ids=str,
+)
 def test_a_breakdown_goes_on_where_it_was_killed(kills: tuple[int, ...], tmp_path: Path) -> None:
     """Killed while one page was being read: that page alone is asked for again; nothing is lost."""
     with (

@@ -37,7 +37,7 @@ Event = dict[str, Any]
     ("kills", "steps", "heals"),
     [
         # a third of a third of a third … waits for half a minute: the short run does without
-        pytest.param(12, 4, True, id="short"),
+        pytest.param(12, 4, True, id="short", marks=pytest.mark.slow),
         pytest.param(KILLS, 12, False, id="long", marks=pytest.mark.soak),
     ],
 )

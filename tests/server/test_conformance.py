@@ -10,6 +10,7 @@ from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 
+from tests.examples import times
 from tests.server.house import House, house
 from tests.store.scenes import op
 
@@ -32,7 +33,7 @@ SHAPES = [
     ("GET", "/readyz", VALID),
 ]
 QUICK = settings(
-    max_examples=30,
+    max_examples=times(0.4),
     deadline=None,
     derandomize=True,
     database=None,

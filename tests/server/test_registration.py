@@ -141,6 +141,7 @@ async def test_many_are_one_transaction_with_a_result_each(door: House) -> None:
     assert results[3]["problem"]["title"] == "It contradicts what is known"
 
 
+@pytest.mark.slow
 async def test_ten_thousand_at_once(door: House) -> None:
     """The most that one request may hold is registered whole, and again as known."""
     document = {"operations": [{"id": op(number)} for number in range(10_000)]}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -321,7 +321,6 @@ async def _shielded(leave: anyio.Event) -> None:
         await leave.wait()
 
 
-@settings(max_examples=60)
 @given(data=st.data(), counts=st.lists(st.integers(1, 6), min_size=1, max_size=5))
 def test_each_id_is_in_the_file_exactly_once_after_any_crash(
     data: st.DataObject, counts: list[int]

@@ -47,10 +47,11 @@ from poller.tracking.delivery import AttemptResult, DeliveryState
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.subscription import Subscription
+from tests.examples import times
 from tests.store.scenes import HOME, NOW, Clock, op
 from tests.store.worlds import Ledger, Place, Truth
 
-SETTINGS = settings(stateful_step_count=30, deadline=None, print_blob=True)
+SETTINGS = settings(stateful_step_count=30)
 OPERATIONS = 3
 RETENTION = 86_400.0
 LEASE = Lease(owner="machine", seconds=30.0)
@@ -441,7 +442,7 @@ def _database(migrated_file: Path) -> Iterator[None]:
 
 def test_whatever_happens_the_promises_hold() -> None:
     """A short run with every `make test`; a failure prints how to repeat it."""
-    run_state_machine_as_test(StoreMachine, settings=settings(SETTINGS, max_examples=30))
+    run_state_machine_as_test(StoreMachine, settings=settings(SETTINGS, max_examples=times(0.4)))
 
 
 @pytest.mark.soak

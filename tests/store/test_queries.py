@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from poller.store.errors import StoreUnavailable
 from poller.store.queries import OperationFilter
+from tests.examples import times
 from tests.store.scenes import Daemon, op, wish
 
 pytestmark = pytest.mark.anyio
@@ -42,9 +43,7 @@ async def test_a_filter_looks_at_what_was_seen_last(daemon: Daemon) -> None:
     assert await listed(daemon, OperationFilter(statuses=["PROCESSING"])) == [op(1)]
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=times(0.4), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     labels=st.lists(st.dictionaries(TEXT, TEXT, max_size=3), min_size=1, max_size=5),
     wanted=st.tuples(TEXT, TEXT),

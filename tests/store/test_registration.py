@@ -55,6 +55,7 @@ async def test_results_come_in_the_order_of_the_wishes(daemon: Daemon) -> None:
     assert [result.conflict is not None for result in results] == [False, True, *[False] * 3]
 
 
+@pytest.mark.slow
 async def test_ten_thousand_are_registered_in_one_transaction(
     daemon: Daemon, another: Daemon
 ) -> None:

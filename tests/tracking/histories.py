@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from sqlalchemy import RowMapping
 
@@ -191,6 +190,3 @@ EVENTFUL = st.builds(play, POLICIES, _STEPS.map(lambda steps: [_BEGIN, *steps, *
 
 ENDED = st.builds(play, POLICIES, st.lists(_SEEN, max_size=10).map(lambda it: [_BEGIN, *it, *_END]))
 """A history of at least two events, the last of them final."""
-
-# a busy machine is no fault of ours
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from poller.audit.audit import Audit, Fault, Problem, number_lines
 from poller.tracking.event import dump_json
-from tests.tracking.histories import ENDED, EVENTFUL, HISTORIES, History, patient
+from tests.tracking.histories import ENDED, EVENTFUL, HISTORIES, History
 
 Documents = list[dict[str, Any]]
 
@@ -30,7 +30,6 @@ def _documents(history: History) -> Documents:
     return [json.loads(line) for line in history.lines]
 
 
-@patient
 @given(history=HISTORIES)
 def test_every_history_is_clean(history: History) -> None:
     """Whatever the API answered, whoever forgot and registered."""
@@ -40,7 +39,6 @@ def test_every_history_is_clean(history: History) -> None:
     assert audit.summary.unfinished == int(bool(history.events) and not history.events[-1].final)
 
 
-@patient
 @given(history=HISTORIES, data=DATA)
 def test_duplicates_do_not_matter(history: History, data: st.DataObject) -> None:
     """Any event may be delivered again at any later moment."""
@@ -54,7 +52,6 @@ def test_duplicates_do_not_matter(history: History, data: st.DataObject) -> None
     assert audit.summary.duplicates == len(lines) - len(history.lines)
 
 
-@patient
 @given(history=HISTORIES, data=DATA)
 def test_any_part_is_clean_where_gaps_are_allowed(history: History, data: st.DataObject) -> None:
     """What a sink wants is its own affair; a dead letter may come late."""
@@ -65,7 +62,6 @@ def test_any_part_is_clean_where_gaps_are_allowed(history: History, data: st.Dat
     assert (problems, audit.summary.late) == ([], 0)
 
 
-@patient
 @given(history=ENDED, data=DATA)
 def test_a_dropped_event_is_found(history: History, data: st.DataObject) -> None:
     """Any but the last, whose not_found_streak only the operation's missing end can show."""
@@ -74,7 +70,6 @@ def test_a_dropped_event_is_found(history: History, data: st.DataObject) -> None
     assert Fault.GAP in _faults(documents)
 
 
-@patient
 @given(history=ENDED)
 def test_a_dropped_end_is_found_on_demand(history: History) -> None:
     """With `ended` an operation that lacks its final event is a problem."""
@@ -83,7 +78,6 @@ def test_a_dropped_end_is_found_on_demand(history: History) -> None:
     assert [problem.fault for problem in problems] == [Fault.UNFINISHED]
 
 
-@patient
 @given(history=ENDED, data=DATA)
 def test_two_swapped_events_are_found(history: History, data: st.DataObject) -> None:
     """However far apart."""
@@ -94,7 +88,6 @@ def test_two_swapped_events_are_found(history: History, data: st.DataObject) -> 
     assert {Fault.GAP, Fault.ORDER} <= _faults(documents)
 
 
-@patient
 @given(history=EVENTFUL, data=DATA)
 def test_a_changed_delta_is_found(history: History, data: st.DataObject) -> None:
     """By whatever number, in whatever counter, known or not."""
@@ -110,7 +103,6 @@ def test_a_changed_delta_is_found(history: History, data: st.DataObject) -> None
     assert _faults(documents) & {Fault.COUNTERS, Fault.CONTRADICTION}
 
 
-@patient
 @given(history=EVENTFUL, data=DATA)
 def test_a_repeated_sequence_is_found(history: History, data: st.DataObject) -> None:
     """Another id does not make it another event of the operation."""
@@ -121,7 +113,6 @@ def test_a_repeated_sequence_is_found(history: History, data: st.DataObject) -> 
     assert Fault.REPEATED in _faults(documents)
 
 
-@patient
 @given(text=st.binary(max_size=200))
 def test_arbitrary_bytes_are_survived(text: bytes) -> None:
     """A file may hold anything."""
@@ -129,7 +120,6 @@ def test_arbitrary_bytes_are_survived(text: bytes) -> None:
     assert list(audit.check(number_lines("x", text.splitlines(keepends=True)))) or not text
 
 
-@patient
 @given(history=EVENTFUL, data=DATA)
 def test_arbitrary_members_are_survived(history: History, data: st.DataObject) -> None:
     """Whatever stands in whatever place, there is an answer and no exception."""

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.tracking.breakdown import (
@@ -28,7 +28,6 @@ from tests.tracking.planted import JSON, MESSAGES, TEXTS
 STATUSES = ("FAILED", "UNDELIVERED")
 CODES = (30003, 30005, 21610, 30006, 30007)
 HIDDEN = Addresses.HIDDEN
-_thorough = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 
 
 def _campaign(*, contexts: bool = True) -> Lists:
@@ -296,7 +295,6 @@ def test_fifty_codes_have_all_their_samples() -> None:
     assert all(one["message"] and one["infoUrl"] for one in told["errors"])
 
 
-@_thorough
 @given(
     failures=st.lists(
         st.tuples(
@@ -332,7 +330,6 @@ def test_counts_are_exact(
     assert told["complete"] is True
 
 
-@_thorough
 @given(
     errors=st.lists(st.dictionaries(st.sampled_from(["code", "message", "context"]), JSON)),
     listed=st.lists(MESSAGES, max_size=5),
@@ -378,7 +375,6 @@ def test_what_is_no_state_is_refused(text: str | bytes) -> None:
         Breakdown.from_json(text)
 
 
-@_thorough
 @given(text=st.sampled_from(_states()), data=st.data())
 def test_a_broken_state_is_refused_or_goes_on(text: str, data: st.DataObject) -> None:
     """Whatever one of its members became: nothing else is ever raised."""

@@ -15,7 +15,7 @@ from poller.tracking.event import event_id
 from poller.tracking.event_schema import load_event_schema
 from poller.tracking.lifecycle import EventType
 from poller.tracking.pacing import Policy
-from tests.tracking.histories import HISTORIES, History, patient
+from tests.tracking.histories import HISTORIES, History
 from tests.tracking.story import START, Story
 
 VALIDATOR = Draft202012Validator(
@@ -69,7 +69,6 @@ def test_the_schema_knows_every_type() -> None:
         assert f'"{known.value}"' in text
 
 
-@patient
 @given(history=HISTORIES)
 def test_every_event_is_valid(history: History) -> None:
     """Whatever the API answered."""
@@ -77,7 +76,6 @@ def test_every_event_is_valid(history: History) -> None:
         VALIDATOR.validate(json.loads(line))
 
 
-@patient
 @given(history=HISTORIES)
 def test_the_cloudevents_sdk_accepts_every_event(history: History) -> None:
     """As the body of a request in structured mode; attributes and data come out as they went in."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from poller.tracking.lifecycle import EventType
 from poller.tracking.observe import Verdict
 from poller.tracking.watch import Outcome, Phase
-from tests.tracking.histories import HISTORIES, ONE_WATCH, History, patient
+from tests.tracking.histories import HISTORIES, ONE_WATCH, History
 
 TERMINAL = {EventType.OPERATION_COMPLETED, EventType.OPERATION_CANCELED}
 EPSILON = 1e-4  # instants hold microseconds
@@ -24,7 +24,6 @@ def _counters(stats: dict[str, object]) -> dict[str, int]:
     }
 
 
-@patient
 @given(history=HISTORIES)
 def test_deltas_add_up(history: History) -> None:
     """At every event the deltas so far sum to the counters of its snapshot."""
@@ -38,7 +37,6 @@ def test_deltas_add_up(history: History) -> None:
             assert event.data["delta"] == {}
 
 
-@patient
 @given(history=HISTORIES)
 def test_sequences_have_no_gap(history: History) -> None:
     """From 1, whatever was forgotten, lost and watched again."""
@@ -47,14 +45,12 @@ def test_sequences_have_no_gap(history: History) -> None:
     assert history.watch.emitted.sequence == len(sequences)
 
 
-@patient
 @given(history=HISTORIES)
 def test_at_most_one_terminal_event(history: History) -> None:
     """An operation completes or is canceled once, however often it is registered."""
     assert sum(event.type in TERMINAL for event in history.events) <= 1
 
 
-@patient
 @given(history=ONE_WATCH)
 def test_exactly_one_final_event_iff_it_ended(history: History) -> None:
     """And nothing after it."""
@@ -63,7 +59,6 @@ def test_exactly_one_final_event_iff_it_ended(history: History) -> None:
     assert True not in finals[:-1]
 
 
-@patient
 @given(history=HISTORIES)
 def test_only_a_lost_operation_has_a_life_after_its_final_event(history: History) -> None:
     """What follows a final event follows a loss."""
@@ -72,7 +67,6 @@ def test_only_a_lost_operation_has_a_life_after_its_final_event(history: History
             assert before.type is EventType.OPERATION_LOST
 
 
-@patient
 @given(history=HISTORIES)
 def test_previous_status_is_a_chain(history: History) -> None:
     """Each event says what status the one before it told."""
@@ -83,7 +77,6 @@ def test_previous_status_is_a_chain(history: History) -> None:
     assert history.watch.emitted.status == last
 
 
-@patient
 @given(history=HISTORIES)
 def test_types_are_named_after_statuses(history: History) -> None:
     """Progress keeps the status, every other type changes it; settled follows completed."""
@@ -107,7 +100,6 @@ def test_types_are_named_after_statuses(history: History) -> None:
                 assert before != status
 
 
-@patient
 @given(history=HISTORIES)
 def test_progress_keeps_its_distance(history: History) -> None:
     """Two progress events are at least progress_interval apart."""
@@ -118,7 +110,6 @@ def test_progress_keeps_its_distance(history: History) -> None:
     assert all(later - earlier >= interval for earlier, later in pairwise(progress))
 
 
-@patient
 @given(history=HISTORIES)
 def test_the_next_look_is_within_its_bounds(history: History) -> None:
     """Not sooner than min_interval, but for the end of settling; not later than max_interval."""
@@ -133,7 +124,6 @@ def test_the_next_look_is_within_its_bounds(history: History) -> None:
             assert turn.due_in >= history.policy.min_interval - EPSILON
 
 
-@patient
 @given(history=HISTORIES)
 def test_a_held_back_change_is_looked_at_when_its_interval_ends(history: History) -> None:
     """Unless min_interval is longer than what is left of it."""
@@ -147,7 +137,6 @@ def test_a_held_back_change_is_looked_at_when_its_interval_ends(history: History
             assert turn.watch.next_poll.due_at <= max(held_until, soonest)
 
 
-@patient
 @given(history=HISTORIES)
 def test_what_is_told_is_what_was_learned(history: History) -> None:
     """After an accepted answer only a change of counters may be untold, and only if held back."""
@@ -158,7 +147,6 @@ def test_what_is_told_is_what_was_learned(history: History) -> None:
                 assert turn.watch.emitted.progress_at is not None
 
 
-@patient
 @given(history=HISTORIES)
 def test_dropped_answers_tell_nothing_but_ends(history: History) -> None:
     """A stale, nonsensical, failed or late answer makes no event, but for settled and lost."""
@@ -172,7 +160,6 @@ def test_dropped_answers_tell_nothing_but_ends(history: History) -> None:
             assert not turn.events
 
 
-@patient
 @given(history=HISTORIES)
 def test_phase_and_outcome_agree(history: History) -> None:
     """An outcome without an end is a completed operation that settles."""

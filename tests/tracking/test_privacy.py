@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from poller.tracking.privacy import (
     Addresses,
@@ -20,13 +20,14 @@ from poller.tracking.privacy import (
     public_url,
     shown_addresses,
 )
+from tests.examples import times
 from tests.tracking.planted import JSON, MESSAGES, TEXTS
 
 _DOCUMENTS = Path(__file__).parent.parent / "comms" / "documents"
 SAMPLE: dict[str, Any] = json.loads((_DOCUMENTS / "message.json").read_text())
 """The vendor's."""
 
-_thorough = settings(suppress_health_check=[HealthCheck.too_slow], max_examples=300, deadline=None)
+_thorough = settings(max_examples=times(2))
 
 
 def test_the_vendors_message_without_addresses() -> None:
