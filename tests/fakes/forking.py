@@ -123,12 +123,13 @@ def _become(request: dict[str, Any]) -> None:
 
 def _text(descriptor: int, *, errors: str) -> io.TextIOWrapper:
     """Open a standard output as the interpreter does."""
+    encoding = os.environ.get("PYTHONIOENCODING", "utf-8")
     raw = io.FileIO(descriptor, "w", closefd=False)
     if os.environ.get("PYTHONUNBUFFERED"):
-        return io.TextIOWrapper(raw, encoding="utf-8", errors=errors, write_through=True)
+        return io.TextIOWrapper(raw, encoding=encoding, errors=errors, write_through=True)
     lines = descriptor == 2 or raw.isatty()
     buffer = io.BufferedWriter(raw)
-    return io.TextIOWrapper(buffer, encoding="utf-8", errors=errors, line_buffering=lines)
+    return io.TextIOWrapper(buffer, encoding=encoding, errors=errors, line_buffering=lines)
 
 
 if __name__ == "__main__":
