@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from poller.comms.decoding import parse_instant
 from poller.comms.kinds import KINDS
-from poller.comms.models import parse_instant
 from poller.tracking.lifecycle import EventType
 from poller.tracking.watch import ResourceType
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
+from poller.comms.decoding import parse_instant
 from poller.comms.ids import InvalidId, check_watchable_id
-from poller.comms.models import parse_instant
 from poller.engine.clock import wall_clock
 from poller.settings import Settings, parse_duration
 from poller.store.dead_letters import Selection

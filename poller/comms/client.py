@@ -15,10 +15,9 @@ import httpx
 from anyio import to_thread
 
 from poller import __version__
-from poller.comms.answers import Answer, decode_answer, read_refusal
 from poller.comms.credentials import Credentials
+from poller.comms.decoding import is_url
 from poller.comms.errors import NonsensicalAnswer
-from poller.comms.exchange import exchange
 from poller.comms.ids import check_message_id, check_operation_id
 from poller.comms.kinds import KindSpec
 from poller.comms.models import (
@@ -35,7 +34,7 @@ from poller.comms.models import (
     decode_page,
     decode_receipt_page,
 )
-from poller.comms.reading import is_url
+from poller.comms.transport import Answer, decode_answer, exchange, read_refusal
 from poller.http.route import Route, find_route
 from poller.http.transport import Lanes, open_transport
 

@@ -29,8 +29,7 @@ from poller.comms.errors import (
     Unauthorized,
     Unavailable,
 )
-from poller.comms.gate import Gate, Pause, Reason, Refusal, Room
-from poller.comms.pace import Pace
+from poller.comms.gate import Gate, Pace, Pause, Reason, Refusal, Room
 
 __all__ = ["Change", "Throttle", "Ticket"]
 

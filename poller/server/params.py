@@ -14,9 +14,9 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from poller.comms.decoding import parse_instant
 from poller.comms.ids import check_watchable_id
 from poller.comms.kinds import kind_named
-from poller.comms.models import parse_instant
 from poller.server.schemas import KIND_NAMES, WATCHABLE_ID_PATTERN, Outcome, Phase
 from poller.tracking.lifecycle import EventType
 from poller.tracking.subscription import FINAL, wants_type

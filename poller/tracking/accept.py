@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from poller.comms.models import JsonObject, Message, Operation
+from poller.comms.decoding import JsonObject
+from poller.comms.models import Message, Operation
 from poller.tracking.answer import (
     Answer,
     BreakdownAnswer,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from poller.comms.models import parse_instant
+from poller.comms.decoding import parse_instant
 from poller.tracking.lifecycle import EventType
 from poller.tracking.privacy import attempt_changes, attempt_statuses
 from poller.tracking.watch import EmittedState, ResourceType, Watch

@@ -10,7 +10,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, Final
 
-from poller.comms.models import parse_instant
+from poller.comms.decoding import parse_instant
 from poller.contacts import has_contact, mask, scrub
 
 __all__ = [

@@ -10,9 +10,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
+from poller.comms.decoding import JsonObject
 from poller.comms.ids import is_message_id
 from poller.comms.kinds import KindSpec, kind_named
-from poller.comms.models import JsonObject
 from poller.tracking.breakdown import Breakdown
 from poller.tracking.counters import delta_between
 from poller.tracking.forecast import Look

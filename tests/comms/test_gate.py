@@ -1,4 +1,4 @@
-"""One pause, its single probe, and what each answer does to it."""
+"""One pause, its single probe, and what each answer does to it; the rate of requests."""
 
 from datetime import datetime, timedelta
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from poller.comms.gate import LONGEST_THROTTLE, Gate, Pause, Reason, Refusal, Room
+from poller.comms.gate import LONGEST_THROTTLE, Gate, Pace, Pause, Reason, Refusal, Room
 from tests.comms.scripted import NOW
 
 PROBE_INTERVAL = 60.0
@@ -229,3 +229,40 @@ def test_a_pause_holds_from_its_setting_to_its_end(seconds: float) -> None:
     """And at no other time."""
     pause = pause_of(paused(throttled(30)))
     assert pause.holds(after(seconds)) is (0 <= timedelta(seconds=seconds).total_seconds() < 30)
+
+
+@given(
+    st.integers(min_value=1, max_value=50),
+    st.lists(st.floats(min_value=0, max_value=0.5), min_size=1, max_size=150),
+)
+def test_no_second_holds_more_than_one_request_too_many(rate: int, delays: list[float]) -> None:
+    """However late each request is sent after it might be, counted over any second."""
+    pace, now, sent = Pace.of(rate), 0.0, list[float]()
+    for delay in delays:
+        now += pace.wait(now) + delay
+        pace = pace.taken(now)
+        sent.append(now)
+    for first in sent:
+        assert sum(first <= moment <= first + 0.999 for moment in sent) <= rate + 1
+
+
+@given(st.floats(min_value=0.01, max_value=1000))
+def test_the_rate_is_reached(rate: float) -> None:
+    """Who sends as soon as allowed sends at the rate."""
+    pace, now = Pace.of(rate), 0.0
+    for _ in range(100):
+        now += pace.wait(now)
+        pace = pace.taken(now)
+    assert now == pytest.approx(98.5 / rate)
+
+
+def test_the_first_request_waits_for_nothing() -> None:
+    """Even on a machine that has just started its clock."""
+    assert Pace.of(5).wait(0.0) == 0
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan")])
+def test_a_rate_is_above_zero(rate: float) -> None:
+    """The message names the setting."""
+    with pytest.raises(ValueError, match="requests_per_second"):
+        Pace.of(rate)

@@ -8,16 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poller.comms.decoding import Nonsensical, parse_instant
 from poller.comms.kinds import DEFAULT_KIND, KINDS, KindSpec, kind_named
 from poller.comms.models import (
-    Nonsensical,
     decode_error_page,
     decode_message,
     decode_message_page,
     decode_operation,
     decode_page,
     decode_receipt_page,
-    parse_instant,
 )
 from tests.comms.scripted import MESSAGE_ID, OPERATION_ID, brief, operation
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from sqlalchemy import Connection
 
-from poller.comms.answers import Answer as HttpAnswer
-from poller.comms.answers import decode_answer
 from poller.comms.errors import CommsError
 from poller.comms.kinds import kind_named
 from poller.comms.models import decode_operation
+from poller.comms.transport import Answer as HttpAnswer
+from poller.comms.transport import decode_answer
 from poller.engine.log_events import log_failure, log_observations
 from poller.engine.translate import answer_of
 from poller.store.database import Database

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from poller.comms.models import Nonsensical
+from poller.comms.decoding import Nonsensical
 from poller.tracking.observe import Verdict
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import Outcome, Phase

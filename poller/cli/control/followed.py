@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Self
 
-from poller.comms.models import parse_instant
+from poller.comms.decoding import parse_instant
 from poller.engine.onlooker import Told, Update
 from poller.server import schemas
 from poller.tracking.event import Event, read_event

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from poller.cli.telling import message_text
 from poller.cli.watch_table import format_span
+from poller.comms.decoding import parse_instant
 from poller.comms.errors import printable
 from poller.comms.ids import is_message_id
 from poller.comms.kinds import DEFAULT_KIND, KINDS
-from poller.comms.models import parse_instant
 from poller.server import schemas
 from poller.tracking.progress import Progress, read_progress, read_receipts
 

@@ -18,8 +18,8 @@ from poller.comms.errors import (
     Unauthorized,
     Unavailable,
 )
+from poller.comms.gate import Pace
 from poller.comms.kinds import KINDS
-from poller.comms.pace import Pace
 
 __all__ = ["Asker", "words_of"]
 

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from poller.cli.messages.asking import Asker, words_of
 from poller.comms.client import CommsClient
+from poller.comms.decoding import parse_instant
 from poller.comms.errors import Forbidden, NonsensicalAnswer, NotFound, Rejected
 from poller.comms.kinds import KindSpec
-from poller.comms.models import Operation, parse_instant
+from poller.comms.models import Operation
 from poller.tracking import breakdown
 from poller.tracking.privacy import (
     Addresses,

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.comms import errors
-from poller.comms.answers import Answer, decode_answer, read_refusal
+from poller.comms.decoding import Nonsensical
 from poller.comms.errors import CommsError, Fault
-from poller.comms.models import Nonsensical
+from poller.comms.transport import Answer, decode_answer, read_refusal
 from tests.comms.scripted import CREDENTIALS, NOW, envelope
 
 

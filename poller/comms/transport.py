@@ -1,0 +1,269 @@
+"""How one request goes out and how its answer is read: a decoded document, or one of the errors.
+
+Sending is on time and bounded. What a whole answer means is decided by pure functions.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeVar, cast
+
+import anyio
+import httpx
+
+from poller.comms.decoding import Nonsensical, Overflow, Undecodable, inflate, parse_json
+from poller.comms.errors import (
+    CommsError,
+    DeadlineExceeded,
+    Fault,
+    Forbidden,
+    NetworkError,
+    NonsensicalAnswer,
+    NotFound,
+    Rejected,
+    ServerError,
+    Throttled,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    Unexpected,
+)
+from poller.contacts import scrub
+from poller.http.failures import Failure, describe_answer, describe_failure, describe_timeout
+from poller.http.route import Route
+from poller.http.transport import TROUBLE
+from poller.retry_after import read_retry_after
+
+Decoded = TypeVar("Decoded")
+
+MOST_OF_A_REFUSAL: Final = 64 * 1024
+"""Bytes of a refusal's body that are looked at for the vendor's envelope."""
+
+_BY_STATUS: Final[Mapping[int, type[CommsError]]] = {
+    400: Rejected,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    429: Throttled,
+    503: Unavailable,
+}
+_MISDIRECTED: Final = frozenset((*range(300, 400), 407))
+_LARGEST_CODE: Final = 10**9
+_HINTS: Final[Mapping[range, str]] = {
+    range(300, 400): (
+        "redirects are not followed, for the credentials would go along; "
+        "set api.base_url to where the API is"
+    ),
+    range(407, 408): "a proxy on the way wants credentials, but no proxy variable names it",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An HTTP answer, read to its end or its bound.
+
+    The names in `headers` are in lower case; `body` is as it came, before `Content-Encoding` is
+    undone.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def successful(self) -> bool:
+        """Whether the status promises what was asked for."""
+        return 200 <= self.status < 300  # noqa: PLR2004 - the class of success, RFC 9110
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    code: int | None = None
+    text: str | None = None
+    enveloped: bool = False
+
+
+def decode_answer(
+    answer: Answer, decode: Callable[[object], Decoded], *, asked: str, limit: int
+) -> Decoded:
+    """Return what `decode` makes of the JSON of a successful answer of at most `limit` bytes.
+
+    :raises NonsensicalAnswer: where `decode` finds it `Nonsensical`.
+    :raises Unexpected: where it is not JSON at all, such as HTML or nothing.
+    :raises TooLarge: where it inflates to more than `limit` bytes.
+    """
+    failure: CommsError
+    try:
+        return decode(parse_json(_inflated(answer, limit)))
+    except Nonsensical as problem:
+        failure = NonsensicalAnswer(
+            asked, f"the answer makes no sense: {problem}", status=answer.status
+        )
+    except Undecodable as problem:
+        failure = Unexpected(
+            asked, f"the API answered {answer.status}, but the body {problem}", status=answer.status
+        )
+    except Overflow:
+        failure = too_large(asked, answer.status, limit)
+    raise failure
+
+
+def read_refusal(
+    answer: Answer, *, asked: str, now: datetime, redact: Callable[[str], str]
+) -> CommsError:
+    """Return the error that an answer without success stands for, whatever its body holds.
+
+    `now` stands in for an answer's missing `Date`; `redact` goes over what the API said, from
+    which addresses are taken out besides: it may quote those of a message.
+    """
+    said = _read_envelope(answer)
+    return _class_of(answer.status)(
+        asked,
+        f"the API answered {answer.status}",
+        status=answer.status,
+        code=said.code,
+        text=None if said.text is None else scrub(redact(said.text)),
+        enveloped=said.enveloped,
+        retry_after=read_retry_after(
+            answer.headers.get("retry-after"), date=answer.headers.get("date"), now=now
+        ),
+        hint=next((hint for among, hint in _HINTS.items() if answer.status in among), None),
+        fault=Fault.CONFIGURATION if answer.status in _MISDIRECTED else None,
+    )
+
+
+def too_large(asked: str, status: int, limit: int) -> TooLarge:
+    """Return the error of a body that passed its bound of `limit` bytes."""
+    return TooLarge(asked, f"the API answered {status} with over {limit} bytes", status=status)
+
+
+def _class_of(status: int) -> type[CommsError]:
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    return ServerError if 500 <= status < 600 else Unexpected  # noqa: PLR2004 - 5xx
+
+
+def _inflated(answer: Answer, limit: int) -> bytes:
+    encoding = answer.headers.get("content-encoding", "")
+    return inflate(answer.body, encoding=encoding, limit=limit)
+
+
+def _read_envelope(answer: Answer) -> _Said:
+    try:
+        document = parse_json(_inflated(answer, MOST_OF_A_REFUSAL))
+    except (Undecodable, Overflow):
+        return _Said()
+    if not isinstance(document, dict):
+        return _Said()
+    listed = document.get("errors")
+    if isinstance(listed, list) and listed and isinstance(listed[0], dict):
+        said = _read_error(listed[0], enveloped=True)
+        return said if said.code is not None or said.text is not None else _Said()
+    # The vendor's older APIs say the same without the list: good to show, but no envelope.
+    return _read_error(document, enveloped=False)
+
+
+def _read_error(error: Mapping[str, Any], *, enveloped: bool) -> _Said:
+    code, message = error.get("code"), error.get("message")
+    return _Said(
+        code=code if type(code) is int and 0 <= code < _LARGEST_CODE else None,
+        text=message if isinstance(message, str) and message.strip() else None,
+        enveloped=enveloped,
+    )
+
+
+# A refusal says all in its status: its body is not worth more patience than this, in seconds.
+_PATIENCE_FOR_A_REFUSAL: Final = 2.0
+_PATIENCE_FOR_CLOSING: Final = 1.0
+
+Result = TypeVar("Result")
+
+
+async def exchange(
+    transport: httpx.AsyncBaseTransport,
+    request: httpx.Request,
+    *,
+    route: Route,
+    asked: str,
+    limit: int,
+    timeout: float,  # noqa: ASYNC109 - it becomes the error that says so
+) -> Answer:
+    """Send `request` and return its answer, all of it within `timeout` seconds.
+
+    `route` is the way that the transport takes; it is for messages only.
+    `limit` bounds the body of a success in bytes, as it comes over the wire. A refusal is returned
+    whatever its body does: what is late, broken or long is left out.
+
+    :raises DeadlineExceeded: where the last byte has not come in time, however busy the line is.
+    :raises TooLarge: as soon as the bound is passed.
+    :raises NetworkError: where there is no connection, it breaks, or a proxy refuses.
+    """
+    deadline = anyio.current_time() + timeout
+    late = describe_timeout(route, timeout)
+    attempt = _Attempt(
+        route=route,
+        deadline=deadline,
+        asked=asked,
+        late=DeadlineExceeded(asked, late.happened, hint=late.hint),
+    )
+    response = await attempt.wait(transport.handle_async_request(request))
+    try:
+        if response.is_success:
+            body = await attempt.wait(_read_body(response, limit))
+            if len(body) > limit:
+                raise too_large(asked, response.status_code, limit)
+        else:
+            body = await _read_refused(response, deadline)
+    finally:
+        with anyio.move_on_after(_PATIENCE_FOR_CLOSING, shield=True), suppress(*TROUBLE):
+            await response.aclose()
+    if (failure := describe_answer(response.status_code, body, route)) is not None:
+        raise _network_error(asked, failure)
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(status=response.status_code, headers=headers, body=body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    route: Route
+    deadline: float
+    asked: str
+    late: DeadlineExceeded
+
+    async def wait(self, work: Awaitable[Result]) -> Result:
+        """Wait for a part of the request; what breaks on the way is a `CommsError`."""
+        error: CommsError = self.late
+        try:
+            with anyio.CancelScope(deadline=self.deadline):
+                return await work
+        except TROUBLE as trouble:
+            error = _network_error(self.asked, describe_failure(trouble, self.route))
+        # Outside the handler, so that the library's frames, which hold headers, do not come along.
+        raise error
+
+
+def _network_error(asked: str, failure: Failure) -> NetworkError:
+    fault = Fault.CONFIGURATION if failure.is_configuration else None
+    return NetworkError(asked, failure.happened, hint=failure.hint, fault=fault)
+
+
+async def _read_body(response: httpx.Response, limit: int) -> bytes:
+    """Return the body as it comes, still compressed; a little over `limit` bytes if it goes on."""
+    body = bytearray()
+    stream = cast("httpx.AsyncByteStream", response.stream)
+    async with aclosing(cast("AsyncGenerator[bytes, None]", aiter(stream))) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > limit:
+                break
+    return bytes(body)
+
+
+async def _read_refused(response: httpx.Response, deadline: float) -> bytes:
+    """Return the body of a refusal; nothing where it does not come soon, whole and short."""
+    patience = min(deadline, anyio.current_time() + _PATIENCE_FOR_A_REFUSAL)
+    with anyio.CancelScope(deadline=patience), suppress(*TROUBLE):
+        body = await _read_body(response, MOST_OF_A_REFUSAL)
+        return body if len(body) <= MOST_OF_A_REFUSAL else b""
+    return b""
