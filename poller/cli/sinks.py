@@ -23,7 +23,7 @@ _COLUMNS: Final = (
     "WAITING",
     "OLDEST",
     "DEAD",
-    "NEXT PROBE",
+    "NEXT ATTEMPT",
     "LAST ERROR",
 )
 
@@ -57,11 +57,19 @@ def _cells(sink: schemas.Sink, now: datetime | None) -> Sequence[str]:
 
     return (
         sink["name"],
-        sink["state"] if sink["configured"] else "not configured",
+        _state(sink),
         instant(sink["since"]),
         str(sink["waiting"]),
         instant(sink["oldest"]),
         str(sink["dead"]),
-        instant(sink["nextProbeAt"]),
+        instant(sink["nextAttempt"]),
         printable(sink["lastError"] or "–"),
     )
+
+
+def _state(sink: schemas.Sink) -> str:
+    if not sink["configured"]:
+        return "not configured"
+    if sink["state"] == "rejecting":
+        return f"rejecting {sink['refused']} of {sink['answered']}"
+    return sink["state"]

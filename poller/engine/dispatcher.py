@@ -18,16 +18,16 @@ from anyio.abc import TaskGroup
 from poller.engine.heartbeat import Heartbeats
 from poller.engine.meter import NO_METER, Meter
 from poller.engine.pulse import Pulse
+from poller.engine.sink_log import SinkLog
 from poller.engine.supervision import attempt, repeat
 from poller.engine.translate import attempt_of
 from poller.sinks.base import OutgoingEvent, Sink, SinkOutcome, SinkUnavailable, SinkVerdict
-from poller.store.deliveries import Claimed, ClaimRequest, Exchange
+from poller.store.claims import Claimed, ClaimRequest
+from poller.store.deliveries import Exchange
 from poller.store.errors import StoreError
 from poller.store.store import Store
 from poller.store.watches import Lease
-from poller.tracking.delivery import Delivery, DeliveryAttempt, DeliveryState
-from poller.tracking.event import format_instant
-from poller.tracking.sink_health import Health, SinkState
+from poller.tracking.delivery import AttemptResult, DeliveryAttempt
 
 __all__ = ["Dispatcher", "Ended"]
 
@@ -63,6 +63,7 @@ class Dispatcher:
         self.sink = sink
         self.pulse = Pulse()
         self._log = log.bind(sink=sink.name)
+        self._sink_log = SinkLog(sink.name)
         self._name = f"sink {sink.name}"
         self._store = store
         self._owner = owner
@@ -125,9 +126,10 @@ class Dispatcher:
         for claim, _ in attempts:
             if (delivery := exchange.finished.get(claim.position)) is not None:
                 self._meter.settled(delivery, sink=self.sink.name)
-                self._tell_delivery(claim, delivery)
+                self._sink_log.delivery(claim, delivery, now=self._now())
         if attempts:
-            self._tell_health(exchange.before, exchange.health)
+            failed = sum(one.result is not AttemptResult.DELIVERED for _, one in attempts)
+            self._sink_log.health(exchange.before, exchange.health, failed=failed, now=self._now())
             self._settled()
         return exchange
 
@@ -196,48 +198,11 @@ class Dispatcher:
             self._log.warning("sink.recall_failed", error=str(error))
 
     def _until_due(self, exchange: Exchange) -> float:
-        moments = [exchange.next_due]
-        if exchange.health.state is SinkState.DOWN:
-            moments = [exchange.health.probe_at]
-        due = [(moment - self._now()).total_seconds() for moment in moments if moment is not None]
+        """Count the seconds until something may be due; what is not seen is found in a second."""
+        now, health = self._now(), exchange.health
+        moments = (exchange.next_due, health.next_at, health.paused_until)
+        due = [(moment - now).total_seconds() for moment in moments if moment and moment > now]
         return max(0.01, min([_LOOK_AGAIN, *due]))
-
-    def _tell_delivery(self, claim: Claimed, delivery: Delivery) -> None:
-        bound = self._log.bind(
-            operation=claim.operation_id,
-            event_id=claim.event_id,
-            event_type=claim.type,
-            attempts=delivery.attempts,
-            http_status=delivery.status,
-        )
-        match delivery.state:
-            case DeliveryState.DELIVERED:
-                bound.debug("delivery.done")
-            case DeliveryState.DEAD:
-                bound.error("delivery.dead", error=delivery.error, hint="see `poller dead-letters`")
-            case DeliveryState.WAITING:
-                bound.warning(
-                    "delivery.failed",
-                    error=delivery.error,
-                    next_attempt=format_instant(delivery.due_at),
-                )
-
-    def _tell_health(self, before: Health, after: Health) -> None:
-        if before.state is after.state:
-            return
-        match after.state:
-            case SinkState.DOWN:
-                self._log.error("sink.down", error=after.error, since=format_instant(after.since))
-            case SinkState.DISABLED:
-                self._log.error(
-                    "sink.disabled",
-                    error=after.error,
-                    hint="SIGHUP, a restart or `poller replay` enables it",
-                )
-            case SinkState.OK:
-                self._log.info("sink.recovered")
-            case SinkState.FAILING:
-                self._log.debug("sink.failing", error=after.error)
 
 
 def _outgoing(claim: Claimed) -> OutgoingEvent:

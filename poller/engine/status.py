@@ -44,7 +44,8 @@ _PAUSED: Final[Mapping[Reason, tuple[str, str]]] = {
     ),
 }
 _SINK_HINTS: Final[Mapping[SinkState, str]] = {
-    SinkState.FAILING: "attempts fail; they are repeated at growing distances",
+    SinkState.REJECTING: "it answers, but refuses some events; poller show says which",
+    SinkState.FAILING: "its events are tried one at a time until one is delivered",
     SinkState.DOWN: "one probe, at most 5 minutes apart, stands for all its deliveries",
     SinkState.DISABLED: "the receiver answered 410; SIGHUP, a restart or a replay enables it",
 }
@@ -132,6 +133,8 @@ def sink_trouble(
             found.append(Degraded(what=what, since=started_at, hint=hint))
         elif report.health.state is not SinkState.OK:
             hint = _SINK_HINTS[report.health.state]
+            if report.health.state is SinkState.REJECTING:
+                hint = f"refused {report.refused} of {report.answered} events; {hint}"
             said = f"{error}; {hint}" if error else hint
             found.append(Degraded(what=what, since=since, hint=said))
     return found

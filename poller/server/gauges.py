@@ -132,7 +132,7 @@ def _sinks(stock: Stock, closed: Collection[str]) -> Iterator[Metric]:
     }
     yield _gauge(
         "sink_state",
-        "1 for the state that a sink is in: ok, failing, down or disabled.",
+        "1 for the state that a sink is in: ok, rejecting, failing, down or disabled.",
         {(name, one.value): state is one for name, state in states.items() for one in SinkState},
         "sink state",
     )

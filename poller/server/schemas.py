@@ -38,6 +38,7 @@ __all__ = [
 
 Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 Phase = Literal["active", "settling", "explaining", "ended", "forgotten"]
+SinkStateName = Literal["ok", "rejecting", "failing", "down", "disabled"]
 Outcome = Literal["completed", "failed", "canceled", "lost"]
 
 WATCHABLE_ID_PATTERN: Final = f"^(?:{OPERATION_ID.pattern}|{MESSAGE_ID.pattern})$"
@@ -112,8 +113,11 @@ class Delivery(TypedDict):
         str | None, Field(description="The event of the same subject that must go before it.")
     ]
     sinkState: Annotated[
-        Literal["ok", "failing", "down", "disabled"] | None,
+        SinkStateName | None,
         Field(description="Null where no settings name the sink any more."),
+    ]
+    sinkError: Annotated[
+        str | None, Field(description="The last error of the sink, perhaps with another event.")
     ]
     attempts: int
     lastStatus: int | None
@@ -166,13 +170,22 @@ class Sink(TypedDict):
     """A sink: one that is configured, or that something still waits for."""
 
     name: str
-    state: Literal["ok", "failing", "down", "disabled"]
+    state: SinkStateName
     configured: bool
     since: Instant
     failures: Annotated[int, Field(description="Failed attempts in a row.")]
     lastStatus: int | None
-    lastError: str | None
-    nextProbeAt: Instant | None
+    lastError: Annotated[
+        str | None, Field(description="Of the last attempt; null only where the state is ok.")
+    ]
+    nextAttempt: Annotated[
+        Instant | None,
+        Field(description="When an event is tried next, at the earliest; null where none is."),
+    ]
+    refused: Annotated[
+        int, Field(description="Events that it has not taken since it was last ok, ...")
+    ]
+    answered: Annotated[int, Field(description="... of so many that were tried.")]
     waiting: int
     dead: int
     oldest: Annotated[

@@ -11,7 +11,7 @@ from poller.store import dead_letters, queries, sinks
 from poller.store.watches import Registered
 from poller.tracking.event import format_instant
 from poller.tracking.lifecycle import EventType
-from poller.tracking.sink_health import SinkState
+from poller.tracking.sink_health import Health, SinkState
 from poller.tracking.watch import Watch
 
 __all__ = [
@@ -77,12 +77,22 @@ def show_sink(report: sinks.SinkReport, *, closed: Collection[str]) -> schemas.S
         "since": format_instant(health.since),
         "failures": health.failures,
         "lastStatus": health.status,
-        "lastError": "its place is closed" if is_closed else health.error,
-        "nextProbeAt": _instant(health.probe_at) if health.state is SinkState.DOWN else None,
+        "lastError": _last_error(health, is_closed=is_closed),
+        "nextAttempt": None if is_closed else _instant(report.next_attempt),
+        "refused": report.refused,
+        "answered": report.answered,
         "waiting": report.waiting,
         "dead": report.dead,
         "oldest": _instant(report.oldest),
     }
+
+
+def _last_error(health: Health, *, is_closed: bool) -> str | None:
+    if is_closed:
+        return "the reader of this sink is gone"
+    if health.error is None and health.state is not SinkState.OK:
+        return "the receiver gave no reason"
+    return health.error
 
 
 def show_dead_letter(letter: dead_letters.DeadLetter) -> schemas.DeadLetter:
@@ -145,6 +155,7 @@ def _show_passage(passage: queries.DeliveryStatus) -> schemas.Delivery:
         "state": "blocked" if passage.blocked_by else delivery.state.value,
         "blockedBy": passage.blocked_by,
         "sinkState": None if passage.sink_state is None else passage.sink_state.value,
+        "sinkError": passage.sink_error,
         "attempts": delivery.attempts,
         "lastStatus": delivery.status,
         "lastError": delivery.error,

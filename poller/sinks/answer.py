@@ -13,6 +13,7 @@ EXCERPT_CHARACTERS = 200
 
 _REFUSALS = frozenset({400, 413, 415, 422})
 _GONE = 410
+_BUSY = frozenset({429, 503})
 _HINTS = {
     401: "check the secret and the headers of this sink",
     403: "check the secret and the headers of this sink",
@@ -43,7 +44,7 @@ def interpret(
         verdict=_verdict(status),
         status=status,
         error=_sentence(status, body, place),
-        retry_after=read_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now),
+        retry_after=_retry_after(status, headers, now),
     )
 
 
@@ -59,6 +60,13 @@ def _verdict(status: int) -> SinkVerdict:
     if status == _GONE:
         return SinkVerdict.GONE
     return SinkVerdict.REFUSED if status in _REFUSALS else SinkVerdict.FAILED
+
+
+def _retry_after(status: int, headers: Mapping[str, str], now: datetime) -> float | None:
+    """Read `Retry-After` where it asks us to pause; with other answers it means other things."""
+    if status not in _BUSY:
+        return None
+    return read_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now)
 
 
 def _sentence(status: int, body: bytes, place: str) -> str:

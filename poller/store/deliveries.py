@@ -1,39 +1,38 @@
 """Deliveries: what waits for each sink, in what order it may go, and what became of it.
 
 Order is a query, not a state: per sink and operation an event may go only when none before it
-waits. So a crash between any two steps leaves nothing to mend.
+waits. So a crash between any two steps leaves nothing to repair. Of different operations, first
+attempts go before repeated ones, except to a sink that takes events in commit order.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from random import Random
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
     Connection,
-    FromClause,
-    Select,
-    and_,
     bindparam,
     exists,
     func,
-    or_,
     select,
-    type_coerce,
     update,
 )
 
-from poller.store.database import lease_clock
+from poller.store.claims import Claimed, ClaimRequest, claim
 from poller.store.rows import delivery_of, delivery_values, difference
-from poller.store.schema import deliveries, events, microseconds
+from poller.store.schema import TRIED, deliveries, events
 from poller.store.sinks import health_for_update, write_health
 from poller.store.tenancy import Tenant
-from poller.store.watches import Lease
-from poller.tracking.delivery import Delivery, DeliveryAttempt, DeliveryState, after_attempt
-from poller.tracking.sink_health import Health, SinkState, after_result, may_probe
+from poller.tracking.delivery import (
+    AttemptResult,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryState,
+    after_attempt,
+)
+from poller.tracking.sink_health import Health, SinkState, after_result
 
 __all__ = [
     "ClaimRequest",
@@ -46,34 +45,6 @@ __all__ = [
 ]
 
 _WAITING = DeliveryState.WAITING.value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
-    """An event that its sink may be given now, for as long as the lease lasts."""
-
-    position: int
-    event_id: str
-    operation_id: str
-    type: str
-    body: str
-    attempts: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimRequest:
-    """What a dispatcher can start now.
-
-    `in_order` takes events in commit order, several of one operation included, for a sink that
-    is given one batch at a time. Otherwise each event is of another operation. `in_flight`
-    counts what it has started and not yet finished: a sink that is down is probed by one alone.
-    """
-
-    sink: str
-    limit: int
-    in_order: bool
-    in_flight: int
-    lease: Lease
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,16 +70,12 @@ def complete_and_claim(
     """Write what became of finished attempts and claim what may go next, in one transaction."""
     before = health_for_update(connection, tenant, demand.sink, now)
     finished = _settle(connection, demand.sink, attempts, now, random)
-    health = before
-    for _, attempt in attempts:
-        was_down = health.state is SinkState.DOWN
-        health = after_result(health, attempt, now=now, jitter=random.random())
-        if was_down and health.state is SinkState.OK:
-            # now, even where a failure from before follows in the same hands
-            _make_due(connection, tenant, demand.sink, now)
+    health = _judge(
+        connection, tenant, demand.sink, before, attempts, finished=finished, now=now, random=random
+    )
     claimed: list[Claimed] = []
     if demand.limit > 0:
-        claimed, health = _claim(connection, tenant, demand, health, now)
+        claimed, health = claim(connection, tenant, demand, health, now)
     if health != before:
         write_health(connection, tenant, demand.sink, health)
     return Exchange(
@@ -236,137 +203,69 @@ def _settle(
     return finished
 
 
+def _judge(
+    connection: Connection,
+    tenant: Tenant,
+    sink: str,
+    health: Health,
+    attempts: Sequence[tuple[int, DeliveryAttempt]],
+    *,
+    finished: Mapping[int, Delivery],
+    now: datetime,
+    random: Random,
+) -> Health:
+    """Return the health of a sink as these attempts leave it."""
+    is_quiet = health.state is SinkState.OK and all(
+        attempt.result is AttemptResult.DELIVERED for _, attempt in attempts
+    )
+    if not attempts or is_quiet:
+        return health
+    refused_wait = _refused_wait(connection, tenant, sink)
+    for position, attempt in attempts:
+        before, delivery = health, finished.get(position)
+        health = after_result(
+            health,
+            attempt,
+            now=now,
+            jitter=random.random(),
+            refused_wait=refused_wait,
+            gave_up=delivery is not None and delivery.state is DeliveryState.DEAD,
+        )
+        if before.is_outage and health.state in {SinkState.OK, SinkState.REJECTING}:
+            # now, even where a failure from before follows in the same hands
+            _make_due(connection, tenant, sink, now)
+    return health
+
+
+def _refused_wait(connection: Connection, tenant: Tenant, sink: str) -> bool:
+    """Tell whether any event that was tried still waits."""
+    query = select(
+        exists().where(deliveries.c.scope_id == tenant.id, deliveries.c.sink == sink, TRIED)
+    )
+    return bool(connection.execute(query).scalar_one())
+
+
 def _make_due(connection: Connection, tenant: Tenant, sink: str, now: datetime) -> None:
+    """Let what waits for a repeated attempt be due now."""
     connection.execute(
         update(deliveries)
         .where(
             deliveries.c.scope_id == tenant.id,
-            deliveries.c.state == _WAITING,
             deliveries.c.sink == sink,
             deliveries.c.due_at > now,
+            TRIED,
         )
         .values(due_at=now, set_at=now)
     )
 
 
-def _claim(
-    connection: Connection, tenant: Tenant, demand: ClaimRequest, health: Health, now: datetime
-) -> tuple[list[Claimed], Health]:
-    if health.state is SinkState.DISABLED:
-        return [], health
-    clock = lease_clock(connection, now)
-    if health.state is SinkState.DOWN:
-        if demand.in_flight or not may_probe(health, now):
-            return [], health
-        claimed = _take(connection, demand, _probe(tenant, demand.sink, clock), clock)
-        if claimed:
-            # nobody else probes while this one is under way
-            busy_until = now + timedelta(seconds=demand.lease.seconds)
-            health = replace(health, probe_at=busy_until, set_at=now)
-        return claimed, health
-    return _take(connection, demand, _due(tenant, demand, clock, now), clock), health
-
-
-def _due(
-    tenant: Tenant, demand: ClaimRequest, clock: ColumnElement[int], now: datetime
-) -> Select[tuple[int]]:
-    earlier = deliveries.alias()
-    if demand.in_order:
-        # those before it are in the same batch, unless they must wait
-        must_wait = or_(earlier.c.due_at > now, earlier.c.lease_until > clock)
-        blocked = exists().where(_before(earlier), must_wait)
-        # a sum, for which no index serves: that of `due_at` would have all that is due be sorted
-        due = type_coerce(deliveries.c.due_at, BigInteger) + 0 <= microseconds(now)
-        order: tuple[ColumnElement[Any], ...] = (deliveries.c.position,)
-    else:
-        blocked = exists().where(_before(earlier))
-        due = deliveries.c.due_at <= now
-        order = (deliveries.c.due_at, deliveries.c.position)
-    return (
-        select(deliveries.c.position)
-        .where(*_waiting(tenant, demand.sink, clock), due, ~blocked)
-        .order_by(*order)
-        .limit(demand.limit)
-    )
-
-
-def _probe(tenant: Tenant, sink: str, clock: ColumnElement[int]) -> Select[tuple[int]]:
-    """Choose the first in line that has waited longest, due or not.
-
-    By due time, so that one event which the place cannot digest does not stand for all others.
-    """
-    earlier = deliveries.alias()
-    return (
-        select(deliveries.c.position)
-        .where(*_waiting(tenant, sink, clock), ~exists().where(_before(earlier)))
-        .order_by(deliveries.c.due_at, deliveries.c.position)
-        .limit(1)
-    )
-
-
-def _take(
-    connection: Connection,
-    demand: ClaimRequest,
-    chosen: Select[tuple[int]],
-    clock: ColumnElement[int],
-) -> list[Claimed]:
-    # a CTE runs once: PostgreSQL may run a subquery for each row, and each time lock other rows
-    due = chosen.with_for_update(skip_locked=True).cte("due")
-    statement = (
-        update(deliveries)
-        .where(deliveries.c.sink == demand.sink, deliveries.c.position.in_(select(due.c.position)))
-        .values(
-            lease_owner=demand.lease.owner,
-            lease_until=clock + int(demand.lease.seconds * 1_000_000),
-        )
-        .returning(deliveries.c.position, deliveries.c.attempts)
-    )
-    attempts = {row.position: row.attempts for row in connection.execute(statement)}
-    if not attempts:
-        return []
-    query = (
-        select(events).where(events.c.position.in_(sorted(attempts))).order_by(events.c.position)
-    )
-    return [
-        Claimed(
-            position=row["position"],
-            event_id=row["id"],
-            operation_id=row["watch_id"],
-            type=row["type"],
-            body=row["body"],
-            attempts=attempts[row["position"]],
-        )
-        for row in connection.execute(query).mappings()
-    ]
-
-
 def _next_due(connection: Connection, tenant: Tenant, sink: str, now: datetime) -> datetime | None:
+    # what was never tried is due since it was recorded
     query = select(func.min(deliveries.c.due_at)).where(
         deliveries.c.scope_id == tenant.id,
-        deliveries.c.state == _WAITING,
         deliveries.c.sink == sink,
         deliveries.c.due_at > now,
+        TRIED,
     )
     found: datetime | None = connection.execute(query).scalar_one()
     return found
-
-
-def _waiting(
-    tenant: Tenant, sink: str, clock: ColumnElement[int]
-) -> tuple[ColumnElement[bool], ...]:
-    return (
-        deliveries.c.scope_id == tenant.id,
-        deliveries.c.state == _WAITING,
-        deliveries.c.sink == sink,
-        or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= clock),
-    )
-
-
-def _before(earlier: FromClause) -> ColumnElement[bool]:
-    """Match what waits for the same sink and operation and was recorded before."""
-    return and_(
-        earlier.c.watch_id == deliveries.c.watch_id,
-        earlier.c.sink == deliveries.c.sink,
-        earlier.c.state == _WAITING,
-        earlier.c.position < deliveries.c.position,
-    )

@@ -13,7 +13,7 @@ from poller.store.schema import counters, deliveries, events, sinks, watches
 from poller.store.tenancy import Tenant
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.event import dump_json
-from poller.tracking.sink_health import Health, SinkState
+from poller.tracking.sink_health import Health, SinkState, next_attempt
 from poller.tracking.watch import Watch
 
 __all__ = [
@@ -60,6 +60,7 @@ class DeliveryStatus:
     delivery: Delivery
     blocked_by: str | None
     sink_state: SinkState | None
+    sink_error: str | None
     next_attempt: datetime | None
 
 
@@ -190,12 +191,14 @@ def _passages(
         waits = delivery.state is DeliveryState.WAITING
         blocked_by = head_id if waits and head < row["position"] else None
         own = health.get(sink)
+        can_go = waits and not blocked_by
         passage = DeliveryStatus(
             sink=sink,
             delivery=delivery,
             blocked_by=blocked_by,
             sink_state=None if own is None else own.state,
-            next_attempt=None if blocked_by else _next_attempt(delivery, own),
+            sink_error=None if own is None else own.error,
+            next_attempt=next_attempt(own, delivery.due_at) if can_go and own else None,
         )
         found.setdefault(row["position"], []).append(passage)
     return found
@@ -221,14 +224,6 @@ def _heads(connection: Connection, operation_id: str) -> dict[str, tuple[int, st
 def _health(connection: Connection, tenant: Tenant) -> dict[str, Health]:
     query = select(sinks).where(sinks.c.scope_id == tenant.id, sinks.c.absent_since.is_(None))
     return {row["name"]: health_of(row) for row in connection.execute(query).mappings()}
-
-
-def _next_attempt(delivery: Delivery, health: Health | None) -> datetime | None:
-    if delivery.state is not DeliveryState.WAITING or health is None:
-        return None
-    if health.state is SinkState.DISABLED:
-        return None
-    return health.probe_at if health.state is SinkState.DOWN else delivery.due_at
 
 
 def _chosen(

@@ -30,7 +30,22 @@ __all__ = [
     "watch_values",
 ]
 
-_HEALTH = ("since", "failures", "probes", "probe_at", "set_at", "status", "error")
+_HEALTH = (
+    "since",
+    "failures",
+    "unanswered",
+    "unanswered_since",
+    "delivered",
+    "given_up",
+    "probes",
+    "next_at",
+    "set_at",
+    "tried_at",
+    "paused_until",
+    "paused_at",
+    "status",
+    "error",
+)
 _DELIVERY = (
     "attempts",
     "fresh_at",

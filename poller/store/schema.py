@@ -202,6 +202,11 @@ events: Final = Table(
     Index(None, "watch_id", "sequence"),
 )
 
+# conditions of partial indexes; a query states the same text, or a planner does not see that it may
+# use them
+UNTRIED: Final = text("state = 'waiting' AND attempts = 0")
+TRIED: Final = text("state = 'waiting' AND attempts > 0")
+
 deliveries: Final = Table(
     "deliveries",
     metadata,
@@ -221,8 +226,26 @@ deliveries: Final = Table(
     Column("lease_owner", String),
     Column("lease_until", Instant),
     PrimaryKeyConstraint("position", "sink"),
-    # the order of a claim to its end: what became due at once is not sorted anew for each
-    Index(None, "scope_id", "state", "sink", "due_at", "position"),
+    # the two orders of a claim, first attempts and repeated ones, each to its end: what became due
+    # at once is not sorted again for each
+    Index(
+        "ix_deliveries_untried",
+        "scope_id",
+        "sink",
+        "due_at",
+        "position",
+        sqlite_where=UNTRIED,
+        postgresql_where=UNTRIED,
+    ),
+    Index(
+        "ix_deliveries_tried",
+        "scope_id",
+        "sink",
+        "due_at",
+        "position",
+        sqlite_where=TRIED,
+        postgresql_where=TRIED,
+    ),
     # the order of a claim for a sink that takes events as they were recorded
     Index(None, "scope_id", "state", "sink", "position"),
     Index(None, "watch_id", "sink", "state", "position"),
@@ -236,9 +259,16 @@ sinks: Final = Table(
     Column("state", String, nullable=False),
     Column("since", Instant, nullable=False),
     Column("failures", Integer, nullable=False),
+    Column("unanswered", Integer, nullable=False, server_default="0"),
+    Column("unanswered_since", Instant),
+    Column("delivered", Integer, nullable=False, server_default="0"),
+    Column("given_up", Integer, nullable=False, server_default="0"),
     Column("probes", Integer, nullable=False),
-    Column("probe_at", Instant),
+    Column("next_at", Instant),
     Column("set_at", Instant),
+    Column("tried_at", Instant),
+    Column("paused_until", Instant),
+    Column("paused_at", Instant),
     Column("status", Integer),
     Column("error", Sentence),
     # since when no daemon's settings name this sink; null while they do

@@ -3,14 +3,27 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Update, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Update,
+    case,
+    exists,
+    func,
+    insert,
+    select,
+    type_coerce,
+    update,
+)
 
 from poller.store.rows import health_of, health_values
 from poller.store.schema import deliveries, sinks
 from poller.store.tenancy import Tenant
 from poller.tracking.delivery import GIVE_UP_AFTER, DeliveryState
-from poller.tracking.sink_health import Health, SinkState
+from poller.tracking.sink_health import Health, SinkState, next_attempt
 
 __all__ = [
     "SinkReport",
@@ -27,12 +40,19 @@ _WAITING = DeliveryState.WAITING.value
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkReport:
-    """A sink as an operator sees it. `oldest` is when the longest waiting event was recorded."""
+    """A sink as an operator sees it. `oldest` is when the longest waiting event was recorded.
+
+    Since the sink was last ok, it has refused `refused` of `answered` events. `next_attempt` is
+    when the next one is tried, at the earliest; None if nothing is.
+    """
 
     name: str
     health: Health
     is_configured: bool
     waiting: int
+    refused: int
+    answered: int
+    next_attempt: datetime | None
     dead: int
     oldest: datetime | None
 
@@ -58,7 +78,7 @@ def configure(
 
 
 def enable(connection: Connection, tenant: Tenant, name: str, now: datetime) -> None:
-    """Let a disabled or down sink try again at once."""
+    """Let a sink in trouble try again at once; a pause that it asked for stays."""
     health = health_for_update(connection, tenant, name, now)
     if health.state is SinkState.DISABLED:
         write_health(connection, tenant, name, Health(state=SinkState.OK, since=now))
@@ -73,8 +93,8 @@ def enable(connection: Connection, tenant: Tenant, name: str, now: datetime) -> 
             )
             .values(due_at=now, set_at=now)
         )
-    elif health.state is SinkState.DOWN:
-        connection.execute(_update(tenant, name, probe_at=now, set_at=now, probes=0))
+    elif health.state in {SinkState.FAILING, SinkState.DOWN}:
+        connection.execute(_update(tenant, name, next_at=now, set_at=now, probes=0))
 
 
 def health_for_update(connection: Connection, tenant: Tenant, name: str, now: datetime) -> Health:
@@ -113,42 +133,83 @@ def bury_absent(connection: Connection, tenant: Tenant, now: datetime) -> int:
 def report(connection: Connection, tenant: Tenant) -> list[SinkReport]:
     """List every sink that is configured or is still waited for, by name."""
     counts = _counts(connection, tenant)
+    due = _first_due(connection, tenant)
     reports = []
     for name, row in sorted(_rows(connection, tenant).items()):
-        waiting, oldest = counts.get((name, _WAITING), (0, None))
-        dead, _ = counts.get((name, DeliveryState.DEAD.value), (0, None))
+        found = counts.get(name, _NOTHING)
         configured = row["absent_since"] is None
-        if configured or waiting or dead:
-            reports.append(
-                SinkReport(
-                    name=name,
-                    health=health_of(row),
-                    is_configured=configured,
-                    waiting=waiting,
-                    dead=dead,
-                    oldest=oldest,
-                )
+        if not (configured or found.waiting or found.dead):
+            continue
+        health = health_of(row)
+        refused = found.tried + health.given_up
+        reports.append(
+            SinkReport(
+                name=name,
+                health=health,
+                is_configured=configured,
+                waiting=found.waiting,
+                refused=refused,
+                answered=refused + health.delivered,
+                next_attempt=next_attempt(health, due.get(name)) if configured else None,
+                dead=found.dead,
+                oldest=found.oldest,
             )
+        )
     return reports
 
 
-def _counts(
-    connection: Connection, tenant: Tenant
-) -> dict[tuple[str, str], tuple[int, datetime | None]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counts:
+    """How many deliveries of a sink wait, were tried and wait, and are dead."""
+
+    waiting: int
+    tried: int
+    dead: int
+    oldest: datetime | None
+
+
+_NOTHING: Final = _Counts(waiting=0, tried=0, dead=0, oldest=None)
+
+
+def _counts(connection: Connection, tenant: Tenant) -> dict[str, _Counts]:
+    is_waiting = deliveries.c.state == _WAITING
+    is_tried = is_waiting & (deliveries.c.attempts > 0)
+    recorded = case((is_waiting, deliveries.c.fresh_at))
     query = (
         select(
             deliveries.c.sink,
-            deliveries.c.state,
-            func.count().label("number"),
-            func.min(deliveries.c.fresh_at).label("oldest"),
+            func.sum(case((is_waiting, 1), else_=0)).label("waiting"),
+            func.sum(case((is_tried, 1), else_=0)).label("tried"),
+            func.sum(case((is_waiting, 0), else_=1)).label("dead"),
+            func.min(type_coerce(recorded, deliveries.c.fresh_at.type)).label("oldest"),
         )
         .where(
             deliveries.c.scope_id == tenant.id,
             deliveries.c.state.in_((_WAITING, DeliveryState.DEAD.value)),
         )
-        .group_by(deliveries.c.sink, deliveries.c.state)
+        .group_by(deliveries.c.sink)
     )
-    return {(row.sink, row.state): (row.number, row.oldest) for row in connection.execute(query)}
+    return {
+        row.sink: _Counts(waiting=row.waiting, tried=row.tried, dead=row.dead, oldest=row.oldest)
+        for row in connection.execute(query)
+    }
+
+
+def _first_due(connection: Connection, tenant: Tenant) -> dict[str, datetime]:
+    """Find, for each sink, when the first of what may go is due."""
+    earlier = deliveries.alias()
+    blocked = exists().where(
+        earlier.c.watch_id == deliveries.c.watch_id,
+        earlier.c.sink == deliveries.c.sink,
+        earlier.c.state == _WAITING,
+        earlier.c.position < deliveries.c.position,
+    )
+    query = (
+        select(deliveries.c.sink, func.min(deliveries.c.due_at).label("due_at"))
+        .where(deliveries.c.scope_id == tenant.id, deliveries.c.state == _WAITING, ~blocked)
+        .group_by(deliveries.c.sink)
+    )
+    return {row.sink: row.due_at for row in connection.execute(query)}
 
 
 def _rows(connection: Connection, tenant: Tenant) -> Mapping[str, RowMapping]:

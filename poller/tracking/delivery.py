@@ -1,8 +1,8 @@
 """One event on its way to one sink, as pure state: attempts, waits, and when to give up.
 
-Waits start at 1 s and double to at most 1 h, jittered; the place's own `Retry-After` can only
-lengthen one. An event is given up three days after it was recorded (or replayed), by a failed
-attempt, or one hour after the place first refused it.
+Waits start at 1 s and about double to at most 1 h; jitter only adds to them. `Retry-After` is not
+among them: it pauses the whole sink. An event is given up three days after it was recorded (or
+replayed), by a failed attempt, or one hour after the receiver first refused it.
 """
 
 from dataclasses import dataclass, replace
@@ -55,6 +55,11 @@ class DeliveryAttempt:
     error: str | None = None
     retry_after: float | None = None
 
+    @property
+    def is_answer(self) -> bool:
+        """True if the receiver said anything at all."""
+        return self.status is not None or self.result is not AttemptResult.FAILED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
@@ -87,13 +92,12 @@ def after_attempt(
             return replace(tried, state=DeliveryState.DEAD, done_at=now, refused_at=refused_at)
     if now - tried.fresh_at >= GIVE_UP_AFTER:
         return replace(tried, state=DeliveryState.DEAD, done_at=now, refused_at=refused_at)
-    due_at = now + timedelta(seconds=_wait(tried.attempts, attempt.retry_after, jitter))
+    due_at = now + timedelta(seconds=_wait(tried.attempts, jitter))
     if attempt.result is AttemptResult.REFUSED and refused_at is not None:
         due_at = min(due_at, refused_at + _REFUSED_FOR)
     return replace(tried, due_at=due_at, set_at=now, refused_at=refused_at)
 
 
-def _wait(attempts: int, retry_after: float | None, jitter: float) -> float:
+def _wait(attempts: int, jitter: float) -> float:
     doubled = 2.0 ** min(attempts - 1, _DOUBLINGS)
-    wait = min(doubled * (1 + _JITTER * (jitter - 0.5)), _LONGEST)
-    return wait if retry_after is None else max(wait, min(retry_after, _LONGEST))
+    return min(doubled * (1 + _JITTER * jitter), _LONGEST)

@@ -58,6 +58,7 @@ def waiting(sink: str, **members: object) -> dict[str, object]:
         "state": "waiting",
         "blockedBy": None,
         "sinkState": "failing",
+        "sinkError": "answered 503",
         "attempts": 2,
         "lastStatus": 503,
         "lastError": "answered 503",
@@ -262,17 +263,24 @@ def test_sinks_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
         "failures": 2,
         "lastStatus": 503,
         "lastError": "answered 503",
-        "nextProbeAt": None,
+        "nextAttempt": None,
+        "refused": 2,
+        "answered": 12,
         "waiting": 2,
         "dead": 0,
         "oldest": "2026-11-22T10:00:00.000Z",
     }
-    sinks = [app, {**app, "name": "old", "configured": False}]
+    sinks = [
+        app,
+        {**app, "name": "old", "configured": False},
+        {**app, "name": "odd", "state": "rejecting"},
+    ]
     with FakeDaemon(lambda _: Reply(body={"sinks": sinks})) as daemon:
         assert show_sinks(target(daemon), json_output=False) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "app failing" in out
     assert "old not" in out
+    assert "odd rejecting 2 of 12" in out
     assert "503" in out
 
 

@@ -19,7 +19,8 @@ from sqlalchemy import Connection, event, func, insert, select
 from poller.engine.dispatcher import Dispatcher, Ended
 from poller.engine.heartbeat import Heartbeats
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
-from poller.store.deliveries import ClaimRequest, Exchange
+from poller.store.claims import ClaimRequest
+from poller.store.deliveries import Exchange
 from poller.store.errors import StoreUnavailable
 from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
@@ -322,7 +323,11 @@ class Stage:
         until = self.clock.time.timestamp() + seconds
         last = await self.settle()
         while True:
-            moments = [moment for moment in (last.next_due, last.health.probe_at) if moment]
+            moments = [
+                moment
+                for moment in (last.next_due, last.health.next_at, last.health.paused_until)
+                if moment
+            ]
             coming = [m for m in moments if self.clock.time < m and m.timestamp() <= until]
             if not coming:
                 break

@@ -39,7 +39,15 @@ def report(state: SinkState, *, configured: bool = True, waiting: int = 0) -> Si
     """Report on the sink `app`."""
     health = Health(state=state, since=LATER, error=None if state is SinkState.OK else "no route")
     return SinkReport(
-        name="app", health=health, is_configured=configured, waiting=waiting, dead=0, oldest=NOW
+        name="app",
+        health=health,
+        is_configured=configured,
+        waiting=waiting,
+        refused=2,
+        answered=12,
+        next_attempt=NOW,
+        dead=0,
+        oldest=NOW,
     )
 
 

@@ -33,6 +33,22 @@ async def test_a_sink_shows_its_health_and_its_backlog(door: House) -> None:
     assert sink["oldest"] == sink["since"] == "2026-11-22T10:00:00.000Z"
 
 
+async def test_a_sink_whose_every_event_is_refused_is_rejecting(door: House) -> None:
+    """With how many of how many, the last answer and the next attempt; and it is degraded."""
+    await door.scene.register(op(1), op(2))
+    for operation in (op(1), op(2)):
+        await door.record(operation, "PROCESSING")
+    claimed = await door.scene.deliveries("app")
+    await door.scene.settle(claimed, AttemptResult.REFUSED, status=400, error="answered 400")
+    [sink] = (await door.get("/v1/sinks"))["sinks"]
+    assert (sink["state"], sink["lastError"]) == ("rejecting", "answered 400")
+    assert (sink["refused"], sink["answered"], sink["waiting"]) == (2, 2, 2)
+    assert sink["nextAttempt"] > "2026-11-22T10:00:00.999Z"
+    [degraded] = (await door.get("/readyz"))["degraded"]
+    assert degraded["what"] == "sink app"
+    assert "answered 400; refused 2 of 2 events" in degraded["hint"]
+
+
 async def test_a_sink_that_was_taken_away_shows_while_something_waits(door: House) -> None:
     """It is no longer configured, and named as long as events wait for it."""
     await door.store.configure_sinks(["app", "old"])

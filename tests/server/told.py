@@ -128,6 +128,9 @@ def _stock() -> Stock:
             health=Health(state=state, since=NOW),
             is_configured=is_configured,
             waiting=7,
+            refused=0,
+            answered=0,
+            next_attempt=None,
             dead=2,
             oldest=NOW - timedelta(minutes=2),
         )

@@ -14,7 +14,8 @@ from sqlalchemy import Table, func, select, update
 
 from poller.comms.kinds import kind_named
 from poller.comms.models import Operation, decode_operation
-from poller.store.deliveries import Claimed, ClaimRequest, Exchange
+from poller.store.claims import Claimed, ClaimRequest
+from poller.store.deliveries import Exchange
 from poller.store.schema import deliveries, watches
 from poller.store.store import Store
 from poller.store.watches import Lease, Observation, Registered

@@ -5,7 +5,7 @@ from datetime import timedelta
 import anyio
 import pytest
 
-from poller.store.deliveries import Claimed
+from poller.store.claims import Claimed
 from poller.store.schema import deliveries
 from poller.tracking.delivery import AttemptResult, DeliveryState
 from poller.tracking.subscription import Subscription
@@ -128,17 +128,17 @@ async def test_dispatchers_that_claim_at_once_keep_order(
 
 
 async def test_the_longest_due_goes_first(daemon: Daemon) -> None:
-    """What has just failed does not push ahead of what waits."""
+    """Of those that were never tried; what has failed does not push ahead of them."""
     await daemon.register(op(1), op(2), op(3))
     for number in (1, 2):
         await daemon.observe(op(number), "PROCESSING")
     [first, _] = await daemon.deliveries()
-    await daemon.settle([first], AttemptResult.FAILED)
+    await daemon.settle([first], AttemptResult.REFUSED, status=400)
     daemon.clock.advance(LEASE + 5)
     await daemon.observe(op(3), "PROCESSING")
     await daemon.expire_leases()
     claimed = [(await daemon.deliveries(limit=1))[0].operation_id for _ in range(3)]
-    assert claimed == [op(2), op(1), op(3)]
+    assert claimed == [op(2), op(3), op(1)]
 
 
 async def test_an_exchange_tells_what_became_of_each_attempt(daemon: Daemon) -> None:

@@ -29,9 +29,9 @@ from poller.store import deliveries as delivery_rows
 from poller.store import sinks as sink_rows
 from poller.store import tenancy
 from poller.store import watches as watch_rows
+from poller.store.claims import ClaimRequest
 from poller.store.database import Database
 from poller.store.dead_letters import Selection, replay, replay_event
-from poller.store.deliveries import ClaimRequest
 from poller.store.retention import prune
 from poller.store.schema import deliveries, events, watches
 from poller.store.standing import summary

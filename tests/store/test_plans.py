@@ -110,7 +110,7 @@ async def test_what_runs_all_the_time_uses_an_index(crowded: Daemon) -> None:
             due = await crowded.deliveries(limit=100, in_order=in_order)
             assert len(due) == 100
             await crowded.settle(due[:50], AttemptResult.DELIVERED)
-            await crowded.settle(due[50:], AttemptResult.FAILED)
+            await crowded.settle(due[50:], AttemptResult.REFUSED, status=400)
         assert await crowded.deliveries("other") == []
         await crowded.store.waiting_ids("app", 100)
     assert len(lines) > 20

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from poller.store.schema import deliveries
-from poller.tracking.delivery import AttemptResult
+from poller.tracking.delivery import AttemptResult, DeliveryAttempt
 from poller.tracking.sink_health import SinkState
 from poller.tracking.subscription import Subscription
 from tests.store.conftest import OpenDaemon
@@ -71,13 +71,13 @@ async def test_probes_grow_apart_to_five_minutes(daemon: Daemon) -> None:
     waits = []
     for _ in range(12):
         exchange = await daemon.exchange(limit=0)
-        assert exchange.health.probe_at is not None
-        waits.append((exchange.health.probe_at - daemon.clock()).total_seconds())
-        daemon.clock.time = exchange.health.probe_at
+        assert exchange.health.next_at is not None
+        waits.append((exchange.health.next_at - daemon.clock()).total_seconds())
+        daemon.clock.time = exchange.health.next_at
         [probe] = await daemon.deliveries()
         await daemon.settle([probe], AttemptResult.FAILED)
     assert waits[-3:] == pytest.approx([300, 300, 300], rel=0.2)
-    assert waits[0] <= 2
+    assert waits[0] <= 2.4
     assert max(waits) <= 300
 
 
@@ -95,7 +95,7 @@ async def test_recovery_makes_everything_due_in_order(daemon: Daemon) -> None:
     exchange = await daemon.exchange(
         (probe.position, attempt(AttemptResult.DELIVERED, daemon.clock()))
     )
-    assert (exchange.before.state, exchange.health.state) == (SinkState.DOWN, SinkState.OK)
+    assert (exchange.before.state, exchange.health.state) == (SinkState.DOWN, SinkState.REJECTING)
     first = [probe, *exchange.claimed]
     rest = await daemon.settle(exchange.claimed, AttemptResult.DELIVERED)
     assert rest.health.state is SinkState.OK
@@ -109,23 +109,59 @@ async def test_recovery_counts_beside_a_straggler(daemon: Daemon) -> None:
     await fill(daemon, range(6))
     [straggler] = await daemon.deliveries(limit=1)
     await bring_down(daemon)
-    daemon.clock.advance(2)
+    daemon.clock.advance(3)
     [probe] = await daemon.deliveries()
     exchange = await daemon.exchange(
         (probe.position, attempt(AttemptResult.DELIVERED, daemon.clock())),
         (straggler.position, attempt(AttemptResult.FAILED, NOW)),
     )
-    assert exchange.health.state is SinkState.FAILING
-    assert len(exchange.claimed) == 5
+    assert exchange.health.state is SinkState.REJECTING
+    assert len(exchange.claimed) == 4
 
 
 async def test_refusals_are_answers_not_outages(daemon: Daemon) -> None:
     """The place is up, whatever it thinks of the event."""
     await fill(daemon, range(3))
     for _ in range(6):
-        await daemon.settle(await daemon.deliveries(), AttemptResult.REFUSED, status=422)
+        await daemon.settle(
+            await daemon.deliveries(), AttemptResult.REFUSED, status=422, error="422 no"
+        )
         daemon.clock.advance(30)
-    assert await state_of(daemon) is SinkState.OK
+    [report] = await daemon.store.sinks()
+    assert report.health.state is SinkState.REJECTING
+    assert (report.refused, report.answered, report.health.error) == (3, 3, "422 no")
+    assert report.next_attempt is not None
+
+
+async def test_a_first_attempt_goes_before_any_repeated_one(daemon: Daemon) -> None:
+    """However long the repeated ones have been due."""
+    await fill(daemon, range(3))
+    await daemon.settle(await daemon.deliveries(), AttemptResult.REFUSED, status=400)
+    daemon.clock.advance(60)
+    await fill(daemon, range(3, 5))
+    claimed = [(await daemon.deliveries(limit=1))[0].operation_id for _ in range(5)]
+    assert claimed[:2] == [op(3), op(4)]
+    assert sorted(claimed[2:]) == [op(0), op(1), op(2)]
+
+
+async def test_a_pause_outlives_the_process(daemon: Daemon, open_daemon: OpenDaemon) -> None:
+    """`Retry-After` is kept by the store, and neither a start nor SIGHUP shortens it."""
+    await fill(daemon, range(3))
+    [one, *rest] = await daemon.deliveries()
+    busy = DeliveryAttempt(
+        result=AttemptResult.FAILED, begun_at=NOW, status=429, error="429", retry_after=60
+    )
+    await daemon.exchange((one.position, busy), limit=0)
+    await daemon.store.release_deliveries("app", [claim.position for claim in rest])
+    [report] = await daemon.store.sinks()
+    assert report.next_attempt == NOW + timedelta(seconds=60)
+    await daemon.store.aclose()
+    again = await open_daemon("again")
+    await again.store.configure_sinks(["app"])
+    again.clock.time = NOW + timedelta(seconds=59.9)
+    assert await again.deliveries() == []
+    again.clock.time = NOW + timedelta(seconds=60)
+    assert len(await again.deliveries()) == 1
 
 
 async def test_a_refused_event_is_given_up_after_an_hour(daemon: Daemon) -> None:

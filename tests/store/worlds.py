@@ -8,7 +8,7 @@ from typing import Any
 
 from poller.comms.kinds import kind_named
 from poller.comms.models import decode_operation
-from poller.store.deliveries import Claimed
+from poller.store.claims import Claimed
 from poller.store.events import StoredEvent
 from poller.tracking.answer import FoundAnswer
 from poller.tracking.delivery import AttemptResult, DeliveryAttempt, DeliveryState

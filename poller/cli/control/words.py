@@ -102,7 +102,7 @@ def when(instant: str | None, now: datetime) -> str:
 
 def why(delivery: schemas.Delivery, numbers: Mapping[str, int], now: datetime) -> str:
     """Say why an event is where it is; `numbers` are the sequence numbers of events by id."""
-    error = printable(delivery["lastError"] or "no answer")
+    error = printable(delivery["lastError"] or delivery["sinkError"] or "no reason is known")
     match delivery["state"]:
         case "delivered":
             return ""
@@ -116,16 +116,21 @@ def why(delivery: schemas.Delivery, numbers: Mapping[str, int], now: datetime) -
 
 
 def _why_waiting(delivery: schemas.Delivery, error: str, now: datetime) -> str:
+    upcoming = when(delivery["nextAttemptAt"], now)
     match delivery["sinkState"]:
         case None:
             return "no settings name this sink; configure it again within three days"
         case "disabled":
             return f"the sink is disabled: {error}"
         case "down":
-            return f"the sink is down: {error}; one event is tried now and then"
+            return f"the sink is down: {error}; next attempt {upcoming}"
     if not delivery["attempts"]:
-        return "is sent next"
-    return f"{error}; attempt {delivery['attempts'] + 1} {when(delivery['nextAttemptAt'], now)}"
+        return (
+            "is sent next"
+            if upcoming in {_NOTHING, "now"} or " ago" in upcoming
+            else (f"is sent next, {upcoming}")
+        )
+    return f"{error}; attempt {delivery['attempts'] + 1} {upcoming}"
 
 
 def sentence(

@@ -36,6 +36,7 @@ def delivery(state: str, **members: object) -> schemas.Delivery:
         "state": state,
         "blockedBy": None,
         "sinkState": "ok",
+        "sinkError": None,
         "attempts": 0,
         "lastStatus": None,
         "lastError": None,
@@ -188,8 +189,21 @@ def test_labels() -> None:
             "answered 503; attempt 3 in 4s",
         ),
         (
-            delivery("waiting", sinkState="down", lastError="refused"),
-            "the sink is down: refused; one event is tried now and then",
+            delivery(
+                "waiting",
+                sinkState="down",
+                sinkError="refused",
+                nextAttemptAt="2026-11-22T10:00:40Z",
+            ),
+            "the sink is down: refused; next attempt in 40s",
+        ),
+        (
+            delivery("waiting", sinkState="failing", nextAttemptAt="2026-11-22T10:00:04Z"),
+            "is sent next, in 4s",
+        ),
+        (
+            delivery("waiting", sinkState="disabled", sinkError="answered 410"),
+            "the sink is disabled: answered 410",
         ),
         (delivery("waiting", sinkState="disabled", lastError="410"), "the sink is disabled: 410"),
         (
@@ -202,7 +216,7 @@ def test_labels() -> None:
             delivery("dead", attempts=1, lastError="answered 422"),
             "given up after 1 attempt: answered 422",
         ),
-        (delivery("dead", attempts=83), "given up after 83 attempts: no answer"),
+        (delivery("dead", attempts=83), "given up after 83 attempts: no reason is known"),
     ],
 )
 def test_why(one: schemas.Delivery, text: str) -> None:

@@ -22,8 +22,8 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("account", sa.String(), nullable=False),
         sa.Column("base_url", sa.String(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_homes")),
-        sa.UniqueConstraint("account", "base_url", name=op.f("uq_homes_account_base_url")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_scopes")),
+        sa.UniqueConstraint("account", "base_url", name=op.f("uq_scopes_account_base_url")),
     )
     op.create_table(
         "pauses",
@@ -33,7 +33,7 @@ def upgrade() -> None:
         sa.Column("set_at", sa.BigInteger(), nullable=False),
         sa.Column("until", sa.BigInteger(), nullable=False),
         sa.Column("level", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_pauses_home_id")),
+        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_pauses_scope_id")),
         sa.PrimaryKeyConstraint("scope_id", name=op.f("pk_pauses")),
     )
     op.create_table(
@@ -49,7 +49,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Integer(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("absent_since", sa.BigInteger(), nullable=True),
-        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_sinks_home_id")),
+        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_sinks_scope_id")),
         sa.PrimaryKeyConstraint("scope_id", "name", name=op.f("pk_sinks")),
     )
     op.create_table(
@@ -83,11 +83,11 @@ def upgrade() -> None:
         sa.Column("lease_owner", sa.String(), nullable=True),
         sa.Column("lease_until", sa.BigInteger(), nullable=True),
         sa.Column("is_stub", sa.Boolean(), nullable=False),
-        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_watches_home_id")),
+        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_watches_scope_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_watches")),
     )
     op.create_index(
-        op.f("ix_watches_home_id_due_at"), "watches", ["scope_id", "due_at"], unique=False
+        op.f("ix_watches_scope_id_due_at"), "watches", ["scope_id", "due_at"], unique=False
     )
     op.create_index(
         op.f("ix_watches_phase_is_stub_ended_at"),
@@ -106,7 +106,7 @@ def upgrade() -> None:
         sa.Column("final", sa.Boolean(), nullable=False),
         sa.Column("recorded_at", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_events_home_id")),
+        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_events_scope_id")),
         sa.ForeignKeyConstraint(["watch_id"], ["watches.id"], name=op.f("fk_events_watch_id")),
         sa.PrimaryKeyConstraint("position", name=op.f("pk_events")),
         sa.UniqueConstraint("id", name=op.f("uq_events_id")),
@@ -131,7 +131,7 @@ def upgrade() -> None:
         sa.Column("done_at", sa.BigInteger(), nullable=True),
         sa.Column("lease_owner", sa.String(), nullable=True),
         sa.Column("lease_until", sa.BigInteger(), nullable=True),
-        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_deliveries_home_id")),
+        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_deliveries_scope_id")),
         sa.ForeignKeyConstraint(
             ["position"], ["events.position"], name=op.f("fk_deliveries_position")
         ),
@@ -139,7 +139,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("position", "sink", name=op.f("pk_deliveries")),
     )
     op.create_index(
-        op.f("ix_deliveries_home_id_state_sink_due_at_position"),
+        op.f("ix_deliveries_scope_id_state_sink_due_at_position"),
         "deliveries",
         ["scope_id", "state", "sink", "due_at", "position"],
         unique=False,

@@ -25,7 +25,7 @@ def upgrade() -> None:
         "watches",
         sa.Column("next_request", sa.String(), nullable=False, server_default="operation"),
     )
-    op.drop_index(op.f("ix_watches_home_id_due_at"), table_name="watches")
+    op.drop_index(op.f("ix_watches_scope_id_due_at"), table_name="watches")
     is_due = sa.text("due_at IS NOT NULL")
     op.create_index(
         op.f("ix_watches_due"),
@@ -36,7 +36,7 @@ def upgrade() -> None:
         postgresql_where=is_due,
     )
     op.create_index(
-        op.f("ix_deliveries_home_id_state_sink_position"),
+        op.f("ix_deliveries_scope_id_state_sink_position"),
         "deliveries",
         ["scope_id", "state", "sink", "position"],
         unique=False,

@@ -1,0 +1,96 @@
+"""The log lines of one sink: its trouble as a whole at warning, each attempt at debug."""
+
+from datetime import datetime
+
+import structlog
+
+from poller.store.claims import Claimed
+from poller.tracking.delivery import Delivery, DeliveryState
+from poller.tracking.event import format_instant
+from poller.tracking.sink_health import Health, SinkState, next_attempt
+from poller.tracking.trouble import Notice, TroubleReporter
+
+__all__ = ["SinkLog"]
+
+log = structlog.get_logger()
+
+_HINTS = {
+    SinkState.REJECTING: "it answers, but refuses some events; see `poller sinks`",
+    SinkState.FAILING: "its events are tried one at a time until one is delivered",
+    SinkState.DOWN: "one event is tried at most every 5 minutes until one is answered",
+    SinkState.DISABLED: "SIGHUP, a restart or `poller replay` enables it",
+}
+_GRAVE = frozenset({SinkState.DOWN, SinkState.DISABLED})
+
+
+class SinkLog:
+    """Says when the trouble of a sink begins, changes, goes on and ends."""
+
+    def __init__(self, sink: str) -> None:
+        self._log = log.bind(sink=sink)
+        self._reporter = TroubleReporter()
+
+    def delivery(self, claim: Claimed, delivery: Delivery, *, now: datetime) -> None:
+        """Log what became of one attempt; of many that are given up at once, only the first."""
+        bound = self._log.bind(
+            operation=claim.operation_id,
+            event_id=claim.event_id,
+            event_type=claim.type,
+            attempts=delivery.attempts,
+            http_status=delivery.status,
+        )
+        match delivery.state:
+            case DeliveryState.DELIVERED:
+                bound.debug("delivery.done")
+            case DeliveryState.WAITING:
+                bound.debug(
+                    "delivery.failed",
+                    error=delivery.error,
+                    next_attempt=format_instant(delivery.due_at),
+                )
+            case DeliveryState.DEAD:
+                notice = self._reporter.failure("dead letters", claim.event_id, now)
+                if notice is None:
+                    bound.debug("delivery.dead", error=delivery.error)
+                else:
+                    bound.error(
+                        "delivery.dead",
+                        error=delivery.error,
+                        unlogged=notice.unlogged - 1,
+                        hint="see `poller dead-letters`",
+                    )
+
+    def health(self, before: Health, after: Health, *, failed: int, now: datetime) -> None:
+        """Log what finished attempts, of which `failed` were not delivered, made of the sink."""
+        if after.state is SinkState.OK:
+            if before.state is not SinkState.OK:
+                # also where the trouble began in a process before this one
+                self._failure(before, 0, now)
+            if (notice := self._reporter.success("sink", now)) is not None:
+                self._log.info(
+                    "sink.recovered", since=format_instant(notice.since), failures=notice.failures
+                )
+        elif failed or before.state is not after.state:
+            is_urgent = after.state in _GRAVE and before.state is not after.state
+            notice = self._failure(after, failed, now, is_urgent=is_urgent)
+            if notice is not None:
+                self._trouble(after, notice, now)
+
+    def _failure(
+        self, health: Health, times: int, now: datetime, *, is_urgent: bool = False
+    ) -> Notice | None:
+        kind = (health.state, health.status)
+        return self._reporter.failure("sink", kind, now, times=times, is_urgent=is_urgent)
+
+    def _trouble(self, health: Health, notice: Notice, now: datetime) -> None:
+        level = self._log.error if health.state in _GRAVE else self._log.warning
+        upcoming = next_attempt(health, now)
+        level(
+            f"sink.{health.state.value}",
+            error=health.error,
+            http_status=health.status,
+            since=format_instant(health.since),
+            failures=notice.failures,
+            next_attempt=None if upcoming is None else format_instant(upcoming),
+            hint=_HINTS[health.state],
+        )

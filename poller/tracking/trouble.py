@@ -1,0 +1,140 @@
+"""Which of many equal failures deserve a log line. Pure; the clock is an argument.
+
+A trouble is logged when it begins, when it changes, every few minutes with counts while it goes
+on, and when it ends. One that begins and ends all the time runs out of lines: it has a budget that
+refills slowly, and the next line says how many failures were not logged.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+__all__ = ["Notice", "Stage", "TroubleReporter"]
+
+_EVERY: Final = timedelta(minutes=5)
+_BUDGET: Final = 8.0
+_REFILL: Final = timedelta(minutes=1)
+_MOST_KEYS: Final = 1000
+
+
+class Stage(StrEnum):
+    """What a line is about."""
+
+    BEGINS = "begins"
+    CHANGES = "changes"
+    GOES_ON = "goes on"
+    ENDS = "ends"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A line to log: `failures` since the trouble began, `unlogged` since the last line."""
+
+    stage: Stage
+    since: datetime
+    failures: int
+    unlogged: int
+
+
+@dataclass(slots=True, kw_only=True)
+class _Trouble:
+    """What is known of one subject; it stays after an end, for the sake of its budget."""
+
+    kind: Hashable
+    since: datetime
+    logged_at: datetime
+    refilled_at: datetime
+    failed_at: datetime
+    budget: float = _BUDGET
+    failures: int = 0
+    unlogged: int = 0
+    is_open: bool = False
+    is_logged: bool = False
+
+
+@dataclass(slots=True)
+class TroubleReporter:
+    """Decides for any number of subjects, of which it forgets the oldest.
+
+    A trouble ends with the first success that is `quiet` later than its last failure: where many
+    share a subject, one that succeeds says little of the others.
+    """
+
+    quiet: timedelta = timedelta()
+    _troubles: dict[Hashable, _Trouble] = field(default_factory=dict)
+
+    def failure(
+        self,
+        subject: Hashable,
+        kind: Hashable,
+        now: datetime,
+        *,
+        times: int = 1,
+        is_urgent: bool = False,
+    ) -> Notice | None:
+        """Take note of failures of this kind; the line to log, None for none.
+
+        `is_urgent` is for what must be said at once, whatever the budget.
+        """
+        trouble = self._troubles.get(subject)
+        if trouble is None:
+            trouble = self._remember(subject, kind, now)
+        if not trouble.is_open:
+            trouble.is_open, trouble.is_logged = True, False
+            trouble.since, trouble.failures = now, 0
+        trouble.failures += times
+        trouble.unlogged += times
+        trouble.failed_at = now
+        stage = _stage_of_failure(trouble, kind, now)
+        if stage is None or not (is_urgent or _may_log(trouble, stage, now)):
+            return None
+        trouble.kind, trouble.is_logged = kind, True
+        return _notice(trouble, stage, now)
+
+    def success(self, subject: Hashable, now: datetime) -> Notice | None:
+        """Take note of a success; the line to log where a logged trouble ends."""
+        trouble = self._troubles.get(subject)
+        if trouble is None or not trouble.is_open or now - trouble.failed_at < self.quiet:
+            return None
+        trouble.is_open = False
+        return _notice(trouble, Stage.ENDS, now) if trouble.is_logged else None
+
+    def _remember(self, subject: Hashable, kind: Hashable, now: datetime) -> _Trouble:
+        if len(self._troubles) >= _MOST_KEYS:
+            self._troubles.pop(next(iter(self._troubles)))
+        trouble = _Trouble(kind=kind, since=now, logged_at=now, refilled_at=now, failed_at=now)
+        self._troubles[subject] = trouble
+        return trouble
+
+
+def _stage_of_failure(trouble: _Trouble, kind: Hashable, now: datetime) -> Stage | None:
+    if not trouble.is_logged:
+        return Stage.BEGINS
+    if kind != trouble.kind:
+        return Stage.CHANGES
+    # a clock that went back must not silence anybody
+    is_long_ago = now - trouble.logged_at >= _EVERY or now < trouble.logged_at
+    return Stage.GOES_ON if is_long_ago else None
+
+
+def _may_log(trouble: _Trouble, stage: Stage, now: datetime) -> bool:
+    if stage is Stage.GOES_ON:
+        return True
+    trouble.budget = min(
+        _BUDGET, trouble.budget + max(timedelta(), now - trouble.refilled_at) / _REFILL
+    )
+    trouble.refilled_at = now
+    if trouble.budget < 1:
+        return False
+    trouble.budget -= 1
+    return True
+
+
+def _notice(trouble: _Trouble, stage: Stage, now: datetime) -> Notice:
+    notice = Notice(
+        stage=stage, since=trouble.since, failures=trouble.failures, unlogged=trouble.unlogged
+    )
+    trouble.logged_at, trouble.unlogged = now, 0
+    return notice
