@@ -122,3 +122,9 @@ def test_operations_of_another_home_are_counted() -> None:
     assert foreign_trouble(0, started_at=NOW) == []
     [trouble] = foreign_trouble(3, started_at=NOW)
     assert trouble.hint.startswith("3 belong to another account")
+
+
+def test_a_rejecting_sink_says_how_many_it_refused() -> None:
+    """With its last answer: a sink whose every event gets 400 is trouble."""
+    [found] = sink_trouble([report(SinkState.REJECTING)], closed=(), started_at=NOW)
+    assert found.hint.startswith("no route; refused 2 of 12 events")
