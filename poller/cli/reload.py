@@ -12,8 +12,8 @@ from poller.cli.logs import configure_logs
 from poller.cli.wiring import Source, configuration
 from poller.engine.daemon import Daemon
 from poller.http.route import EgressError
-from poller.settings import Settings, SettingsError, TcpAddress, WebhookSink
-from poller.settings.catalogue import Path, dotted, find
+from poller.settings import Settings, SettingsError, TcpAddress, WebhookSinkSettings
+from poller.settings.catalogue import SettingPath, dotted, find
 from poller.settings.display import values
 from poller.sinks.base import SinkUnavailable
 from poller.store.errors import StoreError
@@ -35,12 +35,12 @@ class Effect(Enum):
     """The whole reload is refused: the store belongs to one account at one API."""
 
 
-def _rows(section: str, names: str, effect: Effect) -> dict[Path, Effect]:
+def _rows(section: str, names: str, effect: Effect) -> dict[SettingPath, Effect]:
     prefix = tuple(section.split("."))
     return {(*prefix, name): effect for name in names.split()}
 
 
-ON_RELOAD: Final[Mapping[Path, Effect]] = {
+ON_RELOAD: Final[Mapping[SettingPath, Effect]] = {
     **_rows("api", "base_url account_sid", Effect.REFUSED),
     **_rows("api", "auth_token api_key api_secret", Effect.APPLIED),
     **_rows("api", "timeout max_concurrency requests_per_second", Effect.APPLIED),
@@ -111,7 +111,7 @@ class Reloader:
         address = self._started.server.address
         return token is not None or not isinstance(address, TcpAddress) or address.is_loopback
 
-    def _report(self, fresh: Settings, pending: Collection[Path]) -> None:
+    def _report(self, fresh: Settings, pending: Collection[SettingPath]) -> None:
         changed = changed_settings(self._in_force, fresh)
         applied = [path for path in _of(changed, Effect.APPLIED) if path not in pending]
         sinks = sorted(fresh.sinks)
@@ -129,7 +129,7 @@ class Reloader:
         warn_unsigned(fresh, only={path[1] for path in applied if path[0] == "sinks"})
 
 
-def changed_settings(before: Settings, after: Settings) -> list[Path]:
+def changed_settings(before: Settings, after: Settings) -> list[SettingPath]:
     """Return the paths of the settings whose values differ; a sink that came or went is one."""
     old, new = dict(values(before)), dict(values(after))
     sinks = before.sinks.keys() ^ after.sinks.keys()
@@ -141,7 +141,7 @@ def changed_settings(before: Settings, after: Settings) -> list[Path]:
 def warn_unsigned(settings: Settings, *, only: Collection[str]) -> None:
     """Warn of each webhook among the sinks `only` whose requests nobody signs."""
     for name, sink in settings.sinks.items():
-        if name in only and isinstance(sink, WebhookSink) and sink.secret is None:
+        if name in only and isinstance(sink, WebhookSinkSettings) and sink.secret is None:
             log.warning(
                 "sink.unsigned",
                 sink=name,
@@ -149,15 +149,15 @@ def warn_unsigned(settings: Settings, *, only: Collection[str]) -> None:
             )
 
 
-def _of(paths: Iterable[Path], effect: Effect) -> list[Path]:
+def _of(paths: Iterable[SettingPath], effect: Effect) -> list[SettingPath]:
     return [path for path in paths if _effect(path) is effect]
 
 
-def _effect(path: Path) -> Effect:
+def _effect(path: SettingPath) -> Effect:
     setting = find(path)
     # a whole sink has no row of its own
     return Effect.APPLIED if setting is None else ON_RELOAD.get(setting.path, Effect.NEEDS_RESTART)
 
 
-def _names(paths: Iterable[Path]) -> list[str]:
+def _names(paths: Iterable[SettingPath]) -> list[str]:
     return sorted({dotted(path) for path in paths})

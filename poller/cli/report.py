@@ -11,7 +11,7 @@ from rich.text import Text
 
 from poller.cli.probes.finding import Finding, State
 from poller.cli.tables import is_terminal, print_table, terminal
-from poller.settings import Row
+from poller.settings import SettingRow
 
 __all__ = ["show_report"]
 
@@ -22,7 +22,9 @@ _MARKS: Final[Mapping[State, tuple[str, str]]] = {
 }
 
 
-def show_report(settings: Sequence[Row], findings: Sequence[Finding], *, json_output: bool) -> None:
+def show_report(
+    settings: Sequence[SettingRow], findings: Sequence[Finding], *, json_output: bool
+) -> None:
     """Print the settings in force, then what was found.
 
     Where a program reads standard output, each problem is a line on standard error as well.
@@ -43,7 +45,7 @@ def show_report(settings: Sequence[Row], findings: Sequence[Finding], *, json_ou
             sys.stderr.write(f"poller: {finding.subject}: {finding.sentence}\n")
 
 
-def _print_json(settings: Sequence[Row], findings: Sequence[Finding]) -> None:
+def _print_json(settings: Sequence[SettingRow], findings: Sequence[Finding]) -> None:
     document = {
         "ok": not _problems(findings),
         "settings": [asdict(row) for row in settings],

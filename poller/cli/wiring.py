@@ -13,12 +13,12 @@ from poller.engine.configuration import Configuration, SinkPlan
 from poller.server.listening import Listening, Place, Tcp, Unix
 from poller.settings import (
     SECTIONS,
-    FileSink,
+    FileSinkSettings,
     Loaded,
     Settings,
     SinkSettings,
-    StdoutSink,
-    WebhookSink,
+    StdoutSinkSettings,
+    WebhookSinkSettings,
     load_settings,
 )
 from poller.settings.addresses import TcpAddress, UnixAddress
@@ -137,16 +137,16 @@ def make_sink(name: str, sink: SinkSettings) -> Sink:
     """Make one sink; it opens nothing before `start`."""
     # each kind of sink is imported only where one is configured
     match sink:
-        case StdoutSink():
-            from poller.sinks.stdout import StdoutSink as Stdout  # noqa: PLC0415
+        case StdoutSinkSettings():
+            from poller.sinks.stdout import StdoutSinkSettings as Stdout  # noqa: PLC0415
 
             return Stdout(name=name)
-        case FileSink(path=path):
-            from poller.sinks.file import FileSink as File  # noqa: PLC0415
+        case FileSinkSettings(path=path):
+            from poller.sinks.file import FileSinkSettings as File  # noqa: PLC0415
 
             return File(name=name, path=path)
-        case WebhookSink():
-            from poller.sinks.webhook import WebhookSink as Webhook  # noqa: PLC0415
+        case WebhookSinkSettings():
+            from poller.sinks.webhook import WebhookSinkSettings as Webhook  # noqa: PLC0415
 
             return Webhook(
                 name=name,
@@ -171,7 +171,7 @@ def _plan(name: str, sink: SinkSettings) -> SinkPlan:
 
 def _secrets(sink: SinkSettings) -> str:
     """Tell two sinks apart whose only difference is a secret, without keeping it."""
-    if not isinstance(sink, WebhookSink):
+    if not isinstance(sink, WebhookSinkSettings):
         return ""
     values = [sink.secret, *sink.headers.values()]
     return str(hash(tuple(value.get_secret_value() for value in values if value is not None)))

@@ -2,17 +2,25 @@
 
 from poller.settings.addresses import MASK, StoreUrl, TcpAddress, UnixAddress
 from poller.settings.catalogue import SECTIONS
-from poller.settings.display import Row
+from poller.settings.display import SettingRow
 from poller.settings.durations import Duration, format_duration, parse_duration
-from poller.settings.errors import Problem, SettingsError
+from poller.settings.errors import SettingsError, SettingsProblem
 from poller.settings.events import EVENT_TYPES, FINAL
 from poller.settings.loading import Loaded, describe, load_settings
-from poller.settings.model import Api, Engine, Log, Polling, Server, Settings, Store
+from poller.settings.model import (
+    ApiSettings,
+    EngineSettings,
+    LogSettings,
+    PollingSettings,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+)
 from poller.settings.sinks import (
-    FileSink,
+    FileSinkSettings,
     SinkSettings,
-    StdoutSink,
-    WebhookSink,
+    StdoutSinkSettings,
+    WebhookSinkSettings,
     default_sinks,
 )
 
@@ -21,25 +29,25 @@ __all__ = [
     "FINAL",
     "MASK",
     "SECTIONS",
-    "Api",
+    "ApiSettings",
     "Duration",
-    "Engine",
-    "FileSink",
+    "EngineSettings",
+    "FileSinkSettings",
     "Loaded",
-    "Log",
-    "Polling",
-    "Problem",
-    "Row",
-    "Server",
+    "LogSettings",
+    "PollingSettings",
+    "ServerSettings",
+    "SettingRow",
     "Settings",
     "SettingsError",
+    "SettingsProblem",
     "SinkSettings",
-    "StdoutSink",
-    "Store",
+    "StdoutSinkSettings",
+    "StoreSettings",
     "StoreUrl",
     "TcpAddress",
     "UnixAddress",
-    "WebhookSink",
+    "WebhookSinkSettings",
     "default_sinks",
     "describe",
     "format_duration",

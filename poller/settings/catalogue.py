@@ -21,9 +21,9 @@ __all__ = [
     "CREDENTIALS",
     "PREFIX",
     "SECTIONS",
-    "Path",
     "Setting",
-    "Shape",
+    "SettingPath",
+    "SettingShape",
     "catalogue",
     "dotted",
     "env_name",
@@ -34,12 +34,12 @@ __all__ = [
     "path_of",
 ]
 
-Path = tuple[str, ...]
+SettingPath = tuple[str, ...]
 
 PREFIX: Final = "POLLER_"
 SECTIONS: Final[frozenset[str]] = frozenset(Settings.model_fields)
 """The tables that there are at the top."""
-CREDENTIALS: Final[frozenset[Path]] = frozenset(
+CREDENTIALS: Final[frozenset[SettingPath]] = frozenset(
     {
         ("api", "account_sid"),
         ("api", "auth_token"),
@@ -54,7 +54,7 @@ _MAX_DEPTH: Final = 4  # sinks.<name>.headers.<header>; the rest of a path belon
 _ANY: Final = "*"
 
 
-class Shape(Enum):
+class SettingShape(Enum):
     """How a value is written where everything is text."""
 
     SCALAR = "scalar"
@@ -66,8 +66,8 @@ class Shape(Enum):
 class Setting:
     """One row of the catalogue; `sink_types` are the types of sink that have it, if a sink's."""
 
-    path: Path
-    shape: Shape
+    path: SettingPath
+    shape: SettingShape
     secret: bool
     field: FieldInfo
     sink_types: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class Setting:
 @cache
 def catalogue() -> tuple[Setting, ...]:
     """Return every setting there is, in order."""
-    settings: dict[Path, Setting] = {}
+    settings: dict[SettingPath, Setting] = {}
     for section, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             for row in _rows((section,), field.annotation):
@@ -89,17 +89,17 @@ def catalogue() -> tuple[Setting, ...]:
     return tuple(settings.values())
 
 
-def find(path: Path) -> Setting | None:
+def find(path: SettingPath) -> Setting | None:
     """Return the row of this setting, or of the table that it is an entry of."""
     rows = _by_path()
     general = _general(path)
     if (row := rows.get(general)) is not None:
         return row
     row = rows.get(general[:-1])
-    return row if row is not None and row.shape is Shape.TABLE else None
+    return row if row is not None and row.shape is SettingShape.TABLE else None
 
 
-def is_section(path: Path) -> bool:
+def is_section(path: SettingPath) -> bool:
     """Whether there are settings below this path, the root's empty path included."""
     general = _general(path)
     return any(
@@ -112,7 +112,7 @@ def dotted(path: Iterable[str]) -> str:
     return ".".join(path)
 
 
-def path_of(name: str, separator: str) -> Path:
+def path_of(name: str, separator: str) -> SettingPath:
     """Read a path from its written form: `.` in `--set`, `__` in variables."""
     return tuple(name.split(separator, _MAX_DEPTH - 1))
 
@@ -131,7 +131,7 @@ def keys_in(section: str, *, sink_type: str | None = None) -> list[str]:
     ]
 
 
-def meant_by(path: Path, *, sink_type: str | None = None) -> Path | None:
+def meant_by(path: SettingPath, *, sink_type: str | None = None) -> SettingPath | None:
     """Return the setting or section that an unknown path most likely stands for, if one is close.
 
     `sink_type` is the type of the sink that it belongs to, None where that is not known.
@@ -146,7 +146,7 @@ def meant_by(path: Path, *, sink_type: str | None = None) -> Path | None:
     return None if key is None else (*place, key)
 
 
-def _underscored(name: str) -> Path | None:
+def _underscored(name: str) -> SettingPath | None:
     """Read `api_timeout` and `sinks_app_url`, where a `_` stands for the `__` of a variable."""
     section, _, rest = name.partition("_")
     if section not in Settings.model_fields or not rest:
@@ -159,11 +159,11 @@ def _underscored(name: str) -> Path | None:
 
 
 @cache
-def _by_path() -> dict[Path, Setting]:
+def _by_path() -> dict[SettingPath, Setting]:
     return {row.path: row for row in catalogue()}
 
 
-def _general(path: Path) -> Path:
+def _general(path: SettingPath) -> SettingPath:
     return ("sinks", _ANY, *path[2:]) if len(path) > 1 and path[0] == "sinks" else path
 
 
@@ -177,7 +177,7 @@ def _for_sinks(row: Setting, sink_types: tuple[str, ...]) -> Setting:
     )
 
 
-def _rows(prefix: Path, model: type[BaseModel]) -> Iterable[Setting]:
+def _rows(prefix: SettingPath, model: type[BaseModel]) -> Iterable[Setting]:
     for name, field in model.model_fields.items():
         types = set(_types_in(field.annotation))
         yield Setting(
@@ -188,11 +188,11 @@ def _rows(prefix: Path, model: type[BaseModel]) -> Iterable[Setting]:
         )
 
 
-def _shape(annotation: Any) -> Shape:  # noqa: ANN401 - an annotation has no narrower type
+def _shape(annotation: Any) -> SettingShape:  # noqa: ANN401 - an annotation has no narrower type
     origin = get_origin(annotation)
     if origin is tuple:
-        return Shape.LIST
-    return Shape.TABLE if origin is dict else Shape.SCALAR
+        return SettingShape.LIST
+    return SettingShape.TABLE if origin is dict else SettingShape.SCALAR
 
 
 def _types_in(annotation: Any) -> Iterable[Any]:  # noqa: ANN401 - as above

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from poller.settings.catalogue import (
-    Path,
     Setting,
+    SettingPath,
     dotted,
     env_name,
     find,
@@ -17,8 +17,8 @@ from poller.settings.catalogue import (
     meant_by,
 )
 from poller.settings.display import shown
-from poller.settings.errors import Problem
-from poller.settings.layers import Given, Unknown
+from poller.settings.errors import SettingsProblem
+from poller.settings.layers import SourcedValue, UnknownKey
 from poller.settings.model import Settings
 from poller.settings.sinks import SINK_TYPES
 from poller.suggest import suggestion
@@ -52,14 +52,18 @@ _SIMPLE: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def complaints(error: ValidationError, given: Mapping[Path, Given]) -> list[Problem]:
+def complaints(
+    error: ValidationError, given: Mapping[SettingPath, SourcedValue]
+) -> list[SettingsProblem]:
     """Return a problem for each of the error's findings; `given` says what was written where."""
     return [
         _complaint(detail, given) for detail in error.errors(include_url=False, include_input=False)
     ]
 
 
-def unknown_setting(unknown: Unknown, given: Mapping[Path, Given]) -> Problem:
+def unknown_setting(
+    unknown: UnknownKey, given: Mapping[SettingPath, SourcedValue]
+) -> SettingsProblem:
     """Return the problem of a key that is no setting: what was meant, else what there is."""
     path = unknown.path
     sink_type = _sink_type(path, given)
@@ -69,7 +73,7 @@ def unknown_setting(unknown: Unknown, given: Mapping[Path, Given]) -> Problem:
         fix = f"the nearest known one is {name}"
     else:
         fix = f"remove it; {_settings_beside(path, sink_type)}"
-    return Problem(
+    return SettingsProblem(
         field=unknown.field,
         what="unknown variable" if unknown.variable else "unknown setting",
         fix=fix,
@@ -77,7 +81,7 @@ def unknown_setting(unknown: Unknown, given: Mapping[Path, Given]) -> Problem:
     )
 
 
-def _settings_beside(path: Path, sink_type: str | None) -> str:
+def _settings_beside(path: SettingPath, sink_type: str | None) -> str:
     section = path[0]
     if section not in Settings.model_fields:
         return f"the tables are {', '.join(Settings.model_fields)}"
@@ -88,20 +92,20 @@ def _settings_beside(path: Path, sink_type: str | None) -> str:
     return f"{place} has {', '.join(keys_in(section, sink_type=sink_type))}"
 
 
-def _sink_type(path: Path, given: Mapping[Path, Given]) -> str | None:
+def _sink_type(path: SettingPath, given: Mapping[SettingPath, SourcedValue]) -> str | None:
     """Return the type of the sink that a path belongs to, None where none of its types is given."""
     chosen = given.get((*path[:2], "type"))
     return str(chosen.value) if chosen is not None and chosen.value in _TAGS else None
 
 
-def _complaint(detail: ErrorDetails, given: Mapping[Path, Given]) -> Problem:
+def _complaint(detail: ErrorDetails, given: Mapping[SettingPath, SourcedValue]) -> SettingsProblem:
     path = _path(detail)
     what, fix = _words(detail, path, given)
     origin, value = _source(path, given)
-    return Problem(field=dotted(path), what=what, fix=fix, origin=origin, value=value)
+    return SettingsProblem(field=dotted(path), what=what, fix=fix, origin=origin, value=value)
 
 
-def _path(detail: ErrorDetails) -> Path:
+def _path(detail: ErrorDetails) -> SettingPath:
     """Return the setting's path: the place in the data less the sink's tag, indices and marks."""
     place = [key for key in detail["loc"] if isinstance(key, str) and key != "[key]"]
     if place[0] == "sinks" and len(place) > 2 and place[2] in _TAGS:  # noqa: PLR2004 - sinks.<name>.<tag>
@@ -113,7 +117,9 @@ def _path(detail: ErrorDetails) -> Path:
     return tuple(place)
 
 
-def _words(detail: ErrorDetails, path: Path, given: Mapping[Path, Given]) -> tuple[str, str]:
+def _words(
+    detail: ErrorDetails, path: SettingPath, given: Mapping[SettingPath, SourcedValue]
+) -> tuple[str, str]:
     kind: str = detail["type"]
     context: dict[str, Any] = detail.get("ctx", {})
     row = find(path)
@@ -137,7 +143,9 @@ def _words(detail: ErrorDetails, path: Path, given: Mapping[Path, Given]) -> tup
     return words
 
 
-def _source(path: Path, given: Mapping[Path, Given]) -> tuple[str | None, str | None]:
+def _source(
+    path: SettingPath, given: Mapping[SettingPath, SourcedValue]
+) -> tuple[str | None, str | None]:
     """Return where a value came from and what it was; of what a sink lacks, where the sink is."""
     if (exact := given.get(path)) is not None:
         row = find(path)
@@ -155,7 +163,9 @@ def _bad_type(tag: str) -> tuple[str, str]:
     return "not a type of sink", f"{nearest}write one of {_A_TYPE}"
 
 
-def _misplaced(row: Setting | None, path: Path, given: Mapping[Path, Given]) -> tuple[str, str]:
+def _misplaced(
+    row: Setting | None, path: SettingPath, given: Mapping[SettingPath, SourcedValue]
+) -> tuple[str, str]:
     sink_type = _sink_type(path, given)
     fitting = " or ".join(row.sink_types) if row is not None else "no"
     return (
@@ -175,7 +185,7 @@ def _choices(annotation: Any) -> str:  # noqa: ANN401 - an annotation has no nar
     return ", ".join(json.dumps(choice) for choice in get_args(annotation))
 
 
-def _example(row: Setting | None, path: Path) -> str:
+def _example(row: Setting | None, path: SettingPath) -> str:
     if row is None or not row.field.examples:
         return "see the reference of settings, config/README.md"
     return f"write for example {path[-1]} = {json.dumps(row.field.examples[0])}"

@@ -5,27 +5,27 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
-from poller.settings.errors import Problem, fault
+from poller.settings.errors import SettingsProblem, fault
 
 __all__ = ["Password", "Token", "UserName", "missing_credentials"]
 
 
-def missing_credentials(*, key: bool, secret: bool, token: bool) -> Problem:
+def missing_credentials(*, key: bool, secret: bool, token: bool) -> SettingsProblem:
     """Return why these make no pair, given which are set; `token` is one without its account."""
     if key != secret:
         there, absent = ("KEY", "SECRET") if key else ("SECRET", "KEY")
-        return Problem(
+        return SettingsProblem(
             field=f"api.api_{absent.lower()}",
             what=f"missing, although api.api_{there.lower()} is set: half a pair is no credential",
             fix=f"set TWILIO_API_{absent}, as a variable or as a file in the secrets directory",
         )
     if token:
-        return Problem(
+        return SettingsProblem(
             field="api.account_sid",
             what="missing, although api.auth_token is set: half a pair is no credential",
             fix="set TWILIO_ACCOUNT_SID",
         )
-    return Problem(
+    return SettingsProblem(
         field="api",
         what="no credentials",
         fix="set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or TWILIO_API_KEY and TWILIO_API_SECRET,"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pydantic import BaseModel, BeforeValidator, SecretStr
 
 from poller.settings.addresses import MASK, StoreUrl, safe_url
-from poller.settings.catalogue import Path, Setting, dotted, find
+from poller.settings.catalogue import Setting, SettingPath, dotted, find
 from poller.settings.durations import format_duration, parse_duration
 from poller.settings.model import Settings
 
-__all__ = ["DEFAULT", "Row", "is_duration", "rows", "shown", "values"]
+__all__ = ["DEFAULT", "SettingRow", "is_duration", "rows", "shown", "values"]
 
 DEFAULT = "default"
 _LONGEST = 120
@@ -20,7 +20,7 @@ _LARGEST = 10**_LONGEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class SettingRow:
     """One setting in force: its dotted name, its value as text without secrets, its origin."""
 
     field: str
@@ -28,7 +28,7 @@ class Row:
     origin: str
 
 
-def values(settings: Settings) -> Iterable[tuple[Path, object]]:
+def values(settings: Settings) -> Iterable[tuple[SettingPath, object]]:
     """Yield every setting in order: tables entry by entry, an empty one as itself."""
     for section in Settings.model_fields:
         held = getattr(settings, section)
@@ -39,10 +39,10 @@ def values(settings: Settings) -> Iterable[tuple[Path, object]]:
                 yield from _members((section, name), sink)
 
 
-def rows(settings: Settings, origins: Mapping[str, str]) -> list[Row]:
+def rows(settings: Settings, origins: Mapping[str, str]) -> list[SettingRow]:
     """Return the table that `poller check` prints."""
     return [
-        Row(
+        SettingRow(
             field=dotted(path),
             value=shown(path, value),
             origin=origins.get(dotted(path), DEFAULT),
@@ -51,7 +51,7 @@ def rows(settings: Settings, origins: Mapping[str, str]) -> list[Row]:
     ]
 
 
-def shown(path: Path, value: object) -> str:
+def shown(path: SettingPath, value: object) -> str:
     """Write a setting's value for people: secrets masked, URLs without what may be one."""
     row = find(path)
     if value is None:
@@ -75,7 +75,7 @@ def is_duration(row: Setting) -> bool:
     )
 
 
-def _members(prefix: Path, model: BaseModel) -> Iterable[tuple[Path, object]]:
+def _members(prefix: SettingPath, model: BaseModel) -> Iterable[tuple[SettingPath, object]]:
     for name in type(model).model_fields:
         value = getattr(model, name)
         if isinstance(value, Mapping) and value:

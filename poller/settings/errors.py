@@ -8,11 +8,11 @@ from pydantic_core import PydanticCustomError
 
 from poller.sinks.receiver import Unusable
 
-__all__ = ["Problem", "SettingsError", "as_fault", "fault"]
+__all__ = ["SettingsError", "SettingsProblem", "as_fault", "fault"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class SettingsProblem:
     """One thing that is wrong.
 
     `field` is the dotted setting, variable or file it is about; `value` is what was found there,
@@ -35,7 +35,7 @@ class Problem:
 class SettingsError(Exception):
     """The settings cannot be used: all the problems that were found, at least one."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[SettingsProblem]) -> None:
         super().__init__(problems)
         self.problems = tuple(problems)
 

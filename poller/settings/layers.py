@@ -14,23 +14,23 @@ from poller.settings.addresses import StoreUrl
 from poller.settings.catalogue import (
     CREDENTIALS,
     SECTIONS,
-    Path,
     Setting,
-    Shape,
+    SettingPath,
+    SettingShape,
     catalogue,
     dotted,
     env_name,
     find,
     is_section,
 )
-from poller.settings.errors import Problem
+from poller.settings.errors import SettingsProblem
 from poller.settings.model import Settings
 
-__all__ = ["Given", "Layer", "Unknown"]
+__all__ = ["SettingsSource", "SourcedValue", "UnknownKey"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class SourcedValue:
     """A value as it was found, secrets wrapped, and where, in words."""
 
     value: object
@@ -40,10 +40,10 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown:
+class UnknownKey:
     """A key that is no setting; `variable` is its name where it came as a variable."""
 
-    path: Path
+    path: SettingPath
     origin: str
     variable: str | None = None
 
@@ -53,7 +53,7 @@ class Unknown:
         return self.variable or dotted(self.path)
 
 
-class Layer(PydanticBaseSettingsSource):
+class SettingsSource(PydanticBaseSettingsSource):
     """What one source gives: `given` by path, `unknown` keys, and `problems` of its own.
 
     `unread` says that there was more which could not be read, so that something may seem missing.
@@ -64,9 +64,9 @@ class Layer(PydanticBaseSettingsSource):
 
     def __init__(self, *, sections: Collection[str] = SECTIONS, repeats: bool = False) -> None:
         super().__init__(Settings)
-        self.given: dict[Path, Given] = {}
-        self.unknown: list[Unknown] = []
-        self.problems: list[Problem] = []
+        self.given: dict[SettingPath, SourcedValue] = {}
+        self.unknown: list[UnknownKey] = []
+        self.problems: list[SettingsProblem] = []
         self.unread = False
         self._others = SECTIONS.difference(sections)
         self._repeats = repeats
@@ -88,33 +88,39 @@ class Layer(PydanticBaseSettingsSource):
         """Return one top-level table; nothing in it needs decoding."""
         return self().get(field_name), field_name, False
 
-    def reads(self, path: Path) -> bool:
+    def reads(self, path: SettingPath) -> bool:
         """Whether this layer is about that path."""
         return path[0] not in self._others
 
-    def add_text(self, path: Path, text: str, origin: str, *, name: str | None = None) -> None:
+    def add_text(
+        self, path: SettingPath, text: str, origin: str, *, name: str | None = None
+    ) -> None:
         """Take a value that is written as text; `name` is what its source calls it."""
         row = find(path)
         if not self.reads(path):
             return
         if row is None and not is_section(path):
-            self.unknown.append(Unknown(path=path, origin=origin, variable=name))
-        elif row is not None and (row.shape is Shape.SCALAR or len(path) > len(row.path)):
+            self.unknown.append(UnknownKey(path=path, origin=origin, variable=name))
+        elif row is not None and (row.shape is SettingShape.SCALAR or len(path) > len(row.path)):
             self.add(path, text, origin)
-        elif row is not None and row.shape is Shape.LIST and not text.strip().startswith("["):
+        elif (
+            row is not None and row.shape is SettingShape.LIST and not text.strip().startswith("[")
+        ):
             self.add(path, text.replace(",", " ").split(), origin)
         else:
             self._add_decoded(path, text, origin)
 
-    def add(self, path: Path, value: object, origin: str, *, rank: int | None = None) -> None:
+    def add(
+        self, path: SettingPath, value: object, origin: str, *, rank: int | None = None
+    ) -> None:
         """Take a value, or a table of them, down to single settings."""
         rank = len(path) if rank is None else rank
         row = find(path)
         if not self.reads(path):
             return
         if row is None and not is_section(path):
-            self.unknown.append(Unknown(path=path, origin=origin))
-        elif row is not None and (row.shape is not Shape.TABLE or len(path) > len(row.path)):
+            self.unknown.append(UnknownKey(path=path, origin=origin))
+        elif row is not None and (row.shape is not SettingShape.TABLE or len(path) > len(row.path)):
             self._put(row, path, value, origin, rank)
         elif not isinstance(value, Mapping):
             self._refuse_no_table(path, origin)
@@ -122,9 +128,9 @@ class Layer(PydanticBaseSettingsSource):
             for key, item in value.items():
                 self.add((*path, key), item, origin, rank=rank)
         else:
-            self.given.setdefault(path, Given(value={}, origin=origin, rank=rank))
+            self.given.setdefault(path, SourcedValue(value={}, origin=origin, rank=rank))
 
-    def _put(self, row: Setting, path: Path, value: object, origin: str, rank: int) -> None:
+    def _put(self, row: Setting, path: SettingPath, value: object, origin: str, rank: int) -> None:
         if row.path in CREDENTIALS and (value is None or not str(value).strip()):
             return
         if path[2:3] == ("headers",):  # names of headers know no case
@@ -132,7 +138,7 @@ class Layer(PydanticBaseSettingsSource):
         before = self.given.get(path)
         if before is not None and before.rank == rank and not self._repeats:
             self.problems.append(
-                Problem(
+                SettingsProblem(
                     field=dotted(path),
                     what=f"given twice, also by {before.origin}",
                     fix="remove one of them",
@@ -140,18 +146,18 @@ class Layer(PydanticBaseSettingsSource):
                 )
             )
         elif before is None or before.rank <= rank or self._repeats:
-            self.given[path] = Given(value=_wrapped(row, value), origin=origin, rank=rank)
+            self.given[path] = SourcedValue(value=_wrapped(row, value), origin=origin, rank=rank)
 
-    def _add_decoded(self, path: Path, text: str, origin: str) -> None:
+    def _add_decoded(self, path: SettingPath, text: str, origin: str) -> None:
         decoded = _decoded(text)
         if decoded is None:
             self._refuse_no_table(path, origin)
         else:
             self.add(path, decoded, origin)
 
-    def _refuse_no_table(self, path: Path, origin: str) -> None:
+    def _refuse_no_table(self, path: SettingPath, origin: str) -> None:
         row = find(path)
-        if row is not None and row.shape is Shape.LIST:
+        if row is not None and row.shape is SettingShape.LIST:
             what, fix = "not a list", 'write it like ["operation.*"]'
         elif row is not None or path[:1] == ("sinks",):
             what, fix = "not a table of values", 'write a table, as JSON {"key": "value"}'
@@ -159,7 +165,7 @@ class Layer(PydanticBaseSettingsSource):
             one = next(row.path for row in catalogue() if row.path[0] == path[0])
             what = "not a setting but a table of them"
             fix = f"set one of them, such as {dotted(one)} ({env_name(one)})"
-        self.problems.append(Problem(field=dotted(path), what=what, fix=fix, origin=origin))
+        self.problems.append(SettingsProblem(field=dotted(path), what=what, fix=fix, origin=origin))
 
 
 def _wrapped(row: Setting, value: object) -> object:

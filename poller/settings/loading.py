@@ -6,11 +6,11 @@ from pathlib import Path as FilePath
 
 from pydantic import ValidationError
 
-from poller.settings.catalogue import SECTIONS, Path, dotted, meant_by
+from poller.settings.catalogue import SECTIONS, SettingPath, dotted, meant_by
 from poller.settings.complaints import complaints, unknown_setting
-from poller.settings.display import DEFAULT, Row, rows, values
-from poller.settings.errors import Problem, SettingsError
-from poller.settings.layers import Given, Layer, Unknown
+from poller.settings.display import DEFAULT, SettingRow, rows, values
+from poller.settings.errors import SettingsError, SettingsProblem
+from poller.settings.layers import SettingsSource, SourcedValue, UnknownKey
 from poller.settings.model import Settings
 from poller.settings.sources import (
     from_command_line,
@@ -85,12 +85,12 @@ def load_settings(
     return Loaded(settings=settings, origins=_origins(settings, given))
 
 
-def describe(loaded: Loaded) -> list[Row]:
+def describe(loaded: Loaded) -> list[SettingRow]:
     """Return every setting in force, in order, with secrets masked."""
     return rows(loaded.settings, loaded.origins)
 
 
-def _concerns(unknown: Unknown, sections: Collection[str]) -> bool:
+def _concerns(unknown: UnknownKey, sections: Collection[str]) -> bool:
     """Whether a key that is no setting belongs to one of these sections, as far as can be seen."""
     meant = meant_by(unknown.path)
     section = unknown.path[0] if meant is None else meant[0]
@@ -103,7 +103,9 @@ def _told_config(environ: Mapping[str, str]) -> FilePath | None:
 
 
 def _checked(
-    layers: Sequence[Layer], given: Mapping[Path, Given], problems: list[Problem]
+    layers: Sequence[SettingsSource],
+    given: Mapping[SettingPath, SourcedValue],
+    problems: list[SettingsProblem],
 ) -> Settings | None:
     """Return the merged settings, or None with what is wrong added to `problems`."""
     noted = {problem.field for problem in problems}
@@ -114,7 +116,7 @@ def _checked(
     return None
 
 
-def _follows(problem: Problem, noted: set[str]) -> bool:
+def _follows(problem: SettingsProblem, noted: set[str]) -> bool:
     """Whether a sink lacks something only because what was written for it was refused before."""
     sink = problem.field.rpartition(".")[0]
     return problem.what.startswith("missing") and any(
@@ -122,7 +124,7 @@ def _follows(problem: Problem, noted: set[str]) -> bool:
     )
 
 
-def _origins(settings: Settings, given: Mapping[Path, Given]) -> dict[str, str]:
+def _origins(settings: Settings, given: Mapping[SettingPath, SourcedValue]) -> dict[str, str]:
     return {
         dotted(path): given[path].origin if path in given else DEFAULT
         for path, _ in values(settings)

@@ -30,7 +30,15 @@ from poller.settings.durations import Duration, between, format_duration
 from poller.settings.errors import SettingsError, fault
 from poller.settings.sinks import SinkName, SinkSettings, default_sinks
 
-__all__ = ["Api", "Engine", "Log", "Polling", "Server", "Settings", "Store"]
+__all__ = [
+    "ApiSettings",
+    "EngineSettings",
+    "LogSettings",
+    "PollingSettings",
+    "ServerSettings",
+    "Settings",
+    "StoreSettings",
+]
 
 _Interval = Annotated[Duration, AfterValidator(between("10ms", "1d"))]
 
@@ -45,7 +53,7 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-class Api(Section):
+class ApiSettings(Section):
     """The Communications API and the account that is used there."""
 
     base_url: Annotated[str, AfterValidator(check_base_url)] = Field(
@@ -104,7 +112,7 @@ class Api(Section):
         raise SettingsError([missing])
 
 
-class Polling(Section):
+class PollingSettings(Section):
     """How often operations are looked at, and what is made of what is seen."""
 
     min_interval: _Interval = Field(
@@ -165,7 +173,7 @@ class Polling(Section):
         return self
 
 
-class Store(Section):
+class StoreSettings(Section):
     """Where the state lives."""
 
     url: Annotated[StoreUrl, AfterValidator(check_store_url)] = Field(
@@ -181,7 +189,7 @@ class Store(Section):
     )
 
 
-class Server(Section):
+class ServerSettings(Section):
     """The control API."""
 
     listen: Annotated[str, AfterValidator(check_listen)] = Field(
@@ -239,7 +247,7 @@ class Server(Section):
         return self
 
 
-class Engine(Section):
+class EngineSettings(Section):
     """The daemon itself."""
 
     shutdown_grace: Annotated[Duration, AfterValidator(between("0s", "1h"))] = Field(
@@ -247,7 +255,7 @@ class Engine(Section):
     )
 
 
-class Log(Section):
+class LogSettings(Section):
     """What is logged, on standard error."""
 
     level: Annotated[
@@ -265,12 +273,12 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False
     )
 
-    api: Api = Field(default_factory=Api)
-    polling: Polling = Field(default_factory=Polling)
-    store: Store = Field(default_factory=Store)
-    server: Server = Field(default_factory=Server)
-    engine: Engine = Field(default_factory=Engine)
-    log: Log = Field(default_factory=Log)
+    api: ApiSettings = Field(default_factory=ApiSettings)
+    polling: PollingSettings = Field(default_factory=PollingSettings)
+    store: StoreSettings = Field(default_factory=StoreSettings)
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    engine: EngineSettings = Field(default_factory=EngineSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
     sinks: dict[SinkName, SinkSettings] = Field(default_factory=default_sinks)
 
     @classmethod

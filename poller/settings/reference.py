@@ -26,7 +26,7 @@ def json_schema() -> dict[str, Any]:
             model["properties"][key] = _member(member)
         if "type" in model["properties"]:
             model["required"] = ["type", *model.get("required", [])]
-    models["Store"]["properties"]["url"]["default"] = _default(_row("store", "url"))
+    models["StoreSettings"]["properties"]["url"]["default"] = _default(_row("store", "url"))
     sinks = schema["properties"]["sinks"]
     sinks["propertyNames"] = {"pattern": f"^{SINK_NAME}$"}
     sinks["additionalProperties"].pop("discriminator")

@@ -17,11 +17,11 @@ from poller.sinks.signature import KEYGEN_COMMAND, parse_secret
 __all__ = [
     "SINK_NAME",
     "SINK_TYPES",
-    "FileSink",
+    "FileSinkSettings",
     "SinkName",
     "SinkSettings",
-    "StdoutSink",
-    "WebhookSink",
+    "StdoutSinkSettings",
+    "WebhookSinkSettings",
     "default_sinks",
 ]
 
@@ -92,7 +92,7 @@ class _AnySink(Section):
     )
 
 
-class StdoutSink(_AnySink):
+class StdoutSinkSettings(_AnySink):
     """Events as lines on standard output."""
 
     type: Literal["stdout"] = Field(
@@ -100,7 +100,7 @@ class StdoutSink(_AnySink):
     )
 
 
-class FileSink(_AnySink):
+class FileSinkSettings(_AnySink):
     """Events as lines appended to a file."""
 
     type: Literal["file"] = Field(
@@ -111,7 +111,7 @@ class FileSink(_AnySink):
     )
 
 
-class WebhookSink(_AnySink):
+class WebhookSinkSettings(_AnySink):
     """Events posted to a URL, signed after Standard Webhooks where there is a secret."""
 
     type: Literal["webhook"] = Field(
@@ -142,11 +142,13 @@ class WebhookSink(_AnySink):
         return () if self.secret is None else parse_secret(self.secret.get_secret_value())
 
 
-SINK_TYPES: Final = (StdoutSink, FileSink, WebhookSink)
+SINK_TYPES: Final = (StdoutSinkSettings, FileSinkSettings, WebhookSinkSettings)
 
-SinkSettings = Annotated[StdoutSink | FileSink | WebhookSink, Field(discriminator="type")]
+SinkSettings = Annotated[
+    StdoutSinkSettings | FileSinkSettings | WebhookSinkSettings, Field(discriminator="type")
+]
 
 
 def default_sinks() -> dict[SinkName, SinkSettings]:
     """Return the sinks where none is configured: everything to standard output."""
-    return {"stdout": StdoutSink()}
+    return {"stdout": StdoutSinkSettings()}

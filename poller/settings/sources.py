@@ -12,9 +12,17 @@ from pathlib import Path as FilePath
 from typing import Any, Final
 
 from poller.settings.addresses import StoreUrl, store_password
-from poller.settings.catalogue import PREFIX, Path, dotted, env_name, find, is_section, path_of
-from poller.settings.errors import Problem
-from poller.settings.layers import Layer
+from poller.settings.catalogue import (
+    PREFIX,
+    SettingPath,
+    dotted,
+    env_name,
+    find,
+    is_section,
+    path_of,
+)
+from poller.settings.errors import SettingsProblem
+from poller.settings.layers import SettingsSource
 
 __all__ = [
     "VENDOR_NAMES",
@@ -26,7 +34,7 @@ __all__ = [
     "variable",
 ]
 
-VENDOR_NAMES: Final[Mapping[str, Path]] = {
+VENDOR_NAMES: Final[Mapping[str, SettingPath]] = {
     "TWILIO_ACCOUNT_SID": ("api", "account_sid"),
     "TWILIO_AUTH_TOKEN": ("api", "auth_token"),
     "TWILIO_API_KEY": ("api", "api_key"),
@@ -47,16 +55,16 @@ def variable(environ: Mapping[str, str], name: str) -> str | None:
     )
 
 
-def from_command_line(overrides: Sequence[str]) -> Layer:
+def from_command_line(overrides: Sequence[str]) -> SettingsSource:
     """Read `--set KEY=VALUE`, the later ones over the earlier; no secrets, others can see them."""
-    layer = Layer(repeats=True)
+    layer = SettingsSource(repeats=True)
     for number, override in enumerate(overrides, start=1):
         key, equals, text = override.partition("=")
         if equals:
             layer.add_text(path_of(key.strip(), "."), _unquoted(text.strip()), "--set")
         else:
             layer.problems.append(
-                Problem(
+                SettingsProblem(
                     field=f"--set, number {number}",
                     what="has no =",
                     fix="write --set KEY=VALUE, such as --set polling.max_interval=30s",
@@ -65,7 +73,7 @@ def from_command_line(overrides: Sequence[str]) -> Layer:
     for path in [path for path in layer.given if _is_secret(path, layer.given[path].value)]:
         del layer.given[path]
         layer.problems.append(
-            Problem(
+            SettingsProblem(
                 field=dotted(path),
                 what="a secret, and a command line can be read by everybody on the machine",
                 fix=f"set {env_name(path)}, or write it into a file of the secrets directory",
@@ -75,9 +83,11 @@ def from_command_line(overrides: Sequence[str]) -> Layer:
     return layer
 
 
-def from_environment(environ: Mapping[str, str], sections: Collection[str]) -> tuple[Layer, Layer]:
+def from_environment(
+    environ: Mapping[str, str], sections: Collection[str]
+) -> tuple[SettingsSource, SettingsSource]:
     """Read `POLLER_…` variables, and apart from them those of the vendor's names."""
-    own, vendor = Layer(sections=sections), Layer(sections=sections)
+    own, vendor = SettingsSource(sections=sections), SettingsSource(sections=sections)
     for name in sorted(environ, key=_outer_first):
         upper, origin = name.upper(), f"environment variable {name}"
         if upper in VENDOR_NAMES:
@@ -87,12 +97,14 @@ def from_environment(environ: Mapping[str, str], sections: Collection[str]) -> t
     return own, vendor
 
 
-def from_secret_files(environ: Mapping[str, str], sections: Collection[str]) -> tuple[Layer, Layer]:
+def from_secret_files(
+    environ: Mapping[str, str], sections: Collection[str]
+) -> tuple[SettingsSource, SettingsSource]:
     """Read the files of the secrets directory that are named like a variable, in lower case.
 
     Other files are left alone, and so is a directory that does not exist.
     """
-    own, vendor = Layer(sections=sections), Layer(sections=sections)
+    own, vendor = SettingsSource(sections=sections), SettingsSource(sections=sections)
     told = variable(environ, "POLLER_SECRETS_DIR") or variable(environ, "CREDENTIALS_DIRECTORY")
     directory = FilePath(told or _DEFAULT_SECRETS)
     try:
@@ -114,13 +126,13 @@ def from_secret_files(environ: Mapping[str, str], sections: Collection[str]) -> 
     return own, vendor
 
 
-def from_toml(file: FilePath | None, sections: Collection[str]) -> Layer:
+def from_toml(file: FilePath | None, sections: Collection[str]) -> SettingsSource:
     """Read the configuration file, if one is named."""
-    layer = Layer(sections=sections)
+    layer = SettingsSource(sections=sections)
     if file is None:
         return layer
     tables = _read_toml(file)
-    if isinstance(tables, Problem):
+    if isinstance(tables, SettingsProblem):
         layer.unread = True
         layer.problems.append(tables)
         return layer
@@ -129,9 +141,9 @@ def from_toml(file: FilePath | None, sections: Collection[str]) -> Layer:
     return layer
 
 
-def from_state_directory(environ: Mapping[str, str], sections: Collection[str]) -> Layer:
+def from_state_directory(environ: Mapping[str, str], sections: Collection[str]) -> SettingsSource:
     """Put the default store into systemd's `StateDirectory`, the first where there are several."""
-    layer = Layer(sections=sections)
+    layer = SettingsSource(sections=sections)
     if directories := variable(environ, "STATE_DIRECTORY"):
         place = FilePath(directories.partition(":")[0]) / "poller.db"
         layer.add(("store", "url"), f"sqlite:///{place}", "default, in $STATE_DIRECTORY")
@@ -144,7 +156,7 @@ def _is_ours(upper: str) -> bool:
     )
 
 
-def _env_path(upper: str) -> Path:
+def _env_path(upper: str) -> SettingPath:
     return path_of(upper.removeprefix(PREFIX).lower(), "__")
 
 
@@ -165,14 +177,14 @@ def _unquoted(text: str) -> str:
     return text
 
 
-def _is_secret(path: Path, value: object) -> bool:
+def _is_secret(path: SettingPath, value: object) -> bool:
     row = find(path)
     if row is None:
         return False
     return row.secret or (isinstance(value, StoreUrl) and store_password(value.get_secret_value()))
 
 
-def _read_secret(file: FilePath, layer: Layer) -> str | None:
+def _read_secret(file: FilePath, layer: SettingsSource) -> str | None:
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             return None
@@ -189,27 +201,29 @@ def _read_secret(file: FilePath, layer: Layer) -> str | None:
     return None
 
 
-def _read_toml(file: FilePath) -> dict[str, Any] | Problem:
+def _read_toml(file: FilePath) -> dict[str, Any] | SettingsProblem:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as exc:
         return _unreadable(str(file), exc)
     except UnicodeDecodeError:
-        return Problem(field=str(file), what="not text in UTF-8", fix="save it as UTF-8")
+        return SettingsProblem(field=str(file), what="not text in UTF-8", fix="save it as UTF-8")
     except (ValueError, RecursionError) as exc:  # ValueError also for a number of 5,000 digits
-        return Problem(
+        return SettingsProblem(
             field=str(file),
             what=f"not TOML: {exc}",
             fix="correct that line; text stands in quotes, tables in [brackets]",
         )
 
 
-def _bad_secret(file: FilePath, what: str) -> Problem:
-    return Problem(field=str(file), what=what, fix="write the secret alone into it, or remove it")
+def _bad_secret(file: FilePath, what: str) -> SettingsProblem:
+    return SettingsProblem(
+        field=str(file), what=what, fix="write the secret alone into it, or remove it"
+    )
 
 
-def _unreadable(place: str, exc: OSError) -> Problem:
-    return Problem(
+def _unreadable(place: str, exc: OSError) -> SettingsProblem:
+    return SettingsProblem(
         field=place,
         what=f"cannot be read: {exc.strerror}",
         fix="check the path and that the poller's user may read it",

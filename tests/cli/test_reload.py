@@ -15,7 +15,7 @@ from poller.cli.wiring import Source, configuration
 from poller.engine.configuration import Configuration
 from poller.engine.daemon import Daemon
 from poller.settings import Settings
-from poller.settings.catalogue import Path, catalogue
+from poller.settings.catalogue import SettingPath, catalogue
 from tests.cli.surroundings import Surroundings
 
 pytestmark = pytest.mark.anyio
@@ -96,7 +96,7 @@ def comparable(settings: Settings) -> object:
     return [*values, sinks]
 
 
-def name(path: Path) -> str:
+def name(path: SettingPath) -> str:
     """Write a path of the catalogue."""
     return ".".join(path)
 

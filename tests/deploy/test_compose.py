@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from poller.settings import Settings, WebhookSink, load_settings
+from poller.settings import Settings, WebhookSinkSettings, load_settings
 from tests.deploy.dockerfile import stages
 from tests.deploy.places import DEPLOY, ROOT, relocated, spare_ports
 from tests.fakes.process import Poller, eventually, poller
@@ -85,7 +85,9 @@ def test_stopping_has_the_time_that_it_may_take(
     composed: Mapping[str, Any], settings: Settings
 ) -> None:
     """The engine waits longer than the grace, an answer and an attempt at a webhook together."""
-    (hook,) = (sink.timeout for sink in settings.sinks.values() if isinstance(sink, WebhookSink))
+    (hook,) = (
+        sink.timeout for sink in settings.sinks.values() if isinstance(sink, WebhookSinkSettings)
+    )
     longest = settings.engine.shutdown_grace + settings.api.timeout + hook
     assert float(composed["poller"]["stop_grace_period"].removesuffix("s")) > longest
 

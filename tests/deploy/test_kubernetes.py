@@ -13,7 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from poller.settings import Settings, WebhookSink, load_settings
+from poller.settings import Settings, WebhookSinkSettings, load_settings
 from tests.deploy.dockerfile import stages
 from tests.deploy.places import DEPLOY, ROOT
 
@@ -105,7 +105,9 @@ def test_the_secret_has_what_is_needed(manifest: Manifest) -> None:
     """What the page makes fills every secret setting, and the pod mounts it as files."""
     manifest.settings.api.require_credentials()
     assert manifest.settings.server.token is not None
-    hooks = [sink for sink in manifest.settings.sinks.values() if isinstance(sink, WebhookSink)]
+    hooks = [
+        sink for sink in manifest.settings.sinks.values() if isinstance(sink, WebhookSinkSettings)
+    ]
     assert hooks
     assert all(hook.secret is not None for hook in hooks)
     told = {each["name"]: each["value"] for each in manifest.poller["env"]}
@@ -137,7 +139,9 @@ def test_the_probes_ask_what_never_needs_a_token(manifest: Manifest) -> None:
 def test_the_drain_has_the_time_that_it_may_take(manifest: Manifest) -> None:
     """The grace is longer than the poller's own, an answer and an attempt at a webhook together."""
     settings = manifest.settings
-    hooks = [sink.timeout for sink in settings.sinks.values() if isinstance(sink, WebhookSink)]
+    hooks = [
+        sink.timeout for sink in settings.sinks.values() if isinstance(sink, WebhookSinkSettings)
+    ]
     longest = settings.engine.shutdown_grace + settings.api.timeout + max(hooks)
     assert manifest.pod["terminationGracePeriodSeconds"] > longest
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from poller.settings import Settings, WebhookSink, load_settings
+from poller.settings import Settings, WebhookSinkSettings, load_settings
 
 DEPLOYED = Path(__file__).parents[2] / "deploy/systemd"
 UNIT = DEPLOYED / "comms-poller.service"
@@ -95,7 +95,9 @@ def test_stopping_has_the_time_that_it_may_take(
     unit: Mapping[str, Sequence[str]], settings: Settings
 ) -> None:
     """Systemd waits longer than the grace, an answer and an attempt at a webhook together."""
-    hooks = [sink.timeout for sink in settings.sinks.values() if isinstance(sink, WebhookSink)]
+    hooks = [
+        sink.timeout for sink in settings.sinks.values() if isinstance(sink, WebhookSinkSettings)
+    ]
     longest = settings.engine.shutdown_grace + settings.api.timeout + max(hooks)
     (stop,) = unit["TimeoutStopSec"]
     assert seconds(stop) > longest
@@ -105,7 +107,7 @@ def test_every_webhook_has_its_secret(
     unit: Mapping[str, Sequence[str]], settings: Settings
 ) -> None:
     """The credentials bear the names that the settings read, and their files the same."""
-    hooks = [name for name, sink in settings.sinks.items() if isinstance(sink, WebhookSink)]
+    hooks = [name for name, sink in settings.sinks.items() if isinstance(sink, WebhookSinkSettings)]
     required = {f"poller_sinks__{name}__secret" for name in hooks}
     known = {"twilio_account_sid", "twilio_auth_token", "twilio_api_key", "twilio_api_secret"}
     optional = {*known, "poller_server__token"}

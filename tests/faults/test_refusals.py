@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from poller.comms.credentials import Credentials
-from poller.settings import Problem, SettingsError
+from poller.settings import SettingsError, SettingsProblem
 from tests.fakes.api import ACCOUNT, TOKEN, Reply, envelope, operation, operation_id
 from tests.faults.stage import (
     FAST,
@@ -28,7 +28,9 @@ Script = list[Reply | Event]
 
 NOT_FOUND: Final = Reply(status=404, body=envelope(20404, "The resource was not found"))
 REJECTED: Final = Reply(status=400, body=envelope(20001, "The request is bad"))
-_MISSING: Final = Problem(field="api.auth_token", what="is missing", fix="set TWILIO_AUTH_TOKEN")
+_MISSING: Final = SettingsProblem(
+    field="api.auth_token", what="is missing", fix="set TWILIO_AUTH_TOKEN"
+)
 FORBIDDEN: Final = Reply(status=403, body=envelope(20403, "Not for you"))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from poller.settings import Loaded, WebhookSink, describe
+from poller.settings import Loaded, WebhookSinkSettings, describe
 from poller.settings.catalogue import catalogue, dotted, env_name
 from poller.settings.reference import json_schema
 
@@ -89,7 +89,7 @@ def test_the_environment_example_loads(load: Load) -> None:
     env = {name: value or "whsec_" + "QUJD" * 8 for name, value in lines}
     del env["POLLER_CONFIG"], env["POLLER_SECRETS_DIR"]
     loaded = load(env=env)
-    assert isinstance(loaded.settings.sinks["app"], WebhookSink)
+    assert isinstance(loaded.settings.sinks["app"], WebhookSinkSettings)
     assert loaded.settings.api.credentials is not None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from poller.settings import Loaded, Problem, Settings, SettingsError, load_settings, loading
+from poller.settings import Loaded, Settings, SettingsError, SettingsProblem, load_settings, loading
 
 Load = Callable[..., Loaded]
 GOLDEN = tomllib.loads(Path(__file__).with_name("mistakes.toml").read_text(encoding="utf-8"))
@@ -133,7 +133,7 @@ def test_every_error_of_pydantic_has_a_sentence(
     raised: set[str] = set()
     explain = loading.complaints
 
-    def spy(error: ValidationError, *given: Any) -> list[Problem]:  # noqa: ANN401 - passed on
+    def spy(error: ValidationError, *given: Any) -> list[SettingsProblem]:  # noqa: ANN401 - passed on
         raised.update(detail["type"] for detail in error.errors())
         return explain(error, *given)
 

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from poller.settings import FileSink, Loaded, StdoutSink, WebhookSink, load_settings
+from poller.settings import (
+    FileSinkSettings,
+    Loaded,
+    StdoutSinkSettings,
+    WebhookSinkSettings,
+    load_settings,
+)
 
 Load = Callable[..., Loaded]
 SECRET = "whsec_" + "QUJD" * 8
@@ -17,7 +23,7 @@ def test_defaults_are_the_documented_ones(load: Load) -> None:
     loaded = load()
     assert set(loaded.origins.values()) == {"default"}
     assert loaded.settings.store.url.get_secret_value() == "sqlite:///poller.db"
-    assert loaded.settings.sinks == {"stdout": StdoutSink()}
+    assert loaded.settings.sinks == {"stdout": StdoutSinkSettings()}
     assert loaded.settings.account == "default"
 
 
@@ -91,7 +97,7 @@ def test_a_sink_may_come_from_many_sources(load: Load) -> None:
         secrets={"poller_sinks__app__secret": f"{SECRET}\n"},
     )
     sink = loaded.settings.sinks["app"]
-    assert isinstance(sink, WebhookSink)
+    assert isinstance(sink, WebhookSinkSettings)
     assert sink.signing_keys == (b"ABC" * 8,)
     assert {k: v.get_secret_value() for k, v in sink.headers.items()} == {"x-a": "1", "x-b": "3"}
     assert loaded.origins["sinks.app.url"] == "file poller.toml"
@@ -110,7 +116,9 @@ def test_the_more_specific_variable_wins(load: Load) -> None:
         "POLLER_SINKS": '{"out": {"type": "file", "path": "a", "events": ["*"]}}',
         "POLLER_SINKS__OUT": '{"path": "b", "labels": {"Team": "x"}}',
     }
-    expected = FileSink(path=Path("b"), events=("final", "operation.lost"), labels={"Team": "x"})
+    expected = FileSinkSettings(
+        path=Path("b"), events=("final", "operation.lost"), labels={"Team": "x"}
+    )
     assert load(env=env).settings.sinks == {"out": expected}
     assert load(env=dict(reversed(env.items()))).settings.sinks == {"out": expected}
 
@@ -125,7 +133,9 @@ def test_the_more_specific_variable_wins(load: Load) -> None:
 )
 def test_set_takes_tables_as_json_and_toml(load: Load, override: str) -> None:
     """`--set` takes a whole table in either language."""
-    assert load(overrides=[override]).settings.sinks == {"out": StdoutSink(events=("final",))}
+    assert load(overrides=[override]).settings.sinks == {
+        "out": StdoutSinkSettings(events=("final",))
+    }
 
 
 def test_set_takes_plain_and_quoted_text_and_the_last_wins(load: Load) -> None:
@@ -190,7 +200,7 @@ def test_what_kubernetes_and_the_poller_set_is_no_setting(load: Load) -> None:
 
 def test_an_empty_table_of_sinks_is_none_configured(load: Load) -> None:
     """Events always go somewhere."""
-    assert load("[sinks]\n").settings.sinks == {"stdout": StdoutSink()}
+    assert load("[sinks]\n").settings.sinks == {"stdout": StdoutSinkSettings()}
 
 
 def test_loading_twice_gives_the_same(load: Load) -> None:

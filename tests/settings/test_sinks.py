@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from poller.settings import EVENT_TYPES, FINAL, FileSink, StdoutSink, WebhookSink
+from poller.settings import (
+    EVENT_TYPES,
+    FINAL,
+    FileSinkSettings,
+    StdoutSinkSettings,
+    WebhookSinkSettings,
+)
 from poller.settings.events import check_pattern
 from poller.sinks.receiver import RESERVED_HEADERS
 from poller.tracking.lifecycle import EventType
@@ -25,14 +31,16 @@ def test_patterns_that_match_something(pattern: str) -> None:
 def test_patterns_that_match_nothing(pattern: str) -> None:
     """What could never match is refused by every type of sink."""
     with pytest.raises(ValidationError):
-        StdoutSink(events=(pattern,))
+        StdoutSinkSettings(events=(pattern,))
 
 
 def test_a_rotating_secret_gives_every_key() -> None:
     """Several secrets separated by spaces sign with several keys, none with none."""
-    rotating = WebhookSink(url="https://h/x", secret=SecretStr(f"{SECRET} whsec_{'REVG' * 10}"))
+    rotating = WebhookSinkSettings(
+        url="https://h/x", secret=SecretStr(f"{SECRET} whsec_{'REVG' * 10}")
+    )
     assert rotating.signing_keys == (b"ABC" * 8, b"DEF" * 10)
-    assert WebhookSink(url="https://h/x").signing_keys == ()
+    assert WebhookSinkSettings(url="https://h/x").signing_keys == ()
 
 
 @pytest.mark.parametrize(
@@ -42,14 +50,14 @@ def test_a_rotating_secret_gives_every_key() -> None:
 def test_headers_that_would_break_a_request(header: str) -> None:
     """What signs or frames a request, and what is no name at all, cannot be set."""
     with pytest.raises(ValidationError):
-        WebhookSink(url="https://h/x", headers={header: SecretStr("x")})
+        WebhookSinkSettings(url="https://h/x", headers={header: SecretStr("x")})
 
 
 @pytest.mark.parametrize("value", ["", " x", "x ", "a\nb", "a\r\nb", "a\0b", "ä"])
 def test_values_that_are_no_header(value: str) -> None:
     """A value cannot smuggle in another header."""
     with pytest.raises(ValidationError):
-        WebhookSink(url="https://h/x", headers={"x-a": SecretStr(value)})
+        WebhookSinkSettings(url="https://h/x", headers={"x-a": SecretStr(value)})
 
 
 def test_every_type_that_is_emitted_can_be_subscribed() -> None:
@@ -61,10 +69,10 @@ def test_every_type_that_is_emitted_can_be_subscribed() -> None:
 def test_paths_that_are_no_file(path: str) -> None:
     """What can only be a directory, or no path at all, is no file to append to."""
     with pytest.raises(ValidationError):
-        FileSink(path=Path(path))
+        FileSinkSettings(path=Path(path))
 
 
 def test_sinks_cannot_be_changed() -> None:
     """Settings are swapped whole, never edited."""
     with pytest.raises(ValidationError):
-        StdoutSink().events = ("final",)
+        StdoutSinkSettings().events = ("final",)

@@ -10,7 +10,7 @@ import anyio
 from poller.cli.control.address import Address, listening_address, told_address
 from poller.cli.control.client import ControlClient
 from poller.cli.control.errors import BadAddress
-from poller.settings import Server, Settings, load_settings
+from poller.settings import ServerSettings, Settings, load_settings
 
 __all__ = ["Target", "with_daemon"]
 
@@ -27,7 +27,7 @@ class Target:
         self._config = config
         self._overrides = tuple(overrides or ())
 
-    def server(self) -> Server:
+    def server(self) -> ServerSettings:
         """Read where the daemon listens, and its token: all that a client of it needs.
 
         :raises SettingsError: where they cannot be used.
@@ -54,7 +54,7 @@ class Target:
         """
         return told_address(self._url, os.environ)
 
-    def address(self, server: Server) -> Address:
+    def address(self, server: ServerSettings) -> Address:
         """Return where the daemon is.
 
         :raises BadAddress: where nothing says it.
@@ -67,7 +67,7 @@ class Target:
             )
         return found
 
-    def likely(self, server: Server) -> Address | None:
+    def likely(self, server: ServerSettings) -> Address | None:
         """Return where the daemon of these settings would be, None where that cannot be known."""
         try:
             return listening_address(server.listen)

@@ -18,7 +18,7 @@ from poller.engine.clock import wall_clock
 from poller.http.failures import describe_failure
 from poller.http.route import find_route
 from poller.os_errors import needs_change
-from poller.settings import FileSink, SinkSettings, StdoutSink, WebhookSink
+from poller.settings import FileSinkSettings, SinkSettings, StdoutSinkSettings, WebhookSinkSettings
 from poller.sinks.base import OutgoingEvent, SinkHeld, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.journal import Disk, Journal
 from poller.tracking.event import dump_json, event_id, format_instant
@@ -38,11 +38,11 @@ async def probe_sink(
     """
     subject = f"sinks.{name}"
     match sink:
-        case StdoutSink():
+        case StdoutSinkSettings():
             return [Finding.ok(subject, "standard output")]
-        case FileSink(path=path):
+        case FileSinkSettings(path=path):
             return [await _probe_file(subject, path, store_is_free=store_is_free)]
-        case WebhookSink():
+        case WebhookSinkSettings():
             unsigned = [] if sink.secret else [_unsigned(subject, name)]
             return [await _probe_webhook(subject, name, sink, send=send), *unsigned]
 
@@ -101,14 +101,16 @@ def _unsigned(subject: str, name: str) -> Finding:
     )
 
 
-async def _probe_webhook(subject: str, name: str, sink: WebhookSink, *, send: bool) -> Finding:
+async def _probe_webhook(
+    subject: str, name: str, sink: WebhookSinkSettings, *, send: bool
+) -> Finding:
     try:
         return await (_post(subject, name, sink) if send else _resolve(subject, name, sink))
     except SinkUnavailable as error:
         return Finding.problem(subject, error.message, fix=error.hint, is_usage=error.needs_change)
 
 
-async def _post(subject: str, name: str, sink: WebhookSink) -> Finding:
+async def _post(subject: str, name: str, sink: WebhookSinkSettings) -> Finding:
     webhook = make_sink(name, sink)
     try:
         await webhook.start()
@@ -121,7 +123,7 @@ async def _post(subject: str, name: str, sink: WebhookSink) -> Finding:
     return Finding.problem(subject, str(outcome.error), fix=_fix(subject, sink, outcome))
 
 
-def _fix(subject: str, sink: WebhookSink, outcome: SinkOutcome) -> str:
+def _fix(subject: str, sink: WebhookSinkSettings, outcome: SinkOutcome) -> str:
     """Say who has to act: behind a proxy it is not sure that the receiver was reached."""
     if outcome.status not in {None, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED}:
         return "see what the receiver logged"
@@ -129,7 +131,7 @@ def _fix(subject: str, sink: WebhookSink, outcome: SinkOutcome) -> str:
     return f"check {subject}.url" if proxy is None else f"check {proxy.variable}, and {proxy}"
 
 
-async def _resolve(subject: str, name: str, sink: WebhookSink) -> Finding:
+async def _resolve(subject: str, name: str, sink: WebhookSinkSettings) -> Finding:
     webhook = make_sink(name, sink)
     try:
         await webhook.start()  # what the environment says of proxies and certificates
@@ -150,7 +152,7 @@ async def _resolve(subject: str, name: str, sink: WebhookSink) -> Finding:
     return Finding.ok(subject, f"{place}: the host is known; --send posts a test event")
 
 
-def _place(sink: WebhookSink) -> str:
+def _place(sink: WebhookSinkSettings) -> str:
     """Show where a webhook goes, without a path that may be what admits us."""
     parts = urlsplit(sink.url)
     return f"{parts.scheme}://{parts.netloc}"

@@ -11,7 +11,7 @@ import pytest
 from poller.cli.control.address import Address
 from poller.cli.control.errors import ControlError, NoDaemon, Unreachable
 from poller.cli.control.probe import ask, daemon_address
-from poller.settings import Server
+from poller.settings import ServerSettings
 from tests.cli.control.fake_daemon import FakeDaemon, Reply
 
 NOWHERE = {"POLLER_SECRETS_DIR": "/nowhere"}
@@ -93,7 +93,7 @@ def test_tls_is_spoken_where_it_is_asked_for() -> None:
 
 def test_the_environment_alone() -> None:
     """Without files the variables and the settings' own default say where it listens."""
-    assert daemon_address(NOWHERE) == (Server().listen, Server().observe)
+    assert daemon_address(NOWHERE) == (ServerSettings().listen, ServerSettings().observe)
     told = {**NOWHERE, "poller_server__listen": "unix:/x", "POLLER_SERVER__OBSERVE": ":1"}
     assert daemon_address(told) == ("unix:/x", ":1")
 
