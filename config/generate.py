@@ -4,7 +4,7 @@
 import json
 from pathlib import Path
 
-from poller.settings.reference import json_schema, table
+from poller.settings.report import json_schema, table
 
 __all__ = ["BEGIN", "END", "readme", "schema_text"]
 

@@ -14,7 +14,7 @@ from poller.engine.daemon import Daemon
 from poller.http.route import EgressError
 from poller.settings import Settings, SettingsError, TcpAddress, WebhookSinkSettings
 from poller.settings.catalogue import SettingPath, dotted, find
-from poller.settings.display import values
+from poller.settings.report import values
 from poller.sinks.base import SinkUnavailable
 from poller.store.errors import StoreError
 

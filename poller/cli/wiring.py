@@ -138,17 +138,17 @@ def make_sink(name: str, sink: SinkSettings) -> Sink:
     # each kind of sink is imported only where one is configured
     match sink:
         case StdoutSinkSettings():
-            from poller.sinks.stdout import StdoutSinkSettings as Stdout  # noqa: PLC0415
+            from poller.sinks.stdout import StdoutSink  # noqa: PLC0415
 
-            return Stdout(name=name)
+            return StdoutSink(name=name)
         case FileSinkSettings(path=path):
-            from poller.sinks.file import FileSinkSettings as File  # noqa: PLC0415
+            from poller.sinks.file import FileSink  # noqa: PLC0415
 
-            return File(name=name, path=path)
+            return FileSink(name=name, path=path)
         case WebhookSinkSettings():
-            from poller.sinks.webhook import WebhookSinkSettings as Webhook  # noqa: PLC0415
+            from poller.sinks.webhook import WebhookSink  # noqa: PLC0415
 
-            return Webhook(
+            return WebhookSink(
                 name=name,
                 url=sink.url,
                 secret=sink.secret,

@@ -2,10 +2,8 @@
 
 from poller.settings.addresses import MASK, StoreUrl, TcpAddress, UnixAddress
 from poller.settings.catalogue import SECTIONS
-from poller.settings.display import SettingRow
 from poller.settings.durations import Duration, format_duration, parse_duration
 from poller.settings.errors import SettingsError, SettingsProblem
-from poller.settings.events import EVENT_TYPES, FINAL
 from poller.settings.loading import Loaded, describe, load_settings
 from poller.settings.model import (
     ApiSettings,
@@ -16,7 +14,10 @@ from poller.settings.model import (
     Settings,
     StoreSettings,
 )
+from poller.settings.report import SettingRow
 from poller.settings.sinks import (
+    EVENT_TYPES,
+    FINAL,
     FileSinkSettings,
     SinkSettings,
     StdoutSinkSettings,

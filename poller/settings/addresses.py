@@ -14,20 +14,6 @@ from poller.addresses import is_loopback
 from poller.settings.errors import as_fault, fault
 from poller.sinks.receiver import check_url, split_web_url
 
-__all__ = [
-    "MASK",
-    "StoreUrl",
-    "TcpAddress",
-    "UnixAddress",
-    "check_base_url",
-    "check_listen",
-    "check_store_url",
-    "check_webhook_url",
-    "parse_listen",
-    "safe_url",
-    "store_password",
-]
-
 MASK: Final = "**********"
 """What stands in place of a secret wherever settings are shown."""
 

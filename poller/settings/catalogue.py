@@ -1,4 +1,4 @@
-"""The list of all settings, read off the models: what is known, how it is written, what is secret.
+"""All settings, read off the models: their names, how each is written, which are secret.
 
 A path is a setting's place as a tuple of keys, `("polling", "settle")`. In the catalogue `*` stands
 for the name of a sink. Under a table, such as `labels`, the last key is free.
@@ -17,28 +17,11 @@ from poller.settings.model import Settings
 from poller.settings.sinks import SINK_TYPES
 from poller.suggest import suggestion
 
-__all__ = [
-    "CREDENTIALS",
-    "PREFIX",
-    "SECTIONS",
-    "Setting",
-    "SettingPath",
-    "SettingShape",
-    "catalogue",
-    "dotted",
-    "env_name",
-    "find",
-    "is_section",
-    "keys_in",
-    "meant_by",
-    "path_of",
-]
-
 SettingPath = tuple[str, ...]
 
 PREFIX: Final = "POLLER_"
 SECTIONS: Final[frozenset[str]] = frozenset(Settings.model_fields)
-"""The tables that there are at the top."""
+"""The names of the top-level tables."""
 CREDENTIALS: Final[frozenset[SettingPath]] = frozenset(
     {
         ("api", "account_sid"),
@@ -48,14 +31,14 @@ CREDENTIALS: Final[frozenset[SettingPath]] = frozenset(
         ("server", "token"),
     }
 )
-"""Those that count as unset when they are empty."""
+"""Settings that count as unset when they are empty."""
 
 _MAX_DEPTH: Final = 4  # sinks.<name>.headers.<header>; the rest of a path belongs to the last key
 _ANY: Final = "*"
 
 
 class SettingShape(Enum):
-    """How a value is written where everything is text."""
+    """How a value is written in a variable or on the command line."""
 
     SCALAR = "scalar"
     LIST = "list"
@@ -75,7 +58,7 @@ class Setting:
 
 @cache
 def catalogue() -> tuple[Setting, ...]:
-    """Return every setting there is, in order."""
+    """Return every setting, in the order of the model."""
     settings: dict[SettingPath, Setting] = {}
     for section, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -100,7 +83,7 @@ def find(path: SettingPath) -> Setting | None:
 
 
 def is_section(path: SettingPath) -> bool:
-    """Whether there are settings below this path, the root's empty path included."""
+    """Whether there are settings below this path; there are below the empty one."""
     general = _general(path)
     return any(
         len(row.path) > len(general) and row.path[: len(general)] == general for row in catalogue()

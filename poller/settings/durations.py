@@ -9,8 +9,6 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from poller.settings.errors import fault
 
-__all__ = ["Duration", "between", "format_duration", "parse_duration"]
-
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _WRITTEN: Final = re.compile(r"(\d{1,18}(?:\.\d{1,9})?) ?(ms|s|m|h|d)?", re.ASCII)
 _EXAMPLES: Final = 'write a number and a unit, such as "500ms", "5s", "2m", "1h", "7d", or seconds'

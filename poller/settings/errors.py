@@ -1,4 +1,4 @@
-"""What can be wrong with settings, told so that the reader can mend it without asking anybody."""
+"""What is wrong with settings, and how to correct it."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,16 +8,14 @@ from pydantic_core import PydanticCustomError
 
 from poller.sinks.receiver import Unusable
 
-__all__ = ["SettingsError", "SettingsProblem", "as_fault", "fault"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsProblem:
     """One thing that is wrong.
 
-    `field` is the dotted setting, variable or file it is about; `value` is what was found there,
-    ready to be shown (None for a secret, or where there is nothing to show); `origin` says where
-    the value came from, None where it came from nowhere.
+    `field` is the dotted name of a setting, a variable or a file. `value` is what was found there,
+    as text, None for a secret or if there is nothing to show. `origin` says where the value came
+    from, None if it is missing everywhere.
     """
 
     field: str
@@ -47,13 +45,13 @@ class SettingsError(Exception):
 
 
 def fault(what: str, fix: str, *, field: str | None = None) -> PydanticCustomError:
-    """Return what a validator raises: the fault, the remedy, and the member it is about, if one."""
+    """Return what a validator raises; `field` is the member of a table that it is about."""
     return PydanticCustomError("fault", "{what}", {"what": what, "fix": fix, "field": field})
 
 
 @contextmanager
 def as_fault() -> Iterator[None]:
-    """Let what a sink cannot use be the fault of a setting.
+    """Turn what a sink cannot use into the fault of a setting.
 
     :raises PydanticCustomError: where the block raised `Unusable`.
     """

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from contextvars import ContextVar
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,27 +25,27 @@ from poller.settings.addresses import (
     check_store_url,
     parse_listen,
 )
-from poller.settings.base import Count, Rate, Section
-from poller.settings.credentials import Password, Token, UserName, missing_credentials
 from poller.settings.durations import Duration, between, format_duration
 from poller.settings.errors import SettingsError, fault
+from poller.settings.fields import (
+    Count,
+    Password,
+    Rate,
+    Section,
+    Token,
+    UserName,
+    missing_credentials,
+)
 from poller.settings.sinks import SinkName, SinkSettings, default_sinks
 
-__all__ = [
-    "ApiSettings",
-    "EngineSettings",
-    "LogSettings",
-    "PollingSettings",
-    "ServerSettings",
-    "Settings",
-    "StoreSettings",
-]
+_sources: ContextVar[tuple[PydanticBaseSettingsSource, ...]] = ContextVar("sources", default=())
+"""What `Settings.read` hands to the hook of pydantic-settings, which takes no arguments."""
 
 _Interval = Annotated[Duration, AfterValidator(between("10ms", "1d"))]
 
 
 def _as_addresses(value: object) -> object:
-    """Read true and false as well: whoever just asks for addresses gets them masked."""
+    """Read true as `masked`, false as `hidden`."""
     words = {"true": "masked", "false": "hidden"}
     return words.get(str(value).lower(), value.lower() if isinstance(value, str) else value)
 
@@ -267,7 +268,7 @@ class LogSettings(Section):
 
 
 class Settings(BaseSettings):
-    """All settings of one daemon, checked. Reads nothing by itself: see `load_settings`."""
+    """All settings of one daemon, checked. `load_settings` reads them; this class reads nothing."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False
@@ -282,13 +283,16 @@ class Settings(BaseSettings):
     sinks: dict[SinkName, SinkSettings] = Field(default_factory=default_sinks)
 
     @classmethod
-    def from_sources(cls, sources: Sequence[PydanticBaseSettingsSource]) -> Self:
-        """Merge these sources, the highest first, and check what they say together.
+    def read(cls, sources: Sequence[PydanticBaseSettingsSource]) -> Self:
+        """Merge these sources, the highest first, and check the result.
 
         :raises pydantic.ValidationError: if it cannot be used.
         """
-        build: dict[str, Any] = {"_build_sources": (tuple(sources), {})}
-        return cls(**build)
+        token = _sources.set(tuple(sources))
+        try:
+            return cls()
+        finally:
+            _sources.reset(token)
 
     @property
     def account(self) -> str:
@@ -297,8 +301,8 @@ class Settings(BaseSettings):
 
     @field_validator("sinks")
     @classmethod
-    def _never_none(cls, sinks: dict[str, SinkSettings]) -> dict[str, SinkSettings]:
-        """Keep an empty table from silencing the poller, and two sinks from sharing a file."""
+    def _distinct(cls, sinks: dict[str, SinkSettings]) -> dict[str, SinkSettings]:
+        """Refuse two sinks with one file. Without a sink, events go to standard output."""
         owners: dict[str, str] = {}
         for name, sink in sinks.items():
             path = str(getattr(sink, "path", ""))
@@ -317,5 +321,5 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take arguments only: environment and files are read where they are told."""
-        return (init_settings,)
+        """Read the sources of `read`, and otherwise nothing but arguments."""
+        return (init_settings, *_sources.get())

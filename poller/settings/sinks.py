@@ -1,29 +1,71 @@
-"""The settings of one sink, by its type."""
+"""The settings of one sink, by its type, and the patterns of events that it can subscribe to."""
 
 import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema
 
 from poller.settings.addresses import check_webhook_url
-from poller.settings.base import Section
 from poller.settings.durations import Duration, between
 from poller.settings.errors import as_fault, fault
-from poller.settings.events import EventPattern
+from poller.settings.fields import Section
 from poller.sinks.receiver import check_header_name, check_header_value
 from poller.sinks.signature import KEYGEN_COMMAND, parse_secret
+from poller.suggest import suggestion
 
-__all__ = [
-    "SINK_NAME",
-    "SINK_TYPES",
-    "FileSinkSettings",
-    "SinkName",
-    "SinkSettings",
-    "StdoutSinkSettings",
-    "WebhookSinkSettings",
-    "default_sinks",
+FINAL: Final = "final"
+"""The word that subscribes to the one event of each watch that ends it."""
+
+EVENT_TYPES: Final = (
+    "operation.scheduled",
+    "operation.processing",
+    "operation.progress",
+    "operation.changed",
+    "operation.completed",
+    "operation.canceled",
+    "operation.settled",
+    "operation.lost",
+    "operation.breakdown",
+    "message.scheduled",
+    "message.queued",
+    "message.sent",
+    "message.group",
+    "message.progress",
+    "message.changed",
+    "message.delivered",
+    "message.read",
+    "message.undelivered",
+    "message.failed",
+    "message.canceled",
+    "message.inbound",
+    "message.settled",
+    "message.lost",
+)
+"""Every type that a sink may ask for; a watched thing is an operation or a message."""
+
+_FAMILIES: Final = tuple(dict.fromkeys(f"{name.partition('.')[0]}.*" for name in EVENT_TYPES))
+_PATTERNS: Final = ("*", FINAL, *_FAMILIES, *EVENT_TYPES)
+
+
+def check_pattern(text: str) -> str:
+    """Return the pattern as it stands: `*`, `final`, a family such as `operation.*`, or a type.
+
+    :raises PydanticCustomError: if no event can ever match it; names a close one that does.
+    """
+    if text not in _PATTERNS:
+        meant = suggestion(text, _PATTERNS)
+        nearest = "" if meant is None else f'the nearest is "{meant}"; '
+        raise fault("matches no event", f'{nearest}write "*", "{FINAL}", "operation.*" or a type')
+    return text
+
+
+EventPattern = Annotated[
+    str,
+    AfterValidator(check_pattern),
+    WithJsonSchema({"type": "string", "enum": list(_PATTERNS)}),
 ]
+
 
 SINK_NAME: Final = "[a-z][a-z0-9_]*"
 

@@ -1,38 +1,39 @@
 """Where settings are read from: command line, environment, secret files, a TOML file.
 
-Each function returns layers and raises nothing: what is wrong is noted in the layer. Nothing here
-reads `os.environ`; the environment is an argument.
+A source keeps, for each value, where it came from. Reading raises nothing: the source keeps its
+problems. Nothing here reads `os.environ`; the environment is an argument.
 """
 
 import json
 import stat
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path as FilePath
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import PydanticBaseSettingsSource
 
 from poller.settings.addresses import StoreUrl, store_password
 from poller.settings.catalogue import (
+    CREDENTIALS,
     PREFIX,
+    SECTIONS,
+    Setting,
     SettingPath,
+    SettingShape,
+    catalogue,
     dotted,
     env_name,
     find,
     is_section,
+    meant_by,
     path_of,
 )
 from poller.settings.errors import SettingsProblem
-from poller.settings.layers import SettingsSource
-
-__all__ = [
-    "VENDOR_NAMES",
-    "from_command_line",
-    "from_environment",
-    "from_secret_files",
-    "from_state_directory",
-    "from_toml",
-    "variable",
-]
+from poller.settings.model import Settings
 
 VENDOR_NAMES: Final[Mapping[str, SettingPath]] = {
     "TWILIO_ACCOUNT_SID": ("api", "account_sid"),
@@ -48,6 +49,173 @@ _DEFAULT_SECRETS: Final = "/run/secrets"
 _MAX_SECRET_BYTES: Final = 65_536
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcedValue:
+    """A value as it was found, secrets wrapped, and where it was found, in words."""
+
+    value: object
+    origin: str
+    rank: int
+    """How many keys its source named: `POLLER_SINKS` 1, `POLLER_SINKS__APP__SECRET` 3."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownKey:
+    """A key that is no setting; `variable` is its name if it came as a variable."""
+
+    path: SettingPath
+    origin: str
+    variable: str | None = None
+
+    @property
+    def field(self) -> str:
+        """Its name as its source writes it."""
+        return self.variable or dotted(self.path)
+
+
+class SettingsSource(PydanticBaseSettingsSource):
+    """What one source says: `given` by path, `unknown` keys, and `problems` of its own.
+
+    `unread` is true if the source could not be read, so that its values only seem to be missing.
+    With `repeats`, a later value of the same rank replaces an earlier one, as on the command line;
+    without it that is a problem. A value of a higher rank always wins. The source ignores what
+    belongs to none of its `sections`.
+    """
+
+    def __init__(self, *, sections: Collection[str] = SECTIONS, repeats: bool = False) -> None:
+        super().__init__(Settings)
+        self.given: dict[SettingPath, SourcedValue] = {}
+        self.unknown: list[UnknownKey] = []
+        self.problems: list[SettingsProblem] = []
+        self.unread = False
+        self._ignored = SECTIONS.difference(sections)
+        self._repeats = repeats
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the values as the nested tables that pydantic-settings merges."""
+        tree: dict[str, Any] = {}
+        for path, given in self.given.items():
+            node = tree
+            for key in path[:-1]:
+                node = node.setdefault(key, {})
+            if given.value == {}:
+                node.setdefault(path[-1], {})
+            else:
+                node[path[-1]] = given.value
+        return tree
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the base class names it
+        """Return one top-level table; nothing in it needs decoding."""
+        return self().get(field_name), field_name, False
+
+    def reads(self, path: SettingPath) -> bool:
+        """Whether the path may belong to a section that this source reads."""
+        return path[0] not in self._ignored
+
+    def add_text(
+        self, path: SettingPath, text: str, origin: str, *, name: str | None = None
+    ) -> None:
+        """Add a value that is written as text; `name` is the variable that holds it."""
+        row = find(path)
+        if not self.reads(path):
+            return
+        if row is None and not is_section(path):
+            self._add_unknown(UnknownKey(path=path, origin=origin, variable=name))
+        elif row is not None and (row.shape is SettingShape.SCALAR or len(path) > len(row.path)):
+            self.add(path, text, origin)
+        elif (
+            row is not None and row.shape is SettingShape.LIST and not text.strip().startswith("[")
+        ):
+            self.add(path, text.replace(",", " ").split(), origin)
+        else:
+            self._add_decoded(path, text, origin)
+
+    def add(
+        self, path: SettingPath, value: object, origin: str, *, rank: int | None = None
+    ) -> None:
+        """Add a value, or each value of a table."""
+        rank = len(path) if rank is None else rank
+        row = find(path)
+        if not self.reads(path):
+            return
+        if row is None and not is_section(path):
+            self._add_unknown(UnknownKey(path=path, origin=origin))
+        elif row is not None and (row.shape is not SettingShape.TABLE or len(path) > len(row.path)):
+            self._put(row, path, value, origin, rank)
+        elif not isinstance(value, Mapping):
+            self._refuse_scalar(path, origin)
+        elif value:
+            for key, item in value.items():
+                self.add((*path, key), item, origin, rank=rank)
+        else:
+            self.given.setdefault(path, SourcedValue(value={}, origin=origin, rank=rank))
+
+    def _add_unknown(self, key: UnknownKey) -> None:
+        """Keep an unknown key, unless it seems to be meant for a section that is ignored."""
+        meant = meant_by(key.path)
+        section = key.path[0] if meant is None else meant[0]
+        if not self._ignored or section in SECTIONS - self._ignored:
+            self.unknown.append(key)
+
+    def _put(self, row: Setting, path: SettingPath, value: object, origin: str, rank: int) -> None:
+        if row.path in CREDENTIALS and (value is None or not str(value).strip()):
+            return
+        if path[2:3] == ("headers",):  # names of headers know no case
+            path = (*path[:3], path[3].lower())
+        before = self.given.get(path)
+        if before is not None and before.rank == rank and not self._repeats:
+            self.problems.append(
+                SettingsProblem(
+                    field=dotted(path),
+                    what=f"given twice, also by {before.origin}",
+                    fix="remove one of them",
+                    origin=origin,
+                )
+            )
+        elif before is None or before.rank <= rank or self._repeats:
+            self.given[path] = SourcedValue(value=_wrapped(row, value), origin=origin, rank=rank)
+
+    def _add_decoded(self, path: SettingPath, text: str, origin: str) -> None:
+        decoded = _decoded(text)
+        if decoded is None:
+            self._refuse_scalar(path, origin)
+        else:
+            self.add(path, decoded, origin)
+
+    def _refuse_scalar(self, path: SettingPath, origin: str) -> None:
+        row = find(path)
+        if row is not None and row.shape is SettingShape.LIST:
+            what, fix = "not a list", 'write it like ["operation.*"]'
+        elif row is not None or path[:1] == ("sinks",):
+            what, fix = "not a table of values", 'write a table, as JSON {"key": "value"}'
+        else:
+            one = next(row.path for row in catalogue() if row.path[0] == path[0])
+            what = "not a setting but a table of them"
+            fix = f"set one of them, such as {dotted(one)} ({env_name(one)})"
+        self.problems.append(SettingsProblem(field=dotted(path), what=what, fix=fix, origin=origin))
+
+
+def _wrapped(row: Setting, value: object) -> object:
+    """Return the value in a type that hides it where it is printed by accident."""
+    if not isinstance(value, str):
+        return value
+    if row.path == ("store", "url"):
+        return StoreUrl(value)
+    return SecretStr(value) if row.secret else value
+
+
+def _decoded(text: str) -> object:
+    """Read JSON, else TOML; return None if the text is neither."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return None
+
+
 def variable(environ: Mapping[str, str], name: str) -> str | None:
     """Return a variable's value, whatever the case of its name, None where unset or empty."""
     return environ.get(name) or next(
@@ -55,24 +223,50 @@ def variable(environ: Mapping[str, str], name: str) -> str | None:
     )
 
 
-def from_command_line(overrides: Sequence[str]) -> SettingsSource:
-    """Read `--set KEY=VALUE`, the later ones over the earlier; no secrets, others can see them."""
-    layer = SettingsSource(repeats=True)
+def read_sources(
+    *,
+    config: Path | None,
+    overrides: Sequence[str],
+    environ: Mapping[str, str],
+    sections: Collection[str],
+) -> tuple[SettingsSource, ...]:
+    """Read all sources, the highest first."""
+    if config is None and (named := variable(environ, "POLLER_CONFIG")):
+        config = Path(named)
+    own_variables, vendor_variables = from_environment(environ, sections)
+    own_files, vendor_files = from_secret_files(environ, sections)
+    return (
+        from_command_line(overrides, sections),
+        own_variables,
+        own_files,
+        vendor_variables,
+        vendor_files,
+        from_toml(config, sections),
+        from_state_directory(environ, sections),
+    )
+
+
+def from_command_line(overrides: Sequence[str], sections: Collection[str]) -> SettingsSource:
+    """Read each `--set KEY=VALUE`; a later one replaces an earlier one, and secrets are refused.
+
+    A mistake counts whatever section it is in: it was made in this very call.
+    """
+    source = SettingsSource(repeats=True)
     for number, override in enumerate(overrides, start=1):
         key, equals, text = override.partition("=")
         if equals:
-            layer.add_text(path_of(key.strip(), "."), _unquoted(text.strip()), "--set")
+            source.add_text(path_of(key.strip(), "."), _unquoted(text.strip()), "--set")
         else:
-            layer.problems.append(
+            source.problems.append(
                 SettingsProblem(
                     field=f"--set, number {number}",
                     what="has no =",
                     fix="write --set KEY=VALUE, such as --set polling.max_interval=30s",
                 )
             )
-    for path in [path for path in layer.given if _is_secret(path, layer.given[path].value)]:
-        del layer.given[path]
-        layer.problems.append(
+    for path in [path for path in source.given if _is_secret(path, source.given[path].value)]:
+        del source.given[path]
+        source.problems.append(
             SettingsProblem(
                 field=dotted(path),
                 what="a secret, and a command line can be read by everybody on the machine",
@@ -80,13 +274,14 @@ def from_command_line(overrides: Sequence[str]) -> SettingsSource:
                 origin="--set",
             )
         )
-    return layer
+    source.given = {path: value for path, value in source.given.items() if path[0] in sections}
+    return source
 
 
 def from_environment(
     environ: Mapping[str, str], sections: Collection[str]
 ) -> tuple[SettingsSource, SettingsSource]:
-    """Read `POLLER_…` variables, and apart from them those of the vendor's names."""
+    """Read `POLLER_…` variables, and the vendor's variables into a source of their own."""
     own, vendor = SettingsSource(sections=sections), SettingsSource(sections=sections)
     for name in sorted(environ, key=_outer_first):
         upper, origin = name.upper(), f"environment variable {name}"
@@ -102,52 +297,52 @@ def from_secret_files(
 ) -> tuple[SettingsSource, SettingsSource]:
     """Read the files of the secrets directory that are named like a variable, in lower case.
 
-    Other files are left alone, and so is a directory that does not exist.
+    Other files are ignored. The directory need not exist.
     """
     own, vendor = SettingsSource(sections=sections), SettingsSource(sections=sections)
-    told = variable(environ, "POLLER_SECRETS_DIR") or variable(environ, "CREDENTIALS_DIRECTORY")
-    directory = FilePath(told or _DEFAULT_SECRETS)
+    named = variable(environ, "POLLER_SECRETS_DIR") or variable(environ, "CREDENTIALS_DIRECTORY")
+    directory = Path(named or _DEFAULT_SECRETS)
     try:
         names = sorted((file.name for file in directory.iterdir()), key=_outer_first)
     except FileNotFoundError:
         return own, vendor
     except OSError as exc:
-        if told:  # that the usual place is closed to us is no mistake of anybody
+        if named:  # nobody asked for the default directory, so it may be closed to us
             own.problems.append(_unreadable(str(directory), exc))
         return own, vendor
     for name in names:
         upper, origin = name.upper(), f"secret file {directory / name}"
         path = VENDOR_NAMES.get(upper) or (_env_path(upper) if _is_ours(upper) else ())
-        layer = vendor if upper in VENDOR_NAMES else own
-        if not path or not layer.reads(path) or (find(path) is None and not is_section(path)):
+        source = vendor if upper in VENDOR_NAMES else own
+        if not path or not source.reads(path) or (find(path) is None and not is_section(path)):
             continue
-        if (text := _read_secret(directory / name, layer)) is not None:
-            layer.add_text(path, text, origin)
+        if (text := _read_secret(directory / name, source)) is not None:
+            source.add_text(path, text, origin)
     return own, vendor
 
 
-def from_toml(file: FilePath | None, sections: Collection[str]) -> SettingsSource:
+def from_toml(file: Path | None, sections: Collection[str]) -> SettingsSource:
     """Read the configuration file, if one is named."""
-    layer = SettingsSource(sections=sections)
+    source = SettingsSource(sections=sections)
     if file is None:
-        return layer
+        return source
     tables = _read_toml(file)
     if isinstance(tables, SettingsProblem):
-        layer.unread = True
-        layer.problems.append(tables)
-        return layer
+        source.unread = True
+        source.problems.append(tables)
+        return source
     for key, value in tables.items():
-        layer.add((key,), value, f"file {file}", rank=0)
-    return layer
+        source.add((key,), value, f"file {file}", rank=0)
+    return source
 
 
 def from_state_directory(environ: Mapping[str, str], sections: Collection[str]) -> SettingsSource:
-    """Put the default store into systemd's `StateDirectory`, the first where there are several."""
-    layer = SettingsSource(sections=sections)
+    """Place the default store in systemd's `StateDirectory`, the first if there are several."""
+    source = SettingsSource(sections=sections)
     if directories := variable(environ, "STATE_DIRECTORY"):
-        place = FilePath(directories.partition(":")[0]) / "poller.db"
-        layer.add(("store", "url"), f"sqlite:///{place}", "default, in $STATE_DIRECTORY")
-    return layer
+        place = Path(directories.partition(":")[0]) / "poller.db"
+        source.add(("store", "url"), f"sqlite:///{place}", "default, in $STATE_DIRECTORY")
+    return source
 
 
 def _is_ours(upper: str) -> bool:
@@ -161,12 +356,12 @@ def _env_path(upper: str) -> SettingPath:
 
 
 def _outer_first(name: str) -> tuple[int, str]:
-    """Sort what names a whole table before what names something in it, which wins."""
+    """Sort the name of a table before the names of its members, which win."""
     return name.count("__"), name
 
 
 def _unquoted(text: str) -> str:
-    """Return what TOML or JSON quotes enclose, anything else as it stands."""
+    """Remove the quotes of TOML or JSON, if there are any."""
     if len(text) > 1 and text[0] == text[-1] == "'":
         return text[1:-1]
     if len(text) > 1 and text[0] == text[-1] == '"':
@@ -184,24 +379,24 @@ def _is_secret(path: SettingPath, value: object) -> bool:
     return row.secret or (isinstance(value, StoreUrl) and store_password(value.get_secret_value()))
 
 
-def _read_secret(file: FilePath, layer: SettingsSource) -> str | None:
+def _read_secret(file: Path, source: SettingsSource) -> str | None:
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             return None
         with file.open("rb") as opened:
             content = opened.read(_MAX_SECRET_BYTES + 1)
         if len(content) > _MAX_SECRET_BYTES:
-            layer.problems.append(_bad_secret(file, f"longer than {_MAX_SECRET_BYTES} bytes"))
+            source.problems.append(_bad_secret(file, f"longer than {_MAX_SECRET_BYTES} bytes"))
             return None
         return content.decode().strip()
     except OSError as exc:
-        layer.problems.append(_unreadable(str(file), exc))
+        source.problems.append(_unreadable(str(file), exc))
     except UnicodeDecodeError:
-        layer.problems.append(_bad_secret(file, "not text in UTF-8"))
+        source.problems.append(_bad_secret(file, "not text in UTF-8"))
     return None
 
 
-def _read_toml(file: FilePath) -> dict[str, Any] | SettingsProblem:
+def _read_toml(file: Path) -> dict[str, Any] | SettingsProblem:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as exc:
@@ -216,7 +411,7 @@ def _read_toml(file: FilePath) -> dict[str, Any] | SettingsProblem:
         )
 
 
-def _bad_secret(file: FilePath, what: str) -> SettingsProblem:
+def _bad_secret(file: Path, what: str) -> SettingsProblem:
     return SettingsProblem(
         field=str(file), what=what, fix="write the secret alone into it, or remove it"
     )

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from poller.settings import Loaded, WebhookSinkSettings, describe
 from poller.settings.catalogue import catalogue, dotted, env_name
-from poller.settings.reference import json_schema
+from poller.settings.report import json_schema
 
 Load = Callable[..., Loaded]
 CONFIG = Path(__file__).parents[2] / "config"

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from poller.settings import Loaded, Settings, SettingsError, SettingsProblem, load_settings, loading
+from poller.settings import (
+    Loaded,
+    Settings,
+    SettingsError,
+    SettingsProblem,
+    load_settings,
+    problems,
+)
 
 Load = Callable[..., Loaded]
 GOLDEN = tomllib.loads(Path(__file__).with_name("mistakes.toml").read_text(encoding="utf-8"))
@@ -131,13 +138,13 @@ def test_every_error_of_pydantic_has_a_sentence(
 ) -> None:
     """Each type of error that the model can raise is in `mistakes.toml`, in words of our own."""
     raised: set[str] = set()
-    explain = loading.complaints
+    explain = problems.problems_in
 
     def spy(error: ValidationError, *given: Any) -> list[SettingsProblem]:  # noqa: ANN401 - passed on
         raised.update(detail["type"] for detail in error.errors())
         return explain(error, *given)
 
-    monkeypatch.setattr(loading, "complaints", spy)
+    monkeypatch.setattr("poller.settings.loading.problems_in", spy)
     said = []
     for golden in GOLDEN.values():
         with pytest.raises(SettingsError):

@@ -12,7 +12,7 @@ from poller.settings import (
     StdoutSinkSettings,
     WebhookSinkSettings,
 )
-from poller.settings.events import check_pattern
+from poller.settings.sinks import check_pattern
 from poller.sinks.receiver import RESERVED_HEADERS
 from poller.tracking.lifecycle import EventType
 

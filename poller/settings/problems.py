@@ -1,4 +1,4 @@
-"""From what pydantic found wrong to problems that name the field, the origin and the fix."""
+"""Problems of settings: each names the field, the value if it is no secret, and the fix."""
 
 import json
 from collections.abc import Mapping
@@ -16,14 +16,12 @@ from poller.settings.catalogue import (
     keys_in,
     meant_by,
 )
-from poller.settings.display import shown
 from poller.settings.errors import SettingsProblem
-from poller.settings.layers import SourcedValue, UnknownKey
 from poller.settings.model import Settings
+from poller.settings.report import shown
 from poller.settings.sinks import SINK_TYPES
+from poller.settings.sources import SourcedValue, UnknownKey
 from poller.suggest import suggestion
-
-__all__ = ["complaints", "unknown_setting"]
 
 _TAGS: Final = tuple(str(model.model_fields["type"].default) for model in SINK_TYPES)
 _A_TYPE: Final = ", ".join(f'"{tag}"' for tag in _TAGS)
@@ -52,19 +50,17 @@ _SIMPLE: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def complaints(
+def problems_in(
     error: ValidationError, given: Mapping[SettingPath, SourcedValue]
 ) -> list[SettingsProblem]:
-    """Return a problem for each of the error's findings; `given` says what was written where."""
+    """Return a problem for each error that pydantic found; `given` has the values and origins."""
     return [
-        _complaint(detail, given) for detail in error.errors(include_url=False, include_input=False)
+        _problem(detail, given) for detail in error.errors(include_url=False, include_input=False)
     ]
 
 
-def unknown_setting(
-    unknown: UnknownKey, given: Mapping[SettingPath, SourcedValue]
-) -> SettingsProblem:
-    """Return the problem of a key that is no setting: what was meant, else what there is."""
+def unknown_key(unknown: UnknownKey, given: Mapping[SettingPath, SourcedValue]) -> SettingsProblem:
+    """Return the problem of a key that is no setting, with a setting that is close to it."""
     path = unknown.path
     sink_type = _sink_type(path, given)
     meant = meant_by(path, sink_type=sink_type)
@@ -93,20 +89,20 @@ def _settings_beside(path: SettingPath, sink_type: str | None) -> str:
 
 
 def _sink_type(path: SettingPath, given: Mapping[SettingPath, SourcedValue]) -> str | None:
-    """Return the type of the sink that a path belongs to, None where none of its types is given."""
+    """Return the type of the sink that a path belongs to, None if it is not known."""
     chosen = given.get((*path[:2], "type"))
     return str(chosen.value) if chosen is not None and chosen.value in _TAGS else None
 
 
-def _complaint(detail: ErrorDetails, given: Mapping[SettingPath, SourcedValue]) -> SettingsProblem:
+def _problem(detail: ErrorDetails, given: Mapping[SettingPath, SourcedValue]) -> SettingsProblem:
     path = _path(detail)
-    what, fix = _words(detail, path, given)
-    origin, value = _source(path, given)
+    what, fix = _what_and_fix(detail, path, given)
+    origin, value = _origin_and_value(path, given)
     return SettingsProblem(field=dotted(path), what=what, fix=fix, origin=origin, value=value)
 
 
 def _path(detail: ErrorDetails) -> SettingPath:
-    """Return the setting's path: the place in the data less the sink's tag, indices and marks."""
+    """Return the path of the setting: pydantic's location without tags, indices and marks."""
     place = [key for key in detail["loc"] if isinstance(key, str) and key != "[key]"]
     if place[0] == "sinks" and len(place) > 2 and place[2] in _TAGS:  # noqa: PLR2004 - sinks.<name>.<tag>
         del place[2]
@@ -117,7 +113,7 @@ def _path(detail: ErrorDetails) -> SettingPath:
     return tuple(place)
 
 
-def _words(
+def _what_and_fix(
     detail: ErrorDetails, path: SettingPath, given: Mapping[SettingPath, SourcedValue]
 ) -> tuple[str, str]:
     kind: str = detail["type"]
@@ -143,10 +139,10 @@ def _words(
     return words
 
 
-def _source(
+def _origin_and_value(
     path: SettingPath, given: Mapping[SettingPath, SourcedValue]
 ) -> tuple[str | None, str | None]:
-    """Return where a value came from and what it was; of what a sink lacks, where the sink is."""
+    """Return where a value came from, and the value; if a sink lacks it, where the sink is."""
     if (exact := given.get(path)) is not None:
         row = find(path)
         secret = row is None or row.secret or exact.value == {}

@@ -1,17 +1,34 @@
-"""What a credential may look like in settings, and what to say where no pair is complete."""
+"""Types that several settings share: tables, numbers, user names, passwords, tokens."""
 
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr
 
 from poller.settings.errors import SettingsProblem, fault
 
-__all__ = ["Password", "Token", "UserName", "missing_credentials"]
+
+class Section(BaseModel):
+    """A table of settings: frozen, without unknown keys, without its values in errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise fault("not a number", "write a number without quotes")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_no_boolean)]
+"""A whole number; `true` is refused, although Python takes it for 1."""
+
+Rate = Annotated[float, BeforeValidator(_no_boolean)]
+"""A number per second."""
 
 
 def missing_credentials(*, key: bool, secret: bool, token: bool) -> SettingsProblem:
-    """Return why these make no pair, given which are set; `token` is one without its account."""
+    """Return which half of a pair is missing; `token` is a token without its account."""
     if key != secret:
         there, absent = ("KEY", "SECRET") if key else ("SECRET", "KEY")
         return SettingsProblem(
