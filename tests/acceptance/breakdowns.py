@@ -1,6 +1,5 @@
 """Breakdowns held against what the simulator knows, judged without any code of the poller."""
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from poller.comms.kinds import KindSpec
 from tests.fakes.process import poller
 
-__all__ = ["breakdown_of", "check_breakdown", "check_promises", "verify"]
+__all__ = ["breakdown_of", "check_breakdown", "verify"]
 
 Event = dict[str, Any]
 Truth = Mapping[str, Any]
@@ -47,25 +46,6 @@ def check_breakdown(events: Sequence[Event], truth: Truth, kind: KindSpec) -> No
         assert len(samples) == len(set(samples)) == min(5, len(messages))
         assert cause["message"]
         assert cause["infoUrl"].endswith(str(cause["code"]))
-
-
-def check_promises(events: Sequence[Event]) -> None:
-    """Sequences without gaps, deltas that add up, one final event, and after it a breakdown."""
-    by_subject: dict[str, list[Event]] = defaultdict(list)
-    for event in events:
-        by_subject[event["subject"]].append(event)
-    for name, own in by_subject.items():
-        numbers = [int(event["sequence"]) for event in own]
-        assert numbers == list(range(1, len(own) + 1)), name
-        total: Counter[str] = Counter()
-        for event in own:
-            total.update(event["data"]["delta"])
-        last = own[-1]["data"]
-        stats = (last.get("operation") or last["message"]).get("stats", {})
-        assert {key: total[key] for key in stats} == stats, name
-        [final] = [index for index, event in enumerate(own) if event["data"]["final"]]
-        after = [event["type"] for event in own[final + 1 :]]
-        assert after in ([], ["operation.breakdown"]), name
 
 
 def verify(events: str, *, cwd: Path) -> None:

@@ -11,11 +11,12 @@ import pytest
 
 from poller.comms.kinds import KINDS
 from poller.tracking.event_schema import load_event_schema
-from tests.acceptance.breakdowns import breakdown_of, check_breakdown, check_promises, verify
+from tests.acceptance.breakdowns import breakdown_of, check_breakdown, verify
 from tests.benchmarks.simulated import Simulated
 from tests.fakes.api import Reply, envelope
 from tests.fakes.process import poller
 from tests.fakes.proxy import ApiProxy
+from tests.oracle import check_promises
 
 pytestmark = pytest.mark.acceptance
 

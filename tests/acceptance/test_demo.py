@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ from typing import Any, Self
 import pytest
 
 from tests.fakes.process import Poller, eventually
+from tests.oracle import check_promises
 
 pytestmark = pytest.mark.acceptance
 
@@ -131,19 +132,7 @@ def check_events(events: list[dict[str, Any]]) -> None:
     for event in events:
         stories[event["subject"]].append(event)
     assert len(stories) == 3
-    for story in stories.values():
-        assert [int(event["sequence"]) for event in story] == [*range(1, len(story) + 1)]
-        explained = story[-1]["type"] == "operation.breakdown"
-        told = story[: len(story) - explained]
-        assert [event["data"]["final"] for event in told] == [False] * (len(told) - 1) + [True]
-        assert {event["data"]["final"] for event in story[len(told) :]} <= {False}
-        sums: Counter[str] = Counter()
-        for event in story:
-            sums.update(event["data"]["delta"])
-        stats = story[-1]["data"]["operation"]["stats"]
-        assert {name: count for name, count in sums.items() if count} == {
-            name: count for name, count in stats.items() if count
-        }
+    check_promises(events)
     types = {s[0]["data"]["labels"]["campaign"]: [e["type"] for e in s] for s in stories.values()}
     assert types["survey"][:2] == ["operation.scheduled", "operation.processing"]
     assert types["autumn"][-2:] == ["operation.completed", "operation.breakdown"]

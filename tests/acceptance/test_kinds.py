@@ -9,9 +9,10 @@ import pytest
 
 from poller.comms.kinds import KINDS, KindSpec
 from poller.tracking.event_schema import load_event_schema
-from tests.acceptance.breakdowns import check_breakdown, check_promises, verify
+from tests.acceptance.breakdowns import check_breakdown, verify
 from tests.benchmarks.simulated import Simulated
 from tests.fakes.process import Poller, eventually
+from tests.oracle import check_promises
 
 pytestmark = pytest.mark.acceptance
 

@@ -15,11 +15,12 @@ from poller.simulator.fates import Fate
 from poller.simulator.messages import MessageView
 from poller.simulator.operations import Operation
 from poller.tracking.event_schema import load_event_schema
-from tests.acceptance.breakdowns import check_promises, verify
+from tests.acceptance.breakdowns import verify
 from tests.fakes.api import FakeApi
 from tests.fakes.process import Poller, eventually, poller
 from tests.fakes.proxy import ApiProxy
 from tests.fakes.simulated import Simulated
+from tests.oracle import check_promises
 
 pytestmark = pytest.mark.acceptance
 

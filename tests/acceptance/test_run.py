@@ -4,7 +4,7 @@ import base64
 import json
 import os
 import signal
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from tests.fakes.api import TOKEN, FakeApi, Reply, envelope, operation, operation_id
 from tests.fakes.process import Poller, eventually, poller
 from tests.fakes.receiver import Answer, Receiver
+from tests.oracle import check_promises
 
 pytestmark = pytest.mark.acceptance
 
@@ -60,22 +61,6 @@ def campaign(name: str, end: str, *, steps: int = 4) -> list[dict[str, Any]]:
     if end == "CANCELED":
         last = {"delivered": 40, "canceled": 60}
     return [*way, operation(name, end, updated=60, total=total, attempts=120, **last)]
-
-
-def check_promises(events: list[Event]) -> None:
-    """Sequences without gaps, deltas that add up, exactly one final event at the end."""
-    by_operation: dict[str, list[Event]] = defaultdict(list)
-    for event in events:
-        by_operation[event["subject"]].append(event)
-    for name, own in by_operation.items():
-        numbers = [int(event["sequence"]) for event in own]
-        assert numbers == list(range(1, len(own) + 1)), name
-        total: Counter[str] = Counter()
-        for event in own:
-            total.update(event["data"]["delta"])
-        counters = own[-1]["data"]["operation"]["stats"]
-        assert {key: total[key] for key in counters} == counters, name
-        assert [event["data"]["final"] for event in own] == [False] * (len(own) - 1) + [True]
 
 
 def lines(path: Path) -> list[Event]:

@@ -27,7 +27,8 @@ from poller.tracking.progress import read_progress
 from poller.tracking.registration import Registration
 from poller.tracking.subscription import Subscription
 from poller.tracking.watch import AccountScope
-from tests.acceptance.breakdowns import check_breakdown, check_promises
+from tests.acceptance.breakdowns import check_breakdown
+from tests.oracle import check_promises
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.anyio]
 

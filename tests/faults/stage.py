@@ -5,7 +5,6 @@ end beside it.
 """
 
 import json
-from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -40,6 +39,7 @@ from poller.tracking.watch import AccountScope
 from tests.fakes.api import ACCOUNT, TOKEN, Reply, operation, operation_id
 from tests.fakes.receiver import Received, Receiver
 from tests.faults.wild import WildApi
+from tests.oracle import check_promises
 
 __all__ = [
     "FAST",
@@ -52,7 +52,6 @@ __all__ = [
     "Stage",
     "accepted",
     "campaign",
-    "check_promises",
     "file_plan",
     "of",
     "read_events",
@@ -95,23 +94,6 @@ def campaign(name: str, end: str = "COMPLETED") -> list[Event]:
         operation(name, "PROCESSING", updated=2, total=50, queued=10, sent=10, delivered=30),
         operation(name, end, updated=3, total=50, delivered=48, failed=2),
     ]
-
-
-def check_promises(events: Sequence[Event]) -> None:
-    """Sequences without gaps, deltas that add up, exactly one final event, which is the last."""
-    by_operation: dict[str, list[Event]] = defaultdict(list)
-    for event in events:
-        by_operation[event["subject"]].append(event)
-    for name, own in by_operation.items():
-        numbers = [int(event["sequence"]) for event in own]
-        assert numbers == list(range(1, len(own) + 1)), name
-        total: Counter[str] = Counter()
-        for event in own:
-            total.update(event["data"]["delta"])
-        stats = own[-1]["data"]["operation"].get("stats", {})
-        counters = {key: value for key, value in stats.items() if type(value) is int and value >= 0}
-        assert {key: total[key] for key in counters} == counters, name
-        assert [event["data"]["final"] for event in own] == [False] * (len(own) - 1) + [True], name
 
 
 def of(name: str, events: Sequence[Event]) -> list[Event]:

@@ -38,12 +38,12 @@ from tests.faults.stage import (
     Clock,
     Event,
     accepted,
-    check_promises,
     file_plan,
     read_events,
     webhook_plan,
     wish,
 )
+from tests.oracle import check_promises
 
 pytestmark = pytest.mark.anyio
 

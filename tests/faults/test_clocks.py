@@ -13,10 +13,10 @@ from tests.faults.stage import (
     Stage,
     accepted,
     campaign,
-    check_promises,
     of,
     webhook_plan,
 )
+from tests.oracle import check_promises
 
 pytestmark = pytest.mark.anyio
 

@@ -17,10 +17,10 @@ from tests.faults.stage import (
     Stage,
     accepted,
     campaign,
-    check_promises,
     webhook_plan,
 )
 from tests.faults.wild import WildApi
+from tests.oracle import check_promises
 
 pytestmark = pytest.mark.anyio
 

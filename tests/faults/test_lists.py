@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.fakes.api import Reply, envelope, operation_id
-from tests.faults.stage import ODD, WELL, Stage, campaign, check_promises, of
+from tests.faults.stage import ODD, WELL, Stage, campaign, of
+from tests.oracle import check_promises
 
 pytestmark = pytest.mark.anyio
 

@@ -13,8 +13,9 @@ import pytest
 from tests.fakes.api import operation
 from tests.fakes.process import Poller, eventually
 from tests.faults.conftest import Witness
-from tests.faults.stage import ODD, WELL, campaign, check_promises, read_events
+from tests.faults.stage import ODD, WELL, campaign, read_events
 from tests.faults.wild import WildApi
+from tests.oracle import check_promises
 
 pytestmark = pytest.mark.acceptance
 

@@ -17,10 +17,10 @@ from tests.faults.stage import (
     Show,
     Stage,
     campaign,
-    check_promises,
     of,
     wish,
 )
+from tests.oracle import check_promises
 
 pytestmark = pytest.mark.anyio
 

@@ -12,12 +12,12 @@ from tests.faults.stage import (
     Stage,
     accepted,
     campaign,
-    check_promises,
     of,
     read_events,
     webhook_plan,
     wish,
 )
+from tests.oracle import check_promises
 
 pytestmark = pytest.mark.anyio
 

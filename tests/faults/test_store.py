@@ -8,7 +8,8 @@ from typing import Final
 
 import pytest
 
-from tests.faults.stage import ODD, WELL, Show, Stage, campaign, check_promises, of
+from tests.faults.stage import ODD, WELL, Show, Stage, campaign, of
+from tests.oracle import check_promises
 
 pytestmark = pytest.mark.anyio
 

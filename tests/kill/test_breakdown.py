@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from poller.comms.kinds import KINDS
-from tests.acceptance.breakdowns import check_breakdown, check_promises, verify
+from tests.acceptance.breakdowns import check_breakdown, verify
 from tests.benchmarks.simulated import Simulated
 from tests.fakes.process import Poller, eventually, poller
 from tests.fakes.proxy import ApiProxy
+from tests.oracle import check_promises
 
 pytestmark = pytest.mark.acceptance
 

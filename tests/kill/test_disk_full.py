@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.fakes.process import Poller, eventually, poller
-from tests.kill.audit import audit
 from tests.kill.campaigns import Campaigns
+from tests.oracle import judge
 
 pytestmark = pytest.mark.acceptance
 
@@ -78,7 +78,7 @@ def check(
 ) -> None:
     """Look that each event is in the file once, in order, every end told, and stdout agrees."""
     ends = {name: campaign.end for name, campaign in api.campaigns.items()}
-    in_file, on_stdout = audit(lines(path), ends), audit(printed, ends)
+    in_file, on_stdout = judge(lines(path), ends=ends), judge(printed, ends=ends)
     assert not in_file.problems
     assert not on_stdout.problems
     assert in_file.duplicates == 0

@@ -19,9 +19,9 @@ import pytest
 
 from tests.fakes.process import poller
 from tests.fakes.receiver import Answer, Received, Receiver
-from tests.kill.audit import Audit, audit
 from tests.kill.campaigns import Campaigns
 from tests.kill.lives import Life, life
+from tests.oracle import Judgement, judge
 
 pytestmark = pytest.mark.acceptance
 
@@ -77,14 +77,14 @@ def test_no_kill_loses_or_repeats_what_it_must_not(
         "webhook, all": [request.event for request in posted],
     }
     ends = {name: campaign.end for name, campaign in api.campaigns.items()}
-    audits = {sink: audit(events, ends) for sink, events in arrived.items()}
+    judged = {sink: judge(events, ends=ends) for sink, events in arrived.items()}
     _say(f"\nKILL_SEED={SEED}: {kills} kills in {time.monotonic() - began:.0f} s")
-    for sink, found in audits.items():
+    for sink, found in judged.items():
         _say(f"{sink}: {len(found.events)} events, {found.duplicates} duplicates")
-    assert {sink: found.problems for sink, found in audits.items() if found.problems} == {}
-    assert audits["file"].duplicates == 0
+    assert {sink: found.problems for sink, found in judged.items() if found.problems} == {}
+    assert judged["file"].duplicates == 0
     assert {request.signature for request in posted} == {"good"}
-    _check_agreement(audits.values())
+    _check_agreement(judged.values())
     _check_store(tmp_path / "poller.db")
     _check_logs(tmp_path)
     _check_with_verify(tmp_path, arrived)
@@ -146,8 +146,8 @@ def _environment(api: Campaigns, hook: str) -> dict[str, str]:
     }
 
 
-def _check_agreement(audits: Iterable[Audit]) -> None:
-    first, *others = [found.events for found in audits]
+def _check_agreement(judged: Iterable[Judgement]) -> None:
+    first, *others = [found.events for found in judged]
     assert all(events == first for events in others)
 
 

@@ -314,7 +314,7 @@ class StoreMachine(RuleBasedStateMachine):
     def promises_hold(self) -> None:
         """After every step: deltas, order, gaps, bodies, and no delivery lost."""
         self.ledger.note_states(self._states())
-        self.ledger.check_deltas()
+        self.ledger.check_histories()
         for place in self.places.values():
             self.ledger.check_arrivals(place)
             self.ledger.check_gaps(place)

@@ -1,0 +1,110 @@
+"""The judge of event histories: what a sink received, judged without any code of the poller.
+
+The poller audits histories itself (`poller verify`); this oracle knows nothing of that.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Judgement", "check_promises", "judge"]
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What was found. `events` are the first arrivals, by id; problems are sentences."""
+
+    events: Mapping[str, Event]
+    duplicates: int
+    problems: Sequence[str]
+
+
+def judge(
+    arrivals: Sequence[Event], *, ends: Mapping[str, Event] | None = None, ended: bool = True
+) -> Judgement:
+    """Judge the arrivals at one sink, in order; a repetition is no problem where it is the same.
+
+    With `ended`, the history of every subject must be complete. `ends` is each operation's true
+    last snapshot: these operations and no others must be there, and end so.
+    """
+    first: dict[str, Event] = {}
+    problems = [
+        f"{event['id']}: repeated with another content"
+        for event in arrivals
+        if first.setdefault(event["id"], event) != event
+    ]
+    histories: dict[str, list[Event]] = defaultdict(list)
+    for event in first.values():
+        histories[event["subject"]].append(event)
+    for name, events in sorted(histories.items()):
+        faults = [*_wrong_order(events), *_wrong_deltas(events), *_wrong_finals(events, ended)]
+        problems += [f"{name}: {fault}" for fault in faults]
+    if ends is not None:
+        problems += _wrong_ends(histories, ends)
+    return Judgement(events=first, duplicates=len(arrivals) - len(first), problems=problems)
+
+
+def check_promises(events: Sequence[Event]) -> None:
+    """Assert that these are complete histories in which nothing is repeated."""
+    found = judge(events)
+    assert not found.problems
+    assert found.duplicates == 0
+
+
+def _wrong_order(events: Sequence[Event]) -> list[str]:
+    """Look for sequences that do not count from 1."""
+    numbers = [int(event["sequence"]) for event in events]
+    if numbers == list(range(1, len(events) + 1)):
+        return []
+    return [f"out of order or with a gap: {numbers}"]
+
+
+def _wrong_deltas(events: Sequence[Event]) -> list[str]:
+    """Look for an event up to which the deltas are not the counters of its snapshot."""
+    problems = []
+    total: Counter[str] = Counter()
+    for event in events:
+        total.update(event["data"]["delta"])
+        told = {name: count for name, count in total.items() if count}
+        counters = _counters(event)
+        if counters is None:
+            if event["data"]["delta"]:
+                problems.append(f"{event['sequence']} has a delta and no counters")
+        elif told != counters:
+            problems.append(f"deltas up to {event['sequence']} are {told}, not {counters}")
+    return problems
+
+
+def _counters(event: Event) -> dict[str, int] | None:
+    """Read the counters of a snapshot that are not zero; None where it has none."""
+    stats = event["data"].get("operation", {}).get("stats")
+    if stats is None:
+        return None
+    return {name: count for name, count in stats.items() if type(count) is int and count > 0}
+
+
+def _wrong_finals(events: Sequence[Event], ended: bool) -> list[str]:  # noqa: FBT001 - as in `judge`
+    """Look for a final event too many or too few, and for what may not follow it."""
+    finals = [index for index, event in enumerate(events) if event["data"]["final"]]
+    if not finals:
+        return ["no final event"] if ended else []
+    if len(finals) > 1:
+        return [f"{len(finals)} final events"]
+    after = [event["type"] for event in events[finals[0] + 1 :]]
+    return [] if after in ([], ["operation.breakdown"]) else [f"after its end came {after}"]
+
+
+def _wrong_ends(histories: Mapping[str, list[Event]], ends: Mapping[str, Event]) -> list[str]:
+    """Look for operations too many or too few, and for ends that are not the true ones."""
+    problems = [f"{name}: never heard of" for name in sorted(ends.keys() - histories.keys())]
+    problems += [f"{name}: nobody asked for it" for name in sorted(histories.keys() - ends.keys())]
+    for name in sorted(ends.keys() & histories.keys()):
+        last, end = histories[name][-1], ends[name]
+        if last["type"] != (kind := f"operation.{end['status'].lower()}"):
+            problems.append(f"{name}: ends with {last['type']}, not with {kind}")
+        elif last["data"]["operation"] != end:
+            problems.append(f"{name}: its end tells {last['data']['operation']}, not {end}")
+    return problems

@@ -1,0 +1,87 @@
+"""The oracle finds what is wrong with a history: one that finds nothing would pass any test."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from tests.oracle import check_promises, judge
+
+Event = dict[str, Any]
+
+
+def event(number: int, kind: str, *, final: bool = False, **stats: int) -> Event:
+    """Return an event whose snapshot has these counters; the deltas of `GOOD` add up to them."""
+    return {
+        "id": f"event-{number}",
+        "subject": "op",
+        "type": f"operation.{kind}",
+        "sequence": str(number),
+        "data": {
+            "final": final,
+            "delta": {"sent": 2} if number < 3 else {},
+            "operation": {"status": kind.upper(), "stats": stats},
+        },
+    }
+
+
+GOOD = [
+    event(1, "processing", sent=2),
+    event(2, "progress", sent=4, failed=0),
+    event(3, "completed", sent=4, final=True),
+]
+ENDS = {"op": GOOD[2]["data"]["operation"]}
+BREAKDOWN = event(4, "breakdown", sent=4)
+
+
+def change(index: int, **data: object) -> Callable[[list[Event]], None]:
+    """Change the data of one event."""
+    return lambda events: events[index]["data"].update(data)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda events: events.pop(1), "with a gap"),
+        (lambda events: events.reverse(), "out of order"),
+        (change(1, delta={"sent": 3}), "deltas up to 2 are"),
+        (change(2, delta={"failed": 1}), "deltas up to 3 are"),
+        (change(1, operation={}), "2 has a delta and no counters"),
+        (change(2, final=False), "no final event"),
+        (change(1, final=True), "2 final events"),
+        (lambda events: events.append({**BREAKDOWN, "type": "operation.progress"}), "after its"),
+        (lambda events: events.append({**events[0], "type": "other"}), "another content"),
+    ],
+)
+def test_what_is_wrong_is_found(spoil: Callable[[list[Event]], None], problem: str) -> None:
+    """Each promise by itself."""
+    events = deepcopy(GOOD)
+    spoil(events)
+    assert problem in "\n".join(judge(events).problems)
+    with pytest.raises(AssertionError):
+        check_promises(events)
+
+
+@pytest.mark.parametrize(
+    ("ends", "problem"),
+    [
+        ({}, "op: nobody asked for it"),
+        ({**ENDS, "other": ENDS["op"]}, "other: never heard of"),
+        ({"op": {**ENDS["op"], "status": "CANCELED"}}, "not with operation.canceled"),
+        ({"op": {**ENDS["op"], "stats": {"sent": 5}}}, "its end tells"),
+    ],
+)
+def test_wrong_ends_are_found(ends: dict[str, Event], problem: str) -> None:
+    """Held against the truth."""
+    assert problem in "\n".join(judge(GOOD, ends=ends).problems)
+
+
+def test_what_is_right_passes() -> None:
+    """Repetitions are counted; a breakdown may follow the end; what goes on has no end yet."""
+    check_promises([*GOOD, BREAKDOWN])
+    again = judge([GOOD[0], *GOOD], ends=ENDS)
+    assert (again.problems, again.duplicates, len(again.events)) == ([], 1, 3)
+    with pytest.raises(AssertionError):
+        check_promises([GOOD[0], *GOOD])
+    assert judge(GOOD[:2], ended=False).problems == []
