@@ -153,7 +153,7 @@ def watch(
     wishes = registrations(ids or (), defaults_of(kind=kind, labels=label))
     seconds = timeout_seconds(timeout)
     from poller.cli.control.session import Target
-    from poller.cli.watch import watch_operations
+    from poller.cli.watch.command import watch_operations
     from poller.cli.wiring import Source
 
     with reporting():

@@ -11,7 +11,7 @@ from anyio import to_thread
 from rich.console import Console
 from rich.text import Text
 
-from poller.cli.telling import breakdown_text, message_text
+from poller.cli.summary import breakdown_text, message_text
 from poller.comms.kinds import kind_named
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkVerdict
 from poller.tracking.event import Event, read_event

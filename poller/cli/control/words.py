@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from poller.cli.telling import message_text
-from poller.cli.watch_table import format_span
+from poller.cli.summary import message_text
+from poller.cli.watch.table import format_span
 from poller.comms.decoding import parse_instant
 from poller.comms.errors import printable
 from poller.comms.ids import is_message_id

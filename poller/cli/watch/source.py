@@ -10,9 +10,9 @@ import structlog
 
 from poller.cli.control.client import ControlClient
 from poller.cli.control.errors import ControlError, UnknownOperation, WrongKind
-from poller.cli.control.followed import Followed
-from poller.cli.control.follower import Follower, Polling, is_followed
 from poller.cli.control.session import Target
+from poller.cli.watch.followed import Followed
+from poller.cli.watch.follower import Follower, Polling, is_followed
 from poller.cli.wiring import Source, configuration, make_client, make_throttle
 from poller.comms.kinds import DEFAULT_KIND
 from poller.engine.clock import wall_clock

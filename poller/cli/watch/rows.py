@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from heapq import nsmallest
 from typing import Final, Self
 
-from poller.cli.telling import breakdown_text, message_text
+from poller.cli.summary import breakdown_text, message_text
 from poller.comms.errors import printable
 from poller.engine.onlooker import Update
 from poller.tracking.watch import Outcome, Phase, ResourceType, Watch

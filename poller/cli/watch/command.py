@@ -15,9 +15,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from poller.cli.control.session import Target
 from poller.cli.failures import EXIT_TIMEOUT, EXIT_TROUBLE, EXIT_UNFINISHED, fail
 from poller.cli.logs import configure_logs
-from poller.cli.watch_feed import open_feed
-from poller.cli.watch_lines import Lines
-from poller.cli.watch_rows import all_is_well
+from poller.cli.watch.lines import Lines
+from poller.cli.watch.rows import all_is_well
+from poller.cli.watch.source import open_feed
 from poller.cli.wiring import Source
 from poller.engine.clock import wall_clock
 from poller.engine.onlooker import Feed, News, Update
@@ -134,7 +134,7 @@ def _screen(watches: Sequence[Watch]) -> _Audience:
     # imported here: lines need none of it
     from rich.console import Console  # noqa: PLC0415
 
-    from poller.cli.watch_view import LiveView  # noqa: PLC0415
+    from poller.cli.watch.view import LiveView  # noqa: PLC0415
 
     if isinstance(sys.stdout, TextIOWrapper):
         # an old encoding costs a few signs, not the view

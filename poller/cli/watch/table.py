@@ -8,7 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from poller.cli.watch_rows import Row
+from poller.cli.watch.rows import Row
 
 __all__ = [
     "breakdown_lines",

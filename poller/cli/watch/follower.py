@@ -16,8 +16,8 @@ from anyio.abc import ObjectSendStream
 
 from poller.cli.control.client import ControlClient
 from poller.cli.control.errors import ControlError, Refused, UnknownOperation
-from poller.cli.control.followed import Followed, Relayed
 from poller.cli.control.stream import Message
+from poller.cli.watch.followed import Followed, Relayed
 from poller.comms.errors import Fault
 from poller.engine.onlooker import Feed, News, Update
 from poller.engine.trouble import Trouble

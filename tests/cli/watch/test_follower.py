@@ -10,8 +10,8 @@ import pytest
 from anyio.abc import ObjectSendStream
 
 from poller.cli.control.client import ControlClient
-from poller.cli.control.followed import Followed
-from poller.cli.control.follower import Follower, is_followed
+from poller.cli.watch.followed import Followed
+from poller.cli.watch.follower import Follower, is_followed
 from poller.comms.errors import Fault
 from poller.engine.onlooker import News, Update
 from poller.engine.trouble import Trouble

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.cli.telling import breakdown_text, message_text
+from poller.cli.summary import breakdown_text, message_text
 from poller.tracking.privacy import Addresses, public_message
 
 

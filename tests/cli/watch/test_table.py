@@ -6,8 +6,8 @@ from io import StringIO
 import pytest
 from rich.console import Console, Group, RenderableType
 
-from poller.cli.watch_rows import Row
-from poller.cli.watch_table import (
+from poller.cli.watch.rows import Row
+from poller.cli.watch.table import (
     breakdown_lines,
     counts_line,
     format_rate,

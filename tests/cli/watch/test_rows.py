@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.cli.watch_rows import Totals, Track, all_is_well, busiest, short_names
+from poller.cli.watch.rows import Totals, Track, all_is_well, busiest, short_names
 from poller.engine.onlooker import Told, Update
 from poller.tracking.event import make_event
 from poller.tracking.lifecycle import EventType

@@ -11,8 +11,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from poller.cli.watch_rows import Row, Totals, Track, busiest, short_names, status_of
-from poller.cli.watch_table import (
+from poller.cli.watch.rows import Row, Totals, Track, busiest, short_names, status_of
+from poller.cli.watch.table import (
     breakdown_lines,
     counts_line,
     format_span,

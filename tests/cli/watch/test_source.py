@@ -5,7 +5,7 @@ from anyio import run
 
 from poller.cli.control.errors import WrongKind
 from poller.cli.control.session import Target
-from poller.cli.watch_feed import open_feed
+from poller.cli.watch.source import open_feed
 from poller.cli.wiring import Source
 from poller.engine.clock import wall_clock
 from poller.tracking.registration import Registration, register

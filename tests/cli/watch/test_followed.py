@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from poller.cli.control.followed import Followed, Relayed
+from poller.cli.watch.followed import Followed, Relayed
 from poller.server import schemas
 from poller.tracking.event import emit
 from poller.tracking.lifecycle import EventType

@@ -1,0 +1,1 @@
+"""`poller watch`: where observations come from, and the views that show them."""
