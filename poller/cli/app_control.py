@@ -78,7 +78,7 @@ def add(
 
 @commands.command(
     "list",
-    help="List what the running daemon watches or watched, operations first, the newest on top.",
+    help="List what the running daemon watches or watched, the latest registration on top.",
 )
 def list_(
     status: Annotated[

@@ -79,9 +79,7 @@ def operation_routes(control: Control) -> APIRouter:
         response_model=schemas.Operations,
         summary="List operations and messages",
         responses={
-            **answer(
-                200, "A page: operations, then messages, each the newest first.", "operations"
-            ),
+            **answer(200, "A page, the latest registration first.", "operations"),
             **problems(INVALID),
         },
     )

@@ -37,6 +37,7 @@ _LABEL: Final = re.compile(r"[^=]{1,128}=[\s\S]{0,256}|[^:=]{1,128}:[^=]{0,256}"
 _STATUS: Final = "[A-Za-z_-]{1,64}"
 _SINK: Final = "[a-z][a-z0-9_]{0,127}"
 _EVENT_ID: Final = "[0-9A-Za-z_-]{1,100}"
+_OPERATION: Final = rf"[0-9]{{1,17}}\.{WATCHABLE_ID_PATTERN.removeprefix('^').removesuffix('$')}"
 _DEAD_LETTER: Final = r"[0-9]{1,18}\.[a-z][a-z0-9_]{0,127}"
 _LONGEST_SHOWN: Final = 80
 
@@ -138,7 +139,10 @@ class OperationQuery(_Query):
     phase: Annotated[list[Phase], Field(max_length=_MANY)] = []
     outcome: Annotated[list[Outcome], Field(max_length=_MANY)] = []
     label: Labels = []
-    cursor: Annotated[WatchableId | None, Field(description="`next` of the page before.")] = None
+    cursor: Annotated[
+        Annotated[str, *_matching(_OPERATION, "is no cursor; send next of the page before")] | None,
+        Field(description="`next` of the page before."),
+    ] = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 

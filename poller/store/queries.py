@@ -5,11 +5,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, func, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, Text, func, literal, select, tuple_, type_coerce
 
 from poller.store.events import POSITION
 from poller.store.rows import delivery_of, health_of, watch_of
-from poller.store.schema import counters, deliveries, events, sinks, watches
+from poller.store.schema import (
+    Instant,
+    counters,
+    deliveries,
+    events,
+    instant,
+    microseconds,
+    sinks,
+    watches,
+)
 from poller.store.tenancy import Tenant
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.event import dump_json
@@ -98,24 +107,27 @@ def list_operations(
     limit: int,
     before: str | None = None,
 ) -> Listing:
-    """List what is known, stubs left out, the greatest id first; those below the id `before`.
-
-    The vendor's ids grow with time, so the newest come first.
-    """
+    """List what is known, stubs left out, the latest registration first; `before` is a cursor."""
     query = (
         select(watches)
         .where(*_chosen(connection, tenant, wanted))
-        .order_by(watches.c.id.desc())
+        .order_by(watches.c.registered_at.desc(), watches.c.id.desc())
         .limit(limit + 1)
     )
     if before is not None:
-        query = query.where(watches.c.id < before)
+        at, _, operation_id = before.partition(".")
+        place = tuple_(literal(instant(int(at)), Instant), operation_id)
+        query = query.where(tuple_(watches.c.registered_at, watches.c.id) < place)
     rows = connection.execute(query).mappings().all()
     found = [watch_of(row, tenant.scope) for row in rows[:limit]]
     return Listing(
         watches=[watch for watch in found if set(wanted.labels) <= watch.labels.items()],
-        next_before=found[-1].id if len(rows) > limit else None,
+        next_before=_cursor(found[-1]) if len(rows) > limit else None,
     )
+
+
+def _cursor(watch: Watch) -> str:
+    return f"{microseconds(watch.registered_at)}.{watch.id}"
 
 
 def seen_statuses(

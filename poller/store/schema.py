@@ -184,6 +184,8 @@ watches: Final = Table(
         postgresql_where=text("due_at IS NOT NULL"),
     ),
     Index(None, "phase", "is_stub", "ended_at"),
+    # lists, the newest first; not by scope, or claims and pages would read a whole scope by it
+    Index(None, "registered_at", "id"),
 )
 
 events: Final = Table(

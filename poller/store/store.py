@@ -309,7 +309,7 @@ class Store:
     async def list_operations(
         self, wanted: OperationFilter, *, limit: int, before: str | None = None
     ) -> Listing:
-        """List operations, the newest first; those below the id `before`."""
+        """List operations, the latest registration first; `before` is the cursor of a page."""
         return await self._browse(query_rows.list_operations, wanted, limit=limit, before=before)
 
     async def seen_statuses(self, wanted: Collection[str]) -> frozenset[str]:

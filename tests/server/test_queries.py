@@ -30,7 +30,7 @@ NOT_OURS = ("pydantic", "should", "Input", "Value error", "String", "Extra", "pe
         ("/v1/operations", {"limit": "0"}, "limit", "at least 1"),
         ("/v1/operations", {"limit": "many"}, "limit", "whole number"),
         ("/v1/operations", {"label": ["a=b"] * 33}, "label", "32 times"),
-        ("/v1/operations", {"cursor": "x"}, "cursor", "comms_operation_"),
+        ("/v1/operations", {"cursor": "x"}, "cursor", "next"),
         (f"/v1/operations/{op(1)}", {"events": "1001"}, "events", "at most 1000"),
         (f"/v1/operations/{op(1)}", {"event": "1"}, "event", "there are events"),
         ("/v1/sinks", {"sink": "app"}, "sink", "takes none"),

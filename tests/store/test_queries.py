@@ -34,6 +34,16 @@ async def test_pages_of_any_size_hold_the_same(daemon: Daemon) -> None:
         assert await listed(daemon, OperationFilter(), limit) == everything
 
 
+async def test_the_latest_registration_comes_first(daemon: Daemon) -> None:
+    """Whatever its id is; pages hold what came at the same moment once."""
+    for number in (5, 1, 9):
+        await daemon.register(op(number), op(number + 100))
+        daemon.clock.advance(1)
+    latest_first = [op(109), op(9), op(101), op(1), op(105), op(5)]
+    for limit in (1, 3, 100):
+        assert await listed(daemon, OperationFilter(), limit) == latest_first
+
+
 async def test_a_filter_looks_at_what_was_seen_last(daemon: Daemon) -> None:
     """The status of the last accepted answer, also before the next event."""
     await daemon.register(op(1), op(2))

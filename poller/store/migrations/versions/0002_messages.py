@@ -36,6 +36,12 @@ def upgrade() -> None:
         postgresql_where=is_due,
     )
     op.create_index(
+        op.f("ix_watches_registered_at_id"),
+        "watches",
+        ["registered_at", "id"],
+        unique=False,
+    )
+    op.create_index(
         op.f("ix_deliveries_scope_id_state_sink_position"),
         "deliveries",
         ["scope_id", "state", "sink", "position"],
