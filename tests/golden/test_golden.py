@@ -1,0 +1,99 @@
+"""What other people's programs build on stays as it is: the command line, the control API, the log.
+
+`UPDATE_GOLDEN=1 pytest tests/golden` writes a change that is meant; review it as a diff.
+Settings, metrics and events have golden files of their own: `config/` and the event schema.
+"""
+
+import ast
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from poller.cli.app import app
+from tests.server.conftest import Build
+
+pytest_plugins = ["tests.server.conftest"]
+
+HERE = Path(__file__).parent
+PACKAGE = HERE.parents[1] / "poller"
+_LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
+
+
+def compare(name: str, found: str) -> None:
+    """Compare with the golden file of that name, or write it where that was asked for."""
+    path = HERE / name
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(found)
+    assert found == path.read_text(), f"{name} changed; if that is meant: UPDATE_GOLDEN=1"
+
+
+def test_the_command_line() -> None:
+    """Commands, arguments and options, with their defaults."""
+    group: Any = typer.main.get_command(app)  # a group of the library's own copy of click
+    commands = {
+        name: [_parameter(each) for each in command.params]
+        for name, command in sorted(group.commands.items())
+    }
+    assert "run" in commands
+    compare("command_line.json", json.dumps(commands, indent=1) + "\n")
+
+
+@pytest.mark.anyio
+async def test_the_control_api(build: Build) -> None:
+    """Routes, parameters, and the members of bodies and answers; not their descriptions."""
+    async with build(token="t") as door:
+        document = await door.get("/openapi.json")
+    shape = {
+        "routes": {
+            f"{method.upper()} {path}": {
+                "parameters": sorted(each["name"] for each in route.get("parameters", ())),
+                "answers": sorted(route["responses"]),
+            }
+            for path, methods in sorted(document["paths"].items())
+            for method, route in sorted(methods.items())
+        },
+        "members": _members(document["components"]["schemas"]),
+    }
+    compare("control_api.json", json.dumps(shape, indent=1, sort_keys=True) + "\n")
+
+
+def test_the_names_of_log_lines() -> None:
+    """Operators search for them and alert on them."""
+    names = sorted({name for path in PACKAGE.rglob("*.py") for name in _logged(path)})
+    assert len(names) > 20
+    compare("log_events.txt", "\n".join(names) + "\n")
+
+
+def _parameter(parameter: Any) -> Mapping[str, Any]:  # noqa: ANN401 - as above
+    names = [*parameter.opts, *parameter.secondary_opts]
+    default = parameter.default
+    return {
+        "names": sorted(names),
+        "is": parameter.param_type_name,
+        "multiple": bool(parameter.multiple) or parameter.nargs == -1,
+        "required": parameter.required,
+        "default": default if isinstance(default, str | int | float | bool) else None,
+    }
+
+
+def _members(schemas: Mapping[str, Any]) -> Mapping[str, list[str]]:
+    """List the members of each object, by name of the schema."""
+    return {
+        name: sorted(schema["properties"])
+        for name, schema in schemas.items()
+        if "properties" in schema
+    }
+
+
+def _logged(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            first = node.args[0]
+            is_name = isinstance(first, ast.Constant) and isinstance(first.value, str)
+            if is_name and node.func.attr in _LEVELS and "." in first.value:
+                yield first.value
