@@ -7,6 +7,7 @@ Settings, metrics and events have golden files of their own: `config/` and the e
 import ast
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -91,9 +92,19 @@ def _members(schemas: Mapping[str, Any]) -> Mapping[str, list[str]]:
 
 
 def _logged(path: Path) -> Iterator[str]:
+    """Read the names of log lines; what is put into a name at run time shows as a star."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
-            first = node.args[0]
-            is_name = isinstance(first, ast.Constant) and isinstance(first.value, str)
-            if is_name and node.func.attr in _LEVELS and "." in first.value:
-                yield first.value
+        if isinstance(node, ast.Call) and node.args and _is_log_call(node.func):
+            parts = getattr(node.args[0], "values", [node.args[0]])
+            name = "".join(
+                str(getattr(part, "value", "*")) if isinstance(part, ast.Constant) else "*"
+                for part in parts
+            )
+            if re.fullmatch(r"[a-z_*]+(\.[a-z_*]+)+", name):
+                yield name
+
+
+def _is_log_call(function: ast.expr) -> bool:
+    if isinstance(function, ast.Name):
+        return function.id in {"level", "log"}
+    return isinstance(function, ast.Attribute) and function.attr in _LEVELS
