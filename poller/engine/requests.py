@@ -26,6 +26,8 @@ from poller.tracking.watch import NextRequest, Watch
 
 __all__ = ["Reading", "ask_about", "refusal_of", "request_of"]
 
+_SCHEDULES_READ: Final = 100
+
 Reading = Callable[..., Answer]
 """Makes the answer of what came; takes `begun_at` and `arrived_at` of the request."""
 
@@ -54,7 +56,7 @@ def refusal_of(
     is_refused = isinstance(answer, NotFoundAnswer | RejectedAnswer)
     match watch.next_request:
         case NextRequest.SCHEDULE if answer and not isinstance(error, NetworkError | Unavailable):
-            return ScheduleAnswer(found=None, begun_at=begun_at, arrived_at=arrived_at)
+            return ScheduleAnswer(begun_at=begun_at, arrived_at=arrived_at)
         case NextRequest.RECEIPTS if is_refused:
             # an answer, which shows no end: what is too old must not be watched for ever
             return NonsenseAnswer(begun_at=begun_at, arrived_at=arrived_at, why=error.happened)
@@ -71,8 +73,11 @@ async def _operation(watch: Watch, client: CommsClient) -> Reading:
 
 
 async def _schedule(watch: Watch, client: CommsClient) -> Reading:
-    page = await client.list_messages(watch.kind_spec, operation_id=watch.id, page_size=1)
-    return partial(ScheduleAnswer, found=next(iter(page.messages), None))
+    # schedules are per recipient: a page costs no more requests than one message
+    page = await client.list_messages(
+        watch.kind_spec, operation_id=watch.id, page_size=_SCHEDULES_READ
+    )
+    return partial(ScheduleAnswer, messages=page.messages)
 
 
 async def _message(watch: Watch, client: CommsClient) -> Reading:

@@ -135,7 +135,7 @@ class PollingSettings(Section):
     schedule_checks: Annotated[Duration, AfterValidator(between("1s", "1d"))] = Field(
         default=900.0,
         description="the longest wait between two looks at a scheduled operation, whose first "
-        "message may be sent long before the one that was read",
+        "message may be sent long before those that were read",
     )
     breakdown: bool = Field(
         default=False,

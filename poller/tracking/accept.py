@@ -55,8 +55,9 @@ def accept_answer(
             known = _accept(known, found, answer.arrived_at, policy=policy, now=now)
         case ReceiptsAnswer(statuses=statuses):
             known = known.evolve(counters=_tally(statuses), observed_at=answer.arrived_at)
-        case ScheduleAnswer(found=message):
-            known = known.evolve(scheduled_for=_schedule(watch, message), schedule_read_at=now)
+        case ScheduleAnswer(messages=messages):
+            earliest = _earliest_schedule(watch, messages, now)
+            known = known.evolve(scheduled_for=earliest, schedule_read_at=now)
         case _:
             return known, _OF_NO_NEWS[type(answer)]
     return known, _verdict(watch, known)
@@ -116,18 +117,27 @@ def _accept(
     )
 
 
-def _schedule(watch: Watch, message: Message | None) -> datetime | None:
-    """Return when the operation will be sent.
+def _earliest_schedule(watch: Watch, messages: Sequence[Message], now: datetime) -> datetime | None:
+    """Return the first moment after `now` at which a message of the operation will be sent."""
+    ahead = [
+        message.scheduled_for
+        for message in messages
+        if message.status == "SCHEDULED"
+        and message.scheduled_for is not None
+        and message.scheduled_for > now
+        and _may_belong_to(watch, message)
+    ]
+    return min(ahead, default=None)
 
-    A filter that the API does not know is ignored, so the message may be of another operation: one
-    that was created at another time certainly is.
+
+def _may_belong_to(watch: Watch, message: Message) -> bool:
+    """Return False for a message that was created at another time than the operation.
+
+    The API ignores a filter that it does not know, and then lists messages of other operations.
     """
-    if message is None or message.status != "SCHEDULED":
-        return None
-    if message.created_at is not None and watch.created_at is not None:
-        apart = abs(message.created_at - watch.created_at)
-        return None if apart > _MADE_WITHIN else message.scheduled_for
-    return message.scheduled_for
+    if message.created_at is None or watch.created_at is None:
+        return True
+    return abs(message.created_at - watch.created_at) <= _MADE_WITHIN
 
 
 def _public(message: Message, policy: Policy) -> JsonObject:

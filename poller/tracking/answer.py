@@ -41,9 +41,9 @@ class FoundAnswer(_Look):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleAnswer(_Look):
-    """One message of a scheduled operation; None where there is none to be had."""
+    """Messages of a scheduled operation, a page at most; none where they cannot be read."""
 
-    found: Message | None
+    messages: Sequence[Message] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

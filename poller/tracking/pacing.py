@@ -4,9 +4,9 @@ An answer asks the forecast. Where the counters promise no end, or no answer cam
 between `min_interval` and `max_interval`, and what moves begins anew. Three things can only bring
 a look forward: a change that is held back, the end of settling, and the vendor's seven days.
 
-What is scheduled sleeps until its schedule, but never longer than `schedule_checks`: schedules are
-per recipient, and only one message was read, so others may be sent hours before it. A cancellation
-may come before, too.
+What is scheduled sleeps until the earliest known schedule, but never longer than `schedule_checks`:
+schedules are per recipient, and only one page of messages was read, so others may be sent hours
+before. A cancellation may come before, too.
 """
 
 from dataclasses import dataclass

@@ -166,7 +166,7 @@ def register(
         # refusals under the wrong kind say nothing about the right one, which nobody asked yet
         asked_now = NextPoll(wait=0, due_at=now, set_at=now)
         return known.evolve(
-            kind=kind, labels=labels, not_found_streak=NotFoundStreak(), schedule=asked_now
+            kind=kind, labels=labels, not_found_streak=NotFoundStreak(), next_poll=asked_now
         ), False
     if known.is_watched or (known.is_final and known.phase is Phase.ENDED):
         return known.evolve(labels=labels), False

@@ -43,7 +43,7 @@ class NextRequest(StrEnum):
 
     OPERATION = "operation"
     SCHEDULE = "schedule"
-    """One message of a scheduled operation: only messages say when they will be sent."""
+    """Messages of a scheduled operation: only messages say when they will be sent."""
     MESSAGE = "message"
     RECEIPTS = "receipts"
     """How a group message fared with each recipient: the message itself only says `GROUP`."""
@@ -148,7 +148,7 @@ class Watch:
     created_at: datetime | None = None
     left_scheduled_at: datetime | None = None
     scheduled_for: datetime | None = None
-    """When what is scheduled is to be sent, where that is known."""
+    """The earliest known send time of what is scheduled."""
     schedule_read_at: datetime | None = None
     """When the schedule was asked for; None where it never was."""
     looks: tuple[Look, ...] = ()

@@ -76,7 +76,7 @@ class Course:
             updated_at=None,
             raw={},
         )
-        return ScheduleAnswer(found=message, begun_at=now, arrived_at=now)
+        return ScheduleAnswer(messages=[message], begun_at=now, arrived_at=now)
 
     def _count(self, moments: Sequence[float], at: float) -> int:
         whole = bisect_right(moments, at)

@@ -128,13 +128,11 @@ class Story:
         """See how the recipients of a group fared."""
         return self.take(ReceiptsAnswer(statuses=statuses, begun_at=self.now, arrived_at=self.now))
 
-    def schedule(self, seconds: float | None, *, created: float = 0) -> Decision:
-        """Read one message of the operation, which is to be sent then; None for no message."""
-        found = None
-        if seconds is not None:
-            document = {"id": MESSAGE_ID, "status": "SCHEDULED", "createdAt": text_at(created)}
-            found = decode_message({**document, "scheduledFor": text_at(seconds)})
-        return self.take(ScheduleAnswer(found=found, begun_at=self.now, arrived_at=self.now))
+    def schedule(self, *seconds: float, created: float = 0) -> Decision:
+        """Read messages of the operation, one for each of these send times."""
+        document = {"id": MESSAGE_ID, "status": "SCHEDULED", "createdAt": text_at(created)}
+        messages = [decode_message({**document, "scheduledFor": text_at(one)}) for one in seconds]
+        return self.take(ScheduleAnswer(messages=messages, begun_at=self.now, arrived_at=self.now))
 
     def operation(
         self, status: str, *, updated: object, created: object, stats: object

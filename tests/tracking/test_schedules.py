@@ -10,12 +10,12 @@ HOUR = 3600.0
 QUARTER = Policy().schedule_checks
 
 
-def _scheduled(seconds: float | None, *, created: float = 0, policy: Policy | None = None) -> Story:
+def _scheduled(*seconds: float, created: float = 0, policy: Policy | None = None) -> Story:
     story = Story(policy)
     story.see("SCHEDULED", created=text_at(0), total=5, scheduled=5)
     inquiries = [story.watch.next_request]
     assert story.due_in == story.policy.min_interval
-    story.wait(1).schedule(seconds, created=created)
+    story.wait(1).schedule(*seconds, created=created)
     inquiries.append(story.watch.next_request)
     assert inquiries == [NextRequest.SCHEDULE, NextRequest.OPERATION]
     return story
@@ -25,6 +25,12 @@ def test_it_sleeps_until_its_schedule() -> None:
     """The next look is at that moment, without a request in between."""
     story = _scheduled(QUARTER - 60)
     assert story.watch.next_poll.due_at == at(QUARTER - 60)
+
+
+def test_it_wakes_for_the_earliest_schedule() -> None:
+    """Schedules are per recipient, and one that has passed is not slept for."""
+    story = _scheduled(HOUR, -5, QUARTER / 2, 72 * HOUR)
+    assert story.watch.next_poll.due_at == at(QUARTER / 2)
 
 
 @pytest.mark.parametrize("most", [QUARTER, 2 * HOUR])
@@ -55,12 +61,12 @@ def test_once_awake_it_is_polled_from_the_shortest_wait_on() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "created"),
-    [(None, 0), (HOUR / 2, -HOUR), (HOUR / 2, HOUR), (-5, 0)],
+    [((), 0), ((HOUR / 2,), -HOUR), ((HOUR / 2,), HOUR), ((-5,), 0)],
     ids=["no message", "an older message", "a younger message", "in the past"],
 )
-def test_without_a_schedule_it_backs_off(seconds: float | None, created: float) -> None:
+def test_without_a_schedule_it_backs_off(seconds: tuple[float, ...], created: float) -> None:
     """What cannot be believed changes nothing; it is asked for once."""
-    story = _scheduled(seconds, created=created)
+    story = _scheduled(*seconds, created=created)
     assert story.due_in <= 2 * story.policy.min_interval
     story.wait(5).see("SCHEDULED", total=5, scheduled=5)
     assert story.watch.next_request is NextRequest.OPERATION
