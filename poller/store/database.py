@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import StaticPool
 
 from poller.store.errors import Contended, StoreUnavailable
 from poller.store.schema import microseconds
@@ -68,6 +69,9 @@ def sqlite_path(url: str) -> Path | None:
 class Database:
     """An engine and its transactions.
 
+    A SQLite database in memory lives in one connection, which only one transaction can use at a
+    time: `has_one_connection`.
+
     :raises StoreUnavailable: where the driver of the database is not installed.
     """
 
@@ -78,9 +82,12 @@ class Database:
         self.url: URL = parsed
         self.path = sqlite_path(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.has_one_connection = self.is_sqlite and self.path is None
         if self.is_sqlite:
             self.engine = create_engine(
-                parsed, connect_args={"timeout": _BUSY, "check_same_thread": False}
+                parsed,
+                connect_args={"timeout": _BUSY, "check_same_thread": False},
+                poolclass=StaticPool if self.has_one_connection else None,
             )
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -135,7 +142,7 @@ class Database:
 
         :raises StoreUnavailable: where the database refuses.
         """
-        if not self.is_sqlite:
+        if self.path is None:
             return
         with self._said_clearly(), closing(self.engine.raw_connection()) as connection:
             # a script: the statement stops after each page, and any other way runs it only once

@@ -17,7 +17,7 @@ from poller.store.tenancy import Tenant
 from poller.tracking.delivery import DeliveryState
 from poller.tracking.watch import Phase
 
-__all__ = ["Pruned", "prune"]
+__all__ = ["Pruned", "drop_delivered", "prune"]
 
 _STUB_FOR: Final = timedelta(days=14)
 _STEP: Final = 100
@@ -66,6 +66,21 @@ def prune(connection: Connection, tenant: Tenant, *, retention: float, now: date
         )
     stubs = _remove_stubs(connection, tenant, now)
     return Pruned(operations=len(old), events=removed, dead_letters=dead, stubs=stubs)
+
+
+def drop_delivered(connection: Connection, tenant: Tenant) -> None:
+    """Remove every event that waits for no sink, also of what is still watched.
+
+    For a store that serves no reader of events: a watch continues from its own row.
+    """
+    connection.execute(
+        delete(deliveries).where(
+            deliveries.c.scope_id == tenant.id,
+            deliveries.c.state == DeliveryState.DELIVERED.value,
+        )
+    )
+    is_needed = exists().where(deliveries.c.position == events.c.position)
+    connection.execute(delete(events).where(events.c.scope_id == tenant.id, ~is_needed))
 
 
 def _old_watches(connection: Connection, tenant: Tenant, before: datetime) -> list[str]:

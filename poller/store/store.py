@@ -161,6 +161,10 @@ class Store:
         """Stop watching; None where nothing is known of that id."""
         return await self._write(watch_rows.forget_watch, operation_id, self._now())
 
+    async def add_watches(self, watches: Sequence[Watch]) -> None:
+        """Insert watches as they are; none of them is known yet."""
+        await self._write(watch_rows.add_watches, watches)
+
     async def claim_due(self, *, kinds: Collection[str], limit: int, lease: Lease) -> Claim:
         """Claim up to `limit` operations that are due, the longest overdue first."""
         return await self._write(
@@ -337,6 +341,10 @@ class Store:
     async def prove_writable(self) -> None:
         """Return where a registration could be acknowledged now."""
         await self._write(query_rows.prove_writable)
+
+    async def drop_delivered(self) -> None:
+        """Remove every event that waits for no sink, for a store that serves no reader of them."""
+        await self._write(retention_rows.drop_delivered)
 
     async def tidy(self, *, retention_seconds: float) -> Pruned:
         """Run one small step of retention, and give up for sinks that never came back."""

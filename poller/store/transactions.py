@@ -37,7 +37,8 @@ class Transactions:
         self._timed = timed
         # one writer at a time is all that SQLite allows, and order is kept for free
         self.turn = CapacityLimiter(1)
-        self._onlookers = CapacityLimiter(_ONLOOKERS)
+        one_connection = database.has_one_connection
+        self._onlookers = self.turn if one_connection else CapacityLimiter(_ONLOOKERS)
 
     async def write(
         self,
@@ -76,7 +77,7 @@ class Transactions:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Read for somebody who looks on, beside the engine and not in its turn."""
+        """Read for somebody who looks on, beside the engine where the database has connections."""
 
         def work(connection: Connection) -> T:
             return function(connection, self._tenant, *args, **kwargs)

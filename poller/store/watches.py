@@ -42,6 +42,7 @@ __all__ = [
     "Lease",
     "Observation",
     "Registered",
+    "add_watches",
     "claim_due",
     "count_watched",
     "forget_watch",
@@ -116,6 +117,16 @@ def register_all(
     if all_or_none and conflict is not None:
         raise Conflict(conflict)
     return results
+
+
+def add_watches(connection: Connection, tenant: Tenant, found: Sequence[Watch]) -> None:
+    """Insert watches as they are, in the state that somebody else left them in.
+
+    The caller knows that none of them is there.
+    """
+    for chunk in _chunks(found):
+        rows = [{**watch_values(watch), "scope_id": tenant.id} for watch in chunk]
+        connection.execute(insert(watches), rows)
 
 
 def claim_due(

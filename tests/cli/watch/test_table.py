@@ -26,7 +26,7 @@ def row(**changes: object) -> Row:
     """Return a row in mid-run."""
     values: dict[str, object] = {
         "id": "comms_operation_1",
-        "thing": ResourceType.OPERATION,
+        "resource_type": ResourceType.OPERATION,
         "status": "processing",
         "reason": None,
         "counts": {
@@ -100,7 +100,7 @@ def message(**changes: object) -> Row:
     """Return the row of a message whose fallback delivered."""
     told: dict[str, object] = {
         "id": "comms_message_1",
-        "thing": ResourceType.MESSAGE,
+        "resource_type": ResourceType.MESSAGE,
         "status": "delivered",
         "story": "RCS failed 61337 → SMS delivered",
         "total": None,
