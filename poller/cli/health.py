@@ -1,6 +1,6 @@
 """`poller health`: is the daemon well? Asked every few seconds by whatever runs containers.
 
-Settings are loaded only where the environment alone cannot say where the daemon listens.
+With `--url` or `POLLER_URL`, which containers set, it reads no settings and imports little.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from poller.cli.control.address import VARIABLE, Address, listening_address, told_address
 from poller.cli.control.errors import BadAddress, ControlError
-from poller.cli.control.probe import ask, daemon_address
+from poller.cli.control.probe import ask
 
 __all__ = ["check_health", "quick_health"]
 
@@ -24,12 +24,12 @@ _LISTEN: Final = ("server.listen", "server.observe")
 def quick_health(arguments: Sequence[str]) -> int | None:
     """Answer `poller health` without the command line's machinery; returns the exit code.
 
-    None where only the whole of it can: there are other options, or settings are needed.
+    None if it cannot: there are other options, or the settings say where the daemon listens.
     """
     url, flags = _url_among(arguments)
     if not set(flags) <= {"--ready", "--json"}:
         return None
-    if url is None and not os.environ.get(VARIABLE) and daemon_address(os.environ) is None:
+    if url is None and not os.environ.get(VARIABLE):
         return None
     try:
         return check_health(ready="--ready" in flags, json_output="--json" in flags, url=url)
@@ -82,8 +82,7 @@ def _find(url: str | None, config: Path | None, overrides: Sequence[str]) -> Add
     told = told_address(url, os.environ)
     if told is not None:
         return told
-    listen = None if config or overrides else daemon_address(os.environ)
-    for text, setting in zip(listen or _from_settings(config, overrides), _LISTEN, strict=True):
+    for text, setting in zip(_from_settings(config, overrides), _LISTEN, strict=True):
         if (found := listening_address(text, setting)) is not None:
             return found
     raise BadAddress("server.listen and server.observe are empty, the daemon listens nowhere")

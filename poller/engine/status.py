@@ -44,7 +44,7 @@ _PAUSED: Final[Mapping[Reason, tuple[str, str]]] = {
     ),
 }
 _SINK_HINTS: Final[Mapping[SinkState, str]] = {
-    SinkState.REJECTING: "it answers, but refuses some events; poller show says which",
+    SinkState.REJECTING: "it answers, but refuses some events; `poller show` says which",
     SinkState.FAILING: "its events are tried one at a time until one is delivered",
     SinkState.DOWN: "one probe, at most 5 minutes apart, stands for all its deliveries",
     SinkState.DISABLED: "the receiver answered 410; SIGHUP, a restart or a replay enables it",

@@ -6,20 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from poller.cli.app import app
+from poller.server.examples import EXAMPLES
 from tests.cli.control.fake_daemon import A, Asked, FakeDaemon, Reply, document
 from tests.cli.surroundings import Surroundings
 
-SINK = {
-    "name": "app",
-    "configured": True,
-    "state": "ok",
-    "since": None,
-    "waiting": 0,
-    "oldest": None,
-    "dead": 0,
-    "lastError": None,
-    "nextProbeAt": None,
-}
 COMMANDS = {
     "add": ["add", A],
     "list": ["list"],
@@ -48,7 +38,7 @@ def daemon() -> Iterator[FakeDaemon]:
     item = {"id": A, "status": 201, "outcome": "created", "operation": document(A)}
     body = {
         "status": "ok",
-        "sinks": [SINK],
+        "sinks": EXAMPLES["sinks"]["sinks"],
         "deadLetters": [],
         "operations": [],
         "results": [item],

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from poller.cli.control.errors import BadAddress
 from poller.cli.health import check_health, quick_health
 from tests.cli.control.fake_daemon import FakeDaemon, Reply
 from tests.cli.surroundings import Surroundings, surrounded
@@ -82,21 +83,24 @@ def test_where_it_asks(here: Surroundings) -> None:
     with FakeDaemon(lambda _: Reply(body=OK)) as daemon:
         listen = f"{daemon.address.host}:{daemon.address.port}"
         here.set(POLLER_SERVER__LISTEN=listen)
-        assert quick_health([]) == 0
+        assert check_health(ready=False, json_output=False) == 0
         here.set(POLLER_SERVER__LISTEN="", POLLER_SERVER__OBSERVE=listen)
-        assert quick_health(["--ready", "--json"]) == 0
+        assert check_health(ready=True, json_output=True) == 0
         here.set(POLLER_SERVER__OBSERVE="")
-        assert quick_health([]) == 2
+        with pytest.raises(BadAddress):
+            check_health(ready=False, json_output=False)
         assert quick_health(["--url", f"http://{listen}"]) == 0
-    assert daemon.paths() == ["/healthz", "/readyz", "/readyz", "/healthz", "/readyz"]
+        here.set(POLLER_URL=f"http://{listen}")
+        assert quick_health(["--ready", "--json"]) == 0
+    assert daemon.paths() == ["/healthz", *["/readyz"] * 2, "/healthz", *["/readyz"] * 2]
 
 
-def test_what_needs_the_whole_command_line(here: Surroundings) -> None:
-    """Other options, and settings that only files know, are not for the quick way."""
+@pytest.mark.usefixtures("here")
+def test_what_needs_the_whole_command_line() -> None:
+    """Other options, and settings: they say where the daemon listens unless something else does."""
     assert quick_health(["--help"]) is None
     assert quick_health(["--config", "x"]) is None
     assert quick_health(["--url"]) is None
-    here.set(POLLER_CONFIG="x")
     assert quick_health([]) is None
 
 

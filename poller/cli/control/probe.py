@@ -6,8 +6,6 @@ HTTP/1.0, so that the answer comes in one piece and ends with the connection.
 import json
 import socket
 import time
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from poller.cli.control.address import Address
@@ -19,13 +17,11 @@ from poller.http.failures import (
     describe_timeout,
 )
 
-__all__ = ["ask", "daemon_address"]
+__all__ = ["ask"]
 
 _LARGEST: Final = 1024 * 1024
 _CHUNK: Final = 65_536
 _TLS_ALERT: Final = b"\x15\x03"
-_DEFAULT_LISTEN: Final = "127.0.0.1:8470"
-_DEFAULT_SECRETS: Final = "/run/secrets"
 
 
 def ask(address: Address, path: str, *, timeout: float) -> tuple[int, dict[str, Any]]:
@@ -50,28 +46,6 @@ def ask(address: Address, path: str, *, timeout: float) -> tuple[int, dict[str, 
         failure = describe_failure(error, address.route)
         raise Unreachable(str(address), failure.happened, failure.hint) from None
     return _parsed(address, answer)
-
-
-def daemon_address(environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return `server.listen` and `server.observe` where the environment alone can say them.
-
-    None where a file, or a variable for all of `server`, may: then the settings must be loaded.
-    """
-    variables = {name.upper(): value for name, value in environ.items()}
-    if variables.get("POLLER_CONFIG") or "POLLER_SERVER" in variables:
-        return None
-    secrets = variables.get("POLLER_SECRETS_DIR") or variables.get("CREDENTIALS_DIRECTORY")
-    names = ("poller_server", "poller_server__listen", "poller_server__observe")
-    try:
-        found = {file.name.lower() for file in Path(secrets or _DEFAULT_SECRETS).iterdir()}
-    except OSError:
-        found = set()
-    if not found.isdisjoint(names):
-        return None
-    return (
-        variables.get("POLLER_SERVER__LISTEN", _DEFAULT_LISTEN),
-        variables.get("POLLER_SERVER__OBSERVE", ""),
-    )
 
 
 def _connect(address: Address, timeout: float) -> socket.socket:

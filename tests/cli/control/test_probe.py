@@ -10,11 +10,8 @@ import pytest
 
 from poller.cli.control.address import Address
 from poller.cli.control.errors import ControlError, NoDaemon, Unreachable
-from poller.cli.control.probe import ask, daemon_address
-from poller.settings import ServerSettings
+from poller.cli.control.probe import ask
 from tests.cli.control.fake_daemon import FakeDaemon, Reply
-
-NOWHERE = {"POLLER_SECRETS_DIR": "/nowhere"}
 
 
 @contextmanager
@@ -89,25 +86,3 @@ def test_tls_is_spoken_where_it_is_asked_for() -> None:
         encrypted = Address(scheme="https", host=address.host, port=address.port)
         with pytest.raises(ControlError):
             ask(encrypted, "/healthz", timeout=5)
-
-
-def test_the_environment_alone() -> None:
-    """Without files the variables and the settings' own default say where it listens."""
-    assert daemon_address(NOWHERE) == (ServerSettings().listen, ServerSettings().observe)
-    told = {**NOWHERE, "poller_server__listen": "unix:/x", "POLLER_SERVER__OBSERVE": ":1"}
-    assert daemon_address(told) == ("unix:/x", ":1")
-
-
-@pytest.mark.parametrize("name", ["POLLER_CONFIG", "POLLER_SERVER", "Poller_Config"])
-def test_where_the_environment_is_not_all(name: str) -> None:
-    """A file of settings, or a variable for all of them, is not read here."""
-    assert daemon_address({**NOWHERE, name: "x"}) is None
-
-
-@pytest.mark.parametrize(
-    ("file", "known"), [("poller_server__listen", False), ("poller_server__token", True)]
-)
-def test_secret_files(tmp_path: Path, file: str, *, known: bool) -> None:
-    """A file that says where it listens must be read; the usual ones do not matter."""
-    (tmp_path / file).write_text("x")
-    assert (daemon_address({"POLLER_SECRETS_DIR": str(tmp_path)}) is not None) is known
