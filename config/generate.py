@@ -19,7 +19,7 @@ def schema_text() -> str:
 
 
 def readme(old: str) -> str:
-    """Return the README with the table between its marks made anew."""
+    """Return the README with the table between its marks made again."""
     before, _, rest = old.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"

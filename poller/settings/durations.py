@@ -33,7 +33,7 @@ def parse_duration(value: object) -> float:
 def format_duration(seconds: float) -> str:
     """Write seconds the way a person would: `90.0` → `"90s"`, `120.0` → `"2m"`, `0.5` → `"500ms"`.
 
-    The largest unit of which it is a whole number, two or more; reading it back gives the same.
+    It uses the largest unit that gives a whole number, two or more. Reading it gives the same back.
     """
     for unit in ("d", "h", "m"):
         if seconds >= 2 * _UNITS[unit] and seconds % _UNITS[unit] == 0:

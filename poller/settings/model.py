@@ -252,7 +252,7 @@ class EngineSettings(Section):
     """The daemon itself."""
 
     shutdown_grace: Annotated[Duration, AfterValidator(between("0s", "1h"))] = Field(
-        default=5.0, description="time that due deliveries get when the daemon is told to stop"
+        default=5.0, description="time that due deliveries get when the daemon stops"
     )
 
 

@@ -175,8 +175,8 @@ def test_config_comes_from_the_argument_then_the_variable(tmp_path: Path) -> Non
     first.write_text('log.level = "error"', encoding="utf-8")
     second.write_text('log.level = "debug"', encoding="utf-8")
     environ = {"POLLER_CONFIG": str(second), "POLLER_SECRETS_DIR": str(tmp_path / "none")}
-    told = load_settings(config=first, overrides=[], environ=environ)
-    assert told.settings.log.level == "error"
+    loaded = load_settings(config=first, overrides=[], environ=environ)
+    assert loaded.settings.log.level == "error"
     found = load_settings(config=None, overrides=[], environ=environ)
     assert found.origins["log.level"] == f"file {second}"
 
@@ -187,8 +187,8 @@ def test_systemd_decides_the_default_store(load: Load) -> None:
     loaded = load(env=env)
     assert loaded.settings.store.url.get_secret_value() == "sqlite:////var/lib/poller/poller.db"
     assert loaded.origins["store.url"] == "default, in $STATE_DIRECTORY"
-    told = load('[store]\nurl = "sqlite:///x.db"', env=env)
-    assert told.settings.store.url.get_secret_value() == "sqlite:///x.db"
+    loaded = load('[store]\nurl = "sqlite:///x.db"', env=env)
+    assert loaded.settings.store.url.get_secret_value() == "sqlite:///x.db"
 
 
 def test_what_kubernetes_and_the_poller_set_is_no_setting(load: Load) -> None:
@@ -236,29 +236,31 @@ def _tree(assignments: dict[tuple[str, ...], Any]) -> dict[str, Any]:
     return tree
 
 
-def _loads_or_tells(environ: dict[str, str], overrides: list[str]) -> None:
-    told: SettingsError | None = None
+def _loads_or_refuses(environ: dict[str, str], overrides: list[str]) -> None:
+    error: SettingsError | None = None
     try:
         loaded = load_settings(config=None, overrides=overrides, environ=NOWHERE | environ)
         assert describe(loaded)
     except SettingsError as exc:
-        told = exc
-    if told is not None:
-        assert told.problems
-        assert all(problem.what and problem.fix for problem in told.problems)
-        assert str(told)
+        error = exc
+    if error is not None:
+        assert error.problems
+        assert all(problem.what and problem.fix for problem in error.problems)
+        assert str(error)
 
 
 @given(st.dictionaries(st.sampled_from(PATHS), VALUES, min_size=1, max_size=4))
-def test_any_value_anywhere_is_taken_or_told(assignments: dict[tuple[str, ...], Any]) -> None:
+def test_any_value_anywhere_is_taken_or_refused(assignments: dict[tuple[str, ...], Any]) -> None:
     """Values of any type and shape, in every place."""
     tables = {f"POLLER_{key.upper()}": json.dumps(v) for key, v in _tree(assignments).items()}
-    _loads_or_tells(tables, [])
+    _loads_or_refuses(tables, [])
 
 
 @given(st.sampled_from(PATHS), TEXT, st.dictionaries(TEXT, TEXT, max_size=3))
-def test_any_text_is_taken_or_told(path: tuple[str, ...], text: str, more: dict[str, str]) -> None:
+def test_any_text_is_taken_or_refused(
+    path: tuple[str, ...], text: str, more: dict[str, str]
+) -> None:
     """Any text as a variable, as a `--set`, and under any name."""
     named = {f"POLLER_{name}": value for name, value in more.items()}
-    _loads_or_tells({f"POLLER_{'__'.join(path).upper()}": text, **named}, [])
-    _loads_or_tells({}, [f"{'.'.join(path)}={text}", *more, f"sinks.{text}={text}"])
+    _loads_or_refuses({f"POLLER_{'__'.join(path).upper()}": text, **named}, [])
+    _loads_or_refuses({}, [f"{'.'.join(path)}={text}", *more, f"sinks.{text}={text}"])

@@ -52,7 +52,7 @@ def test_missing_halves_are_named(
 
 
 def test_settings_read_nothing_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model takes arguments only: the environment is none of its business."""
+    """The model takes arguments only: it does not read the environment."""
     monkeypatch.setenv("API", '{"timeout": 1}')
     monkeypatch.setenv("LOG", "not even JSON")
     assert Settings().api.timeout == 10.0

@@ -69,8 +69,8 @@ def test_mistake(load: Load, golden: dict[str, Any]) -> None:
     assert str(caught.value) == f"bad settings: {golden['message']}"
 
 
-def test_all_mistakes_are_told_at_once(load: Load) -> None:
-    """Problems of every source come in one error, a line each for what and for how to mend it."""
+def test_all_mistakes_are_reported_at_once(load: Load) -> None:
+    """Problems of every source come in one error, a line each for the fault and the fix."""
     with pytest.raises(SettingsError) as caught:
         load(
             '[polling]\nsettle = "x"\n[foo]\n',
@@ -88,7 +88,7 @@ def test_all_mistakes_are_told_at_once(load: Load) -> None:
     }
 
 
-def test_one_mistake_is_not_told_twice(load: Load) -> None:
+def test_one_mistake_is_not_reported_twice(load: Load) -> None:
     """A misspelt key is not also reported as the missing one."""
     with pytest.raises(SettingsError) as caught:
         load('[sinks.app]\ntpye = "stdout"')

@@ -39,12 +39,12 @@ def test_the_annotated_file_changes_nothing(load: Load) -> None:
     assert load(ANNOTATED) == load()
 
 
-def test_the_annotated_file_tells_the_defaults(load: Load) -> None:
+def test_the_annotated_file_shows_the_defaults(load: Load) -> None:
     """With every line of it taken in, each setting still has the default of the code."""
     loaded, defaults = load(EVERYTHING), load()
-    told = {row.field: row.value for row in describe(loaded)}
+    shown = {row.field: row.value for row in describe(loaded)}
     for row in describe(defaults):
-        assert told[row.field] == row.value
+        assert shown[row.field] == row.value
     for name, sink in loaded.settings.sinks.items():
         for key, field in type(sink).model_fields.items():
             if key not in EXAMPLES:

@@ -107,7 +107,7 @@ def test_the_command_line_takes_a_store_without_password(load: Load) -> None:
 
 
 def test_which_directory_of_secrets(tmp_path: Path) -> None:
-    """`POLLER_SECRETS_DIR` beats `CREDENTIALS_DIRECTORY`; a directory that is missing is none."""
+    """`POLLER_SECRETS_DIR` beats `CREDENTIALS_DIRECTORY`; the directory need not exist."""
     for name in ("ours", "systemd"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "twilio_account_sid").write_text(f"AC{name}\n", encoding="utf-8")
