@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from poller.comms.caller import ApiCaller
 from poller.comms.client import MOST_CONNECTIONS, CommsClient
 from poller.comms.credentials import Credentials
 from poller.comms.gate import Pause
@@ -130,6 +131,25 @@ def make_throttle(settings: Settings, paused: Pause | None = None) -> Throttle:
         probe_interval=settings.polling.max_interval,
         now=wall_clock,
         paused=paused,
+    )
+
+
+def make_caller(settings: Settings, client: CommsClient) -> ApiCaller:
+    """Make what calls the API for a command, one request after the other.
+
+    A daemon may share the account, so the command keeps the rate that is meant for both.
+    """
+    throttle = Throttle(
+        max_concurrency=1,
+        requests_per_second=settings.api.requests_per_second,
+        probe_interval=settings.polling.max_interval,
+        now=wall_clock,
+    )
+    return ApiCaller(
+        client=client,
+        throttle=throttle,
+        credentials=settings.api.require_credentials,
+        now=wall_clock,
     )
 
 

@@ -1,41 +1,56 @@
 """How a request to the Communications API can fail, named for what the poller does about it.
 
-Pure values that are raised. Whose fault it was, whether asking the same again can help, and what
-to do about it are facts of the class; what the API said is a fact of the instance. The texts hold
-nothing but what was asked and what was answered, bounded and printable: no header, no credential.
+Pure values that are raised. What an error speaks of, whose fault it is and whether the same request
+can succeed later are facts of the class; what the API said is a fact of the instance. The texts
+hold nothing but what was asked and what was answered, bounded and printable: no header, no
+credential.
 """
 
 from enum import StrEnum
 from typing import ClassVar, Final
 
-__all__ = [
-    "CommsError",
-    "DeadlineExceeded",
-    "Fault",
-    "Forbidden",
-    "NetworkError",
-    "NonsensicalAnswer",
-    "NotFound",
-    "Rejected",
-    "ServerError",
-    "Throttled",
-    "TooLarge",
-    "Unauthorized",
-    "Unavailable",
-    "Unexpected",
-    "printable",
-]
-
 _LONGEST_TEXT: Final = 300
 
 
 class Fault(StrEnum):
-    """Whose it is to mend."""
+    """Who can repair it."""
 
     OURS = "ours"
     THEIRS = "theirs"
     NETWORK = "network"
     CONFIGURATION = "configuration"
+
+
+class Scope(StrEnum):
+    """What a failed request says something about, and so what it holds back."""
+
+    ACCOUNT = "account"
+    """Every request of the account has to wait."""
+    CREDENTIALS = "credentials"
+    """Every request of the account is refused until the credentials change."""
+    KIND = "kind"
+    """Every request of this kind is refused until its permission changes."""
+    REQUEST = "request"
+    """This request alone. It is an answer: the API works."""
+    ANSWER = "answer"
+    """Something answered, but nothing that can be used."""
+    CONNECTION = "connection"
+    """Nothing answered, or not to the end."""
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the credentials, or what they permit, are refused."""
+        return self in {Scope.CREDENTIALS, Scope.KIND}
+
+    @property
+    def is_pause(self) -> bool:
+        """Whether other requests have to wait too."""
+        return self is Scope.ACCOUNT or self.is_refusal
+
+    @property
+    def is_outage(self) -> bool:
+        """Whether the API as a whole cannot be used."""
+        return self in {Scope.ANSWER, Scope.CONNECTION}
 
 
 def printable(text: str, *, limit: int = _LONGEST_TEXT) -> str:
@@ -47,15 +62,20 @@ def printable(text: str, *, limit: int = _LONGEST_TEXT) -> str:
 class CommsError(Exception):
     """A request to the Communications API that brought nothing to use.
 
-    `status` is the HTTP status, None where no answer came. `code` and `text` are those of the
-    first error in the vendor's envelope, `enveloped` says whether the answer carried one (a
-    gateway's page does not). `retry_after` is in seconds, as asked for, unbounded. `retryable`
-    says whether the same request may well succeed later without anybody's doing. `str()` is one
+    Facts of the class: `scope`; `fault`; `retryable`, whether the same request may succeed within
+    minutes by itself; `label`, a short name for metrics; `remedy`, what happens next or what to do.
+
+    Facts of the instance: `status` is the HTTP status, None where no answer came. `code` and `text`
+    are those of the first error in the vendor's envelope, `enveloped` says whether the answer
+    carried one (a gateway's page does not). `retry_after` is in seconds, as the API asked,
+    unbounded. `hint` is a remedy for this very case, else that of the class. `str()` is one
     sentence: what was asked, what happened, whose fault it is, what to do.
     """
 
+    scope: ClassVar[Scope] = Scope.ANSWER
     fault: Fault = Fault.THEIRS
-    retryable: bool = True
+    retryable: ClassVar[bool] = True
+    label: ClassVar[str] = "other"
     remedy: ClassVar[str] = "it is asked again later"
 
     def __init__(
@@ -81,19 +101,27 @@ class CommsError(Exception):
         self.hint = hint or self.remedy
         if fault is not None:
             self.fault = fault
-        super().__init__(self._sentence())
+        super().__init__(f"{self.asked}: {self.answered}; fault: {self.fault}; {self.hint}")
 
-    def _sentence(self) -> str:
-        said = [str(part) for part in (self.code, self.text) if part is not None]
-        quoted = f" ({': '.join(said)})" if said else ""
-        return f"{self.asked}: {self.happened}{quoted}; fault: {self.fault}; {self.hint}"
+    @property
+    def answered(self) -> str:
+        """What happened, with the API's own words in brackets."""
+        said = ": ".join(str(part) for part in (self.code, self.text) if part is not None)
+        return f"{self.happened} ({said})" if said else self.happened
+
+    @property
+    def own_hint(self) -> str | None:
+        """The remedy for this very case; None where only that of the class is known."""
+        return None if self.hint == self.remedy else self.hint
 
 
 class Unauthorized(CommsError):
     """401: the credentials are wrong, revoked or another account's. Pauses the account."""
 
+    scope = Scope.CREDENTIALS
     fault = Fault.CONFIGURATION
     retryable = False
+    label = "unauthorized"
     remedy = (
         "check the account id and its token, or the API key and its secret; "
         "they are read afresh before each probe"
@@ -103,31 +131,39 @@ class Unauthorized(CommsError):
 class Forbidden(CommsError):
     """403: the credentials are good but not for this resource. Pauses the kind."""
 
+    scope = Scope.KIND
     fault = Fault.CONFIGURATION
     retryable = False
+    label = "forbidden"
     remedy = "give the API key access to this resource, or use another key"
 
 
 class NotFound(CommsError):
     """404: no such thing, or not yet. Counts towards `operation.lost` where it is enveloped."""
 
+    scope = Scope.REQUEST
     fault = Fault.OURS
     retryable = False
+    label = "not_found"
     remedy = "check the id; is it of another kind, or of another account?"
 
 
 class Rejected(CommsError):
     """400: the request itself is refused."""
 
+    scope = Scope.REQUEST
     fault = Fault.OURS
     retryable = False
+    label = "rejected"
     remedy = "check the id and the filters; the same request will be refused again"
 
 
 class Throttled(CommsError):
-    """429: too much at once, or too fast, for the account as a whole. Never processed."""
+    """429: too many requests of the account, at once or in a time. Never processed."""
 
+    scope = Scope.ACCOUNT
     fault = Fault.OURS
+    label = "throttled"
     remedy = (
         "the account pauses, then one request probes; if it happens often, lower "
         "api.max_concurrency or api.requests_per_second"
@@ -137,35 +173,46 @@ class Throttled(CommsError):
 class Unavailable(CommsError):
     """503: the API asks everybody to wait."""
 
+    scope = Scope.ACCOUNT
+    label = "unavailable"
     remedy = "the account pauses, then one request probes"
 
 
 class ServerError(CommsError):
     """Any other 5xx."""
 
+    label = "server_error"
+
 
 class Unexpected(CommsError):
     """A status outside the reference (redirects are not followed), or a body that is not JSON."""
 
+    label = "unexpected"
     remedy = "it is asked again later; if it persists, check api.base_url and what stands between"
 
 
 class NonsensicalAnswer(Unexpected):
-    """JSON, but not what was asked for: another id, no stats, a counter that is none."""
+    """JSON, but not what was asked for: another id, no stats, a counter that is not a number."""
 
+    retryable = False
+    label = "nonsense"
     remedy = "the answer is dropped and changes nothing; it is asked again later"
 
 
 class TooLarge(CommsError):
     """A body over the bound for its kind; it was not read to its end."""
 
+    retryable = False
+    label = "too_large"
     remedy = "the answer is dropped; check api.base_url and what stands between"
 
 
 class DeadlineExceeded(CommsError):
     """The whole of the answer, connect to last byte, did not come in time."""
 
+    scope = Scope.CONNECTION
     fault = Fault.NETWORK
+    label = "deadline"
     remedy = (
         "it is asked again later; if it persists, check the way to the API or raise api.timeout"
     )
@@ -174,5 +221,7 @@ class DeadlineExceeded(CommsError):
 class NetworkError(CommsError):
     """No answer, or only part of one: name lookup, connect, TLS, proxy, a connection cut."""
 
+    scope = Scope.CONNECTION
     fault = Fault.NETWORK
+    label = "network"
     remedy = "it is asked again later; if it persists, check api.base_url and the way to it"

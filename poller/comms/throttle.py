@@ -20,15 +20,7 @@ from typing import Final
 
 import anyio
 
-from poller.comms.errors import (
-    CommsError,
-    DeadlineExceeded,
-    Forbidden,
-    NetworkError,
-    Throttled,
-    Unauthorized,
-    Unavailable,
-)
+from poller.comms.errors import CommsError, Scope
 from poller.comms.gate import Gate, Pace, Pause, Reason, Refusal, Room
 
 __all__ = ["Change", "Throttle", "Ticket"]
@@ -39,11 +31,7 @@ _LOOK_AGAIN: Final = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """One request under way.
-
-    `probe` is the reason that it tests, None for an ordinary request; where it is UNAUTHORIZED or
-    FORBIDDEN, the credentials are to be read afresh before it is sent.
-    """
+    """One request under way; `probe` is the reason of the pause that it tests, None for none."""
 
     number: int
     kind: str
@@ -51,6 +39,11 @@ class Ticket:
     probe: Reason | None
     probes_account: bool
     probes_kind: bool
+
+    @property
+    def needs_credentials(self) -> bool:
+        """Whether the credentials must be read again before it is sent."""
+        return self.probe in {Reason.UNAUTHORIZED, Reason.FORBIDDEN}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +189,8 @@ class Throttle:
         """
         account, kind = self._account, self._gate(ticket.kind)
         if self._tickets.pop(ticket.number, None) is not None:
-            self._account = self._hear(account, ticket, error, probe=ticket.probes_account)
-            self._kinds[ticket.kind] = self._hear_kind(kind, ticket, error)
+            self._account = self._after(account, ticket, error, probe=ticket.probes_account)
+            self._kinds[ticket.kind] = self._kind_after(kind, ticket, error)
             self._wake()
         after = self._gate(ticket.kind)
         return Change(
@@ -235,32 +228,36 @@ class Throttle:
             return min(_LOOK_AGAIN, (pause.until - now).total_seconds())
         return min(_LOOK_AGAIN, self._pace.wait(anyio.current_time()))
 
-    def _hear(self, gate: Gate, ticket: Ticket, error: CommsError | None, *, probe: bool) -> Gate:
+    def _after(self, gate: Gate, ticket: Ticket, error: CommsError | None, *, probe: bool) -> Gate:
+        """Return the account's gate after a request."""
+        if error is None:
+            return gate.answered(probe=probe)
         now = self._now()
-        match error:
-            case Throttled() | Unavailable():
+        match error.scope:
+            case Scope.ACCOUNT:
                 refusal = Refusal(reason=Reason.THROTTLED, wait=error.retry_after)
                 return gate.refused(refusal, now, probe=probe)
-            case Unauthorized():
+            case Scope.CREDENTIALS:
                 refusal = Refusal(reason=Reason.UNAUTHORIZED, wait=self._probe_interval)
                 return self._outdated(gate.refused(refusal, now, probe=probe), ticket)
-            case NetworkError() | DeadlineExceeded():
+            case Scope.CONNECTION:
                 return gate.unanswered(now, probe=probe)
             case _:
                 return gate.answered(probe=probe)
 
-    def _hear_kind(self, gate: Gate, ticket: Ticket, error: CommsError | None) -> Gate:
-        now = self._now()
-        match error:
-            case Forbidden():
+    def _kind_after(self, gate: Gate, ticket: Ticket, error: CommsError | None) -> Gate:
+        """Return the gate of the ticket's kind after its request."""
+        now, probe = self._now(), ticket.probes_kind
+        match None if error is None else error.scope:
+            case Scope.KIND:
                 refusal = Refusal(reason=Reason.FORBIDDEN, wait=self._probe_interval)
-                return self._outdated(gate.refused(refusal, now, probe=ticket.probes_kind), ticket)
-            case Throttled() | Unavailable() | Unauthorized():
-                return gate  # refused before anybody looked at the permission: still due
-            case NetworkError() | DeadlineExceeded():
-                return gate.unanswered(now, probe=ticket.probes_kind)
+                return self._outdated(gate.refused(refusal, now, probe=probe), ticket)
+            case Scope.ACCOUNT | Scope.CREDENTIALS:
+                return gate  # refused before the permission was checked: the probe is still due
+            case Scope.CONNECTION:
+                return gate.unanswered(now, probe=probe)
             case _:
-                return gate.answered(probe=ticket.probes_kind)
+                return gate.answered(probe=probe)
 
     def _outdated(self, gate: Gate, ticket: Ticket) -> Gate:
         return _hurry(gate) if ticket.number <= self._hurried_before else gate

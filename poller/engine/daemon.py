@@ -21,7 +21,6 @@ from anyio.abc import TaskGroup
 from poller.comms.client import CommsClient
 from poller.comms.errors import CommsError
 from poller.comms.throttle import Throttle
-from poller.engine.asking import Asker
 from poller.engine.bell import Bell
 from poller.engine.configuration import Configuration
 from poller.engine.dispatcher import Ended
@@ -31,6 +30,7 @@ from poller.engine.log_events import log_registrations
 from poller.engine.meter import NO_METER, Meter
 from poller.engine.poll_loop import PollLoop
 from poller.engine.pulse import Pulse
+from poller.engine.requests import make_caller
 from poller.engine.sink_manager import SinkManager
 from poller.engine.status import (
     Degraded,
@@ -100,7 +100,7 @@ class Daemon:
         self._throttle = throttle
         self.heartbeats = Heartbeats(_LOOPS)
         self.news = Bell()
-        self._asker = Asker(
+        self._caller = make_caller(
             client=client,
             throttle=throttle,
             store=store,
@@ -111,7 +111,7 @@ class Daemon:
         )
         self._poll = PollLoop(
             store=store,
-            asker=self._asker,
+            caller=self._caller,
             throttle=throttle,
             configuration=configuration,
             owner=self._owner,
@@ -189,7 +189,7 @@ class Daemon:
         """
         return [
             *pause_trouble(self._throttle.account_pause, self._throttle.kind_pauses),
-            *api_trouble(self._asker.failing),
+            *api_trouble(self._caller.failing),
             *sink_trouble(
                 await self._store.sinks(), closed=self.closed_sinks, started_at=self.started_at
             ),
@@ -226,10 +226,10 @@ class Daemon:
         await self._outlets.swap(configuration.sinks)
         self._configuration = configuration
         self._poll.configuration = configuration
-        self._asker.credentials = configuration.credentials
-        self._asker.client.use(credentials)
-        self._asker.client.timeout = configuration.request_timeout
-        await self._asker.client.renew_connections()
+        self._caller.credentials = configuration.credentials
+        self._caller.client.use(credentials)
+        self._caller.client.timeout = configuration.request_timeout
+        await self._caller.client.renew_connections()
         self._throttle.configure(
             max_concurrency=configuration.max_concurrency,
             requests_per_second=configuration.requests_per_second,
@@ -298,7 +298,7 @@ class Daemon:
         self._idle.beat()
 
     def _refused(self, error: CommsError) -> None:
-        if self._until_idle and self._asker.good_answers == 0:
+        if self._until_idle and self._caller.good_answers == 0:
             log.error("credentials.refused", error=str(error))
             self.stop(Stop.REFUSED)
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 
-from poller.comms.errors import CommsError, Forbidden, Throttled, Unauthorized, Unavailable
+from poller.comms.errors import CommsError
 from poller.comms.throttle import Change
 from poller.store.watches import Observation, Registered
 from poller.tracking.observe import Verdict
@@ -51,11 +51,8 @@ def log_observations(observations: Iterable[Observation]) -> bool:
 
 def log_failure(error: CommsError, **fields: object) -> None:
     """Log a request that brought nothing; `fields` say what it was about."""
-    # a pause is told once, when it begins, and not for every request that runs into it
-    if isinstance(error, Throttled | Unavailable | Unauthorized | Forbidden):
-        level = log.debug
-    else:
-        level = log.warning
+    # a pause is logged once, when it begins, not for every request that runs into it
+    level = log.debug if error.scope.is_pause else log.warning
     level(
         "poll.failed",
         fault=error.fault.value,

@@ -6,30 +6,17 @@ A meter counts and nothing else: it neither waits nor raises, and decides nothin
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from typing import Final, Protocol
 
 import structlog
 
+from poller.comms.caller import Request
 from poller.comms.errors import CommsError
 from poller.sinks.base import SinkOutcome
 from poller.store.watches import Observation
 from poller.tracking.delivery import Delivery
 
-__all__ = ["NO_METER", "Instrument", "Meter", "Request"]
-
 log = structlog.get_logger()
-
-
-class Request(StrEnum):
-    """What was asked of the API."""
-
-    FETCH = "fetch"
-    """One operation or message."""
-    LIST = "list"
-    """A page of the list of a kind."""
-    DETAIL = "detail"
-    """A page of what is in an operation or a group: messages, receipts, errors."""
 
 
 class Instrument(Protocol):
@@ -41,31 +28,31 @@ class Instrument(Protocol):
     def requested(
         self, request: Request, *, kind: str, error: CommsError | None, seconds: float
     ) -> None:
-        """Hear of a request that ended, well where `error` is None."""
+        """Count a request that ended; it succeeded where `error` is None."""
 
     def waited(self, seconds: float) -> None:
-        """Hear how long a request waited for a slot, the rate and the account's pause."""
+        """Observe how long a request waited for a slot, the rate and the account's pause."""
 
     def looked(self, *, kind: str, late: float) -> None:
-        """Hear that an operation or message is being asked about, and how long after it was due."""
+        """Count a poll of an operation or message that begins, `late` after it was due."""
 
     def paged(self, *, kind: str, unchanged: int, nonsense: int) -> None:
-        """Hear of one page of a sweep: of its tracked operations so many showed nothing new.
+        """Count one page of a sweep: `unchanged` of its tracked operations showed nothing new.
 
-        So many of its members were no operations. What else it brought is `observed`.
+        `nonsense` of its members were no operations. All other answers are `observed`.
         """
 
     def observed(self, observations: Sequence[Observation], *, kind: str) -> None:
-        """Hear what became of answers about operations, and the events recorded with them."""
+        """Count what answers about operations did, and the events recorded with them."""
 
     def attempted(self, outcomes: Sequence[SinkOutcome], *, sink: str, seconds: float) -> None:
-        """Hear of one call of a sink with an outcome for each of its events."""
+        """Count one call of a sink, with an outcome for each of its events."""
 
     def settled(self, delivery: Delivery, *, sink: str) -> None:
-        """Hear how an attempt left its delivery, once that is written."""
+        """Count how an attempt left its delivery, once that is written."""
 
-    def transacted(self, name: str, seconds: float, refused: bool) -> None:  # noqa: FBT001 - as the store tells it
-        """Hear of a transaction of the store, and whether the database refused it."""
+    def transacted(self, name: str, seconds: float, refused: bool) -> None:  # noqa: FBT001 - as the store calls it
+        """Count a transaction of the store, and whether the database refused it."""
 
 
 class Meter:

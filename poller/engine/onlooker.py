@@ -17,6 +17,7 @@ import structlog
 from anyio.abc import ObjectSendStream, TaskGroup
 from anyio.to_thread import run_sync
 
+from poller.comms.caller import Request
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
 from poller.comms.errors import CommsError, Forbidden, NotFound, Rejected, Throttled, Unauthorized
@@ -24,7 +25,6 @@ from poller.comms.gate import Reason
 from poller.comms.kinds import KINDS
 from poller.comms.throttle import Throttle, Ticket
 from poller.engine.agenda import Agenda
-from poller.engine.meter import Request
 from poller.engine.pulse import Pulse
 from poller.engine.requests import ask_about, refusal_of, request_of
 from poller.engine.trouble import Trouble, trouble_after

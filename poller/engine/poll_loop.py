@@ -12,10 +12,10 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
+from poller.comms.caller import ApiCaller
 from poller.comms.errors import CommsError
 from poller.comms.kinds import KINDS
 from poller.comms.throttle import Throttle, Ticket
-from poller.engine.asking import Asker
 from poller.engine.configuration import Configuration
 from poller.engine.heartbeat import Heartbeats
 from poller.engine.log_events import log_failure, log_observations, log_unreadable_schedule
@@ -48,7 +48,7 @@ class PollLoop:
         self,
         *,
         store: Store,
-        asker: Asker,
+        caller: ApiCaller,
         throttle: Throttle,
         configuration: Configuration,
         owner: str,
@@ -60,7 +60,7 @@ class PollLoop:
         self.configuration = configuration
         self.pulse = Pulse()
         self._store = store
-        self._asker = asker
+        self._caller = caller
         self._throttle = throttle
         self._owner = owner
         self._now = now
@@ -72,7 +72,7 @@ class PollLoop:
         self._claiming = anyio.CancelScope()
         self._sweeper = Sweeper(
             store=store,
-            asker=asker,
+            caller=caller,
             now=now,
             configuration=lambda: self.configuration,
             recorded=recorded,
@@ -176,7 +176,7 @@ class PollLoop:
 
     async def _ask(self, watch: Watch, ticket: Ticket) -> Answer | None:
         try:
-            reading = await self._asker.ask(ticket, ask_about(watch), name=request_of(watch))
+            reading = await self._caller.send(ticket, ask_about(watch), name=request_of(watch))
         except CommsError as error:
             answer = refusal_of(watch, error, begun_at=ticket.begun_at, arrived_at=self._now())
             if isinstance(answer, ScheduleAnswer):

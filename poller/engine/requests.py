@@ -1,19 +1,34 @@
-"""What a look asks of the API, and what its outcome means for what is watched: a table."""
+"""What a poll asks of the API, and what its outcome means for what is watched: a table."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Final
 
+from poller.comms.caller import ApiCaller, Request
 from poller.comms.client import LARGEST_PAGE, CommsClient
-from poller.comms.errors import CommsError, NetworkError, Unavailable
+from poller.comms.credentials import Credentials
+from poller.comms.errors import (
+    CommsError,
+    DeadlineExceeded,
+    NetworkError,
+    NonsensicalAnswer,
+    NotFound,
+    Rejected,
+    Throttled,
+    Unavailable,
+)
 from poller.comms.models import ErrorPage, Message, MessagePage
-from poller.engine.meter import Request
-from poller.engine.translate import answer_of
+from poller.comms.throttle import Change, Throttle
+from poller.engine.log_events import log_pause_change
+from poller.engine.meter import NO_METER, Meter
+from poller.engine.supervision import attempt
+from poller.store.store import Store
 from poller.tracking import breakdown
 from poller.tracking.answer import (
     Answer,
     BreakdownAnswer,
+    FailedAnswer,
     FoundAnswer,
     NonsenseAnswer,
     NotFoundAnswer,
@@ -24,16 +39,42 @@ from poller.tracking.answer import (
 from poller.tracking.explaining import progress_of
 from poller.tracking.watch import NextRequest, Watch
 
-__all__ = ["Reading", "ask_about", "refusal_of", "request_of"]
-
 _SCHEDULES_READ: Final = 100
 
 Reading = Callable[..., Answer]
 """Makes the answer of what came; takes `begun_at` and `arrived_at` of the request."""
 
 
+def make_caller(
+    *,
+    client: CommsClient,
+    throttle: Throttle,
+    store: Store,
+    credentials: Callable[[], Credentials],
+    refused: Callable[[CommsError], None],
+    now: Callable[[], datetime],
+    meter: Meter = NO_METER,
+) -> ApiCaller:
+    """Make the caller of a daemon: the meter counts its requests, the store keeps its pauses."""
+
+    async def keep(change: Change, *, kind: str, error: CommsError | None) -> None:
+        log_pause_change(change, kind=kind, error=error)
+        if change.changed:
+            await attempt(partial(store.write_pause, change.pause), name="poll")
+
+    return ApiCaller(
+        client=client,
+        throttle=throttle,
+        credentials=credentials,
+        now=now,
+        observer=meter,
+        keep_pauses=keep,
+        refused=refused,
+    )
+
+
 def ask_about(watch: Watch) -> Callable[[CommsClient], Awaitable[Reading]]:
-    """Return the one request that the next look at `watch` consists of."""
+    """Return the one request that the next poll of `watch` consists of."""
     return partial(_QUESTIONS[watch.next_request], watch)
 
 
@@ -43,10 +84,32 @@ def request_of(watch: Watch) -> Request:
     return Request.FETCH if is_itself else Request.DETAIL
 
 
+def answer_of(error: CommsError, *, begun_at: datetime, arrived_at: datetime) -> Answer | None:
+    """Return what a failed request means for what was asked about; None where it means nothing.
+
+    After 401, 403 and 429 the request was never processed, and is sent again when the pause is
+    over. 404 and 400 count only in the vendor's own envelope: a gateway's page says nothing about
+    the operation.
+    """
+    if error.scope.is_refusal or isinstance(error, Throttled):
+        return None
+    match error:
+        case NotFound(enveloped=True):
+            return NotFoundAnswer(begun_at=begun_at, arrived_at=arrived_at)
+        case Rejected(enveloped=True):
+            return RejectedAnswer(begun_at=begun_at, arrived_at=arrived_at)
+        case NonsensicalAnswer():
+            return NonsenseAnswer(begun_at=begun_at, arrived_at=arrived_at, why=error.happened)
+        case Unavailable() | NetworkError() | DeadlineExceeded():
+            return FailedAnswer(begun_at=begun_at, arrived_at=arrived_at)
+        case _:
+            return FailedAnswer(begun_at=begun_at, arrived_at=arrived_at, answered=True)
+
+
 def refusal_of(
     watch: Watch, error: CommsError, *, begun_at: datetime, arrived_at: datetime
 ) -> Answer | None:
-    """Say what a failed request means for `watch`; None where it means nothing.
+    """Return what a failed request means for `watch`; None where it means nothing.
 
     Only a fetch of the thing itself can tell that there is no such thing. What else is refused
     for good is done without. A schedule is done without at any failure but of the line or of all

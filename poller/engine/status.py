@@ -5,14 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from poller.comms.errors import (
-    CommsError,
-    DeadlineExceeded,
-    NetworkError,
-    ServerError,
-    TooLarge,
-    Unexpected,
-)
+from poller.comms.caller import Failing
 from poller.comms.gate import Pause, Reason
 from poller.store.sinks import SinkReport
 from poller.tracking.event import format_instant
@@ -20,10 +13,8 @@ from poller.tracking.sink_health import SinkState
 
 __all__ = [
     "Degraded",
-    "Failing",
     "Loops",
     "api_trouble",
-    "failing_after",
     "foreign_trouble",
     "pause_trouble",
     "sink_trouble",
@@ -61,14 +52,6 @@ class Degraded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failing:
-    """Requests that have brought no answer `since`; `error` is what the last one met."""
-
-    since: datetime
-    error: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Loops:
     """Seconds since each loop turned (None: not begun), and those that hang.
 
@@ -78,18 +61,6 @@ class Loops:
     ages: Mapping[str, float | None]
     silent: frozenset[str]
     stopping: bool
-
-
-def failing_after(
-    before: Failing | None, error: CommsError | None, now: datetime
-) -> Failing | None:
-    """Say whether requests still bring nothing after one that ended so, None for success.
-
-    Refusals, pauses and what an answer says of one operation are answers.
-    """
-    if not isinstance(error, NetworkError | DeadlineExceeded | ServerError | Unexpected | TooLarge):
-        return None
-    return Failing(since=now if before is None else before.since, error=str(error))
 
 
 def api_trouble(failing: Failing | None) -> list[Degraded]:

@@ -17,14 +17,14 @@ from typing import Final
 import anyio
 import structlog
 
-from poller.comms.errors import CommsError, NotFound, Rejected, Throttled, Unavailable
+from poller.comms.caller import ApiCaller, Request
+from poller.comms.errors import CommsError, Scope
 from poller.comms.kinds import KINDS
 from poller.comms.models import OperationPage
 from poller.comms.throttle import Ticket
-from poller.engine.asking import Asker
 from poller.engine.configuration import Configuration
 from poller.engine.log_events import log_failure, log_observations
-from poller.engine.meter import NO_METER, Meter, Request
+from poller.engine.meter import NO_METER, Meter
 from poller.store.store import Store
 from poller.store.sweeps import Listed
 from poller.tracking.sweep_policy import (
@@ -82,7 +82,7 @@ class Sweeper:
         self,
         *,
         store: Store,
-        asker: Asker,
+        caller: ApiCaller,
         now: Callable[[], datetime],
         configuration: Callable[[], Configuration],
         recorded: Callable[[], None],
@@ -90,7 +90,7 @@ class Sweeper:
         meter: Meter = NO_METER,
     ) -> None:
         self._store = store
-        self._asker = asker
+        self._caller = caller
         self._now = now
         self._configuration = configuration
         self._recorded = recorded
@@ -129,7 +129,7 @@ class Sweeper:
     async def read(self, sweep: Sweep, ticket: Ticket) -> None:
         """Ask for the next page of a sweep and record it."""
         try:
-            page = await self._asker.ask(
+            page = await self._caller.send(
                 ticket,
                 lambda client: client.list_operations(
                     KINDS[sweep.kind],
@@ -264,14 +264,15 @@ class Sweeper:
         )
 
     def _failed(self, sweep: Sweep, error: CommsError) -> None:
-        if not isinstance(error, Throttled | Unavailable):
+        is_pause = error.scope is Scope.ACCOUNT
+        if not is_pause:
             sweep.failures += 1
-        elif sweep.good_answers != self._asker.good_answers:
+        elif sweep.good_answers != self._caller.good_answers:
             sweep.failures += 1
-            sweep.good_answers = self._asker.good_answers
-        sweep.stands_aside = isinstance(error, Throttled | Unavailable)
+            sweep.good_answers = self._caller.good_answers
+        sweep.stands_aside = is_pause
         # what is not accepted or not there now will not be in a second
-        if isinstance(error, Rejected | NotFound) or sweep.failures >= _FAILURES:
+        if error.scope is Scope.REQUEST or sweep.failures >= _FAILURES:
             self.give_up(sweep)
 
     def _memory(self, kind: str) -> Experience:

@@ -3,18 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from poller.comms.errors import (
-    CommsError,
-    DeadlineExceeded,
-    Fault,
-    Forbidden,
-    NetworkError,
-    NotFound,
-    Rejected,
-    Throttled,
-    Unauthorized,
-    Unavailable,
-)
+from poller.comms.errors import CommsError, Fault, Scope
 from poller.comms.gate import Pause
 
 __all__ = ["Trouble", "trouble_after"]
@@ -41,7 +30,7 @@ def trouble_after(
     `pause` is what holds requests back now: while it lasts, an answer to a request that was begun
     before it ends no trouble. 404 and 400 are answers: they speak of one operation.
     """
-    if error is None or isinstance(error, NotFound | Rejected):
+    if error is None or error.scope is Scope.REQUEST:
         return None if pause is None else before
     return Trouble(
         what=f"credentials refused: {error}" if fatal else _what(error),
@@ -53,14 +42,14 @@ def trouble_after(
 
 def _what(error: CommsError) -> str:
     said = f"{error.status} {error.text or ''}".strip() if error.status else error.happened
-    match error:
-        case Unauthorized():
+    match error.scope:
+        case Scope.CREDENTIALS:
             return f"credentials refused ({said}); {error.hint}"
-        case Forbidden():
+        case Scope.KIND:
             return f"access refused ({said}); {error.hint}"
-        case Throttled() | Unavailable():
+        case Scope.ACCOUNT:
             return f"account paused ({said})"
-        case NetworkError() | DeadlineExceeded():
+        case Scope.CONNECTION:
             return f"API unreachable: {error.happened}"
         case _:
             return f"API in trouble: {error.happened}"

@@ -4,29 +4,15 @@ No label holds anything that is made elsewhere: kinds come from the table, sinks
 all else is named in the code. So no operation can make a series of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from poller.comms.errors import (
-    CommsError,
-    DeadlineExceeded,
-    Forbidden,
-    NetworkError,
-    NonsensicalAnswer,
-    NotFound,
-    Rejected,
-    ServerError,
-    Throttled,
-    TooLarge,
-    Unauthorized,
-    Unavailable,
-    Unexpected,
-)
+from poller.comms.caller import Request
+from poller.comms.errors import CommsError
 from poller.comms.kinds import KINDS
-from poller.engine.meter import Request
 from poller.sinks.base import SinkOutcome, SinkVerdict
 from poller.store.watches import Observation
 from poller.tracking.delivery import Delivery, DeliveryState
@@ -38,20 +24,6 @@ PREFIX: Final = "comms_poller"
 OTHER: Final = "other"
 
 _OK: Final = "ok"
-_OUTCOMES: Final[Mapping[type[CommsError], str]] = {
-    Unauthorized: "unauthorized",
-    Forbidden: "forbidden",
-    NotFound: "not_found",
-    Rejected: "rejected",
-    Throttled: "throttled",
-    Unavailable: "unavailable",
-    ServerError: "server_error",
-    Unexpected: "unexpected",
-    NonsensicalAnswer: "nonsense",
-    TooLarge: "too_large",
-    DeadlineExceeded: "deadline",
-    NetworkError: "network",
-}
 
 _REQUEST: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _TRANSACTION: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 10)
@@ -142,7 +114,7 @@ class PrometheusMeter:
         self, request: Request, *, kind: str, error: CommsError | None, seconds: float
     ) -> None:
         """Count a request and how it ended."""
-        outcome = _OK if error is None else _OUTCOMES.get(type(error), OTHER)
+        outcome = _OK if error is None else error.label
         kind = bounded_kind(kind)
         self._polls.labels(kind, request.value, outcome).inc()
         self._request_seconds.labels(kind, request.value).observe(seconds)

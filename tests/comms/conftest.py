@@ -8,7 +8,7 @@ import pytest
 from anyio.abc import SocketAttribute
 
 from poller.comms.client import CommsClient
-from tests.comms.scripted import CREDENTIALS, NOW, Api
+from tests.comms.scripted import CREDENTIALS, NOW, Api, Clock
 
 ClientMaker = Callable[..., CommsClient]
 
@@ -58,3 +58,9 @@ async def make_client(api: Api) -> AsyncIterator[ClientMaker]:
 def client(make_client: ClientMaker) -> CommsClient:
     """Ask the scripted server."""
     return make_client()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Stand still at a fixed instant."""
+    return Clock()

@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -18,6 +18,21 @@ OPERATION_ID = "comms_operation_01h9krwprkeee8fzqspvwy6nq8"
 MESSAGE_ID = "comms_message_01h9krwprkeee8fzqspvwy6nq8"
 CREDENTIALS = Credentials(username="AC123", password=SecretStr("open-sesame-42"))
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+
+
+class Clock:
+    """A wall clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        """Return the time."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Move on, or back."""
+        self.now += timedelta(seconds=seconds)
 
 
 def brief(value: object) -> str:

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.comms import errors
-from poller.comms.errors import CommsError, Fault, printable
+from poller.comms.errors import CommsError, Fault, Scope, printable
 
-ALL = [getattr(errors, name) for name in errors.__all__]
+ALL = list(vars(errors).values())
 CLASSES = [cls for cls in ALL if isinstance(cls, type) and issubclass(cls, CommsError)]
 
 
@@ -22,10 +22,49 @@ def test_each_names_what_was_asked_whose_fault_and_the_remedy(cls: type[CommsErr
     assert error.hint
 
 
-def test_only_what_time_can_mend_is_retryable() -> None:
-    """Credentials, permissions and ids do not mend themselves."""
+def test_only_what_time_can_repair_is_retryable() -> None:
+    """Credentials, permissions, ids and senseless answers do not change within minutes."""
     final = {cls for cls in CLASSES if not cls.retryable}
-    assert final == {errors.Unauthorized, errors.Forbidden, errors.NotFound, errors.Rejected}
+    assert final == {
+        errors.Unauthorized,
+        errors.Forbidden,
+        errors.NotFound,
+        errors.Rejected,
+        errors.NonsensicalAnswer,
+        errors.TooLarge,
+    }
+
+
+def test_each_says_what_it_speaks_of() -> None:
+    """The account pauses for three of them, a kind for one; five say that the API is unusable."""
+    by_scope: dict[Scope, set[type[CommsError]]] = {scope: set() for scope in Scope}
+    for cls in CLASSES:
+        by_scope[cls.scope].add(cls)
+    assert by_scope == {
+        Scope.ACCOUNT: {errors.Throttled, errors.Unavailable},
+        Scope.CREDENTIALS: {errors.Unauthorized},
+        Scope.KIND: {errors.Forbidden},
+        Scope.REQUEST: {errors.NotFound, errors.Rejected},
+        Scope.CONNECTION: {errors.NetworkError, errors.DeadlineExceeded},
+        Scope.ANSWER: {
+            CommsError,
+            errors.ServerError,
+            errors.Unexpected,
+            errors.NonsensicalAnswer,
+            errors.TooLarge,
+        },
+    }
+    assert {scope for scope in Scope if scope.is_pause} == {
+        Scope.ACCOUNT,
+        Scope.CREDENTIALS,
+        Scope.KIND,
+    }
+    assert {scope for scope in Scope if scope.is_outage} == {Scope.ANSWER, Scope.CONNECTION}
+
+
+def test_each_has_a_label_of_its_own() -> None:
+    """Two kinds of failure are never counted as one."""
+    assert len({cls.label for cls in CLASSES}) == len(CLASSES)
 
 
 def test_nonsense_is_an_unexpected_answer_of_its_own() -> None:

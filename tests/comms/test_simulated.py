@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -13,31 +13,9 @@ from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
 from poller.comms.kinds import KINDS, KindSpec
 from poller.simulator import Fate, SimulatorConfig, World, serve
+from tests.comms.scripted import NOW, Clock
 
 pytestmark = pytest.mark.anyio
-
-NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
-
-
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime:
-        """Return the instant."""
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now += timedelta(seconds=seconds)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Return a clock at a fixed instant."""
-    return Clock()
 
 
 @pytest.fixture

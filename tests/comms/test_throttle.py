@@ -20,33 +20,12 @@ from poller.comms.errors import (
 )
 from poller.comms.gate import Pause, Reason
 from poller.comms.throttle import Throttle, Ticket
-from tests.comms.scripted import NOW
+from tests.comms.scripted import NOW, Clock
 
 pytestmark = pytest.mark.anyio
 
 MOMENT = 0.03
 SOON = 0.5  # well under the second after which a waiter looks again by itself
-
-
-class Clock:
-    """A wall clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.time = NOW
-
-    def __call__(self) -> datetime:
-        """Tell the time."""
-        return self.time
-
-    def advance(self, seconds: float) -> None:
-        """Move on, or back."""
-        self.time += timedelta(seconds=seconds)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Start at a fixed moment."""
-    return Clock()
 
 
 def make(

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 import anyio
 
 from poller.comms.errors import CommsError
-from poller.engine.asking import Asker
 from poller.engine.heartbeat import Heartbeats
 from poller.engine.poll_loop import PollLoop
+from poller.engine.requests import make_caller
 from tests.engine.scripted import FickleStore, TickingClock
 from tests.engine.scripted_api import GOOD, ScriptedApi, configuration
 
@@ -28,7 +28,7 @@ async def polling_of(
     """Run a poll loop until the end of the block; `refused` is told of every 401 and 403."""
     throttle = api.throttle(clock, concurrency=concurrency, rate=rate)
     async with api.client(clock) as client, anyio.create_task_group() as tasks:
-        asker = Asker(
+        caller = make_caller(
             client=client,
             throttle=throttle,
             store=store,
@@ -38,7 +38,7 @@ async def polling_of(
         )
         loop = PollLoop(
             store=store,
-            asker=asker,
+            caller=caller,
             throttle=throttle,
             configuration=configuration(),
             owner="first",

@@ -131,7 +131,7 @@ async def test_a_conflict_registers_nothing_of_all_or_none(running: Running) -> 
     """Two kinds for one id: with `all_or_none` not even the good ones are registered."""
     async with running(ScriptedApi(ScriptedApi.completed), ScriptedSink()) as (daemon, _):
         await daemon.register([wish(op(1))])
-        await until(lambda: daemon._asker.good_answers == 1)
+        await until(lambda: daemon._caller.good_answers == 1)
         await until_idle(daemon)
         with pytest.raises(Conflict):
             await daemon.register([wish(op(2)), wish(op(1), kind="emails")], all_or_none=True)
@@ -200,7 +200,7 @@ async def test_refused_credentials_end_only_what_was_to_end_by_itself(running: R
     api.answers = ScriptedApi.completed
     async with running(api, ScriptedSink(), until_idle=True) as (daemon, ended):
         await daemon.register([wish(op(2))])
-        await until(lambda: daemon._asker.good_answers >= 1)
+        await until(lambda: daemon._caller.good_answers >= 1)
         api.answers = lambda _: (401, envelope(20003))
         asked = len(api.asked)
         await daemon.register([wish(op(3))])

@@ -8,10 +8,10 @@ import pytest
 
 from poller.comms.errors import Unauthorized
 from poller.comms.throttle import Throttle
-from poller.engine.asking import Asker
 from poller.engine.configuration import Configuration
 from poller.engine.heartbeat import Heartbeats
 from poller.engine.poll_loop import PollLoop
+from poller.engine.requests import make_caller
 from poller.engine.supervision import repeat
 from poller.store.store import Store
 from tests.store.scenes import HOME, NOW, POLICY
@@ -131,7 +131,7 @@ def _poll_loop(store: Store, throttle: Throttle, beats: Heartbeats) -> PollLoop:
         shutdown_grace=0,
         request_timeout=1,
     )
-    asker = Asker(
+    caller = make_caller(
         client=None,  # type: ignore[arg-type] # nothing is asked during a pause
         throttle=throttle,
         store=store,
@@ -141,7 +141,7 @@ def _poll_loop(store: Store, throttle: Throttle, beats: Heartbeats) -> PollLoop:
     )
     return PollLoop(
         store=store,
-        asker=asker,
+        caller=caller,
         throttle=throttle,
         configuration=configuration,
         owner="test",

@@ -4,21 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from poller.comms.errors import (
-    CommsError,
-    DeadlineExceeded,
-    Forbidden,
-    NetworkError,
-    NotFound,
-    ServerError,
-    Throttled,
-    Unauthorized,
-)
+from poller.comms.caller import Failing
 from poller.comms.gate import Pause, Reason
 from poller.engine.status import (
-    Failing,
     api_trouble,
-    failing_after,
     foreign_trouble,
     pause_trouble,
     sink_trouble,
@@ -66,26 +55,11 @@ def test_pauses_are_named_by_what_mends_them() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "error", [NetworkError("f", "x"), DeadlineExceeded("f", "x"), ServerError("f", "x")], ids=repr
-)
-def test_silence_of_the_api_is_trouble_since_it_began(error: CommsError) -> None:
-    """The first failure sets since, the last one the words; one answer ends it."""
-    first = failing_after(None, error, NOW)
-    assert first == Failing(since=NOW, error=str(error))
-    second = failing_after(first, error, LATER)
-    assert second is not None
-    assert second.since == NOW
-    [trouble] = api_trouble(second)
-    assert (trouble.what, trouble.since, trouble.hint) == ("api", NOW, str(error))
-    assert failing_after(second, None, LATER) is None
+def test_an_api_that_cannot_be_used_is_trouble() -> None:
+    """Since when, and what the last request met."""
+    [trouble] = api_trouble(Failing(since=NOW, error="fetch x: no route"))
+    assert (trouble.what, trouble.since, trouble.hint) == ("api", NOW, "fetch x: no route")
     assert api_trouble(None) == []
-
-
-@pytest.mark.parametrize("kind", [NotFound, Unauthorized, Forbidden, Throttled])
-def test_a_refusal_is_an_answer(kind: type[CommsError]) -> None:
-    """404 speaks of one operation; pauses are told by themselves."""
-    assert failing_after(Failing(since=NOW, error="x"), kind("f", "x"), NOW) is None
 
 
 def test_a_sink_in_order_is_no_trouble() -> None:

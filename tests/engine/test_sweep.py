@@ -8,14 +8,14 @@ from typing import Any, TypeVar, cast
 import anyio
 import pytest
 
+from poller.comms.caller import ApiCaller, Request
 from poller.comms.client import CommsClient
 from poller.comms.errors import CommsError, NotFound, Rejected, ServerError, Throttled, Unavailable
 from poller.comms.kinds import KINDS, KindSpec
 from poller.comms.models import OperationPage, decode_page
 from poller.comms.throttle import Ticket
-from poller.engine.asking import Asker
 from poller.engine.configuration import Configuration
-from poller.engine.meter import NO_METER, Request
+from poller.engine.meter import NO_METER
 from poller.engine.sweeper import Sweep, Sweeper
 from poller.store.schema import watches
 from poller.tracking.pacing import Policy
@@ -65,7 +65,7 @@ class Asked:
         return round((NOW - self.start_date).total_seconds())
 
 
-class ScriptedAsker(Asker):
+class ScriptedCaller(ApiCaller):
     """Answers requests for pages from a script, and keeps what was asked for."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class ScriptedAsker(Asker):
         self.asked: list[Asked] = []
         self.good_answers = 0
 
-    async def ask(
+    async def send(
         self,
         ticket: Ticket,  # noqa: ARG002 - nobody counts here
         request: Callable[[CommsClient], Awaitable[T]],
@@ -107,7 +107,7 @@ class Scene:
 
     store: FickleStore
     clock: Clock
-    asker: ScriptedAsker = field(default_factory=ScriptedAsker)
+    caller: ScriptedCaller = field(default_factory=ScriptedCaller)
     sweep: bool = True
     discover_age: float | None = None
     rung: list[datetime] = field(default_factory=list)
@@ -116,7 +116,7 @@ class Scene:
     def __post_init__(self) -> None:
         self.sweeper = Sweeper(
             store=self.store,
-            asker=self.asker,
+            caller=self.caller,
             now=self.clock,
             configuration=self.configuration,
             recorded=lambda: self.rung.append(self.clock()),
@@ -146,7 +146,7 @@ class Scene:
     async def read(self, *answers: OperationPage | CommsError) -> None:
         """Let the sweep that is chosen read so many pages."""
         for answer in answers:
-            self.asker.script = [answer]
+            self.caller.script = [answer]
             sweep = await self.choose()
             assert sweep is not None
             sweep.is_reading = True
@@ -166,7 +166,7 @@ class Scene:
     @property
     def tokens(self) -> list[str | None]:
         """The tokens of all pages that were asked for."""
-        return [asked.token for asked in self.asker.asked]
+        return [asked.token for asked in self.caller.asked]
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ async def test_one_request_is_never_more_than_a_sweep(scene: Scene) -> None:
     await scene.daemon.register(op(2))
     assert await scene.choose(backlogged=False) is None
     await scene.read(page(1, 2))
-    [asked] = scene.asker.asked
+    [asked] = scene.caller.asked
     assert (asked.kind, asked.token, asked.size) == ("messages", None, 1000)
     assert asked.reaches_back == 15 * 60
     assert await scene.choose() is None
@@ -201,7 +201,7 @@ async def test_the_next_page_comes_while_one_is_recorded(scene: Scene) -> None:
     sweep = await scene.choose()
     assert sweep is not None
     async with anyio.create_task_group() as reads:
-        scene.asker.script = [page(0, 1, then="b"), page(2, 3, then="c"), page(4, 5)]
+        scene.caller.script = [page(0, 1, then="b"), page(2, 3, then="c"), page(4, 5)]
         await turn.acquire_on_behalf_of(turn)
         for _ in range(2):
             assert await scene.choose() is sweep
@@ -321,7 +321,7 @@ async def test_a_list_that_alone_is_refused_is_given_up(
     await scene.daemon.register(op(1), op(2), op(3))
     for _ in range(3):
         await refused(scene, trouble)
-        scene.asker.good_answers += 1
+        scene.caller.good_answers += 1
     assert names(logs).count("sweep.given_up") == 1
     assert await scene.choose() is None
 
@@ -375,8 +375,8 @@ async def test_discovery_reads_every_kind_at_intervals(scene: Scene, clock: Cloc
     """Nothing is watched, nothing is due: each kind is listed, every max_interval."""
     scene.discover_age = 3600
     await scene.read(*[pages_of([])] * len(KINDS))
-    assert {asked.kind for asked in scene.asker.asked} == ALL
-    assert {asked.reaches_back for asked in scene.asker.asked} == {3600 + 300}
+    assert {asked.kind for asked in scene.caller.asked} == ALL
+    assert {asked.reaches_back for asked in scene.caller.asked} == {3600 + 300}
     clock.advance(59)
     assert await scene.choose() is None
     clock.advance(1)
@@ -394,7 +394,7 @@ async def test_discovery_finds_what_is_new_enough(scene: Scene, clock: Clock, lo
         {"id": op(2), "status": "PROCESSING", "stats": {}, "createdAt": CREATED.isoformat()},
         {"id": op(9), "status": "PROCESSING", "stats": {}, "createdAt": fresh},
     ]
-    while scene.asker.asked[-1:] == [] or scene.asker.asked[-1].kind != "messages":
+    while scene.caller.asked[-1:] == [] or scene.caller.asked[-1].kind != "messages":
         sweep = await scene.choose()
         assert sweep is not None
         await scene.read(pages_of(items if sweep.kind == "messages" else []))

@@ -20,7 +20,7 @@ from poller.comms.models import decode_operation
 from poller.comms.transport import Answer as HttpAnswer
 from poller.comms.transport import decode_answer
 from poller.engine.log_events import log_failure, log_observations
-from poller.engine.translate import answer_of
+from poller.engine.requests import answer_of
 from poller.store.database import Database
 from poller.store.migrate import migrate
 from poller.store.tenancy import Tenant, move_in

@@ -16,8 +16,9 @@ from prometheus_client.openmetrics.exposition import generate_latest as write_op
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from structlog.testing import capture_logs
 
+from poller.comms.caller import Request
 from poller.comms.kinds import KINDS
-from poller.engine.meter import NO_METER, Instrument, Meter, Request
+from poller.engine.meter import NO_METER, Instrument, Meter
 from poller.server.exposition import wants_openmetrics
 from poller.server.metrics import PrometheusMeter
 from poller.sinks.base import SinkOutcome, SinkVerdict

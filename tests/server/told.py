@@ -7,10 +7,10 @@ from prometheus_client import ProcessCollector
 from prometheus_client.core import Metric
 
 from poller.comms import errors
+from poller.comms.caller import Request
 from poller.comms.errors import CommsError
 from poller.comms.gate import Pause, Reason
 from poller.comms.kinds import KINDS
-from poller.engine.meter import Request
 from poller.server.gauges import Moment, Stock, families
 from poller.server.metrics import PrometheusMeter
 from poller.sinks.base import SinkOutcome, SinkVerdict
@@ -29,10 +29,8 @@ __all__ = ["ERRORS", "FullPage", "delivery", "observation"]
 
 ERRORS = [
     error
-    for name in errors.__all__
-    if isinstance(error := getattr(errors, name), type)
-    and issubclass(error, CommsError)
-    and error is not CommsError
+    for error in vars(errors).values()
+    if isinstance(error, type) and issubclass(error, CommsError) and error is not CommsError
 ]
 
 

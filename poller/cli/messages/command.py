@@ -12,12 +12,11 @@ from poller.cli.control.errors import ControlError, UnknownOperation, WrongKind
 from poller.cli.control.session import Target
 from poller.cli.control.words import progress
 from poller.cli.failures import EXIT_TROUBLE, fail
-from poller.cli.messages.asking import Asker, words_of
 from poller.cli.messages.printing import print_csv, print_json, print_tables
-from poller.cli.messages.reading import Findings, Reader
+from poller.cli.messages.reading import Findings, Reader, describe
 from poller.cli.messages.scope import Form, Scope
 from poller.cli.show import print_facts, print_story
-from poller.cli.wiring import make_client
+from poller.cli.wiring import make_caller, make_client
 from poller.comms.errors import CommsError, printable
 from poller.comms.kinds import DEFAULT_KIND, KindSpec, kind_named
 from poller.engine.clock import wall_clock
@@ -51,7 +50,7 @@ def show_messages(target: Target, operation_id: str, *, scope: Scope, events: in
     try:
         known = run(_read, target, settings, operation_id, scope, events)
     except CommsError as error:
-        fail(words_of(error), EXIT_TROUBLE)
+        fail(describe(error), EXIT_TROUBLE)
     match scope.form:
         case Form.CSV:
             print_csv(known.findings)
@@ -77,10 +76,9 @@ async def _read(
         story = await _ask_daemon(target, settings, operation_id, events)
         kind = _kind_of(scope, story)
         reader = Reader(
-            client,
+            make_caller(settings, client),
             kind,
             operation_id,
-            asker=Asker(per_second=settings.api.requests_per_second, say=_say),
             addresses=Addresses(settings.polling.include_addresses),
             say=_say,
         )

@@ -1,16 +1,15 @@
 """Reads the messages of an operation and its errors, and makes of them what is shown."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from poller.cli.messages.asking import Asker, words_of
+from poller.comms.caller import ApiCaller
 from poller.comms.client import CommsClient
 from poller.comms.decoding import parse_instant
-from poller.comms.errors import Forbidden, NonsensicalAnswer, NotFound, Rejected
-from poller.comms.kinds import KindSpec
+from poller.comms.errors import CommsError, DeadlineExceeded, NotFound, Scope
+from poller.comms.kinds import KINDS, KindSpec
 from poller.comms.models import Operation
 from poller.tracking import breakdown
 from poller.tracking.privacy import (
@@ -21,13 +20,11 @@ from poller.tracking.privacy import (
     shown_addresses,
 )
 
-__all__ = ["Findings", "Reader", "Row"]
-
 # The vendor's bound is 10,000 recipients, which is ten pages.
 _MOST_PAGES: Final = 50
-_FOR_GOOD: Final = (NotFound, Rejected, Forbidden, NonsensicalAnswer)
 
 Code = int | str | None
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,22 +59,20 @@ class Findings:
 
 
 class Reader:
-    """Reads one operation, request by request; `say` is told of what cannot be read."""
+    """Reads one operation, request by request; `say` prints waits, and what cannot be read."""
 
     def __init__(
         self,
-        client: CommsClient,
+        caller: ApiCaller,
         kind: KindSpec,
         operation_id: str,
         *,
-        asker: Asker,
         addresses: Addresses,
         say: Callable[[str], None],
     ) -> None:
-        self._client = client
         self._kind = kind
         self._operation_id = operation_id
-        self._asker = asker
+        self._caller = caller
         self._addresses = addresses
         self._say = say
         self._rows: dict[str, Row] = {}
@@ -88,8 +83,8 @@ class Reader:
 
         :raises CommsError: where it cannot be had.
         """
-        return await self._asker.ask(
-            partial(self._client.fetch_operation, self._kind, self._operation_id)
+        return await self._call(
+            lambda client: client.fetch_operation(self._kind, self._operation_id)
         )
 
     async def failed(self) -> Findings:
@@ -126,8 +121,10 @@ class Reader:
         while (wanted := breakdown.request(state)) is not None:
             try:
                 state = await self._step(state, wanted)
-            except _FOR_GOOD as error:
-                self._say(words_of(error))
+            except CommsError as error:
+                if not _is_refused(error):
+                    raise
+                self._say(describe(error))
                 state = breakdown.after_refusal(state)
         for cause in state.causes:
             for sample in cause.samples:
@@ -137,11 +134,12 @@ class Reader:
     async def _step(
         self, state: breakdown.Breakdown, wanted: breakdown.Request
     ) -> breakdown.Breakdown:
-        client, ask = self._client, self._asker.ask
         match wanted:
             case breakdown.ReadErrors(token=token):
-                errors = await ask(
-                    partial(client.list_errors, self._kind, self._operation_id, page_token=token)
+                errors = await self._call(
+                    lambda client: client.list_errors(
+                        self._kind, self._operation_id, page_token=token
+                    )
                 )
                 self._learn_codes(errors.errors)
                 return breakdown.after_errors(state, errors.errors, errors.next_token)
@@ -150,7 +148,7 @@ class Reader:
                 self._keep(one for one in raw if one.get("status") == status)
                 return breakdown.after_messages(state, raw, next_token, self._addresses)
             case breakdown.ReadMessage(message_id=message_id):
-                message = await ask(partial(client.fetch_message, message_id))
+                message = await self._call(lambda client: client.fetch_message(message_id))
                 return breakdown.after_message(state, message.raw, self._addresses)
 
     async def _read_all(self) -> bool:
@@ -160,8 +158,10 @@ class Reader:
         for _ in range(_MOST_PAGES):
             try:
                 raw, token = await self._page(None, token)
-            except _FOR_GOOD as error:
-                self._say(words_of(error))
+            except CommsError as error:
+                if not _is_refused(error):
+                    raise
+                self._say(describe(error))
                 return False
             self._keep(raw)
             if token is None:
@@ -175,16 +175,18 @@ class Reader:
     async def _page(
         self, status: str | None, token: str | None
     ) -> tuple[list[Mapping[str, Any]], str | None]:
-        page = await self._asker.ask(
-            partial(
-                self._client.list_messages,
-                self._kind,
-                operation_id=self._operation_id,
-                status=status,
-                page_token=token,
+        page = await self._call(
+            lambda client: client.list_messages(
+                self._kind, operation_id=self._operation_id, status=status, page_token=token
             )
         )
         return [message.raw for message in page.messages], page.next_token
+
+    async def _call(self, request: Callable[[CommsClient], Awaitable[Result]]) -> Result:
+        def waiting(error: CommsError, seconds: float) -> None:
+            self._say(f"{error.asked}: {error.answered}; asking again in {seconds:.3g} s")
+
+        return await self._caller.call(request, kind=self._kind.name, waiting=waiting)
 
     def _learn_codes(self, errors: Iterable[Mapping[str, Any]]) -> None:
         """Remember which message an error is of; the first of several counts."""
@@ -198,6 +200,37 @@ class Reader:
             row = _row_of(raw, self._addresses)
             if row is not None:
                 self._rows[row.id] = row
+
+
+def describe(error: CommsError) -> str:
+    """Return what happened and what to do; the error's own remedies are for a daemon."""
+    return f"{error.asked}: {error.answered}; {_fix(error)}"
+
+
+def _fix(error: CommsError) -> str:
+    match error.scope:
+        case Scope.CREDENTIALS:
+            fix = "check the credentials; `poller check` says which are used"
+        case Scope.REQUEST if isinstance(error, NotFound):
+            kinds = ", ".join(KINDS)
+            fix = f"is it of another kind (--kind: {kinds}), another account, or over 7 days old?"
+        case Scope.KIND | Scope.REQUEST:
+            fix = error.hint
+        case Scope.ACCOUNT:
+            wait = "a minute" if error.retry_after is None else f"{error.retry_after:.0f} s"
+            fix = f"try again in {wait}; the account as a whole asks too much, or the API is busy"
+        case Scope.CONNECTION if isinstance(error, DeadlineExceeded):
+            fix = "check the way to the API, or raise api.timeout"
+        case Scope.CONNECTION:
+            fix = error.own_hint or "check api.base_url and the way to it"
+        case _:
+            fix = error.own_hint or "try again later; if it persists, check api.base_url"
+    return fix
+
+
+def _is_refused(error: CommsError) -> bool:
+    """Whether this part cannot be read, but others may."""
+    return not error.retryable and error.scope is not Scope.CREDENTIALS
 
 
 def _row_of(raw: Mapping[str, Any], addresses: Addresses) -> Row | None:

@@ -4,17 +4,7 @@ from typing import Final
 
 from poller.cli.probes.finding import Finding
 from poller.cli.wiring import make_client
-from poller.comms.errors import (
-    CommsError,
-    DeadlineExceeded,
-    Forbidden,
-    NetworkError,
-    NotFound,
-    ServerError,
-    Throttled,
-    Unauthorized,
-    Unavailable,
-)
+from poller.comms.errors import CommsError, DeadlineExceeded, NotFound, Scope, ServerError
 from poller.comms.kinds import DEFAULT_KIND
 from poller.http.route import EgressError
 from poller.settings import Loaded, SettingsError
@@ -48,33 +38,29 @@ def _refusal(error: CommsError, loaded: Loaded) -> Finding:
 def _words(error: CommsError, loaded: Loaded) -> tuple[str, str]:
     """Return what happened and what to do; the error's own remedies speak to a daemon."""
     kind = DEFAULT_KIND.name
-    hint = None if error.hint == error.remedy else error.hint
-    match error:
-        case Unauthorized():
+    match error.scope:
+        case Scope.CREDENTIALS:
             words = "refuses the credentials", f"check {_pair(loaded)}"
-        case Forbidden():
+        case Scope.KIND:
             words = f"accepts the credentials, but not for operations of kind {kind}", error.hint
-        case Throttled() | Unavailable():
+        case Scope.ACCOUNT:
             wait = "a minute" if error.retry_after is None else f"{error.retry_after:.0f} s"
             words = "is throttling, so the credentials are unchecked", f"check again in {wait}"
-        case DeadlineExceeded():
-            words = "does not answer in time", hint or "check the way to it, or raise api.timeout"
-        case NetworkError():
-            words = "cannot be reached", hint or "check api.base_url and the way to it"
-        case NotFound():
+        case Scope.CONNECTION if isinstance(error, DeadlineExceeded):
+            fix = "check the way to it, or raise api.timeout"
+            words = "does not answer in time", error.own_hint or fix
+        case Scope.CONNECTION:
+            words = "cannot be reached", error.own_hint or "check api.base_url and the way to it"
+        case Scope.REQUEST if isinstance(error, NotFound):
             fix = "check api.base_url, version included, such as https://comms.twilio.com/v1"
             words = f"has no operations of kind {kind}", fix
-        case ServerError():
+        case _ if isinstance(error, ServerError):
             words = "is out of order", "check again later"
         case _:
-            words = "answers strangely", hint or "check api.base_url and what stands between"
+            fix = "check api.base_url and what stands between"
+            words = "answers strangely", error.own_hint or fix
     happened, fix = words
-    return f"{loaded.settings.api.base_url} {happened}: {_said(error)}", fix
-
-
-def _said(error: CommsError) -> str:
-    vendor = ": ".join(str(part) for part in (error.code, error.text) if part is not None)
-    return f"{error.happened} ({vendor})" if vendor else error.happened
+    return f"{loaded.settings.api.base_url} {happened}: {error.answered}", fix
 
 
 def _pair(loaded: Loaded) -> str:

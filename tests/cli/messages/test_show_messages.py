@@ -234,12 +234,12 @@ def test_without_credentials(here: Surroundings, show: Show) -> None:
 
 def test_a_throttled_request_waits_as_it_is_told(api: FakeApi, show: Show) -> None:
     """It says so, one request at a time, and goes on where it was."""
-    busy = Reply(status=429, body=envelope(20429, "Too many"), headers={"Retry-After": "0.2"})
+    busy = Reply(status=429, body=envelope(20429, "Too many"), headers={"Retry-After": "1"})
     api.script("Errors", [busy, Reply(body={"errors": [{"code": 30003}]})])
     code, out, err = show(A)
     assert code == 0
     assert json.loads(out)["breakdown"]["errors"][0]["code"] == 30003
-    assert "(20429: Too many); asking again in 0.2 s" in err
+    assert "(20429: Too many); asking again in 1 s" in err
     first, second = (api.times[n] for n, path in enumerate(api.requests) if "Errors" in path)
     assert second - first >= 0.2
     assert api.peak == 1
