@@ -87,9 +87,9 @@ def test_what_is_added_is_watched_listed_shown_and_forgotten(api: FakeApi, tmp_p
 
         listed, _ = say("list")
         rows = {row[0]: row[1:] for row in cells(listed)[1:]}
-        assert rows[A][:5] == ["messages", "PROCESSING", "active", "40/100", "0"]
-        assert rows[A][6] == "campaign=autumn team=a"
-        assert rows[B][:5] == ["messages", "COMPLETED", "completed", "10/10", "1"]
+        assert rows[A][:6] == ["messages", "PROCESSING", "active", "–", "40/100", "0"]
+        assert rows[A][7] == "campaign=autumn team=a"
+        assert rows[B][:6] == ["messages", "COMPLETED", "ended", "completed", "10/10", "1"]
         for chosen in (("--status", "processing"), ("--label", "team=a"), ("--phase", "active")):
             (found,) = told_lines(say("list", *chosen, "--json")[0])
             assert found["id"] == A
@@ -208,7 +208,7 @@ def test_nobody_is_there(tmp_path: Path, call: tuple[str, ...]) -> None:
     done = poller(*call, cwd=tmp_path, environment={"POLLER_SERVER__LISTEN": listen})
     assert done.returncode == 1
     assert done.stderr == (
-        f"poller: no daemon answers at {listen}: No such file or directory; "
+        f"poller: no daemon answers at {listen}: there is no socket {tmp_path}/none.sock; "
         "start `poller run`, or name where it listens with --url\n"
     )
     wrong = poller(*call, "--url", "127.0.0.1:8470", cwd=tmp_path)

@@ -36,6 +36,8 @@ def command_environment(
     listen = environment.get("POLLER_SERVER__LISTEN", "127.0.0.1:0" if is_daemon else "")
     assert listen or not is_daemon, "a daemon without its control API needs a reason"
     own = {"PYTHONPATH": _TREE, "PYTHONUNBUFFERED": "1"}
+    if not is_daemon and ("--config" in arguments or "POLLER_CONFIG" in environment):
+        return {**kept, **own, **environment}  # the file may say where the daemon is
     return {**kept, **own, **environment, "POLLER_SERVER__LISTEN": listen}
 
 
