@@ -11,6 +11,7 @@ from poller.engine.daemon import Daemon
 from poller.store.errors import StoreError
 from poller.store.watches import Registered
 from poller.tracking.registration import BadRegistration, Defaults, Registration
+from poller.trouble import TroubleLog
 
 __all__ = ["StandardInput"]
 
@@ -26,6 +27,7 @@ class StandardInput:
         self.refused = 0
         self._defaults = defaults
         self._fd = fd
+        self._troubles = TroubleLog()
 
     async def register(self, daemon: Daemon) -> None:
         """Register each line as it comes, until the end of the input; then say so to the daemon.
@@ -41,22 +43,26 @@ class StandardInput:
                     self._refuse(line.number, str(error))
                 else:
                     numbers.append(line.number)
-            for number, result in zip(numbers, await _register(daemon, wishes), strict=True):
+            for number, result in zip(numbers, await self._store(daemon, wishes), strict=True):
                 if result.conflict is not None:
                     self._refuse(number, result.conflict)
         daemon.registered_all()
 
     def _refuse(self, number: int, error: str) -> None:
         self.refused += 1
-        log.warning("stdin.skipped", line=number, error=error)
+        self._troubles.failure(log, "stdin.skipped", cause=number, line=number, error=error)
 
-
-async def _register(daemon: Daemon, wishes: Sequence[Registration]) -> Sequence[Registered]:
-    """Register what was read; a store that refuses for a while loses none of it."""
-    while wishes:
-        try:
-            return await daemon.register(wishes)
-        except StoreError as error:
-            log.error("store.unavailable", error=str(error), loop="stdin")
-            await anyio.sleep(_RETRY_SECONDS)
-    return []
+    async def _store(self, daemon: Daemon, wishes: Sequence[Registration]) -> Sequence[Registered]:
+        """Register what was read; a store that refuses for a while loses none of it."""
+        while wishes:
+            try:
+                results = await daemon.register(wishes)
+            except StoreError as error:
+                self._troubles.failure(
+                    log, "store.unavailable", level="error", error=str(error), loop="stdin"
+                )
+                await anyio.sleep(_RETRY_SECONDS)
+            else:
+                self._troubles.success(log, "store.unavailable", "store.recovered", loop="stdin")
+                return results
+        return []

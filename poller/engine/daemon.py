@@ -26,7 +26,7 @@ from poller.engine.configuration import Configuration
 from poller.engine.dispatcher import Ended
 from poller.engine.heartbeat import Heartbeats
 from poller.engine.housekeeping import Housekeeping
-from poller.engine.log_events import log_registrations
+from poller.engine.log_events import RegistrationLog
 from poller.engine.meter import NO_METER, Meter
 from poller.engine.poll_loop import PollLoop
 from poller.engine.pulse import Pulse
@@ -96,6 +96,7 @@ class Daemon:
         self._idle = Pulse()
         self._stopping = anyio.Event()
         self._input_ended = False
+        self._registrations = RegistrationLog(now)
         self._configuration = configuration
         self._throttle = throttle
         self.heartbeats = Heartbeats(_LOOPS)
@@ -147,7 +148,7 @@ class Daemon:
         :raises StoreError: where the store refuses; none is registered.
         """
         results = await self._store.register(wishes, all_or_none=all_or_none)
-        log_registrations(results)
+        self._registrations.results(results)
         self._poll.pulse.beat()
         self._idle.beat()
         return results

@@ -1,6 +1,7 @@
 """The log lines of polling: what was asked, what came of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -9,57 +10,116 @@ from poller.comms.errors import CommsError
 from poller.comms.throttle import Change
 from poller.store.watches import Observation, Registered
 from poller.tracking.observe import Verdict
+from poller.trouble import TroubleLog
 
 __all__ = [
-    "log_failure",
-    "log_observations",
+    "PollLog",
+    "RegistrationLog",
     "log_pause_change",
-    "log_registrations",
     "log_unreadable_schedule",
 ]
 
 log = structlog.get_logger()
 
 _MANY: Final = 100
+# requests for many operations share one trouble: one answer does not end it
+_QUIET: Final = timedelta(minutes=1)
 
 
-def log_registrations(results: Sequence[Registered]) -> None:
-    """Log what became of registrations: each by itself, at debug beside a sum if many came."""
-    each = log.info if len(results) <= _MANY else log.debug
-    for result in results:
-        if result.conflict is not None:
-            log.warning("operation.refused", operation=result.id, error=result.conflict)
-        elif result.watch is not None:
-            event = "operation.registered" if result.is_new else "operation.known"
-            each(event, operation=result.id, kind=result.watch.kind)
-    if len(results) > _MANY:
-        log.info(
-            "operations.registered",
-            new=sum(result.is_new for result in results),
-            known=sum(not result.is_new and result.conflict is None for result in results),
+class RegistrationLog:
+    """The log lines of registrations."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._troubles = TroubleLog(now)
+
+    def results(self, results: Sequence[Registered]) -> None:
+        """Log what became of registrations: each one, at debug where a sum follows."""
+        each = log.info if len(results) <= _MANY else log.debug
+        for result in results:
+            if result.conflict is not None:
+                self._troubles.failure(
+                    log,
+                    "operation.refused",
+                    cause=result.id,
+                    operation=result.id,
+                    error=result.conflict,
+                )
+            elif result.watch is not None:
+                event = "operation.registered" if result.is_new else "operation.known"
+                each(event, operation=result.id, kind=result.watch.kind)
+        if len(results) > _MANY:
+            refused = sum(result.conflict is not None for result in results)
+            new = sum(result.is_new for result in results)
+            log.info(
+                "operations.registered",
+                new=new,
+                known=len(results) - new - refused,
+                refused=refused,
+            )
+
+
+class PollLog:
+    """The log lines of requests to the API and of what their answers did."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._troubles = TroubleLog(now, quiet=_QUIET)
+
+    def observations(self, observations: Iterable[Observation]) -> bool:
+        """Log what answers did; True where they made events."""
+        made = False
+        for observation in observations:
+            self._observation(observation)
+            made = made or bool(observation.events)
+        return made
+
+    def failure(self, error: CommsError, **fields: object) -> None:
+        """Log a request that failed; `fields` say what it was about."""
+        bound = log.bind(
+            fault=error.fault.value, http_status=error.status, error=str(error), **fields
+        )
+        # a pause is logged once, when it begins, not for every request that runs into it
+        if error.scope.is_pause:
+            bound.debug("poll.failed")
+        else:
+            cause = (error.fault, error.status)
+            self._troubles.failure(bound, "poll.failed", cause=cause)
+
+    def success(self) -> None:
+        """Note a good answer: it may end the failures."""
+        self._troubles.success(log, "poll.failed", "poll.recovered")
+
+    def nonsense(self, problem: str, *, kind: str) -> None:
+        """Log an item of a list that is no operation."""
+        self._troubles.failure(
+            log, "sweep.nonsense", subject=kind, cause=problem, kind=kind, error=problem
         )
 
-
-def log_observations(observations: Iterable[Observation]) -> bool:
-    """Log what answers did; True where they made events."""
-    made = False
-    for observation in observations:
-        _tell(observation)
-        made = made or bool(observation.events)
-    return made
-
-
-def log_failure(error: CommsError, **fields: object) -> None:
-    """Log a request that brought nothing; `fields` say what it was about."""
-    # a pause is logged once, when it begins, not for every request that runs into it
-    level = log.debug if error.scope.is_pause else log.warning
-    level(
-        "poll.failed",
-        fault=error.fault.value,
-        http_status=error.status,
-        error=str(error),
-        **fields,
-    )
+    def _observation(self, observation: Observation) -> None:
+        status = None if observation.watch is None else observation.watch.status
+        bound = log.bind(operation=observation.id, status=status)
+        match observation.verdict:
+            case Verdict.STALE:
+                self._troubles.failure(bound, "poll.stale", cause=observation.id)
+            case Verdict.LATE:
+                bound.info("poll.late")
+            case verdict:
+                bound.debug("poll.answered", verdict=verdict.value)
+        for recorded in observation.events:
+            reason = recorded.event.reason
+            bound.info(
+                "event.recorded",
+                event_type=recorded.event.type.value,
+                event_id=recorded.id,
+                sequence=recorded.event.sequence,
+                final=recorded.event.final,
+                reason=reason,
+            )
+            if reason == "not_found":
+                bound.warning(
+                    "operation.not_found",
+                    kind=recorded.event.kind,
+                    hint="is it of another kind (--kind), or of another account?",
+                )
 
 
 def log_unreadable_schedule(error: CommsError, *, operation: str) -> None:
@@ -85,31 +145,3 @@ def log_pause_change(change: Change, *, kind: str, error: CommsError | None) -> 
             seconds=round(change.pause.wait.total_seconds(), 3),
             error=None if error is None else str(error),
         )
-
-
-def _tell(observation: Observation) -> None:
-    status = None if observation.watch is None else observation.watch.status
-    bound = log.bind(operation=observation.id, status=status)
-    match observation.verdict:
-        case Verdict.STALE:
-            bound.warning("poll.stale")
-        case Verdict.LATE:
-            bound.info("poll.late")
-        case verdict:
-            bound.debug("poll.answered", verdict=verdict.value)
-    for recorded in observation.events:
-        reason = recorded.event.reason
-        bound.info(
-            "event.recorded",
-            event_type=recorded.event.type.value,
-            event_id=recorded.id,
-            sequence=recorded.event.sequence,
-            final=recorded.event.final,
-            reason=reason,
-        )
-        if reason == "not_found":
-            bound.warning(
-                "operation.not_found",
-                kind=recorded.event.kind,
-                hint="is it of another kind (--kind), or of another account?",
-            )

@@ -18,7 +18,7 @@ from poller.comms.kinds import KINDS
 from poller.comms.throttle import Throttle, Ticket
 from poller.engine.configuration import Configuration
 from poller.engine.heartbeat import Heartbeats
-from poller.engine.log_events import log_failure, log_observations, log_unreadable_schedule
+from poller.engine.log_events import PollLog, log_unreadable_schedule
 from poller.engine.meter import NO_METER, Meter
 from poller.engine.pulse import Pulse
 from poller.engine.requests import ask_about, refusal_of, request_of
@@ -28,6 +28,7 @@ from poller.store.store import Store
 from poller.store.watches import Claim, Lease
 from poller.tracking.answer import Answer, FailedAnswer, ScheduleAnswer
 from poller.tracking.watch import NextRequest, Watch
+from poller.trouble import TroubleLog
 
 __all__ = ["PollLoop"]
 
@@ -70,6 +71,8 @@ class PollLoop:
         self._waited = 0.0
         self._backlogged = True
         self._claiming = anyio.CancelScope()
+        self._log = PollLog(now)
+        self._troubles = TroubleLog(now)
         self._sweeper = Sweeper(
             store=store,
             caller=caller,
@@ -77,6 +80,7 @@ class PollLoop:
             configuration=lambda: self.configuration,
             recorded=recorded,
             ready=self.pulse.beat,
+            log=self._log,
             meter=meter,
         )
 
@@ -152,17 +156,19 @@ class PollLoop:
 
     async def _read(self, sweep: Sweep, ticket: Ticket) -> None:
         """Read one page of a list and record it, whatever comes."""
-        if not await attempt(partial(self._sweeper.read, sweep, ticket), name="sweep"):
+        if not await attempt(
+            partial(self._sweeper.read, sweep, ticket), name="sweep", troubles=self._troubles
+        ):
             self._sweeper.give_up(sweep)
         self.pulse.beat()
 
     async def _look(self, watch: Watch, ticket: Ticket) -> None:
         """Ask about one operation or message and record the answer, whatever comes."""
-        look = partial(self._observe, watch, ticket)
-        if not await attempt(look, name="poll", operation=watch.id):
+        guarded = partial(attempt, name="poll", troubles=self._troubles, operation=watch.id)
+        if not await guarded(partial(self._observe, watch, ticket)):
             # nothing is lost: where this fails as well, the lease runs out
             failed = FailedAnswer(begun_at=ticket.begun_at, arrived_at=self._now())
-            await attempt(partial(self._record, watch, failed), name="poll", operation=watch.id)
+            await guarded(partial(self._record, watch, failed))
         # its next look may be nearer than what the loop waits for
         self.pulse.beat()
 
@@ -182,8 +188,9 @@ class PollLoop:
             if isinstance(answer, ScheduleAnswer):
                 log_unreadable_schedule(error, operation=watch.id)
             else:
-                log_failure(error, operation=watch.id)
+                self._log.failure(error, operation=watch.id)
             return answer
+        self._log.success()
         return reading(begun_at=ticket.begun_at, arrived_at=self._now())
 
     async def _record(self, watch: Watch, answer: Answer) -> None:
@@ -194,5 +201,5 @@ class PollLoop:
             lease_owner=self._owner,
         )
         self._meter.observed(observations, kind=watch.kind)
-        if log_observations(observations):
+        if self._log.observations(observations):
             self._recorded()

@@ -8,7 +8,7 @@ from poller.store.claims import Claimed
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.event import format_instant
 from poller.tracking.sink_health import Health, SinkState, next_attempt
-from poller.tracking.trouble import Notice, TroubleReporter
+from poller.trouble import Notice, TroubleReporter
 
 __all__ = ["SinkLog"]
 

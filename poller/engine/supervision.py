@@ -13,6 +13,7 @@ import structlog
 
 from poller.engine.heartbeat import Heartbeats
 from poller.store.errors import StoreError
+from poller.trouble import TroubleLog
 
 __all__ = ["attempt", "repeat"]
 
@@ -21,15 +22,34 @@ log = structlog.get_logger()
 _PAUSE: Final = 1.0
 
 
-async def attempt(step: Callable[[], Awaitable[object]], *, name: str, **fields: object) -> bool:
-    """Run one step; False where it failed. `fields` go into the log line."""
+async def attempt(
+    step: Callable[[], Awaitable[object]],
+    *,
+    name: str,
+    troubles: TroubleLog | None = None,
+    **fields: object,
+) -> bool:
+    """Run one step; False where it failed. `fields` go into the log line.
+
+    A step that runs many times brings the `troubles` that it shares with its other runs.
+    """
+    troubles = troubles or TroubleLog()
     try:
         await step()
     except StoreError as error:
-        log.error("store.unavailable", error=str(error), loop=name, **fields)
+        troubles.failure(
+            log,
+            "store.unavailable",
+            subject=name,
+            level="error",
+            error=str(error),
+            loop=name,
+            **fields,
+        )
     except Exception:
         log.exception("engine.defect", loop=name, **fields)
     else:
+        troubles.success(log, "store.unavailable", "store.recovered", subject=name, loop=name)
         return True
     return False
 
@@ -42,6 +62,7 @@ async def repeat(
     Every turn is a beat of that name, which leaves `heartbeats` with the end.
     """
     done: bool | None = False
+    troubles = TroubleLog()
 
     async def once() -> None:
         nonlocal done
@@ -51,7 +72,7 @@ async def repeat(
         while not done:
             if heartbeats is not None:
                 heartbeats.beat(name)
-            if not await attempt(once, name=name):
+            if not await attempt(once, name=name, troubles=troubles):
                 await anyio.sleep(_PAUSE)
     finally:
         if heartbeats is not None:

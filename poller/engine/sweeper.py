@@ -23,7 +23,7 @@ from poller.comms.kinds import KINDS
 from poller.comms.models import OperationPage
 from poller.comms.throttle import Ticket
 from poller.engine.configuration import Configuration
-from poller.engine.log_events import log_failure, log_observations
+from poller.engine.log_events import PollLog
 from poller.engine.meter import NO_METER, Meter
 from poller.store.store import Store
 from poller.store.sweeps import Listed
@@ -87,6 +87,7 @@ class Sweeper:
         configuration: Callable[[], Configuration],
         recorded: Callable[[], None],
         ready: Callable[[], None],
+        log: PollLog,
         meter: Meter = NO_METER,
     ) -> None:
         self._store = store
@@ -95,6 +96,7 @@ class Sweeper:
         self._configuration = configuration
         self._recorded = recorded
         self._ready = ready
+        self._log = log
         self._meter = meter
         self._sweep: Sweep | None = None
         self._experience: dict[str, Experience] = {}
@@ -140,10 +142,11 @@ class Sweeper:
                 name=Request.LIST,
             )
         except CommsError as error:
-            log_failure(error, kind=sweep.kind)
+            self._log.failure(error, kind=sweep.kind)
             self._failed(sweep, error)
             sweep.is_reading = False
         else:
+            self._log.success()
             await self._take_in(sweep, page, ticket)
 
     def give_up(self, sweep: Sweep) -> None:
@@ -236,12 +239,12 @@ class Sweeper:
             discover_since=self._discover_since(self._now()),
         )
         for problem in page.problems:
-            log.warning("sweep.nonsense", kind=sweep.kind, error=problem)
+            self._log.nonsense(problem, kind=sweep.kind)
         for found in swept.discovered:
             log.info("operation.discovered", operation=found.id, kind=sweep.kind)
         self._meter.paged(kind=sweep.kind, unchanged=swept.quiet, nonsense=len(page.problems))
         self._meter.observed(swept.observations, kind=sweep.kind)
-        if log_observations(swept.observations):
+        if self._log.observations(swept.observations):
             self._recorded()
         sweep.shown += swept.shown
 

@@ -1,7 +1,7 @@
 """What every route works with."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
@@ -11,6 +11,7 @@ from poller.engine.daemon import Daemon
 from poller.server.limits import Limits
 from poller.store.store import Store
 from poller.tracking.event import dump_json
+from poller.trouble import TroubleLog
 
 __all__ = ["Control", "Metrics", "reply"]
 
@@ -34,6 +35,7 @@ class Control:
     limits: Limits
     stopping: anyio.Event
     places: anyio.Semaphore
+    troubles: TroubleLog = field(default_factory=TroubleLog)
 
     def end_streams(self) -> None:
         """End the event streams with what was recorded so far; clients may come back at once."""

@@ -88,6 +88,7 @@ class EventStream(Response):
         self._store = control.store
         self._news = control.daemon.news
         self._stopping = control.stopping
+        self._troubles = control.troubles
         self._limits = control.limits
         self._wanted = wanted
         self._mark = start
@@ -128,8 +129,11 @@ class EventStream(Response):
             try:
                 page = await self._next_page()
             except StoreError as error:
-                log.error("store.unavailable", error=str(error), loop="stream")
+                self._troubles.failure(
+                    log, "store.unavailable", level="error", error=str(error), loop="stream"
+                )
                 return _error(Problem(STORE, str(error)))
+            self._troubles.success(log, "store.unavailable", "store.recovered", loop="stream")
             if page.pruned_to > max(self._mark.position, self._pruned_to):
                 return _error(gone(self._mark.event_id))
             chunk = self._render(page)
@@ -165,8 +169,12 @@ class EventStream(Response):
 
     def _let_go(self, scope: Scope) -> bytes:
         seconds = self._limits.slow_seconds
-        log.warning(
-            "stream.dropped", reason="slow client", seconds=seconds, last_id=self._mark.event_id
+        self._troubles.failure(
+            log,
+            "stream.dropped",
+            reason="slow client",
+            seconds=seconds,
+            last_id=self._mark.event_id,
         )
         if (connection := connection_of(scope)) is not None:
             connection.say_last_words()

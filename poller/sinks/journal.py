@@ -17,6 +17,7 @@ import structlog
 from poller.os_errors import needs_change
 from poller.sinks.base import SinkHeld, SinkUnavailable
 from poller.sinks.ndjson import ids_of, sound_length, whole_lines
+from poller.trouble import TroubleLog
 
 __all__ = ["Disk", "Journal"]
 
@@ -65,6 +66,7 @@ class Journal:
         self._identity = _Identity(0, 0)
         self._end = 0
         self._suspect = False
+        self._troubles = TroubleLog()
 
     def hold(self) -> int:
         """Return the descriptor of the file that is at the path now, locked, whole, on disk.
@@ -185,7 +187,9 @@ class Journal:
             if torn[:1] not in {b"{", b"\0"}:
                 raise self._foreign()
             self._disk.truncate(fd, start + sound)
-            _log.warning("sink.file.torn_line_cut", path=str(self.path), cut_bytes=len(torn))
+            self._troubles.failure(
+                _log, "sink.file.torn_line_cut", path=str(self.path), cut_bytes=len(torn)
+            )
         return start + sound
 
     def _read_tail(self, fd: int) -> tuple[int, bytes]:
@@ -215,7 +219,13 @@ class Journal:
             self._disk.truncate(fd, self._end)
             self._disk.sync(fd)
         except OSError as error:
-            _log.warning("sink.file.undo_failed", path=str(self.path), error=error.strerror)
+            self._troubles.failure(
+                _log,
+                "sink.file.undo_failed",
+                cause=error.errno,
+                path=str(self.path),
+                error=error.strerror,
+            )
         self.close()
 
     def _held(self) -> SinkHeld:

@@ -219,10 +219,12 @@ def test_mended_credentials_are_noticed(api: FakeApi, tmp_path: Path, *, with_si
 def test_an_unreachable_api_is_waited_for(tmp_path: Path) -> None:
     """The daemon says so and goes on when it is there again."""
     with FakeApi() as gone:
-        told = environment(gone)
-    with Poller("run", operation_id(1), cwd=tmp_path, environment=told) as daemon:
+        variables = environment(gone, POLLER_LOG__LEVEL="debug")
+    with Poller("run", operation_id(1), cwd=tmp_path, environment=variables) as daemon:
         eventually(lambda: len(daemon.logged("poll.failed")) >= 3)
-        assert daemon.logged("poll.failed")[0]["fault"] == "network"
+        first, *others = daemon.logged("poll.failed")
+        assert (first["fault"], first["level"]) == ("network", "warning")
+        assert {line["level"] for line in others} == {"debug"}
         assert daemon.stop() == 0
 
 

@@ -15,6 +15,7 @@ from poller.comms.kinds import KINDS, KindSpec
 from poller.comms.models import OperationPage, decode_page
 from poller.comms.throttle import Ticket
 from poller.engine.configuration import Configuration
+from poller.engine.log_events import PollLog
 from poller.engine.meter import NO_METER
 from poller.engine.sweeper import Sweep, Sweeper
 from poller.store.schema import watches
@@ -121,6 +122,7 @@ class Scene:
             configuration=self.configuration,
             recorded=lambda: self.rung.append(self.clock()),
             ready=self.readied.set,
+            log=PollLog(self.clock),
             meter=NO_METER,
         )
         self.daemon = Daemon(self.store, self.clock, "first")
@@ -367,7 +369,8 @@ async def test_items_that_make_no_sense_are_skipped(scene: Scene, logs: Logs) ->
         "none at all",
     ]
     await scene.read(pages_of(items))
-    assert names(logs).count("sweep.nonsense") == 2
+    nonsense = [line for line in logs if line["event"] == "sweep.nonsense"]
+    assert [line["log_level"] for line in nonsense] == ["warning", "warning"]
     assert await scene.daemon.claim() == [op(1)]
 
 

@@ -19,7 +19,7 @@ from poller.comms.kinds import kind_named
 from poller.comms.models import decode_operation
 from poller.comms.transport import Answer as HttpAnswer
 from poller.comms.transport import decode_answer
-from poller.engine.log_events import log_failure, log_observations
+from poller.engine.log_events import PollLog
 from poller.engine.requests import answer_of
 from poller.store.database import Database
 from poller.store.migrate import migrate
@@ -172,6 +172,7 @@ class Fuzz:
         self._tenant = tenant
         self._policy = policy
         self._now = NOW
+        self._log = PollLog(lambda: self._now)
         register_all(connection, tenant, [Registration(id=ODD, kind="messages")], NOW)
 
     def take(self, body: bytes) -> None:
@@ -187,7 +188,7 @@ class Fuzz:
             now=self._now,
             random=Random(0),  # noqa: S311 - jitter
         )
-        log_observations([self.last])
+        self._log.observations([self.last])
         for made in self.last.events:
             event = json.loads(made.body.encode())
             assert b"\n" not in made.body.encode()
@@ -201,7 +202,7 @@ class Fuzz:
                 HttpAnswer(status=200, headers={}, body=body), decode, asked="fetch", limit=LIMIT
             )
         except CommsError as error:
-            log_failure(error, operation=ODD)
+            self._log.failure(error, operation=ODD)
             answer = answer_of(error, begun_at=self._now, arrived_at=self._now)
             assert answer is not None
             return answer

@@ -8,7 +8,7 @@ import ast
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +94,24 @@ def _members(schemas: Mapping[str, Any]) -> Mapping[str, list[str]]:
 def _logged(path: Path) -> Iterator[str]:
     """Read the names of log lines; what is put into a name at run time shows as a star."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and node.args and _is_log_call(node.func):
-            parts = getattr(node.args[0], "values", [node.args[0]])
+        for argument in _names_in(node):
+            parts = getattr(argument, "values", [argument])
             name = "".join(
                 str(getattr(part, "value", "*")) if isinstance(part, ast.Constant) else "*"
                 for part in parts
             )
             if re.fullmatch(r"[a-z_*]+(\.[a-z_*]+)+", name):
                 yield name
+
+
+def _names_in(node: ast.AST) -> Sequence[ast.expr]:
+    """Return the arguments of a call that may name a log line; those of a `TroubleLog` follow."""
+    if not isinstance(node, ast.Call):
+        return []
+    if _is_log_call(node.func):
+        return node.args[:1]
+    method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    return node.args[1:] if method in {"failure", "success"} else []
 
 
 def _is_log_call(function: ast.expr) -> bool:

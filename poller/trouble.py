@@ -1,17 +1,19 @@
-"""Which of many equal failures deserve a log line. Pure; the clock is an argument.
+"""Which of many equal failures deserve a log line: a pure decision, and the lines.
 
 A trouble is logged when it begins, when it changes, every few minutes with counts while it goes
 on, and when it ends. One that begins and ends all the time runs out of lines: it has a budget that
 refills slowly, and the next line says how many failures were not logged.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
-__all__ = ["Notice", "Stage", "TroubleReporter"]
+import structlog
+
+__all__ = ["Notice", "Stage", "TroubleLog", "TroubleReporter"]
 
 _EVERY: Final = timedelta(minutes=5)
 _BUDGET: Final = 8.0
@@ -56,7 +58,7 @@ class _Trouble:
 
 @dataclass(slots=True)
 class TroubleReporter:
-    """Decides for any number of subjects, of which it forgets the oldest.
+    """Decides for any number of subjects; beyond a thousand it forgets the oldest. Pure.
 
     A trouble ends with the first success that is `quiet` later than its last failure: where many
     share a subject, one that succeeds says little of the others.
@@ -74,7 +76,7 @@ class TroubleReporter:
         times: int = 1,
         is_urgent: bool = False,
     ) -> Notice | None:
-        """Take note of failures of this kind; the line to log, None for none.
+        """Note failures of this kind; return the line to log, or None.
 
         `is_urgent` is for what must be said at once, whatever the budget.
         """
@@ -94,7 +96,7 @@ class TroubleReporter:
         return _notice(trouble, stage, now)
 
     def success(self, subject: Hashable, now: datetime) -> Notice | None:
-        """Take note of a success; the line to log where a logged trouble ends."""
+        """Note a success; return the line to log where it ends a logged trouble."""
         trouble = self._troubles.get(subject)
         if trouble is None or not trouble.is_open or now - trouble.failed_at < self.quiet:
             return None
@@ -138,3 +140,56 @@ def _notice(trouble: _Trouble, stage: Stage, now: datetime) -> Notice:
     )
     trouble.logged_at, trouble.unlogged = now, 0
     return notice
+
+
+class TroubleLog:
+    """Logs troubles that may come many times: the lines that matter, all others at debug.
+
+    A trouble is named by its log event and its subject, which is one of few: a loop, a kind.
+    """
+
+    def __init__(
+        self, now: Callable[[], datetime] | None = None, *, quiet: timedelta = timedelta()
+    ) -> None:
+        self._now = now or _utc_now
+        self._reporter = TroubleReporter(quiet=quiet)
+
+    def failure(
+        self,
+        log: structlog.typing.FilteringBoundLogger,
+        event: str,
+        *,
+        subject: Hashable = None,
+        cause: Hashable = None,
+        level: Literal["warning", "error"] = "warning",
+        **fields: object,
+    ) -> None:
+        """Log one failure. A failure of another `cause` counts as a change.
+
+        `unlogged` says how many were logged at debug only since the last line at this level.
+        """
+        notice = self._reporter.failure((event, subject), cause, self._now())
+        if notice is None:
+            log.debug(event, **fields)
+        else:
+            getattr(log, level)(event, **fields, unlogged=notice.unlogged - 1)
+
+    def success(
+        self,
+        log: structlog.typing.FilteringBoundLogger,
+        event: str,
+        ended: str,
+        *,
+        subject: Hashable = None,
+        **fields: object,
+    ) -> None:
+        """Log `ended` where this success ends the trouble that `event` and `subject` name."""
+        now = self._now()
+        notice = self._reporter.success((event, subject), now)
+        if notice is not None:
+            seconds = round((now - notice.since).total_seconds(), 3)
+            log.info(ended, **fields, seconds=seconds, failures=notice.failures)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
