@@ -8,11 +8,12 @@ import structlog
 from anyio import to_thread
 from pydantic import SecretStr
 
+from poller.addresses import TcpAddress
 from poller.cli.logs import configure_logs
 from poller.cli.wiring import Source, configuration
 from poller.engine.daemon import Daemon
 from poller.http.route import EgressError
-from poller.settings import Settings, SettingsError, TcpAddress, WebhookSinkSettings
+from poller.settings import Settings, SettingsError, WebhookSinkSettings
 from poller.settings.catalogue import SettingPath, dotted, find
 from poller.settings.report import values
 from poller.sinks.base import SinkUnavailable

@@ -11,7 +11,7 @@ from poller.comms.gate import Pause
 from poller.comms.throttle import Throttle
 from poller.engine.clock import wall_clock
 from poller.engine.configuration import Configuration, SinkPlan
-from poller.server.listening import Listening, Place, Tcp, Unix
+from poller.server.listening import Listening
 from poller.settings import (
     SECTIONS,
     FileSinkSettings,
@@ -22,7 +22,6 @@ from poller.settings import (
     WebhookSinkSettings,
     load_settings,
 )
-from poller.settings.addresses import TcpAddress, UnixAddress
 from poller.sinks.base import Sink
 from poller.tracking.pacing import Policy
 from poller.tracking.privacy import Addresses
@@ -90,21 +89,11 @@ def listening(settings: Settings) -> Listening:
     """Say where the control API is to be had."""
     server = settings.server
     return Listening(
-        address=_place(server.address),
+        address=server.address,
         token=server.token,
         socket_mode=server.socket_permissions,
-        observe=_place(server.observe_address),
+        observe=server.observe_address,
     )
-
-
-def _place(address: TcpAddress | UnixAddress | None) -> Place | None:
-    match address:
-        case TcpAddress(host=host, port=port):
-            return Tcp(host=host, port=port)
-        case UnixAddress(path=path):
-            return Unix(path=Path(path))
-        case None:
-            return None
 
 
 def make_client(settings: Settings) -> CommsClient:

@@ -15,6 +15,7 @@ import httpx
 from anyio import to_thread
 
 from poller import __version__
+from poller.addresses import DEFAULT_PORTS, Unusable, check_base_url
 from poller.comms.credentials import Credentials
 from poller.comms.decoding import is_url
 from poller.comms.errors import NonsensicalAnswer
@@ -51,8 +52,6 @@ _MOST_OF_A_PAGE: Final = 32 * 1024 * 1024
 _HEAVY: Final = 100_000
 _HEAVY_COMPRESSED: Final = 2_000
 
-_PORTS: Final = {"http": 80, "https": 443}
-
 Decoded = TypeVar("Decoded")
 Query = Mapping[str, str | int | datetime | None]
 
@@ -87,7 +86,10 @@ class CommsClient:
             raise ValueError(f"max_connections is {max_connections}, not 1 to {MOST_CONNECTIONS}")
         if not timeout > 0:
             raise ValueError(f"timeout is {timeout}, not a number of seconds above 0")
-        self._base_url = _check_base_url(base_url)
+        try:
+            self._base_url = check_base_url(base_url)
+        except Unusable as error:
+            raise ValueError(f"base_url: {error}") from None
         self._credentials = credentials
         self.timeout = timeout
         self._route = (
@@ -292,22 +294,10 @@ def _same_origin(text: str, base_url: str, *, asked: str) -> httpx.URL:
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port or _PORTS.get(url.scheme)
+    return url.scheme, url.host, url.port or DEFAULT_PORTS.get(url.scheme)
 
 
 def _as_text(value: str | int | datetime) -> str:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return str(value)
-
-
-def _check_base_url(text: str) -> str:
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL:
-        raise ValueError("base_url is not a URL; one looks like https://host/v1") from None
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise ValueError("base_url is not an http or https URL with a host")
-    if url.userinfo or url.query or url.fragment or "?" in text or "#" in text:
-        raise ValueError("base_url holds user info, a query or a fragment; leave them out")
-    return text.rstrip("/")

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
+
+from poller.addresses import LAST_PORT, Unusable, host_and_port, join_host, split_web_url
 
 __all__ = ["EgressError", "Proxy", "Route", "find_route"]
 
-_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 _DIRECT: Final = "or name the host of the URL in NO_PROXY"
 _NO_PROXY_FIX: Final = (
     "write hosts (example.com, with all below it), addresses, networks (10.0.0.0/8, fd00::/8), "
@@ -20,7 +21,6 @@ _NO_PROXY_FIX: Final = (
 )
 _NAME: Final = re.compile(r"(?:\*?\.)?([a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?")
 _LONGEST_QUOTE: Final = 60
-_LAST_PORT: Final = 65_535
 
 Network = IPv4Network | IPv6Network
 
@@ -49,12 +49,12 @@ class Proxy:
     @property
     def host(self) -> str:
         """Its name or IP address."""
-        return _host_and_port(urlsplit(self.url))[0]
+        return host_and_port(urlsplit(self.url))[0]
 
     @property
     def address(self) -> str:
         """Host and port, without credentials."""
-        return _address(*_host_and_port(urlsplit(self.url)))
+        return join_host(*host_and_port(urlsplit(self.url)))
 
     @property
     def has_credentials(self) -> bool:
@@ -79,13 +79,13 @@ class Route:
     def direct(cls, url: str) -> Self:
         """Return the way to an http(s) URL that takes no proxy."""
         parts = urlsplit(url)
-        host, port = _host_and_port(parts)
+        host, port = host_and_port(parts)
         return cls(scheme=parts.scheme, host=host, port=port)
 
     @property
     def target(self) -> str:
         """The server as messages name it: host and port, or the path of its socket."""
-        return self.socket or _address(self.host, self.port)
+        return self.socket or join_host(self.host, self.port)
 
     @property
     def peer(self) -> str:
@@ -128,17 +128,10 @@ def _read_proxy(variable: str, text: str) -> Proxy:
             f"{variable} names a SOCKS proxy, which is not supported; only HTTP proxies are", fix
         )
     try:
-        parts = urlsplit(url)
-        is_good = scheme in _PORTS and parts.hostname and parts.port != 0 and _is_plain(url)
-    except ValueError:
-        is_good = False
-    if not is_good:
-        raise EgressError(f"{variable} does not hold the address of an HTTP proxy", fix)
+        split_web_url(url, fix=fix, may_hold_user=True)
+    except Unusable as error:
+        raise EgressError(f"{variable} does not hold the address of an HTTP proxy", fix) from error
     return Proxy(variable=variable, url=url)
-
-
-def _is_plain(url: str) -> bool:
-    return url.isascii() and url.isprintable() and not set(url) & set(' \\<>"')
 
 
 def _is_exempt(route: Route, environ: Mapping[str, str]) -> bool:
@@ -162,7 +155,7 @@ def _matches(entry: str, route: Route, variable: str) -> bool:
             raise _bad_entry(variable, entry)
         return _is_within(route.host, network)
     host, port = _split_port(text)
-    if port is not None and not (port.isdecimal() and 0 < int(port) <= _LAST_PORT):
+    if port is not None and not (port.isdecimal() and 0 < int(port) <= LAST_PORT):
         raise _bad_entry(variable, entry)
     is_port = port is None or int(port) == route.port
     if (address := _read_network(host)) is not None:
@@ -205,11 +198,3 @@ def _is_within(host: str, network: Network) -> bool:
 def _bad_entry(variable: str, entry: str) -> EgressError:
     shown = "an entry" if "@" in entry else f"{entry[:_LONGEST_QUOTE]!r}"
     return EgressError(f"{variable} holds {shown}, which cannot be understood", _NO_PROXY_FIX)
-
-
-def _host_and_port(parts: SplitResult) -> tuple[str, int]:
-    return (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

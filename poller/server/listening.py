@@ -7,15 +7,15 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 from pydantic import SecretStr
 
+from poller.addresses import ListenAddress, TcpAddress, is_loopback, join_host
 from poller.os_errors import needs_change
 
-__all__ = ["ListenError", "Listening", "Place", "Tcp", "Unix", "taken", "url_of"]
+__all__ = ["ListenError", "Listening", "taken", "url_of"]
 
 _BACKLOG: Final = 256
 _PATIENCE: Final = 1.0
@@ -35,35 +35,17 @@ class ListenError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tcp:
-    """A host name or address (IPv6 without brackets) and a port, 0 for any that is free."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unix:
-    """The absolute path of a unix socket."""
-
-    path: Path
-
-
-Place = Tcp | Unix
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """Where the control API is to be had, None for nowhere.
+    """Where the control API listens, None for nowhere.
 
     `observe` has the three health routes only and never asks for the token. `socket_mode` is for
     unix sockets, as `os.chmod` takes it.
     """
 
-    address: Place | None
+    address: ListenAddress | None
     token: SecretStr | None = None
     socket_mode: int = 0o600
-    observe: Place | None = None
+    observe: ListenAddress | None = None
 
     @property
     def is_anywhere(self) -> bool:
@@ -72,13 +54,15 @@ class Listening:
 
 
 @contextmanager
-def taken(place: Place, *, setting: str, mode: int, guarded: bool) -> Iterator[socket.socket]:
+def taken(
+    place: ListenAddress, *, setting: str, mode: int, guarded: bool
+) -> Iterator[socket.socket]:
     """Listen at a place, and leave it as it was; `setting` is named in errors.
 
-    :raises ListenError: where it cannot be had, or where others could reach it and it is not
-        `guarded` by a token.
+    :raises ListenError: where it cannot be listened on, or where other machines could reach it and
+        it is not `guarded` by a token.
     """
-    if isinstance(place, Tcp):
+    if isinstance(place, TcpAddress):
         with _bind_tcp(place, setting, guarded=guarded) as listener:
             yield listener
         return
@@ -96,17 +80,16 @@ def url_of(listener: socket.socket) -> str:
     name = listener.getsockname()
     if listener.family is socket.AF_UNIX:
         return f"unix:{name}"
-    host = f"[{name[0]}]" if listener.family is socket.AF_INET6 else name[0]
-    return f"http://{host}:{name[1]}"
+    return f"http://{join_host(name[0], name[1])}"
 
 
-def _bind_tcp(place: Tcp, setting: str, *, guarded: bool) -> socket.socket:
-    where = f"{place.host}:{place.port}"
+def _bind_tcp(place: TcpAddress, setting: str, *, guarded: bool) -> socket.socket:
+    where = str(place)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        if not guarded and not ip_address(address[0]).is_loopback:
+        if not guarded and not is_loopback(str(address[0])):
             raise ListenError(
                 f"{setting}: other machines can reach {where}, and there is no server.token",
                 "set POLLER_SERVER__TOKEN, or listen on 127.0.0.1 or a unix socket",

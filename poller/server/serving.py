@@ -18,13 +18,14 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
+from poller.addresses import ListenAddress, TcpAddress
 from poller.engine.daemon import Daemon
 from poller.server.auth import AuthMiddleware
 from poller.server.connection import Connection
 from poller.server.control import Control, Metrics
 from poller.server.later import Later
 from poller.server.limits import Limits
-from poller.server.listening import Listening, Place, Tcp, taken, url_of
+from poller.server.listening import Listening, taken, url_of
 from poller.server.probes import Probed, Probes
 from poller.store.store import Store
 
@@ -169,7 +170,7 @@ async def serve(
 
 
 async def _take(
-    stack: AsyncExitStack, listening: Listening, place: Place, setting: str
+    stack: AsyncExitStack, listening: Listening, place: ListenAddress, setting: str
 ) -> socket.socket:
     # the health routes are open to all: no token is asked for, and none is needed
     guarded = setting == "server.observe" or listening.token is not None
@@ -194,7 +195,7 @@ def _guarded(control: Control, probes: Probes, listening: Listening) -> AuthMidd
     door = AuthMiddleware(
         Probed(probes, Later(make)),
         token=listening.token,
-        checks_host=isinstance(listening.address, Tcp),
+        checks_host=isinstance(listening.address, TcpAddress),
     )
     return door
 

@@ -1,6 +1,6 @@
 """Settings: the only room, beside the command line, that reads the environment and its files."""
 
-from poller.settings.addresses import MASK, StoreUrl, TcpAddress, UnixAddress
+from poller.settings.addresses import MASK, StoreUrl
 from poller.settings.catalogue import SECTIONS
 from poller.settings.durations import Duration, format_duration, parse_duration
 from poller.settings.errors import SettingsError, SettingsProblem
@@ -46,8 +46,6 @@ __all__ = [
     "StdoutSinkSettings",
     "StoreSettings",
     "StoreUrl",
-    "TcpAddress",
-    "UnixAddress",
     "WebhookSinkSettings",
     "default_sinks",
     "describe",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic_core import PydanticCustomError
 
-from poller.sinks.receiver import Unusable
+from poller.addresses import Unusable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

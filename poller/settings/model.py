@@ -15,16 +15,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from poller.addresses import ListenAddress, TcpAddress, parse_listen
 from poller.comms.credentials import Credentials
-from poller.settings.addresses import (
-    StoreUrl,
-    TcpAddress,
-    UnixAddress,
-    check_base_url,
-    check_listen,
-    check_store_url,
-    parse_listen,
-)
+from poller.settings.addresses import StoreUrl, check_api_url, check_listen, check_store_url
 from poller.settings.durations import Duration, between, format_duration
 from poller.settings.errors import SettingsError, fault
 from poller.settings.fields import (
@@ -57,7 +50,7 @@ def _lower(value: object) -> object:
 class ApiSettings(Section):
     """The Communications API and the account that is used there."""
 
-    base_url: Annotated[str, AfterValidator(check_base_url)] = Field(
+    base_url: Annotated[str, AfterValidator(check_api_url)] = Field(
         default="https://comms.twilio.com/v1",
         description="where the API lives, version included",
         examples=["http://127.0.0.1:8080/v1"],
@@ -213,12 +206,12 @@ class ServerSettings(Section):
     )
 
     @property
-    def address(self) -> TcpAddress | UnixAddress | None:
+    def address(self) -> ListenAddress | None:
         """Where the control API listens, None for nowhere."""
         return parse_listen(self.listen)
 
     @property
-    def observe_address(self) -> TcpAddress | UnixAddress | None:
+    def observe_address(self) -> ListenAddress | None:
         """Where the health routes listen a second time, None for nowhere."""
         return parse_listen(self.observe)
 

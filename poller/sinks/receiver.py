@@ -2,16 +2,15 @@
 
 import re
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+
+from poller.addresses import Unusable, split_web_url
 
 __all__ = [
     "RESERVED_HEADERS",
-    "Unusable",
     "check_header",
     "check_header_name",
     "check_header_value",
     "check_url",
-    "split_web_url",
 ]
 
 RESERVED_HEADERS: Final = frozenset(
@@ -24,22 +23,9 @@ RESERVED_HEADERS: Final = frozenset(
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _VALUE: Final = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?")
-_UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _URL_FIX: Final = (
     "write it like https://app.example.com/hooks/poller; credentials belong in headers"
 )
-
-
-class Unusable(ValueError):
-    """What was said cannot be used: `what` is the fault, `fix` the remedy.
-
-    Neither repeats what was said, in which there may be a secret.
-    """
-
-    def __init__(self, what: str, fix: str) -> None:
-        super().__init__(f"{what}: {fix}")
-        self.what = what
-        self.fix = fix
 
 
 def check_header(name: str, value: str) -> None:
@@ -85,22 +71,3 @@ def check_url(url: str) -> None:
     split_web_url(url, fix=_URL_FIX)
     if "#" in url:
         raise Unusable("a webhook's URL has no fragment, it would never be sent", _URL_FIX)
-
-
-def split_web_url(url: str, *, fix: str) -> SplitResult:
-    """Split a URL that can be asked over HTTP; `fix` is what to write in place of a bad one.
-
-    :raises Unusable: if it is no http(s) URL, or holds user info.
-    """
-    if not url.isascii() or _UNSAFE.search(url):
-        raise Unusable("a URL has no spaces, control or other special characters", fix)
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise Unusable("not a URL", fix) from None
-    if parts.scheme not in {"http", "https"} or not host or port == 0:
-        raise Unusable("not an http or https URL", fix)
-    if "@" in parts.netloc:
-        raise Unusable("a URL with user info is refused, it would show up in logs", fix)
-    return parts

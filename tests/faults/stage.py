@@ -18,6 +18,7 @@ import httpx
 from anyio.abc import TaskStatus
 from pydantic import SecretStr
 
+from poller.addresses import TcpAddress
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
 from poller.comms.throttle import Throttle
@@ -26,7 +27,7 @@ from poller.engine.daemon import Daemon
 from poller.engine.meter import Meter
 from poller.server.control import Metrics
 from poller.server.exposition import Exposition
-from poller.server.listening import Listening, Tcp
+from poller.server.listening import Listening
 from poller.server.metrics import PrometheusMeter
 from poller.server.serving import serve
 from poller.sinks.file import FileSink
@@ -68,7 +69,7 @@ FAST: Final = Policy(
     min_interval=0.02, max_interval=0.1, progress_interval=0.0, not_found_grace=60.0
 )
 _PATIENCE: Final = 30.0
-_ANY_PORT: Final = Listening(address=Tcp(host="127.0.0.1", port=0))
+_ANY_PORT: Final = Listening(address=TcpAddress(host="127.0.0.1", port=0))
 
 
 class Clock:

@@ -16,6 +16,7 @@ import httpx
 from anyio.abc import TaskStatus
 from pydantic import SecretStr
 
+from poller.addresses import ListenAddress, TcpAddress
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
 from poller.comms.throttle import Throttle
@@ -23,7 +24,7 @@ from poller.engine.configuration import Configuration
 from poller.engine.daemon import Daemon
 from poller.server.control import Metrics
 from poller.server.limits import Limits
-from poller.server.listening import Listening, Place, Tcp
+from poller.server.listening import Listening
 from poller.server.serving import Bound, serve
 from poller.store.store import Store
 from poller.tracking.subscription import Subscription
@@ -32,7 +33,7 @@ from tests.store.scenes import Daemon as Scene
 
 __all__ = ["House", "ServerSentEvent", "house", "read_events"]
 
-ANYWHERE = Tcp(host="127.0.0.1", port=0)
+ANYWHERE = TcpAddress(host="127.0.0.1", port=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +121,8 @@ async def read_events(answer: httpx.Response) -> AsyncIterator[ServerSentEvent]:
 async def house(
     directory: Path,
     *,
-    address: Place | None = ANYWHERE,
-    observe: Place | None = None,
+    address: ListenAddress | None = ANYWHERE,
+    observe: ListenAddress | None = None,
     token: str | None = None,
     limits: Limits | None = None,
     metrics: Metrics | None = None,

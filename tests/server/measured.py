@@ -12,6 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.samples import Sample
 from pydantic import SecretStr
 
+from poller.addresses import TcpAddress
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
 from poller.comms.throttle import Throttle
@@ -20,7 +21,7 @@ from poller.engine.configuration import Configuration, SinkPlan
 from poller.engine.daemon import Daemon
 from poller.engine.meter import Meter
 from poller.server.exposition import Exposition
-from poller.server.listening import Listening, Tcp
+from poller.server.listening import Listening
 from poller.server.metrics import PrometheusMeter
 from poller.server.serving import serve
 from poller.store.census import WatchCount
@@ -154,7 +155,7 @@ async def measured(
         await daemon.register(wishes)
         await daemon.open()
         tasks = await stack.enter_async_context(anyio.create_task_group())
-        listening = Listening(address=Tcp(host="127.0.0.1", port=0))
+        listening = Listening(address=TcpAddress(host="127.0.0.1", port=0))
         page = partial(serve, daemon, store, listening, version="1.2.3", metrics=exposition.render)
         bound = await tasks.start(page)
         tasks.start_soon(daemon.run)

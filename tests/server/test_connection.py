@@ -10,8 +10,8 @@ import pytest
 from anyio.abc import ByteStream
 from structlog.testing import capture_logs
 
+from poller.addresses import UnixAddress
 from poller.server.limits import Limits
-from poller.server.listening import Unix
 from poller.store.errors import StoreUnavailable
 from tests.server.conftest import Build
 from tests.server.house import House
@@ -160,7 +160,7 @@ async def test_no_host_and_no_target_is_too_odd(
     build: Build, host: bytes, target: bytes, tmp_path: Path
 ) -> None:
     """Where any Host will do, the oddest one breaks nothing."""
-    async with build(address=Unix(path=tmp_path / "s")):
+    async with build(address=UnixAddress(path=tmp_path / "s")):
         async with await anyio.connect_unix(tmp_path / "s") as stream:
             head = b" HTTP/1.1\r\nConnection: close\r\nHost: "
             await stream.send(b"GET " + target + head + host + b"\r\n\r\n")

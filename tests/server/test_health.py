@@ -10,8 +10,8 @@ import anyio
 import httpx
 import pytest
 
+from poller.addresses import TcpAddress
 from poller.comms.errors import CommsError, Forbidden, Throttled, Unauthorized
-from poller.server.listening import Tcp
 from poller.tracking.delivery import AttemptResult
 from tests.server.conftest import Build
 from tests.server.house import House
@@ -141,7 +141,7 @@ async def test_a_daemon_that_stops_is_not_ready(build: Build) -> None:
 
 async def test_the_observer_has_the_health_routes_only(build: Build) -> None:
     """No token is asked for there, and nothing else is shown."""
-    observe = Tcp(host="127.0.0.1", port=0)
+    observe = TcpAddress(host="127.0.0.1", port=0)
 
     async def page(_accept: str | None) -> tuple[bytes, str]:
         return b"# EOF\n", "text/x"
@@ -161,6 +161,6 @@ async def test_the_observer_has_the_health_routes_only(build: Build) -> None:
 
 async def test_the_observer_may_stand_alone(build: Build) -> None:
     """Without a control API there are still probes."""
-    async with build(address=None, observe=Tcp(host="127.0.0.1", port=0)) as door:
+    async with build(address=None, observe=TcpAddress(host="127.0.0.1", port=0)) as door:
         assert door.bound.address is None
         assert (await door.client.get("/healthz")).status_code == 503

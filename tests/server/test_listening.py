@@ -10,14 +10,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from poller.server.listening import ListenError, Tcp, Unix, taken, url_of
+from poller.addresses import TcpAddress, UnixAddress
+from poller.server.listening import ListenError, taken, url_of
 from tests.server.conftest import Build
 
-HERE = Tcp(host="127.0.0.1", port=0)
+HERE = TcpAddress(host="127.0.0.1", port=0)
 
 
 @contextmanager
-def take(place: Tcp | Unix, *, mode: int = 0o600, guarded: bool = False) -> Iterator[socket.socket]:
+def take(
+    place: TcpAddress | UnixAddress, *, mode: int = 0o600, guarded: bool = False
+) -> Iterator[socket.socket]:
     """Listen as the control API does."""
     with taken(place, setting="server.listen", mode=mode, guarded=guarded) as listener:
         yield listener
@@ -41,7 +44,7 @@ def test_a_taken_port_names_the_setting_and_the_way_out() -> None:
         port = listener.getsockname()[1]
         with (
             pytest.raises(ListenError, match=r"server\.listen") as refused,
-            take(Tcp(host="127.0.0.1", port=port)),
+            take(TcpAddress(host="127.0.0.1", port=port)),
         ):
             pass
     assert f"127.0.0.1:{port}" in refused.value.message
@@ -50,7 +53,7 @@ def test_a_taken_port_names_the_setting_and_the_way_out() -> None:
 
 def test_no_token_no_other_machines() -> None:
     """An address that others reach is refused without a token, and taken with one."""
-    everywhere = Tcp(host="0.0.0.0", port=0)
+    everywhere = TcpAddress(host="0.0.0.0", port=0)
     with pytest.raises(ListenError, match=r"no server\.token") as refused, take(everywhere):
         pass
     assert "POLLER_SERVER__TOKEN" in refused.value.hint
@@ -61,7 +64,7 @@ def test_no_token_no_other_machines() -> None:
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
 def test_an_address_that_is_not_ours_is_refused(host: str) -> None:
     """A name that nobody knows, an address of another machine."""
-    with pytest.raises(ListenError, match=host), take(Tcp(host=host, port=0), guarded=True):
+    with pytest.raises(ListenError, match=host), take(TcpAddress(host=host, port=0), guarded=True):
         pass
 
 
@@ -70,7 +73,7 @@ def test_a_socket_has_the_mode_that_was_asked_for(path: Path, mode: int) -> None
     """Whatever the umask; and it is gone afterwards."""
     before = os.umask(0o077)
     try:
-        with take(Unix(path=path), mode=mode) as listener:
+        with take(UnixAddress(path=path), mode=mode) as listener:
             assert stat.S_IMODE(path.stat().st_mode) == mode
             assert url_of(listener) == f"unix:{path}"
     finally:
@@ -83,14 +86,15 @@ def test_a_stale_socket_is_replaced(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as crashed:
         crashed.bind(str(path))
         crashed.listen()
-    with take(Unix(path=path)), socket.socket(socket.AF_UNIX) as client:
+    with take(UnixAddress(path=path)), socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
 
 
 def test_a_live_socket_is_left_alone(path: Path) -> None:
     """Its owner keeps it, and is still to be had."""
-    with take(Unix(path=path)):
-        with pytest.raises(ListenError, match="another process listens"), take(Unix(path=path)):
+    with take(UnixAddress(path=path)):
+        again = take(UnixAddress(path=path))
+        with pytest.raises(ListenError, match="another process listens"), again:
             pass
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
@@ -99,14 +103,14 @@ def test_a_live_socket_is_left_alone(path: Path) -> None:
 def test_what_is_no_socket_is_left_alone(path: Path) -> None:
     """A file keeps its content."""
     path.write_text("precious")
-    with pytest.raises(ListenError, match="is not a socket"), take(Unix(path=path)):
+    with pytest.raises(ListenError, match="is not a socket"), take(UnixAddress(path=path)):
         pass
     assert path.read_text() == "precious"
 
 
 def test_a_successor_keeps_its_socket(path: Path) -> None:
     """Who leaves removes what it made, and nothing that came after it."""
-    with take(Unix(path=path)):
+    with take(UnixAddress(path=path)):
         path.unlink()
         path.write_text("another")
     assert path.read_text() == "another"
@@ -116,7 +120,7 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     """With who could make it."""
     with (
         pytest.raises(ListenError, match="RuntimeDirectory"),
-        take(Unix(path=tmp_path / "no" / "poller.sock")),
+        take(UnixAddress(path=tmp_path / "no" / "poller.sock")),
     ):
         pass
 
@@ -124,7 +128,7 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_the_control_api_over_a_unix_socket(build: Build, path: Path) -> None:
     """The same routes; any Host will do, since only files' permissions guard it."""
-    async with build(address=Unix(path=path)) as door:
+    async with build(address=UnixAddress(path=path)) as door:
         assert door.bound.address == f"unix:{path}"
         answer = await door.client.get("/v1/sinks", headers={"Host": "anything"})
         assert answer.status_code == 200

@@ -2,7 +2,8 @@
 
 import pytest
 
-from poller.sinks.receiver import RESERVED_HEADERS, Unusable, check_header, check_url
+from poller.addresses import Unusable
+from poller.sinks.receiver import RESERVED_HEADERS, check_header, check_url
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Where a control API is to be had: read from `--url`, `POLLER_URL` or `server.listen`.
+"""Where a control API can be reached: read from `--url`, `POLLER_URL` or `server.listen`.
 
 Imports next to nothing: a health check runs every few seconds, and settings are slow to load.
 """
@@ -6,9 +6,20 @@ Imports next to nothing: a health check runs every few seconds, and settings are
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from poller.addresses import is_loopback
+from poller.addresses import (
+    DEFAULT_PORTS,
+    TcpAddress,
+    Unusable,
+    host_and_port,
+    is_loopback,
+    is_unix,
+    join_host,
+    parse_listen,
+    parse_unix,
+    split_web_url,
+)
 from poller.cli.control.errors import BadAddress
 from poller.http.route import Route
 
@@ -16,9 +27,6 @@ __all__ = ["VARIABLE", "Address", "address_of_url", "listening_address", "told_a
 
 VARIABLE: Final = "POLLER_URL"
 
-_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
-_LAST_PORT: Final = 65_535
-_UNIX: Final = "unix:"
 _FIX: Final = "write http://host:port, https://host:port or unix:/path"
 # who listens on all addresses is reached on this machine's own
 _EVERYWHERE: Final[Mapping[str, str]] = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - see above
@@ -38,13 +46,13 @@ class Address:
     socket: str | None = None
 
     def __str__(self) -> str:
-        return f"{_UNIX}{self.socket}" if self.socket is not None else self.base_url
+        return f"unix:{self.socket}" if self.socket is not None else self.base_url
 
     @property
     def authority(self) -> str:
         """What a request carries as its Host."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+        is_default = self.port == DEFAULT_PORTS[self.scheme]
+        return join_host(self.host, None if is_default else self.port)
 
     @property
     def base_url(self) -> str:
@@ -78,23 +86,21 @@ def address_of_url(text: str, option: str) -> Address:
 
     :raises BadAddress: where it is none of them, or holds user info, a query or a fragment.
     """
-    if text.startswith(_UNIX):
-        return _socket(text, option)
     try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise BadAddress(f"{option}: not a URL; {_FIX}") from None
+        if is_unix(text):
+            return Address(socket=str(parse_unix(text, fix="write unix:/path").path))
+        parts = split_web_url(text, fix=_FIX, may_hold_user=True)
+    except Unusable as error:
+        raise BadAddress(f"{option}: {error.what}; {error.fix}") from None
     if "@" in parts.netloc:
         raise BadAddress(f"{option}: a URL with user info is refused; set POLLER_SERVER__TOKEN")
-    if parts.scheme not in _PORTS or not parts.hostname or not _is_plain(text):
-        raise BadAddress(f"{option}: {text[:80]!r} is no address of a control API; {_FIX}")
     if "?" in text or "#" in text:
         raise BadAddress(f"{option}: the URL has no query and no fragment; {_FIX}")
+    host, port = host_and_port(parts)
     return Address(
         scheme=parts.scheme,
-        host=parts.hostname,
-        port=_PORTS[parts.scheme] if port is None else port,
+        host=host,
+        port=port,
         prefix=quote(parts.path.rstrip("/"), safe="/%"),
     )
 
@@ -104,29 +110,17 @@ def listening_address(listen: str, setting: str = "server.listen") -> Address | 
 
     :raises BadAddress: where it is no address, or one that only the daemon knows.
     """
-    if not listen:
+    try:
+        place = parse_listen(listen)
+    except Unusable as error:
+        raise BadAddress(f"{setting}: {error.what}; {error.fix}") from None
+    if place is None:
         return None
-    if listen.startswith(_UNIX):
-        return _socket(listen, setting)
-    host, _, port = listen.rpartition(":")
-    if not host or not _is_plain(host) or not port.isdecimal() or int(port) > _LAST_PORT:
-        raise BadAddress(f"{setting}: {listen[:80]!r} is not an address; write 127.0.0.1:8470")
-    if int(port) == 0:
+    if not isinstance(place, TcpAddress):
+        return Address(socket=str(place.path))
+    if place.port == 0:
         raise BadAddress(
             f"{setting}: it says port 0, which is any port; name with --url the one that the "
             "daemon logs as server.listening"
         )
-    host = host.strip("[]")
-    return Address(host=_EVERYWHERE.get(host, host), port=int(port))
-
-
-def _is_plain(text: str) -> bool:
-    return text.isascii() and text.isprintable() and not set(text) & set(' \\<>"')
-
-
-def _socket(text: str, option: str) -> Address:
-    # unix:/path and, as some write it, unix:///path
-    path = "/" + text.removeprefix(_UNIX).lstrip("/")
-    if path == "/" or not text.startswith(f"{_UNIX}/") or "\0" in path:
-        raise BadAddress(f"{option}: a unix socket is an absolute path; write unix:/path")
-    return Address(socket=path)
+    return Address(host=_EVERYWHERE.get(place.host, place.host), port=place.port)
