@@ -90,7 +90,7 @@ async def test_a_store_that_takes_no_writes_is_not_ready(build: Build, tmp_path:
         (
             Throttled("fetch", "429", status=429, retry_after=60.0),
             "throttle",
-            "2026-11-22T10:01:00Z",
+            "2026-11-22T10:01:00.000Z",
         ),
     ],
     ids=["401", "403", "429"],
