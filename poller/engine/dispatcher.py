@@ -22,9 +22,10 @@ from poller.engine.sink_log import SinkLog
 from poller.engine.supervision import attempt, repeat
 from poller.engine.translate import attempt_of
 from poller.sinks.base import OutgoingEvent, Sink, SinkOutcome, SinkUnavailable, SinkVerdict
-from poller.store.claims import Claimed, ClaimRequest
+from poller.store.claims import ClaimRequest
 from poller.store.deliveries import Exchange
 from poller.store.errors import StoreError
+from poller.store.events import StoredEvent
 from poller.store.store import Store
 from poller.store.watches import Lease
 from poller.tracking.delivery import AttemptResult, DeliveryAttempt
@@ -71,7 +72,7 @@ class Dispatcher:
         self._settled = settled
         self._heartbeats = heartbeats
         self._meter = meter
-        self._finished: list[tuple[Claimed, DeliveryAttempt]] = []
+        self._finished: list[tuple[StoredEvent, DeliveryAttempt]] = []
         self._held: set[int] = set()
         self._in_flight = 0
         self._closed = False
@@ -118,15 +119,15 @@ class Dispatcher:
         )
         try:
             exchange = await self._store.complete_and_claim(
-                [(claim.position, attempt) for claim, attempt in attempts], demand
+                [(event.position, attempt) for event, attempt in attempts], demand
             )
         except BaseException:
             self._finished = [*attempts, *self._finished]
             raise
-        for claim, _ in attempts:
-            if (delivery := exchange.finished.get(claim.position)) is not None:
+        for event, _ in attempts:
+            if (delivery := exchange.finished.get(event.position)) is not None:
                 self._meter.settled(delivery, sink=self.sink.name)
-                self._sink_log.delivery(claim, delivery, now=self._now())
+                self._sink_log.delivery(event, delivery, now=self._now())
         if attempts:
             failed = sum(one.result is not AttemptResult.DELIVERED for _, one in attempts)
             self._sink_log.health(exchange.before, exchange.health, failed=failed, now=self._now())
@@ -139,19 +140,21 @@ class Dispatcher:
             return 0 if self._in_flight else self.sink.batch_size
         return self.sink.concurrency - self._in_flight
 
-    def _start(self, attempts: TaskGroup, claimed: Sequence[Claimed]) -> bool:
-        batches = [claimed] if self.sink.concurrency == 1 else [[claim] for claim in claimed]
+    def _start(self, attempts: TaskGroup, claimed: Sequence[StoredEvent]) -> bool:
+        batches = [claimed] if self.sink.concurrency == 1 else [[event] for event in claimed]
         for batch in batches:
             if batch:
-                self._held |= {claim.position for claim in batch}
+                self._held |= {event.position for event in batch}
                 self._in_flight += 1
                 attempts.start_soon(self._attempt, batch)
         return bool(claimed)
 
-    async def _attempt(self, batch: Sequence[Claimed]) -> None:
+    async def _attempt(self, batch: Sequence[StoredEvent]) -> None:
         begun_at, begun = self._now(), anyio.current_time()
         try:
-            outcomes = await self.sink.deliver([_outgoing(claim) for claim in batch])
+            outcomes = await self.sink.deliver(
+                [OutgoingEvent(id=event.id, body=event.body) for event in batch]
+            )
         except Exception:  # noqa: BLE001 - a sink promised to raise nothing; one that does waits
             self._log.exception("engine.defect")
             outcomes = [SinkOutcome(verdict=SinkVerdict.FAILED, error="a defect of ours")] * len(
@@ -163,9 +166,9 @@ class Dispatcher:
             self._closed = True
         seconds = anyio.current_time() - begun
         self._meter.attempted(outcomes, sink=self.sink.name, seconds=seconds)
-        for claim, outcome in zip(batch, outcomes, strict=True):
-            self._finished.append((claim, attempt_of(outcome, begun_at=begun_at)))
-            self._held.discard(claim.position)
+        for event, outcome in zip(batch, outcomes, strict=True):
+            self._finished.append((event, attempt_of(outcome, begun_at=begun_at)))
+            self._held.discard(event.position)
         self.pulse.beat()
 
     async def _keep_results(self) -> None:
@@ -203,12 +206,3 @@ class Dispatcher:
         moments = (exchange.next_due, health.next_at, health.paused_until)
         due = [(moment - now).total_seconds() for moment in moments if moment and moment > now]
         return max(0.01, min([_LOOK_AGAIN, *due]))
-
-
-def _outgoing(claim: Claimed) -> OutgoingEvent:
-    return OutgoingEvent(
-        event_id=claim.event_id,
-        operation_id=claim.operation_id,
-        type=claim.type,
-        body=claim.body,
-    )

@@ -104,20 +104,20 @@ class PollLog:
                 bound.info("poll.late")
             case verdict:
                 bound.debug("poll.answered", verdict=verdict.value)
-        for recorded in observation.events:
-            reason = recorded.event.reason
+        for stored in observation.events:
+            event = stored.event
             bound.info(
                 "event.recorded",
-                event_type=recorded.event.type.value,
-                event_id=recorded.id,
-                sequence=recorded.event.sequence,
-                final=recorded.event.final,
-                reason=reason,
+                event_type=stored.type,
+                event_id=stored.id,
+                sequence=stored.sequence,
+                final=stored.final,
+                reason=event.reason,
             )
-            if reason == "not_found":
+            if event.reason == "not_found":
                 bound.warning(
                     "operation.not_found",
-                    kind=recorded.event.kind,
+                    kind=event.kind,
                     hint="is it of another kind (--kind), or of another account?",
                 )
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import structlog
 
-from poller.store.claims import Claimed
+from poller.store.events import StoredEvent
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.event import format_instant
 from poller.tracking.sink_health import Health, SinkState, next_attempt
@@ -30,12 +30,12 @@ class SinkLog:
         self._log = log.bind(sink=sink)
         self._reporter = TroubleReporter()
 
-    def delivery(self, claim: Claimed, delivery: Delivery, *, now: datetime) -> None:
+    def delivery(self, event: StoredEvent, delivery: Delivery, *, now: datetime) -> None:
         """Log what became of one attempt; of many that are given up at once, only the first."""
         bound = self._log.bind(
-            operation=claim.operation_id,
-            event_id=claim.event_id,
-            event_type=claim.type,
+            operation=event.watch_id,
+            event_id=event.id,
+            event_type=event.type,
             attempts=delivery.attempts,
             http_status=delivery.status,
         )
@@ -49,7 +49,7 @@ class SinkLog:
                     next_attempt=format_instant(delivery.due_at),
                 )
             case DeliveryState.DEAD:
-                notice = self._reporter.failure("dead letters", claim.event_id, now)
+                notice = self._reporter.failure("dead letters", event.id, now)
                 if notice is None:
                     bound.debug("delivery.dead", error=delivery.error)
                 else:

@@ -139,8 +139,8 @@ class PrometheusMeter:
         kind = bounded_kind(kind)
         for observation in observations:
             self._answers.labels(kind, observation.verdict.value).inc()
-            for recorded in observation.events:
-                self._events.labels(kind, recorded.event.type.value).inc()
+            for stored in observation.events:
+                self._events.labels(kind, stored.type).inc()
             if (lag := _detection_lag(observation)) is not None:
                 self._detection_lag.labels(kind).observe(lag)
 
@@ -180,10 +180,11 @@ def bounded_kind(kind: str) -> str:
 
 def _detection_lag(observation: Observation) -> float | None:
     """Tell how old the change was that this answer showed; None where it showed none."""
-    told = [recorded.event for recorded in observation.events if recorded.event.tells_a_change]
-    if not told:
+    events = (stored.event for stored in observation.events)
+    first = next((event for event in events if event.tells_a_change), None)
+    if first is None:
         return None
-    updated_at, observed_at = told[0].updated_at, told[0].observed_at
+    updated_at, observed_at = first.updated_at, first.observed_at
     if updated_at is None or observed_at is None:
         return None
     return _seconds(observed_at - updated_at)

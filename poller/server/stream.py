@@ -8,7 +8,6 @@ Only events are sent as blocks. Everything else is a comment line with no blank 
 widely used clients report each blank line as an event, also where no data came before it.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -23,7 +22,8 @@ from poller.server.control import Control
 from poller.server.limits import Limits
 from poller.server.problems import CROWDED, GONE, STORE, Kind, Problem, problem_response
 from poller.store.errors import StoreError
-from poller.store.feed import Cursor, Emitted, Page
+from poller.store.events import StoredEvent
+from poller.store.feed import Cursor, Page
 from poller.tracking.event import dump_json
 from poller.tracking.subscription import wants_type
 
@@ -54,13 +54,13 @@ class StreamFilter:
     types: Sequence[str] = ()
     labels: Sequence[tuple[str, str]] = ()
 
-    def wants(self, event: Emitted) -> bool:
+    def wants(self, stored: StoredEvent) -> bool:
         """Tell whether an event, already of the right operation, is to be sent."""
-        if self.types and not wants_type(self.types, event.type, final=event.final):
+        if self.types and not wants_type(self.types, stored.type, final=stored.final):
             return False
         if not self.labels:
             return True
-        labels = json.loads(event.body)["data"]["labels"]
+        labels = stored.event.labels
         return all(labels.get(name) == value for name, value in self.labels)
 
 
@@ -191,8 +191,8 @@ def _comment(event_id: str) -> bytes:
     return f": last-event-id {event_id}\n".encode() if event_id else b": keep-alive\n"
 
 
-def _frame(event: Emitted) -> str:
-    return f"id: {event.mark.event_id}\nevent: {event.type}\ndata: {event.body}\n\n"
+def _frame(event: StoredEvent) -> str:
+    return f"id: {event.id}\nevent: {event.type}\ndata: {event.body}\n\n"
 
 
 def _crowded(limits: Limits) -> Problem:

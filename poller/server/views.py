@@ -1,16 +1,14 @@
 """From the values of the store to the documents of the control API. Pure."""
 
-import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
 
 from poller.engine import status
 from poller.server import schemas
 from poller.store import dead_letters, queries, sinks
+from poller.store.events import StoredEvent
 from poller.store.watches import Registered
 from poller.tracking.event import format_instant
-from poller.tracking.lifecycle import EventType
 from poller.tracking.sink_health import Health, SinkState
 from poller.tracking.watch import Watch
 
@@ -60,7 +58,9 @@ def show_story(story: queries.OperationDetail) -> schemas.OperationStory:
     """Show an operation with its time line."""
     return {
         **show_operation(story.watch),
-        "events": [_show_event(event) for event in story.events],
+        "events": [
+            _show_event(event, story.deliveries.get(event.position, ())) for event in story.events
+        ],
         "earlierEvents": story.omitted,
         "pruned": story.is_stub,
     }
@@ -133,33 +133,35 @@ def _counters(watch: Watch) -> dict[str, int]:
     return dict(watch.emitted.counters if watch.snapshot is None else watch.counters)
 
 
-def _show_event(event: queries.TimelineEvent) -> schemas.TimelineEvent:
-    data: dict[str, Any] = json.loads(event.body)["data"]
+def _show_event(
+    stored: StoredEvent, deliveries: Sequence[queries.DeliveryStatus]
+) -> schemas.TimelineEvent:
+    event = stored.event
     return {
-        "id": event.id,
-        "type": event.type,
-        "sequence": event.sequence,
-        "time": format_instant(event.recorded_at),
-        "final": event.final,
-        "status": data[EventType(event.type).resource_type.value].get("status"),
-        "delta": data["delta"],
-        "reason": data["reason"],
-        "deliveries": [_show_passage(passage) for passage in event.passages],
+        "id": stored.id,
+        "type": stored.type,
+        "sequence": stored.sequence,
+        "time": format_instant(stored.recorded_at),
+        "final": stored.final,
+        "status": event.status,
+        "delta": dict(event.delta),
+        "reason": event.reason,
+        "deliveries": [_show_delivery(one) for one in deliveries],
     }
 
 
-def _show_passage(passage: queries.DeliveryStatus) -> schemas.Delivery:
-    delivery = passage.delivery
+def _show_delivery(status: queries.DeliveryStatus) -> schemas.Delivery:
+    delivery = status.delivery
     return {
-        "sink": passage.sink,
-        "state": "blocked" if passage.blocked_by else delivery.state.value,
-        "blockedBy": passage.blocked_by,
-        "sinkState": None if passage.sink_state is None else passage.sink_state.value,
-        "sinkError": passage.sink_error,
+        "sink": status.sink,
+        "state": "blocked" if status.blocked_by else delivery.state.value,
+        "blockedBy": status.blocked_by,
+        "sinkState": None if status.sink_state is None else status.sink_state.value,
+        "sinkError": status.sink_error,
         "attempts": delivery.attempts,
         "lastStatus": delivery.status,
         "lastError": delivery.error,
-        "nextAttemptAt": _instant(passage.next_attempt),
+        "nextAttemptAt": _instant(status.next_attempt),
         "doneAt": _instant(delivery.done_at),
     }
 

@@ -32,15 +32,13 @@ class SinkHeld(SinkUnavailable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingEvent:
-    """One event on its way to one sink.
+    """One event as a sink gets it.
 
     `body` is the CloudEvent in structured JSON on a single line, without the newline; it is the
     same text at every attempt.
     """
 
-    event_id: str
-    operation_id: str
-    type: str
+    id: str
     body: str
 
     def encoded(self) -> bytes:

@@ -62,7 +62,7 @@ class StdoutSink:
 
     async def deliver(self, batch: Sequence[OutgoingEvent]) -> Sequence[SinkOutcome]:
         """Write the batch; cancelled while the reader stalls, tell at once how far it came."""
-        lines = [Line(event_id=e.event_id, rest=e.encoded() + b"\n") for e in batch]
+        lines = [Line(event_id=e.id, rest=e.encoded() + b"\n") for e in batch]
         stop = _told_to_stop(anyio.get_cancelled_exc_class())
         progress = await anyio.to_thread.run_sync(
             lambda: self._writer.write(lines, timeout=self._timeout, stop=stop),
@@ -84,7 +84,7 @@ class StdoutSink:
             )
 
     def _outcome(self, event: OutgoingEvent, progress: Progress) -> SinkOutcome:
-        if event.event_id in progress.written or progress.fault is None:
+        if event.id in progress.written or progress.fault is None:
             return SinkOutcome(verdict=SinkVerdict.DELIVERED)
         return _fault_outcome(progress.fault, fd=self._writer.fd, timeout=self._timeout)
 

@@ -132,7 +132,7 @@ class WebhookSink:
     async def _post(self, event: OutgoingEvent) -> SinkOutcome:
         client = await self._ready()
         body = event.encoded()
-        headers = self._headers | self._signature_headers(event.event_id, body)
+        headers = self._headers | self._signature_headers(event.id, body)
         async with client.stream("POST", self._url, content=body, headers=headers) as response:
             excerpt = await _beginning(response)
             failure = describe_answer(response.status_code, excerpt, self._route)

@@ -25,27 +25,16 @@ from sqlalchemy import (
 )
 
 from poller.store.database import lease_clock
+from poller.store.events import StoredEvent, stored_event_of
 from poller.store.schema import TRIED, UNTRIED, deliveries, events, microseconds
 from poller.store.tenancy import Tenant
 from poller.store.watches import Lease
 from poller.tracking.delivery import DeliveryState
 from poller.tracking.sink_health import Admission, Health, admission
 
-__all__ = ["ClaimRequest", "Claimed", "claim"]
+__all__ = ["ClaimRequest", "claim"]
 
 _WAITING: Final = DeliveryState.WAITING.value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
-    """An event that its sink may be given now, for as long as the lease lasts."""
-
-    position: int
-    event_id: str
-    operation_id: str
-    type: str
-    body: str
-    attempts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +55,7 @@ class ClaimRequest:
 
 def claim(
     connection: Connection, tenant: Tenant, demand: ClaimRequest, health: Health, now: datetime
-) -> tuple[list[Claimed], Health]:
+) -> tuple[list[StoredEvent], Health]:
     """Claim what may go to a sink of this health now; the health with the claim taken note of."""
     may = admission(health, now=now, in_flight=demand.in_flight)
     clock = lease_clock(connection, now)
@@ -96,10 +85,10 @@ def claim(
 
 def _claim_due(
     connection: Connection, demand: ClaimRequest, waiting: "_Waiting", limit: int
-) -> list[Claimed]:
+) -> list[StoredEvent]:
     if demand.in_order:
         return _take(connection, demand, waiting.in_order().limit(limit), waiting.clock)
-    claimed: list[Claimed] = []
+    claimed: list[StoredEvent] = []
     for part in (UNTRIED, TRIED):
         if left := limit - len(claimed):
             claimed += _take(connection, demand, waiting.due(part).limit(left), waiting.clock)
@@ -111,7 +100,7 @@ def _take_first(
     demand: ClaimRequest,
     waiting: "_Waiting",
     queries: Sequence[Select[tuple[int]]],
-) -> list[Claimed]:
+) -> list[StoredEvent]:
     """Claim one delivery, by the first of these queries that finds any."""
     for query in queries:
         if claimed := _take(connection, demand, query.limit(1), waiting.clock):
@@ -124,7 +113,7 @@ def _take(
     demand: ClaimRequest,
     chosen: Select[tuple[int]],
     clock: ColumnElement[int],
-) -> list[Claimed]:
+) -> list[StoredEvent]:
     # a CTE runs once: PostgreSQL may run a subquery for each row, and each time lock other rows
     due = chosen.with_for_update(skip_locked=True).cte("due")
     statement = (
@@ -134,25 +123,15 @@ def _take(
             lease_owner=demand.lease.owner,
             lease_until=clock + int(demand.lease.seconds * 1_000_000),
         )
-        .returning(deliveries.c.position, deliveries.c.attempts)
+        .returning(deliveries.c.position)
     )
-    attempts = {row.position: row.attempts for row in connection.execute(statement)}
-    if not attempts:
+    positions = connection.execute(statement).scalars().all()
+    if not positions:
         return []
     query = (
-        select(events).where(events.c.position.in_(sorted(attempts))).order_by(events.c.position)
+        select(events).where(events.c.position.in_(sorted(positions))).order_by(events.c.position)
     )
-    return [
-        Claimed(
-            position=row["position"],
-            event_id=row["id"],
-            operation_id=row["watch_id"],
-            type=row["type"],
-            body=row["body"],
-            attempts=attempts[row["position"]],
-        )
-        for row in connection.execute(query).mappings()
-    ]
+    return [stored_event_of(row) for row in connection.execute(query).mappings()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

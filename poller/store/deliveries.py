@@ -20,7 +20,8 @@ from sqlalchemy import (
     update,
 )
 
-from poller.store.claims import Claimed, ClaimRequest, claim
+from poller.store.claims import ClaimRequest, claim
+from poller.store.events import StoredEvent
 from poller.store.rows import delivery_of, delivery_values, difference
 from poller.store.schema import TRIED, deliveries, events
 from poller.store.sinks import health_for_update, write_health
@@ -36,7 +37,6 @@ from poller.tracking.sink_health import Health, SinkState, after_result
 
 __all__ = [
     "ClaimRequest",
-    "Claimed",
     "Exchange",
     "complete_and_claim",
     "recall",
@@ -54,7 +54,7 @@ class Exchange:
     finished: Mapping[int, Delivery]
     before: Health
     health: Health
-    claimed: Sequence[Claimed]
+    claimed: Sequence[StoredEvent]
     next_due: datetime | None
 
 
@@ -73,7 +73,7 @@ def complete_and_claim(
     health = _judge(
         connection, tenant, demand.sink, before, attempts, finished=finished, now=now, random=random
     )
-    claimed: list[Claimed] = []
+    claimed: list[StoredEvent] = []
     if demand.limit > 0:
         claimed, health = claim(connection, tenant, demand, health, now)
     if health != before:

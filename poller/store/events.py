@@ -1,34 +1,51 @@
 """Events and the deliveries that are made with them, in the recording transaction."""
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, RowMapping, insert, update
 
 from poller.store.schema import counters, deliveries, events
 from poller.store.tenancy import Tenant
 from poller.tracking.delivery import DeliveryState
-from poller.tracking.event import Event, event_id
+from poller.tracking.event import Event, event_id, read_event
 from poller.tracking.subscription import Subscription
 
-__all__ = ["POSITION", "StoredEvent", "record_events"]
-
 POSITION: Final = "event_position"
+_MEMBERS: Final = ("id", "position", "watch_id", "type", "sequence", "final", "recorded_at", "body")
 _ID_BITS: Final = 74
 _ID_MASK: Final = (1 << _ID_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
-    """An event as it was committed. `position` is its place in commit order, `body` its JSON."""
+    """An event as it was committed: one row.
+
+    `position` is its place in commit order, `body` the CloudEvent as JSON on one line.
+    """
 
     id: str
     position: int
-    event: Event
+    watch_id: str
+    type: str
+    sequence: int
+    final: bool
+    recorded_at: datetime
     body: str
+
+    @property
+    def event(self) -> Event:
+        """The event that the body holds."""
+        return read_event(json.loads(self.body))
+
+
+def stored_event_of(row: RowMapping) -> StoredEvent:
+    """Read a row of the table `events`."""
+    return StoredEvent(**{name: row[name] for name in _MEMBERS})
 
 
 def record_events(
@@ -42,24 +59,37 @@ def record_events(
     if not made:
         return []
     last = _take_positions(connection, len(made))
-    recorded = []
     # never derived: two events are never one because they look alike
     entropy = random.SystemRandom().getrandbits(_ID_BITS * len(made))
+    stored = []
     for number, event in enumerate(made):
-        position = last - len(made) + 1 + number
         new_id = event_id(now, entropy >> _ID_BITS * number & _ID_MASK)
-        body = event.render(new_id)
-        recorded.append(StoredEvent(id=new_id, position=position, event=event, body=body))
-    connection.execute(insert(events), [_event_row(tenant, one, now) for one in recorded])
+        position = last - len(made) + 1 + number
+        stored.append(_store(event, new_id, position=position, now=now))
+    rows = [{name: getattr(one, name) for name in _MEMBERS} for one in stored]
+    connection.execute(insert(events), [{**row, "scope_id": tenant.id} for row in rows])
     wanted = [
         _delivery_row(tenant, subscription.sink, one, now)
-        for one in recorded
+        for one, event in zip(stored, made, strict=True)
         for subscription in subscriptions
-        if subscription.wants(one.event)
+        if subscription.wants(event)
     ]
     if wanted:
         connection.execute(insert(deliveries), wanted)
-    return recorded
+    return stored
+
+
+def _store(event: Event, new_id: str, *, position: int, now: datetime) -> StoredEvent:
+    return StoredEvent(
+        id=new_id,
+        position=position,
+        watch_id=event.watch_id,
+        type=event.type.value,
+        sequence=event.sequence,
+        final=event.final,
+        recorded_at=now,
+        body=event.render(new_id),
+    )
 
 
 def _take_positions(connection: Connection, number: int) -> int:
@@ -73,29 +103,14 @@ def _take_positions(connection: Connection, number: int) -> int:
     return int(connection.execute(statement).scalar_one())
 
 
-def _event_row(tenant: Tenant, recorded: StoredEvent, now: datetime) -> dict[str, object]:
-    event = recorded.event
-    return {
-        "position": recorded.position,
-        "id": recorded.id,
-        "scope_id": tenant.id,
-        "watch_id": event.watch_id,
-        "sequence": event.sequence,
-        "type": event.type.value,
-        "final": event.final,
-        "recorded_at": now,
-        "body": recorded.body,
-    }
-
-
 def _delivery_row(
-    tenant: Tenant, sink: str, recorded: StoredEvent, now: datetime
+    tenant: Tenant, sink: str, stored: StoredEvent, now: datetime
 ) -> dict[str, object]:
     return {
         "scope_id": tenant.id,
         "sink": sink,
-        "position": recorded.position,
-        "watch_id": recorded.event.watch_id,
+        "position": stored.position,
+        "watch_id": stored.watch_id,
         "state": DeliveryState.WAITING.value,
         "attempts": 0,
         "fresh_at": now,

@@ -11,10 +11,11 @@ from typing import Final
 
 from sqlalchemy import Connection, Select, case, func, insert, select, update
 
+from poller.store.events import StoredEvent, stored_event_of
 from poller.store.schema import counters, events
 from poller.store.tenancy import Tenant
 
-__all__ = ["Cursor", "Emitted", "Page", "find_mark", "last_mark", "note_pruned", "page"]
+__all__ = ["Cursor", "Page", "find_mark", "last_mark", "note_pruned", "page"]
 
 _PRUNED: Final = "pruned_position"
 
@@ -23,23 +24,11 @@ _PRUNED: Final = "pruned_position"
 class Cursor:
     """A place in the feed: behind the event of that id.
 
-    `event_id` is "" before the first, and
-    where the event is no longer kept.
+    `event_id` is "" before the first event, and where the event is no longer kept.
     """
 
     position: int
     event_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Emitted:
-    """An event as it was committed; `body` is its JSON on one line."""
-
-    mark: Cursor
-    operation_id: str
-    type: str
-    final: bool
-    body: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +38,7 @@ class Page:
     `pruned_to` is the highest position that retention has taken from this scope, 0 for none.
     """
 
-    events: Sequence[Emitted]
+    events: Sequence[StoredEvent]
     end: Cursor
     pruned_to: int
 
@@ -73,20 +62,15 @@ def page(
     )
     if operations:
         query = query.where(events.c.watch_id.in_(sorted(operations)))
-    found = [
-        Emitted(
-            mark=Cursor(position=row["position"], event_id=row["id"]),
-            operation_id=row["watch_id"],
-            type=row["type"],
-            final=row["final"],
-            body=row["body"],
-        )
-        for row in connection.execute(query).mappings()
-    ]
-    end = found[-1].mark if found else after
+    found = [stored_event_of(row) for row in connection.execute(query).mappings()]
+    end = _behind(found[-1]) if found else after
     if len(found) < limit and newest.position > end.position:
         end = newest
     return Page(events=found, end=end, pruned_to=_pruned_to(connection, tenant))
+
+
+def _behind(event: StoredEvent) -> Cursor:
+    return Cursor(position=event.position, event_id=event.id)
 
 
 def last_mark(connection: Connection, tenant: Tenant) -> Cursor:

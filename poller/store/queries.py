@@ -1,13 +1,13 @@
 """What people and programs ask about operations: lists, and one with its time line."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Text, func, literal, select, tuple_, type_coerce
 
-from poller.store.events import POSITION
+from poller.store.events import POSITION, StoredEvent, stored_event_of
 from poller.store.rows import delivery_of, health_of, watch_of
 from poller.store.schema import (
     Instant,
@@ -30,7 +30,6 @@ __all__ = [
     "Listing",
     "OperationDetail",
     "OperationFilter",
-    "TimelineEvent",
     "find_operation",
     "list_operations",
     "prove_writable",
@@ -74,28 +73,17 @@ class DeliveryStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimelineEvent:
-    """An event of an operation and what became of it; `body` is its JSON."""
-
-    id: str
-    type: str
-    sequence: int
-    recorded_at: datetime
-    final: bool
-    body: str
-    passages: Sequence[DeliveryStatus]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class OperationDetail:
     """An operation with its latest events, the oldest first; `omitted` counts those before them.
 
-    `is_stub` says that retention has taken all but the end.
+    `deliveries` says, by an event's position, what became of it at each sink. `is_stub` says that
+    retention has taken all but the end.
     """
 
     watch: Watch
     is_stub: bool
-    events: Sequence[TimelineEvent]
+    events: Sequence[StoredEvent]
+    deliveries: Mapping[int, Sequence[DeliveryStatus]]
     omitted: int
 
 
@@ -157,17 +145,13 @@ def find_operation(
     of_it = events.c.watch_id == operation_id
     number = connection.execute(select(func.count()).where(of_it)).scalar_one()
     newest = select(events).where(of_it).order_by(events.c.sequence.desc()).limit(latest)
-    shown = list(reversed(connection.execute(newest).mappings().all()))
-    passages = _passages(connection, tenant, operation_id, [one["position"] for one in shown])
+    shown = [stored_event_of(row) for row in reversed(connection.execute(newest).mappings().all())]
+    positions = [one.position for one in shown]
     return OperationDetail(
         watch=watch_of(row, tenant.scope),
         is_stub=row["is_stub"],
-        events=[
-            TimelineEvent(
-                **{name: one[name] for name in _EVENT}, passages=passages.get(one["position"], [])
-            )
-            for one in shown
-        ],
+        events=shown,
+        deliveries=_delivery_statuses(connection, tenant, operation_id, positions),
         omitted=number - len(shown),
     )
 
@@ -178,10 +162,7 @@ def prove_writable(connection: Connection, _tenant: Tenant) -> None:
     connection.execute(counters.update().where(row).values(value=counters.c.value))
 
 
-_EVENT = ("id", "type", "sequence", "recorded_at", "final", "body")
-
-
-def _passages(
+def _delivery_statuses(
     connection: Connection, tenant: Tenant, operation_id: str, positions: Sequence[int]
 ) -> dict[int, list[DeliveryStatus]]:
     if not positions:

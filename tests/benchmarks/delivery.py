@@ -75,7 +75,7 @@ class _TimedSink(WebhookSink):
         outcomes = await super().deliver(batch)
         for event, outcome in zip(batch, outcomes, strict=True):
             assert outcome.error is None, outcome
-            self.done[event.event_id] = time.monotonic()
+            self.done[event.id] = time.monotonic()
             self.bodies.append(event.encoded())
         if len(self.done) >= self.expected:
             self.enough.set()

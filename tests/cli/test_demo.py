@@ -184,9 +184,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 def outgoing(number: int) -> OutgoingEvent:
     """Make an event on its way to the screen."""
     body = json.dumps(event(after=number))
-    return OutgoingEvent(
-        event_id=str(number), operation_id=NAME, type="operation.progress", body=body
-    )
+    return OutgoingEvent(id=str(number), body=body)
 
 
 @pytest.mark.anyio

@@ -46,7 +46,7 @@ def due(path: Path, *sinks: str) -> dict[str, list[str]]:
         store = await Store.open(f"sqlite:///{path}", HOME, now=wall_clock)
         try:
             daemon = Daemon(store, wall_clock, "next")  # type: ignore[arg-type]  # a clock is called
-            return {sink: [one.event_id for one in await daemon.deliveries(sink)] for sink in sinks}
+            return {sink: [one.id for one in await daemon.deliveries(sink)] for sink in sinks}
         finally:
             await store.aclose()
 

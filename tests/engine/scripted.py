@@ -4,6 +4,7 @@ Time stands still unless a test moves it: the clock is set by hand, and after ea
 waits until the dispatcher has nothing more to do at that time.
 """
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -121,7 +122,7 @@ class ScriptedSink:
     @property
     def ids(self) -> list[str]:
         """The event ids of all attempts."""
-        return [attempt.event.event_id for attempt in self.attempts]
+        return [attempt.event.id for attempt in self.attempts]
 
     def seconds(self, since: datetime = NOW) -> list[float]:
         """Tell when each attempt was made."""
@@ -131,8 +132,14 @@ class ScriptedSink:
         """Return the ids of all attempts for each operation, in order."""
         found: dict[str, list[str]] = {}
         for attempt in self.attempts:
-            found.setdefault(attempt.event.operation_id, []).append(attempt.event.event_id)
+            found.setdefault(subject_of(attempt.event), []).append(attempt.event.id)
         return found
+
+
+def subject_of(event: OutgoingEvent) -> str:
+    """Return the id of the operation that the event is about."""
+    subject: str = json.loads(event.body)["subject"]
+    return subject
 
 
 class TickingClock(Clock):
@@ -235,7 +242,7 @@ async def record_events(
                 "type": "operation.progress",
                 "final": False,
                 "recorded_at": now,
-                "body": "{}",
+                "body": json.dumps({"subject": name}),
             }
             for step in range(each)
             for number, name in enumerate(names)

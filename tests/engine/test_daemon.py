@@ -16,7 +16,15 @@ from poller.server.metrics import PrometheusMeter
 from poller.sinks.base import SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.tracking.registration import Conflict
 from poller.tracking.subscription import Subscription
-from tests.engine.scripted import DELIVERED, FickleStore, ScriptedSink, TickingClock, failed, until
+from tests.engine.scripted import (
+    DELIVERED,
+    FickleStore,
+    ScriptedSink,
+    TickingClock,
+    failed,
+    subject_of,
+    until,
+)
 from tests.engine.scripted_api import ScriptedApi, configuration, envelope
 from tests.store.scenes import op, wish
 
@@ -187,7 +195,7 @@ async def test_what_is_cancelled_after_the_grace_is_due_at_the_next_start(
         await ended.wait()
         assert again.reason is Stop.IDLE
     assert works.ids[0] == hangs.ids[0]
-    assert {one.event.operation_id for one in works.attempts} == {op(1), op(2)}
+    assert {subject_of(one.event) for one in works.attempts} == {op(1), op(2)}
 
 
 async def test_refused_credentials_end_only_what_was_to_end_by_itself(running: Running) -> None:

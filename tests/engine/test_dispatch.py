@@ -39,7 +39,7 @@ async def test_order_within_and_room_between_operations(running: Running) -> Non
     def answers(event: OutgoingEvent) -> SinkOutcome:
         if chance.random() < 1 / 3:
             return failed()
-        succeeded.append(event.event_id)
+        succeeded.append(event.id)
         return DELIVERED
 
     sink = ScriptedSink(concurrency=8, answers=answers)
@@ -83,7 +83,7 @@ async def test_a_batch_taken_in_part_goes_on_in_order(running: Running) -> None:
     def answers(event: OutgoingEvent) -> SinkOutcome:
         if len(taken) >= 4 and sink.now() < SOON:
             return failed(None)
-        taken.append(event.event_id)
+        taken.append(event.id)
         return DELIVERED
 
     sink = ScriptedSink(concurrency=1, batch_size=100, answers=answers)
@@ -235,7 +235,7 @@ async def test_a_sink_that_raises_costs_a_wait_and_nothing_else(
         odd, *_ = await stage.events(3, 1)
 
         def answers(event: OutgoingEvent) -> SinkOutcome:
-            if event.event_id == odd and sink.now() < SOON:
+            if event.id == odd and sink.now() < SOON:
                 raise ZeroDivisionError
             return DELIVERED
 
@@ -254,7 +254,7 @@ async def test_draining_finishes_what_is_due_and_waits_for_nothing_else(
     sink = ScriptedSink(concurrency=2)
     async with running(sink) as stage:
         later, *_ = ids = await stage.events(4, 2)
-        sink.answers = lambda event: failed() if event.event_id == later else DELIVERED
+        sink.answers = lambda event: failed() if event.id == later else DELIVERED
         stage.dispatcher.drain()
         assert await stage.end() is Ended.DRAINED
         assert sorted(set(sink.ids)) == [one for one in ids if one != ids[4]]
@@ -270,7 +270,7 @@ async def test_results_are_kept_when_it_is_cancelled(running: Running, clock: Cl
 
         async def deliver(batch: Sequence[OutgoingEvent]) -> list[SinkOutcome]:
             [one] = batch
-            if one.event_id != ids[0]:
+            if one.id != ids[0]:
                 first.set()
                 await anyio.sleep_forever()
             await first.wait()

@@ -9,7 +9,7 @@ import pytest
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkVerdict
 from poller.tracking.sink_health import SinkState
 from tests.engine.conftest import Running
-from tests.engine.scripted import DELIVERED, ScriptedSink, failed
+from tests.engine.scripted import DELIVERED, ScriptedSink, failed, subject_of
 from tests.store.scenes import NOW, Clock
 
 pytestmark = pytest.mark.anyio
@@ -66,7 +66,7 @@ async def test_a_down_sink_is_probed_by_one_attempt(running: Running, logs: Logs
         assert 24 <= len(probes) <= 36
         assert max(waits) < 300.01
         # not always the same one: it may be the only one that the place cannot digest
-        assert len({one.event.event_id for one in sink.attempts[before:]}) > 5
+        assert len({one.event.id for one in sink.attempts[before:]}) > 5
 
 
 @pytest.mark.parametrize("poisoned", [1, 3])
@@ -83,7 +83,7 @@ async def test_poisoned_events_hold_up_nobody_else(
     sink = ScriptedSink(concurrency=8)
     async with running(sink) as stage:
         poison = set(await stage.events(poisoned, 1))
-        sink.answers = lambda event: refused if event.event_id in poison else DELIVERED
+        sink.answers = lambda event: refused if event.id in poison else DELIVERED
         for _ in range(3):
             health = (await stage.advance(300)).health
             if status is not None:
@@ -92,7 +92,7 @@ async def test_poisoned_events_hold_up_nobody_else(
             [fresh] = await stage.events(1, 1)
             # where nobody was answered, a probe in the last ten seconds comes first
             await stage.advance(0 if status else 10)
-            [attempt] = [one for one in sink.attempts if one.event.event_id == fresh]
+            [attempt] = [one for one in sink.attempts if one.event.id == fresh]
             assert (attempt.at - before).total_seconds() < (0.1 if status else 10.1)
             assert (await stage.settle()).health.state is SinkState.REJECTING
         assert await stage.states() == {"waiting": poisoned, "delivered": 3}
@@ -200,7 +200,7 @@ async def test_an_outage_of_an_hour_drains_in_order_without_a_stampede(
     def answers(event: OutgoingEvent) -> SinkOutcome:
         if clock.time.timestamp() < is_up:
             return failed(None)
-        taken.setdefault(event.operation_id, []).append(event.event_id)
+        taken.setdefault(subject_of(event), []).append(event.id)
         return DELIVERED
 
     sink = ScriptedSink(concurrency=16, answers=answers)
@@ -225,7 +225,7 @@ async def test_refused_events_are_given_up_after_an_hour(running: Running, logs:
     sink = ScriptedSink(concurrency=4)
     async with running(sink) as stage:
         poison, *_ = ids = await stage.events(3, 2)
-        sink.answers = lambda event: REFUSED if event.event_id == poison else DELIVERED
+        sink.answers = lambda event: REFUSED if event.id == poison else DELIVERED
         await stage.advance(HOUR - 10)
         assert await stage.states() == {"waiting": 2, "delivered": 4}
         assert ids[3] not in sink.ids

@@ -21,9 +21,5 @@ def outgoing(
         "datacontenttype": "application/json",
         "data": {"note": "grüße\n" + "x" * pad},
     }
-    return OutgoingEvent(
-        event_id=event_id,
-        operation_id=operation_id,
-        type="operation.progress",
-        body=json.dumps(body, ensure_ascii=False, separators=(",", ":")),
-    )
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return OutgoingEvent(id=event_id, body=text)

@@ -55,7 +55,7 @@ def once_refused() -> ScriptedSink:
     begun: list[str] = []
 
     def answers(event: OutgoingEvent) -> SinkOutcome:
-        begun.append(event.event_id)
+        begun.append(event.id)
         return failed(503) if len(begun) == 1 else DELIVERED
 
     return ScriptedSink(answers=answers)

@@ -177,7 +177,7 @@ async def test_forgetting_is_idempotent(door: House) -> None:
         answer = await door.client.delete(f"{PATH}/{op(1)}")
         assert (answer.status_code, answer.content) == (204, b"")
     assert (await door.get(f"{PATH}/{op(1)}"))["phase"] == "forgotten"
-    assert [claim.event_id for claim in await door.scene.drain()] == [event]
+    assert [claim.id for claim in await door.scene.drain()] == [event]
 
 
 @pytest.mark.parametrize("name", [op(1), "x", "%00", "comms_message_01h9krwprkeee8fzqspvwy6nq8"])

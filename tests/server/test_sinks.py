@@ -14,7 +14,7 @@ async def bury(door: House, *operations: str, sink: str = "app") -> None:
     """Let the first event of each operation die at a sink."""
     door.scene.clock.advance(days=4)
     claimed = await door.scene.deliveries(sink)
-    assert {claim.operation_id for claim in claimed} == set(operations)
+    assert {claim.watch_id for claim in claimed} == set(operations)
     await door.scene.settle(
         claimed, AttemptResult.FAILED, sink=sink, status=500, error="answered 500"
     )
@@ -116,7 +116,7 @@ async def test_a_replayed_event_goes_out_again(door: House) -> None:
     answer = await door.client.post(f"/v1/events/{event}/replay")
     assert (answer.status_code, answer.json()) == (202, {"event": event, "sinks": ["app"]})
     assert (await door.get("/v1/dead-letters"))["deadLetters"] == []
-    assert [claim.event_id for claim in await door.scene.drain()] == [event]
+    assert [claim.id for claim in await door.scene.drain()] == [event]
 
 
 async def test_an_event_can_be_sent_to_a_sink_that_never_had_it(door: House) -> None:
@@ -126,7 +126,7 @@ async def test_an_event_can_be_sent_to_a_sink_that_never_had_it(door: House) -> 
     [event] = await door.record(op(1), "PROCESSING", to=(APP,))
     answer = await door.client.post(f"/v1/events/{event}/replay", json={"sinks": ["log"]})
     assert answer.json()["sinks"] == ["log"]
-    assert [claim.event_id for claim in await door.scene.drain("log")] == [event]
+    assert [claim.id for claim in await door.scene.drain("log")] == [event]
 
 
 @pytest.mark.parametrize(

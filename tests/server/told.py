@@ -61,7 +61,16 @@ def observation(
         final=False,
         data=told,
     )
-    recorded = StoredEvent(id="an-event", position=1, event=event, body="{}")
+    recorded = StoredEvent(
+        id="an-event",
+        position=1,
+        watch_id=event.watch_id,
+        type=event.type.value,
+        sequence=event.sequence,
+        final=event.final,
+        recorded_at=NOW,
+        body=event.render("an-event"),
+    )
     return Observation(id=op(1), verdict=verdict, watch=None, events=[recorded])
 
 

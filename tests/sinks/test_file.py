@@ -331,7 +331,7 @@ def test_each_id_is_in_the_file_exactly_once_after_any_crash(
         expected: list[str] = []
         for number, count in enumerate(counts):
             batch = _events(*(f"e{number}-{index}" for index in range(count)))
-            expected += [event.event_id for event in batch]
+            expected += [event.id for event in batch]
             whole = join_lines(batch)
             with path.open("ab") as file:  # a write of which a kill let so much through
                 file.write(whole[: data.draw(st.integers(0, len(whole)))])
@@ -342,7 +342,7 @@ def test_each_id_is_in_the_file_exactly_once_after_any_crash(
 def _restart_and_deliver(path: Path, waiting: Sequence[OutgoingEvent]) -> None:
     journal = Journal(path, recall_lines=6)
     known = journal.recent_ids()
-    rest = [event for event in waiting if event.event_id not in known]
+    rest = [event for event in waiting if event.id not in known]
     if rest:
         journal.append(join_lines(rest))
     journal.close()

@@ -14,8 +14,9 @@ from sqlalchemy import Table, func, select, update
 
 from poller.comms.kinds import kind_named
 from poller.comms.models import Operation, decode_operation
-from poller.store.claims import Claimed, ClaimRequest
+from poller.store.claims import ClaimRequest
 from poller.store.deliveries import Exchange
+from poller.store.events import StoredEvent
 from poller.store.schema import deliveries, watches
 from poller.store.store import Store
 from poller.store.watches import Lease, Observation, Registered
@@ -180,13 +181,13 @@ class Daemon:
 
     async def deliveries(
         self, sink: str = "app", *, limit: int = 10, in_order: bool = False
-    ) -> list[Claimed]:
+    ) -> list[StoredEvent]:
         """Claim deliveries, handing in nothing."""
         return list((await self.exchange(sink=sink, limit=limit, in_order=in_order)).claimed)
 
     async def settle(
         self,
-        claimed: Sequence[Claimed],
+        claimed: Sequence[StoredEvent],
         result: AttemptResult,
         *,
         sink: str = "app",
@@ -203,9 +204,9 @@ class Daemon:
         ]
         return await self.exchange(*ended, sink=sink, limit=0)
 
-    async def drain(self, sink: str = "app", *, in_order: bool = False) -> list[Claimed]:
+    async def drain(self, sink: str = "app", *, in_order: bool = False) -> list[StoredEvent]:
         """Deliver everything that can go; the events in the order in which they went."""
-        gone: list[Claimed] = []
+        gone: list[StoredEvent] = []
         while claimed := await self.deliveries(sink, limit=500, in_order=in_order):
             await self.settle(claimed, AttemptResult.DELIVERED, sink=sink)
             gone += claimed

@@ -74,7 +74,7 @@ async def test_every_transaction_is_timed(timed: Store, told: Told) -> None:
     assert [(name, refused) for name, _, refused in told] == [
         ("watches.register_all", False),
         ("sweeps.reach", False),
-        ("census.census", False),
+        ("census.watch_counts", False),
     ]
     assert all(0 < seconds < 60 for _, seconds, _ in told)
 

@@ -60,10 +60,11 @@ async def test_replay_sends_them_in_sequence_order(daemon: Daemon) -> None:
     assert await daemon.store.replay(ALL) == {"app": 3}
     assert await daemon.store.dead_letters(ALL, limit=10) == []
     [first] = await daemon.deliveries()
-    assert (first.event_id, first.attempts) == (ids[0], 0)
+    assert first.id == ids[0]
     assert await daemon.deliveries() == []
-    await daemon.settle([first], AttemptResult.DELIVERED)
-    assert [claim.event_id for claim in await daemon.drain()] == ids[1:]
+    exchange = await daemon.settle([first], AttemptResult.DELIVERED)
+    assert exchange.finished[first.position].attempts == 1
+    assert [claim.id for claim in await daemon.drain()] == ids[1:]
 
 
 async def test_a_replayed_one_goes_before_what_waits_behind_it(daemon: Daemon) -> None:
@@ -128,11 +129,11 @@ async def test_one_event_can_be_sent_again(daemon: Daemon) -> None:
     ids = await daemon.run_through(op(1))
     await daemon.drain()
     assert await daemon.store.replay_event(ids[1], None) == ["app"]
-    assert [claim.event_id for claim in await daemon.drain()] == [ids[1]]
+    assert [claim.id for claim in await daemon.drain()] == [ids[1]]
     await daemon.store.configure_sinks(["app", "late"])
     assert await daemon.store.replay_event(ids[2], ["late", "app"]) == ["app", "late"]
-    assert [claim.event_id for claim in await daemon.drain()] == [ids[2]]
-    assert [claim.event_id for claim in await daemon.drain("late")] == [ids[2]]
+    assert [claim.id for claim in await daemon.drain()] == [ids[2]]
+    assert [claim.id for claim in await daemon.drain("late")] == [ids[2]]
     assert len(await daemon.rows(deliveries)) == 4
 
 
@@ -153,7 +154,7 @@ async def test_replay_lets_a_sink_that_is_down_try_at_once(daemon: Daemon) -> No
     [report] = await daemon.store.sinks()
     assert report.health.state is SinkState.DOWN
     assert await daemon.deliveries() == []
-    await daemon.store.replay_event(claim.event_id, None)
+    await daemon.store.replay_event(claim.id, None)
     assert len(await daemon.deliveries()) == 1
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import anyio
 import pytest
 
-from poller.store.claims import Claimed
+from poller.store.events import StoredEvent
 from poller.store.schema import deliveries
 from poller.tracking.delivery import AttemptResult, DeliveryState
 from poller.tracking.subscription import Subscription
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.anyio
 MODES = pytest.mark.parametrize("in_order", [True, False], ids=["in_order", "parallel"])
 
 
-def places(claimed: list[Claimed]) -> list[tuple[str, int]]:
+def places(claimed: list[StoredEvent]) -> list[tuple[str, int]]:
     """Return operation and position of each."""
-    return [(claim.operation_id, claim.position) for claim in claimed]
+    return [(claim.watch_id, claim.position) for claim in claimed]
 
 
 async def three_of_two(daemon: Daemon) -> None:
@@ -54,7 +54,7 @@ async def test_a_successor_waits_while_its_predecessor_is_leased(
     await three_of_two(daemon)
     [first] = await daemon.deliveries(limit=1, in_order=in_order)
     rest = await daemon.deliveries(in_order=in_order)
-    assert {claim.operation_id for claim in rest} == {op(2)}
+    assert {claim.watch_id for claim in rest} == {op(2)}
     await daemon.expire_leases()
     again = await daemon.deliveries(limit=1, in_order=in_order)
     assert again == [first]
@@ -69,7 +69,7 @@ async def test_a_successor_waits_while_its_predecessor_backs_off(
     [first] = await daemon.deliveries(limit=1, in_order=in_order)
     await daemon.settle([first], AttemptResult.FAILED)
     others = await daemon.drain(in_order=in_order)
-    assert {claim.operation_id for claim in others} == {op(2)}
+    assert {claim.watch_id for claim in others} == {op(2)}
     daemon.clock.advance(2)
     gone = await daemon.drain(in_order=in_order)
     assert places(gone) == [(op(1), 1), (op(1), 3), (op(1), 5)]
@@ -85,7 +85,7 @@ async def test_a_dead_predecessor_lets_it_pass(daemon: Daemon, *, in_order: bool
     assert exchange.finished[first.position].state is DeliveryState.DEAD
     gone = await daemon.drain(in_order=in_order)
     assert sorted(claim.position for claim in gone) == [2, 3, 4, 5, 6]
-    assert [claim.position for claim in gone if claim.operation_id == op(1)] == [3, 5]
+    assert [claim.position for claim in gone if claim.watch_id == op(1)] == [3, 5]
 
 
 @MODES
@@ -109,7 +109,7 @@ async def test_dispatchers_that_claim_at_once_keep_order(
     for step in (1, 2, 3):
         answers = [(op(number), seen(op(number), stats={"sent": step})) for number in numbers]
         await daemon.record(*answers)
-    gone: list[Claimed] = []
+    gone: list[StoredEvent] = []
 
     async def deliver(who: Daemon) -> None:
         while len(gone) < 36:
@@ -122,7 +122,7 @@ async def test_dispatchers_that_claim_at_once_keep_order(
             tasks.start_soon(deliver, daemon)
             tasks.start_soon(deliver, another)
     for number in numbers:
-        own = [claim.position for claim in gone if claim.operation_id == op(number)]
+        own = [claim.position for claim in gone if claim.watch_id == op(number)]
         assert own == sorted(set(own))
     assert len(gone) == 36
 
@@ -137,7 +137,7 @@ async def test_the_longest_due_goes_first(daemon: Daemon) -> None:
     daemon.clock.advance(LEASE + 5)
     await daemon.observe(op(3), "PROCESSING")
     await daemon.expire_leases()
-    claimed = [(await daemon.deliveries(limit=1))[0].operation_id for _ in range(3)]
+    claimed = [(await daemon.deliveries(limit=1))[0].watch_id for _ in range(3)]
     assert claimed == [op(2), op(3), op(1)]
 
 
@@ -197,7 +197,7 @@ async def test_what_a_sink_holds_already_counts_as_delivered(daemon: Daemon) -> 
     assert await daemon.store.waiting_ids("app", 2) == ids[:2]
     assert await daemon.store.recall("app", {ids[0], ids[1], "somebody-elses"}) == 2
     assert await daemon.store.waiting_ids("app", 10) == ids[2:]
-    assert [claim.event_id for claim in await daemon.deliveries()] == ids[2:]
+    assert [claim.id for claim in await daemon.deliveries()] == ids[2:]
     assert await daemon.store.recall("app", ids) == 1
     assert await daemon.store.recall("app", ids) == 0
 

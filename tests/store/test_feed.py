@@ -14,7 +14,7 @@ START = Cursor(position=0)
 
 def ids(page: Page) -> list[str]:
     """Return the ids of a page."""
-    return [event.mark.event_id for event in page.events]
+    return [event.id for event in page.events]
 
 
 async def prune(daemon: Daemon) -> None:

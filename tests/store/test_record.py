@@ -228,9 +228,9 @@ async def test_an_event_is_stored_as_it_was_told(daemon: Daemon) -> None:
     [recorded] = observation.events
     [claimed] = await daemon.deliveries()
     body = json.loads(claimed.body)
-    assert (claimed.event_id, claimed.position) == (recorded.id, recorded.position)
-    assert (body["id"], body["type"]) == (claimed.event_id, claimed.type)
-    assert (claimed.operation_id, claimed.type) == (op(1), "operation.scheduled")
+    assert (claimed.id, claimed.position) == (recorded.id, recorded.position)
+    assert (body["id"], body["type"]) == (claimed.id, claimed.type)
+    assert (claimed.watch_id, claimed.type) == (op(1), "operation.scheduled")
 
 
 async def test_many_answers_are_one_transaction(daemon: Daemon) -> None:

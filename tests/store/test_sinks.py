@@ -101,7 +101,7 @@ async def test_recovery_makes_everything_due_in_order(daemon: Daemon) -> None:
     assert rest.health.state is SinkState.OK
     gone = [*first, *await daemon.drain()]
     assert len(gone) == 7
-    assert [claim.position for claim in gone if claim.operation_id == op(0)] == [1, 7]
+    assert [claim.position for claim in gone if claim.watch_id == op(0)] == [1, 7]
 
 
 async def test_recovery_counts_beside_a_straggler(daemon: Daemon) -> None:
@@ -139,7 +139,7 @@ async def test_a_first_attempt_goes_before_any_repeated_one(daemon: Daemon) -> N
     await daemon.settle(await daemon.deliveries(), AttemptResult.REFUSED, status=400)
     daemon.clock.advance(60)
     await fill(daemon, range(3, 5))
-    claimed = [(await daemon.deliveries(limit=1))[0].operation_id for _ in range(5)]
+    claimed = [(await daemon.deliveries(limit=1))[0].watch_id for _ in range(5)]
     assert claimed[:2] == [op(3), op(4)]
     assert sorted(claimed[2:]) == [op(0), op(1), op(2)]
 
@@ -203,7 +203,7 @@ async def test_replay_enables_a_disabled_sink(daemon: Daemon) -> None:
     await daemon.settle(await daemon.deliveries(), AttemptResult.GONE, status=410)
     await daemon.store.replay_event(ids[0], None)
     assert await state_of(daemon) is SinkState.OK
-    assert [claim.event_id for claim in await daemon.drain()] == ids
+    assert [claim.id for claim in await daemon.drain()] == ids
 
 
 async def test_a_restart_probes_a_sink_that_was_down_at_once(daemon: Daemon) -> None:

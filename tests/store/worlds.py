@@ -9,7 +9,6 @@ from typing import Any
 
 from poller.comms.kinds import kind_named
 from poller.comms.models import decode_operation
-from poller.store.claims import Claimed
 from poller.store.events import StoredEvent
 from poller.tracking.answer import FoundAnswer
 from poller.tracking.delivery import AttemptResult, DeliveryAttempt, DeliveryState
@@ -80,7 +79,7 @@ class Place:
     in_order: bool
     arrivals: list[tuple[str, str]] = field(default_factory=list)
     """Event id and body of everything that arrived, repetitions included."""
-    in_flight: list[tuple[Claimed, datetime]] = field(default_factory=list)
+    in_flight: list[tuple[StoredEvent, datetime]] = field(default_factory=list)
     """Claims whose attempts have not ended, with when they were begun."""
     finished: list[tuple[int, DeliveryAttempt]] = field(default_factory=list)
     """Attempts that the store does not know of yet."""
@@ -101,7 +100,7 @@ class Place:
             if result is AttemptResult.DELIVERED or (
                 result is AttemptResult.FAILED and arrived and not broken
             ):
-                self.arrivals.append((claim.event_id, claim.body))
+                self.arrivals.append((claim.id, claim.body))
             broken = broken or (self.in_order and result is not AttemptResult.DELIVERED)
             attempt = DeliveryAttempt(result=result, begun_at=begun_at, error=result.value)
             self.finished.append((claim.position, attempt))

@@ -171,4 +171,4 @@ def _test_event(sink: str) -> OutgoingEvent:
         "datacontenttype": "application/json",
         "data": {"sink": sink, "note": "sent by `poller check --send`; it is about no operation"},
     }
-    return OutgoingEvent(event_id=number, operation_id=sink, type=TEST_EVENT, body=dump_json(event))
+    return OutgoingEvent(id=number, body=dump_json(event))

@@ -39,15 +39,7 @@ class Lines:
     async def show(self, news: Sequence[News]) -> None:
         """Write the events among the news, for as long as the reader takes."""
         events = [told for item in news if isinstance(item, Update) for told in item.events]
-        waiting = [
-            OutgoingEvent(
-                event_id=told.id,
-                operation_id=told.event.watch_id,
-                type=told.event.type.value,
-                body=told.render(),
-            )
-            for told in events
-        ]
+        waiting = [OutgoingEvent(id=told.id, body=told.render()) for told in events]
         while waiting:
             outcomes = await self._sink.deliver(waiting)
             if any(outcome.verdict is SinkVerdict.CLOSED for outcome in outcomes):
