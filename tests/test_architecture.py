@@ -1,0 +1,43 @@
+"""The map for newcomers is true: every place that it names is there, and it stays short."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAP = (ROOT / "ARCHITECTURE.md").read_text()
+PLACES = sorted(set(re.findall(r"`((?:[\w.]+/)+[\w.]*)(?::([\w.]+))?`", MAP)))
+
+
+@pytest.mark.parametrize(("file", "name"), PLACES, ids=[":".join(place) for place in PLACES])
+def test_a_place_on_the_map_exists(file: str, name: str) -> None:
+    """Files, folders, classes, functions and methods."""
+    path = next((each for each in (ROOT / "poller" / file, ROOT / file) if each.exists()), None)
+    assert path is not None, f"{file} does not exist"
+    if name:
+        assert name in _names(ast.parse(path.read_text()).body)
+
+
+def test_the_map_is_short() -> None:
+    """A map that takes long to read is none."""
+    assert len(MAP.splitlines()) <= 120
+    assert len(PLACES) > 40
+
+
+def _names(body: list[ast.stmt], prefix: str = "") -> set[str]:
+    found = set()
+    for node in body:
+        match node:
+            case ast.ClassDef():
+                found |= {prefix + node.name} | _names(node.body, f"{prefix}{node.name}.")
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                found.add(prefix + node.name)
+            case ast.Assign():
+                found |= {prefix + each.id for each in node.targets if isinstance(each, ast.Name)}
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                found.add(prefix + name)
+            case _:
+                pass
+    return found
