@@ -11,8 +11,6 @@ from typing import NamedTuple
 from poller.audit.event_reader import AuditedEvent, read_event
 from poller.audit.history import Fault, History
 
-__all__ = ["Audit", "Fault", "Line", "Problem", "Summary", "number_lines"]
-
 
 class Line(NamedTuple):
     """One line of a file, its end included where it has one; `number` counts from 1."""

@@ -16,8 +16,6 @@ from poller.audit.shape import (
 from poller.tracking.lifecycle import LIFECYCLES, EventType, Lifecycle, lifecycle_of
 from poller.tracking.watch import ResourceType
 
-__all__ = ["AuditedEvent", "Reading", "Told", "read_event"]
-
 _LARGEST_COUNTER: Final = 2**63 - 1
 # What ends a watch for good whatever the settings say. The types that are in neither set are final
 # unless the watch settles.

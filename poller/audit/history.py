@@ -10,8 +10,6 @@ from typing import Final
 from poller.audit.event_reader import AuditedEvent, Told
 from poller.tracking.lifecycle import LIFECYCLES, EventType
 
-__all__ = ["Fault", "History", "Stage"]
-
 _SHOWN: Final = 5
 
 

@@ -12,8 +12,6 @@ from poller.comms.kinds import KINDS
 from poller.tracking.lifecycle import EventType
 from poller.tracking.watch import ResourceType
 
-__all__ = ["KNOWN", "data_faults", "envelope_faults", "identity_faults", "is_name", "show"]
-
 _Check = tuple[Callable[[Any], bool], str]
 
 KNOWN: Final[Mapping[str, EventType]] = {one.value: one for one in EventType}

@@ -37,9 +37,9 @@ from poller.simulator import Operation, World, serve
 from poller.sinks.base import Sink
 from poller.sinks.stdout import StdoutSink
 from poller.store.store import Store
+from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
-from poller.tracking.subscription import Subscription
 from poller.tracking.watch import AccountScope
 
 __all__ = ["run_demo"]

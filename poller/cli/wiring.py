@@ -23,9 +23,9 @@ from poller.settings import (
     load_settings,
 )
 from poller.sinks.base import Sink
+from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.privacy import Addresses
-from poller.tracking.subscription import Subscription
 from poller.tracking.watch import AccountScope
 
 __all__ = ["Source", "configuration", "listening", "make_client", "make_sink", "make_throttle"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from poller.comms.credentials import Credentials
 from poller.sinks.base import Sink
+from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
-from poller.tracking.subscription import Subscription
 from poller.tracking.watch import AccountScope
 
 __all__ = ["Configuration", "SinkPlan"]

@@ -9,7 +9,7 @@ import structlog
 from poller.comms.errors import CommsError
 from poller.comms.throttle import Change
 from poller.store.watches import Observation, Registered
-from poller.tracking.observe import Verdict
+from poller.tracking.answer import Verdict
 from poller.trouble import TroubleLog
 
 __all__ = [

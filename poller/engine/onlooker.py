@@ -28,9 +28,9 @@ from poller.engine.agenda import Agenda
 from poller.engine.pulse import Pulse
 from poller.engine.requests import ask_about, refusal_of, request_of
 from poller.engine.trouble import Trouble, trouble_after
-from poller.tracking.answer import Answer
+from poller.tracking.answer import Answer, Verdict
 from poller.tracking.event import Event, event_id
-from poller.tracking.observe import Verdict, observe
+from poller.tracking.observe import observe
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import Watch
 

@@ -24,7 +24,6 @@ from poller.engine.log_events import log_pause_change
 from poller.engine.meter import NO_METER, Meter
 from poller.engine.supervision import attempt
 from poller.store.store import Store
-from poller.tracking import breakdown
 from poller.tracking.answer import (
     Answer,
     BreakdownAnswer,
@@ -36,7 +35,8 @@ from poller.tracking.answer import (
     RejectedAnswer,
     ScheduleAnswer,
 )
-from poller.tracking.explaining import progress_of
+from poller.tracking.breakdown import steps as breakdown
+from poller.tracking.breakdown.reading import progress_of
 from poller.tracking.watch import NextRequest, Watch
 
 _SCHEDULES_READ: Final = 100

@@ -15,8 +15,8 @@ from poller.comms.errors import CommsError
 from poller.comms.kinds import KINDS
 from poller.sinks.base import SinkOutcome, SinkVerdict
 from poller.store.watches import Observation
+from poller.tracking.answer import Verdict
 from poller.tracking.delivery import Delivery, DeliveryState
-from poller.tracking.observe import Verdict
 
 __all__ = ["OTHER", "PREFIX", "PrometheusMeter", "bounded_kind"]
 

@@ -24,8 +24,8 @@ from poller.server.problems import CROWDED, GONE, STORE, Kind, Problem, problem_
 from poller.store.errors import StoreError
 from poller.store.events import StoredEvent
 from poller.store.feed import Cursor, Page
+from poller.tracking.delivery import wants_type
 from poller.tracking.event import dump_json
-from poller.tracking.subscription import wants_type
 
 __all__ = ["EventStream", "StreamFilter", "gone"]
 

@@ -11,9 +11,8 @@ from sqlalchemy import Connection, RowMapping, insert, update
 
 from poller.store.schema import counters, deliveries, events
 from poller.store.tenancy import Tenant
-from poller.tracking.delivery import DeliveryState
+from poller.tracking.delivery import DeliveryState, Subscription
 from poller.tracking.event import Event, event_id, read_event
-from poller.tracking.subscription import Subscription
 
 POSITION: Final = "event_position"
 _MEMBERS: Final = ("id", "position", "watch_id", "type", "sequence", "final", "recorded_at", "body")

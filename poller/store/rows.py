@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from poller.store.schema import instant, microseconds
-from poller.tracking.breakdown import Breakdown
+from poller.tracking.breakdown.state import Breakdown
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.forecast import Look
 from poller.tracking.sink_health import Health, SinkState

@@ -45,10 +45,9 @@ from poller.store.tenancy import Tenant
 from poller.store.transactions import Timed, Transactions
 from poller.store.watches import Claim, Lease, Observation, Registered
 from poller.tracking.answer import Answer
-from poller.tracking.delivery import DeliveryAttempt
+from poller.tracking.delivery import DeliveryAttempt, Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
-from poller.tracking.subscription import Subscription
 from poller.tracking.sweep_policy import Reach
 from poller.tracking.watch import AccountScope, Watch
 

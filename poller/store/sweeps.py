@@ -33,10 +33,10 @@ from poller.store.schema import microseconds, watches
 from poller.store.tenancy import Tenant
 from poller.store.watches import Observation, Registered, record, register_all
 from poller.tracking.answer import FoundAnswer
+from poller.tracking.delivery import Subscription
 from poller.tracking.event import dump_json
 from poller.tracking.pacing import RETENTION, Policy
 from poller.tracking.registration import Registration
-from poller.tracking.subscription import Subscription
 from poller.tracking.sweep_policy import Reach
 from poller.tracking.watch import NextRequest, Phase
 

@@ -30,11 +30,11 @@ from poller.store.events import StoredEvent, record_events
 from poller.store.rows import difference, watch_of, watch_values
 from poller.store.schema import watches
 from poller.store.tenancy import Tenant, scope_of
-from poller.tracking.answer import Answer
-from poller.tracking.observe import Decision, Verdict, observe
+from poller.tracking.answer import Answer, Decision, Verdict
+from poller.tracking.delivery import Subscription
+from poller.tracking.observe import observe
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Conflict, Registration, forget, register
-from poller.tracking.subscription import Subscription
 from poller.tracking.watch import NextRequest, Watch
 
 __all__ = [

@@ -6,21 +6,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from poller.comms.models import ErrorPage, Message, MessagePage, Operation
-from poller.tracking.breakdown import Request
-
-__all__ = [
-    "Answer",
-    "BreakdownAnswer",
-    "FailedAnswer",
-    "FoundAnswer",
-    "NonsenseAnswer",
-    "NotFoundAnswer",
-    "ReceiptsAnswer",
-    "RejectedAnswer",
-    "ScheduleAnswer",
-]
+from poller.tracking.breakdown.steps import Request
+from poller.tracking.event import Event
+from poller.tracking.watch import Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +89,25 @@ Answer = (
     | NonsenseAnswer
     | FailedAnswer
 )
+
+
+class Verdict(StrEnum):
+    """What became of an answer, for logs and metrics."""
+
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    STALE = "stale"
+    NONSENSE = "nonsense"
+    ABSENT = "absent"
+    FAILED = "failed"
+    LATE = "late"
+    """Nobody waited for the answer any more when it came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The state to write and the events to record with it, in order."""
+
+    watch: Watch
+    events: tuple[Event, ...]
+    verdict: Verdict

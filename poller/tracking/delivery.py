@@ -5,19 +5,13 @@ among them: it pauses the whole sink. An event is given up three days after it w
 replayed), by a failed attempt, or one hour after the receiver first refused it.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-__all__ = [
-    "GIVE_UP_AFTER",
-    "AttemptResult",
-    "Delivery",
-    "DeliveryAttempt",
-    "DeliveryState",
-    "after_attempt",
-]
+from poller.tracking.event import Event
 
 GIVE_UP_AFTER: Final = timedelta(days=3)
 _REFUSED_FOR: Final = timedelta(hours=1)
@@ -101,3 +95,34 @@ def after_attempt(
 def _wait(attempts: int, jitter: float) -> float:
     doubled = 2.0 ** min(attempts - 1, _DOUBLINGS)
     return min(doubled * (1 + _JITTER * jitter), _LONGEST)
+
+
+FINAL = "final"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """What the sink of that name wants: type patterns (`operation.*`, `final`) and labels."""
+
+    sink: str
+    events: tuple[str, ...] = ("*",)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def wants(self, event: Event) -> bool:
+        """Tell whether a delivery of `event` is to be made."""
+        return wants_type(self.events, event.type, final=event.final) and all(
+            event.labels.get(name) == value for name, value in self.labels.items()
+        )
+
+
+def wants_type(patterns: Iterable[str], event_type: str, *, final: bool) -> bool:
+    """Tell whether any of the patterns (`operation.*`, `final`) means an event of this type."""
+    return any(_matches(pattern, event_type, final=final) for pattern in patterns)
+
+
+def _matches(pattern: str, event_type: str, *, final: bool) -> bool:
+    if pattern == FINAL:
+        return final
+    if pattern.endswith("*"):
+        return event_type.startswith(pattern[:-1])
+    return event_type == pattern

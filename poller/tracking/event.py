@@ -8,14 +8,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from importlib.resources import files
+from typing import Any, Final, cast
 
 from poller.comms.decoding import parse_instant
 from poller.tracking.lifecycle import EventType
 from poller.tracking.privacy import attempt_changes, attempt_statuses
 from poller.tracking.watch import EmittedState, ResourceType, Watch
-
-__all__ = ["Event", "dump_json", "emit", "event_id", "format_instant", "make_event", "read_event"]
 
 _SEQUENCE_DIGITS: Final = 10
 _TYPES: Final = frozenset(EventType)
@@ -153,7 +152,7 @@ def read_event(document: Mapping[str, Any]) -> Event:
 
 def make_event(
     watch: Watch,
-    kind_of_event: EventType,
+    event_type: EventType,
     *,
     now: datetime,
     final: bool,
@@ -166,7 +165,7 @@ def make_event(
     """
     observed_at = watch.observed_at
     return Event(
-        type=kind_of_event,
+        type=event_type,
         watch_id=watch.id,
         source=watch.source,
         sequence=watch.emitted.sequence + 1,
@@ -190,7 +189,7 @@ def make_event(
 
 def emit(
     watch: Watch,
-    kind_of_event: EventType,
+    event_type: EventType,
     *,
     now: datetime,
     final: bool = False,
@@ -198,9 +197,9 @@ def emit(
     more: Mapping[str, Any] | None = None,
 ) -> tuple[Watch, Event]:
     """Make the next event of `watch`, and return the watch that has told it."""
-    event = make_event(watch, kind_of_event, now=now, final=final, reason=reason, more=more)
+    event = make_event(watch, event_type, now=now, final=final, reason=reason, more=more)
     before, seen = watch.emitted, watch.snapshot
-    is_progress = kind_of_event.value.endswith(".progress")
+    is_progress = event_type.value.endswith(".progress")
     emitted = EmittedState(
         status=watch.status,
         counters=before.counters if seen is None else watch.counters,
@@ -282,3 +281,12 @@ def dump_json(document: object) -> str:
     that it came as.
     """
     return _JSON.encode(document).encode("utf-8", "backslashreplace").decode()
+
+
+def load_event_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of an event, a fresh copy at every call.
+
+    It is a file of this package, so that receivers in any language can take it from there.
+    """
+    text = files("poller.tracking").joinpath("event.schema.json").read_text(encoding="utf-8")
+    return cast("dict[str, Any]", json.loads(text))

@@ -31,8 +31,6 @@ from poller.comms.kinds import KindSpec
 from poller.comms.models import Operation
 from poller.tracking.progress import read_progress
 
-__all__ = ["KEPT", "Look", "look_at", "predicted_wait"]
-
 KEPT: Final = 6
 """Looks that are remembered: older ones tell of another rate."""
 

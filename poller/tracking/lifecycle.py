@@ -1,18 +1,18 @@
-"""The lifecycles as tables: which event a status makes, which status ends, which cannot follow.
+"""The lifecycles as tables: those of the vendor's statuses, and that of a watch.
 
-One row for each thing that can be watched. What is not in a table changes nothing: an unknown
-status makes an event of type `….changed` and is never terminal, because the vendor may add values
-at any time.
+`LIFECYCLES` has one row for each type of resource: which event a status makes, which status ends,
+which cannot follow another. `PHASES` says how a watch goes from phase to phase. What is not in a
+table changes nothing: an unknown status makes an event of type `….changed` and is never terminal,
+because the vendor may add values at any time.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from poller.tracking.watch import Outcome, ResourceType
-
-__all__ = ["LIFECYCLES", "EventType", "Lifecycle", "lifecycle_of"]
+from poller.tracking.watch import NotFoundStreak, Outcome, Phase, ResourceType, Watch
 
 
 class EventType(StrEnum):
@@ -50,12 +50,12 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifecycle:
-    """How one sort of thing lives.
+    """The statuses of one type of resource.
 
-    `events` names the event that a change to a status makes; `terminal` the outcome of those that
-    end; `lasting` those of them after which receipts can still move something, so that settling
-    watches on; `follows_terminal` what may be seen after a terminal status, and `never_after` what
-    may not be seen after another one.
+    `events` names the event that a change to a status makes; `terminal` gives the outcome of the
+    statuses that end; `lasting` are the terminal ones after which receipts can still change
+    counters, so that the watch settles; `follows_terminal` says what may be seen after a terminal
+    status, and `never_after` what may not be seen after another one.
     """
 
     events: Mapping[str, EventType]
@@ -73,7 +73,7 @@ class Lifecycle:
         return self.events.get(status, self.changed)
 
     def follows(self, last: str | None, status: str) -> bool:
-        """Tell whether `status` may be seen after `last`; what may not is an old answer."""
+        """Return whether `status` may be seen after `last`; otherwise the answer is an old one."""
         if last is None or last == status:
             return True
         if last in self.terminal:
@@ -132,6 +132,66 @@ LIFECYCLES: Final[Mapping[ResourceType, Lifecycle]] = {
 }
 
 
-def lifecycle_of(thing: ResourceType) -> Lifecycle:
+def lifecycle_of(resource_type: ResourceType) -> Lifecycle:
     """Return the row of the table."""
-    return LIFECYCLES[thing]
+    return LIFECYCLES[resource_type]
+
+
+class PhaseChange(StrEnum):
+    """What can move a watch from one phase to another."""
+
+    SETTLE = "settle"
+    """A terminal status was seen after which receipts may still arrive."""
+    READ_BREAKDOWN = "read breakdown"
+    """The final event was emitted, and what failed is read next."""
+    END = "end"
+    """The last event was emitted."""
+    FORGET = "forget"
+    """Somebody asked to stop watching."""
+    RESUME = "resume"
+    """A watch that was lost or forgotten is registered again."""
+    RESUME_SETTLING = "resume settling"
+    """The same, where a terminal status was already seen."""
+
+
+PHASES: Final[Mapping[Phase, Mapping[PhaseChange, Phase]]] = {
+    Phase.ACTIVE: {
+        PhaseChange.SETTLE: Phase.SETTLING,
+        PhaseChange.READ_BREAKDOWN: Phase.EXPLAINING,
+        PhaseChange.END: Phase.ENDED,
+        PhaseChange.FORGET: Phase.FORGOTTEN,
+    },
+    Phase.SETTLING: {
+        PhaseChange.READ_BREAKDOWN: Phase.EXPLAINING,
+        PhaseChange.END: Phase.ENDED,
+        PhaseChange.FORGET: Phase.FORGOTTEN,
+    },
+    Phase.EXPLAINING: {
+        PhaseChange.END: Phase.ENDED,
+        # its final event was emitted: later registrations get that answer
+        PhaseChange.FORGET: Phase.ENDED,
+    },
+    Phase.ENDED: {
+        PhaseChange.RESUME: Phase.ACTIVE,
+        PhaseChange.RESUME_SETTLING: Phase.SETTLING,
+    },
+    Phase.FORGOTTEN: {
+        PhaseChange.RESUME: Phase.ACTIVE,
+        PhaseChange.RESUME_SETTLING: Phase.SETTLING,
+    },
+}
+
+
+def change_phase(watch: Watch, change: PhaseChange, *, now: datetime) -> Watch:
+    """Return the watch in the phase that `PHASES` says; unchanged where the table has no entry.
+
+    `ended_at` is set when watching stops and cleared when it starts again. The state of a breakdown
+    does not outlive the phase in which it is read.
+    """
+    phase = PHASES[watch.phase].get(change)
+    if phase is None:
+        return watch
+    if watch.phase is Phase.EXPLAINING:
+        watch = watch.evolve(breakdown=None, not_found_streak=NotFoundStreak())
+    after = watch.evolve(phase=phase)
+    return after.evolve(ended_at=None if after.is_watched else now)

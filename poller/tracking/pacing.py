@@ -17,8 +17,6 @@ from poller.tracking.forecast import predicted_wait
 from poller.tracking.privacy import Addresses
 from poller.tracking.watch import NextPoll, Phase, Watch
 
-__all__ = ["RETENTION", "Policy", "expires_at", "next_look"]
-
 # "Records are available for 7 days after creation" (the vendor's reference).
 RETENTION: Final = timedelta(days=7)
 
@@ -44,7 +42,7 @@ class Policy:
     """False leaves the plain backoff, which benchmarks compare with."""
 
 
-def next_look(
+def next_poll(
     watch: Watch, *, moved: bool, policy: Policy, now: datetime, jitter: float
 ) -> NextPoll:
     """Decide when to look at `watch` again after an answer at `now`.

@@ -13,21 +13,6 @@ from typing import Any, Final
 from poller.comms.decoding import parse_instant
 from poller.contacts import has_contact, mask, scrub
 
-__all__ = [
-    "Addresses",
-    "attempt_changes",
-    "attempt_statuses",
-    "channel_of",
-    "mask",
-    "public_code",
-    "public_error",
-    "public_message",
-    "public_name",
-    "public_url",
-    "scrub",
-    "shown_addresses",
-]
-
 _MOST_ATTEMPTS: Final = 50
 _MOST_RECIPIENTS: Final = 50
 _MOST_RECIPIENTS_OF_ATTEMPT: Final = 5

@@ -24,8 +24,6 @@ from typing import Final
 
 from poller.comms.kinds import DEFAULT_KIND, KindSpec
 
-__all__ = ["NO_PROGRESS", "Progress", "read_progress", "read_receipts"]
-
 _UNADDRESSABLE: Final = "unaddressable"
 
 
@@ -137,3 +135,13 @@ def _last_open(kind: KindSpec, counters: Mapping[str, int]) -> int:
     are_receipted = bool(kind.receipts) and not (is_complete and kind.receipts.isdisjoint(counters))
     ahead = [place for place, name in enumerate(kind.stages) if name not in kind.receipts]
     return ahead[-1] + 1 if are_receipted else ahead[-1]
+
+
+def delta_between(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """Subtract counter by counter, signed; what did not change is left out."""
+    names = [*after, *(name for name in before if name not in after)]
+    return {
+        name: difference
+        for name in names
+        if (difference := after.get(name, 0) - before.get(name, 0))
+    }

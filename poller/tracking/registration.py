@@ -7,19 +7,8 @@ from typing import Any, Final
 
 from poller.comms.ids import InvalidId, check_watchable_id, is_message_id
 from poller.comms.kinds import DEFAULT_KIND, KINDS, UnknownKind, kind_named
+from poller.tracking.lifecycle import PhaseChange, change_phase
 from poller.tracking.watch import AccountScope, NextPoll, NotFoundStreak, Outcome, Phase, Watch
-
-__all__ = [
-    "BadRegistration",
-    "Conflict",
-    "Defaults",
-    "Registration",
-    "check_labels",
-    "forget",
-    "kind_of",
-    "parse_registration",
-    "register",
-]
 
 _MOST_LABELS: Final = 32
 _LONGEST_NAME: Final = 128
@@ -175,13 +164,7 @@ def register(
 
 def forget(known: Watch, *, now: datetime) -> Watch:
     """Stop watching. What has ended stays ended: its end is an answer to later registrations."""
-    if not known.is_watched:
-        return known
-    if known.phase is Phase.EXPLAINING:
-        return known.evolve(
-            phase=Phase.ENDED, ended_at=now, breakdown=None, not_found_streak=NotFoundStreak()
-        )
-    return known.evolve(phase=Phase.FORGOTTEN, ended_at=now)
+    return change_phase(known, PhaseChange.FORGET, now=now)
 
 
 def _begin(wish: Registration, scope: AccountScope, now: datetime) -> Watch:
@@ -211,13 +194,12 @@ def _kind(known: Watch, wish: Registration) -> str:
 def _resume(known: Watch, kind: str, labels: Mapping[str, str], now: datetime) -> Watch:
     """Watch again what was forgotten or lost: sequence and deltas go on where they were."""
     settling = known.outcome is Outcome.COMPLETED
-    return known.evolve(
+    change = PhaseChange.RESUME_SETTLING if settling else PhaseChange.RESUME
+    return change_phase(known, change, now=now).evolve(
         kind=kind,
         labels=labels,
         registered_at=now,
-        phase=Phase.SETTLING if settling else Phase.ACTIVE,
         outcome=known.outcome if settling else None,
-        ended_at=None,
         not_found_streak=NotFoundStreak(),
         next_poll=NextPoll(wait=0, due_at=now, set_at=now),
     )

@@ -31,8 +31,6 @@ from typing import Final
 
 from poller.tracking.delivery import AttemptResult, DeliveryAttempt
 
-__all__ = ["Admission", "Health", "SinkState", "admission", "after_result", "next_attempt"]
-
 _DOWN_AFTER: Final = timedelta(seconds=10)
 _DOWN_ATTEMPTS: Final = 3
 _FAILING_ATTEMPTS: Final = 5

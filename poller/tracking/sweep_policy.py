@@ -10,8 +10,6 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Final
 
-__all__ = ["PAGE", "Experience", "Reach", "after_failure", "after_sweep", "is_worth_it"]
-
 PAGE: Final = 1000
 """Operations on a full page (the vendor's largest `pageSize`)."""
 

@@ -1,4 +1,4 @@
-"""Telling: the events that one observation makes, and the watch as they leave it."""
+"""The events that one observation makes, and the watch as they leave it. Pure."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,13 +11,11 @@ from poller.tracking.answer import (
     ReceiptsAnswer,
     RejectedAnswer,
 )
+from poller.tracking.breakdown.reading import begin_breakdown, wants_breakdown
 from poller.tracking.event import Event, emit
-from poller.tracking.explaining import begin_explaining, wants_breakdown
-from poller.tracking.lifecycle import LIFECYCLES, EventType, lifecycle_of
+from poller.tracking.lifecycle import LIFECYCLES, EventType, PhaseChange, change_phase, lifecycle_of
 from poller.tracking.pacing import Policy, expires_at
 from poller.tracking.watch import Outcome, Phase, ResourceType, Watch
-
-__all__ = ["Transition", "group_outcome"]
 
 _NOT_FOUND_TIMES: Final = 3
 _REJECTED_TIMES: Final = 2
@@ -26,7 +24,7 @@ _FINAL_OF_MESSAGES: Final = LIFECYCLES[ResourceType.MESSAGE].terminal
 
 
 class Transition:
-    """One observation being told. `watch` and `events` are its outcome."""
+    """One accepted or refused answer being applied. `watch` and `events` are the outcome."""
 
     def __init__(self, watch: Watch, answer: Answer, *, policy: Policy, now: datetime) -> None:
         self.watch = watch
@@ -36,19 +34,19 @@ class Transition:
         self._now = now
         self._lifecycle = lifecycle_of(watch.resource_type)
 
-    def tell(self, *, accepted: bool) -> None:
-        """Emit what this observation has to tell, the end of the watch included."""
+    def apply(self, *, accepted: bool) -> None:
+        """Emit the events of this observation, and end the watch where it has ended."""
         if accepted:
-            self._tell_change()
+            self._apply_change()
         if self.watch.phase is Phase.SETTLING:
-            self._tell_settled(accepted=accepted)
+            self._apply_settling(accepted=accepted)
         elif self.watch.phase is Phase.ACTIVE:
             if (outcome := group_outcome(self.watch)) is not None:
                 self._end(outcome, self._lifecycle.settled)
             elif (reason := self._lost()) is not None:
                 self._end(Outcome.LOST, self._lifecycle.lost, reason=reason)
 
-    def _tell_change(self) -> None:
+    def _apply_change(self) -> None:
         watch = self.watch
         status = watch.status
         if status is None:
@@ -58,21 +56,20 @@ class Transition:
             if watch.unemitted and not settles and self._may_progress():
                 self._emit(self._lifecycle.progress)
             return
-        kind_of_event = self._lifecycle.event_type(status)
+        event_type = self._lifecycle.event_type(status)
         outcome = self._lifecycle.terminal.get(status)
         if outcome is None or watch.phase is Phase.SETTLING:
-            self._emit(kind_of_event)
+            self._emit(event_type)
         elif status in self._lifecycle.lasting and self._policy.settle > 0:
-            self._emit(kind_of_event)
-            self.watch = self.watch.evolve(
-                phase=Phase.SETTLING,
+            self._emit(event_type)
+            self.watch = change_phase(self.watch, PhaseChange.SETTLE, now=self._now).evolve(
                 outcome=outcome,
                 settle_until=self._now + timedelta(seconds=self._policy.settle),
             )
         else:
-            self._end(outcome, kind_of_event)
+            self._end(outcome, event_type)
 
-    def _tell_settled(self, *, accepted: bool) -> None:
+    def _apply_settling(self, *, accepted: bool) -> None:
         watch = self.watch
         until = watch.settle_until
         if (accepted and self._is_settled()) or until is None or self._now >= until:
@@ -81,7 +78,7 @@ class Transition:
             self._emit(self._lifecycle.progress)
 
     def _is_settled(self) -> bool:
-        """Tell whether no receipt can move anything any more."""
+        """Return whether no receipt can change a counter any more."""
         if self.watch.status not in self._lifecycle.lasting:
             return True
         if self.watch.resource_type is ResourceType.MESSAGE:
@@ -98,7 +95,7 @@ class Transition:
         )
 
     def _lost(self) -> str | None:
-        """Name the reason for which this watch ends without a terminal status, if there is one."""
+        """Return the reason to end this watch without a terminal status; None to go on."""
         not_found_streak = self.watch.not_found_streak
         if (
             isinstance(self._answer, RejectedAnswer)
@@ -123,7 +120,7 @@ class Transition:
         )
 
     def _shows_no_end(self) -> bool:
-        """Only a fetch that the API itself answered: an outage must not expire anything.
+        """Return whether the API itself answered a fetch: an outage must not expire anything.
 
         "Older records may return incomplete results", so a document that makes no sense counts.
         """
@@ -135,20 +132,18 @@ class Transition:
             case _:
                 return False
 
-    def _end(self, outcome: Outcome, kind_of_event: EventType, reason: str | None = None) -> None:
-        self._emit(kind_of_event, final=True, reason=reason)
+    def _end(self, outcome: Outcome, event_type: EventType, reason: str | None = None) -> None:
+        self._emit(event_type, final=True, reason=reason)
         ended = self.watch.evolve(outcome=outcome, settle_until=None)
         if wants_breakdown(ended, self._policy):
-            self.watch = begin_explaining(ended)
+            self.watch = begin_breakdown(ended, now=self._now)
         else:
-            self.watch = ended.evolve(phase=Phase.ENDED, ended_at=self._now)
+            self.watch = change_phase(ended, PhaseChange.END, now=self._now)
 
     def _emit(
-        self, kind_of_event: EventType, *, final: bool = False, reason: str | None = None
+        self, event_type: EventType, *, final: bool = False, reason: str | None = None
     ) -> None:
-        self.watch, event = emit(
-            self.watch, kind_of_event, now=self._now, final=final, reason=reason
-        )
+        self.watch, event = emit(self.watch, event_type, now=self._now, final=final, reason=reason)
         self.events.append(event)
 
 
@@ -167,6 +162,6 @@ def group_outcome(watch: Watch) -> Outcome | None:
     finished = sum(counters.get(status.lower(), 0) for status in _FINAL_OF_MESSAGES)
     if finished < counters[_RECIPIENTS]:
         return None
-    # whoever it reached, it reached somebody
+    # a group that reached anybody is completed
     best = (Outcome.COMPLETED, Outcome.FAILED, Outcome.CANCELED)
     return next(outcome for outcome in best if outcome in ended)

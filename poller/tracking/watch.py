@@ -13,22 +13,15 @@ from typing import Any, Self
 from poller.comms.decoding import JsonObject
 from poller.comms.ids import is_message_id
 from poller.comms.kinds import KindSpec, kind_named
-from poller.tracking.breakdown import Breakdown
-from poller.tracking.counters import delta_between
+from poller.tracking.breakdown.state import Breakdown
 from poller.tracking.forecast import Look
-from poller.tracking.progress import NO_PROGRESS, Progress, read_progress, read_receipts
-
-__all__ = [
-    "AccountScope",
-    "EmittedState",
-    "NextPoll",
-    "NextRequest",
-    "NotFoundStreak",
-    "Outcome",
-    "Phase",
-    "ResourceType",
-    "Watch",
-]
+from poller.tracking.progress import (
+    NO_PROGRESS,
+    Progress,
+    delta_between,
+    read_progress,
+    read_receipts,
+)
 
 
 class ResourceType(StrEnum):

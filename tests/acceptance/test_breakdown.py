@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from poller.comms.kinds import KINDS
-from poller.tracking.event_schema import load_event_schema
+from poller.tracking.event import load_event_schema
 from tests.acceptance.breakdowns import breakdown_of, check_breakdown, verify
 from tests.benchmarks.simulated import Simulated
 from tests.fakes.api import Reply, envelope

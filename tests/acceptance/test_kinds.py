@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from poller.comms.kinds import KINDS, KindSpec
-from poller.tracking.event_schema import load_event_schema
+from poller.tracking.event import load_event_schema
 from tests.acceptance.breakdowns import check_breakdown, verify
 from tests.benchmarks.simulated import Simulated
 from tests.fakes.process import Poller, eventually

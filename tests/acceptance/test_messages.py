@@ -14,7 +14,7 @@ import pytest
 from poller.simulator.fates import Fate
 from poller.simulator.messages import MessageView
 from poller.simulator.operations import Operation
-from poller.tracking.event_schema import load_event_schema
+from poller.tracking.event import load_event_schema
 from tests.acceptance.breakdowns import verify
 from tests.fakes.api import FakeApi
 from tests.fakes.process import Poller, eventually, poller

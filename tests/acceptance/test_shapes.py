@@ -22,10 +22,10 @@ from poller.http.transport import open_transport
 from poller.simulator import Fate, SimulatorConfig, World, serve
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkVerdict
 from poller.store.store import Store
+from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.progress import read_progress
 from poller.tracking.registration import Registration
-from poller.tracking.subscription import Subscription
 from poller.tracking.watch import AccountScope
 from tests.acceptance.breakdowns import check_breakdown
 from tests.oracle import check_promises

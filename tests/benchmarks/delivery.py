@@ -32,9 +32,9 @@ from poller.sinks.base import OutgoingEvent, SinkOutcome
 from poller.sinks.webhook import WebhookSink
 from poller.store.store import Store
 from poller.tracking.answer import FoundAnswer
+from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
-from poller.tracking.subscription import Subscription
 from poller.tracking.watch import AccountScope
 
 __all__ = ["measure"]

@@ -4,8 +4,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from poller.store.store import Store
-from poller.tracking.delivery import AttemptResult
-from poller.tracking.subscription import Subscription
+from poller.tracking.delivery import AttemptResult, Subscription
 from poller.tracking.watch import AccountScope
 from tests.store.scenes import Clock, Daemon, entropy, op, seen
 

@@ -4,7 +4,7 @@ import pytest
 
 from poller.comms.ids import MESSAGE_ID
 from poller.comms.kinds import DEFAULT_KIND, KINDS, KindSpec, UnknownKind, kind_named
-from poller.tracking.causes import ITEM_ID
+from poller.tracking.breakdown.causes import ITEM_ID
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)

@@ -14,8 +14,8 @@ from poller.engine.daemon import Daemon, Stop
 from poller.engine.meter import Meter
 from poller.server.metrics import PrometheusMeter
 from poller.sinks.base import SinkOutcome, SinkUnavailable, SinkVerdict
+from poller.tracking.delivery import Subscription
 from poller.tracking.registration import Conflict
-from poller.tracking.subscription import Subscription
 from tests.engine.scripted import (
     DELIVERED,
     FickleStore,

@@ -8,7 +8,7 @@ import poller
 from poller.comms.errors import NetworkError, ServerError
 from poller.engine.log_events import PollLog, RegistrationLog
 from poller.store.watches import Observation, Registered
-from poller.tracking.observe import Verdict
+from poller.tracking.answer import Verdict
 from poller.tracking.registration import Registration, register
 from tests.store.scenes import HOME, Clock, op
 

@@ -13,7 +13,7 @@ from poller.engine.sink_manager import SinkManager
 from poller.sinks.base import Sink, SinkHeld, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.file import FileSink
 from poller.store.errors import StoreUnavailable
-from poller.tracking.subscription import Subscription
+from poller.tracking.delivery import Subscription
 from tests.engine.scripted import (
     FickleStore,
     ScriptedSink,

@@ -33,9 +33,9 @@ from poller.server.serving import serve
 from poller.sinks.file import FileSink
 from poller.sinks.webhook import WebhookSink
 from poller.store.store import Store
+from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
-from poller.tracking.subscription import Subscription
 from poller.tracking.watch import AccountScope
 from tests.fakes.api import ACCOUNT, TOKEN, Reply, operation, operation_id
 from tests.fakes.receiver import Received, Receiver

@@ -26,10 +26,10 @@ from poller.store.migrate import migrate
 from poller.store.tenancy import Tenant, move_in
 from poller.store.watches import Observation, record, register_all
 from poller.tracking.answer import Answer, FoundAnswer
-from poller.tracking.event_schema import load_event_schema
+from poller.tracking.delivery import Subscription
+from poller.tracking.event import load_event_schema
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
-from poller.tracking.subscription import Subscription
 from poller.tracking.watch import AccountScope
 from tests.examples import times
 from tests.faults.conftest import Witness

@@ -27,7 +27,7 @@ from poller.server.limits import Limits
 from poller.server.listening import Listening
 from poller.server.serving import Bound, serve
 from poller.store.store import Store
-from poller.tracking.subscription import Subscription
+from poller.tracking.delivery import Subscription
 from tests.store.scenes import APP, HOME, POLICY, Clock, entropy, seen
 from tests.store.scenes import Daemon as Scene
 

@@ -27,9 +27,9 @@ from poller.server.serving import serve
 from poller.store.census import WatchCount
 from poller.store.errors import StoreUnavailable
 from poller.store.store import Store
+from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
-from poller.tracking.subscription import Subscription
 from poller.tracking.watch import AccountScope
 from tests.engine.scripted import ScriptedSink
 from tests.fakes.api import ACCOUNT, TOKEN, FakeApi

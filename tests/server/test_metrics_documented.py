@@ -22,9 +22,9 @@ from poller.engine.meter import NO_METER, Instrument, Meter
 from poller.server.exposition import wants_openmetrics
 from poller.server.metrics import PrometheusMeter
 from poller.sinks.base import SinkOutcome, SinkVerdict
+from poller.tracking.answer import Verdict
 from poller.tracking.delivery import DeliveryState
 from poller.tracking.lifecycle import EventType
-from poller.tracking.observe import Verdict
 from tests.server.told import ERRORS, FullPage, delivery, observation
 
 PAGE = Path(__file__).parents[2] / "config/metrics.md"

@@ -4,8 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from poller.tracking.delivery import AttemptResult
-from poller.tracking.subscription import Subscription
+from poller.tracking.delivery import AttemptResult, Subscription
 from tests.server.house import House
 from tests.store.scenes import APP, op, wish
 

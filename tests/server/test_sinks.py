@@ -2,8 +2,7 @@
 
 import pytest
 
-from poller.tracking.delivery import AttemptResult
-from poller.tracking.subscription import Subscription
+from poller.tracking.delivery import AttemptResult, Subscription
 from tests.server.house import House
 from tests.store.scenes import APP, op
 

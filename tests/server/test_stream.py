@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from poller.server.control import Control
 from poller.server.limits import Limits
 from poller.server.stream import EventStream, StreamFilter
-from poller.tracking.event_schema import load_event_schema
+from poller.tracking.event import load_event_schema
 from tests.server.conftest import Build
 from tests.server.house import House, ServerSentEvent
 from tests.store.scenes import op, wish

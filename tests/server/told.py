@@ -18,10 +18,10 @@ from poller.store.census import WatchCount
 from poller.store.events import StoredEvent
 from poller.store.sinks import SinkReport
 from poller.store.watches import Observation
+from poller.tracking.answer import Verdict
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.event import Event
 from poller.tracking.lifecycle import EventType
-from poller.tracking.observe import Verdict
 from poller.tracking.sink_health import Health, SinkState
 from tests.store.scenes import NOW, op
 

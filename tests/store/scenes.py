@@ -21,10 +21,9 @@ from poller.store.schema import deliveries, watches
 from poller.store.store import Store
 from poller.store.watches import Lease, Observation, Registered
 from poller.tracking.answer import Answer, FoundAnswer
-from poller.tracking.delivery import AttemptResult, DeliveryAttempt
+from poller.tracking.delivery import AttemptResult, DeliveryAttempt, Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
-from poller.tracking.subscription import Subscription
 from poller.tracking.watch import AccountScope, Watch
 
 __all__ = [

@@ -6,9 +6,8 @@ import pytest
 
 from poller.store.dead_letters import Selection, UnknownEvent
 from poller.store.schema import deliveries
-from poller.tracking.delivery import AttemptResult, DeliveryState
+from poller.tracking.delivery import AttemptResult, DeliveryState, Subscription
 from poller.tracking.sink_health import SinkState
-from poller.tracking.subscription import Subscription
 from tests.store.conftest import OpenDaemon
 from tests.store.scenes import APP, NOW, Daemon, op, seen
 

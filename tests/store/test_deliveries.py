@@ -7,8 +7,7 @@ import pytest
 
 from poller.store.events import StoredEvent
 from poller.store.schema import deliveries
-from poller.tracking.delivery import AttemptResult, DeliveryState
-from poller.tracking.subscription import Subscription
+from poller.tracking.delivery import AttemptResult, DeliveryState, Subscription
 from tests.store.scenes import APP, LEASE, NOW, Daemon, attempt, op, seen
 
 pytestmark = pytest.mark.anyio

@@ -43,10 +43,9 @@ from poller.tracking.answer import (
     NotFoundAnswer,
     RejectedAnswer,
 )
-from poller.tracking.delivery import AttemptResult, DeliveryState
+from poller.tracking.delivery import AttemptResult, DeliveryState, Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
-from poller.tracking.subscription import Subscription
 from tests.examples import times
 from tests.store.scenes import HOME, NOW, Clock, op
 from tests.store.worlds import Ledger, Place, Truth

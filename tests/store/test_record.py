@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import event as sqlalchemy_event
 
 from poller.store.schema import counters, deliveries, events, metadata, watches
-from poller.tracking.observe import Verdict
+from poller.tracking.answer import Verdict
+from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
-from poller.tracking.subscription import Subscription
 from tests.store.scenes import Daemon, op, seen, wish
 
 pytestmark = pytest.mark.anyio

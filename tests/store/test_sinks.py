@@ -5,9 +5,8 @@ from datetime import timedelta
 import pytest
 
 from poller.store.schema import deliveries
-from poller.tracking.delivery import AttemptResult, DeliveryAttempt
+from poller.tracking.delivery import AttemptResult, DeliveryAttempt, Subscription
 from poller.tracking.sink_health import SinkState
-from poller.tracking.subscription import Subscription
 from tests.store.conftest import OpenDaemon
 from tests.store.scenes import LEASE, NOW, Daemon, attempt, op, seen
 

@@ -15,8 +15,7 @@ from poller.comms.kinds import kind_named
 from poller.comms.models import Operation, decode_operation
 from poller.store.schema import events, watches
 from poller.store.sweeps import Listed, Swept
-from poller.tracking.answer import FoundAnswer
-from poller.tracking.observe import Verdict
+from poller.tracking.answer import FoundAnswer, Verdict
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope
 from tests.store.conftest import OpenDaemon

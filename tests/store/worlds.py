@@ -11,9 +11,8 @@ from poller.comms.kinds import kind_named
 from poller.comms.models import decode_operation
 from poller.store.events import StoredEvent
 from poller.tracking.answer import FoundAnswer
-from poller.tracking.delivery import AttemptResult, DeliveryAttempt, DeliveryState
+from poller.tracking.delivery import AttemptResult, DeliveryAttempt, DeliveryState, Subscription
 from poller.tracking.event import format_instant
-from poller.tracking.subscription import Subscription
 from tests.oracle import judge
 
 __all__ = ["Ledger", "Place", "Truth"]

@@ -8,6 +8,7 @@ from poller.comms.kinds import kind_named
 from poller.comms.models import Operation, decode_message, decode_operation
 from poller.tracking.answer import (
     Answer,
+    Decision,
     FailedAnswer,
     FoundAnswer,
     NonsenseAnswer,
@@ -15,9 +16,10 @@ from poller.tracking.answer import (
     ReceiptsAnswer,
     RejectedAnswer,
     ScheduleAnswer,
+    Verdict,
 )
 from poller.tracking.event import Event, format_instant
-from poller.tracking.observe import Decision, Verdict, observe
+from poller.tracking.observe import observe
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration, forget, register
 from poller.tracking.watch import AccountScope, Watch

@@ -11,8 +11,7 @@ from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from jsonschema import Draft202012Validator
 
-from poller.tracking.event import event_id
-from poller.tracking.event_schema import load_event_schema
+from poller.tracking.event import event_id, load_event_schema
 from poller.tracking.lifecycle import EventType
 from poller.tracking.pacing import Policy
 from tests.tracking.histories import HISTORIES, History

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 from hypothesis import given
 
+from poller.tracking.answer import Verdict
 from poller.tracking.lifecycle import EventType
-from poller.tracking.observe import Verdict
 from poller.tracking.watch import Outcome, Phase
 from tests.tracking.histories import HISTORIES, ONE_WATCH, History
 

@@ -4,8 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.tracking.lifecycle import LIFECYCLES, EventType, lifecycle_of
-from poller.tracking.watch import Outcome, ResourceType
+from poller.tracking.breakdown.reading import begin_breakdown
+from poller.tracking.lifecycle import (
+    LIFECYCLES,
+    PHASES,
+    EventType,
+    PhaseChange,
+    change_phase,
+    lifecycle_of,
+)
+from poller.tracking.watch import Outcome, Phase, ResourceType
+from tests.tracking.story import at, new_watch
 
 KNOWN = ("SCHEDULED", "PROCESSING", "COMPLETED", "CANCELED")
 OPERATION = lifecycle_of(ResourceType.OPERATION)
@@ -70,3 +79,29 @@ def test_the_tables_name_each_event_of_their_thing(thing: ResourceType) -> None:
     own = {one for one in EventType if one.resource_type is thing}
     assert own - named <= {EventType.OPERATION_BREAKDOWN}
     assert named <= own
+
+
+WATCHED = {Phase.ACTIVE, Phase.SETTLING, Phase.EXPLAINING}
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_phases_change_as_the_table_says(phase: Phase) -> None:
+    """What is not in the table changes nothing; `ended_at` is set when watching stops."""
+    before = new_watch().evolve(phase=phase, ended_at=None if phase in WATCHED else at(1))
+    for change in PhaseChange:
+        after = change_phase(before, change, now=at(2))
+        expected = PHASES[phase].get(change)
+        if expected is None:
+            assert after == before
+        else:
+            assert after.phase is expected
+            assert after.ended_at == (None if expected in WATCHED else at(2))
+
+
+def test_the_state_of_a_breakdown_does_not_outlive_its_phase() -> None:
+    """Neither at its end nor when the operation is forgotten."""
+    read = begin_breakdown(new_watch(), now=at(1))
+    assert (read.phase, read.breakdown is None) == (Phase.EXPLAINING, False)
+    for change in (PhaseChange.END, PhaseChange.FORGET):
+        ended = change_phase(read, change, now=at(2))
+        assert (ended.phase, ended.breakdown) == (Phase.ENDED, None)

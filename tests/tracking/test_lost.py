@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from poller.tracking.observe import Verdict
+from poller.tracking.answer import Verdict
 from poller.tracking.pacing import RETENTION, Policy
 from poller.tracking.watch import Outcome, Phase
 from tests.tracking.story import ID, Story, at, is_silent, text_at, told

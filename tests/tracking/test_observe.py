@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from poller.comms.decoding import Nonsensical
-from poller.tracking.observe import Verdict
+from poller.tracking.answer import Verdict
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import Outcome, Phase
 from tests.tracking.story import ID, START, Story, is_silent, told

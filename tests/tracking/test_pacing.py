@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.tracking.pacing import RETENTION, Policy, expires_at, next_look
+from poller.tracking.pacing import RETENTION, Policy, expires_at, next_poll
 from tests.tracking.story import START, Story, at, new_watch, text_at
 
 WEEK = RETENTION.total_seconds()
@@ -127,7 +127,7 @@ def test_the_bounds_hold(
     now = START + timedelta(seconds=age)
     watch = new_watch()
     watch = watch.evolve(next_poll=type(watch.next_poll)(wait=wait, due_at=now, set_at=now))
-    schedule = next_look(watch, moved=moved, policy=policy, now=now, jitter=jitter)
+    schedule = next_poll(watch, moved=moved, policy=policy, now=now, jitter=jitter)
     delay = (schedule.due_at - now).total_seconds()
     assert schedule.set_at == now
     assert policy.min_interval - 1e-5 <= delay <= policy.max_interval + 1e-5
@@ -140,7 +140,7 @@ def test_jitter_only_shortens() -> None:
     watch = watch.evolve(next_poll=type(watch.next_poll)(wait=60, due_at=START, set_at=START))
     delays = [
         (
-            next_look(watch, moved=False, policy=policy, now=START, jitter=jitter).due_at - START
+            next_poll(watch, moved=False, policy=policy, now=START, jitter=jitter).due_at - START
         ).total_seconds()
         for jitter in (0.0, 0.5, 0.99)
     ]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from poller.comms.kinds import DEFAULT_KIND, KINDS, KindSpec
 from poller.tracking.pacing import Policy
-from poller.tracking.progress import Progress, read_progress, read_receipts
+from poller.tracking.progress import Progress, delta_between, read_progress, read_receipts
 from poller.tracking.watch import Phase
 from tests.tracking.story import Story, told
 
@@ -242,3 +242,15 @@ def test_a_forecast_knows_when_cumulative_counters_are_done() -> None:
     )
     look = story.watch.looks[-1]
     assert (look.done, look.passed, look.total) == (60, 100, 100)
+
+
+COUNTERS = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 2**63 - 1))
+
+
+@given(before=COUNTERS, after=COUNTERS)
+def test_before_plus_delta_is_after(before: dict[str, int], after: dict[str, int]) -> None:
+    """An absent counter is 0, and the delta holds no zero."""
+    delta = delta_between(before, after)
+    assert 0 not in delta.values()
+    for name in "abcdef":
+        assert before.get(name, 0) + delta.get(name, 0) == after.get(name, 0)

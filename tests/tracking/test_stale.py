@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from poller.tracking.observe import Verdict
+from poller.tracking.answer import Verdict
 from poller.tracking.pacing import Policy
 from tests.tracking.story import Story, is_silent, text_at
 

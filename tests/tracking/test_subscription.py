@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
+from poller.tracking.delivery import FINAL, Subscription
 from poller.tracking.pacing import Policy
-from poller.tracking.subscription import FINAL, Subscription
 from tests.tracking.story import Story
 
 

@@ -129,10 +129,15 @@ def test_no_receipts_are_no_end() -> None:
 
 
 def test_a_scheduled_message_sleeps() -> None:
-    """It says itself when it will be sent."""
+    """It says itself when it will be sent; a cancellation before is found in time all the same."""
     story = _story()
     story.see_message("SCHEDULED", scheduledFor=text_at(1800))
+    assert story.watch.next_poll.due_at == at(story.policy.schedule_checks) == at(900)
+    story.wait(900).see_message("SCHEDULED", scheduledFor=text_at(1800))
     assert story.watch.next_poll.due_at == at(1800)
+    story = _story()
+    story.see_message("SCHEDULED", scheduledFor=text_at(600))
+    assert story.watch.next_poll.due_at == at(600)
     assert story.watch.next_request is NextRequest.MESSAGE
 
 

@@ -11,14 +11,9 @@ from poller.comms.decoding import parse_instant
 from poller.comms.errors import CommsError, DeadlineExceeded, NotFound, Scope
 from poller.comms.kinds import KINDS, KindSpec
 from poller.comms.models import Operation
-from poller.tracking import breakdown
-from poller.tracking.privacy import (
-    Addresses,
-    channel_of,
-    public_code,
-    public_name,
-    shown_addresses,
-)
+from poller.tracking.breakdown import steps as breakdown
+from poller.tracking.breakdown.state import Breakdown
+from poller.tracking.privacy import Addresses, channel_of, public_code, public_name, shown_addresses
 
 # The vendor's bound is 10,000 recipients, which is ten pages.
 _MOST_PAGES: Final = 50
@@ -116,7 +111,7 @@ class Reader:
         rows = [replace(row, code=self._codes.get(row.id)) for row in self._rows.values()]
         return Findings(breakdown=told, rows=rows)
 
-    async def _explain(self, statuses: Sequence[str]) -> breakdown.Breakdown:
+    async def _explain(self, statuses: Sequence[str]) -> Breakdown:
         state = breakdown.begin(statuses=statuses)
         while (wanted := breakdown.request(state)) is not None:
             try:
@@ -131,9 +126,7 @@ class Reader:
                 self._codes.setdefault(sample.id, cause.code)
         return state
 
-    async def _step(
-        self, state: breakdown.Breakdown, wanted: breakdown.Request
-    ) -> breakdown.Breakdown:
+    async def _step(self, state: Breakdown, wanted: breakdown.Request) -> Breakdown:
         match wanted:
             case breakdown.ReadErrors(token=token):
                 errors = await self._call(

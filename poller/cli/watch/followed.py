@@ -8,8 +8,8 @@ from typing import Final, Self
 from poller.comms.decoding import parse_instant
 from poller.engine.onlooker import Told, Update
 from poller.server import schemas
+from poller.tracking.breakdown.reading import begin_breakdown, has_breakdown
 from poller.tracking.event import Event, read_event
-from poller.tracking.explaining import begin_explaining, is_explicable
 from poller.tracking.lifecycle import LIFECYCLES, EventType
 from poller.tracking.privacy import attempt_statuses
 from poller.tracking.transitions import group_outcome
@@ -110,7 +110,7 @@ class Followed:
             next_poll=NextPoll(wait=0, due_at=now, set_at=now),
         )
         if phase is Phase.EXPLAINING:
-            return begin_explaining(watch)
+            return begin_breakdown(watch, now=now)
         return watch if settling else watch.evolve(phase=Phase.ACTIVE, outcome=None)
 
     def after(self, relayed: Relayed) -> tuple[Self, Update | None]:
@@ -149,7 +149,7 @@ def _standing(watch: Watch, event: Event) -> Watch:
     outcome = _OUTCOMES.get(event.type)
     if event.final:
         ended = watch.evolve(outcome=outcome or group_outcome(watch) or Outcome.COMPLETED)
-        return ended.evolve(phase=Phase.EXPLAINING if is_explicable(ended) else Phase.ENDED)
+        return ended.evolve(phase=Phase.EXPLAINING if has_breakdown(ended) else Phase.ENDED)
     if outcome is not None:
         return watch.evolve(phase=Phase.SETTLING, outcome=outcome)
     return watch

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.tracking.breakdown import (
-    Breakdown,
+from poller.tracking.breakdown.state import Breakdown
+from poller.tracking.breakdown.steps import (
     ReadErrors,
     ReadMessage,
     ReadMessages,
@@ -22,7 +22,7 @@ from poller.tracking.breakdown import (
     request,
 )
 from poller.tracking.privacy import Addresses
-from tests.tracking.listed import Lists, error, message, message_id, restored
+from tests.tracking.breakdown.listed import Lists, error, message, message_id, restored
 from tests.tracking.planted import JSON, MESSAGES, TEXTS
 
 STATUSES = ("FAILED", "UNDELIVERED")
@@ -371,7 +371,7 @@ def _states() -> list[str]:
 )
 def test_what_is_no_state_is_refused(text: str | bytes) -> None:
     """With a remedy."""
-    with pytest.raises(ValueError, match="begin it anew"):
+    with pytest.raises(ValueError, match="begin it again"):
         Breakdown.from_json(text)
 
 
@@ -387,7 +387,7 @@ def test_a_broken_state_is_refused_or_goes_on(text: str, data: st.DataObject) ->
     try:
         state = Breakdown.from_json(json.dumps(members))
     except ValueError as problem:
-        assert "begin it anew" in str(problem)  # noqa: PT017 - either is right
+        assert "begin it again" in str(problem)  # noqa: PT017 - either is right
         return
     request(state)
     report(state)

@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.audit.audit import Audit, Fault, Problem, number_lines
+from poller.audit.audit import Audit, Problem, number_lines
+from poller.audit.history import Fault
 from poller.tracking.event import dump_json
 from tests.tracking.histories import ENDED, EVENTFUL, HISTORIES, History
 

@@ -1,39 +1,37 @@
-"""After the end: reading what failed, page by page, until the breakdown can be told."""
+"""After the end: reading what failed, page by page, until the breakdown can be emitted. Pure."""
 
 from datetime import datetime, timedelta
 from typing import Final
 
 from poller.comms.models import ErrorPage, Message, MessagePage
-from poller.tracking.answer import Answer, BreakdownAnswer, FailedAnswer, NonsenseAnswer
-from poller.tracking.breakdown import (
-    Breakdown,
+from poller.tracking.answer import (
+    Answer,
+    BreakdownAnswer,
+    Decision,
+    FailedAnswer,
+    NonsenseAnswer,
+    Verdict,
+)
+from poller.tracking.breakdown.state import Breakdown
+from poller.tracking.breakdown.steps import (
     after_errors,
+    after_foreign_messages,
     after_message,
     after_messages,
     after_refusal,
-    after_strangers,
     begin,
     report,
     request,
 )
-from poller.tracking.decision import Decision, Verdict
 from poller.tracking.event import emit
-from poller.tracking.lifecycle import EventType
+from poller.tracking.lifecycle import EventType, PhaseChange, change_phase
 from poller.tracking.pacing import Policy, expires_at
-from poller.tracking.watch import NotFoundStreak, Outcome, Phase, ResourceType, Watch
+from poller.tracking.watch import NotFoundStreak, Outcome, ResourceType, Watch
 
-__all__ = [
-    "begin_explaining",
-    "explain",
-    "is_explicable",
-    "progress_of",
-    "wants_breakdown",
-]
-
-# what makes no sense so often in a row will not tomorrow
+# a page that makes no sense three times in a row is given up
 _NONSENSE_TIMES: Final = 3
-# A page that is answered, again and again, with a failure: after so long it stays unread. What is
-# no answer at all does not count, for an outage must not spoil a breakdown.
+# A page whose requests are answered with failures for this long is given up. Requests without any
+# answer do not count: an outage must not spoil a breakdown.
 _FAILED_TIMES: Final = 10
 _FAILED_FOR: Final = timedelta(hours=1)
 # The messages of an operation are made between its creation and its end; clocks may differ.
@@ -41,13 +39,13 @@ _MARGIN: Final = timedelta(minutes=10)
 
 
 def wants_breakdown(watch: Watch, policy: Policy) -> bool:
-    """Tell whether an operation that ends as `watch` says is to be explained."""
+    """Return whether a breakdown is wanted of an operation that ended like this, and has one."""
     wanted = policy.breakdown if watch.wants_breakdown is None else watch.wants_breakdown
-    return wanted and is_explicable(watch)
+    return wanted and has_breakdown(watch)
 
 
-def is_explicable(watch: Watch) -> bool:
-    """Tell whether there is anything to explain in the end that `watch` says."""
+def has_breakdown(watch: Watch) -> bool:
+    """Return whether an operation that ended like this has failures to break down."""
     return (
         watch.resource_type is ResourceType.OPERATION
         and watch.outcome in {Outcome.COMPLETED, Outcome.CANCELED}
@@ -55,10 +53,9 @@ def is_explicable(watch: Watch) -> bool:
     )
 
 
-def begin_explaining(watch: Watch) -> Watch:
+def begin_breakdown(watch: Watch, *, now: datetime) -> Watch:
     """Return the watch with everything still to be read."""
-    return watch.evolve(
-        phase=Phase.EXPLAINING,
+    return change_phase(watch, PhaseChange.READ_BREAKDOWN, now=now).evolve(
         breakdown=begin(statuses=watch.kind_spec.failed_statuses),
         not_found_streak=NotFoundStreak(),
     )
@@ -69,8 +66,8 @@ def progress_of(watch: Watch) -> Breakdown:
     return watch.breakdown or begin(statuses=watch.kind_spec.failed_statuses)
 
 
-def explain(watch: Watch, answer: Answer, *, policy: Policy, now: datetime) -> Decision:
-    """Take in one answer of the breakdown; with the last one the watch has ended."""
+def read_breakdown(watch: Watch, answer: Answer, *, policy: Policy, now: datetime) -> Decision:
+    """Take in one answer of the breakdown; the last one ends the watch."""
     state, not_found_streak = progress_of(watch), NotFoundStreak()
     match answer:
         case BreakdownAnswer(request=asked, found=found):
@@ -95,12 +92,10 @@ def explain(watch: Watch, answer: Answer, *, policy: Policy, now: datetime) -> D
     read = watch.evolve(breakdown=state, not_found_streak=not_found_streak)
     if request(state) is not None:
         return Decision(watch=read, events=(), verdict=verdict)
-    told, event = emit(
+    emitted, event = emit(
         read, EventType.OPERATION_BREAKDOWN, now=now, more={"breakdown": report(state)}
     )
-    ended = told.evolve(
-        phase=Phase.ENDED, ended_at=now, breakdown=None, not_found_streak=NotFoundStreak()
-    )
+    ended = change_phase(emitted, PhaseChange.END, now=now)
     return Decision(watch=ended, events=(event,), verdict=verdict)
 
 
@@ -116,16 +111,17 @@ def _step(
         case MessagePage():
             items = [message.raw for message in found.messages]
             read = after_messages(state, items, found.next_token, policy.addresses)
-            is_strange = any(_is_stranger(watch, one) for one in found.messages)
-            return after_strangers(state) if is_strange or _is_too_much(watch, read) else read
+            if _is_too_much(watch, read) or any(_is_foreign(watch, one) for one in found.messages):
+                return after_foreign_messages(state)
+            return read
         case Message():
             return after_message(state, found.raw, policy.addresses)
         case None:
             return after_refusal(state)
 
 
-def _is_stranger(watch: Watch, message: Message) -> bool:
-    """Tell whether a message is certainly of another operation.
+def _is_foreign(watch: Watch, message: Message) -> bool:
+    """Return whether a message certainly belongs to another operation.
 
     A filter that the API does not know is ignored, and then it lists those of the whole account.
     """

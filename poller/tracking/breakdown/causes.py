@@ -1,6 +1,6 @@
 """Why messages of an operation failed: counts by error code, each with a few messages to look at.
 
-Pure, and bounded: a hostile API cannot make it grow. Everything in it may be told.
+Pure, and bounded: a hostile API cannot make it grow. Everything in it may be emitted.
 """
 
 import json
@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from poller.tracking.privacy import Addresses, public_code, public_error, shown_addresses
-
-__all__ = ["ITEM_ID", "SAMPLES", "Cause", "Sample", "Tally", "causes_from", "causes_to_json"]
 
 SAMPLES: Final = 5
 """The most messages that are named for one code."""
@@ -57,7 +55,7 @@ class Cause:
 
     @property
     def is_without_sample(self) -> bool:
-        """True where reading a message could tell more."""
+        """True where reading a message could add one."""
         return not self.samples and not self.is_rest
 
     def report(self) -> dict[str, Any]:
@@ -108,8 +106,8 @@ class Tally:
         if item_id is not None and not cause.is_rest:
             self._take(key, Sample(id=item_id))
 
-    def meet(self, item_id: str, raw: Mapping[str, Any], addresses: Addresses) -> bool:
-        """Tell whether this message is among the samples; its addresses are added there."""
+    def add_addresses(self, item_id: str, raw: Mapping[str, Any], addresses: Addresses) -> bool:
+        """Add the addresses of this message to its samples; False where it is not a sample."""
         holders = self._holders.get(item_id, ())
         if holders and addresses is not Addresses.HIDDEN:
             sample = Sample.of(item_id, raw, addresses)
@@ -117,7 +115,7 @@ class Tally:
                 self._address(key, sample)
         return bool(holders)
 
-    def explain(self, error: Mapping[str, Any], sample: Sample) -> None:
+    def add_sample(self, error: Mapping[str, Any], sample: Sample) -> None:
         """Add a message whose error was read from itself, where its code was counted."""
         key = (public_code(error.get("code")), False)
         if key in self._causes:
@@ -132,11 +130,11 @@ class Tally:
         return Cause(code=code, is_rest=is_rest, message=_REST if is_rest else None)
 
     def _describe(self, cause: Cause, error: Mapping[str, Any]) -> Cause:
-        told = public_error(error) or {}
+        shown = public_error(error) or {}
         described = replace(
             cause,
-            message=cause.message or told.get("message"),
-            info_url=cause.info_url or told.get("infoUrl"),
+            message=cause.message or shown.get("message"),
+            info_url=cause.info_url or shown.get("infoUrl"),
         )
         more = _size(*_texts_of(described)) - _size(*_texts_of(cause))
         if self._texts + more > _ROOM_FOR_TEXTS:
@@ -161,7 +159,7 @@ class Tally:
             self._causes[key] = replace(cause, samples=samples)
 
     def _takes_up(self, room: int, *texts: str) -> bool:
-        """Make these texts part of the samples, where there is so much room left."""
+        """Count these texts towards the samples; False where `room` is too small for them."""
         size = _size(*texts)
         if self._samples + size > room:
             return False

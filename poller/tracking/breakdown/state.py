@@ -1,16 +1,54 @@
 """What a breakdown remembers between two requests, and how it is stored. Pure."""
 
 import json
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
 
 from poller.comms.ids import is_message_id
-from poller.tracking.causes import Cause, causes_from, causes_to_json
+from poller.tracking.breakdown.causes import Cause, causes_from, causes_to_json
 from poller.tracking.privacy import public_name
-from poller.tracking.recent import is_marks
 
-__all__ = ["ERRORS", "MESSAGES", "Breakdown", "Count"]
+_BYTES: Final = 6
+_WIDTH: Final = 8  # six bytes in base 64
+
+
+class Recent:
+    """Recognizes what was seen before, by fingerprints in one text that is stored at every step.
+
+    The last `most` fingerprints are kept. Two things share one with a chance of 1 in 2⁴⁸.
+    """
+
+    def __init__(self, marks: str, *, most: int) -> None:
+        starts = range(0, len(marks), _WIDTH)
+        self._marks = dict.fromkeys(marks[start : start + _WIDTH] for start in starts)
+        self._most = most
+
+    def is_new(self, *parts: object) -> bool:
+        """Remember the thing that these parts identify; False where it was known."""
+        mark = _mark(parts)
+        known = mark in self._marks
+        self._marks[mark] = None
+        return not known
+
+    @property
+    def marks(self) -> str:
+        """What to remember."""
+        return "".join(list(self._marks)[-self._most :])
+
+
+def is_marks(text: str) -> bool:
+    """Return whether `text` may be the marks of a `Recent`."""
+    return text.isascii() and len(text) % _WIDTH == 0
+
+
+def _mark(parts: Iterable[object]) -> str:
+    text = "\0".join(str(part) for part in parts)
+    digest = blake2b(text.encode("utf-8", "backslashreplace"), digest_size=_BYTES)
+    return b64encode(digest.digest()).decode()
+
 
 ERRORS: Final = "errors"
 """The source that is the operation's errors."""
@@ -75,7 +113,7 @@ class Breakdown:
         try:
             return _from_members(json.loads(text))
         except (ValueError, TypeError, KeyError, RecursionError):
-            raise ValueError("the state of this breakdown cannot be read; begin it anew") from None
+            raise ValueError("the state of this breakdown cannot be read; begin it again") from None
 
 
 def _from_members(members: Mapping[str, Any]) -> Breakdown:

@@ -20,27 +20,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from poller.comms.ids import is_message_id
-from poller.tracking.breakdown_state import ERRORS, MESSAGES, Breakdown, Count
-from poller.tracking.causes import ITEM_ID, SAMPLES, Cause, Sample, Tally
+from poller.tracking.breakdown.causes import ITEM_ID, Cause, Sample, Tally
+from poller.tracking.breakdown.state import ERRORS, MESSAGES, Breakdown, Count, Recent
 from poller.tracking.privacy import Addresses, channel_of, public_name
-from poller.tracking.recent import Recent
-
-__all__ = [
-    "SAMPLES",
-    "Breakdown",
-    "ReadErrors",
-    "ReadMessage",
-    "ReadMessages",
-    "Request",
-    "after_errors",
-    "after_message",
-    "after_messages",
-    "after_refusal",
-    "after_strangers",
-    "begin",
-    "report",
-    "request",
-]
 
 _MESSAGE: Final = "message"
 _MOST_PAGES: Final = 50
@@ -48,7 +30,7 @@ _MOST_FETCHED: Final = 5
 _MOST_COUNTS: Final = 50
 _MOST_RECENT: Final = 2000
 _LONGEST_TOKEN: Final = 4096
-# the place among the recipients of a send: the vendor's form of a context, where no message is
+# a place among the recipients of a send: the vendor's form of a context without a message
 _PLACE: Final = re.compile(r"[A-Za-z]{1,40}\[[0-9]{1,6}\]")
 
 
@@ -140,7 +122,7 @@ def after_messages(
         place = (status, channel_of(message))
         if place not in counts and len(counts) >= _MOST_COUNTS:
             place = (status, None)
-        if not tally.meet(item_id, message, addresses):
+        if not tally.add_addresses(item_id, message, addresses):
             _suspect(suspects, item_id, first=place not in counts)
         counts[place] = counts.get(place, 0) + 1
     counted = replace(
@@ -157,7 +139,7 @@ def after_messages(
 
 
 def after_message(state: Breakdown, raw: Mapping[str, Any], addresses: Addresses) -> Breakdown:
-    """Take in one message: the error of its last attempt tells its code.
+    """Take in one message: the error of its last attempt has its code.
 
     :raises ValueError: where no message was asked for.
     """
@@ -167,7 +149,7 @@ def after_message(state: Breakdown, raw: Mapping[str, Any], addresses: Addresses
     last = attempts[-1] if isinstance(attempts, list) and attempts else None
     error = last.get("error") if isinstance(last, dict) else None
     if isinstance(error, dict):
-        tally.explain(error, Sample.of(message_id, raw, addresses))
+        tally.add_sample(error, Sample.of(message_id, raw, addresses))
     return replace(_next_message(state), causes=tally.causes)
 
 
@@ -184,10 +166,10 @@ def after_refusal(state: Breakdown) -> Breakdown:
     return _next_source(_without(state, state.sources[0]))
 
 
-def after_strangers(state: Breakdown) -> Breakdown:
-    """Go on without the messages of this status: the list shows those of other operations.
+def after_foreign_messages(state: Breakdown) -> Breakdown:
+    """Go on without the messages of this status: the list holds those of other operations.
 
-    What was counted of it is given up, and no message of it is looked at any more.
+    What was counted of it is dropped, and none of its messages is fetched.
 
     :raises ValueError: where no page of messages was asked for.
     """
@@ -217,7 +199,7 @@ def _check(state: Breakdown, kind: type[_Wanted]) -> _Wanted:
 
 
 def _context_of(error: Mapping[str, Any]) -> str | None:
-    """Return what tells this error from others of its code, if it says."""
+    """Return what distinguishes this error from others of its code, if the error says."""
     context = error.get("context")
     if not isinstance(context, str):
         return None

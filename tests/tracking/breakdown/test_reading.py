@@ -3,10 +3,9 @@
 import pytest
 
 from poller.comms.models import MessagePage, decode_error_page, decode_message_page
-from poller.tracking.answer import BreakdownAnswer
-from poller.tracking.breakdown import ReadErrors, Request, begin, request
-from poller.tracking.explaining import progress_of
-from poller.tracking.observe import Decision, Verdict
+from poller.tracking.answer import BreakdownAnswer, Decision, Verdict
+from poller.tracking.breakdown.reading import progress_of
+from poller.tracking.breakdown.steps import ReadErrors, Request, begin, request
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import NextRequest, Phase
 from tests.tracking.story import Story, text_at, told

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from poller.audit.audit import Audit, Fault, Problem, Summary, number_lines
+from poller.audit.audit import Audit, Problem, Summary, number_lines
+from poller.audit.history import Fault
 from poller.tracking.event import dump_json, event_id
 from poller.tracking.pacing import Policy
 from tests.tracking.story import ID, START, Story

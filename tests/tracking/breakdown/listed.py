@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from poller.tracking.breakdown import (
-    Breakdown,
+from poller.tracking.breakdown.state import Breakdown
+from poller.tracking.breakdown.steps import (
     ReadErrors,
     ReadMessage,
     ReadMessages,

@@ -1,0 +1,1 @@
+"""What failed in an operation that has ended: read page by page, counted by error code."""
