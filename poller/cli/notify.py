@@ -19,9 +19,8 @@ import structlog
 
 from poller.engine.clock import wall_clock
 from poller.engine.daemon import Daemon
-from poller.engine.heartbeat import Heartbeats
 from poller.engine.status import Degraded
-from poller.engine.supervision import attempt
+from poller.engine.supervision import Heartbeats, attempt
 from poller.store.errors import StoreError
 from poller.store.standing import Summary
 

@@ -21,16 +21,14 @@ from anyio.abc import TaskGroup
 from poller.comms.client import CommsClient
 from poller.comms.errors import CommsError
 from poller.comms.throttle import Throttle
-from poller.engine.bell import Bell
 from poller.engine.configuration import Configuration
 from poller.engine.dispatcher import Ended
-from poller.engine.heartbeat import Heartbeats
 from poller.engine.housekeeping import Housekeeping
 from poller.engine.log_events import RegistrationLog
 from poller.engine.meter import NO_METER, Meter
 from poller.engine.poll_loop import PollLoop
-from poller.engine.pulse import Pulse
 from poller.engine.requests import make_caller
+from poller.engine.signals import Signals
 from poller.engine.sink_manager import SinkManager
 from poller.engine.status import (
     Degraded,
@@ -40,14 +38,12 @@ from poller.engine.status import (
     pause_trouble,
     sink_trouble,
 )
-from poller.engine.supervision import attempt, repeat
+from poller.engine.supervision import Heartbeats, attempt, repeat
 from poller.store.standing import Summary
 from poller.store.store import Store
 from poller.store.watches import Registered
 from poller.tracking.registration import Registration
 from poller.tracking.watch import Watch
-
-__all__ = ["Daemon", "Stop"]
 
 log = structlog.get_logger()
 
@@ -72,8 +68,8 @@ class Daemon:
     """One poller: watches the operations of one scope until `stop`.
 
     `until_idle` makes it end by itself once `registered_all` was called and nothing more can
-    happen. The store and the client are the caller's to close. `news` is rung after every commit
-    that made events; `heartbeats` says which loops turn.
+    happen. The store and the client are the caller's to close. `signals` wakes what waits for a
+    change; `heartbeats` says which loops turn.
     """
 
     def __init__(
@@ -93,14 +89,13 @@ class Daemon:
         self._now = now
         self._until_idle = until_idle
         self._owner = uuid4().hex
-        self._idle = Pulse()
-        self._stopping = anyio.Event()
+        self.signals = Signals()
+        self._progress = self.signals.progress.listen()
         self._input_ended = False
         self._registrations = RegistrationLog(now)
         self._configuration = configuration
         self._throttle = throttle
         self.heartbeats = Heartbeats(_LOOPS)
-        self.news = Bell()
         self._caller = make_caller(
             client=client,
             throttle=throttle,
@@ -117,15 +112,15 @@ class Daemon:
             configuration=configuration,
             owner=self._owner,
             now=now,
-            recorded=self._recorded,
+            signals=self.signals,
             heartbeats=self.heartbeats,
             meter=meter,
         )
-        self._outlets = SinkManager(
+        self._sinks = SinkManager(
             store=store,
             owner=self._owner,
             now=now,
-            settled=self._idle.beat,
+            signals=self.signals,
             closed=self._closed,
             heartbeats=self.heartbeats,
             meter=meter,
@@ -134,7 +129,7 @@ class Daemon:
             store=store,
             retention=lambda: self._configuration.retention,
             now=now,
-            moved=self._poll.pulse.beat,
+            signals=self.signals,
             heartbeats=self.heartbeats,
         )
 
@@ -149,8 +144,8 @@ class Daemon:
         """
         results = await self._store.register(wishes, all_or_none=all_or_none)
         self._registrations.results(results)
-        self._poll.pulse.beat()
-        self._idle.beat()
+        self.signals.polls.notify()
+        self.signals.progress.notify()
         return results
 
     async def forget(self, operation_id: str) -> Watch | None:
@@ -161,7 +156,7 @@ class Daemon:
         watch = await self._store.forget(operation_id)
         if watch is not None:
             log.info("operation.forgotten", operation=operation_id)
-        self._idle.beat()
+        self.signals.progress.notify()
         return watch
 
     async def replay(self, event_id: str, to: Sequence[str] | None) -> list[str]:
@@ -172,7 +167,7 @@ class Daemon:
         """
         sinks = await self._store.replay_event(event_id, to)
         log.info("event.replayed", event_id=event_id, sinks=sinks)
-        self._outlets.beat()
+        self.signals.deliveries.notify()
         return sinks
 
     def loops(self) -> Loops:
@@ -180,7 +175,7 @@ class Daemon:
         return Loops(
             ages=self.heartbeats.ages,
             silent=self.heartbeats.silent(),
-            stopping=self._stopping.is_set(),
+            stopping=self.signals.stopping.is_set(),
         )
 
     async def degraded(self) -> list[Degraded]:
@@ -200,18 +195,18 @@ class Daemon:
     @property
     def closed_sinks(self) -> frozenset[str]:
         """Name the sinks that are gone for the life of this process."""
-        return self._outlets.closed
+        return self._sinks.closed
 
     def registered_all(self) -> None:
         """Say that no registration will come any more: from now on idle is the end."""
         self._input_ended = True
-        self._idle.beat()
+        self.signals.progress.notify()
 
     def stop(self, reason: Stop = Stop.ASKED) -> None:
         """Stop in order; `run` returns when that is done. Idempotent, the first reason counts."""
-        if not self._stopping.is_set():
+        if not self.signals.stopping.is_set():
             self.reason = reason
-            self._stopping.set()
+            self.signals.stopping.set()
 
     async def reload(self, configuration: Configuration) -> None:
         """Swap policy, bounds of requests, credentials and sinks whole, or nothing at all.
@@ -224,7 +219,7 @@ class Daemon:
         """
         # all that can fail comes first
         credentials = await anyio.to_thread.run_sync(configuration.credentials)
-        await self._outlets.swap(configuration.sinks)
+        await self._sinks.swap(configuration.sinks)
         self._configuration = configuration
         self._poll.configuration = configuration
         self._caller.credentials = configuration.credentials
@@ -237,7 +232,7 @@ class Daemon:
             probe_interval=configuration.policy.max_interval,
         )
         self._throttle.retry_now()
-        self._poll.pulse.beat()
+        self.signals.polls.notify()
 
     async def open(self) -> Self:
         """Take the sinks, so that what is wrong with them shows before anything runs.
@@ -245,7 +240,7 @@ class Daemon:
         :raises SinkUnavailable: where one cannot be started.
         :raises StoreError: where the store refuses.
         """
-        await self._outlets.open(self._configuration.sinks)
+        await self._sinks.open(self._configuration.sinks)
         return self
 
     async def run(self) -> None:
@@ -254,12 +249,12 @@ class Daemon:
             stack.push_async_callback(self._release)
             async with anyio.create_task_group() as loops:
                 await self._start(loops)
-                await self._stopping.wait()
+                await self.signals.stopping.wait()
                 log.info("daemon.stopping", reason=self.reason.value)
                 with anyio.move_on_after(self._configuration.shutdown_grace) as grace:
                     self._poll.stop()
                     await self._polled.wait()
-                    await self._outlets.drain()
+                    await self._sinks.drain()
                 if grace.cancelled_caught:
                     log.warning("daemon.grace_over", hint="what was under way is done next time")
                 loops.cancel_scope.cancel()
@@ -272,7 +267,7 @@ class Daemon:
     async def _start(self, loops: TaskGroup) -> None:
         self._polled = anyio.Event()
         loops.start_soon(self._run_poll)
-        loops.start_soon(self._outlets.run)
+        loops.start_soon(self._sinks.run)
         loops.start_soon(self._housekeeping.run)
         if self._until_idle:
             loops.start_soon(partial(repeat, self._watch_idle, name="idle"))
@@ -285,18 +280,13 @@ class Daemon:
         if self._input_ended and (await self.standing()).is_idle:
             self.stop(Stop.IDLE)
             return True
-        await self._idle.wait(_LOOK_AGAIN)
+        await self._progress.wait(_LOOK_AGAIN)
         return False
 
     async def _release(self) -> None:
         with anyio.CancelScope(shield=True):
-            await self._outlets.aclose()
+            await self._sinks.aclose()
             await attempt(partial(self._store.release_all, self._owner), name="stop")
-
-    def _recorded(self) -> None:
-        self.news.ring()
-        self._outlets.beat()
-        self._idle.beat()
 
     def _refused(self, error: CommsError) -> None:
         if self._until_idle and self._caller.good_answers == 0:
@@ -306,6 +296,6 @@ class Daemon:
     def _closed(self, sink: str, ended: Ended) -> None:
         if ended is Ended.CLOSED:
             log.error("sink.closed", sink=sink, hint="its events wait for the next start")
-            if self._outlets.all_closed:
+            if self._sinks.all_closed:
                 self.stop(Stop.NO_SINK)
-        self._idle.beat()
+        self.signals.progress.notify()

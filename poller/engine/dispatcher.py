@@ -5,7 +5,7 @@ happen in one transaction. Finished attempts are kept until the store has them, 
 cannot be written for a while repeats nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
@@ -15,12 +15,10 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from poller.engine.heartbeat import Heartbeats
 from poller.engine.meter import NO_METER, Meter
-from poller.engine.pulse import Pulse
+from poller.engine.signals import Signals
 from poller.engine.sink_log import SinkLog
-from poller.engine.supervision import attempt, repeat
-from poller.engine.translate import attempt_of
+from poller.engine.supervision import Heartbeats, attempt, repeat
 from poller.sinks.base import OutgoingEvent, Sink, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.store.claims import ClaimRequest
 from poller.store.deliveries import Exchange
@@ -30,9 +28,15 @@ from poller.store.store import Store
 from poller.store.watches import Lease
 from poller.tracking.delivery import AttemptResult, DeliveryAttempt
 
-__all__ = ["Dispatcher", "Ended"]
-
 log = structlog.get_logger()
+
+_RESULTS: Final[Mapping[SinkVerdict, AttemptResult]] = {
+    SinkVerdict.DELIVERED: AttemptResult.DELIVERED,
+    SinkVerdict.FAILED: AttemptResult.FAILED,
+    SinkVerdict.REFUSED: AttemptResult.REFUSED,
+    SinkVerdict.GONE: AttemptResult.GONE,
+    SinkVerdict.CLOSED: AttemptResult.FAILED,
+}
 
 _LOOK_AGAIN: Final = 1.0
 _LEASE_MARGIN: Final = 15.0
@@ -48,7 +52,7 @@ class Ended(StrEnum):
 
 
 class Dispatcher:
-    """Brings what waits for one sink to it, in order. `settled` is called after every result."""
+    """Brings what waits for one sink to it, in order."""
 
     def __init__(
         self,
@@ -57,19 +61,19 @@ class Dispatcher:
         store: Store,
         owner: str,
         now: Callable[[], datetime],
-        settled: Callable[[], None],
+        signals: Signals,
         heartbeats: Heartbeats,
         meter: Meter = NO_METER,
     ) -> None:
         self.sink = sink
-        self.pulse = Pulse()
+        self.wakeup = signals.deliveries.listen()
         self._log = log.bind(sink=sink.name)
         self._sink_log = SinkLog(sink.name)
         self._name = f"sink {sink.name}"
         self._store = store
         self._owner = owner
         self._now = now
-        self._settled = settled
+        self._signals = signals
         self._heartbeats = heartbeats
         self._meter = meter
         self._finished: list[tuple[StoredEvent, DeliveryAttempt]] = []
@@ -81,7 +85,7 @@ class Dispatcher:
     def drain(self) -> None:
         """Return from `run` as soon as nothing is due and nothing under way."""
         self._draining = True
-        self.pulse.beat()
+        self.wakeup.wake()
 
     async def run(self) -> Ended:
         """Deliver until drained, or until the sink is closed for good."""
@@ -105,7 +109,7 @@ class Dispatcher:
         if self._draining and not started and not self._in_flight and not self._finished:
             return True
         if not started or self._free() == 0:
-            await self.pulse.wait(self._until_due(exchange))
+            await self.wakeup.wait(self._until_due(exchange))
         return False
 
     async def _exchange(self, *, limit: int) -> Exchange:
@@ -131,7 +135,7 @@ class Dispatcher:
         if attempts:
             failed = sum(one.result is not AttemptResult.DELIVERED for _, one in attempts)
             self._sink_log.health(exchange.before, exchange.health, failed=failed, now=self._now())
-            self._settled()
+            self._signals.progress.notify()
         return exchange
 
     def _free(self) -> int:
@@ -167,9 +171,9 @@ class Dispatcher:
         seconds = anyio.current_time() - begun
         self._meter.attempted(outcomes, sink=self.sink.name, seconds=seconds)
         for event, outcome in zip(batch, outcomes, strict=True):
-            self._finished.append((event, attempt_of(outcome, begun_at=begun_at)))
+            self._finished.append((event, _attempt_of(outcome, begun_at=begun_at)))
             self._held.discard(event.position)
-        self.pulse.beat()
+        self.wakeup.wake()
 
     async def _keep_results(self) -> None:
         """Write what was finished while the loop was being cancelled: it need not be repeated.
@@ -206,3 +210,14 @@ class Dispatcher:
         moments = (exchange.next_due, health.next_at, health.paused_until)
         due = [(moment - now).total_seconds() for moment in moments if moment and moment > now]
         return max(0.01, min([_LOOK_AGAIN, *due]))
+
+
+def _attempt_of(outcome: SinkOutcome, *, begun_at: datetime) -> DeliveryAttempt:
+    """Return what a sink's outcome means for the delivery."""
+    return DeliveryAttempt(
+        result=_RESULTS[outcome.verdict],
+        begun_at=begun_at,
+        status=outcome.status,
+        error=outcome.error,
+        retry_after=outcome.retry_after,
+    )

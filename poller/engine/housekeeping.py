@@ -1,4 +1,4 @@
-"""What must be done now and then: retention in small steps, and a clock that went back."""
+"""What must be done from time to time: retention in small steps, and a clock that went back."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -7,12 +7,10 @@ from typing import Final
 import anyio
 import structlog
 
-from poller.engine.heartbeat import Heartbeats
-from poller.engine.supervision import repeat
+from poller.engine.signals import Signals
+from poller.engine.supervision import Heartbeats, repeat
 from poller.store.store import Store
 from poller.tracking.event import format_instant
-
-__all__ = ["Housekeeping"]
 
 log = structlog.get_logger()
 
@@ -23,7 +21,7 @@ _BACKWARDS: Final = timedelta(seconds=1)
 
 
 class Housekeeping:
-    """Watches the wall clock and prunes. `moved` is called after the clock went back."""
+    """Watches the wall clock and prunes."""
 
     def __init__(
         self,
@@ -31,19 +29,19 @@ class Housekeeping:
         store: Store,
         retention: Callable[[], float],
         now: Callable[[], datetime],
-        moved: Callable[[], None],
+        signals: Signals,
         heartbeats: Heartbeats,
     ) -> None:
         self._store = store
         self._retention = retention
         self._now = now
-        self._moved = moved
+        self._signals = signals
         self._heartbeats = heartbeats
         self._last: datetime | None = None
         self._next_tidy = 0.0
 
     async def run(self) -> None:
-        """Keep house until cancelled."""
+        """Run until cancelled."""
         await repeat(self._turn, name=_NAME, heartbeats=self._heartbeats)
 
     async def _turn(self) -> None:
@@ -54,14 +52,14 @@ class Housekeeping:
         await anyio.sleep(_TICK)
 
     async def _check_clock(self) -> None:
-        """Free what waits since the future: the clock went back, or had before the start."""
+        """Make due what was set in the future: the clock went back, perhaps before the start."""
         now, last = self._now(), self._last
         if last is None or now < last - _BACKWARDS:
             number = await self._store.void_future_waits()
             if last is not None or number:
                 since = None if last is None else format_instant(last)
                 log.warning("clock.went_back", since=since, due_now=number)
-                self._moved()
+                self._signals.polls.notify()
         self._last = now
 
     async def _tidy(self) -> bool:

@@ -25,8 +25,8 @@ from poller.comms.gate import Reason
 from poller.comms.kinds import KINDS
 from poller.comms.throttle import Throttle, Ticket
 from poller.engine.agenda import Agenda
-from poller.engine.pulse import Pulse
 from poller.engine.requests import ask_about, refusal_of, request_of
+from poller.engine.signals import Wakeup
 from poller.engine.trouble import Trouble, trouble_after
 from poller.tracking.answer import Answer, Verdict
 from poller.tracking.event import Event, event_id
@@ -103,7 +103,7 @@ class Onlooker:
         self._credentials = credentials
         self._now = now
         self._agenda = Agenda()
-        self._pulse = Pulse()
+        self._pulse = Wakeup()
         self._room = anyio.Semaphore(_MOST_LOOKS)
         self._trouble: Trouble | None = None
         self._answered = False
@@ -171,7 +171,7 @@ class Onlooker:
             self._everything.cancel()
         finally:
             self._room.release()
-            self._pulse.beat()
+            self._pulse.wake()
         if not self._watches:
             # only what waits to begin: others may still be telling the ends they saw
             self._beginning.cancel()

@@ -17,20 +17,17 @@ from poller.comms.errors import CommsError
 from poller.comms.kinds import KINDS
 from poller.comms.throttle import Throttle, Ticket
 from poller.engine.configuration import Configuration
-from poller.engine.heartbeat import Heartbeats
 from poller.engine.log_events import PollLog, log_unreadable_schedule
 from poller.engine.meter import NO_METER, Meter
-from poller.engine.pulse import Pulse
 from poller.engine.requests import ask_about, refusal_of, request_of
-from poller.engine.supervision import attempt, repeat
+from poller.engine.signals import Signals
+from poller.engine.supervision import Heartbeats, attempt, repeat
 from poller.engine.sweeper import Sweep, Sweeper
 from poller.store.store import Store
 from poller.store.watches import Claim, Lease
 from poller.tracking.answer import Answer, FailedAnswer, ScheduleAnswer
 from poller.tracking.watch import NextRequest, Watch
 from poller.trouble import TroubleLog
-
-__all__ = ["PollLoop"]
 
 _NAME: Final = "poll"
 # The store is asked again at least this often: clocks jump, and other processes write.
@@ -40,10 +37,7 @@ _LEASE_MARGIN: Final = 15.0
 
 
 class PollLoop:
-    """Asks the API about what is due, and hands every answer to the store.
-
-    `recorded` is called after every commit that made events.
-    """
+    """Asks the API about what is due, and hands every answer to the store."""
 
     def __init__(
         self,
@@ -54,18 +48,18 @@ class PollLoop:
         configuration: Configuration,
         owner: str,
         now: Callable[[], datetime],
-        recorded: Callable[[], None],
+        signals: Signals,
         heartbeats: Heartbeats,
         meter: Meter = NO_METER,
     ) -> None:
         self.configuration = configuration
-        self.pulse = Pulse()
+        self.wakeup = signals.polls.listen()
         self._store = store
         self._caller = caller
         self._throttle = throttle
         self._owner = owner
         self._now = now
-        self._recorded = recorded
+        self._signals = signals
         self._heartbeats = heartbeats
         self._meter = meter
         self._waited = 0.0
@@ -78,8 +72,7 @@ class PollLoop:
             caller=caller,
             now=now,
             configuration=lambda: self.configuration,
-            recorded=recorded,
-            ready=self.pulse.beat,
+            signals=signals,
             log=self._log,
             meter=meter,
         )
@@ -111,10 +104,10 @@ class PollLoop:
             self._start_page(requests, sweep)
         elif claim.watches:
             (watch,) = claim.watches
-            await self._start_look(requests, watch)
+            await self._start_poll(requests, watch)
         else:
             self._throttle.cancel()
-            await self.pulse.wait(self._until(claim.next_due))
+            await self.wakeup.wait(self._until(claim.next_due))
 
     async def _admitted(self) -> None:
         """Wait for a slot: in a pause of the account for long, which is no hang."""
@@ -132,7 +125,7 @@ class PollLoop:
             self._meter.waited(self._waited)
             requests.start_soon(self._read, sweep, ticket)
 
-    async def _start_look(self, requests: TaskGroup, watch: Watch) -> None:
+    async def _start_poll(self, requests: TaskGroup, watch: Watch) -> None:
         if (ticket := self._throttle.begin(watch.kind)) is None:
             await self._store.release([watch.id], self._owner)
         else:
@@ -140,7 +133,7 @@ class PollLoop:
             self._meter.waited(self._waited)
             if watch.next_request is not NextRequest.BREAKDOWN:
                 self._meter.looked(kind=watch.kind, late=late)
-            requests.start_soon(self._look, watch, ticket)
+            requests.start_soon(self._poll, watch, ticket)
 
     async def _claim(self, kinds: frozenset[str]) -> Claim:
         if not kinds:
@@ -160,17 +153,17 @@ class PollLoop:
             partial(self._sweeper.read, sweep, ticket), name="sweep", troubles=self._troubles
         ):
             self._sweeper.give_up(sweep)
-        self.pulse.beat()
+        self.wakeup.wake()
 
-    async def _look(self, watch: Watch, ticket: Ticket) -> None:
+    async def _poll(self, watch: Watch, ticket: Ticket) -> None:
         """Ask about one operation or message and record the answer, whatever comes."""
         guarded = partial(attempt, name="poll", troubles=self._troubles, operation=watch.id)
         if not await guarded(partial(self._observe, watch, ticket)):
             # nothing is lost: where this fails as well, the lease runs out
             failed = FailedAnswer(begun_at=ticket.begun_at, arrived_at=self._now())
             await guarded(partial(self._record, watch, failed))
-        # its next look may be nearer than what the loop waits for
-        self.pulse.beat()
+        # its next poll may be nearer than what the loop waits for
+        self.wakeup.wake()
 
     async def _observe(self, watch: Watch, ticket: Ticket) -> None:
         answer = await self._ask(watch, ticket)
@@ -202,4 +195,4 @@ class PollLoop:
         )
         self._meter.observed(observations, kind=watch.kind)
         if self._log.observations(observations):
-            self._recorded()
+            self._signals.recorded()

@@ -11,19 +11,18 @@ from anyio.abc import TaskGroup
 
 from poller.engine.configuration import SinkPlan
 from poller.engine.dispatcher import Dispatcher, Ended
-from poller.engine.heartbeat import Heartbeats
 from poller.engine.meter import NO_METER, Meter
+from poller.engine.signals import Signals
+from poller.engine.supervision import Heartbeats
 from poller.sinks.base import Sink, SinkHeld, SinkUnavailable
 from poller.store.store import Store
-
-__all__ = ["SinkManager"]
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True, kw_only=True)
-class _Outlet:
-    """One running sink."""
+class _RunningSink:
+    """One sink with its dispatcher, and how far that has come."""
 
     plan: SinkPlan
     sink: Sink
@@ -43,7 +42,7 @@ class SinkManager:
         store: Store,
         owner: str,
         now: Callable[[], datetime],
-        settled: Callable[[], None],
+        signals: Signals,
         closed: Callable[[str, Ended], None],
         heartbeats: Heartbeats,
         meter: Meter = NO_METER,
@@ -51,25 +50,25 @@ class SinkManager:
         self._store = store
         self._owner = owner
         self._now = now
-        self._settled = settled
+        self.signals = signals
         self._on_closed = closed
         self._heartbeats = heartbeats
         self._meter = meter
-        self._outlets: dict[str, _Outlet] = {}
+        self._running: dict[str, _RunningSink] = {}
         self._tasks: TaskGroup | None = None
         self._swapping = anyio.Lock()
 
     @property
     def closed(self) -> frozenset[str]:
-        """Name the sinks that are gone for the life of this process."""
+        """The sinks that are closed for the life of this process."""
         return frozenset(
-            name for name, outlet in self._outlets.items() if outlet.ended is Ended.CLOSED
+            name for name, running in self._running.items() if running.ended is Ended.CLOSED
         )
 
     @property
     def all_closed(self) -> bool:
         """True where no sink is left."""
-        return self.closed == frozenset(self._outlets)
+        return self.closed == frozenset(self._running)
 
     async def open(self, plans: Sequence[SinkPlan]) -> None:
         """Make and start every sink, or none.
@@ -77,15 +76,15 @@ class SinkManager:
         :raises SinkUnavailable: where one cannot be started.
         :raises StoreError: where the store refuses.
         """
-        self._outlets = await self._prepare(plans)
-        await self._configure(list(self._outlets))
+        self._running = await self._prepare(plans)
+        await self._configure(list(self._running))
 
     async def run(self) -> None:
         """Run the dispatchers until all are drained, and those that a swap adds."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
-            for outlet in self._outlets.values():
-                tasks.start_soon(self._dispatch, outlet)
+            for running in self._running.values():
+                tasks.start_soon(self._dispatch, running)
             await anyio.sleep_forever()
 
     async def swap(self, plans: Sequence[SinkPlan]) -> None:
@@ -96,11 +95,11 @@ class SinkManager:
         """
         async with self._swapping:
             kept = {
-                plan.name: outlet
+                plan.name: running
                 for plan in plans
-                if (outlet := self._outlets.get(plan.name)) and outlet.plan.key == plan.key
+                if (running := self._running.get(plan.name)) and running.plan.key == plan.key
             }
-            leaving = [outlet for name, outlet in self._outlets.items() if name not in kept]
+            leaving = [running for name, running in self._running.items() if name not in kept]
             added = await self._replace(
                 leaving, [plan for plan in plans if plan.name not in kept], kept=list(kept)
             )
@@ -108,59 +107,54 @@ class SinkManager:
                 if plan.name in kept:
                     kept[plan.name].plan = plan
                     await kept[plan.name].sink.reopen()
-            self._outlets = kept | added
-            for outlet in list(self._outlets.values()):
-                if outlet.ended is not None or outlet in added.values():
-                    self._revive(outlet)
-            self.beat()
-
-    def beat(self) -> None:
-        """Tell every dispatcher that there may be something to deliver."""
-        for outlet in self._outlets.values():
-            outlet.dispatcher.pulse.beat()
+            self._running = kept | added
+            for running in list(self._running.values()):
+                if running.ended is not None or running in added.values():
+                    self._revive(running)
+            self.signals.deliveries.notify()
 
     async def drain(self) -> None:
         """Wait until nothing is due any more anywhere."""
-        for outlet in self._outlets.values():
-            outlet.dispatcher.drain()
-        for outlet in self._outlets.values():
-            await outlet.done.wait()
+        for running in self._running.values():
+            running.dispatcher.drain()
+        for running in self._running.values():
+            await running.done.wait()
 
     async def aclose(self) -> None:
         """Close every sink."""
-        await _close(self._outlets.values())
+        await _close(self._running.values())
 
-    async def _prepare(self, plans: Sequence[SinkPlan]) -> dict[str, _Outlet]:
+    async def _prepare(self, plans: Sequence[SinkPlan]) -> dict[str, _RunningSink]:
         async with AsyncExitStack() as on_failure:
-            prepared: dict[str, _Outlet] = {}
+            prepared: dict[str, _RunningSink] = {}
             for plan in plans:
                 sink = plan.make()
                 on_failure.push_async_callback(sink.aclose)
                 await _start(plan.name, sink)
-                prepared[plan.name] = self._outlet(plan, sink)
+                prepared[plan.name] = self._with_dispatcher(plan, sink)
             on_failure.pop_all()
         return prepared
 
-    def _outlet(self, plan: SinkPlan, sink: Sink) -> _Outlet:
+    def _with_dispatcher(self, plan: SinkPlan, sink: Sink) -> _RunningSink:
         dispatcher = Dispatcher(
             sink=sink,
             store=self._store,
             owner=self._owner,
             now=self._now,
-            settled=self._settled,
+            signals=self.signals,
             heartbeats=self._heartbeats,
             meter=self._meter,
         )
-        return _Outlet(plan=plan, sink=sink, dispatcher=dispatcher)
+        return _RunningSink(plan=plan, sink=sink, dispatcher=dispatcher)
 
-    def _revive(self, outlet: _Outlet) -> None:
+    def _revive(self, running: _RunningSink) -> None:
         if self._tasks is None:
             return
-        if outlet.ended is not None:
-            fresh = self._outlet(outlet.plan, outlet.sink)
-            self._outlets[outlet.plan.name] = fresh
-            outlet = fresh
-        self._tasks.start_soon(self._dispatch, outlet)
+        if running.ended is not None:
+            fresh = self._with_dispatcher(running.plan, running.sink)
+            self._running[running.plan.name] = fresh
+            running = fresh
+        self._tasks.start_soon(self._dispatch, running)
 
     async def _configure(self, names: Sequence[str]) -> None:
         reports = await self._store.configure_sinks(names)
@@ -174,8 +168,8 @@ class SinkManager:
                 )
 
     async def _replace(
-        self, leaving: Sequence[_Outlet], plans: Sequence[SinkPlan], *, kept: Sequence[str]
-    ) -> dict[str, _Outlet]:
+        self, leaving: Sequence[_RunningSink], plans: Sequence[SinkPlan], *, kept: Sequence[str]
+    ) -> dict[str, _RunningSink]:
         """Start what comes and stop what goes, or nothing of it."""
         try:
             try:
@@ -196,36 +190,36 @@ class SinkManager:
         await self._retire(leaving)
         return added
 
-    async def _retire(self, outlets: Sequence[_Outlet]) -> None:
-        for outlet in outlets:
-            outlet.is_retired = True
-            outlet.scope.cancel()
-            if self._tasks is not None and outlet.ended is None:
-                await outlet.done.wait()
-        await _close(outlets)
+    async def _retire(self, sinks: Sequence[_RunningSink]) -> None:
+        for running in sinks:
+            running.is_retired = True
+            running.scope.cancel()
+            if self._tasks is not None and running.ended is None:
+                await running.done.wait()
+        await _close(sinks)
 
-    async def _restore(self, outlets: Sequence[_Outlet]) -> None:
+    async def _restore(self, sinks: Sequence[_RunningSink]) -> None:
         """Let those that were stopped already go on, with a sink made anew."""
-        for outlet in outlets:
-            if not outlet.is_retired:
+        for running in sinks:
+            if not running.is_retired:
                 continue
-            fresh = self._outlet(outlet.plan, outlet.plan.make())
+            fresh = self._with_dispatcher(running.plan, running.plan.make())
             try:
                 await _start(fresh.plan.name, fresh.sink)
             except SinkUnavailable as error:
                 # it takes its place with the next attempt that can
                 log.warning("sink.restart_failed", sink=fresh.plan.name, error=str(error))
-            self._outlets[fresh.plan.name] = fresh
+            self._running[fresh.plan.name] = fresh
             self._revive(fresh)
 
-    async def _dispatch(self, outlet: _Outlet) -> None:
+    async def _dispatch(self, running: _RunningSink) -> None:
         try:
-            with outlet.scope:
-                outlet.ended = await outlet.dispatcher.run()
+            with running.scope:
+                running.ended = await running.dispatcher.run()
         finally:
-            outlet.done.set()
-        if outlet.ended is not None:
-            self._on_closed(outlet.plan.name, outlet.ended)
+            running.done.set()
+        if running.ended is not None:
+            self._on_closed(running.plan.name, running.ended)
 
 
 async def _start(name: str, sink: Sink) -> None:
@@ -238,6 +232,6 @@ async def _start(name: str, sink: Sink) -> None:
         ) from error
 
 
-async def _close(outlets: Iterable[_Outlet]) -> None:
-    for outlet in outlets:
-        await outlet.sink.aclose()
+async def _close(sinks: Iterable[_RunningSink]) -> None:
+    for running in sinks:
+        await running.sink.aclose()

@@ -1,25 +1,68 @@
-"""What keeps one defect from ending everything: a step that fails is told, and tried again.
+"""What keeps the loops of a daemon running, and shows that they run.
 
-Trouble with the store is expected and told in one line. Anything else is a defect of ours: told
-with its traceback, and outlived, because a daemon that dies of one odd operation would die of it
-again at every start and watch none of the others.
+A step that fails is logged and tried again. Trouble with the store is expected and takes one line.
+Anything else is a defect of ours: it is logged with its traceback, and the loop goes on, because a
+daemon that dies of one odd operation would die of it at every start and watch none of the others.
+
+Each loop reports every turn itself. A loop that waits for good reason (a paused account, a request
+within its deadline) turns all the same, every few seconds. So a loop that has been silent for long
+hangs, and so does one that has never turned.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final
 
 import anyio
 import structlog
 
-from poller.engine.heartbeat import Heartbeats
 from poller.store.errors import StoreError
 from poller.trouble import TroubleLog
-
-__all__ = ["attempt", "repeat"]
 
 log = structlog.get_logger()
 
 _PAUSE: Final = 1.0
+
+
+_HANGS_AFTER: Final = 30.0
+"""Seconds: longer than the longest wait for the store's lock."""
+
+
+class Heartbeats:
+    """When each loop last turned, on a monotonic clock in seconds."""
+
+    def __init__(
+        self, expected: Collection[str] = (), *, clock: Callable[[], float] = anyio.current_time
+    ) -> None:
+        self._clock = clock
+        self._beats: dict[str, float | None] = dict.fromkeys(expected)
+        self._listener: Callable[[], None] | None = None
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every beat, in the loop that beats; it must not block."""
+        self._listener = listener
+
+    def beat(self, loop: str) -> None:
+        """Report that this loop turns."""
+        self._beats[loop] = self._clock()
+        if self._listener is not None:
+            self._listener()
+
+    def leave(self, loop: str) -> None:
+        """Report that this loop has ended in order."""
+        self._beats.pop(loop, None)
+
+    @property
+    def ages(self) -> Mapping[str, float | None]:
+        """Seconds since the last beat of each loop; None for one that has not begun."""
+        now = self._clock()
+        return {
+            loop: None if beat is None else max(0.0, now - beat)
+            for loop, beat in self._beats.items()
+        }
+
+    def silent(self, seconds: float = _HANGS_AFTER) -> frozenset[str]:
+        """Return the loops that hang: no beat for `seconds`, or none at all."""
+        return frozenset(loop for loop, age in self.ages.items() if age is None or age > seconds)
 
 
 async def attempt(

@@ -25,6 +25,7 @@ from poller.comms.throttle import Ticket
 from poller.engine.configuration import Configuration
 from poller.engine.log_events import PollLog
 from poller.engine.meter import NO_METER, Meter
+from poller.engine.signals import Signals
 from poller.store.store import Store
 from poller.store.sweeps import Listed
 from poller.tracking.sweep_policy import (
@@ -35,8 +36,6 @@ from poller.tracking.sweep_policy import (
     after_sweep,
     is_worth_it,
 )
-
-__all__ = ["Sweep", "Sweeper"]
 
 log = structlog.get_logger()
 
@@ -74,8 +73,8 @@ class Sweep:
 class Sweeper:
     """Chooses between list and fetch, and carries a sweep through its pages.
 
-    `recorded` is called after every commit that made events, `ready` as soon as the next page may
-    be asked for: while one is being recorded the next one is on its way, and no third.
+    The poll loop is woken as soon as the next page may be asked for: while one page is recorded,
+    the next one is on its way, and no third.
     """
 
     def __init__(
@@ -85,8 +84,7 @@ class Sweeper:
         caller: ApiCaller,
         now: Callable[[], datetime],
         configuration: Callable[[], Configuration],
-        recorded: Callable[[], None],
-        ready: Callable[[], None],
+        signals: Signals,
         log: PollLog,
         meter: Meter = NO_METER,
     ) -> None:
@@ -94,8 +92,7 @@ class Sweeper:
         self._caller = caller
         self._now = now
         self._configuration = configuration
-        self._recorded = recorded
-        self._ready = ready
+        self._signals = signals
         self._log = log
         self._meter = meter
         self._sweep: Sweep | None = None
@@ -106,13 +103,13 @@ class Sweeper:
 
     @property
     def busy_with(self) -> frozenset[str]:
-        """Name the kind that is being swept, which nobody need fetch meanwhile."""
+        """The kind that is being swept: its operations are not fetched meanwhile."""
         if self._sweep is None or self._yields:
             return frozenset()
         return frozenset({self._sweep.kind})
 
     async def next_page(self, open_kinds: Collection[str], *, backlogged: bool) -> Sweep | None:
-        """Choose the sweep whose next page is to be asked for now; None where there is none.
+        """Choose the sweep whose next page is asked for now; None for no sweep.
 
         `backlogged` says that there may be more due than one operation.
         """
@@ -217,7 +214,7 @@ class Sweeper:
         async with sweep.recording:
             if not is_last:
                 sweep.is_reading = False
-                self._ready()
+                self._signals.polls.notify()
             await self._record(sweep, page, ticket, arrived_at)
         if self._sweep is sweep and page.next_token is None:
             await self._finish(sweep)
@@ -245,7 +242,7 @@ class Sweeper:
         self._meter.paged(kind=sweep.kind, unchanged=swept.quiet, nonsense=len(page.problems))
         self._meter.observed(swept.observations, kind=sweep.kind)
         if self._log.observations(swept.observations):
-            self._recorded()
+            self._signals.recorded()
         sweep.shown += swept.shown
 
     async def _finish(self, sweep: Sweep) -> None:

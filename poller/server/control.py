@@ -41,7 +41,7 @@ class Control:
         """End the event streams with what was recorded so far; clients may come back at once."""
         self.stopping.set()
         self.stopping = anyio.Event()
-        self.daemon.news.ring()
+        self.daemon.signals.events.notify()
 
 
 def reply(document: object, status: int = 200) -> Response:

@@ -164,7 +164,7 @@ async def serve(
         finally:
             with anyio.CancelScope(shield=True):
                 control.stopping.set()
-                daemon.news.ring()
+                daemon.signals.events.notify()
                 for listener in running:
                     await listener.stop(limits.stop_seconds)
 

@@ -86,7 +86,7 @@ class EventStream(Response):
         super().__init__()
         self._places = control.places
         self._store = control.store
-        self._news = control.daemon.news
+        self._recorded = control.daemon.signals.events.listen()
         self._stopping = control.stopping
         self._troubles = control.troubles
         self._limits = control.limits
@@ -125,7 +125,7 @@ class EventStream(Response):
                 if not await self._take(send, chunk):
                     return self._let_go(scope)
                 spoke_at = anyio.current_time()
-            heard, ends = self._news.strokes, self._stopping.is_set()
+            ends = self._stopping.is_set()
             try:
                 page = await self._next_page()
             except StoreError as error:
@@ -141,7 +141,7 @@ class EventStream(Response):
             if not chunk and not has_more:
                 if ends:
                     return _STOPPING
-                await self._wait(heard)
+                await self._wait()
                 if anyio.current_time() - spoke_at >= self._limits.heartbeat_seconds:
                     chunk = _comment(self._mark.event_id)
 
@@ -150,9 +150,9 @@ class EventStream(Response):
             after=self._mark, limit=_PAGE, operations=self._wanted.operations
         )
 
-    async def _wait(self, heard: int) -> None:
+    async def _wait(self) -> None:
         until_heartbeat = min(_LOOK_AGAIN, self._limits.heartbeat_seconds)
-        if await self._news.wait(heard, until_heartbeat) != heard:
+        if await self._recorded.wait(until_heartbeat):
             await anyio.sleep(_GATHER)
 
     async def _take(self, send: Send, chunk: bytes) -> bool:

@@ -27,7 +27,8 @@ from pydantic import SecretStr
 from poller.comms.kinds import DEFAULT_KIND
 from poller.comms.models import Operation, decode_operation
 from poller.engine.dispatcher import Dispatcher
-from poller.engine.heartbeat import Heartbeats
+from poller.engine.signals import Signals
+from poller.engine.supervision import Heartbeats
 from poller.sinks.base import OutgoingEvent, SinkOutcome
 from poller.sinks.webhook import WebhookSink
 from poller.store.store import Store
@@ -145,7 +146,7 @@ async def _dispatching(store: Store, sink: _TimedSink) -> AsyncIterator[Dispatch
         store=store,
         owner="benchmark",
         now=lambda: datetime.now(UTC),
-        settled=lambda: None,
+        signals=Signals(),
         heartbeats=Heartbeats(()),
     )
     async with anyio.create_task_group() as tasks:
@@ -181,7 +182,7 @@ async def _live(store: Store, sink: _TimedSink) -> list[float]:
             at = time.monotonic()
             for event_id in await _record(store, [one], 0):
                 begun[event_id] = at
-            dispatcher.pulse.beat()
+            dispatcher.wakeup.wake()
         await sink.enough.wait()
     return [sink.done[event_id] - at for event_id, at in begun.items()]
 

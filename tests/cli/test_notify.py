@@ -12,8 +12,8 @@ from typing import Self
 import pytest
 
 from poller.cli.notify import Notifier, message, sentence
-from poller.engine.heartbeat import Heartbeats
 from poller.engine.status import Degraded
+from poller.engine.supervision import Heartbeats
 from poller.store.standing import Summary
 from tests.fakes.api import FakeApi, operation, operation_id
 from tests.fakes.process import Poller, eventually

@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 import anyio
 
 from poller.comms.errors import CommsError
-from poller.engine.heartbeat import Heartbeats
 from poller.engine.poll_loop import PollLoop
 from poller.engine.requests import make_caller
+from poller.engine.signals import Signals
+from poller.engine.supervision import Heartbeats
 from tests.engine.scripted import FickleStore, TickingClock
 from tests.engine.scripted_api import GOOD, ScriptedApi, configuration
 
@@ -43,7 +44,7 @@ async def polling_of(
             configuration=configuration(),
             owner="first",
             now=clock,
-            recorded=lambda: None,
+            signals=Signals(),
             heartbeats=Heartbeats(),
         )
         tasks.start_soon(loop.run)

@@ -18,7 +18,8 @@ import anyio
 from sqlalchemy import Connection, event, func, insert, select
 
 from poller.engine.dispatcher import Dispatcher, Ended
-from poller.engine.heartbeat import Heartbeats
+from poller.engine.signals import ChangeNotifier, Signals
+from poller.engine.supervision import Heartbeats
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.store.claims import ClaimRequest
 from poller.store.deliveries import Exchange
@@ -269,6 +270,18 @@ async def record_events(
     return await anyio.to_thread.run_sync(lambda: store._database.write(write))
 
 
+class CountedNotifier(ChangeNotifier):
+    """Counts its notifications."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def notify(self) -> None:
+        self.count += 1
+        super().notify()
+
+
 @dataclass(kw_only=True)
 class Stage:
     """A dispatcher between a real store and a scripted sink."""
@@ -289,7 +302,7 @@ class Stage:
             store=store,
             owner="first",
             now=clock,
-            settled=lambda: None,
+            signals=Signals(),
             heartbeats=Heartbeats(()),
         )
         return cls(store=store, clock=clock, sink=sink, dispatcher=dispatcher)
@@ -313,7 +326,7 @@ class Stage:
         with anyio.fail_after(60):
             while True:
                 mark = self.store.begun
-                self.dispatcher.pulse.beat()
+                self.dispatcher.wakeup.wake()
                 await until(partial(self._has_looked_since, mark))
                 last = self.store.last
                 assert last is not None

@@ -9,10 +9,10 @@ import pytest
 from poller.comms.errors import Unauthorized
 from poller.comms.throttle import Throttle
 from poller.engine.configuration import Configuration
-from poller.engine.heartbeat import Heartbeats
 from poller.engine.poll_loop import PollLoop
 from poller.engine.requests import make_caller
-from poller.engine.supervision import repeat
+from poller.engine.signals import Signals
+from poller.engine.supervision import Heartbeats, repeat
 from poller.store.store import Store
 from tests.store.scenes import HOME, NOW, POLICY
 
@@ -146,6 +146,6 @@ def _poll_loop(store: Store, throttle: Throttle, beats: Heartbeats) -> PollLoop:
         configuration=configuration,
         owner="test",
         now=lambda: NOW,
-        recorded=lambda: None,
+        signals=Signals(),
         heartbeats=beats,
     )

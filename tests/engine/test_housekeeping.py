@@ -1,17 +1,18 @@
 """What is done now and then: retention in small steps, and a clock that went back."""
 
-from collections.abc import AsyncIterator, Callable, MutableMapping
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
 
-from poller.engine.heartbeat import Heartbeats
 from poller.engine.housekeeping import Housekeeping
+from poller.engine.signals import Signals
+from poller.engine.supervision import Heartbeats
 from poller.store.errors import StoreUnavailable
 from poller.store.retention import Pruned
-from tests.engine.scripted import FickleStore, TickingClock, record_events, until
+from tests.engine.scripted import CountedNotifier, FickleStore, TickingClock, record_events, until
 
 pytestmark = pytest.mark.anyio
 
@@ -26,11 +27,15 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def keeping_house(
-    store: FickleStore, clock: TickingClock, *, moved: Callable[[], None] = lambda: None
+    store: FickleStore, clock: TickingClock, *, signals: Signals | None = None
 ) -> AsyncIterator[None]:
     """Keep house until the end of the block."""
     house = Housekeeping(
-        store=store, retention=lambda: 60.0, now=clock, moved=moved, heartbeats=Heartbeats()
+        store=store,
+        retention=lambda: 60.0,
+        now=clock,
+        signals=signals or Signals(),
+        heartbeats=Heartbeats(),
     )
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(house.run)
@@ -47,17 +52,17 @@ async def test_a_clock_that_went_back_frees_what_waits_since_the_future(
     store: FickleStore, clock: TickingClock, logs: Logs
 ) -> None:
     """Every wait set in the future is due now, the loop is woken, and it is told once."""
-    woken: list[bool] = []
+    woken = CountedNotifier()
     await record_events(store, 3, 1, sinks=["app"])
-    async with keeping_house(store, clock, moved=lambda: woken.append(True)):
+    async with keeping_house(store, clock, signals=Signals(polls=woken)):
         await anyio.sleep(0.05)
         assert not lines(logs, "clock.went_back")
         clock.advance(hours=-1)
-        await until(lambda: bool(woken))
+        await until(lambda: woken.count > 0)
         await anyio.sleep(0.05)
     [told] = lines(logs, "clock.went_back")
     assert told["due_now"] == 6
-    assert len(woken) == 1
+    assert woken.count == 1
 
 
 async def test_a_clock_that_jumps_ahead_is_nothing_to_tell(

@@ -74,7 +74,7 @@ class House:
         """Record an answer as the poll loop does; returns the ids of its events."""
         answer = seen(operation, status, at=self.scene.clock(), stats=stats, **members)
         [observation] = await self.scene.record((operation, answer), to=to)
-        self.daemon.news.ring()
+        self.daemon.signals.events.notify()
         return [event.id for event in observation.events]
 
     async def get(self, path: str, **params: Any) -> Any:  # noqa: ANN401 - any JSON

@@ -44,7 +44,7 @@ async def record(
         found=decode_message(document, expected_id=name), begun_at=at, arrived_at=at
     )
     [observation] = await door.scene.record((name, answer))
-    door.daemon.news.ring()
+    door.daemon.signals.events.notify()
     return [event.id for event in observation.events]
 
 

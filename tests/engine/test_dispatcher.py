@@ -174,7 +174,7 @@ async def test_a_closed_place_ends_the_dispatcher_and_keeps_deliveries(
     sink = ScriptedSink(concurrency=1, batch_size=2, answers=lambda _: CLOSED)
     async with running(sink) as stage:
         ids = await stage.events(5, 1)
-        stage.dispatcher.pulse.beat()
+        stage.dispatcher.wakeup.wake()
         assert await stage.end() is Ended.CLOSED
         assert set(sink.ids) <= set(ids[:4])
         assert await stage.states() == {"waiting": 5}

@@ -8,8 +8,9 @@ import pytest
 
 from poller.engine.configuration import SinkPlan
 from poller.engine.dispatcher import Ended
-from poller.engine.heartbeat import Heartbeats
+from poller.engine.signals import Signals
 from poller.engine.sink_manager import SinkManager
+from poller.engine.supervision import Heartbeats
 from poller.sinks.base import Sink, SinkHeld, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.file import FileSink
 from poller.store.errors import StoreUnavailable
@@ -73,7 +74,7 @@ async def outlets(
         store=store,
         owner="first",
         now=clock,
-        settled=lambda: None,
+        signals=Signals(),
         closed=ending,
         heartbeats=Heartbeats(),
     )
@@ -103,7 +104,7 @@ async def test_a_sink_that_is_down_delays_nobody(outlets: SinkManager, store: Fi
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outlets.run)
         ids = await record_events(store, 5, 4, sinks=["hangs", "fails", "works"])
-        outlets.beat()
+        outlets.signals.deliveries.notify()
         await nothing_waits(store, "works")
         assert sorted(works.ids) == ids
         assert await waiting(store, "hangs") == await waiting(store, "fails") == 20
@@ -131,11 +132,11 @@ async def test_a_swap_keeps_what_is_equal_and_replaces_the_rest(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outlets.run)
         await record_events(store, 2, 1, sinks=["kept", "goes"])
-        outlets.beat()
+        outlets.signals.deliveries.notify()
         await nothing_waits(store, "kept", "goes")
         await outlets.swap([plan(kept), plan(comes)])
         ids = await record_events(store, 2, 1, sinks=["kept", "comes"])
-        outlets.beat()
+        outlets.signals.deliveries.notify()
         await nothing_waits(store, "kept", "comes")
         tasks.cancel_scope.cancel()
     assert [one for one in kept.life if one != "recall"] == ["start", "reopen"]
@@ -155,7 +156,7 @@ async def test_a_swap_that_cannot_start_changes_nothing(
         with pytest.raises(SinkUnavailable):
             await outlets.swap([plan(new), plan(bad)])
         await record_events(store, 1, 1, sinks=["old"])
-        outlets.beat()
+        outlets.signals.deliveries.notify()
         await nothing_waits(store, "old")
         tasks.cancel_scope.cancel()
     assert new.life == ["start", "close"]
@@ -181,7 +182,7 @@ async def test_a_swap_that_the_store_refuses_changes_nothing(
             with pytest.raises(StoreUnavailable):
                 await outlets.swap([plan(new)])
         await record_events(store, 1, 1, sinks=["old"])
-        outlets.beat()
+        outlets.signals.deliveries.notify()
         await nothing_waits(store, "old")
         tasks.cancel_scope.cancel()
     assert new.life == ["start", "close"]
@@ -198,12 +199,12 @@ async def test_a_file_may_pass_from_one_sink_to_another(
         tasks.start_soon(outlets.run)
         await outlets.swap([file_plan("a", two), file_plan("b", one)])
         await record_events(store, 2, 1, sinks=["a"])
-        outlets.beat()
+        outlets.signals.deliveries.notify()
         await nothing_waits(store, "a")
         assert len(two.read_text().splitlines()) == 2
         await outlets.swap([file_plan("renamed", two), file_plan("b", one)])
         await record_events(store, 3, 1, sinks=["renamed"])
-        outlets.beat()
+        outlets.signals.deliveries.notify()
         await nothing_waits(store, "renamed")
         assert len(two.read_text().splitlines()) == 5
         tasks.cancel_scope.cancel()
@@ -222,7 +223,7 @@ async def test_a_file_held_by_another_process_leaves_the_old_sinks(
         with pytest.raises(SinkHeld, match=r"sinks\.a: "):
             await outlets.swap([file_plan("a", theirs)])
         await record_events(store, 2, 1, sinks=["a"])
-        outlets.beat()
+        outlets.signals.deliveries.notify()
         await nothing_waits(store, "a")
         assert len(one.read_text().splitlines()) == 2
         tasks.cancel_scope.cancel()
@@ -239,7 +240,7 @@ async def test_what_a_replaced_sink_was_doing_is_due_at_once(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outlets.run)
         ids = await record_events(store, 3, 1, sinks=["app"])
-        outlets.beat()
+        outlets.signals.deliveries.notify()
         await until(lambda: hangs.in_flight == 3)
         await outlets.swap([plan(works)])
         await nothing_waits(store, "app")
@@ -256,7 +257,7 @@ async def test_what_waits_for_a_sink_that_went_waits_for_its_return(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outlets.run)
         await record_events(store, 2, 1, sinks=["slow"])
-        outlets.beat()
+        outlets.signals.deliveries.notify()
         await until(lambda: len(slow.attempts) == 2)
         await outlets.swap([plan(other)])
         [gone] = [report for report in await store.sinks() if not report.is_configured]
@@ -280,7 +281,7 @@ async def test_a_closed_sink_is_named_and_taken_up_again_by_a_swap(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outlets.run)
         await record_events(store, 1, 1, sinks=["pipe", "other"])
-        outlets.beat()
+        outlets.signals.deliveries.notify()
         await until(lambda: bool(ending.ended))
         assert ending.ended == [("pipe", Ended.CLOSED)]
         assert outlets.closed == {"pipe"}
@@ -290,7 +291,7 @@ async def test_a_closed_sink_is_named_and_taken_up_again_by_a_swap(
         clock_passes = store._now
         assert isinstance(clock_passes, TickingClock)
         clock_passes.advance(5)
-        outlets.beat()
+        outlets.signals.deliveries.notify()
         await nothing_waits(store, "pipe", "other")
         assert outlets.closed == frozenset()
         tasks.cancel_scope.cancel()
@@ -303,7 +304,7 @@ async def test_draining_waits_for_every_sink(outlets: SinkManager, store: Fickle
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outlets.run)
         await record_events(store, 3, 2, sinks=["quick", "slow"])
-        outlets.beat()
+        outlets.signals.deliveries.notify()
         await until(lambda: slow.in_flight == 3)
         with anyio.move_on_after(0.1) as patience:
             await outlets.drain()

@@ -17,11 +17,12 @@ from poller.comms.throttle import Ticket
 from poller.engine.configuration import Configuration
 from poller.engine.log_events import PollLog
 from poller.engine.meter import NO_METER
+from poller.engine.signals import Signals
 from poller.engine.sweeper import Sweep, Sweeper
 from poller.store.schema import watches
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
-from tests.engine.scripted import FickleStore
+from tests.engine.scripted import CountedNotifier, FickleStore
 from tests.store.scenes import HOME, NOW, Clock, Daemon, op
 
 pytestmark = pytest.mark.anyio
@@ -111,17 +112,17 @@ class Scene:
     caller: ScriptedCaller = field(default_factory=ScriptedCaller)
     sweep: bool = True
     discover_age: float | None = None
-    rung: list[datetime] = field(default_factory=list)
-    readied: anyio.Event = field(default_factory=anyio.Event)
+    recorded: CountedNotifier = field(default_factory=CountedNotifier)
 
     def __post_init__(self) -> None:
+        signals = Signals(events=self.recorded)
+        self.ready = signals.polls.listen()
         self.sweeper = Sweeper(
             store=self.store,
             caller=self.caller,
             now=self.clock,
             configuration=self.configuration,
-            recorded=lambda: self.rung.append(self.clock()),
-            ready=self.readied.set,
+            signals=signals,
             log=PollLog(self.clock),
             meter=NO_METER,
         )
@@ -205,11 +206,11 @@ async def test_the_next_page_comes_while_one_is_recorded(scene: Scene) -> None:
     async with anyio.create_task_group() as reads:
         scene.caller.script = [page(0, 1, then="b"), page(2, 3, then="c"), page(4, 5)]
         await turn.acquire_on_behalf_of(turn)
-        for _ in range(2):
+        for number in range(2):
             assert await scene.choose() is sweep
             sweep.is_reading = True
             reads.start_soon(scene.sweeper.read, sweep, scene.ticket())
-            await scene.readied.wait()
+            assert number or await scene.ready.wait(5)
             await anyio.wait_all_tasks_blocked()
         assert await scene.choose() is None
         assert scene.tokens == [None, "b"]
@@ -250,7 +251,7 @@ async def test_a_sweep_is_read_page_by_page(scene: Scene, logs: Logs) -> None:
     await scene.read(page(1, then="b"), page(2, then="c"), page(3))
     assert scene.tokens == [None, "b", "c"]
     assert scene.sweeper.busy_with == frozenset()
-    assert len(scene.rung) == 3
+    assert scene.recorded.count == 3
     [done] = [line for line in logs if line["event"] == "sweep.done"]
     assert (done["pages"], done["due"], done["not_shown"]) == (3, 3, 0)
 
@@ -405,7 +406,7 @@ async def test_discovery_finds_what_is_new_enough(scene: Scene, clock: Clock, lo
     assert found == [op(1)]
     rows = {row["id"]: row["phase"] for row in await scene.daemon.rows(watches)}
     assert rows == {op(1): "active", op(9): "forgotten"}
-    assert len(scene.rung) == 1
+    assert scene.recorded.count == 1
 
 
 async def test_discovery_lists_though_sweeps_are_off(scene: Scene) -> None:

@@ -117,10 +117,10 @@ async def test_a_registration_wakes_the_loop(
     api = ScriptedApi()
     async with polling(api) as loop:
         await register(store, 1)
-        loop.pulse.beat()
+        loop.wakeup.wake()
         await until(lambda: len(api.asked) == 1)
         await register(store, 1, first=1)
-        loop.pulse.beat()
+        loop.wakeup.wake()
         await until(lambda: len(api.asked) == 2)
 
 
@@ -134,11 +134,11 @@ async def test_a_change_brings_the_next_look_in_its_time(
         await until(lambda: len(api.asked) == 1)
         await nobody_is_leased(store)
         for _ in range(3):
-            loop.pulse.beat()
+            loop.wakeup.wake()
             await anyio.wait_all_tasks_blocked()
         assert api.asked == [name]
         clock.advance(2.5)
-        loop.pulse.beat()
+        loop.wakeup.wake()
         await until(lambda: len(api.asked) == 2)
 
 
