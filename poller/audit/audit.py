@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from poller.audit.event_reader import AuditedEvent, read_event
-from poller.audit.history import Fault, History
+from poller.audit.event_reader import AuditedEvent, read_line
+from poller.audit.history import AuditFault, History
 
 
-class Line(NamedTuple):
+class FileLine(NamedTuple):
     """One line of a file, its end included where it has one; `number` counts from 1."""
 
     file: str
@@ -21,12 +21,12 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """One broken promise. `subject` is the id of the operation where it can be told."""
+class AuditProblem:
+    """One broken promise. `subject` is the id of the operation where it can be content."""
 
     file: str
     line: int
-    fault: Fault
+    fault: AuditFault
     subject: str | None
     what: str
 
@@ -36,7 +36,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class AuditSummary:
     """What was audited. Each of `events` is distinct; `late` ones filled a gap that was allowed."""
 
     events: int
@@ -60,9 +60,9 @@ class _Audited:
     line: int
 
 
-def number_lines(file: str, lines: Iterable[bytes]) -> Iterator[Line]:
+def number_lines(file: str, lines: Iterable[bytes]) -> Iterator[FileLine]:
     """Name and number the lines of a file that is open in binary mode."""
-    return (Line(file, number, text) for number, text in enumerate(lines, start=1))
+    return (FileLine(file, number, text) for number, text in enumerate(lines, start=1))
 
 
 class Audit:
@@ -81,17 +81,17 @@ class Audit:
         self._duplicates = 0
         self._problems = 0
 
-    def check(self, lines: Iterable[Line]) -> Iterator[Problem]:
+    def check(self, lines: Iterable[FileLine]) -> Iterator[AuditProblem]:
         """Read all lines, and yield every problem at the line that shows it."""
         for problem in self._check(lines):
             self._problems += 1
             yield problem
 
     @property
-    def summary(self) -> Summary:
+    def summary(self) -> AuditSummary:
         """What was found so far."""
         audited = self._operations.values()
-        return Summary(
+        return AuditSummary(
             events=len(self._digests),
             operations=len(audited),
             unfinished=sum(not one.history.has_ended for one in audited),
@@ -100,35 +100,35 @@ class Audit:
             problems=self._problems,
         )
 
-    def _check(self, lines: Iterable[Line]) -> Iterator[Problem]:
+    def _check(self, lines: Iterable[FileLine]) -> Iterator[AuditProblem]:
         for line in lines:
             yield from self._read(line)
         if self._ended:
             yield from self._unfinished()
 
-    def _read(self, line: Line) -> Iterator[Problem]:
+    def _read(self, line: FileLine) -> Iterator[AuditProblem]:
         if not line.text.endswith(b"\n"):
-            yield _problem(line, Fault.TORN, "the last line has no end")
+            yield _problem(line, AuditFault.TORN, "the last line has no end")
             return
-        reading = read_event(line.text)
+        reading = read_line(line.text)
         event, subject = reading.event, reading.subject
         if reading.unreadable:
-            yield _problem(line, Fault.UNREADABLE, reading.unreadable)
+            yield _problem(line, AuditFault.UNREADABLE, reading.unreadable)
         if event is not None and self._digests.get(hash(event.id)) == event.digest:
-            # delivery is at least once; what is wrong with the event was told the first time
+            # delivery is at least once; what is wrong with the event was reported the first time
             self._duplicates += 1
             return
         for what in reading.misshapen:
-            yield _problem(line, Fault.SHAPE, what, subject)
+            yield _problem(line, AuditFault.SHAPE, what, subject)
         for what in reading.contradictions:
-            yield _problem(line, Fault.CONTRADICTION, what, subject)
+            yield _problem(line, AuditFault.CONTRADICTION, what, subject)
         if event is not None:
             for fault, what in self._place(event, line):
                 yield _problem(line, fault, what, subject)
 
-    def _place(self, event: AuditedEvent, line: Line) -> Iterator[tuple[Fault, str]]:
+    def _place(self, event: AuditedEvent, line: FileLine) -> Iterator[tuple[AuditFault, str]]:
         if self._digests.setdefault(hash(event.id), event.digest) != event.digest:
-            yield Fault.IDENTITY, f"id {event.id} came before with other content"
+            yield AuditFault.IDENTITY, f"id {event.id} came before with other content"
             return
         key = (event.scope, event.subject)
         audited = self._operations.get(key)
@@ -138,17 +138,19 @@ class Audit:
         audited.file, audited.line = line.file, line.number
         yield from audited.history.add(event)
 
-    def _unfinished(self) -> Iterator[Problem]:
+    def _unfinished(self) -> Iterator[AuditProblem]:
         for (_, subject), audited in self._operations.items():
             if not audited.history.has_ended:
-                yield Problem(
+                yield AuditProblem(
                     file=audited.file,
                     line=audited.line,
-                    fault=Fault.UNFINISHED,
+                    fault=AuditFault.UNFINISHED,
                     subject=subject,
                     what=f"no final event after sequence {audited.history.last}",
                 )
 
 
-def _problem(line: Line, fault: Fault, what: str, subject: str | None = None) -> Problem:
-    return Problem(file=line.file, line=line.number, fault=fault, subject=subject, what=what)
+def _problem(
+    line: FileLine, fault: AuditFault, what: str, subject: str | None = None
+) -> AuditProblem:
+    return AuditProblem(file=line.file, line=line.number, fault=fault, subject=subject, what=what)

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Final
 
-from poller.audit.event_reader import AuditedEvent, Told
+from poller.audit.event_reader import AuditedEvent, EventContent
 from poller.tracking.lifecycle import LIFECYCLES, EventType
 
 _SHOWN: Final = 5
 
 
-class Fault(StrEnum):
+class AuditFault(StrEnum):
     """What sort of promise is broken."""
 
     TORN = "torn"
@@ -29,7 +29,7 @@ class Fault(StrEnum):
     GAP = "gap"
     ORDER = "order"
     STATUS = "status"
-    """`previousStatus` is not what the event before told."""
+    """`previousStatus` is not what the event before content."""
     COUNTERS = "counters"
     """The deltas do not add up."""
     END = "end"
@@ -38,7 +38,7 @@ class Fault(StrEnum):
     """No final event."""
 
 
-class Stage(StrEnum):
+class HistoryStage(StrEnum):
     """How far an operation is."""
 
     OPEN = "open"
@@ -49,8 +49,8 @@ class Stage(StrEnum):
 
 
 # What may still come. Before and after a loss everything may, while settling no change of status.
-_NEVER_AFTER: Final[Mapping[Stage, frozenset[str]]] = {
-    Stage.SETTLING: frozenset(EventType)
+_NEVER_AFTER: Final[Mapping[HistoryStage, frozenset[str]]] = {
+    HistoryStage.SETTLING: frozenset(EventType)
     - {EventType.MESSAGE_READ, EventType.OPERATION_BREAKDOWN}
     - {lifecycle.progress for lifecycle in LIFECYCLES.values()}
     - {lifecycle.settled for lifecycle in LIFECYCLES.values()},
@@ -69,7 +69,7 @@ class History:
     __slots__ = ("_allow_gaps", "_counters", "_gaps", "_known", "_status", "last", "late", "stage")
 
     def __init__(self, *, allow_gaps: bool) -> None:
-        self.stage = Stage.OPEN
+        self.stage = HistoryStage.OPEN
         self.last = 0
         self.late = 0
         """Events that came after later ones into a gap: dead letters that were replayed."""
@@ -82,23 +82,23 @@ class History:
     @property
     def has_ended(self) -> bool:
         """True where the last watch of it had its final event."""
-        return self.stage in {Stage.LOST, Stage.OVER}
+        return self.stage in {HistoryStage.LOST, HistoryStage.OVER}
 
-    def add(self, event: AuditedEvent) -> Iterator[tuple[Fault, str]]:
+    def add(self, event: AuditedEvent) -> Iterator[tuple[AuditFault, str]]:
         """Take the next event, whose id is new; yields what it breaks."""
         if event.sequence <= self.last:
             yield from self._add_late(event)
             return
         yield from self._skip_to(event.sequence)
         yield from self._advance(event)
-        if event.told is None:
+        if event.content is None:
             self._known = False
             return
         if self._known:
-            yield from self._compare(event.told)
-        self._learn(event.told)
+            yield from self._compare(event.content)
+        self._learn(event.content)
 
-    def _skip_to(self, sequence: int) -> Iterator[tuple[Fault, str]]:
+    def _skip_to(self, sequence: int) -> Iterator[tuple[AuditFault, str]]:
         first, self.last = self.last + 1, sequence
         if sequence == first:
             return
@@ -106,20 +106,20 @@ class History:
         self._known = False
         if not self._allow_gaps:
             missing = f"{first} is" if first == sequence - 1 else f"{first} to {sequence - 1} are"
-            yield Fault.GAP, f"sequence {missing} missing before {sequence}"
+            yield AuditFault.GAP, f"sequence {missing} missing before {sequence}"
 
-    def _add_late(self, event: AuditedEvent) -> Iterator[tuple[Fault, str]]:
+    def _add_late(self, event: AuditedEvent) -> Iterator[tuple[AuditFault, str]]:
         if not self._fill(event.sequence):
-            yield Fault.REPEATED, f"sequence {event.sequence} came before under another id"
+            yield AuditFault.REPEATED, f"sequence {event.sequence} came before under another id"
             return
         if self._allow_gaps:
             self.late += 1
         else:
-            yield Fault.ORDER, f"sequence {event.sequence} comes after {self.last}"
+            yield AuditFault.ORDER, f"sequence {event.sequence} comes after {self.last}"
         if event.final and not event.type.endswith(".lost"):
-            if self.stage is Stage.OVER:
-                yield Fault.END, f"{event.type} is a second final event"
-            self.stage = Stage.OVER
+            if self.stage is HistoryStage.OVER:
+                yield AuditFault.END, f"{event.type} is a second final event"
+            self.stage = HistoryStage.OVER
 
     def _fill(self, sequence: int) -> bool:
         """Strike `sequence` from the gaps; False where it is in none."""
@@ -130,40 +130,44 @@ class History:
                 return True
         return False
 
-    def _advance(self, event: AuditedEvent) -> Iterator[tuple[Fault, str]]:
-        if self.stage is Stage.OVER and event.type != EventType.OPERATION_BREAKDOWN:
-            yield Fault.END, f"{event.type} after the final event"
+    def _advance(self, event: AuditedEvent) -> Iterator[tuple[AuditFault, str]]:
+        if self.stage is HistoryStage.OVER and event.type != EventType.OPERATION_BREAKDOWN:
+            yield AuditFault.END, f"{event.type} after the final event"
             return
         if event.type in _NEVER_AFTER.get(self.stage, ()):
-            yield Fault.END, f"{event.type} after what only settles"
+            yield AuditFault.END, f"{event.type} after what only settles"
         if event.final:
-            self.stage = Stage.LOST if event.type.endswith(".lost") else Stage.OVER
+            self.stage = HistoryStage.LOST if event.type.endswith(".lost") else HistoryStage.OVER
         elif event.type in _SETTLES:
-            self.stage = Stage.SETTLING
-        elif self.stage is Stage.LOST:
-            self.stage = Stage.OPEN
+            self.stage = HistoryStage.SETTLING
+        elif self.stage is HistoryStage.LOST:
+            self.stage = HistoryStage.OPEN
 
-    def _compare(self, told: Told) -> Iterator[tuple[Fault, str]]:
-        if told.previous_status != self._status:
-            yield (
-                Fault.STATUS,
-                f"data.previousStatus is {told.previous_status}, but {self._status} was told last",
-            )
-        if told.counters is None:
+    def _compare(self, content: EventContent) -> Iterator[tuple[AuditFault, str]]:
+        if content.previous_status != self._status:
+            claimed = content.previous_status
+            what = f"data.previousStatus is {claimed}, but the event before says {self._status}"
+            yield AuditFault.STATUS, what
+        if content.counters is None:
             return
         wrong = {
-            name: (self._counters.get(name, 0), told.delta.get(name, 0), told.counters.get(name, 0))
-            for name in {**self._counters, **told.counters, **told.delta}
-            if self._counters.get(name, 0) + told.delta.get(name, 0) != told.counters.get(name, 0)
+            name: (
+                self._counters.get(name, 0),
+                content.delta.get(name, 0),
+                content.counters.get(name, 0),
+            )
+            for name in {**self._counters, **content.counters, **content.delta}
+            if self._counters.get(name, 0) + content.delta.get(name, 0)
+            != content.counters.get(name, 0)
         }
         if wrong:
             sums = [
                 f"{name!a} was {before}, delta {delta:+d}, is {after}"
                 for name, (before, delta, after) in sorted(wrong.items())[:_SHOWN]
             ]
-            yield Fault.COUNTERS, f"deltas do not add up: {'; '.join(sums)}"
+            yield AuditFault.COUNTERS, f"deltas do not add up: {'; '.join(sums)}"
 
-    def _learn(self, told: Told) -> None:
-        """Go on from what this event told, so that one wrong number is one fault."""
-        if told.counters is not None and told.status is not None:
-            self._status, self._counters, self._known = told.status, told.counters, True
+    def _learn(self, content: EventContent) -> None:
+        """Go on from what this event says, so that one wrong number is one fault."""
+        if content.counters is not None and content.status is not None:
+            self._status, self._counters, self._known = content.status, content.counters, True

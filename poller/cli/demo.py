@@ -33,7 +33,7 @@ from poller.engine.configuration import Configuration, SinkPlan
 from poller.engine.daemon import Daemon, Stop
 from poller.http.route import Route
 from poller.http.transport import open_transport
-from poller.simulator import Operation, World, serve
+from poller.simulator import SimulatedOperation, World, serve
 from poller.sinks.base import Sink
 from poller.sinks.stdout import StdoutSink
 from poller.store.store import Store
@@ -181,7 +181,7 @@ def _configuration(home: AccountScope, sink: Sink) -> Configuration:
     )
 
 
-def _registrations(operations: Mapping[str, Operation]) -> list[Registration]:
+def _registrations(operations: Mapping[str, SimulatedOperation]) -> list[Registration]:
     explained = {send.name: send.explained for send in CAMPAIGN}
     return [
         Registration(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from poller.simulator import Fate, Operation, SimulatorConfig, World
+from poller.simulator import Scenario, SimulatedOperation, SimulatorConfig, World
 
 __all__ = ["CAMPAIGN", "CONFIG", "Send", "launch"]
 
@@ -23,14 +23,14 @@ class Send:
     name: str
     recipients: int
     plot: str
-    fate: Fate
+    fate: Scenario
     starts: float = 0.0
     ends: float
     explained: bool = False
     """Whether the demo also reads why some failed."""
 
     @property
-    def paced(self) -> Fate:
+    def paced(self) -> Scenario:
         """Its fate, at the pace that makes it end in time."""
         part = 1.0 if self.fate.canceled_at is None else self.fate.canceled_at
         return replace(self.fate, seconds=(self.ends - self.starts) * CONFIG.speed / part)
@@ -42,7 +42,7 @@ CAMPAIGN: Final = (
         name="autumn",
         recipients=400,
         plot="some fail, and why",
-        fate=Fate(failed=0.03, undelivered=0.03),
+        fate=Scenario(failed=0.03, undelivered=0.03),
         ends=10.0,
         explained=True,
     ),
@@ -50,7 +50,7 @@ CAMPAIGN: Final = (
         name="survey",
         recipients=300,
         plot="scheduled first",
-        fate=Fate(failed=0.01),
+        fate=Scenario(failed=0.01),
         starts=5.0,
         ends=_LAST_END,
     ),
@@ -58,13 +58,13 @@ CAMPAIGN: Final = (
         name="coupon",
         recipients=500,
         plot="canceled half-way",
-        fate=Fate(undelivered=0.02, canceled_at=0.5),
+        fate=Scenario(undelivered=0.02, canceled_at=0.5),
         ends=_LAST_END,
     ),
 )
 
 
-def launch(world: World) -> Mapping[str, Operation]:
+def launch(world: World) -> Mapping[str, SimulatedOperation]:
     """Begin every send of the campaign now; returns the operations by the names of their sends."""
     now = world.now()
     return {

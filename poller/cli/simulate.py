@@ -18,7 +18,7 @@ from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.invocation import own_command
 from poller.cli.simulate_options import DEFAULT_HOST, DEFAULT_PORT
 from poller.http.route import EgressError, find_route
-from poller.simulator import Operation, SimulatorConfig, World, serve, usage
+from poller.simulator import SimulatedOperation, SimulatorConfig, World, serve, usage
 
 __all__ = ["Place", "Samples", "run_simulator", "samples_to_come"]
 
@@ -43,7 +43,7 @@ class Samples:
     operations: int
     recipients: int
 
-    def create(self, world: World) -> list[Operation]:
+    def create(self, world: World) -> list[SimulatedOperation]:
         """Begin them now."""
         fates = islice(cycle(_FATES), self.operations)
         return [world.send(recipients=self.recipients, fate=fate) for fate in fates]
@@ -95,7 +95,9 @@ async def _await_signal(
             scope.cancel()
 
 
-def _instructions(base_url: str, config: SimulatorConfig, operations: Sequence[Operation]) -> str:
+def _instructions(
+    base_url: str, config: SimulatorConfig, operations: Sequence[SimulatedOperation]
+) -> str:
     return _bypass(base_url) + usage(base_url, config) + _next(operations)
 
 
@@ -114,7 +116,7 @@ export NO_PROXY="${{NO_PROXY:-}},{host}" no_proxy="${{no_proxy:-}},{host}"
 """
 
 
-def _next(operations: Sequence[Operation]) -> str:
+def _next(operations: Sequence[SimulatedOperation]) -> str:
     if not operations:
         return f"""
 # Watch what was sent: {own_command()} watch ID

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from poller.audit.audit import Audit, Line, number_lines
+from poller.audit.audit import Audit, FileLine, number_lines
 from poller.cli.failures import EXIT_TROUBLE, EXIT_USAGE, fail
 from poller.tracking.event import dump_json
 
@@ -33,7 +33,7 @@ def verify_files(files: Sequence[Path], *, allow_gaps: bool, ended: bool, json_o
     return EXIT_TROUBLE if summary.problems else 0
 
 
-def _lines(files: Sequence[Path]) -> Iterator[Line]:
+def _lines(files: Sequence[Path]) -> Iterator[FileLine]:
     for path in files:
         if path == _STDIN:
             yield from number_lines("-", sys.stdin.buffer)

@@ -7,7 +7,7 @@ import structlog
 from poller.store.events import StoredEvent
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.event import format_instant
-from poller.tracking.sink_health import Health, SinkState, next_attempt
+from poller.tracking.sink_health import SinkHealth, SinkState, next_attempt
 from poller.trouble import Notice, TroubleReporter
 
 __all__ = ["SinkLog"]
@@ -60,7 +60,7 @@ class SinkLog:
                         hint="see `poller dead-letters`",
                     )
 
-    def health(self, before: Health, after: Health, *, failed: int, now: datetime) -> None:
+    def health(self, before: SinkHealth, after: SinkHealth, *, failed: int, now: datetime) -> None:
         """Log what finished attempts, of which `failed` were not delivered, made of the sink."""
         if after.state is SinkState.OK:
             if before.state is not SinkState.OK:
@@ -77,12 +77,12 @@ class SinkLog:
                 self._trouble(after, notice, now)
 
     def _failure(
-        self, health: Health, times: int, now: datetime, *, is_urgent: bool = False
+        self, health: SinkHealth, times: int, now: datetime, *, is_urgent: bool = False
     ) -> Notice | None:
         kind = (health.state, health.status)
         return self._reporter.failure("sink", kind, now, times=times, is_urgent=is_urgent)
 
-    def _trouble(self, health: Health, notice: Notice, now: datetime) -> None:
+    def _trouble(self, health: SinkHealth, notice: Notice, now: datetime) -> None:
         level = self._log.error if health.state in _GRAVE else self._log.warning
         upcoming = next_attempt(health, now)
         level(

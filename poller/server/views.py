@@ -9,7 +9,7 @@ from poller.store import dead_letters, queries, sinks
 from poller.store.events import StoredEvent
 from poller.store.watches import Registered
 from poller.tracking.event import format_instant
-from poller.tracking.sink_health import Health, SinkState
+from poller.tracking.sink_health import SinkHealth, SinkState
 from poller.tracking.watch import Watch
 
 __all__ = [
@@ -87,7 +87,7 @@ def show_sink(report: sinks.SinkReport, *, closed: Collection[str]) -> schemas.S
     }
 
 
-def _last_error(health: Health, *, is_closed: bool) -> str | None:
+def _last_error(health: SinkHealth, *, is_closed: bool) -> str | None:
     if is_closed:
         return "the reader of this sink is gone"
     if health.error is None and health.state is not SinkState.OK:

@@ -5,21 +5,21 @@ It imports nothing else of the poller. The model (`World` and below) is pure and
 
 from poller.simulator.app import create_app
 from poller.simulator.config import Faults, SimulatorConfig
-from poller.simulator.fates import FATES, Fate
-from poller.simulator.operations import Operation
+from poller.simulator.expected import ExpectedCounts
+from poller.simulator.operations import SimulatedOperation
+from poller.simulator.scenarios import SCENARIOS, Scenario
 from poller.simulator.server import serve
-from poller.simulator.truth import Truth
 from poller.simulator.usage import usage
 from poller.simulator.world import AlreadyEnded, World
 
 __all__ = [
-    "FATES",
+    "SCENARIOS",
     "AlreadyEnded",
-    "Fate",
+    "ExpectedCounts",
     "Faults",
-    "Operation",
+    "Scenario",
+    "SimulatedOperation",
     "SimulatorConfig",
-    "Truth",
     "World",
     "create_app",
     "serve",

@@ -9,15 +9,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from poller.simulator.envelope import ApiError, Problem
+from poller.simulator.envelope import ApiError, SimulatedProblem
 from poller.simulator.ids import WELL_FORMED
 from poller.simulator.inbound import ORDINAL, InboxView
-from poller.simulator.kinds import Kind
+from poller.simulator.kinds import SimulatedKind
 from poller.simulator.messages import MessageView
-from poller.simulator.operations import Operation
+from poller.simulator.operations import SimulatedOperation
 from poller.simulator.queries import (
-    Cursor,
     MessageQuery,
+    PageStart,
     Paging,
     read_message_query,
     read_operation_query,
@@ -54,17 +54,17 @@ async def read_json(request: Request) -> object:
     async for chunk in request.stream():
         body += chunk
         if len(body) > _MAX_BODY:
-            raise ApiError(413, Problem("The request body is larger than 10 MB."))
+            raise ApiError(413, SimulatedProblem("The request body is larger than 10 MB."))
     try:
         return json.loads(bytes(body))
     except (ValueError, RecursionError):
-        raise ApiError(400, Problem("The request body is not JSON.")) from None
+        raise ApiError(400, SimulatedProblem("The request body is not JSON.")) from None
 
 
 class KindApi:
     """The routes of one kind."""
 
-    def __init__(self, kind: Kind, world: World) -> None:
+    def __init__(self, kind: SimulatedKind, world: World) -> None:
         self._kind = kind
         self._world = world
 
@@ -105,7 +105,7 @@ class KindApi:
         paging = read_paging(request.query_params, scope=f"{self._kind.name}/operations")
         now = self._world.now()
 
-        def found() -> Iterator[tuple[Cursor, Operation]]:
+        def found() -> Iterator[tuple[PageStart, SimulatedOperation]]:
             start = paging.start and paging.start[0]
             for operation in self._world.newest_first(self._kind.name, start=start):
                 if query.covers(operation.created) and (
@@ -159,7 +159,7 @@ class KindApi:
 
     def _messages(
         self, query: MessageQuery, paging: Paging, request: Request
-    ) -> Iterator[tuple[Cursor, tuple[_View, int]]]:
+    ) -> Iterator[tuple[PageStart, tuple[_View, int]]]:
         """Yield what the query asks for, from the start of the page on."""
         if query.profile is not None:
             return  # no message of the simulator is addressed to a profile
@@ -178,13 +178,13 @@ class KindApi:
             if query.covers(inbox.received(index)) and _asked_for(inbox, index, query):
                 yield (ORDINAL, index), (inbox, index)
 
-    def _asked(self, query: MessageQuery, ordinal: int | None) -> Iterator[Operation]:
+    def _asked(self, query: MessageQuery, ordinal: int | None) -> Iterator[SimulatedOperation]:
         if query.operation_id is None:
             yield from self._world.newest_first(self._kind.name, start=ordinal)
         elif operation := self._world.find(self._kind.name, query.operation_id):
             yield operation
 
-    def _operation(self, request: Request) -> Operation:
+    def _operation(self, request: Request) -> SimulatedOperation:
         operation_id = _id_of(request)
         return _known(self._world.find(self._kind.name, operation_id), operation_id)
 
@@ -204,7 +204,7 @@ class KindApi:
             return None
         return InboxView(inbox, self._world.now(), _base_url(request))
 
-    def _view(self, operation: Operation, request: Request) -> MessageView:
+    def _view(self, operation: SimulatedOperation, request: Request) -> MessageView:
         return MessageView.of(
             operation,
             seed=self._world.config.seed,
@@ -230,11 +230,11 @@ def _base_url(request: Request) -> str:
 def _id_of(request: Request) -> str:
     value: Any = request.path_params["id"]
     if not WELL_FORMED.fullmatch(value):
-        raise ApiError(400, Problem("This is not an id.", str(value)[:100]))
+        raise ApiError(400, SimulatedProblem("This is not an id.", str(value)[:100]))
     return str(value)
 
 
 def _known(found: _Found | None, name: str) -> _Found:
     if found is None:
-        raise ApiError(404, Problem("The requested resource was not found.", name))
+        raise ApiError(404, SimulatedProblem("The requested resource was not found.", name))
     return found

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from poller.simulator.api import KindApi, answer
 from poller.simulator.config import SimulatorConfig
 from poller.simulator.control import ControlApi
-from poller.simulator.envelope import ApiError, Problem
-from poller.simulator.gate import Controls, Gate
+from poller.simulator.envelope import ApiError, SimulatedProblem
+from poller.simulator.gate import Controls, SimulatedGate
 from poller.simulator.world import Clock, World, utc_now
 
 __all__ = ["create_app"]
@@ -28,7 +28,7 @@ def create_app(
     routes = [route for kind in world.kinds.values() for route in KindApi(kind, world).routes()]
     app = Starlette(
         routes=[*routes, *ControlApi(controls, world).routes()],
-        middleware=[Middleware(Gate, controls=controls)],
+        middleware=[Middleware(SimulatedGate, controls=controls)],
         exception_handlers={ApiError: _refuse, HTTPException: _refuse_unrouted},
     )
     # The vendor knows no second spelling of a path.
@@ -46,5 +46,5 @@ async def _refuse_unrouted(_request: Request, error: Exception) -> Response:
     """Answer an unknown path (404) or method (405) in the envelope, too."""
     if not isinstance(error, HTTPException):
         raise error
-    refusal = ApiError(error.status_code, Problem(f"{error.detail}."))
+    refusal = ApiError(error.status_code, SimulatedProblem(f"{error.detail}."))
     return answer(refusal.document(), status=error.status_code, headers=dict(error.headers or {}))

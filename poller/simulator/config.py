@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, field, fields
 from typing import Final
 
-from poller.simulator.fates import fate_named
+from poller.simulator.scenarios import scenario_named
 from poller.simulator.shapes import check_shapes
 
 __all__ = ["Faults", "SimulatorConfig"]
@@ -77,7 +77,7 @@ class SimulatorConfig(Faults):
         Faults.__post_init__(self)
         if not 0 < self._number("speed") < float("inf"):
             raise ValueError(f"speed is {self.speed!r}; give a factor above 0, such as 20")
-        fate_named(self.fate)
+        scenario_named(self.fate)
         check_shapes(self.shapes)
         made = {
             "account_sid": "AC" + self._made("account"),

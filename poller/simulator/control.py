@@ -15,9 +15,9 @@ from starlette.routing import Route
 
 from poller.simulator.api import answer, read_json
 from poller.simulator.config import Faults
-from poller.simulator.envelope import ApiError, Problem
-from poller.simulator.fates import fate_told
+from poller.simulator.envelope import ApiError, SimulatedProblem
 from poller.simulator.gate import CONTROL_PREFIX, Controls
+from poller.simulator.scenarios import describe_scenario
 from poller.simulator.world import AlreadyEnded, World
 
 __all__ = ["ControlApi"]
@@ -65,7 +65,7 @@ class ControlApi:
         try:
             self._controls.faults = replace(self._controls.faults, **body)
         except ValueError as error:
-            raise ApiError(400, Problem(f"{error}.")) from None
+            raise ApiError(400, SimulatedProblem(f"{error}.")) from None
         return await self._show_faults(request)
 
     async def _send(self, request: Request) -> Response:
@@ -78,12 +78,14 @@ class ControlApi:
         body = _members(await read_json(request), known)
         count = body.pop("count", 1)
         if not _is_number(count) or not 1 <= count <= _MAX_OPERATIONS:
-            raise ApiError(400, Problem(f"“count” is a number from 1 to {_MAX_OPERATIONS}."))
+            raise ApiError(
+                400, SimulatedProblem(f"“count” is a number from 1 to {_MAX_OPERATIONS}.")
+            )
         try:
             wanted = self._wanted(body)
             made = [self._world.send(**wanted).id for _ in range(count)]
         except ValueError as error:
-            raise ApiError(400, Problem(f"{error}.")) from None
+            raise ApiError(400, SimulatedProblem(f"{error}.")) from None
         return answer({"operationIds": made})
 
     def _wanted(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,7 +99,7 @@ class ControlApi:
             raise ValueError("“tags” is an object of texts")
         return {
             "recipients": recipients,
-            "fate": fate_told(body.get("fate", "ordinary")),
+            "fate": describe_scenario(body.get("fate", "ordinary")),
             "kind": str(body.get("kind", "messages")),
             "tags": tags,
             "group": group,
@@ -133,12 +135,14 @@ class ControlApi:
         except KeyError:
             raise _no_operation(operation_id) from None
         except AlreadyEnded:
-            raise ApiError(409, Problem("The operation has ended.", operation_id)) from None
+            raise ApiError(
+                409, SimulatedProblem("The operation has ended.", operation_id)
+            ) from None
         return answer(operation.document(self._world.now()))
 
 
 def _no_operation(operation_id: str) -> ApiError:
-    return ApiError(404, Problem("There is no such operation.", operation_id))
+    return ApiError(404, SimulatedProblem("There is no such operation.", operation_id))
 
 
 def _is_number(value: object) -> bool:
@@ -147,7 +151,9 @@ def _is_number(value: object) -> bool:
 
 def _members(body: object, known: set[str]) -> dict[str, Any]:
     if not isinstance(body, dict):
-        raise ApiError(400, Problem("The request body must be a JSON object."))
+        raise ApiError(400, SimulatedProblem("The request body must be a JSON object."))
     for name in body.keys() - known:
-        raise ApiError(400, Problem(f"“{name}” is unknown; one of {', '.join(sorted(known))}."))
+        raise ApiError(
+            400, SimulatedProblem(f"“{name}” is unknown; one of {', '.join(sorted(known))}.")
+        )
     return body

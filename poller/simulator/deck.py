@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from poller.simulator.fates import SHARES, Fate
-from poller.simulator.kinds import Kind
+from poller.simulator.kinds import SimulatedKind
 from poller.simulator.paths import Path, path_ending_in
+from poller.simulator.scenarios import SHARES, Scenario
 
 __all__ = ["CARDS", "Deck", "Move", "deck_for"]
 
@@ -71,7 +71,7 @@ class Deck:
 
 
 @lru_cache(maxsize=64)
-def deck_for(kind: Kind, fate: Fate, seed: int) -> Deck:
+def deck_for(kind: SimulatedKind, fate: Scenario, seed: int) -> Deck:
     """Return the deck of a fate; sends of the same kind, fate and seed share it."""
     hands = _hands(kind, fate)
     paths = [path for path, _ in hands]
@@ -85,7 +85,7 @@ def deck_for(kind: Kind, fate: Fate, seed: int) -> Deck:
     )
 
 
-def _hands(kind: Kind, fate: Fate) -> list[tuple[Path, int]]:
+def _hands(kind: SimulatedKind, fate: Scenario) -> list[tuple[Path, int]]:
     """Return each path that the fate deals, with its number of cards."""
     outcomes = kind.outcomes
     hands: list[tuple[Path, int]] = []

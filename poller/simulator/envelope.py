@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["ApiError", "Problem", "envelope", "info_url"]
+__all__ = ["ApiError", "SimulatedProblem", "envelope", "info_url"]
 
 _CODE_OF_STATUS: Final[Mapping[int, int]] = {
     400: 20001,
@@ -20,7 +20,7 @@ _CODE_OF_STATUS: Final[Mapping[int, int]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class SimulatedProblem:
     """One thing that is wrong: what, and where (a member or a parameter)."""
 
     message: str
@@ -31,11 +31,11 @@ class ApiError(Exception):
     """A refusal: an HTTP status and, for the envelope, at least one problem."""
 
     def __init__(
-        self, status: int, *problems: Problem, headers: Mapping[str, str] | None = None
+        self, status: int, *problems: SimulatedProblem, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__("; ".join(problem.message for problem in problems))
         self.status = status
-        self.problems: Sequence[Problem] = problems
+        self.problems: Sequence[SimulatedProblem] = problems
         self.headers = dict(headers or {})
 
     def document(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def info_url(code: int) -> str:
     return f"https://www.twilio.com/docs/api/errors/{code}"
 
 
-def envelope(status: int, *problems: Problem) -> dict[str, Any]:
+def envelope(status: int, *problems: SimulatedProblem) -> dict[str, Any]:
     """Return the body of an error answer."""
     code = _CODE_OF_STATUS.get(status, status)
     return {

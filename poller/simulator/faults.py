@@ -5,10 +5,10 @@ from enum import StrEnum
 
 from poller.simulator.config import Faults
 
-__all__ = ["BROKEN", "Fault", "FaultSource"]
+__all__ = ["BROKEN", "FaultSource", "SimulatedFault"]
 
 
-class Fault(StrEnum):
+class SimulatedFault(StrEnum):
     """What can go wrong with one request."""
 
     TOO_MANY = "429"
@@ -25,7 +25,7 @@ class Fault(StrEnum):
     """Processed, and the connection reset before a byte of the answer."""
 
 
-BROKEN = (Fault.HTML, Fault.EMPTY, Fault.TRUNCATED, Fault.RESET)
+BROKEN = (SimulatedFault.HTML, SimulatedFault.EMPTY, SimulatedFault.TRUNCATED, SimulatedFault.RESET)
 
 
 class FaultSource:
@@ -34,14 +34,14 @@ class FaultSource:
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(f"{seed}:faults")  # noqa: S311 - has to repeat, not to be secret
 
-    def draw(self, faults: Faults) -> Fault | None:
+    def draw(self, faults: Faults) -> SimulatedFault | None:
         """Return the fault of the next request, None for none."""
         drawn, broken = self._chance.random(), self._chance.choice(BROKEN)
         stack = (
-            (faults.rate_429, Fault.TOO_MANY),
-            (faults.rate_500, Fault.INTERNAL),
-            (faults.rate_503, Fault.UNAVAILABLE),
-            (faults.rate_slow, Fault.SLOW),
+            (faults.rate_429, SimulatedFault.TOO_MANY),
+            (faults.rate_500, SimulatedFault.INTERNAL),
+            (faults.rate_503, SimulatedFault.UNAVAILABLE),
+            (faults.rate_slow, SimulatedFault.SLOW),
             (faults.rate_broken, broken),
         )
         for rate, fault in stack:

@@ -15,11 +15,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from poller.simulator.config import Faults, SimulatorConfig
-from poller.simulator.faults import Fault, FaultSource
+from poller.simulator.faults import FaultSource, SimulatedFault
 from poller.simulator.replies import Broken, Discarded, Reply, reset
 from poller.simulator.stats import Stats, route_of
 
-__all__ = ["CONTROL_PREFIX", "Controls", "Gate"]
+__all__ = ["CONTROL_PREFIX", "Controls", "SimulatedGate"]
 
 CONTROL_PREFIX: Final = "/_simulator/"
 _HTML: Final = b"<html><head><title>502 Bad Gateway</title></head><body>Bad Gateway</body></html>"
@@ -34,7 +34,7 @@ class Controls:
         self.stats = Stats()
 
 
-class Gate:
+class SimulatedGate:
     """Lets a request through to the API, or answers for it."""
 
     def __init__(
@@ -67,26 +67,26 @@ class Gate:
             await self._refuse_more(reply)
         else:
             fault = self._source.draw(faults)
-            if fault is Fault.SLOW:
+            if fault is SimulatedFault.SLOW:
                 await anyio.sleep(faults.slow_seconds)
             await self._meet(fault, scope, receive, reply)
 
     async def _meet(
-        self, fault: Fault | None, scope: Scope, receive: Receive, reply: Reply
+        self, fault: SimulatedFault | None, scope: Scope, receive: Receive, reply: Reply
     ) -> None:
         """Answer as the fault wants it, or let the request through."""
         match fault:
-            case None | Fault.SLOW:
+            case None | SimulatedFault.SLOW:
                 await self._app(scope, receive, reply.send)
-            case Fault.TOO_MANY:
+            case SimulatedFault.TOO_MANY:
                 await self._refuse_more(reply)
-            case Fault.INTERNAL:
+            case SimulatedFault.INTERNAL:
                 await reply.refuse(500, "An internal error occurred.", {})
-            case Fault.UNAVAILABLE:
+            case SimulatedFault.UNAVAILABLE:
                 await reply.refuse(503, "The service is unavailable.", self._retry_after())
-            case Fault.HTML:
+            case SimulatedFault.HTML:
                 await reply.answer(502, _HTML, {"content-type": "text/html; charset=utf-8"})
-            case Fault.RESET:
+            case SimulatedFault.RESET:
                 await self._app(scope, receive, Discarded().send)
                 reply.name = fault.value
                 await reset(scope, receive)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from poller.simulator import instants
 from poller.simulator.ids import IdMaker
-from poller.simulator.kinds import Kind
+from poller.simulator.kinds import SimulatedKind
 from poller.simulator.messages import SENDER
 from poller.simulator.operations import RETENTION
 
@@ -29,7 +29,7 @@ class Inbound:
 class Inbox:
     """The messages of one kind that came in, in the order in which they did."""
 
-    def __init__(self, kind: Kind, *, seed: int) -> None:
+    def __init__(self, kind: SimulatedKind, *, seed: int) -> None:
         self.kind = kind
         self.ids = IdMaker(seed=seed, kind=kind.name)
         self.messages: list[Inbound] = []

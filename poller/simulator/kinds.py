@@ -6,11 +6,11 @@ from typing import Final
 
 from poller.simulator.paths import EMAIL_PATHS, MESSAGE_PATHS, POOL_PATHS, PUSH_PATHS, Path
 
-__all__ = ["KINDS", "Kind"]
+__all__ = ["KINDS", "SimulatedKind"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Kind:
+class SimulatedKind:
     """What differs between the sister resources.
 
     `path` is the member of the URL after the version; `items` the name under which its messages
@@ -47,7 +47,7 @@ _MESSAGE_COUNTERS: Final = tuple(
 )
 
 _ROWS: Final = (
-    Kind(
+    SimulatedKind(
         name="messages",
         path="Messages",
         items="messages",
@@ -57,7 +57,7 @@ _ROWS: Final = (
         outcomes=MESSAGE_PATHS,
         conversations=True,
     ),
-    Kind(
+    SimulatedKind(
         name="emails",
         path="Emails",
         items="emails",
@@ -72,7 +72,7 @@ _ROWS: Final = (
         sender_channel="EMAIL",
         content=(frozenset({"subject"}), frozenset({"html", "text"})),
     ),
-    Kind(
+    SimulatedKind(
         name="push-notifications",
         path="PushNotifications",
         items="pushNotifications",
@@ -83,7 +83,7 @@ _ROWS: Final = (
         channel="PUSH",
         sender_channel="PUSH",
     ),
-    Kind(
+    SimulatedKind(
         name="sender-pools",
         path="SenderPools",
         items=None,
@@ -96,4 +96,4 @@ _ROWS: Final = (
     ),
 )
 
-KINDS: Final[Mapping[str, Kind]] = {kind.name: kind for kind in _ROWS}
+KINDS: Final[Mapping[str, SimulatedKind]] = {kind.name: kind for kind in _ROWS}

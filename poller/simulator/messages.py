@@ -10,9 +10,9 @@ from poller.simulator import instants
 from poller.simulator.deck import Deck, deck_for
 from poller.simulator.envelope import info_url
 from poller.simulator.ids import IdMaker
-from poller.simulator.operations import Operation
+from poller.simulator.operations import SimulatedOperation
 from poller.simulator.paths import Attempt, Path, error_text
-from poller.simulator.timeline import Moment
+from poller.simulator.timeline import SimulatedMoment
 
 __all__ = ["SENDER", "MessageView"]
 
@@ -31,15 +31,17 @@ class MessageView:
     paths say, is in its receipts only.
     """
 
-    operation: Operation
+    operation: SimulatedOperation
     ids: IdMaker
     now: datetime
-    moment: Moment
+    moment: SimulatedMoment
     dealt: Deck
     base_url: str
 
     @classmethod
-    def of(cls, operation: Operation, *, seed: int, now: datetime, base_url: str) -> "MessageView":
+    def of(
+        cls, operation: SimulatedOperation, *, seed: int, now: datetime, base_url: str
+    ) -> "MessageView":
         """Look at an operation's messages."""
         kind, send, dealt = operation.kind, operation.send, operation.timeline.deck
         if send.groups is not None:

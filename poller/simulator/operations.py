@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from poller.simulator import instants
-from poller.simulator.kinds import Kind
-from poller.simulator.sends import Send
-from poller.simulator.timeline import Moment, Timeline
+from poller.simulator.kinds import SimulatedKind
+from poller.simulator.sends import SimulatedSend
+from poller.simulator.timeline import SimulatedMoment, Timeline
 
-__all__ = ["ENDED", "RETENTION", "Operation"]
+__all__ = ["ENDED", "RETENTION", "SimulatedOperation"]
 
 RETENTION: Final = timedelta(days=7)
 """How long the vendor keeps records after their creation."""
@@ -18,7 +18,7 @@ ENDED: Final = frozenset(("COMPLETED", "CANCELED"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class SimulatedOperation:
     """An operation as a function of the clock.
 
     `starts` is `created`, or the schedule's instant where that is later; `speed` is the number of
@@ -32,14 +32,14 @@ class Operation:
 
     id: str
     ordinal: int
-    send: Send
+    send: SimulatedSend
     created: datetime
     starts: datetime
     speed: float
     timeline: Timeline
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> SimulatedKind:
         """The row of the table that it belongs to."""
         return self.send.kind
 
@@ -58,11 +58,11 @@ class Operation:
         # A cancellation before the start has a negative time and lies after the creation.
         return min(self.starts + timedelta(seconds=time / self.speed), now)
 
-    def moment(self, now: datetime) -> Moment:
+    def moment(self, now: datetime) -> SimulatedMoment:
         """Return the view of its messages at an instant."""
         return self.timeline.at(self.time_at(now))
 
-    def status(self, now: datetime, moment: Moment | None = None) -> str:
+    def status(self, now: datetime, moment: SimulatedMoment | None = None) -> str:
         """Return its status at an instant; `COMPLETED` means processed, receipts may follow."""
         moment = moment or self.moment(now)
         if moment.canceled:
@@ -87,7 +87,7 @@ class Operation:
             "updatedAt": instants.render(self.instant_of(moment.tally.changed_at, now=now)),
         }
 
-    def _stats(self, moment: Moment, status: str) -> dict[str, int]:
+    def _stats(self, moment: SimulatedMoment, status: str) -> dict[str, int]:
         tally = moment.tally
         known = {
             "total": self.timeline.total,

@@ -9,21 +9,21 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from poller.simulator import instants
-from poller.simulator.envelope import ApiError, Problem
+from poller.simulator.envelope import ApiError, SimulatedProblem
 from poller.simulator.ids import WELL_FORMED
-from poller.simulator.kinds import Kind
+from poller.simulator.kinds import SimulatedKind
 
 __all__ = [
-    "Cursor",
     "MessageQuery",
-    "OperationQuery",
+    "PageStart",
     "Paging",
+    "SimulatedOperationQuery",
     "read_message_query",
     "read_operation_query",
     "read_paging",
 ]
 
-Cursor = tuple[int, int]
+PageStart = tuple[int, int]
 """Where a page begins: the ordinal of an operation, and a place in it."""
 
 _Item = TypeVar("_Item")
@@ -40,11 +40,11 @@ class Paging:
     """Which page of a list is asked for; `start` None is the first."""
 
     scope: str
-    start: Cursor | None
+    start: PageStart | None
     size: int
 
     def page(
-        self, name: str, items: Iterable[tuple[Cursor, _Item]], *, show: Callable[[_Item], Any]
+        self, name: str, items: Iterable[tuple[PageStart, _Item]], *, show: Callable[[_Item], Any]
     ) -> dict[str, Any]:
         """Return the answer: the first items, shown, and the tokens of this page and the next.
 
@@ -63,7 +63,7 @@ class Paging:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OperationQuery:
+class SimulatedOperationQuery:
     """Which operations are asked for; bounds are on their creation and belong to the range."""
 
     start_date: datetime | None
@@ -78,7 +78,7 @@ class OperationQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MessageQuery(OperationQuery):
+class MessageQuery(SimulatedOperationQuery):
     """Which messages are asked for."""
 
     operation_id: str | None
@@ -107,12 +107,14 @@ def read_paging(query: Mapping[str, str], *, scope: str) -> Paging:
     return Paging(scope=scope, start=_cursor(scope, token) if token else None, size=size)
 
 
-def read_operation_query(query: Mapping[str, str], *, kind: Kind) -> OperationQuery:
+def read_operation_query(
+    query: Mapping[str, str], *, kind: SimulatedKind
+) -> SimulatedOperationQuery:
     """Read the filters of a list of operations.
 
     :raises ApiError: 400, naming the parameter.
     """
-    return OperationQuery(
+    return SimulatedOperationQuery(
         start_date=_instant(query, "startDate"),
         end_date=_instant(query, "endDate"),
         status=_status(query, kind.statuses),
@@ -163,12 +165,12 @@ def _tags(text: str) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _token(scope: str, cursor: Cursor) -> str:
+def _token(scope: str, cursor: PageStart) -> str:
     text = f"{scope}:{cursor[0]}:{cursor[1]}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _cursor(scope: str, token: str) -> Cursor:
+def _cursor(scope: str, token: str) -> PageStart:
     try:
         text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
         name, ordinal, index = text.split(":")
@@ -181,4 +183,4 @@ def _cursor(scope: str, token: str) -> Cursor:
 
 
 def _refused(name: str, fault: str) -> ApiError:
-    return ApiError(400, Problem(f"“{name}” {fault}.", name))
+    return ApiError(400, SimulatedProblem(f"“{name}” {fault}.", name))

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from starlette.types import Message, Receive, Scope, Send
 
-from poller.simulator.envelope import Problem, envelope
-from poller.simulator.faults import Fault
+from poller.simulator.envelope import SimulatedProblem, envelope
+from poller.simulator.faults import SimulatedFault
 
 __all__ = ["Broken", "Discarded", "Reply", "reset"]
 
@@ -37,7 +37,7 @@ class Reply:
 
     async def refuse(self, status: int, message: str, headers: dict[str, str]) -> None:
         """Answer with the error envelope."""
-        body = json.dumps(envelope(status, Problem(message))).encode()
+        body = json.dumps(envelope(status, SimulatedProblem(message))).encode()
         await self.answer(status, body, {"content-type": "application/json", **headers})
 
     async def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
@@ -58,7 +58,7 @@ class Discarded:
 class Broken:
     """Holds an answer until it is whole, then sends it without its body or without half of it."""
 
-    def __init__(self, fault: Fault, reply: Reply) -> None:
+    def __init__(self, fault: SimulatedFault, reply: Reply) -> None:
         self._fault = fault
         self._reply = reply
         self._start: dict[str, Any] = {}
@@ -74,7 +74,7 @@ class Broken:
             await self._finish()
 
     async def _finish(self) -> None:
-        empty = self._fault is Fault.EMPTY
+        empty = self._fault is SimulatedFault.EMPTY
         body = b"" if empty else self._body[: len(self._body) // 2]
         dropped = {b"content-length"} | (_OPERATION_HEADERS if empty else set())
         headers = [pair for pair in self._start["headers"] if pair[0].lower() not in dropped]

@@ -8,11 +8,11 @@ from itertools import accumulate
 from typing import Any, Final, overload
 
 from poller.simulator import instants
-from poller.simulator.envelope import ApiError, Problem
-from poller.simulator.fates import Fate, fate_named
-from poller.simulator.kinds import Kind
+from poller.simulator.envelope import ApiError, SimulatedProblem
+from poller.simulator.kinds import SimulatedKind
+from poller.simulator.scenarios import Scenario, scenario_named
 
-__all__ = ["FATE_TAG", "MAX_RECIPIENTS", "SampleRecipients", "Send", "read_send"]
+__all__ = ["FATE_TAG", "MAX_RECIPIENTS", "SampleRecipients", "SimulatedSend", "read_send"]
 
 FATE_TAG: Final = "simulator-fate"
 """The tag by which a send asks the simulator, and no one else, for a fate."""
@@ -30,7 +30,7 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Send:
+class SimulatedSend:
     """One send as it was accepted.
 
     `recipients` and `sender` are shown as they are; `scheduled_for` is None without a schedule.
@@ -38,9 +38,9 @@ class Send:
     last; None where each recipient gets a message of his own.
     """
 
-    kind: Kind
+    kind: SimulatedKind
     recipients: Sequence[Json]
-    fate: Fate
+    fate: Scenario
     content: Json = field(default_factory=dict)
     sender: Json = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class SampleRecipients(Sequence[Json]):
         "PUSH": "device-{:06d}",
     }
 
-    def __init__(self, kind: Kind, count: int) -> None:
+    def __init__(self, kind: SimulatedKind, count: int) -> None:
         if not 1 <= count <= MAX_RECIPIENTS:
             raise ValueError(f"recipients is {count!r}; give 1 to {MAX_RECIPIENTS:,}")
         self._channel = kind.channel
@@ -89,14 +89,14 @@ class SampleRecipients(Sequence[Json]):
         return {"address": self._PATTERN[self._channel].format(number), "channel": self._channel}
 
 
-def read_send(body: object, *, kind: Kind, usual_fate: str) -> Send:
-    """Make a `Send` of a decoded request body; unknown members are ignored.
+def read_send(body: object, *, kind: SimulatedKind, usual_fate: str) -> SimulatedSend:
+    """Make a `SimulatedSend` of a decoded request body; unknown members are ignored.
 
     :raises ApiError: 400, naming each member that is wrong.
     """
     if not isinstance(body, dict):
-        raise ApiError(400, Problem("The request body must be a JSON object."))
-    problems: list[Problem] = []
+        raise ApiError(400, SimulatedProblem("The request body must be a JSON object."))
+    problems: list[SimulatedProblem] = []
     recipients, groups = _recipients(body.get(kind.target), kind, problems)
     content = body.get("content")
     problems += _content_problems(content, kind)
@@ -108,7 +108,7 @@ def read_send(body: object, *, kind: Kind, usual_fate: str) -> Send:
     fate = _fate(tags, usual_fate, problems)
     if problems or fate is None:
         raise ApiError(400, *problems[:_MAX_PROBLEMS])
-    return Send(
+    return SimulatedSend(
         kind=kind,
         recipients=recipients,
         fate=fate,
@@ -121,7 +121,7 @@ def read_send(body: object, *, kind: Kind, usual_fate: str) -> Send:
 
 
 def _recipients(
-    value: object, kind: Kind, problems: list[Problem]
+    value: object, kind: SimulatedKind, problems: list[SimulatedProblem]
 ) -> tuple[Sequence[Json], Sequence[int] | None]:
     """Return the recipients and, where each item is a list of them, where these groups begin."""
     where = kind.target
@@ -137,19 +137,21 @@ def _recipients(
         else [(f"{where}[{at}]", item) for at, item in enumerate(items)]
     )
     if not 1 <= len(listed) <= MAX_RECIPIENTS or (grouped and not all(items)):
-        problems.append(Problem(f"“{where}” must list 1 to {MAX_RECIPIENTS:,} recipients.", where))
+        problems.append(
+            SimulatedProblem(f"“{where}” must list 1 to {MAX_RECIPIENTS:,} recipients.", where)
+        )
         return (), None
     recipients = []
     for place, item in listed:
         recipient = _shown(item, kind)
         if fault := _address_fault(recipient, kind):
-            problems.append(Problem(fault, place))
+            problems.append(SimulatedProblem(fault, place))
         else:
             recipients.append(recipient)
     return recipients, [*accumulate(map(len, items), initial=0)] if grouped else None
 
 
-def _shown(item: object, kind: Kind) -> Json:
+def _shown(item: object, kind: SimulatedKind) -> Json:
     """Return a recipient as messages show it; empty where it is none."""
     if not isinstance(item, dict):
         return {}
@@ -157,7 +159,7 @@ def _shown(item: object, kind: Kind) -> Json:
     return usual | {name: value for name, value in item.items() if name != "variables"}
 
 
-def _address_fault(item: Json, kind: Kind) -> str | None:
+def _address_fault(item: Json, kind: SimulatedKind) -> str | None:
     if not any(item.get(name) for name in _ADDRESSES):
         return "A recipient must be an object with an “address”."
     address = item.get("address")
@@ -172,51 +174,53 @@ def _address_fault(item: Json, kind: Kind) -> str | None:
     return None
 
 
-def _content_problems(content: object, kind: Kind) -> Iterator[Problem]:
+def _content_problems(content: object, kind: SimulatedKind) -> Iterator[SimulatedProblem]:
     if kind.target != "to":
         return
     if not isinstance(content, dict) or not content:
-        yield Problem("“content” must be an object that is not empty.", "content")
+        yield SimulatedProblem("“content” must be an object that is not empty.", "content")
         return
     if not isinstance(content.get("text", ""), str):
-        yield Problem("“text” must be text.", "content.text")
+        yield SimulatedProblem("“text” must be text.", "content.text")
     for names in kind.content:
         if not any(content.get(name) for name in names):
             named = "” or “".join(sorted(names))
-            yield Problem(f"“content” must have “{named}”.", "content")
+            yield SimulatedProblem(f"“content” must have “{named}”.", "content")
 
 
-def _sender_problems(sender: object, kind: Kind) -> Iterator[Problem]:
+def _sender_problems(sender: object, kind: SimulatedKind) -> Iterator[SimulatedProblem]:
     if sender is None and kind.channel != "EMAIL":
         return
     if not isinstance(sender, dict) or not sender:
-        yield Problem("“from” must be an object that names a sender.", "from")
+        yield SimulatedProblem("“from” must be an object that names a sender.", "from")
     elif not isinstance(sender.get("channel", ""), str):
-        yield Problem("“channel” must be text.", "from.channel")
+        yield SimulatedProblem("“channel” must be text.", "from.channel")
 
 
-def _tag_problems(tags: object) -> Iterator[Problem]:
+def _tag_problems(tags: object) -> Iterator[SimulatedProblem]:
     if tags is None:
         return
     if not isinstance(tags, dict) or len(tags) > _MAX_TAGS:
-        yield Problem(f"“tags” must be an object of at most {_MAX_TAGS} pairs.", "tags")
+        yield SimulatedProblem(f"“tags” must be an object of at most {_MAX_TAGS} pairs.", "tags")
         return
     for key, value in tags.items():
         if not 1 <= len(key) <= _MAX_TAG_KEY:
-            yield Problem(f"A tag's key has 1 to {_MAX_TAG_KEY} characters.", "tags")
+            yield SimulatedProblem(f"A tag's key has 1 to {_MAX_TAG_KEY} characters.", "tags")
         if not isinstance(value, str) or len(value) > _MAX_TAG_VALUE:
-            yield Problem(
+            yield SimulatedProblem(
                 f"A tag's value is text of at most {_MAX_TAG_VALUE} characters.",
                 f"tags.{key[:_MAX_TAG_KEY]}",
             )
 
 
-def _schedule(schedule: object, kind: Kind, problems: list[Problem]) -> datetime | None:
+def _schedule(
+    schedule: object, kind: SimulatedKind, problems: list[SimulatedProblem]
+) -> datetime | None:
     """Read `{"sendAt": […]}`; of several instants the last is the first that suits them all."""
     if schedule is None:
         return None
     if "SCHEDULED" not in kind.statuses:
-        problems.append(Problem("This cannot be scheduled.", "schedule"))
+        problems.append(SimulatedProblem("This cannot be scheduled.", "schedule"))
         return None
     times = schedule.get("sendAt") if isinstance(schedule, dict) else None
     try:
@@ -226,7 +230,7 @@ def _schedule(schedule: object, kind: Kind, problems: list[Problem]) -> datetime
         return max(instants.parse(str(each), naive_is_utc=True) for each in given)
     except ValueError:
         problems.append(
-            Problem(
+            SimulatedProblem(
                 "“sendAt” must list RFC 3339 times, such as 2026-11-22T09:30:00Z.",
                 "schedule.sendAt",
             )
@@ -234,10 +238,10 @@ def _schedule(schedule: object, kind: Kind, problems: list[Problem]) -> datetime
         return None
 
 
-def _fate(tags: object, usual: str, problems: list[Problem]) -> Fate | None:
+def _fate(tags: object, usual: str, problems: list[SimulatedProblem]) -> Scenario | None:
     name = tags.get(FATE_TAG, usual) if isinstance(tags, dict) else usual
     try:
-        return fate_named(str(name))
+        return scenario_named(str(name))
     except ValueError as error:
-        problems.append(Problem(f"{error}.", f"tags.{FATE_TAG}"))
+        problems.append(SimulatedProblem(f"{error}.", f"tags.{FATE_TAG}"))
         return None

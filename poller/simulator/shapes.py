@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from starlette.datastructures import URL
 
-from poller.simulator.kinds import KINDS, Kind
+from poller.simulator.kinds import KINDS, SimulatedKind
 from poller.simulator.paths import Path
 
 __all__ = ["SHAPES", "check_shapes", "kinds_shaped", "paged"]
@@ -42,7 +42,7 @@ def check_shapes(shapes: tuple[str, ...]) -> None:
 
 
 @lru_cache
-def kinds_shaped(shapes: tuple[str, ...]) -> Mapping[str, Kind]:
+def kinds_shaped(shapes: tuple[str, ...]) -> Mapping[str, SimulatedKind]:
     """Return the table of kinds as these shapes change it."""
     return {name: _shaped(kind, shapes) for name, kind in KINDS.items()}
 
@@ -67,7 +67,7 @@ def paged(page: Mapping[str, Any], url: URL, shapes: tuple[str, ...]) -> dict[st
     return dict(page)
 
 
-def _shaped(kind: Kind, shapes: tuple[str, ...]) -> Kind:
+def _shaped(kind: SimulatedKind, shapes: tuple[str, ...]) -> SimulatedKind:
     if "cumulative" in shapes:
         kind = replace(kind, cumulative=True)
     if "ends-at-sent" in shapes and kind.name == "push-notifications":

@@ -14,7 +14,7 @@ from typing import Final
 from poller.simulator.deck import Deck
 from poller.simulator.paths import Path
 
-__all__ = ["Moment", "Tally", "Timeline"]
+__all__ = ["SimulatedMoment", "SimulatedTally", "Timeline"]
 
 _RAMP: Final = 1.2
 """The queue empties a little faster as it goes: the part sent is the part of time, to this."""
@@ -46,13 +46,13 @@ class Timeline:
         """Return when the message at `index` leaves the queue."""
         return self.latency + self.span * float(((index + 1) / self.total) ** (1 / _RAMP))
 
-    def at(self, time: float) -> "Moment":
+    def at(self, time: float) -> "SimulatedMoment":
         """Return the view of this send at that time."""
-        return Moment(self, time)
+        return SimulatedMoment(self, time)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class SimulatedTally:
     """How many messages stand in which status, the attempts made, and when it last changed.
 
     `changed_at` is None before the first change. `waiting` have not left the queue.
@@ -64,7 +64,7 @@ class Tally:
     changed_at: float | None
 
 
-class Moment:
+class SimulatedMoment:
     """One send at one time."""
 
     def __init__(self, timeline: Timeline, time: float) -> None:
@@ -83,7 +83,7 @@ class Moment:
         return self._left(0) >= self._timeline.total
 
     @cached_property
-    def tally(self) -> Tally:
+    def tally(self) -> SimulatedTally:
         """Count everything."""
         timeline, shift = self._timeline, self._timeline.shift
         gone = self._left(0)
@@ -101,7 +101,7 @@ class Moment:
                 statuses[move.before] -= made
             at = timeline.leaves_at(move.nth(made, shift=shift)) + move.lag
             changed_at = at if changed_at is None or at > changed_at else changed_at
-        return Tally(
+        return SimulatedTally(
             waiting=waiting,
             statuses=statuses,
             attempts=timeline.deck.attempts(self._left, shift=shift),

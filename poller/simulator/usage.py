@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from poller.simulator.config import SimulatorConfig
-from poller.simulator.fates import FATES
+from poller.simulator.scenarios import SCENARIOS
 from poller.simulator.sends import FATE_TAG
 
 __all__ = ["usage"]
@@ -23,7 +23,7 @@ _SEND: Final = {
 def usage(base_url: str, config: SimulatorConfig) -> str:
     """Say how to point a client at the simulator and how to send; ends with a newline."""
     server = f"{urlsplit(base_url).scheme}://{urlsplit(base_url).netloc}"
-    fates = ", ".join(FATES)
+    fates = ", ".join(SCENARIOS)
     return f"""\
 # A simulated Communications API (seed {config.seed}, speed {config.speed:g}). Point a client at it:
 export POLLER_API__BASE_URL={quote(base_url)}

@@ -12,16 +12,16 @@ from typing import Any, Final
 from poller.simulator import instants
 from poller.simulator.config import SimulatorConfig
 from poller.simulator.deck import CARDS, deck_for
-from poller.simulator.fates import FATES, Fate, fate_named
+from poller.simulator.expected import ExpectedCounts, expected_counts
 from poller.simulator.ids import IdMaker
 from poller.simulator.inbound import Inbound, Inbox
-from poller.simulator.kinds import Kind
+from poller.simulator.kinds import SimulatedKind
 from poller.simulator.messages import MessageView
-from poller.simulator.operations import ENDED, Operation
-from poller.simulator.sends import SampleRecipients, Send
+from poller.simulator.operations import ENDED, SimulatedOperation
+from poller.simulator.scenarios import SCENARIOS, Scenario, scenario_named
+from poller.simulator.sends import SampleRecipients, SimulatedSend
 from poller.simulator.shapes import kinds_shaped
 from poller.simulator.timeline import Timeline
-from poller.simulator.truth import Truth, truth_of
 
 __all__ = ["AlreadyEnded", "Clock", "World", "utc_now"]
 
@@ -56,7 +56,9 @@ class World:
         self.now = clock
         # By ordinal, in the order of creation, for each kind.
         self.kinds = kinds_shaped(config.shapes)
-        self._operations: dict[str, dict[int, Operation]] = {name: {} for name in self.kinds}
+        self._operations: dict[str, dict[int, SimulatedOperation]] = {
+            name: {} for name in self.kinds
+        }
         self._sent = dict.fromkeys(self.kinds, 0)
         self._inboxes = {
             name: Inbox(kind, seed=config.seed)
@@ -68,13 +70,13 @@ class World:
         self,
         *,
         recipients: int | Sequence[Mapping[str, Any]],
-        fate: Fate | str = "ordinary",
+        fate: Scenario | str = "ordinary",
         kind: str = "messages",
         scheduled_for: datetime | None = None,
         tags: Mapping[str, str] | None = None,
         text: str = "Hello from the simulator",
         group: int | None = None,
-    ) -> Operation:
+    ) -> SimulatedOperation:
         """Create a sample operation with a chosen fate; a number of recipients makes them up.
 
         Where `group` is given, so many recipients share one group message, the last one's rest.
@@ -89,10 +91,10 @@ class World:
         if scheduled_for is not None and "SCHEDULED" not in row.statuses:
             raise ValueError(f"{kind} cannot be scheduled")
         return self.accept(
-            Send(
+            SimulatedSend(
                 kind=row,
                 recipients=made,
-                fate=fate_named(fate) if isinstance(fate, str) else fate,
+                fate=scenario_named(fate) if isinstance(fate, str) else fate,
                 content={"text": text},
                 tags=tags or {},
                 scheduled_for=scheduled_for,
@@ -100,13 +102,13 @@ class World:
             )
         )
 
-    def accept(self, send: Send) -> Operation:
+    def accept(self, send: SimulatedSend) -> SimulatedOperation:
         """Begin a send now."""
         now = instants.to_millisecond(self.now())
         name = send.kind.name
         ordinal = self._sent[name] = self._sent[name] + 1
         self._forget(name, now)
-        operation = Operation(
+        operation = SimulatedOperation(
             id=self._ids(name).make(OPERATION_PREFIX, ordinal),
             ordinal=ordinal,
             send=send,
@@ -135,18 +137,18 @@ class World:
         """Return what came in of a kind, None for a kind in which nobody writes back."""
         return self._inboxes.get(kind)
 
-    def find(self, kind: str, operation_id: str) -> Operation | None:
+    def find(self, kind: str, operation_id: str) -> SimulatedOperation | None:
         """Return an operation of that kind, None where there is none or its records are gone."""
         place = self._ids(kind).read(OPERATION_PREFIX, operation_id)
         return None if place is None else self._kept(kind, place[0])
 
-    def find_message(self, kind: str, message_id: str) -> tuple[Operation, int] | None:
+    def find_message(self, kind: str, message_id: str) -> tuple[SimulatedOperation, int] | None:
         """Return the operation of a message and the message's place in it, or None."""
         place = self._ids(kind).read(self.kinds[kind].item_prefix, message_id)
         operation = None if place is None else self._kept(kind, place[0])
         return None if place is None or operation is None else (operation, place[1])
 
-    def newest_first(self, kind: str, *, start: int | None = None) -> Iterator[Operation]:
+    def newest_first(self, kind: str, *, start: int | None = None) -> Iterator[SimulatedOperation]:
         """Yield the operations of a kind, from the newest, or from the one with ordinal `start`."""
         now = self.now()
         operations = self._operations[kind]
@@ -157,7 +159,7 @@ class World:
             if not operation.expired(now):
                 yield operation
 
-    def cancel(self, operation_id: str) -> Operation:
+    def cancel(self, operation_id: str) -> SimulatedOperation:
         """Cancel what an operation, of any kind, has not sent yet.
 
         :raises KeyError: if there is no such operation.
@@ -172,20 +174,22 @@ class World:
         self._operations[operation.kind.name][operation.ordinal] = canceled
         return canceled
 
-    def truth(self, operation_id: str) -> Truth:
+    def truth(self, operation_id: str) -> ExpectedCounts:
         """Count what has become of an operation, of any kind, by now.
 
         :raises KeyError: if there is no such operation.
         """
         operation, now = self._of_any_kind(operation_id), self.now()
-        return truth_of(MessageView.of(operation, seed=self.config.seed, now=now, base_url=""))
+        return expected_counts(
+            MessageView.of(operation, seed=self.config.seed, now=now, base_url="")
+        )
 
-    def _kind_named(self, name: str) -> Kind:
+    def _kind_named(self, name: str) -> SimulatedKind:
         if name not in self.kinds:
             raise ValueError(f"unknown kind {name!r}; one of: {', '.join(self.kinds)}")
         return self.kinds[name]
 
-    def _of_any_kind(self, operation_id: str) -> Operation:
+    def _of_any_kind(self, operation_id: str) -> SimulatedOperation:
         for kind in self.kinds:
             if operation := self.find(kind, operation_id):
                 return operation
@@ -194,7 +198,7 @@ class World:
     def _ids(self, kind: str) -> IdMaker:
         return IdMaker(seed=self.config.seed, kind=kind)
 
-    def _kept(self, kind: str, ordinal: int) -> Operation | None:
+    def _kept(self, kind: str, ordinal: int) -> SimulatedOperation | None:
         operation = self._operations[kind].get(ordinal)
         return None if operation is None or operation.expired(self.now()) else operation
 
@@ -204,14 +208,14 @@ class World:
         while operations and operations[next(iter(operations))].expired(now):
             del operations[next(iter(operations))]
 
-    def _timeline(self, send: Send, ordinal: int) -> Timeline:
+    def _timeline(self, send: SimulatedSend, ordinal: int) -> Timeline:
         seed, kind = self.config.seed, send.kind.name
         chance = random.Random(f"{seed}:{kind}:{ordinal}")  # noqa: S311 - has to repeat, not to be secret
         pace = chance.uniform(0.85, 1.2)
         total = send.messages
         span = send.fate.seconds or (_SECONDS + _SECONDS_A_MESSAGE * total) * pace
         # A message to a group is delivered; what the fate has for its recipients, receipts tell.
-        fate = send.fate if send.groups is None else FATES["smooth"]
+        fate = send.fate if send.groups is None else SCENARIOS["smooth"]
         part = send.fate.canceled_at
         return Timeline(
             total=total,

@@ -30,7 +30,7 @@ from poller.store.schema import TRIED, UNTRIED, deliveries, events, microseconds
 from poller.store.tenancy import Tenant
 from poller.store.watches import Lease
 from poller.tracking.delivery import DeliveryState
-from poller.tracking.sink_health import Admission, Health, admission
+from poller.tracking.sink_health import Admission, SinkHealth, admission
 
 __all__ = ["ClaimRequest", "claim"]
 
@@ -54,8 +54,8 @@ class ClaimRequest:
 
 
 def claim(
-    connection: Connection, tenant: Tenant, demand: ClaimRequest, health: Health, now: datetime
-) -> tuple[list[StoredEvent], Health]:
+    connection: Connection, tenant: Tenant, demand: ClaimRequest, health: SinkHealth, now: datetime
+) -> tuple[list[StoredEvent], SinkHealth]:
     """Claim what may go to a sink of this health now; the health with the claim taken note of."""
     may = admission(health, now=now, in_flight=demand.in_flight)
     clock = lease_clock(connection, now)

@@ -33,7 +33,7 @@ from poller.tracking.delivery import (
     DeliveryState,
     after_attempt,
 )
-from poller.tracking.sink_health import Health, SinkState, after_result
+from poller.tracking.sink_health import SinkHealth, SinkState, after_result
 
 __all__ = [
     "ClaimRequest",
@@ -52,8 +52,8 @@ class Exchange:
     """What the store made of finished attempts, and what may be started next."""
 
     finished: Mapping[int, Delivery]
-    before: Health
-    health: Health
+    before: SinkHealth
+    health: SinkHealth
     claimed: Sequence[StoredEvent]
     next_due: datetime | None
 
@@ -207,13 +207,13 @@ def _judge(
     connection: Connection,
     tenant: Tenant,
     sink: str,
-    health: Health,
+    health: SinkHealth,
     attempts: Sequence[tuple[int, DeliveryAttempt]],
     *,
     finished: Mapping[int, Delivery],
     now: datetime,
     random: Random,
-) -> Health:
+) -> SinkHealth:
     """Return the health of a sink as these attempts leave it."""
     is_quiet = health.state is SinkState.OK and all(
         attempt.result is AttemptResult.DELIVERED for _, attempt in attempts

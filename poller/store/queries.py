@@ -22,7 +22,7 @@ from poller.store.schema import (
 from poller.store.tenancy import Tenant
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.event import dump_json
-from poller.tracking.sink_health import Health, SinkState, next_attempt
+from poller.tracking.sink_health import SinkHealth, SinkState, next_attempt
 from poller.tracking.watch import Watch
 
 __all__ = [
@@ -214,7 +214,7 @@ def _heads(connection: Connection, operation_id: str) -> dict[str, tuple[int, st
     return {row.sink: (row.position, row.id) for row in connection.execute(query)}
 
 
-def _health(connection: Connection, tenant: Tenant) -> dict[str, Health]:
+def _health(connection: Connection, tenant: Tenant) -> dict[str, SinkHealth]:
     query = select(sinks).where(sinks.c.scope_id == tenant.id, sinks.c.absent_since.is_(None))
     return {row["name"]: health_of(row) for row in connection.execute(query).mappings()}
 

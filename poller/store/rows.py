@@ -9,7 +9,7 @@ from poller.store.schema import instant, microseconds
 from poller.tracking.breakdown.state import Breakdown
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.forecast import Look
-from poller.tracking.sink_health import Health, SinkState
+from poller.tracking.sink_health import SinkHealth, SinkState
 from poller.tracking.watch import (
     AccountScope,
     EmittedState,
@@ -153,12 +153,12 @@ def delivery_values(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def health_of(row: RowMapping) -> Health:
+def health_of(row: RowMapping) -> SinkHealth:
     """Read a row of `sinks`."""
-    return Health(state=SinkState(row["state"]), **{name: row[name] for name in _HEALTH})
+    return SinkHealth(state=SinkState(row["state"]), **{name: row[name] for name in _HEALTH})
 
 
-def health_values(health: Health) -> dict[str, Any]:
+def health_values(health: SinkHealth) -> dict[str, Any]:
     """Write a row of `sinks`, all columns but the key and the not_found_streak."""
     return {"state": health.state.value, **{name: getattr(health, name) for name in _HEALTH}}
 

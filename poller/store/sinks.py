@@ -23,7 +23,7 @@ from poller.store.rows import health_of, health_values
 from poller.store.schema import deliveries, sinks
 from poller.store.tenancy import Tenant
 from poller.tracking.delivery import GIVE_UP_AFTER, DeliveryState
-from poller.tracking.sink_health import Health, SinkState, next_attempt
+from poller.tracking.sink_health import SinkHealth, SinkState, next_attempt
 
 __all__ = [
     "SinkReport",
@@ -47,7 +47,7 @@ class SinkReport:
     """
 
     name: str
-    health: Health
+    health: SinkHealth
     is_configured: bool
     waiting: int
     refused: int
@@ -67,7 +67,7 @@ def configure(
     """
     rows = _rows(connection, tenant)
     for name in sorted(set(names) - set(rows)):
-        values = health_values(Health(state=SinkState.OK, since=now))
+        values = health_values(SinkHealth(state=SinkState.OK, since=now))
         connection.execute(insert(sinks).values(**values, scope_id=tenant.id, name=name))
     for name, row in rows.items():
         if name in names:
@@ -81,7 +81,7 @@ def enable(connection: Connection, tenant: Tenant, name: str, now: datetime) -> 
     """Let a sink in trouble try again at once; a pause that it asked for stays."""
     health = health_for_update(connection, tenant, name, now)
     if health.state is SinkState.DISABLED:
-        write_health(connection, tenant, name, Health(state=SinkState.OK, since=now))
+        write_health(connection, tenant, name, SinkHealth(state=SinkState.OK, since=now))
         # who enables it wants to see it work, not what its last waits were
         connection.execute(
             update(deliveries)
@@ -97,14 +97,16 @@ def enable(connection: Connection, tenant: Tenant, name: str, now: datetime) -> 
         connection.execute(_update(tenant, name, next_at=now, set_at=now, probes=0))
 
 
-def health_for_update(connection: Connection, tenant: Tenant, name: str, now: datetime) -> Health:
+def health_for_update(
+    connection: Connection, tenant: Tenant, name: str, now: datetime
+) -> SinkHealth:
     """Read and lock the health of a sink; a sink that was never heard of is ok since now."""
     query = select(sinks).where(_is(tenant, name)).with_for_update()
     row = connection.execute(query).mappings().one_or_none()
-    return Health(state=SinkState.OK, since=now) if row is None else health_of(row)
+    return SinkHealth(state=SinkState.OK, since=now) if row is None else health_of(row)
 
 
-def write_health(connection: Connection, tenant: Tenant, name: str, health: Health) -> None:
+def write_health(connection: Connection, tenant: Tenant, name: str, health: SinkHealth) -> None:
     """Write the health of a configured sink."""
     connection.execute(_update(tenant, name, **health_values(health)))
 

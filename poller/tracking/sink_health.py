@@ -73,7 +73,7 @@ class Admission(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class SinkHealth:
     """The health of one sink, in this state since `since`.
 
     `failures` counts failed attempts in a row, `unanswered` those of them at the end that got no
@@ -109,14 +109,14 @@ class Health:
 
 
 def after_result(
-    health: Health,
+    health: SinkHealth,
     attempt: DeliveryAttempt,
     *,
     now: datetime,
     jitter: float,
     refused_wait: bool,
     gave_up: bool = False,
-) -> Health:
+) -> SinkHealth:
     """Return the health as this attempt leaves it.
 
     `refused_wait` says whether any event that was tried still waits, `gave_up` whether this
@@ -135,7 +135,7 @@ def after_result(
     )
     match attempt.result:
         case AttemptResult.GONE:
-            return Health(
+            return SinkHealth(
                 state=SinkState.DISABLED, since=now, status=attempt.status, error=attempt.error
             )
         case AttemptResult.REFUSED:
@@ -144,7 +144,7 @@ def after_result(
             return _paused(_failed(told, attempt, now, jitter), attempt, now)
 
 
-def admission(health: Health, *, now: datetime, in_flight: int) -> Admission:
+def admission(health: SinkHealth, *, now: datetime, in_flight: int) -> Admission:
     """Say what may be sent now, with `in_flight` attempts under way."""
     if health.state is SinkState.DISABLED or _is_paused(health, now):
         return Admission.NOTHING
@@ -158,7 +158,7 @@ def admission(health: Health, *, now: datetime, in_flight: int) -> Admission:
     return Admission.ALL
 
 
-def next_attempt(health: Health, due_at: datetime | None) -> datetime | None:
+def next_attempt(health: SinkHealth, due_at: datetime | None) -> datetime | None:
     """Say when a delivery that is due at `due_at` is tried, at the earliest; None for never."""
     if health.state is SinkState.DISABLED or due_at is None:
         return None
@@ -171,7 +171,7 @@ def next_attempt(health: Health, due_at: datetime | None) -> datetime | None:
     return max(wait for wait in waits if wait is not None)
 
 
-def _admission_of_probe(health: Health, now: datetime) -> Admission:
+def _admission_of_probe(health: SinkHealth, now: datetime) -> Admission:
     if _is_over(health.next_at, health.set_at, now):
         return Admission.PROBE
     if health.tried_at is None or now - health.tried_at >= _NEWCOMER_AFTER:
@@ -179,7 +179,7 @@ def _admission_of_probe(health: Health, now: datetime) -> Admission:
     return Admission.NOTHING
 
 
-def _is_paused(health: Health, now: datetime) -> bool:
+def _is_paused(health: SinkHealth, now: datetime) -> bool:
     return not _is_over(health.paused_until, health.paused_at, now)
 
 
@@ -188,11 +188,11 @@ def _is_over(until: datetime | None, set_at: datetime | None, now: datetime) -> 
     return until is None or set_at is None or until <= now or set_at > now
 
 
-def _accepted(health: Health, now: datetime, *, refused_wait: bool) -> Health:
+def _accepted(health: SinkHealth, now: datetime, *, refused_wait: bool) -> SinkHealth:
     if health.state is SinkState.OK:
         return health
     if not refused_wait:
-        return Health(
+        return SinkHealth(
             state=SinkState.OK,
             since=now,
             paused_until=health.paused_until,
@@ -202,7 +202,9 @@ def _accepted(health: Health, now: datetime, *, refused_wait: bool) -> Health:
     return _moved(_answered(taken), SinkState.REJECTING, now)
 
 
-def _failed(health: Health, attempt: DeliveryAttempt, now: datetime, jitter: float) -> Health:
+def _failed(
+    health: SinkHealth, attempt: DeliveryAttempt, now: datetime, jitter: float
+) -> SinkHealth:
     told = _answered(health) if attempt.is_answer else _unanswered(health, now)
     state = _state_after_failure(told, attempt, now)
     if state is SinkState.REJECTING:
@@ -216,7 +218,7 @@ def _failed(health: Health, attempt: DeliveryAttempt, now: datetime, jitter: flo
     return _wait(told, attempt, now, jitter) if is_change or is_probe else told
 
 
-def _state_after_failure(health: Health, attempt: DeliveryAttempt, now: datetime) -> SinkState:
+def _state_after_failure(health: SinkHealth, attempt: DeliveryAttempt, now: datetime) -> SinkState:
     """Choose the state after a failed attempt that `health` already counts."""
     if health.unanswered and health.state is SinkState.DOWN:
         return SinkState.DOWN
@@ -235,16 +237,16 @@ def _state_after_failure(health: Health, attempt: DeliveryAttempt, now: datetime
     return SinkState.DOWN if is_silent else SinkState.FAILING
 
 
-def _answered(health: Health) -> Health:
+def _answered(health: SinkHealth) -> SinkHealth:
     return replace(health, unanswered=0, unanswered_since=None)
 
 
-def _unanswered(health: Health, now: datetime) -> Health:
+def _unanswered(health: SinkHealth, now: datetime) -> SinkHealth:
     since = min(health.unanswered_since or now, now)
     return replace(health, unanswered=health.unanswered + 1, unanswered_since=since)
 
 
-def _moved(health: Health, state: SinkState, now: datetime) -> Health:
+def _moved(health: SinkHealth, state: SinkState, now: datetime) -> SinkHealth:
     """Change the state; the waits of one state are nothing to the next."""
     if state is health.state:
         return replace(health, since=min(health.since, now))
@@ -253,7 +255,7 @@ def _moved(health: Health, state: SinkState, now: datetime) -> Health:
     )
 
 
-def _wait(health: Health, attempt: DeliveryAttempt, now: datetime, jitter: float) -> Health:
+def _wait(health: SinkHealth, attempt: DeliveryAttempt, now: datetime, jitter: float) -> SinkHealth:
     """Set the moment of the next single attempt; jitter only adds to a wait."""
     if health.state is SinkState.DOWN:
         wait, longest = _FIRST_PROBE * 2 ** min(health.probes, _DOUBLINGS), _LONGEST_PROBE
@@ -271,7 +273,7 @@ def _wait(health: Health, attempt: DeliveryAttempt, now: datetime, jitter: float
     )
 
 
-def _paused(health: Health, attempt: DeliveryAttempt, now: datetime) -> Health:
+def _paused(health: SinkHealth, attempt: DeliveryAttempt, now: datetime) -> SinkHealth:
     """Pause the sink for as long as it asked, an hour at most; never shorten a pause."""
     if attempt.retry_after is None or attempt.retry_after <= 0:
         return health

@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from poller.comms.kinds import KINDS
-from poller.simulator.fates import Fate
 from poller.simulator.messages import MessageView
-from poller.simulator.operations import Operation
+from poller.simulator.operations import SimulatedOperation
+from poller.simulator.scenarios import Scenario
 from tests.acceptance.breakdowns import verify
 from tests.fakes.process import Poller, eventually
 from tests.fakes.simulated import Simulated
@@ -23,10 +23,10 @@ FAST = {
     "POLLER_POLLING__PROGRESS_INTERVAL": "0s",
     "POLLER_POLLING__SETTLE": "2s",
 }
-TROUBLED = Fate(failed=0.2, undelivered=0.2)
+TROUBLED = Scenario(failed=0.2, undelivered=0.2)
 
 
-def message_of(simulator: Simulated, operation: Operation) -> str:
+def message_of(simulator: Simulated, operation: SimulatedOperation) -> str:
     """Return the id of the first message of an operation."""
     now, seed = simulator.world.now(), simulator.config.seed
     return MessageView.of(operation, seed=seed, now=now, base_url="").id_of(0)
@@ -40,7 +40,7 @@ def test_all_that_can_be_watched_logs_no_trouble(tmp_path: Path) -> None:
             send(recipients=20, fate=TROUBLED, kind=kind.name).id: kind.name
             for kind in KINDS.values()
         }
-        single = message_of(simulator, send(recipients=1, fate=Fate(fallback=1.0)))
+        single = message_of(simulator, send(recipients=1, fate=Scenario(fallback=1.0)))
         group = message_of(simulator, send(recipients=5, group=5, fate=TROUBLED))
         names |= dict.fromkeys((single, group), "messages")
         told = {**simulator.environment, **FAST}

@@ -11,9 +11,9 @@ import httpx
 import jsonschema
 import pytest
 
-from poller.simulator.fates import Fate
 from poller.simulator.messages import MessageView
-from poller.simulator.operations import Operation
+from poller.simulator.operations import SimulatedOperation
+from poller.simulator.scenarios import Scenario
 from poller.tracking.event import load_event_schema
 from tests.acceptance.breakdowns import verify
 from tests.fakes.api import FakeApi
@@ -47,13 +47,13 @@ def environment(simulator: Simulated, **more: str) -> dict[str, str]:
     return {**simulator.environment, **FAST, **more}
 
 
-def message_of(simulator: Simulated, operation: Operation, index: int = 0) -> str:
+def message_of(simulator: Simulated, operation: SimulatedOperation, index: int = 0) -> str:
     """Return the id of one message of an operation."""
     now, seed = simulator.world.now(), simulator.config.seed
     return MessageView.of(operation, seed=seed, now=now, base_url="").id_of(index)
 
 
-def gone(operation: Operation, index: int = 0) -> float:
+def gone(operation: SimulatedOperation, index: int = 0) -> float:
     """Return how many seconds after its beginning a message leaves the queue."""
     return operation.timeline.leaves_at(index)
 
@@ -94,7 +94,7 @@ def test_a_fallback_is_told_attempt_by_attempt(
     door: Door, simulator: Simulated, tmp_path: Path
 ) -> None:
     """RCS fails with 61337 and SMS delivers; stopped and started in the middle."""
-    operation = simulator.world.send(recipients=1, fate=Fate(fallback=1.0))
+    operation = simulator.world.send(recipients=1, fate=Scenario(fallback=1.0))
     name = message_of(simulator, operation)
     told = environment(simulator, POLLER_SERVER__LISTEN="127.0.0.1:0")
     arguments = {Door.ARGUMENT: [name], Door.LINE: ["--stdin"], Door.POST: []}[door]
@@ -143,11 +143,11 @@ def test_every_end_of_a_message(simulator: Simulated, tmp_path: Path) -> None:
     """Delivered, failed, canceled, received, not to be found and others: each once, at once."""
     world = simulator.world
     ends = {
-        "message.delivered": Fate(),
-        "message.read": Fate(read=1.0),
-        "message.undelivered": Fate(codes=((30003, 1.0),)),
-        "message.failed": Fate(codes=((30006, 1.0),)),
-        "message.canceled": Fate(canceled_at=0.0),
+        "message.delivered": Scenario(),
+        "message.read": Scenario(read=1.0),
+        "message.undelivered": Scenario(codes=((30003, 1.0),)),
+        "message.failed": Scenario(codes=((30006, 1.0),)),
+        "message.canceled": Scenario(canceled_at=0.0),
     }
     names = {
         message_of(simulator, world.send(recipients=1, fate=fate)): end
@@ -173,7 +173,7 @@ def test_a_delivered_message_is_watched_until_it_is_read(
     simulator: Simulated, tmp_path: Path
 ) -> None:
     """With `polling.settle` the receipt that comes later is told, and then that it is settled."""
-    operation = simulator.world.send(recipients=1, fate=Fate(read=1.0))
+    operation = simulator.world.send(recipients=1, fate=Scenario(read=1.0))
     name = message_of(simulator, operation)
     told = environment(simulator, POLLER_POLLING__SETTLE="1h")
     simulator.advance(gone(operation) + 5)
@@ -189,7 +189,9 @@ def test_a_delivered_message_is_watched_until_it_is_read(
 
 def test_a_group_is_followed_through_its_receipts(simulator: Simulated, tmp_path: Path) -> None:
     """How each recipient fared adds up to `message.settled`."""
-    operation = simulator.world.send(recipients=5, group=5, fate=Fate(read=0.4, undelivered=0.2))
+    operation = simulator.world.send(
+        recipients=5, group=5, fate=Scenario(read=0.4, undelivered=0.2)
+    )
     name = message_of(simulator, operation)
     told = environment(simulator)
     with Poller("run", "--until-idle", name, cwd=tmp_path, environment=told) as daemon:
@@ -225,7 +227,9 @@ def test_what_is_scheduled_is_left_alone_until_its_schedule(
         ) as daemon:
             eventually(lambda: bool(daemon.logged("daemon.started")))
             at = utc_now() + timedelta(seconds=3)
-            operation = simulator.world.send(recipients=2, scheduled_for=at, fate=Fate(seconds=0.2))
+            operation = simulator.world.send(
+                recipients=2, scheduled_for=at, fate=Scenario(seconds=0.2)
+            )
             message = message_of(simulator, operation)
             daemon.say(operation.id)
             daemon.say(message)

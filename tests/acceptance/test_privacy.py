@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from poller.simulator import World
-from poller.simulator.fates import Fate
 from poller.simulator.messages import MessageView
+from poller.simulator.scenarios import Scenario
 from tests.fakes.api import Reply, envelope
 from tests.fakes.process import Poller, eventually
 from tests.fakes.proxy import ApiProxy
@@ -51,14 +51,14 @@ def to(addresses: list[str], channel: str) -> list[dict[str, str]]:
 def plant(simulator: Simulated) -> dict[str, str]:
     """Send to recognisable people; the ids of what is to be watched, and of which kind."""
     world: World = simulator.world
-    fate = Fate(fallback=0.2, codes=((30003, 0.3), (61337, 0.2)), unaddressable=0.1)
+    fate = Scenario(fallback=0.2, codes=((30003, 0.3), (61337, 0.2)), unaddressable=0.1)
     common: dict[str, Any] = {"tags": TAGS, "text": TEXT}
     phones, mails = to(NUMBERS, "PHONE"), to(EMAILS, "EMAIL")
     sms = world.send(recipients=phones, fate=fate, **common)
-    failing = Fate(codes=((30003, 1.0),))
+    failing = Scenario(codes=((30003, 1.0),))
     email = world.send(recipients=mails, kind="emails", fate=failing, **common)
     fallen = world.send(recipients=phones[:1], fate=failing, **common)
-    slow = world.send(recipients=phones[:1], fate=Fate(fallback=1.0), **common)
+    slow = world.send(recipients=phones[:1], fate=Scenario(fallback=1.0), **common)
     group = world.send(recipients=phones, group=40, fate=fate, **common)
     ids = {sms.id: "messages", email.id: "emails"}
     for operation in (fallen, slow, group):

@@ -19,7 +19,7 @@ from poller.engine.configuration import Configuration, SinkPlan
 from poller.engine.daemon import Daemon
 from poller.http.route import Route
 from poller.http.transport import open_transport
-from poller.simulator import Fate, SimulatorConfig, World, serve
+from poller.simulator import Scenario, SimulatorConfig, World, serve
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkVerdict
 from poller.store.store import Store
 from poller.tracking.delivery import Subscription
@@ -39,9 +39,9 @@ RUNS: Final = (
     ("cumulative", "guide-lists", "meta-urls"),
 )
 SMALL: Final = (40, "troubled")
-LARGE: Final = (1400, Fate(read=0.1, undelivered=0.05, failed=0.8))
+LARGE: Final = (1400, Scenario(read=0.1, undelivered=0.05, failed=0.8))
 """What failed of it takes two pages."""
-SENDS: Final[Sequence[tuple[int, Fate | str]]] = (SMALL, SMALL, SMALL, LARGE)
+SENDS: Final[Sequence[tuple[int, Scenario | str]]] = (SMALL, SMALL, SMALL, LARGE)
 
 POLICY: Final = Policy(
     min_interval=0.05, max_interval=0.4, progress_interval=0.2, settle=3600, breakdown=True

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from poller.simulator import Fate
+from poller.simulator import Scenario
 from tests.fakes.process import Poller, eventually, poller
 from tests.fakes.simulated import Simulated
 
 pytestmark = pytest.mark.acceptance
 
-FATE = Fate(failed=0.2, undelivered=0.1, seconds=1.0)
+FATE = Scenario(failed=0.2, undelivered=0.1, seconds=1.0)
 
 
 @pytest.fixture

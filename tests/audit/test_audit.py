@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from poller.audit.audit import Audit, Problem, Summary, number_lines
-from poller.audit.history import Fault
+from poller.audit.audit import Audit, AuditProblem, AuditSummary, number_lines
+from poller.audit.history import AuditFault
 from poller.tracking.event import dump_json, event_id
 from poller.tracking.pacing import Policy
 from tests.tracking.story import ID, START, Story
@@ -54,13 +54,13 @@ def _text(documents: Sequence[Document]) -> list[bytes]:
     return [dump_json(document).encode() + b"\n" for document in documents]
 
 
-def _audit(lines: Sequence[bytes], **options: bool) -> tuple[list[Problem], Summary]:
+def _audit(lines: Sequence[bytes], **options: bool) -> tuple[list[AuditProblem], AuditSummary]:
     audit = Audit(**options)
     problems = list(audit.check(number_lines("events", lines)))
     return problems, audit.summary
 
 
-def _problems(documents: Sequence[Document], **options: bool) -> list[tuple[int, Fault, str]]:
+def _problems(documents: Sequence[Document], **options: bool) -> list[tuple[int, AuditFault, str]]:
     found, summary = _audit(_text(documents), **options)
     assert summary.problems == len(found)
     return [(problem.line, problem.fault, problem.what) for problem in found]
@@ -72,7 +72,7 @@ def test_a_whole_history_is_clean(make: Callable[[], list[Document]]) -> None:
     documents = make()
     problems, summary = _audit(_text(documents), ended=True)
     assert problems == []
-    assert summary == Summary(
+    assert summary == AuditSummary(
         events=len(documents), operations=1, unfinished=0, duplicates=0, late=0, problems=0
     )
 
@@ -106,7 +106,9 @@ def test_a_line_that_cannot_be_read(line: bytes, what: str) -> None:
     """It is reported, and the next line is read as if nothing were."""
     documents = _settled()
     problems, summary = _audit([line, *_text(documents)])
-    assert [(one.line, one.fault, one.what) for one in problems] == [(1, Fault.UNREADABLE, what)]
+    assert [(one.line, one.fault, one.what) for one in problems] == [
+        (1, AuditFault.UNREADABLE, what)
+    ]
     assert summary.events == len(documents)
 
 
@@ -167,7 +169,7 @@ def test_a_misshapen_event(path: str, value: object, what: str) -> None:
     documents = _settled()
     _set(path, value)(documents[2])
     ((line, fault, found),) = _problems(documents, ended=True)
-    assert (line, fault) == (3, Fault.SHAPE)
+    assert (line, fault) == (3, AuditFault.SHAPE)
     assert found.startswith(what)
 
 
@@ -191,9 +193,9 @@ def test_an_event_without_identity(path: str, value: object, what: str) -> None:
     documents = _settled()
     _set(path, value)(documents[2])
     misshapen, gap = _problems(documents, ended=True)
-    assert misshapen[:2] == (3, Fault.SHAPE)
+    assert misshapen[:2] == (3, AuditFault.SHAPE)
     assert misshapen[2].startswith(what)
-    assert gap == (4, Fault.GAP, "sequence 3 is missing before 4")
+    assert gap == (4, AuditFault.GAP, "sequence 3 is missing before 4")
 
 
 def test_a_missing_member_is_named() -> None:
@@ -201,7 +203,7 @@ def test_a_missing_member_is_named() -> None:
     documents = _settled()
     del documents[0]["data"]["labels"]
     assert _problems(documents) == [
-        (1, Fault.SHAPE, "data.labels is missing, not an object of texts")
+        (1, AuditFault.SHAPE, "data.labels is missing, not an object of texts")
     ]
 
 
@@ -212,7 +214,7 @@ def test_a_source_that_is_not_the_operations(source: str) -> None:
     for document in documents:
         document["source"] = source
     found = _problems(documents)
-    assert {fault for _, fault, _ in found} == {Fault.SHAPE}
+    assert {fault for _, fault, _ in found} == {AuditFault.SHAPE}
     assert found[0][2].endswith(f"does not end with /Messages/Operations/{ID}")
 
 
@@ -234,7 +236,7 @@ def test_an_event_that_contradicts_itself(index: int, path: str, value: object, 
     documents = _settled()
     _set(path, value)(documents[index])
     ((line, fault, found),) = _problems(documents, ended=True)
-    assert (line, fault) == (index + 1, Fault.CONTRADICTION)
+    assert (line, fault) == (index + 1, AuditFault.CONTRADICTION)
     assert found.startswith(what)
 
 
@@ -249,7 +251,7 @@ def test_a_loss_that_contradicts_itself(path: str, value: object, what: str) -> 
     """It is final and says why."""
     documents = _lost_and_found()
     _set(path, value)(documents[1])
-    assert _problems(documents) == [(2, Fault.CONTRADICTION, what)]
+    assert _problems(documents) == [(2, AuditFault.CONTRADICTION, what)]
 
 
 def test_progress_without_a_delta() -> None:
@@ -259,7 +261,7 @@ def test_progress_without_a_delta() -> None:
     repeated |= {"id": "another", "sequence": "0000000004"}
     repeated["data"]["delta"] = {}
     assert _problems([*documents[:3], repeated]) == [
-        (4, Fault.CONTRADICTION, "operation.progress without data.delta")
+        (4, AuditFault.CONTRADICTION, "operation.progress without data.delta")
     ]
 
 
@@ -272,7 +274,7 @@ def test_a_delta_without_a_snapshot() -> None:
     assert _problems(documents, ended=True) == []
     documents[0]["data"]["delta"] = {"queued": 1}
     assert _problems(documents) == [
-        (1, Fault.CONTRADICTION, "data.delta without data.operation.stats")
+        (1, AuditFault.CONTRADICTION, "data.delta without data.operation.stats")
     ]
 
 
@@ -297,8 +299,8 @@ def test_one_id_for_two_events() -> None:
     documents = _settled()
     documents[1]["id"] = documents[0]["id"]
     assert _problems(documents) == [
-        (2, Fault.IDENTITY, f"id {documents[0]['id']} came before with other content"),
-        (3, Fault.GAP, "sequence 2 is missing before 3"),
+        (2, AuditFault.IDENTITY, f"id {documents[0]['id']} came before with other content"),
+        (3, AuditFault.GAP, "sequence 2 is missing before 3"),
     ]
 
 
@@ -309,36 +311,38 @@ def _move(index: int, to: int) -> Change:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda all_: all_.pop(0), [(1, Fault.GAP, "sequence 1 is missing before 2")]),
+        (lambda all_: all_.pop(0), [(1, AuditFault.GAP, "sequence 1 is missing before 2")]),
         (
             lambda all_: (all_.pop(1), all_.pop(1)),
-            [(2, Fault.GAP, "sequence 2 to 3 are missing before 4")],
+            [(2, AuditFault.GAP, "sequence 2 to 3 are missing before 4")],
         ),
         (
             _move(1, 2),
             [
-                (2, Fault.GAP, "sequence 2 is missing before 3"),
-                (3, Fault.ORDER, "sequence 2 comes after 3"),
+                (2, AuditFault.GAP, "sequence 2 is missing before 3"),
+                (3, AuditFault.ORDER, "sequence 2 comes after 3"),
             ],
         ),
         (
             _move(2, 5),
             [
-                (3, Fault.GAP, "sequence 3 is missing before 4"),
-                (6, Fault.ORDER, "sequence 3 comes after 6"),
+                (3, AuditFault.GAP, "sequence 3 is missing before 4"),
+                (6, AuditFault.ORDER, "sequence 3 comes after 6"),
             ],
         ),
         (
             lambda all_: all_.append(all_[2] | {"id": "another"}),
-            [(7, Fault.REPEATED, "sequence 3 came before under another id")],
+            [(7, AuditFault.REPEATED, "sequence 3 came before under another id")],
         ),
         (
             lambda all_: all_.insert(3, all_[2] | {"id": "another"}),
-            [(4, Fault.REPEATED, "sequence 3 came before under another id")],
+            [(4, AuditFault.REPEATED, "sequence 3 came before under another id")],
         ),
     ],
 )
-def test_gaps_order_and_repetition(change: Change, expected: list[tuple[int, Fault, str]]) -> None:
+def test_gaps_order_and_repetition(
+    change: Change, expected: list[tuple[int, AuditFault, str]]
+) -> None:
     """Each is told where it shows, and what follows is checked on."""
     documents = _settled()
     change(documents)
@@ -353,7 +357,7 @@ def test_gaps_may_be_allowed() -> None:
     assert (problems, summary.late) == ([], 0)
     documents[-1]["data"]["delta"]["sent"] = -2
     ((line, fault, _),) = _problems(documents, allow_gaps=True)
-    assert (line, fault) == (4, Fault.COUNTERS)
+    assert (line, fault) == (4, AuditFault.COUNTERS)
 
 
 def test_replayed_dead_letters_are_counted_where_gaps_are_allowed() -> None:
@@ -363,7 +367,7 @@ def test_replayed_dead_letters_are_counted_where_gaps_are_allowed() -> None:
     problems, summary = _audit(_text(documents), allow_gaps=True, ended=True)
     assert (problems, summary.late) == ([], 2)
     documents = [*documents[:-1], documents[-1], documents[1] | {"id": "another"}]
-    assert [fault for _, fault, _ in _problems(documents, allow_gaps=True)] == [Fault.REPEATED]
+    assert [fault for _, fault, _ in _problems(documents, allow_gaps=True)] == [AuditFault.REPEATED]
 
 
 def test_an_end_that_was_a_dead_letter_ends_the_operation() -> None:
@@ -388,7 +392,7 @@ def test_deltas_that_do_not_add_up(change: dict[str, int], what: str) -> None:
     documents = _settled()
     documents[2]["data"]["delta"] = {"queued": -4, **change} if change else {"total": 1}
     ((line, fault, found),) = _problems(documents)
-    assert (line, fault) == (3, Fault.COUNTERS)
+    assert (line, fault) == (3, AuditFault.COUNTERS)
     assert found.startswith("deltas do not add up: ")
     assert what in found
 
@@ -405,7 +409,11 @@ def test_a_broken_chain_of_statuses() -> None:
     documents = _lost_and_found()
     documents[3]["data"]["previousStatus"] = "SCHEDULED"
     assert _problems(documents) == [
-        (4, Fault.STATUS, "data.previousStatus is SCHEDULED, but PROCESSING was told last")
+        (
+            4,
+            AuditFault.STATUS,
+            "data.previousStatus is SCHEDULED, but the event before says PROCESSING",
+        )
     ]
 
 
@@ -428,7 +436,7 @@ def test_the_breakdown_follows_the_end() -> None:
     assert _problems([*documents, breakdown], ended=True) == []
     progress = documents[4] | {"id": "more", "sequence": "0000000008"}
     found = _problems([*documents, breakdown, progress])
-    assert found[0] == (8, Fault.END, "operation.progress after the final event")
+    assert found[0] == (8, AuditFault.END, "operation.progress after the final event")
 
 
 @pytest.mark.parametrize("second", ["completed", "canceled"])
@@ -440,10 +448,10 @@ def test_a_second_terminal_event(second: str) -> None:
     again["data"]["operation"]["status"] = second.upper()
     again["data"]["final"] = second == "canceled"
     faults = [fault for _, fault, _ in _problems([*documents[:4], again])]
-    assert Fault.END in faults
+    assert AuditFault.END in faults
     again["sequence"] = "0000000007"
     faults = [fault for _, fault, _ in _problems([*documents, again])]
-    assert Fault.END in faults
+    assert AuditFault.END in faults
 
 
 def test_unfinished_operations_are_counted_and_a_problem_only_on_demand() -> None:
@@ -452,7 +460,7 @@ def test_unfinished_operations_are_counted_and_a_problem_only_on_demand() -> Non
     problems, summary = _audit(_text(documents))
     assert (problems, summary.unfinished) == ([], 1)
     assert _problems(documents, ended=True) == [
-        (5, Fault.UNFINISHED, "no final event after sequence 5")
+        (5, AuditFault.UNFINISHED, "no final event after sequence 5")
     ]
 
 
@@ -460,7 +468,9 @@ def test_a_lost_operation_that_is_watched_again_is_unfinished() -> None:
     """The second watch owes a final event of its own."""
     documents = _lost_and_found()
     assert _problems(documents[:2], ended=True) == []
-    assert [fault for _, fault, _ in _problems(documents[:3], ended=True)] == [Fault.UNFINISHED]
+    assert [fault for _, fault, _ in _problems(documents[:3], ended=True)] == [
+        AuditFault.UNFINISHED
+    ]
 
 
 def test_operations_are_told_apart() -> None:
@@ -489,7 +499,7 @@ def test_several_files_are_one_stream() -> None:
     audit = Audit(ended=True)
     files = [*number_lines("events.1", lines[:3]), *number_lines("events", lines[4:])]
     (problem,) = audit.check(files)
-    assert (problem.file, problem.line, problem.fault) == ("events", 1, Fault.GAP)
+    assert (problem.file, problem.line, problem.fault) == ("events", 1, AuditFault.GAP)
 
 
 def test_later_types_are_carried() -> None:
@@ -505,4 +515,4 @@ def test_later_types_are_carried() -> None:
     problems, summary = _audit(_text(documents), ended=True)
     assert (problems, summary.unfinished) == ([], 0)
     documents.append(documents[2] | {"id": "n6", "sequence": "0000000006"})
-    assert _problems(documents)[0][1] is Fault.END
+    assert _problems(documents)[0][1] is AuditFault.END

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.audit.audit import Audit, Problem, number_lines
-from poller.audit.history import Fault
+from poller.audit.audit import Audit, AuditProblem, number_lines
+from poller.audit.history import AuditFault
 from poller.tracking.event import dump_json
 from tests.tracking.histories import ENDED, EVENTFUL, HISTORIES, History
 
@@ -17,12 +17,12 @@ Documents = list[dict[str, Any]]
 DATA = st.data()
 
 
-def _audit(lines: Sequence[str], **options: bool) -> tuple[list[Problem], Audit]:
+def _audit(lines: Sequence[str], **options: bool) -> tuple[list[AuditProblem], Audit]:
     audit = Audit(**options)
     return list(audit.check(number_lines("x", [line.encode() + b"\n" for line in lines]))), audit
 
 
-def _faults(documents: Documents) -> set[Fault]:
+def _faults(documents: Documents) -> set[AuditFault]:
     problems, _ = _audit([dump_json(document) for document in documents])
     return {problem.fault for problem in problems}
 
@@ -68,7 +68,7 @@ def test_a_dropped_event_is_found(history: History, data: st.DataObject) -> None
     """Any but the last, whose not_found_streak only the operation's missing end can show."""
     documents = _documents(history)
     documents.pop(data.draw(st.integers(0, len(documents) - 2)))
-    assert Fault.GAP in _faults(documents)
+    assert AuditFault.GAP in _faults(documents)
 
 
 @given(history=ENDED)
@@ -76,7 +76,7 @@ def test_a_dropped_end_is_found_on_demand(history: History) -> None:
     """With `ended` an operation that lacks its final event is a problem."""
     assert _audit(history.lines, ended=True)[0] == []
     problems, _ = _audit(history.lines[:-1], ended=True)
-    assert [problem.fault for problem in problems] == [Fault.UNFINISHED]
+    assert [problem.fault for problem in problems] == [AuditFault.UNFINISHED]
 
 
 @given(history=ENDED, data=DATA)
@@ -86,7 +86,7 @@ def test_two_swapped_events_are_found(history: History, data: st.DataObject) -> 
     places = st.integers(0, len(documents) - 1)
     first, second = sorted(data.draw(st.lists(places, unique=True, min_size=2, max_size=2)))
     documents[first], documents[second] = documents[second], documents[first]
-    assert {Fault.GAP, Fault.ORDER} <= _faults(documents)
+    assert {AuditFault.GAP, AuditFault.ORDER} <= _faults(documents)
 
 
 @given(history=EVENTFUL, data=DATA)
@@ -101,7 +101,7 @@ def test_a_changed_delta_is_found(history: History, data: st.DataObject) -> None
         delta[name] = changed
     else:
         del delta[name]
-    assert _faults(documents) & {Fault.COUNTERS, Fault.CONTRADICTION}
+    assert _faults(documents) & {AuditFault.COUNTERS, AuditFault.CONTRADICTION}
 
 
 @given(history=EVENTFUL, data=DATA)
@@ -111,7 +111,7 @@ def test_a_repeated_sequence_is_found(history: History, data: st.DataObject) -> 
     index = data.draw(st.integers(0, len(documents) - 1))
     place = data.draw(st.integers(index + 1, len(documents)))
     documents.insert(place, documents[index] | {"id": "another"})
-    assert Fault.REPEATED in _faults(documents)
+    assert AuditFault.REPEATED in _faults(documents)
 
 
 @given(text=st.binary(max_size=200))

@@ -11,7 +11,7 @@ from poller.cli.app import app, simulate
 from poller.cli.simulate import samples_to_come
 from poller.cli.simulate_options import DEFAULT_HOST, DEFAULT_PORT
 from poller.comms.ids import check_operation_id
-from poller.simulator import FATES, SimulatorConfig, usage
+from poller.simulator import SCENARIOS, SimulatorConfig, usage
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_defaults_are_the_simulators_own() -> None:
 def test_help_names_every_fate() -> None:
     """A fate can be chosen without reading the code."""
     shown = CliRunner().invoke(app, ["simulate", "--help"], terminal_width=200).stdout
-    assert all(re.search(rf"\b{fate}\b", shown) for fate in FATES)
+    assert all(re.search(rf"\b{fate}\b", shown) for fate in SCENARIOS)
 
 
 def test_what_is_foretold_are_real_lines_and_ids() -> None:

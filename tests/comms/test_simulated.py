@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
 from poller.comms.kinds import KINDS, KindSpec
-from poller.simulator import Fate, SimulatorConfig, World, serve
+from poller.simulator import Scenario, SimulatorConfig, World, serve
 from tests.comms.scripted import NOW, Clock
 
 pytestmark = pytest.mark.anyio
@@ -99,7 +99,7 @@ async def test_a_message_is_followed_to_its_end(
 ) -> None:
     """Scheduled, then RCS, then the SMS in its place, then delivered."""
     later = NOW + timedelta(seconds=60)
-    fate = Fate(fallback=1.0, seconds=1.0)
+    fate = Scenario(fallback=1.0, seconds=1.0)
     sent = world.send(recipients=1, fate=fate, scheduled_for=later)
     page = await client.list_messages(KINDS["messages"], operation_id=sent.id)
     (item,) = page.messages
@@ -122,7 +122,7 @@ async def test_a_group_is_told_apart_by_its_receipts(
     client: CommsClient, world: World, clock: Clock
 ) -> None:
     """As many statuses as recipients, page by page; what comes in has its own status."""
-    world.send(recipients=10, fate=Fate(read=0.5), group=10)
+    world.send(recipients=10, fate=Scenario(read=0.5), group=10)
     clock.advance(600)
     (message,) = (await client.list_messages(KINDS["messages"], status="GROUP")).messages
     found = await pages(

@@ -13,7 +13,7 @@ from poller.engine.status import (
     sink_trouble,
 )
 from poller.store.sinks import SinkReport
-from poller.tracking.sink_health import Health, SinkState
+from poller.tracking.sink_health import SinkHealth, SinkState
 from tests.store.scenes import NOW
 
 LATER = NOW + timedelta(minutes=1)
@@ -26,7 +26,9 @@ def pause(reason: Reason) -> Pause:
 
 def report(state: SinkState, *, configured: bool = True, waiting: int = 0) -> SinkReport:
     """Report on the sink `app`."""
-    health = Health(state=state, since=LATER, error=None if state is SinkState.OK else "no route")
+    health = SinkHealth(
+        state=state, since=LATER, error=None if state is SinkState.OK else "no route"
+    )
     return SinkReport(
         name="app",
         health=health,

@@ -26,7 +26,7 @@ from poller.engine.configuration import Configuration
 from poller.engine.daemon import Daemon, Stop
 from poller.engine.meter import Meter
 from poller.server.metrics import PrometheusMeter
-from poller.simulator import FATES, SimulatorConfig, World, serve
+from poller.simulator import SCENARIOS, SimulatorConfig, World, serve
 from poller.store.store import Store
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope
@@ -120,7 +120,7 @@ async def endure(
     clock = Clock()
     async with simulated(seed, ordeal) as (url, config, world):
         witness.keep_secret(config.auth_token)
-        fates = sorted(FATES)
+        fates = sorted(SCENARIOS)
         made = [
             world.send(
                 recipients=40 + number,

@@ -22,7 +22,7 @@ from poller.tracking.answer import Verdict
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.event import Event
 from poller.tracking.lifecycle import EventType
-from poller.tracking.sink_health import Health, SinkState
+from poller.tracking.sink_health import SinkHealth, SinkState
 from tests.store.scenes import NOW, op
 
 __all__ = ["ERRORS", "FullPage", "delivery", "observation"]
@@ -132,7 +132,7 @@ def _stock() -> Stock:
     def report(name: str, state: SinkState, *, is_configured: bool = True) -> SinkReport:
         return SinkReport(
             name=name,
-            health=Health(state=state, since=NOW),
+            health=SinkHealth(state=state, since=NOW),
             is_configured=is_configured,
             waiting=7,
             refused=0,

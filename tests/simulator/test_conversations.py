@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from poller.simulator import Fate
+from poller.simulator import Scenario
 from poller.simulator.kinds import KINDS
 from tests.simulator.conftest import Simulator, listed
 
@@ -66,7 +66,7 @@ async def test_a_wrong_group_is_refused(simulator: Simulator, to: object, contex
 
 async def test_receipts_fare_as_the_fate_says(simulator: Simulator) -> None:
     """Each recipient goes his own way; together they have the fate's shares, in pages."""
-    fate = Fate(read=0.3, undelivered=0.2, unaddressable=0.1, seconds=1.0)
+    fate = Scenario(read=0.3, undelivered=0.2, unaddressable=0.1, seconds=1.0)
     operation = simulator.world.send(recipients=1000, fate=fate, group=1000)
     (message,) = await listed(simulator)
     assert message["status"] == "QUEUED"

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from poller.simulator import Faults
-from poller.simulator.faults import BROKEN, Fault, FaultSource
+from poller.simulator.faults import BROKEN, FaultSource, SimulatedFault
 from tests.simulator.conftest import Simulator
 
 pytestmark = pytest.mark.anyio
@@ -155,13 +155,13 @@ async def test_faults_repeat_with_the_seed() -> None:
     """The same seed meets the same faults, at about the rates that were asked for."""
     faults = Faults(rate_429=0.2, rate_slow=0.1, rate_broken=0.3)
 
-    def row(seed: int) -> list[Fault | None]:
+    def row(seed: int) -> list[SimulatedFault | None]:
         source = FaultSource(seed)
         return [source.draw(faults) for _ in range(2000)]
 
     drawn = row(1)
     assert drawn == row(1) != row(2)
-    assert 320 < drawn.count(Fault.TOO_MANY) < 480
-    assert 130 < drawn.count(Fault.SLOW) < 270
+    assert 320 < drawn.count(SimulatedFault.TOO_MANY) < 480
+    assert 130 < drawn.count(SimulatedFault.SLOW) < 270
     assert 500 < sum(each in BROKEN for each in drawn) < 700
     assert FaultSource(1).draw(Faults()) is None

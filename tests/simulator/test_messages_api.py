@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from poller.simulator import Fate
+from poller.simulator import Scenario
 from poller.simulator.kinds import KINDS
 from poller.simulator.messages import MessageView
 from tests.simulator.conftest import Simulator, listed
@@ -53,7 +53,7 @@ async def test_a_message_in_full(simulator: Simulator) -> None:
 
 async def test_a_fallback_is_seen_on_its_way(simulator: Simulator) -> None:
     """RCS is tried, fails while SMS is sent, SMS delivers; attempts and instants say so."""
-    simulator.world.send(recipients=1, fate=Fate(fallback=1.0, seconds=1.0))
+    simulator.world.send(recipients=1, fate=Scenario(fallback=1.0, seconds=1.0))
     (message,) = await listed(simulator)
     seen = []
     for seconds in (0, 2, 2, 6):
@@ -80,7 +80,7 @@ async def test_a_fallback_is_seen_on_its_way(simulator: Simulator) -> None:
 async def test_a_message_is_read_after_it_was_delivered(simulator: Simulator) -> None:
     """SENT, DELIVERED, READ; an email is OPENED."""
     for kind, last in (("messages", "READ"), ("emails", "OPENED"), ("push-notifications", "READ")):
-        simulator.world.send(recipients=1, fate=Fate(read=1.0, seconds=1.0), kind=kind)
+        simulator.world.send(recipients=1, fate=Scenario(read=1.0, seconds=1.0), kind=kind)
         path = f"/{KINDS[kind].path}"
         (message,) = await listed(simulator, path)
         seen = []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from poller.simulator import World
-from poller.simulator.kinds import KINDS, Kind
+from poller.simulator.kinds import KINDS, SimulatedKind
 from tests.simulator.conftest import Simulator
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +26,7 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
-async def test_a_send_becomes_an_operation(simulator: Simulator, kind: Kind) -> None:
+async def test_a_send_becomes_an_operation(simulator: Simulator, kind: SimulatedKind) -> None:
     """202 names the operation in body and headers; it is fetched and listed, and ends."""
     sent = await simulator.client.post(f"{simulator.url}/{kind.path}", json=BODIES[kind.name])
     assert sent.status_code == 202

@@ -6,17 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.simulator.deck import CARDS, deck_for
-from poller.simulator.fates import FATES, Fate
 from poller.simulator.kinds import KINDS
+from poller.simulator.scenarios import SCENARIOS, Scenario
 from poller.simulator.timeline import Timeline
 
 SHARES = st.floats(0, 0.16)
 
 
-def fates() -> st.SearchStrategy[Fate]:
+def fates() -> st.SearchStrategy[Scenario]:
     """Any fate, canceled or not."""
     return st.builds(
-        Fate,
+        Scenario,
         fallback=SHARES,
         late=SHARES,
         read=SHARES,
@@ -77,7 +77,7 @@ def test_attempts_are_those_of_the_paths(timeline: Timeline, part: float) -> Non
 
 def test_a_long_send_has_exactly_its_shares() -> None:
     """Of 10,000 messages as many fail as the fate says."""
-    fate = Fate(failed=0.07, undelivered=0.03)
+    fate = Scenario(failed=0.07, undelivered=0.03)
     timeline = Timeline(
         total=10_000, deck=deck_for(KINDS["messages"], fate, 1), shift=333, latency=1, span=10
     )
@@ -87,7 +87,7 @@ def test_a_long_send_has_exactly_its_shares() -> None:
 
 def test_a_code_ends_as_its_kind_knows_it() -> None:
     """By the kind's own path where it has one for the code; else it fails."""
-    fate = Fate(codes=((30003, 0.5), (12345, 0.5)))
+    fate = Scenario(codes=((30003, 0.5), (12345, 0.5)))
     ends = {
         kind: {
             path.error: path.hops[-1].status
@@ -103,6 +103,6 @@ def test_a_code_ends_as_its_kind_knows_it() -> None:
 def test_every_named_fate_fills_a_deck_of_every_kind() -> None:
     """Decks hold all their cards, whatever a kind knows of the fate's outcomes."""
     for kind in KINDS:
-        for fate in FATES.values():
+        for fate in SCENARIOS.values():
             deck = deck_for(KINDS[kind], fate, 1)
             assert len(deck.cards) == CARDS

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.simulator import FATES, AlreadyEnded, Fate, Operation, SimulatorConfig, World
+from poller.simulator import (
+    SCENARIOS,
+    AlreadyEnded,
+    Scenario,
+    SimulatedOperation,
+    SimulatorConfig,
+    World,
+)
 from poller.simulator.ids import WELL_FORMED
 from poller.simulator.kinds import KINDS
 from tests.simulator.conftest import Clock
@@ -17,7 +24,9 @@ from tests.simulator.conftest import Clock
 NOT_MESSAGES = {"total", "recipients", "attempts"}
 
 
-def history(world: World, clock: Clock, operation: Operation, steps: list[float]) -> list[Any]:
+def history(
+    world: World, clock: Clock, operation: SimulatedOperation, steps: list[float]
+) -> list[Any]:
     """Look at an operation after each step."""
     documents = [operation.document(clock())]
     for step in steps:
@@ -30,7 +39,7 @@ def history(world: World, clock: Clock, operation: Operation, steps: list[float]
 
 @given(
     kind=st.sampled_from(sorted(KINDS)),
-    fate=st.sampled_from(sorted(FATES)),
+    fate=st.sampled_from(sorted(SCENARIOS)),
     recipients=st.integers(1, 10_000),
     speed=st.sampled_from([0.5, 1, 20, 3000]),
     wait=st.none() | st.integers(-10, 500),
@@ -203,4 +212,4 @@ def test_a_wrong_send_is_refused(clock: Clock, wrong: dict[str, Any]) -> None:
 def test_an_impossible_fate_is_refused(wrong: dict[str, Any]) -> None:
     """A fate whose shares do not fit, or that ends before it begins, is none."""
     with pytest.raises(ValueError, match=r"share|canceled_at|seconds"):
-        Fate(**wrong)
+        Scenario(**wrong)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from poller.tracking.delivery import AttemptResult, DeliveryAttempt
 from poller.tracking.sink_health import (
     Admission,
-    Health,
+    SinkHealth,
     SinkState,
     admission,
     after_result,
@@ -17,13 +17,13 @@ from poller.tracking.sink_health import (
 )
 from tests.tracking.story import START, at
 
-OK = Health(state=SinkState.OK, since=START)
+OK = SinkHealth(state=SinkState.OK, since=START)
 DELIVERED, FAILED = AttemptResult.DELIVERED, AttemptResult.FAILED
 REFUSED, GONE = AttemptResult.REFUSED, AttemptResult.GONE
 
 
 def _after(
-    health: Health,
+    health: SinkHealth,
     result: AttemptResult,
     seconds: float,
     *,
@@ -32,7 +32,7 @@ def _after(
     retry_after: float | None = None,
     refused_wait: bool = True,
     jitter: float = 0,
-) -> Health:
+) -> SinkHealth:
     """End an attempt that took no time."""
     attempt = DeliveryAttempt(
         result=result,
@@ -44,7 +44,7 @@ def _after(
     return after_result(health, attempt, now=at(seconds), jitter=jitter, refused_wait=refused_wait)
 
 
-def _in(state: SinkState) -> Health:
+def _in(state: SinkState) -> SinkHealth:
     """Bring a sink into a state."""
     match state:
         case SinkState.OK:
@@ -94,7 +94,7 @@ def test_the_table_of_states(
 def test_a_sink_is_ok_once_all_that_was_tried_is_delivered(state: SinkState) -> None:
     """With nothing left of the trouble."""
     health = _after(_in(state), DELIVERED, 20, refused_wait=False)
-    assert health == Health(state=SinkState.OK, since=at(20))
+    assert health == SinkHealth(state=SinkState.OK, since=at(20))
 
 
 def test_a_rejecting_sink_counts_what_it_takes() -> None:

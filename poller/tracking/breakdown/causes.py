@@ -77,7 +77,7 @@ class Cause:
         return (-self.count, self.is_rest, code is None, isinstance(code, str), str(code).zfill(9))
 
 
-class Tally:
+class CauseTally:
     """Causes that are being counted; make one for a step and take its `causes` afterwards."""
 
     def __init__(self, causes: Sequence[Cause]) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from poller.comms.ids import is_message_id
-from poller.tracking.breakdown.causes import ITEM_ID, Cause, Sample, Tally
+from poller.tracking.breakdown.causes import ITEM_ID, Cause, CauseTally, Sample
 from poller.tracking.breakdown.state import ERRORS, MESSAGES, Breakdown, Count, Recent
 from poller.tracking.privacy import Addresses, channel_of, public_name
 
@@ -88,7 +88,7 @@ def after_errors(
     :raises ValueError: where no page of errors was asked for.
     """
     _check(state, ReadErrors)
-    tally, recent = Tally(state.causes), Recent(state.recent, most=_MOST_RECENT)
+    tally, recent = CauseTally(state.causes), Recent(state.recent, most=_MOST_RECENT)
     for error in errors:
         context = _context_of(error)
         if context is None or recent.is_new(ERRORS, error.get("code"), context):
@@ -110,7 +110,7 @@ def after_messages(
     :raises ValueError: where no page of messages was asked for.
     """
     status = _check(state, ReadMessages).status
-    tally, recent = Tally(state.causes), Recent(state.recent, most=_MOST_RECENT)
+    tally, recent = CauseTally(state.causes), Recent(state.recent, most=_MOST_RECENT)
     counts = {(one.status, one.channel): one.count for one in state.counts}
     suspects = list(state.suspects)
     for message in messages:
@@ -144,7 +144,7 @@ def after_message(state: Breakdown, raw: Mapping[str, Any], addresses: Addresses
     :raises ValueError: where no message was asked for.
     """
     message_id = _check(state, ReadMessage).message_id
-    tally = Tally(state.causes)
+    tally = CauseTally(state.causes)
     attempts = raw.get("attempts")
     last = attempts[-1] if isinstance(attempts, list) and attempts else None
     error = last.get("error") if isinstance(last, dict) else None

@@ -16,7 +16,7 @@ from poller.cli.messages.command import show_messages
 from poller.cli.messages.scope import Form, Scope
 from poller.comms.kinds import KINDS, kind_named
 from poller.settings import SettingsError
-from poller.simulator import Fate
+from poller.simulator import Scenario
 from tests.cli.control.fake_daemon import FakeDaemon, document
 from tests.cli.control.fake_daemon import Reply as DaemonReply
 from tests.cli.surroundings import Surroundings
@@ -24,7 +24,7 @@ from tests.fakes.api import FakeApi, Reply, envelope, operation, operation_id
 from tests.fakes.simulated import Simulated
 
 A = operation_id(1)
-TROUBLED = Fate(fallback=0.1, read=0.1, failed=0.04, undelivered=0.03, seconds=60.0)
+TROUBLED = Scenario(fallback=0.1, read=0.1, failed=0.04, undelivered=0.03, seconds=60.0)
 Show = Callable[..., tuple[int, str, str]]
 
 
@@ -157,7 +157,7 @@ def test_no_address_and_no_content_is_shown(
     """With default settings neither output stream holds any."""
     recipients = [{"address": f"+1415555{n:04}", "channel": "PHONE"} for n in range(40)]
     sent = simulated.world.send(
-        recipients=recipients, fate=Fate(failed=1.0), text="Your code: 493 021"
+        recipients=recipients, fate=Scenario(failed=1.0), text="Your code: 493 021"
     )
     simulated.advance(600)
     _, out, err = show(sent.id, failed=failed, form=form)
@@ -172,7 +172,7 @@ def test_addresses_are_masked_where_they_are_wanted(
     """With the messages and with the samples, never in CSV."""
     here.set(POLLER_POLLING__INCLUDE_ADDRESSES="masked")
     sent = simulated.world.send(
-        recipients=[{"address": "+14155551002", "channel": "PHONE"}], fate=Fate(failed=1.0)
+        recipients=[{"address": "+14155551002", "channel": "PHONE"}], fate=Scenario(failed=1.0)
     )
     simulated.advance(600)
     told = json.loads(show(sent.id)[1])

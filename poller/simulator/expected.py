@@ -7,11 +7,11 @@ from typing import Any
 
 from poller.simulator.messages import MessageView
 
-__all__ = ["Truth", "truth_of"]
+__all__ = ["ExpectedCounts", "expected_counts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Truth:
+class ExpectedCounts:
     """The messages and errors of an operation at one instant.
 
     `statuses` counts the messages that came to be; `channels` the same, for each channel of the
@@ -40,7 +40,7 @@ class Truth:
         }
 
 
-def truth_of(view: MessageView) -> Truth:
+def expected_counts(view: MessageView) -> ExpectedCounts:
     """Count an operation's messages, one by one."""
     statuses: Counter[str] = Counter()
     channels: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -56,7 +56,7 @@ def truth_of(view: MessageView) -> Truth:
             )
         if error := view.error(index):
             contexts[error["code"]].append(error["context"])
-    return Truth(
+    return ExpectedCounts(
         operation_id=view.operation.id,
         kind=view.operation.kind.name,
         statuses=dict(statuses),

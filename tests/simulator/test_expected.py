@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from poller.simulator import FATES, Truth, World
-from poller.simulator.kinds import KINDS, Kind
+from poller.simulator import SCENARIOS, ExpectedCounts, World
+from poller.simulator.kinds import KINDS, SimulatedKind
 from tests.simulator.conftest import Simulator, listed
 
 pytestmark = pytest.mark.anyio
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 CODES = {30003: 250, 30005: 180, 30006: 130, 61337: 90, 21610: 50}
 
 
-async def read(simulator: Simulator, kind: Kind, operation_id: str) -> dict[str, Any]:
+async def read(simulator: Simulator, kind: SimulatedKind, operation_id: str) -> dict[str, Any]:
     """Return what the API says of an operation, in the words of the truth."""
     errors = await listed(simulator, f"/{kind.path}/Operations/{operation_id}/Errors", pageSize=999)
     messages = []
@@ -36,14 +36,16 @@ async def read(simulator: Simulator, kind: Kind, operation_id: str) -> dict[str,
     }
 
 
-def told(truth: Truth) -> dict[str, Any]:
+def told(truth: ExpectedCounts) -> dict[str, Any]:
     """Return the same of the truth."""
     return {name: getattr(truth, name) for name in ("statuses", "channels", "codes", "contexts")}
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
-@pytest.mark.parametrize("fate", FATES)
-async def test_the_api_tells_the_truth(simulator: Simulator, kind: Kind, fate: str) -> None:
+@pytest.mark.parametrize("fate", SCENARIOS)
+async def test_the_api_tells_the_truth(
+    simulator: Simulator, kind: SimulatedKind, fate: str
+) -> None:
     """At any time, of every kind and fate, its lists are what was counted one by one."""
     operation = simulator.world.send(recipients=700, fate=fate, kind=kind.name)
     for seconds in (0, 25, 300):
@@ -55,7 +57,9 @@ async def test_the_api_tells_the_truth(simulator: Simulator, kind: Kind, fate: s
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
-async def test_of_ten_thousand_seven_hundred_fail(simulator: Simulator, kind: Kind) -> None:
+async def test_of_ten_thousand_seven_hundred_fail(
+    simulator: Simulator, kind: SimulatedKind
+) -> None:
     """Exactly so many of each of five codes, and the counters know them all."""
     operation = simulator.world.send(recipients=10_000, fate="failing", kind=kind.name)
     simulator.clock.advance(3600)

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-__all__ = ["FATES", "SHARES", "Fate", "fate_named", "fate_told"]
+__all__ = ["SCENARIOS", "SHARES", "Scenario", "describe_scenario", "scenario_named"]
 
 SHARES: Final = ("fallback", "late", "read", "undelivered", "failed", "unaddressable")
 _CODES_END: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fate:
+class Scenario:
     """Shares of the recipients, all together at most 1; the rest is delivered promptly.
 
     A `fallback` is delivered by SMS after RCS failed, a `late` one long after it was sent. A kind
@@ -49,17 +49,17 @@ class Fate:
             raise ValueError(f"seconds is {self.seconds!r}; give seconds above 0")
 
 
-FATES: Final[Mapping[str, Fate]] = {
-    "ordinary": Fate(
+SCENARIOS: Final[Mapping[str, Scenario]] = {
+    "ordinary": Scenario(
         fallback=0.08, late=0.05, read=0.3, undelivered=0.03, failed=0.02, unaddressable=0.01
     ),
-    "smooth": Fate(),
-    "troubled": Fate(
+    "smooth": Scenario(),
+    "troubled": Scenario(
         fallback=0.15, late=0.1, read=0.1, undelivered=0.12, failed=0.18, unaddressable=0.05
     ),
-    "canceled": Fate(read=0.2, undelivered=0.03, failed=0.02, canceled_at=0.5),
+    "canceled": Scenario(read=0.2, undelivered=0.03, failed=0.02, canceled_at=0.5),
     # Of 10,000 recipients 700 end in one of five errors, each in a number of its own.
-    "failing": Fate(
+    "failing": Scenario(
         fallback=0.08,
         read=0.3,
         codes=((30003, 0.025), (30005, 0.018), (30006, 0.013), (61337, 0.009), (21610, 0.005)),
@@ -67,17 +67,17 @@ FATES: Final[Mapping[str, Fate]] = {
 }
 
 
-def fate_named(name: str) -> Fate:
+def scenario_named(name: str) -> Scenario:
     """Return the fate of that name.
 
     :raises ValueError: if there is none; the message lists those that there are.
     """
-    if name not in FATES:
-        raise ValueError(f"unknown fate {name!r}; one of: {', '.join(FATES)}")
-    return FATES[name]
+    if name not in SCENARIOS:
+        raise ValueError(f"unknown fate {name!r}; one of: {', '.join(SCENARIOS)}")
+    return SCENARIOS[name]
 
 
-def fate_told(told: object) -> Fate:
+def describe_scenario(told: object) -> Scenario:
     """Return the fate that a JSON value tells: a name, or an object of a fate's members.
 
     `codes` is an object, too: `{"30003": 0.025}`.
@@ -85,14 +85,14 @@ def fate_told(told: object) -> Fate:
     :raises ValueError: where it tells none; the message names the member.
     """
     if not isinstance(told, dict):
-        return fate_named(str(told))
-    known = {each.name for each in fields(Fate)}
+        return scenario_named(str(told))
+    known = {each.name for each in fields(Scenario)}
     if unknown := told.keys() - known:
         raise ValueError(f"fate.{min(unknown)} is unknown; one of: {', '.join(sorted(known))}")
     members: dict[str, Any] = {
         name: _number(value, f"fate.{name}") for name, value in told.items() if name != "codes"
     }
-    return Fate(**members, codes=_codes(told.get("codes", {})))
+    return Scenario(**members, codes=_codes(told.get("codes", {})))
 
 
 def _codes(told: object) -> tuple[tuple[int, float], ...]:
