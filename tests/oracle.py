@@ -80,7 +80,8 @@ def _wrong_deltas(events: Sequence[Event]) -> list[str]:
 
 def _counters(event: Event) -> dict[str, int] | None:
     """Read the counters of a snapshot that are not zero; None where it has none."""
-    stats = event["data"].get("operation", {}).get("stats")
+    shown = event["data"].get("operation") or event["data"].get("message") or {}
+    stats = shown.get("stats")
     if stats is None:
         return None
     return {name: count for name, count in stats.items() if type(count) is int and count > 0}

@@ -111,7 +111,7 @@ def test_on_a_terminal(api: FakeApi, tmp_path: Path) -> None:
     finally:
         os.close(theirs)
         screen = _rest(ours)
-    assert (done.returncode, said) == (1, "")
+    assert (done.returncode, said) == (2, "")
     lines = [line.rstrip() for line in screen.splitlines()]
     assert any(line.split()[:2] == ["polling.sweep", '"auto"'] for line in lines)
     assert any(line.split()[:2] == ["✓", "api"] for line in lines)

@@ -164,6 +164,7 @@ async def test_what_a_server_does_instead(
     assert (found.happened, found.hint) == (f"{server} {said}", hint)
 
 
+@pytest.mark.defects("the server of the test logs the handshake that fails")
 async def test_http_at_a_port_for_tls() -> None:
     """Python's servers close such connections without a word."""
     async with served(answers(b""), tls=True) as server:

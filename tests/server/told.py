@@ -49,6 +49,10 @@ def observation(
         "previousStatus": "PROCESSING",
         "delta": {"delivered": 1},
         "observedAt": "2026-11-22T10:00:20Z",
+        "kind": "messages",
+        "final": False,
+        "labels": {},
+        "reason": None,
         **data,
     }
     event = Event(
