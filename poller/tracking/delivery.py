@@ -109,14 +109,14 @@ class Subscription:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def wants(self, event: Event) -> bool:
-        """Tell whether a delivery of `event` is to be made."""
+        """Return whether a delivery of `event` is to be made."""
         return wants_type(self.events, event.type, final=event.final) and all(
             event.labels.get(name) == value for name, value in self.labels.items()
         )
 
 
 def wants_type(patterns: Iterable[str], event_type: str, *, final: bool) -> bool:
-    """Tell whether any of the patterns (`operation.*`, `final`) means an event of this type."""
+    """Return whether any of the patterns (`operation.*`, `final`) means an event of this type."""
     return any(_matches(pattern, event_type, final=final) for pattern in patterns)
 
 

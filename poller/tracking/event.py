@@ -124,7 +124,7 @@ class Event:
 def read_event(document: Mapping[str, Any]) -> Event:
     """Read a CloudEvent that this program, or a newer version of it, has made.
 
-    :raises ValueError: where it is none.
+    :raises ValueError: where the document is not one.
     """
     try:
         data = document["data"]
@@ -196,7 +196,7 @@ def emit(
     reason: str | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> tuple[Watch, Event]:
-    """Make the next event of `watch`, and return the watch that has told it."""
+    """Make the next event of `watch`, and return the watch after it."""
     event = make_event(watch, event_type, now=now, final=final, reason=reason, more=more)
     before, seen = watch.emitted, watch.snapshot
     is_progress = event_type.value.endswith(".progress")

@@ -14,7 +14,7 @@ Keller (1974) gave them, looks at a density proportional to the square root of t
 - Receipts trickle: the fewer are left the slower they come, and what is left of the time is never
   shorter than it seems. So the share is a half.
 - After the last message, or the last receipt, the hazard falls with the time since. So wait as
-  long again as has passed since then: the plain backoff, begun anew at the moment that counts.
+  long again as has passed since then: the plain backoff, started again at that moment.
 
 What no counter foretells, a cancellation, is found within the longest wait that the settings allow.
 Its hazard is the same at all times, so nothing beats looking at even intervals.
@@ -32,7 +32,7 @@ from poller.comms.models import Operation
 from poller.tracking.progress import read_progress
 
 KEPT: Final = 6
-"""Looks that are remembered: older ones tell of another rate."""
+"""Looks that are remembered: older ones belong to another rate."""
 
 # an interval counts half as much as the one after it
 _FADING: Final = 0.5

@@ -1,7 +1,7 @@
 """When to look again: a forecast where counters move, exponential backoff with jitter elsewhere.
 
 An answer asks the forecast. Where the counters promise no end, or no answer came, the wait doubles,
-between `min_interval` and `max_interval`, and what moves begins anew. Three things can only bring
+between `min_interval` and `max_interval`, and a change resets it. Three things can only bring
 a look forward: a change that is held back, the end of settling, and the vendor's seven days.
 
 What is scheduled sleeps until the earliest known schedule, but never longer than `schedule_checks`:
@@ -47,7 +47,7 @@ def next_poll(
 ) -> NextPoll:
     """Decide when to look at `watch` again after an answer at `now`.
 
-    `moved` tells whether the answer showed anything new; `jitter` is a random number in [0, 1).
+    `moved` says whether the answer showed anything new; `jitter` is a random number in [0, 1).
     """
     if watch.phase is Phase.EXPLAINING and moved:
         # the budget of the account paces it
@@ -66,7 +66,7 @@ def next_poll(
 
 
 def expires_at(watch: Watch) -> datetime | None:
-    """Tell from when on the vendor may have dropped the record; None while it is `SCHEDULED`."""
+    """Return from when on the vendor may have dropped the record; None while it is `SCHEDULED`."""
     if watch.status == "SCHEDULED":
         return None
     return (watch.left_scheduled_at or watch.created_at or watch.registered_at) + RETENTION
@@ -101,7 +101,7 @@ def _forecast(watch: Watch) -> float | None:
 
 
 def _has_answered(watch: Watch) -> bool:
-    """Tell whether the operation was seen since its last look was scheduled: no failure."""
+    """Return whether the last poll brought the operation, and did not fail."""
     return watch.observed_at is not None and watch.observed_at > watch.next_poll.set_at
 
 

@@ -1,4 +1,4 @@
-"""What of a message may be stored and told: a list of what is allowed, and nothing else. Pure.
+"""What of a message may be stored and emitted: a list of what is allowed, and nothing else. Pure.
 
 Texts, media and every member that is not named here stay out; addresses come in only where the
 settings ask for them. The input is whatever JSON the API sent: wrong types are left out.
@@ -44,7 +44,7 @@ class Addresses(StrEnum):
 
 
 def public_message(raw: Mapping[str, Any], addresses: Addresses) -> dict[str, Any]:
-    """Return the form of a message document that may be stored and told.
+    """Return the form of a message document that may be stored and emitted.
 
     At most 50 recipients and the first 50 attempts, with 5 recipients each; the error's sentence
     is scrubbed, and a tag with an address in it is left out.
@@ -113,7 +113,7 @@ def attempt_statuses(message: Mapping[str, Any]) -> tuple[str, ...]:
 def attempt_changes(before: Sequence[str], message: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the attempts of a public message that are new, or whose status is another.
 
-    `before` holds the statuses already told, as `attempt_statuses` gave them.
+    `before` holds the statuses already emitted, as `attempt_statuses` gave them.
     """
     return [
         {

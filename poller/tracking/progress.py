@@ -100,7 +100,7 @@ def read_receipts(counters: Mapping[str, int]) -> Progress:
 
 
 def _messages(total: int, counters: Mapping[str, int]) -> int:
-    """Return how many messages there are: `total` without whoever is certainly unaddressable."""
+    """Return how many messages there are: `total` without the certainly unaddressable."""
     unaddressable = counters.get(_UNADDRESSABLE, 0)
     are_in_total = "recipients" in counters and total + unaddressable > counters["recipients"]
     return max(0, total - unaddressable) if are_in_total else total

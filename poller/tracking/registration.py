@@ -18,7 +18,7 @@ _MEMBERS: Final = frozenset({"id", "kind", "labels", "breakdown"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """A wish to have an operation or a message watched. The id and the kind are checked before.
+    """A request to watch an operation or a message. Its id and kind are checked already.
 
     `breakdown` None leaves it to the settings whether what failed is read at the end.
     """
@@ -39,7 +39,7 @@ class Defaults:
 
 
 class BadRegistration(ValueError):
-    """What was given is no registration: `field` names the member, `fault` says how to mend it."""
+    """The input is not a registration: `field` names the member, `fault` says how to correct it."""
 
     def __init__(self, field: str, fault: str) -> None:
         super().__init__(f"{field}: {fault}")
@@ -133,24 +133,25 @@ def _text(document: Mapping[str, Any], name: str) -> str:
 
 
 def register(
-    known: Watch | None, wish: Registration, *, scope: AccountScope, now: datetime
+    known: Watch | None, registration: Registration, *, scope: AccountScope, now: datetime
 ) -> tuple[Watch, bool]:
     """Return the watch to store and whether watching begins with it (201) or goes on (200).
 
     :raises Conflict: where the operation is known under another kind or belongs to another scope.
     """
     if known is None:
-        return _begin(wish, scope, now), True
+        return _begin(registration, scope, now), True
     if known.scope != scope:
         raise Conflict(
-            f"{wish.id} is watched for account {known.scope.account} at {known.scope.base_url}, "
-            f"this daemon serves account {scope.account} at {scope.base_url}; "
+            f"{registration.id} is watched for account {known.scope.account} "
+            f"at {known.scope.base_url}, this daemon serves account {scope.account} "
+            f"at {scope.base_url}; "
             "use a store of its own for each (store.url)"
         )
-    kind = _kind(known, wish)
-    labels = {**known.labels, **wish.labels}
-    if wish.breakdown is not None:
-        known = known.evolve(wants_breakdown=wish.breakdown)
+    kind = _kind(known, registration)
+    labels = {**known.labels, **registration.labels}
+    if registration.breakdown is not None:
+        known = known.evolve(wants_breakdown=registration.breakdown)
     if known.is_watched and kind != known.kind:
         # refusals under the wrong kind say nothing about the right one, which nobody asked yet
         asked_now = NextPoll(wait=0, due_at=now, set_at=now)
@@ -167,27 +168,27 @@ def forget(known: Watch, *, now: datetime) -> Watch:
     return change_phase(known, PhaseChange.FORGET, now=now)
 
 
-def _begin(wish: Registration, scope: AccountScope, now: datetime) -> Watch:
+def _begin(registration: Registration, scope: AccountScope, now: datetime) -> Watch:
     return Watch(
-        id=wish.id,
-        kind=wish.kind,
+        id=registration.id,
+        kind=registration.kind,
         scope=scope,
-        labels=dict(wish.labels),
+        labels=dict(registration.labels),
         registered_at=now,
         next_poll=NextPoll(wait=0, due_at=now, set_at=now),
-        wants_breakdown=wish.breakdown,
+        wants_breakdown=registration.breakdown,
     )
 
 
-def _kind(known: Watch, wish: Registration) -> str:
-    if wish.kind == known.kind:
+def _kind(known: Watch, registration: Registration) -> str:
+    if registration.kind == known.kind:
         return known.kind
     nothing_seen = known.snapshot is None and known.emitted.status is None
     if nothing_seen or known.outcome is Outcome.LOST:
-        return wish.kind
+        return registration.kind
     raise Conflict(
-        f"{wish.id} is watched as kind {known.kind} and was seen as such, not as {wish.kind}; "
-        f"register it with kind {known.kind}"
+        f"{registration.id} is watched as kind {known.kind} and was seen as such, "
+        f"not as {registration.kind}; register it with kind {known.kind}"
     )
 
 

@@ -126,7 +126,7 @@ def after_result(
         return health
     if attempt.result is AttemptResult.DELIVERED:
         return _accepted(health, now, refused_wait=refused_wait)
-    told = replace(
+    after = replace(
         health,
         status=attempt.status,
         error=attempt.error,
@@ -139,9 +139,9 @@ def after_result(
                 state=SinkState.DISABLED, since=now, status=attempt.status, error=attempt.error
             )
         case AttemptResult.REFUSED:
-            return _moved(_answered(replace(told, failures=0)), SinkState.REJECTING, now)
+            return _moved(_answered(replace(after, failures=0)), SinkState.REJECTING, now)
         case _:
-            return _paused(_failed(told, attempt, now, jitter), attempt, now)
+            return _paused(_failed(after, attempt, now, jitter), attempt, now)
 
 
 def admission(health: SinkHealth, *, now: datetime, in_flight: int) -> Admission:
@@ -184,7 +184,7 @@ def _is_paused(health: SinkHealth, now: datetime) -> bool:
 
 
 def _is_over(until: datetime | None, set_at: datetime | None, now: datetime) -> bool:
-    """Tell whether a wait has ended; one set in the future is void, for the clock went back."""
+    """Return whether a wait has ended; one set in the future is void, for the clock went back."""
     return until is None or set_at is None or until <= now or set_at > now
 
 
@@ -205,17 +205,17 @@ def _accepted(health: SinkHealth, now: datetime, *, refused_wait: bool) -> SinkH
 def _failed(
     health: SinkHealth, attempt: DeliveryAttempt, now: datetime, jitter: float
 ) -> SinkHealth:
-    told = _answered(health) if attempt.is_answer else _unanswered(health, now)
-    state = _state_after_failure(told, attempt, now)
+    after = _answered(health) if attempt.is_answer else _unanswered(health, now)
+    state = _state_after_failure(after, attempt, now)
     if state is SinkState.REJECTING:
-        return _moved(told, state, now)
+        return _moved(after, state, now)
     is_change = state is not health.state
     # what was in flight before does not lengthen the wait
-    is_probe = told.set_at is None or attempt.begun_at >= told.set_at
-    told = _moved(told, state, now)
-    if state is SinkState.DOWN and told.unanswered_since is not None:
-        told = replace(told, since=told.unanswered_since)
-    return _wait(told, attempt, now, jitter) if is_change or is_probe else told
+    is_probe = after.set_at is None or attempt.begun_at >= after.set_at
+    after = _moved(after, state, now)
+    if state is SinkState.DOWN and after.unanswered_since is not None:
+        after = replace(after, since=after.unanswered_since)
+    return _wait(after, attempt, now, jitter) if is_change or is_probe else after
 
 
 def _state_after_failure(health: SinkHealth, attempt: DeliveryAttempt, now: datetime) -> SinkState:

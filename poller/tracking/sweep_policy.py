@@ -35,16 +35,16 @@ class Experience:
     not_before: datetime | None = None
 
     def is_fresh(self, now: datetime) -> bool:
-        """Tell whether the measurement still counts; one of the future is none."""
+        """Return whether the measurement still counts; one from the future does not."""
         return self.measured_at is not None and timedelta(0) <= now - self.measured_at < _AGES_AFTER
 
     def holds_off(self, now: datetime) -> bool:
-        """Tell whether a failure is too near; one that the clock left far ahead is not."""
+        """Return whether a failure was too recent; one left far ahead by a clock does not count."""
         return self.not_before is not None and now < self.not_before <= now + _TRY_AGAIN
 
 
 def is_worth_it(due: int, reach: Reach, experience: Experience, *, now: datetime) -> bool:
-    """Tell whether a sweep costs fewer requests than fetching what it would show of `due`.
+    """Return whether a sweep costs fewer requests than fetching what it would show of `due`.
 
     What the last sweep has missed does not belong to `due`: it is fetched.
     """
@@ -57,7 +57,7 @@ def is_worth_it(due: int, reach: Reach, experience: Experience, *, now: datetime
 
 
 def after_sweep(*, pages: int, tracked: int, shown: int, now: datetime) -> Experience:
-    """Learn from a finished sweep: of `tracked` operations it showed so many.
+    """Learn from a finished sweep: it showed `shown` of `tracked` operations.
 
     The share is that of one more that was shown, so that a few operations which no list shows do
     not speak for thousands to come.

@@ -51,7 +51,7 @@ class Phase(StrEnum):
     SETTLING = "settling"
     """Completed or delivered, and looked at slowly until its receipts are in."""
     EXPLAINING = "explaining"
-    """Its end is told, and what failed is being read for the breakdown."""
+    """Its final event was emitted, and what failed is being read for the breakdown."""
     ENDED = "ended"
     FORGOTTEN = "forgotten"
 
@@ -77,7 +77,7 @@ class AccountScope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmittedState:
-    """What the events so far have told: the next change is measured against this."""
+    """What the events so far have said: the next change is measured against this."""
 
     status: str | None = None
     counters: Mapping[str, int] = field(default_factory=dict)
@@ -155,7 +155,7 @@ class Watch:
 
     @property
     def resource_type(self) -> ResourceType:
-        """Tell what is watched: the id says it."""
+        """What is watched: the id says it."""
         return ResourceType.MESSAGE if is_message_id(self.id) else ResourceType.OPERATION
 
     @property
@@ -178,7 +178,7 @@ class Watch:
 
     @property
     def unemitted(self) -> dict[str, int]:
-        """The signed changes of counters that no event has told yet."""
+        """The signed changes of counters that no event carries yet."""
         if self.snapshot is None:
             return {}
         return delta_between(self.emitted.counters, self.counters)
