@@ -14,8 +14,6 @@ from poller.cli.control.address import VARIABLE, Address, listening_address, tol
 from poller.cli.control.errors import BadAddress, ControlError
 from poller.cli.control.probe import ask
 
-__all__ = ["check_health", "quick_health"]
-
 _TIMEOUT: Final = 5.0
 _OK: Final = 200
 _LISTEN: Final = ("server.listen", "server.observe")

@@ -9,8 +9,9 @@ from anyio import to_thread
 from pydantic import SecretStr
 
 from poller.addresses import TcpAddress
+from poller.cli.build import configuration
 from poller.cli.logs import configure_logs
-from poller.cli.wiring import Source, configuration
+from poller.cli.settings_source import SettingsSource
 from poller.engine.daemon import Daemon
 from poller.http.route import EgressError
 from poller.settings import Settings, SettingsError, WebhookSinkSettings
@@ -70,7 +71,7 @@ class Reloader:
         self,
         daemon: Daemon,
         settings: Settings,
-        source: Source,
+        source: SettingsSource,
         use_token: Callable[[SecretStr | None], None],
     ) -> None:
         self._daemon = daemon

@@ -1,7 +1,6 @@
 """The control API through the real command line: an app, its neighbour, and what goes wrong."""
 
 import json
-import os
 import signal
 import socket
 import stat
@@ -161,16 +160,3 @@ def test_the_token_and_the_observer(api: FakeApi, tmp_path: Path) -> None:
             assert client.get(f"{observe}/v1/sinks").status_code == 404
         assert daemon.stop() == 0
     assert token not in "".join(daemon.err) + "".join(daemon.out)
-
-
-def test_the_framework_is_imported_only_where_somebody_asks(tmp_path: Path) -> None:
-    """No server without a control API; no framework before its first request."""
-    code = (
-        "import sys, poller.cli.run;"
-        "assert not {'uvicorn', 'starlette'} & sys.modules.keys();"
-        "import poller.server.serving;"
-        "assert 'fastapi' not in sys.modules"
-    )
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH") if name in os.environ}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=kept, check=False)
-    assert done.returncode == 0

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from poller.cli.simulate import samples_to_come
+from poller.cli.commands.simulate import samples_to_come
 from tests.fakes.process import Poller, eventually, poller
 
 pytestmark = pytest.mark.acceptance

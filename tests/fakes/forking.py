@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 _MESSAGE = 200_000
 # these look at their surroundings while they are imported
-_LATE = ("poller.__main__", "poller.cli.app", "poller.cli.app_control")
+_LATE = ("poller.__main__", "poller.cli.app")
 
 
 def main() -> None:
@@ -33,10 +33,7 @@ def main() -> None:
 
 def _import_everything() -> None:
     import poller  # noqa: PLC0415 - this is where the time goes
-    from poller.cli.imports import imports_of_a_daemon  # noqa: PLC0415 - as above
 
-    with imports_of_a_daemon():
-        importlib.import_module("poller.cli.run")
     for module in pkgutil.walk_packages(poller.__path__, "poller."):
         if module.name not in _LATE and not module.name.startswith("poller.store.migrations"):
             importlib.import_module(module.name)

@@ -10,7 +10,8 @@ import anyio
 from poller.cli.control.address import Address, listening_address, told_address
 from poller.cli.control.client import ControlClient
 from poller.cli.control.errors import BadAddress
-from poller.settings import ServerSettings, Settings, load_settings
+from poller.cli.settings_source import SettingsSource
+from poller.settings import ServerSettings, Settings
 
 __all__ = ["Target", "with_daemon"]
 
@@ -24,8 +25,7 @@ class Target:
         self, url: str | None, config: Path | None = None, overrides: Sequence[str] | None = None
     ) -> None:
         self._url = url
-        self._config = config
-        self._overrides = tuple(overrides or ())
+        self._source = SettingsSource(config, overrides)
 
     def server(self) -> ServerSettings:
         """Read where the daemon listens, and its token: all that a client of it needs.
@@ -39,13 +39,7 @@ class Target:
 
         :raises SettingsError: where they cannot be used.
         """
-        loaded = load_settings(
-            config=self._config,
-            overrides=self._overrides,
-            environ=dict(os.environ),
-            sections=sections,
-        )
-        return loaded.settings
+        return self._source.load(*sections).settings
 
     def told(self) -> Address | None:
         """Return the address that somebody named, None where only settings can say it.

@@ -2,8 +2,8 @@
 
 from typing import Final
 
+from poller.cli.build import make_client
 from poller.cli.probes.finding import Finding
-from poller.cli.wiring import make_client
 from poller.comms.errors import CommsError, DeadlineExceeded, NotFound, Scope, ServerError
 from poller.comms.kinds import DEFAULT_KIND
 from poller.http.route import EgressError

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import anyio
 from anyio import to_thread
 
+from poller.cli.build import make_sink
 from poller.cli.probes.finding import Finding
-from poller.cli.wiring import make_sink
 from poller.engine.clock import wall_clock
 from poller.http.failures import describe_failure
 from poller.http.route import find_route

@@ -15,10 +15,10 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from poller.cli.control.session import Target
 from poller.cli.failures import EXIT_TIMEOUT, EXIT_TROUBLE, EXIT_UNFINISHED, fail
 from poller.cli.logs import configure_logs
+from poller.cli.settings_source import SettingsSource
 from poller.cli.watch.lines import Lines
 from poller.cli.watch.rows import all_is_well
 from poller.cli.watch.source import open_feed
-from poller.cli.wiring import Source
 from poller.engine.clock import wall_clock
 from poller.engine.onlooker import Feed, News, Update
 from poller.settings import Settings
@@ -71,7 +71,7 @@ class _Audience(Protocol):
 
 
 def watch_operations(
-    source: Source,
+    source: SettingsSource,
     target: Target,
     wishes: Sequence[Registration],
     *,
@@ -105,7 +105,7 @@ def watch_operations(
 
 async def _watch(
     settings: Settings,
-    source: Source,
+    source: SettingsSource,
     target: Target,
     wishes: Sequence[Registration],
     live: bool,

@@ -8,12 +8,13 @@ from typing import Final
 import anyio
 import structlog
 
+from poller.cli.build import configuration, make_client, make_throttle
 from poller.cli.control.client import ControlClient
 from poller.cli.control.errors import ControlError, UnknownOperation, WrongKind
 from poller.cli.control.session import Target
+from poller.cli.settings_source import SettingsSource
 from poller.cli.watch.followed import Followed
 from poller.cli.watch.follower import Follower, Polling, is_followed
-from poller.cli.wiring import Source, configuration, make_client, make_throttle
 from poller.comms.kinds import DEFAULT_KIND
 from poller.engine.clock import wall_clock
 from poller.engine.onlooker import Feed, Onlooker
@@ -29,7 +30,7 @@ _AT_ONCE: Final = 8
 
 @asynccontextmanager
 async def open_feed(
-    settings: Settings, source: Source, target: Target, watches: Sequence[Watch]
+    settings: Settings, source: SettingsSource, target: Target, watches: Sequence[Watch]
 ) -> AsyncIterator[Feed]:
     """Follow at the daemon what it watches, and ask the API for the rest.
 
@@ -108,7 +109,7 @@ async def _known(client: ControlClient, watches: Sequence[Watch]) -> dict[str, F
     return {watch.id: known[watch.id] for watch in watches if watch.id in known}
 
 
-async def _polling(stack: AsyncExitStack, settings: Settings, source: Source) -> Polling:
+async def _polling(stack: AsyncExitStack, settings: Settings, source: SettingsSource) -> Polling:
     """Make what asks the API.
 
     :raises SettingsError: where there are no credentials.

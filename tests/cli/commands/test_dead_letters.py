@@ -11,8 +11,8 @@ import pytest
 import typer
 from anyio import run
 
+from poller.cli.commands.dead_letters import list_dead_letters
 from poller.cli.control.session import Target
-from poller.cli.dead_letters import list_dead_letters
 from poller.cli.selection import moment
 from poller.settings import SettingsError
 from poller.store.errors import StoreUnavailable

@@ -3,13 +3,12 @@
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
 
+import typer
 from rich.text import Text
 
 from poller.cli.control.client import ControlClient
-from poller.cli.control.errors import UnknownOperation
-from poller.cli.control.results import Results
 from poller.cli.control.session import Target, with_daemon
 from poller.cli.control.words import (
     done,
@@ -20,6 +19,7 @@ from poller.cli.control.words import (
     total,
     when,
 )
+from poller.cli.options import Config, Json, Limit, Overrides, Url, Version, kinds_of, labels_of
 from poller.cli.tables import is_terminal, print_table, terminal
 from poller.comms.errors import printable
 from poller.comms.ids import is_message_id
@@ -27,8 +27,7 @@ from poller.comms.kinds import DEFAULT_KIND
 from poller.engine.clock import wall_clock
 from poller.server import schemas
 from poller.tracking.event import dump_json
-
-__all__ = ["forget_operations", "list_operations"]
+from poller.tracking.watch import Outcome, Phase
 
 _COLUMNS: Final = (
     "ID",
@@ -53,6 +52,49 @@ _STYLES: Final = {
     "lost": "red",
     "forgotten": "dim",
 }
+
+
+def command(
+    status: Annotated[
+        list[str] | None,
+        typer.Option("--status", help="Last seen status. Repeatable.", show_default=False),
+    ] = None,
+    phase: Annotated[
+        list[Phase] | None,
+        typer.Option("--phase", help="Where the watch stands. Repeatable.", show_default=False),
+    ] = None,
+    outcome: Annotated[
+        list[Outcome] | None,
+        typer.Option("--outcome", help="How it ended. Repeatable.", show_default=False),
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help="Of this kind. Repeatable.", show_default=False),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label", metavar="K=V", help="Only with this label. Repeatable.", show_default=False
+        ),
+    ] = None,
+    limit: Limit = 100,
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> int:
+    """List what the running daemon watches or watched, the latest registration on top."""
+    return list_operations(
+        Target(url, config, overrides),
+        statuses=status or (),
+        kinds=kinds_of(kind or ()),
+        phases=phase or (),
+        outcomes=outcome or (),
+        labels=labels_of(label),
+        limit=limit,
+        json_output=json_output,
+    )
 
 
 def list_operations(
@@ -89,32 +131,6 @@ def list_operations(
     elif len(found) > limit:
         sys.stderr.write(f"poller: there are more; --limit is {limit}\n")
     return 0
-
-
-def forget_operations(target: Target, ids: Sequence[str], *, json_output: bool) -> int:
-    """Stop watching these operations and messages, and print what became of each.
-
-    Returns 1 where one is not known, else 0.
-
-    :raises SettingsError: where the settings cannot be used.
-    :raises ControlError: where the daemon cannot be asked.
-    """
-    results = Results(json_output=json_output)
-
-    async def forget(client: ControlClient) -> None:
-        for name in dict.fromkeys(ids):
-            try:
-                await client.forget(name)
-            except UnknownOperation:
-                document = {"id": name, "status": 404}
-                results.tell(name, "unknown", detail=None, document=document, bad=True)
-            else:
-                document = {"id": name, "status": 204}
-                results.tell(name, "forgotten", detail=None, document=document, bad=False)
-            results.flush()
-
-    with_daemon(target, forget)
-    return results.exit_code
 
 
 def _show(operations: Sequence[schemas.Operation], *, json_output: bool) -> None:

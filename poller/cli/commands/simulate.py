@@ -1,6 +1,7 @@
 """`poller simulate`: the simulated API as a server, until it is told to stop."""
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Sequence
@@ -8,19 +9,118 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
-from typing import Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import anyio
+import typer
 from anyio.abc import TaskStatus
 
 from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.invocation import own_command
-from poller.cli.simulate_options import DEFAULT_HOST, DEFAULT_PORT
+from poller.cli.options import Version
 from poller.http.route import EgressError, find_route
 from poller.simulator import SimulatedOperation, SimulatorConfig, World, serve, usage
 
-__all__ = ["Place", "Samples", "run_simulator", "samples_to_come"]
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8480
+
+_SAMPLES: Final = "Sample operations"
+_FAULTS: Final = "Faults (rates are shares of all requests, from 0 to 1; at most 1 together)"
+_MOST_SAMPLES: Final = 10_000
+
+
+def _rate(name: str, what: str) -> Any:  # noqa: ANN401 - what typer makes of an option
+    return typer.Option(name, metavar="RATE", help=what, rich_help_panel=_FAULTS)
+
+
+Port = Annotated[
+    int,
+    typer.Option(
+        "--port", metavar="PORT", min=0, max=65535, help="Port to listen on; 0 takes a free one."
+    ),
+]
+Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", metavar="N", help="The same seed repeats credentials, ids and fates."),
+]
+Speed = Annotated[
+    float, typer.Option("--speed", metavar="FACTOR", help="How much faster than real sends.")
+]
+Fate = Annotated[
+    str,
+    typer.Option(
+        "--fate",
+        metavar="NAME",
+        help="What becomes of a send whose tags do not say: ordinary, smooth, troubled, canceled, "
+        "failing.",
+    ),
+]
+Shape = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        metavar="NAME",
+        help="Answer as other documents of the vendor show it (repeatable): cumulative (counters), "
+        "ends-at-sent (push without receipts), guide-lists (names of lists and ids), page-urls, "
+        "page-tokens or meta-urls (pagination).",
+    ),
+]
+Operations = Annotated[
+    int,
+    typer.Option(
+        "--operations",
+        metavar="N",
+        min=0,
+        max=_MOST_SAMPLES,
+        help="How many to start with; their ids are printed.",
+        rich_help_panel=_SAMPLES,
+    ),
+]
+Recipients = Annotated[
+    int,
+    typer.Option(
+        "--recipients",
+        metavar="N",
+        min=1,
+        max=_MOST_SAMPLES,
+        help="Recipients of each.",
+        rich_help_panel=_SAMPLES,
+    ),
+]
+Rate429 = Annotated[float, _rate("--rate-429", "Too many requests.")]
+Rate500 = Annotated[float, _rate("--rate-500", "Internal errors.")]
+Rate503 = Annotated[float, _rate("--rate-503", "Unavailable.")]
+RateSlow = Annotated[float, _rate("--rate-slow", "Answers that come late.")]
+RateBroken = Annotated[float, _rate("--rate-broken", "Answers cut short, empty, HTML, or a reset.")]
+RetryAfter = Annotated[
+    float,
+    typer.Option(
+        "--retry-after",
+        metavar="SECONDS",
+        help="What a 429 and a 503 ask for.",
+        rich_help_panel=_FAULTS,
+    ),
+]
+SlowSeconds = Annotated[
+    float,
+    typer.Option(
+        "--slow-seconds",
+        metavar="SECONDS",
+        help="How late a slow answer begins.",
+        rich_help_panel=_FAULTS,
+    ),
+]
+MaxConcurrency = Annotated[
+    int,
+    typer.Option(
+        "--max-concurrency",
+        metavar="N",
+        help="Requests in flight above which all get a 429.",
+        rich_help_panel=_FAULTS,
+    ),
+]
 
 _STDOUT: Final = 1
 # In this order, again and again.
@@ -47,6 +147,69 @@ class Samples:
         """Begin them now."""
         fates = islice(cycle(_FATES), self.operations)
         return [world.send(recipients=self.recipients, fate=fate) for fate in fates]
+
+
+def command(
+    port: Port = DEFAULT_PORT,
+    host: Host = DEFAULT_HOST,
+    seed: Seed = 1,
+    speed: Speed = 1.0,
+    fate: Fate = "ordinary",
+    shape: Shape = None,
+    operations: Operations = 0,
+    recipients: Recipients = 1000,
+    rate_429: Rate429 = 0.0,
+    rate_500: Rate500 = 0.0,
+    rate_503: Rate503 = 0.0,
+    rate_slow: RateSlow = 0.0,
+    rate_broken: RateBroken = 0.0,
+    retry_after: RetryAfter = 1.0,
+    slow_seconds: SlowSeconds = 5.0,
+    max_concurrency: MaxConcurrency = 100,
+    _version: Version = False,
+) -> int:
+    """Serve a simulated Communications API, to try things out or to test other programs.
+
+    Prints what points a client at it and a curl that sends; runs until Ctrl-C.
+    """
+    config = simulator_config(
+        seed=seed,
+        speed=speed,
+        fate=fate,
+        shapes=tuple(shape or ()),
+        rate_429=rate_429,
+        rate_500=rate_500,
+        rate_503=rate_503,
+        rate_slow=rate_slow,
+        rate_broken=rate_broken,
+        retry_after=retry_after,
+        slow_seconds=slow_seconds,
+        max_concurrency=max_concurrency,
+    )
+    samples = Samples(operations=operations, recipients=recipients)
+    return run_simulator(config, Place(host=host, port=port), samples)
+
+
+def simulator_config(**values: Any) -> SimulatorConfig:  # noqa: ANN401 - as typer read them
+    """Make a simulator's settings of its options.
+
+    :raises typer.BadParameter: naming the option that is wrong.
+    """
+    try:
+        return SimulatorConfig(**values)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=_option(str(error))) from None
+
+
+def _option(message: str) -> str:
+    """Return the option that a complaint of the simulator is about: it begins with the field."""
+    if message.startswith("unknown fate"):
+        return "--fate"
+    if message.startswith("unknown shape"):
+        return "--shape"
+    if field := re.match(r"(\w+) is ", message):
+        return "--" + field[1].replace("_", "-")
+    return "--rate-…"
 
 
 def run_simulator(config: SimulatorConfig, place: Place, samples: Samples) -> int:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from poller.cli import run as run_module
 from poller.cli.app import app
-from poller.cli.run import Job
-from poller.cli.wiring import Source
+from poller.cli.commands import run as run_module
+from poller.cli.commands.run import Job
+from poller.cli.settings_source import SettingsSource
 from poller.settings import Settings
 from tests.cli.surroundings import Surroundings
 from tests.store.scenes import op
@@ -19,7 +19,7 @@ def called(here: Surroundings, monkeypatch: pytest.MonkeyPatch) -> list[Called]:
     here.set(TWILIO_ACCOUNT_SID="AC1", TWILIO_AUTH_TOKEN="t")
     calls: list[Called] = []
 
-    def run_daemon(source: Source, job: Job) -> int:
+    def run_daemon(source: SettingsSource, job: Job) -> int:
         calls.append((source.load().settings, job))
         return 0
 
@@ -54,7 +54,7 @@ def test_breakdown_is_the_setting_of_this_daemon(
     run(*options, "--stdin", op(1))
     ((settings, job),) = called
     assert settings.polling.breakdown is expected
-    assert (job.defaults.breakdown, job.wishes[0].breakdown) == (None, None)
+    assert (job.defaults.breakdown, job.registrations[0].breakdown) == (None, None)
 
 
 def test_discover_is_the_setting_of_this_daemon(called: list[Called]) -> None:
@@ -67,6 +67,6 @@ def test_kind_and_label_are_those_of_what_it_registers(called: list[Called]) -> 
     """On the command line and on standard input alike."""
     run("--kind", "emails", "--label", "campaign=autumn", "--stdin", op(1))
     ((_, job),) = called
-    (wish,) = job.wishes
+    (wish,) = job.registrations
     assert (wish.kind, wish.labels) == ("emails", {"campaign": "autumn"})
     assert (job.defaults.kind, job.defaults.labels) == ("emails", {"campaign": "autumn"})

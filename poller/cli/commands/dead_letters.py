@@ -9,15 +9,49 @@ from anyio import run
 from poller.cli.control.session import Target
 from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.letters import open_letters
+from poller.cli.options import (
+    Config,
+    Json,
+    Limit,
+    OperationId,
+    Overrides,
+    Since,
+    SinkName,
+    Until,
+    Url,
+    Version,
+)
 from poller.cli.selection import UnknownSink, check_sink, selection
 from poller.cli.tables import print_table
 from poller.server import schemas
 from poller.store.dead_letters import Selection
 from poller.tracking.event import dump_json
 
-__all__ = ["list_dead_letters"]
-
 _COLUMNS: Final = ("EVENT", "SINK", "TYPE", "SUBJECT", "GIVEN UP", "ATTEMPTS", "LAST ERROR")
+
+
+def command(
+    sink: SinkName = None,
+    operation: OperationId = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 100,
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> int:
+    """List what could not be delivered and was given up."""
+    return list_dead_letters(
+        Target(url, config, overrides),
+        sink=sink,
+        operation=operation,
+        since=since,
+        until=until,
+        limit=limit,
+        json_output=json_output,
+    )
 
 
 def list_dead_letters(

@@ -7,30 +7,48 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
-from typing import TypeVar
+from importlib.util import find_spec
+from typing import Annotated, TypeVar
 
 import anyio
 import structlog
+import typer
 from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
 from poller import __version__
+from poller.cli.build import configuration, listening, make_client, make_throttle
 from poller.cli.failures import EXIT_TIMEOUT, EXIT_TROUBLE, EXIT_UNFINISHED
 from poller.cli.logs import configure_logs
-from poller.cli.measuring import Measuring, Page, measuring
 from poller.cli.notify import Notifier
+from poller.cli.options import (
+    DEFAULT_KIND_NAME,
+    Config,
+    Ids,
+    KindName,
+    Labels,
+    Overrides,
+    Timeout,
+    Version,
+    defaults_of,
+    registrations,
+    timeout_seconds,
+)
 from poller.cli.reload import Reloader, warn_unsigned
-from poller.cli.run_stdin import StandardInput
+from poller.cli.settings_source import SettingsSource
 from poller.cli.signals import Signals, hold_signals
-from poller.cli.wiring import Source, configuration, listening, make_client, make_throttle
+from poller.cli.stderr import dropped_lines
+from poller.cli.stdin import StandardInput
 from poller.engine.clock import wall_clock
 from poller.engine.daemon import Daemon, Stop
+from poller.engine.meter import NO_METER, Meter
+from poller.server.control import Metrics
+from poller.server.exposition import Exposition
+from poller.server.metrics import PrometheusMeter
+from poller.server.serving import Bound, serve
 from poller.settings import Settings
 from poller.store.store import Store
 from poller.tracking.registration import Defaults, Registration
-
-__all__ = ["Job", "run_daemon"]
 
 log = structlog.get_logger()
 
@@ -41,7 +59,7 @@ T = TypeVar("T")
 class Job:
     """What the command line asks of a daemon. `timeout` is in seconds."""
 
-    wishes: Sequence[Registration]
+    registrations: Sequence[Registration]
     stdin: bool
     until_idle: bool
     timeout: float | None
@@ -54,10 +72,62 @@ class _Opened:
 
     daemon: Daemon
     store: Store
-    page: Page | None
+    page: Metrics | None
 
 
-def run_daemon(source: Source, job: Job) -> int:
+def command(
+    ids: Ids = None,
+    stdin: Annotated[
+        bool, typer.Option("--stdin", help="Also register what comes on standard input.")
+    ] = False,
+    until_idle: Annotated[
+        bool,
+        typer.Option("--until-idle", help="End when everything has ended and is delivered."),
+    ] = False,
+    discover: Annotated[
+        bool,
+        typer.Option(
+            "--discover", help="Also watch operations that nobody registered (polling.discover)."
+        ),
+    ] = False,
+    timeout: Timeout = None,
+    kind: KindName = DEFAULT_KIND_NAME,
+    label: Labels = None,
+    breakdown: Annotated[
+        bool | None,
+        typer.Option(
+            "--breakdown/--no-breakdown",
+            help="Read what failed once operations have ended (polling.breakdown).",
+            show_default=False,
+        ),
+    ] = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> int:
+    """Run the daemon: watch operations and messages, and deliver their events.
+
+    Each ID, and with --stdin each line (an id, or the JSON of a registration), is registered.
+    With --until-idle it exits with 0 where everything ended and was delivered, else with 3,
+    and with 4 after --timeout.
+    """
+    defaults = defaults_of(kind=kind, labels=label)
+    job = Job(
+        registrations=registrations(ids or (), defaults),
+        stdin=stdin,
+        until_idle=until_idle,
+        timeout=timeout_seconds(timeout),
+        defaults=defaults,
+    )
+    settings = list(overrides or ())
+    if discover:
+        settings.append("polling.discover=true")
+    if breakdown is not None:
+        settings.append(f"polling.breakdown={str(breakdown).lower()}")
+    return run_daemon(SettingsSource(config, settings), job)
+
+
+def run_daemon(source: SettingsSource, job: Job) -> int:
     """Run a daemon to its end; returns the exit code.
 
     :raises SettingsError: where the settings cannot be used.
@@ -69,22 +139,15 @@ def run_daemon(source: Source, job: Job) -> int:
         settings = source.load().settings
         settings.api.require_credentials()
         configure_logs(level=settings.log.level, form=settings.log.format)
-        places = listening(settings)
-        measured = measuring(places)
-        if places.is_anywhere:
-            # before the loop runs, which importing it would hold up
-            import_module("poller.server.serving")
         options = {"use_uvloop": _has_uvloop()}
-        run = partial(_run, settings, source, job, measured, signals)
+        run = partial(_run, settings, source, job, signals)
         return anyio.run(run, backend_options=options)
 
 
-async def _run(
-    settings: Settings, source: Source, job: Job, measured: Measuring, signals: Signals
-) -> int:
+async def _run(settings: Settings, source: SettingsSource, job: Job, signals: Signals) -> int:
     with signals.attached():
         async with AsyncExitStack() as stack:
-            opening = partial(_open, stack, settings, source, job, measured)
+            opening = partial(_open, stack, settings, source, job)
             if (opened := await _unless_stopped(signals, opening)) is None:
                 log.info("daemon.stopped", reason=Stop.ASKED.value, hint="before it had started")
                 return 0
@@ -107,11 +170,14 @@ async def _unless_stopped(signals: Signals, start: Callable[[], Awaitable[T]]) -
 
 
 async def _open(
-    stack: AsyncExitStack, settings: Settings, source: Source, job: Job, measured: Measuring
+    stack: AsyncExitStack, settings: Settings, source: SettingsSource, job: Job
 ) -> _Opened:
     plan = configuration(settings, source)
+    # where nobody can ask for the metrics, nothing is measured
+    instrument = PrometheusMeter() if listening(settings).is_anywhere else None
+    meter = NO_METER if instrument is None else Meter(instrument)
     url = settings.store.url.get_secret_value()
-    store = await Store.open(url, plan.scope, now=wall_clock, timed=measured.meter.transacted)
+    store = await Store.open(url, plan.scope, now=wall_clock, timed=meter.transacted)
     stack.push_async_callback(store.aclose)
     client = await stack.enter_async_context(make_client(settings))
     throttle = make_throttle(settings, await store.pause())
@@ -122,16 +188,26 @@ async def _open(
         configuration=plan,
         now=wall_clock,
         until_idle=job.until_idle,
-        meter=measured.meter,
+        meter=meter,
     )
-    page = None if measured.page is None else measured.page(daemon, store, throttle)
-    await daemon.register(job.wishes, all_or_none=True)
+    page = None
+    if instrument is not None:
+        page = Exposition(
+            instrument,
+            daemon=daemon,
+            store=store,
+            throttle=throttle,
+            version=__version__,
+            now=wall_clock,
+            dropped_lines=dropped_lines,
+        ).render
+    await daemon.register(job.registrations, all_or_none=True)
     await daemon.open()
     return _Opened(daemon=daemon, store=store, page=page)
 
 
 async def _serve(
-    opened: _Opened, settings: Settings, source: Source, job: Job, signals: Signals
+    opened: _Opened, settings: Settings, source: SettingsSource, job: Job, signals: Signals
 ) -> int:
     daemon = opened.daemon
     stdin = StandardInput(job.defaults)
@@ -167,8 +243,6 @@ async def _open_door(
     places = listening(settings)
     if not places.is_anywhere:
         return lambda _: None
-    from poller.server.serving import Bound, serve  # noqa: PLC0415 - not all want it
-
     door = partial(
         serve, opened.daemon, opened.store, places, version=__version__, metrics=opened.page
     )
@@ -243,6 +317,4 @@ async def _obey_signals(
 def _has_uvloop() -> bool:
     if sys.platform == "win32":
         return False
-    from importlib.util import find_spec  # noqa: PLC0415 - one use, one command
-
     return find_spec("uvloop") is not None

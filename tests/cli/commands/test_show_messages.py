@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 import typer
 
+from poller.cli.commands.show import Form, Scope, show_messages
 from poller.cli.control.errors import Unreachable, WrongKind
 from poller.cli.control.session import Target
-from poller.cli.messages.command import show_messages
-from poller.cli.messages.scope import Form, Scope
 from poller.comms.kinds import KINDS, kind_named
 from poller.settings import SettingsError
 from poller.simulator import Scenario

@@ -1,7 +1,7 @@
 """`poller add`: hand operations and messages to a running daemon."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -9,12 +9,24 @@ from poller.cli.control.client import ControlClient
 from poller.cli.control.results import Results
 from poller.cli.control.session import Target, with_daemon
 from poller.cli.logs import configure_logs
+from poller.cli.options import (
+    DEFAULT_KIND_NAME,
+    Breakdown,
+    Config,
+    Ids,
+    Json,
+    KindName,
+    Labels,
+    Overrides,
+    Url,
+    Version,
+    defaults_of,
+    registrations,
+)
 from poller.cli.stdin import read_lines, read_registration
 from poller.server import schemas
 from poller.tracking.event import dump_json
 from poller.tracking.registration import BadRegistration, Defaults, Registration
-
-__all__ = ["add_operations"]
 
 _STDIN: Final = 0
 _MOST: Final = 10_000
@@ -25,6 +37,35 @@ _KNOWN: Final = 200
 _INVALID: Final = 422
 
 Document = dict[str, Any]
+
+
+def command(
+    ids: Ids = None,
+    stdin: Annotated[
+        bool, typer.Option("--stdin", help="Also add what comes on standard input.")
+    ] = False,
+    kind: KindName = DEFAULT_KIND_NAME,
+    label: Labels = None,
+    breakdown: Breakdown = None,
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> int:
+    """Hand operations and messages to the running daemon, which watches them from then on.
+
+    With --stdin each line is an id, or the JSON of a registration. What is printed as watching
+    or known will not be forgotten. Exits with 1 where one is refused.
+    """
+    defaults = defaults_of(kind=kind, labels=label, breakdown=breakdown)
+    return add_operations(
+        Target(url, config, overrides),
+        registrations(ids or (), defaults),
+        stdin=stdin,
+        defaults=defaults,
+        json_output=json_output,
+    )
 
 
 def add_operations(

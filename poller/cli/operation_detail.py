@@ -1,4 +1,4 @@
-"""`poller show`: an operation or a message, its events, and why one is not where it should be."""
+"""Prints what the daemon knows of an operation: its state, its events, and what holds one up."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,18 +7,12 @@ from typing import Final
 
 from rich.text import Text
 
-from poller.cli.control.client import ControlClient
-from poller.cli.control.session import Target, with_daemon
 from poller.cli.control.words import labels_text, progress, sentence, when, why
 from poller.cli.invocation import own_command
 from poller.cli.tables import is_terminal, print_table, terminal
 from poller.comms.errors import printable
 from poller.comms.ids import is_message_id
-from poller.engine.clock import wall_clock
 from poller.server import schemas
-from poller.tracking.event import dump_json
-
-__all__ = ["print_facts", "print_story", "show_operation"]
 
 _COLUMNS: Final = ("EVENT", "#", "TYPE", "TIME", "CHANGE", "SINK", "STATE", "WHY")
 _WIDTH: Final = 12
@@ -27,25 +21,6 @@ _NOBODY: Final = "no sink wants it"
 _STYLES: Final = {"delivered": "green", "waiting": "yellow", "blocked": "yellow", "dead": "red"}
 
 Delivered = tuple[schemas.TimelineEvent, schemas.Delivery]
-
-
-def show_operation(target: Target, operation_id: str, *, events: int, json_output: bool) -> int:
-    """Print an operation with its last `events`; returns the exit code.
-
-    :raises SettingsError: where the settings cannot be used.
-    :raises ControlError: where the daemon cannot be asked, or does not know it.
-    """
-
-    async def fetch(client: ControlClient) -> schemas.OperationStory:
-        return await client.operation(operation_id, events=events)
-
-    story = with_daemon(target, fetch)
-    if json_output:
-        sys.stdout.write(dump_json(story) + "\n")
-    else:
-        print_story(story, wall_clock())
-    sys.stdout.flush()
-    return 0
 
 
 def print_story(story: schemas.OperationStory, now: datetime) -> None:

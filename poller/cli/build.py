@@ -1,26 +1,19 @@
 """From settings to the parts of the engine: the only place that knows both."""
 
-import os
-from collections.abc import Sequence
-from pathlib import Path
-
+from poller.cli.settings_source import SettingsSource
 from poller.comms.caller import ApiCaller
 from poller.comms.client import MOST_CONNECTIONS, CommsClient
-from poller.comms.credentials import Credentials
 from poller.comms.gate import Pause
 from poller.comms.throttle import Throttle
 from poller.engine.clock import wall_clock
 from poller.engine.configuration import Configuration, SinkPlan
 from poller.server.listening import Listening
 from poller.settings import (
-    SECTIONS,
     FileSinkSettings,
-    Loaded,
     Settings,
     SinkSettings,
     StdoutSinkSettings,
     WebhookSinkSettings,
-    load_settings,
 )
 from poller.sinks.base import Sink
 from poller.tracking.delivery import Subscription
@@ -28,38 +21,9 @@ from poller.tracking.pacing import Policy
 from poller.tracking.privacy import Addresses
 from poller.tracking.watch import AccountScope
 
-__all__ = ["Source", "configuration", "listening", "make_client", "make_sink", "make_throttle"]
 
-
-class Source:
-    """Where settings come from: the command line once, environment and files at every load."""
-
-    def __init__(self, config: Path | None, overrides: Sequence[str] | None) -> None:
-        self._config = config
-        self._overrides = tuple(overrides or ())
-
-    def load(self, *sections: str) -> Loaded:
-        """Read all of it, or only these sections: the others have their defaults.
-
-        :raises SettingsError: with every problem that was found.
-        """
-        return load_settings(
-            config=self._config,
-            overrides=self._overrides,
-            environ=dict(os.environ),
-            sections=sections or SECTIONS,
-        )
-
-    def credentials(self) -> Credentials:
-        """Read the credentials afresh; blocks on files.
-
-        :raises SettingsError: where there are none.
-        """
-        return self.load("api").settings.api.require_credentials()
-
-
-def configuration(settings: Settings, source: Source) -> Configuration:
-    """Make what the engine is told of the settings."""
+def configuration(settings: Settings, source: SettingsSource) -> Configuration:
+    """Make the engine's configuration of the settings."""
     polling = settings.polling
     return Configuration(
         scope=AccountScope(account=settings.account, base_url=settings.api.base_url),
@@ -86,7 +50,7 @@ def configuration(settings: Settings, source: Source) -> Configuration:
 
 
 def listening(settings: Settings) -> Listening:
-    """Say where the control API is to be had."""
+    """Say where the control API listens."""
     server = settings.server
     return Listening(
         address=server.address,

@@ -19,12 +19,13 @@ from anyio.abc import TaskStatus
 from pydantic import SecretStr
 from rich.text import Text
 
+from poller.cli.commands.simulate import samples_to_come
 from poller.cli.demo_campaign import CAMPAIGN, CONFIG, launch
 from poller.cli.demo_screen import LABEL, Screen, TerminalSink
 from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.invocation import own_command
 from poller.cli.logs import configure_logs
-from poller.cli.simulate import samples_to_come
+from poller.cli.options import Version
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
 from poller.comms.throttle import Throttle
@@ -41,8 +42,6 @@ from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.watch import AccountScope
-
-__all__ = ["run_demo"]
 
 _STDOUT: Final = 1
 _STDERR: Final = 2
@@ -65,6 +64,15 @@ class _End(Enum):
     UNREAD = auto()
     """Whoever read has read enough: a pipe to `head`."""
     UNCLEAN = auto()
+
+
+def command(_version: Version = False) -> int:
+    """Show it all: three sample operations of a simulated API, watched to their ends.
+
+    Takes about 20 seconds; needs no account and leaves nothing behind. On a terminal one line
+    per event, else the events as JSON.
+    """
+    return run_demo()
 
 
 def run_demo() -> int:

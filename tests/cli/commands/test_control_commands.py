@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import typer
 
-from poller.cli.add import add_operations
+from poller.cli.commands.add import add_operations
+from poller.cli.commands.forget import forget_operations
+from poller.cli.commands.list import list_operations
+from poller.cli.commands.show import show_operation
+from poller.cli.commands.sinks import show_sinks
 from poller.cli.control.errors import NoDaemon, Refused
 from poller.cli.control.session import Target
-from poller.cli.operations import forget_operations, list_operations
-from poller.cli.show import show_operation
-from poller.cli.sinks import show_sinks
 from poller.tracking.event import format_instant
 from poller.tracking.registration import Defaults, Registration
 from tests.cli.control.fake_daemon import (
@@ -34,7 +35,7 @@ from tests.fakes.api import operation_id
 def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let standard output be a terminal of 80 columns."""
     monkeypatch.setattr("poller.cli.tables.is_terminal", lambda: True)
-    for module in ("operations", "show", "sinks", "control.results"):
+    for module in ("commands.list", "operation_detail", "commands.sinks", "control.results"):
         monkeypatch.setattr(f"poller.cli.{module}.is_terminal", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
 
@@ -301,7 +302,7 @@ def test_lines_are_read_as_they_come(
     path = tmp_path / "ids"
     path.write_text(f'{A}\n\n{{"id": "{B}", "kind": "emails"}}\n{{"id": 1}}\n')
     descriptor = os.open(path, os.O_RDONLY)
-    monkeypatch.setattr("poller.cli.add._STDIN", descriptor)
+    monkeypatch.setattr("poller.cli.commands.add._STDIN", descriptor)
     try:
         with FakeDaemon(results_of) as daemon:
             code = add_operations(

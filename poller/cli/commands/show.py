@@ -1,30 +1,145 @@
-"""`poller show ID --messages` and `--failed`: from the command line to the API and back."""
+"""`poller show`: an operation or a message, its events, and why one is not where it should be."""
 
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from enum import StrEnum
+from typing import Annotated, Any, cast
 
+import typer
 from anyio import run
 
+from poller.cli.build import make_caller, make_client
 from poller.cli.control.client import ControlClient
 from poller.cli.control.errors import ControlError, UnknownOperation, WrongKind
-from poller.cli.control.session import Target
+from poller.cli.control.session import Target, with_daemon
 from poller.cli.control.words import progress
 from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.messages.printing import print_csv, print_json, print_tables
 from poller.cli.messages.reading import Findings, Reader, describe
-from poller.cli.messages.scope import Form, Scope
-from poller.cli.show import print_facts, print_story
-from poller.cli.wiring import make_caller, make_client
+from poller.cli.operation_detail import print_facts, print_story
+from poller.cli.options import Config, Json, Overrides, Url, Version, watchable_ids
 from poller.comms.errors import CommsError, printable
-from poller.comms.kinds import DEFAULT_KIND, KindSpec, kind_named
+from poller.comms.ids import InvalidId, check_operation_id
+from poller.comms.kinds import DEFAULT_KIND, KINDS, KindSpec, UnknownKind, kind_named
 from poller.engine.clock import wall_clock
 from poller.server import schemas
 from poller.settings import Settings
+from poller.tracking.event import dump_json
 from poller.tracking.privacy import Addresses
 
-__all__ = ["show_messages"]
+
+def command(
+    operation_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of an operation or a message.")
+    ],
+    events: Annotated[
+        int, typer.Option("--events", min=0, max=1000, help="The most events to show.")
+    ] = 20,
+    messages: Annotated[
+        bool, typer.Option("--messages", help="Also its errors by code, and its messages.")
+    ] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="As --messages, of the messages that failed only.")
+    ] = False,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--kind",
+            help=f"Kind of the operation, where no daemon can say it: {', '.join(KINDS)}.",
+            show_default=False,
+        ),
+    ] = None,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Print those messages as CSV, and nothing else.")
+    ] = False,
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> int:
+    """Show an operation or a message: how it is, its events, why one did not arrive.
+
+    With --messages or --failed also why an operation's messages failed and what became of each,
+    read from the API itself, whether a daemon runs or not; exits with 1 where that could not be
+    read whole.
+    """
+    (checked,) = watchable_ids([operation_id])
+    scope = messages_scope(
+        checked, messages=messages, failed=failed, kind=kind, csv=csv, json_output=json_output
+    )
+    target = Target(url, config, overrides)
+    if scope is not None:
+        return show_messages(target, checked, scope=scope, events=events)
+    return show_operation(target, checked, events=events, json_output=json_output)
+
+
+def show_operation(target: Target, operation_id: str, *, events: int, json_output: bool) -> int:
+    """Print an operation with its last `events`; returns the exit code.
+
+    :raises SettingsError: where the settings cannot be used.
+    :raises ControlError: where the daemon cannot be asked, or does not know it.
+    """
+
+    async def fetch(client: ControlClient) -> schemas.OperationStory:
+        return await client.operation(operation_id, events=events)
+
+    story = with_daemon(target, fetch)
+    if json_output:
+        sys.stdout.write(dump_json(story) + "\n")
+    else:
+        print_story(story, wall_clock())
+    sys.stdout.flush()
+    return 0
+
+
+class Form(StrEnum):
+    """How it is printed."""
+
+    TABLES = "tables"
+    JSON = "json"
+    CSV = "csv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Which messages and how; `kind` is None where the command line does not say it."""
+
+    only_failed: bool
+    kind: KindSpec | None
+    form: Form
+
+
+def messages_scope(
+    watchable: str, *, messages: bool, failed: bool, kind: str | None, csv: bool, json_output: bool
+) -> Scope | None:
+    """Read the options; None where messages are not asked for.
+
+    :raises typer.BadParameter: where options do not go together, naming one.
+    """
+    if not (messages or failed):
+        for given, option in ((csv, "--csv"), (kind is not None, "--kind")):
+            if given:
+                raise typer.BadParameter(
+                    "it is about messages; add --messages or --failed", param_hint=option
+                )
+        return None
+    if csv and json_output:
+        raise typer.BadParameter("choose one of --csv and --json", param_hint="--csv")
+    if messages and failed:
+        raise typer.BadParameter(
+            "--messages shows all and --failed those that failed; choose one", param_hint="--failed"
+        )
+    try:
+        check_operation_id(watchable)
+        row = None if kind is None else kind_named(kind)
+    except InvalidId as error:
+        raise typer.BadParameter(str(error), param_hint="ID") from None
+    except UnknownKind as error:
+        raise typer.BadParameter(str(error), param_hint="--kind") from None
+    form = Form.CSV if csv else Form.JSON if json_output else Form.TABLES
+    return Scope(only_failed=failed, kind=row, form=form)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,13 +8,12 @@ from typing import Final
 from poller.cli.control.client import ControlClient
 from poller.cli.control.session import Target, with_daemon
 from poller.cli.control.words import when
+from poller.cli.options import Config, Json, Overrides, Url, Version
 from poller.cli.tables import is_terminal, print_table
 from poller.comms.errors import printable
 from poller.engine.clock import wall_clock
 from poller.server import schemas
 from poller.tracking.event import dump_json
-
-__all__ = ["show_sinks"]
 
 _COLUMNS: Final = (
     "SINK",
@@ -26,6 +25,17 @@ _COLUMNS: Final = (
     "NEXT ATTEMPT",
     "LAST ERROR",
 )
+
+
+def command(
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> int:
+    """Show how each sink is, what waits for it and what it did not take."""
+    return show_sinks(Target(url, config, overrides), json_output=json_output)
 
 
 def show_sinks(target: Target, *, json_output: bool) -> int:

@@ -1,22 +1,41 @@
 """`poller check`: settings, credentials, store, sinks, and what is in trouble now."""
 
+from typing import Annotated
+
+import typer
 from anyio import create_task_group, run
 
 from poller.cli.failures import EXIT_TROUBLE, EXIT_USAGE
 from poller.cli.logs import configure_logs
+from poller.cli.options import Config, Json, Overrides, Version
 from poller.cli.probes.api import probe_credentials
 from poller.cli.probes.daemon import probe_operation
 from poller.cli.probes.finding import Finding, State
+from poller.cli.probes.report import show_report
 from poller.cli.probes.sinks import probe_sink
 from poller.cli.probes.store import probe_store
-from poller.cli.report import show_report
-from poller.cli.wiring import Source
+from poller.cli.settings_source import SettingsSource
 from poller.settings import Loaded, describe
 
-__all__ = ["check_everything"]
+
+def command(
+    send: Annotated[
+        bool, typer.Option("--send", help="Post one signed poller.test event to each webhook.")
+    ] = False,
+    json_output: Json = False,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> int:
+    """Check settings, credentials, store and sinks, and print the settings in force.
+
+    Changes nothing and posts nothing, unless --send. Exits with 1 where anything is wrong.
+    """
+    source = SettingsSource(config, overrides)
+    return check_everything(source, send=send, json_output=json_output)
 
 
-def check_everything(source: Source, *, send: bool, json_output: bool) -> int:
+def check_everything(source: SettingsSource, *, send: bool, json_output: bool) -> int:
     """Look at everything, print a report, and return the exit code.
 
     Changes nothing. `send` posts one test event to each webhook.

@@ -5,15 +5,33 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+import typer
 
 from poller.audit.audit import Audit, FileLine, number_lines
 from poller.cli.failures import EXIT_TROUBLE, EXIT_USAGE, fail
+from poller.cli.options import Json, Version
 from poller.tracking.event import dump_json
 
-__all__ = ["verify_files"]
-
 _STDIN: Final = Path("-")
+
+
+def command(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files of events.")],
+    allow_gaps: Annotated[
+        bool,
+        typer.Option("--allow-gaps", help="The sink gets only some events, or has dead letters."),
+    ] = False,
+    ended: Annotated[bool, typer.Option("--ended", help="Everything must have ended.")] = False,
+    json_output: Json = False,
+    _version: Version = False,
+) -> int:
+    """Audit files of events against the promises: order, gaps, deltas, exactly one end.
+
+    Exits with 1 where there is a problem. - reads standard input.
+    """
+    return verify_files(files, allow_gaps=allow_gaps, ended=ended, json_output=json_output)
 
 
 def verify_files(files: Sequence[Path], *, allow_gaps: bool, ended: bool, json_output: bool) -> int:

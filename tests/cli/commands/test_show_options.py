@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import typer
 
-from poller.cli.messages.scope import Form, Scope, messages_scope
+from poller.cli.commands.show import Form, Scope, messages_scope
 from poller.comms.kinds import KINDS
 
 OPERATION = "comms_operation_01h9krwprkeee8fzqspvwy6nq8"

@@ -7,9 +7,8 @@ from dataclasses import MISSING, fields
 import pytest
 from typer.testing import CliRunner
 
-from poller.cli.app import app, simulate
-from poller.cli.simulate import samples_to_come
-from poller.cli.simulate_options import DEFAULT_HOST, DEFAULT_PORT
+from poller.cli.app import app
+from poller.cli.commands.simulate import DEFAULT_HOST, DEFAULT_PORT, command, samples_to_come
 from poller.comms.ids import check_operation_id
 from poller.simulator import SCENARIOS, SimulatorConfig, usage
 
@@ -45,10 +44,12 @@ def test_a_bad_value_is_refused(options: str, named: str) -> None:
 
 def test_defaults_are_the_simulators_own() -> None:
     """The command line says the same as `SimulatorConfig()`."""
-    told = inspect.signature(simulate).parameters
+    options = inspect.signature(command).parameters
     known = {each.name: each.default for each in fields(SimulatorConfig)}
-    shared = {name for name in told if name in known}
-    assert {name: told[name].default for name in shared} == {name: known[name] for name in shared}
+    shared = {name for name in options if name in known}
+    assert {name: options[name].default for name in shared} == {
+        name: known[name] for name in shared
+    }
     unsettable = {"account_sid", "auth_token", "api_key", "api_secret"}
     # an option is named in the singular: each `--shape` adds one
     assert set(known) - shared == unsettable | {"shapes"}

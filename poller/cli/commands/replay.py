@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import typer
 from anyio import run
@@ -11,11 +12,20 @@ from anyio import run
 from poller.cli.control.session import Target
 from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.letters import Letters, open_letters
+from poller.cli.options import (
+    Config,
+    Json,
+    OperationId,
+    Overrides,
+    Since,
+    SinkName,
+    Until,
+    Url,
+    Version,
+)
 from poller.cli.selection import UnknownSink, check_sink, selection
 from poller.store.dead_letters import Selection, UnknownEvent
 from poller.tracking.event import dump_json
-
-__all__ = ["replay_events"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +48,40 @@ class _Result:
     is_served: bool
     absent: Sequence[str] = ()
     errors: Sequence[str] = ()
+
+
+def command(
+    event_ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="EVENT_ID", help="Events by id.", show_default=False),
+    ] = None,
+    sink: SinkName = None,
+    operation: OperationId = None,
+    since: Since = None,
+    until: Until = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", metavar="SINK", help="Send EVENT_ID to this sink only. Repeatable."),
+    ] = None,
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> int:
+    """Send events again: one by its id, or the dead letters of a sink, an operation, a time."""
+    return replay_events(
+        Target(url, config, overrides),
+        event_ids=event_ids or [],
+        sink=sink,
+        operation=operation,
+        since=since,
+        until=until,
+        everything=everything,
+        to=to or [],
+        json_output=json_output,
+    )
 
 
 def replay_events(

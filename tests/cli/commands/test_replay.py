@@ -12,8 +12,8 @@ import pytest
 import typer
 from anyio import run
 
+from poller.cli.commands.replay import replay_events
 from poller.cli.control.session import Target
-from poller.cli.replay import replay_events
 from poller.engine.clock import wall_clock
 from poller.store.store import Store
 from tests.cli.letters import HOME, make_letters

@@ -8,8 +8,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from poller.cli.run_stdin import StandardInput
-from poller.cli.stdin import Line, read_lines
+from poller.cli.stdin import Line, StandardInput, read_lines
 from poller.engine.daemon import Daemon
 from poller.store.errors import StoreUnavailable
 from poller.store.watches import Registered
@@ -83,7 +82,7 @@ async def test_every_refusal_is_counted() -> None:
 
 async def test_a_store_in_trouble_loses_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked again."""
-    monkeypatch.setattr("poller.cli.run_stdin._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("poller.cli.stdin._RETRY_SECONDS", 0.0)
     registrar = Registrar(trouble=2)
     stdin, refused = await registered(op(1).encode(), registrar)
     assert (registrar.ids, refused, stdin.refused) == ([op(1)], [], 0)

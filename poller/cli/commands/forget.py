@@ -1,0 +1,54 @@
+"""`poller forget`: stop watching."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from poller.cli.control.client import ControlClient
+from poller.cli.control.errors import UnknownOperation
+from poller.cli.control.results import Results
+from poller.cli.control.session import Target, with_daemon
+from poller.cli.options import Config, Json, Overrides, Url, Version, watchable_ids
+
+
+def command(
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of operations or messages.")],
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> int:
+    """Stop watching operations and messages. Events that are recorded still go out.
+
+    Exits with 1 where one is not known.
+    """
+    target = Target(url, config, overrides)
+    return forget_operations(target, watchable_ids(ids), json_output=json_output)
+
+
+def forget_operations(target: Target, ids: Sequence[str], *, json_output: bool) -> int:
+    """Stop watching these operations and messages, and print what became of each.
+
+    Returns 1 where one is not known, else 0.
+
+    :raises SettingsError: where the settings cannot be used.
+    :raises ControlError: where the daemon cannot be asked.
+    """
+    results = Results(json_output=json_output)
+
+    async def forget(client: ControlClient) -> None:
+        for name in dict.fromkeys(ids):
+            try:
+                await client.forget(name)
+            except UnknownOperation:
+                document = {"id": name, "status": 404}
+                results.tell(name, "unknown", detail=None, document=document, bad=True)
+            else:
+                document = {"id": name, "status": 204}
+                results.tell(name, "forgotten", detail=None, document=document, bad=False)
+            results.flush()
+
+    with_daemon(target, forget)
+    return results.exit_code

@@ -1,0 +1,28 @@
+"""`poller health`: ask whether the daemon is well."""
+
+from typing import Annotated
+
+import typer
+
+from poller.cli.health import check_health
+from poller.cli.options import Config, Json, Overrides, Url, Version
+
+
+def command(
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Ask whether it can take registrations.")
+    ] = False,
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> int:
+    """Ask the running daemon whether it is well: exits with 0 or 1.
+
+    Well is: its loops turn; with --ready: it can take registrations. Trouble with credentials,
+    the API or a sink is printed and does not count.
+    """
+    return check_health(
+        ready=ready, json_output=json_output, url=url, config=config, overrides=overrides or ()
+    )
