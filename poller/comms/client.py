@@ -1,4 +1,4 @@
-"""Asks the Communications API, one request at a time, each with a hard deadline and a bound.
+"""The client of the Communications API: each request has a hard deadline and a bound.
 
 The requests go straight to a transport: nothing is redirected, retried, remembered in cookies or
 logged on the way. Pace and pauses are the throttle's; when to ask again is the engine's.
@@ -39,8 +39,6 @@ from poller.comms.transport import Answer, decode_answer, exchange, read_refusal
 from poller.http.route import Route, find_route
 from poller.http.transport import Lanes, open_transport
 
-__all__ = ["LARGEST_PAGE", "MOST_CONNECTIONS", "CommsClient"]
-
 LARGEST_PAGE: Final = 1000
 """The most items that one page may be asked to hold (the vendor's bound)."""
 MOST_CONNECTIONS: Final = 30
@@ -65,7 +63,7 @@ class CommsClient:
     in for answers without a `Date`.
 
     Every request raises `CommsError`, of the class that says what happened, or `InvalidId` where
-    the id was none.
+    the id is not one.
 
     :raises ValueError: where `base_url` is no plain http(s) URL, `timeout` is not positive, or
         `max_connections` is not within 1 and 30.
@@ -111,7 +109,7 @@ class CommsClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections. Idempotent; to ask afterwards is a `RuntimeError`."""
+        """Close the connections. Idempotent; a request afterwards is a `RuntimeError`."""
         self._closed = True
         await self._transport.aclose()
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-__all__ = ["Credentials"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:

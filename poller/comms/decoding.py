@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 from poller.contacts import scrub
 
 # The vendor's documents nest five deep. What is carried into events must not exhaust the stack of
-# whoever writes or reads them.
+# a program that writes or reads them.
 _DEEPEST: Final = 64
 _EITHER_ZLIB_OR_GZIP: Final = zlib.MAX_WBITS | 32
 
@@ -146,7 +146,7 @@ def parse_instant(value: object) -> datetime | None:
 
 
 def read_object(value: object, name: str) -> JsonObject:
-    """Return `value`, which `name` says what it is.
+    """Return `value` as an object; `name` says in errors what it is.
 
     :raises Nonsensical: where it is no object.
     """
@@ -158,7 +158,7 @@ def read_object(value: object, name: str) -> JsonObject:
 def read_list(members: JsonObject, *names: str) -> Sequence[object]:
     """Return the list under the first of `names` that is there.
 
-    :raises Nonsensical: where there is none; the message has the first name.
+    :raises Nonsensical: where no such list is there; the message has the first name.
     """
     value = next((members[name] for name in names if name in members), None)
     if not isinstance(value, list):
@@ -169,7 +169,7 @@ def read_list(members: JsonObject, *names: str) -> Sequence[object]:
 def read_text(members: JsonObject, name: str) -> str:
     """Return the text under `name`: 1 to 200 characters, all of them printable.
 
-    :raises Nonsensical: where there is none.
+    :raises Nonsensical: where it is missing or something else.
     """
     value = members.get(name)
     if not _is_plain(value, _LONGEST_NAME):
@@ -180,7 +180,7 @@ def read_text(members: JsonObject, name: str) -> str:
 def read_id(members: JsonObject, expected: str | None) -> str:
     """Return the text under `id`.
 
-    :raises Nonsensical: where there is none, or another than `expected`.
+    :raises Nonsensical: where it is missing or not `expected`.
     """
     found = read_text(members, "id")
     if expected is not None and found != expected:
@@ -208,7 +208,7 @@ def next_token(members: JsonObject) -> str | None:
 
 
 def is_url(token: str) -> bool:
-    """Tell whether the next page is named by its URL in place of a token."""
+    """Whether the next page is named by its URL in place of a token."""
     return token[:8].lower().startswith(("http://", "https://"))
 
 

@@ -1,4 +1,4 @@
-"""When requests may go out: one pause, its single probe, and what each answer does to it. Pure.
+"""When requests may go out: the rate, one pause, its single probe, and what each answer does. Pure.
 
 A gate guards either the account (429, 503 and 401 close it) or one kind (403 closes it). It is
 open, or it holds a pause. A pause that is over does not open the gate: it lets one request
@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Self
-
-__all__ = ["LONGEST_THROTTLE", "Gate", "Pause", "Reason", "Refusal", "Room"]
 
 LONGEST_THROTTLE: Final = 300.0
 """Seconds that one 429 or 503 may silence the account before a request probes."""
@@ -138,7 +136,7 @@ class Pace:
 
     @classmethod
     def of(cls, per_second: float) -> Self:
-        """Return the pace of so many requests a second.
+        """Return the pace of `per_second` requests a second.
 
         :raises ValueError: where that is not above 0.
         """
@@ -175,7 +173,7 @@ def _pause(refusal: Refusal, now: datetime, *, since: datetime, level: int) -> P
 def _seconds(refusal: Refusal, level: int) -> float:
     if refusal.reason is not Reason.THROTTLED and refusal.wait is not None:
         return refusal.wait
-    # To be asked back at once is as good as not to be told: the wait grows from 1 s.
+    # Retry-After below a second says as little as none: the wait grows from 1 s.
     if refusal.wait is not None and refusal.wait >= _SHORTEST_THROTTLE:
         return min(refusal.wait, LONGEST_THROTTLE)
     return min(_SHORTEST_THROTTLE * 2.0 ** min(level - 1, 16), LONGEST_THROTTLE)

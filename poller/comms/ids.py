@@ -3,16 +3,6 @@
 import re
 from typing import Final
 
-__all__ = [
-    "MESSAGE_ID",
-    "OPERATION_ID",
-    "InvalidId",
-    "check_message_id",
-    "check_operation_id",
-    "check_watchable_id",
-    "is_message_id",
-]
-
 # The patterns of the vendor's reference, anchored at both ends: an id becomes part of a URL path.
 _SUFFIX: Final = r"[0-7][a-hjkmnpqrstv-z0-9]{25,34}"
 OPERATION_ID: Final = re.compile(rf"comms_operation_{_SUFFIX}")
@@ -24,7 +14,7 @@ _A_MESSAGE: Final = "comms_message_01h9krwprkeee8fzqspvwy6nq8"
 
 
 class InvalidId(ValueError):
-    """What was given is not an id of the vendor; the message says what one looks like."""
+    """The text is not an id of the vendor; the message shows an example."""
 
 
 def check_operation_id(text: str) -> str:
@@ -70,7 +60,7 @@ def check_watchable_id(text: str) -> str:
 
 
 def is_message_id(text: str) -> bool:
-    """Tell whether `text` is the id of a message."""
+    """Whether `text` is the id of a message."""
     return MESSAGE_ID.fullmatch(text) is not None
 
 

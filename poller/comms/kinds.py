@@ -1,13 +1,11 @@
 """The kinds of operation, one row each: adding a kind is adding a row.
 
-The id does not tell the kind (all share `comms_operation_`), so it is said at registration.
+The kind cannot be read from the id (all share `comms_operation_`); a registration names it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
-
-__all__ = ["DEFAULT_KIND", "KINDS", "KindSpec", "UnknownKind", "kind_named"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +103,7 @@ class UnknownKind(ValueError):
 def kind_named(name: str) -> KindSpec:
     """Return the row of that name.
 
-    :raises UnknownKind: if there is none.
+    :raises UnknownKind: if no kind has that name.
     """
     try:
         return KINDS[name]

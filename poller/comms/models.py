@@ -69,7 +69,7 @@ def decode_operation(
 ) -> Operation:
     """Make an `Operation` of a decoded JSON document.
 
-    :raises Nonsensical: where it is not an object, its id is none or another than `expected_id`,
+    :raises Nonsensical: where it is not an object, it has no id or not `expected_id`,
         it has no status, `stats` is missing or null, or a counter of `kind` is neither an
         integer ≥ 0 nor null.
     """
@@ -85,7 +85,7 @@ def decode_operation(
 
 
 def decode_page(document: object, *, kind: KindSpec) -> OperationPage:
-    """Make a `OperationPage` of a decoded JSON document.
+    """Make an `OperationPage` of a decoded JSON document.
 
     :raises Nonsensical: where there is no list under `operations` or the next token is no text.
     """
@@ -146,7 +146,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessagePage:
-    """One page of a list of messages; `problems` and `next_token` as in `Page`."""
+    """One page of a list of messages; `problems` and `next_token` as in `OperationPage`."""
 
     messages: Sequence[Message]
     problems: Sequence[str]
@@ -157,7 +157,7 @@ class MessagePage:
 class ReceiptPage:
     """One page of how a group message fared: a status for each recipient.
 
-    `problems` and `next_token` as in `Page`.
+    `problems` and `next_token` as in `OperationPage`.
     """
 
     statuses: Sequence[str]
@@ -168,8 +168,8 @@ class ReceiptPage:
 def decode_message(document: object, *, expected_id: str | None = None) -> Message:
     """Make a `Message` of a decoded JSON document.
 
-    :raises Nonsensical: where it is not an object, has no status, or its id is none or another
-        than `expected_id`.
+    :raises Nonsensical: where it is not an object, has no status, or has no id or not
+        `expected_id`.
     """
     members = read_object(document, "the answer")
     return Message(

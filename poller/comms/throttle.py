@@ -1,6 +1,6 @@
-"""The one door through which every request of an account goes: concurrency, rate and pauses.
+"""What every request of an account waits for: concurrency, rate and pauses.
 
-The thin shell around `gate` and `pace`, which decide; it keeps count and makes waiters wait.
+The thin shell around `gate`, which decides; it counts requests and makes waiters wait.
 
     await throttle.admit()               # until a request may start
     …claim the work…                     # of throttle.open_kinds(…); nothing to do: cancel()
@@ -22,8 +22,6 @@ import anyio
 
 from poller.comms.errors import CommsError, Scope
 from poller.comms.gate import Gate, Pace, Pause, Reason, Refusal, Room
-
-__all__ = ["Change", "Throttle", "Ticket"]
 
 # A pause ends by the wall clock, which may jump: no one sleeps longer than this, in seconds.
 _LOOK_AGAIN: Final = 1.0
@@ -127,7 +125,7 @@ class Throttle:
         return {kind: gate.pause for kind, gate in self._kinds.items() if gate.pause is not None}
 
     def open_kinds(self, kinds: Iterable[str]) -> frozenset[str]:
-        """Return those of `kinds` of which a request may start now."""
+        """Return the kinds among `kinds` whose requests may start now."""
         now, busy = self._now(), self._in_flight_by_kind()
         return frozenset(
             kind
@@ -148,7 +146,7 @@ class Throttle:
             self._reserved = True
 
     def cancel(self) -> None:
-        """Give the reservation back: there was nothing to ask.
+        """Give the reservation back: there was nothing to send.
 
         :raises RuntimeError: without a reservation.
         """
@@ -201,9 +199,9 @@ class Throttle:
         )
 
     def abandon(self, ticket: Ticket) -> None:
-        """Free the slot of a request that ended without any word (it was cancelled).
+        """Free the slot of a request that was cancelled.
 
-        A probe so abandoned is due again. Does nothing after `finish`.
+        A probe that was cancelled is due again. Does nothing after `finish`.
         """
         if self._tickets.pop(ticket.number, None) is not None:
             self._wake()

@@ -38,7 +38,7 @@ from poller.retry_after import read_retry_after
 Decoded = TypeVar("Decoded")
 
 MOST_OF_A_REFUSAL: Final = 64 * 1024
-"""Bytes of a refusal's body that are looked at for the vendor's envelope."""
+"""Bytes of a refusal's body that are searched for the vendor's envelope."""
 
 _BY_STATUS: Final[Mapping[int, type[CommsError]]] = {
     400: Rejected,

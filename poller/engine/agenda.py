@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from heapq import heappop, heappush
 
-__all__ = ["Agenda"]
-
 
 class Agenda:
     """Ids and the moments they are due, in seconds of a monotonic clock; first due, first taken.

@@ -2,9 +2,7 @@
 
 from datetime import UTC, datetime
 
-__all__ = ["wall_clock"]
-
 
 def wall_clock() -> datetime:
-    """Tell the time in UTC."""
+    """Return the time in UTC."""
     return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""What the engine is told when it starts, and again at a reload: values, no environment."""
+"""What the engine is given when it starts, and again at a reload: values, no environment."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,10 @@ from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope
 
-__all__ = ["Configuration", "SinkPlan"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkPlan:
-    """A sink to be: two plans with equal `key` make the same sink, which then lives on.
+    """How to make a sink. Two plans with equal `key` make the same sink: a reload keeps it.
 
     `make` builds it without touching the outside world; `start` does that.
     """
@@ -31,7 +29,7 @@ class SinkPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """All that a running engine can be given anew.
+    """All that a running engine can be given again.
 
     `credentials` reads them afresh and may block: it is called in a worker thread before each
     probe of an account or kind that was refused. It raises what the caller of the engine chooses;

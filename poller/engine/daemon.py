@@ -61,7 +61,7 @@ class Stop(StrEnum):
     NO_SINK = "no_sink"
     """The only sink is closed for good."""
     TIMEOUT = "timeout"
-    """It was given so long, and not longer."""
+    """Its time limit is over."""
 
 
 class Daemon:
@@ -134,15 +134,15 @@ class Daemon:
         )
 
     async def register(
-        self, wishes: Sequence[Registration], *, all_or_none: bool = False
+        self, registrations: Sequence[Registration], *, all_or_none: bool = False
     ) -> list[Registered]:
-        """Register operations; durable when this returns. One result for each wish.
+        """Register operations; durable when this returns. One result for each registration.
 
         :raises Conflict: with `all_or_none`, where one contradicts what is known; none is then
             registered.
         :raises StoreError: where the store refuses; none is registered.
         """
-        results = await self._store.register(wishes, all_or_none=all_or_none)
+        results = await self._store.register(registrations, all_or_none=all_or_none)
         self._registrations.results(results)
         self.signals.polls.notify()
         self.signals.progress.notify()
@@ -171,7 +171,7 @@ class Daemon:
         return sinks
 
     def loops(self) -> Loops:
-        """Say which loops turn; without the store, so that it can always be answered."""
+        """Return which loops turn; without the store, so that it always works."""
         return Loops(
             ages=self.heartbeats.ages,
             silent=self.heartbeats.silent(),
@@ -179,9 +179,9 @@ class Daemon:
         )
 
     async def degraded(self) -> list[Degraded]:
-        """Say what is in trouble outside: credentials, the API, a sink, another account's rows.
+        """Return what is in trouble outside: credentials, the API, a sink, another account's rows.
 
-        :raises StoreError: where the store refuses to tell.
+        :raises StoreError: where the store refuses.
         """
         return [
             *pause_trouble(self._throttle.account_pause, self._throttle.kind_pauses),
@@ -194,11 +194,11 @@ class Daemon:
 
     @property
     def closed_sinks(self) -> frozenset[str]:
-        """Name the sinks that are gone for the life of this process."""
+        """The sinks that are closed for the life of this process."""
         return self._sinks.closed
 
     def registered_all(self) -> None:
-        """Say that no registration will come any more: from now on idle is the end."""
+        """Report that no registration will come any more: the daemon ends when it is idle."""
         self._input_ended = True
         self.signals.progress.notify()
 

@@ -52,7 +52,7 @@ class Ended(StrEnum):
 
 
 class Dispatcher:
-    """Brings what waits for one sink to it, in order."""
+    """Delivers what waits for one sink, in order."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class Dispatcher:
     async def _keep_results(self) -> None:
         """Write what was finished while the loop was being cancelled: it need not be repeated.
 
-        What was not finished is let go: whoever comes next need not wait for its lease.
+        What was not finished is released: the next process need not wait for its lease.
         """
         with anyio.CancelScope(shield=True):
             if self._finished:

@@ -12,13 +12,6 @@ from poller.store.watches import Observation, Registered
 from poller.tracking.answer import Verdict
 from poller.trouble import TroubleLog
 
-__all__ = [
-    "PollLog",
-    "RegistrationLog",
-    "log_pause_change",
-    "log_unreadable_schedule",
-]
-
 log = structlog.get_logger()
 
 _MANY: Final = 100

@@ -33,7 +33,7 @@ class Instrument(Protocol):
     def waited(self, seconds: float) -> None:
         """Observe how long a request waited for a slot, the rate and the account's pause."""
 
-    def looked(self, *, kind: str, late: float) -> None:
+    def polled(self, *, kind: str, late: float) -> None:
         """Count a poll of an operation or message that begins, `late` after it was due."""
 
     def paged(self, *, kind: str, unchanged: int, nonsense: int) -> None:
@@ -80,11 +80,11 @@ class Meter:
             with self._guarded("waited"):
                 self._instrument.waited(seconds)
 
-    def looked(self, *, kind: str, late: float) -> None:
+    def polled(self, *, kind: str, late: float) -> None:
         """Count a fetch, and how long after its due time it began."""
         if self._instrument is not None:
-            with self._guarded("looked"):
-                self._instrument.looked(kind=kind, late=late)
+            with self._guarded("polled"):
+                self._instrument.polled(kind=kind, late=late)
 
     def paged(self, *, kind: str, unchanged: int, nonsense: int) -> None:
         """Count a page of a sweep."""

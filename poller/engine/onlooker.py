@@ -34,8 +34,6 @@ from poller.tracking.observe import observe
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import Watch
 
-__all__ = ["Feed", "News", "Onlooker", "Told", "Update"]
-
 log = structlog.get_logger()
 
 # A look is over when its news are taken: while nobody reads, no more than these are begun.

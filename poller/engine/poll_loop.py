@@ -132,7 +132,7 @@ class PollLoop:
             late = (ticket.begun_at - watch.next_poll.due_at).total_seconds()
             self._meter.waited(self._waited)
             if watch.next_request is not NextRequest.BREAKDOWN:
-                self._meter.looked(kind=watch.kind, late=late)
+                self._meter.polled(kind=watch.kind, late=late)
             requests.start_soon(self._poll, watch, ticket)
 
     async def _claim(self, kinds: frozenset[str]) -> Claim:

@@ -111,7 +111,7 @@ def refusal_of(
 ) -> Answer | None:
     """Return what a failed request means for `watch`; None where it means nothing.
 
-    Only a fetch of the thing itself can tell that there is no such thing. What else is refused
+    Only a fetch of the thing itself can show that it does not exist. What else is refused
     for good is done without. A schedule is done without at any failure but of the line or of all
     the API: nobody asks for the operation until then.
     """

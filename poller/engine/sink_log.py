@@ -10,8 +10,6 @@ from poller.tracking.event import format_instant
 from poller.tracking.sink_health import SinkHealth, SinkState, next_attempt
 from poller.trouble import Notice, TroubleReporter
 
-__all__ = ["SinkLog"]
-
 log = structlog.get_logger()
 
 _HINTS = {

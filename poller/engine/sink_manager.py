@@ -199,7 +199,7 @@ class SinkManager:
         await _close(sinks)
 
     async def _restore(self, sinks: Sequence[_RunningSink]) -> None:
-        """Let those that were stopped already go on, with a sink made anew."""
+        """Let those that were stopped already go on, with a new sink."""
         for running in sinks:
             if not running.is_retired:
                 continue

@@ -11,15 +11,6 @@ from poller.store.sinks import SinkReport
 from poller.tracking.event import format_instant
 from poller.tracking.sink_health import SinkState
 
-__all__ = [
-    "Degraded",
-    "Loops",
-    "api_trouble",
-    "foreign_trouble",
-    "pause_trouble",
-    "sink_trouble",
-]
-
 _PAUSED: Final[Mapping[Reason, tuple[str, str]]] = {
     Reason.UNAUTHORIZED: (
         "credentials",
@@ -55,7 +46,7 @@ class Degraded:
 class Loops:
     """Seconds since each loop turned (None: not begun), and those that hang.
 
-    `stopping` says that the daemon was told to stop: what it still does is drain.
+    `stopping` says that the daemon was asked to stop, and drains.
     """
 
     ages: Mapping[str, float | None]
@@ -64,14 +55,14 @@ class Loops:
 
 
 def api_trouble(failing: Failing | None) -> list[Degraded]:
-    """Say that the API gives no answers."""
+    """Report that the API gives no answers."""
     if failing is None:
         return []
     return [Degraded(what="api", since=failing.since, hint=failing.error)]
 
 
 def foreign_trouble(waiting: int, *, started_at: datetime) -> list[Degraded]:
-    """Say that operations of another scope wait in the store."""
+    """Report that operations of another scope wait in the store."""
     if not waiting:
         return []
     hint = f"{waiting} belong to another account or base_url and wait for its daemon"
@@ -79,7 +70,7 @@ def foreign_trouble(waiting: int, *, started_at: datetime) -> list[Degraded]:
 
 
 def pause_trouble(account: Pause | None, kinds: Mapping[str, Pause]) -> list[Degraded]:
-    """Say what holds requests back."""
+    """Report what holds requests back."""
     paused = [("", account)] if account is not None else []
     paused += [(f" of {kind}", pause) for kind, pause in sorted(kinds.items())]
     return [
@@ -91,7 +82,7 @@ def pause_trouble(account: Pause | None, kinds: Mapping[str, Pause]) -> list[Deg
 def sink_trouble(
     reports: Sequence[SinkReport], *, closed: Collection[str], started_at: datetime
 ) -> list[Degraded]:
-    """Say which sinks do not take their events; `closed` are gone for the life of this process."""
+    """Report which sinks do not take their events; `closed` ones do not until the next start."""
     found = []
     for report in reports:
         what, since, error = f"sink {report.name}", report.health.since, report.health.error

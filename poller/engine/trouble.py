@@ -6,8 +6,6 @@ from datetime import datetime
 from poller.comms.errors import CommsError, Fault, Scope
 from poller.comms.gate import Pause
 
-__all__ = ["Trouble", "trouble_after"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:

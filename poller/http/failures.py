@@ -13,14 +13,6 @@ from typing import Final
 
 from poller.http.route import Proxy, Route
 
-__all__ = [
-    "WANTS_HTTPS",
-    "Failure",
-    "describe_answer",
-    "describe_failure",
-    "describe_timeout",
-]
-
 WANTS_HTTPS: Final = "does this address want https://?"
 WANTS_HTTP: Final = "does this address want http://?"
 
@@ -53,7 +45,7 @@ _OTHER_HOST: Final = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_AD
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why there is no answer: `happened` is a clause, `hint` what to look at if that is clear.
+    """Why there is no answer: `happened` is a clause, `hint` what to check if that is clear.
 
     `is_configuration` says that it stays so until somebody changes the configuration.
     """
@@ -88,7 +80,7 @@ def describe_timeout(route: Route, seconds: float | None = None) -> Failure:
 
 
 def describe_answer(status: int, body: bytes, route: Route) -> Failure | None:
-    """Return why an answer is not from the server that was meant; None where nothing says so.
+    """Return why an answer is not from the intended server; None where nothing shows that.
 
     `body` is its beginning. A proxy wants credentials, or a TLS port was asked without TLS.
     """
@@ -208,7 +200,7 @@ def _of_lookup(cause: socket.gaierror, route: Route) -> Failure:
 
 
 def _of_protocol(said: str, route: Route) -> Failure:
-    """Read the words of the HTTP library, which are all that tells these cases apart."""
+    """Read the message of the HTTP library: nothing else distinguishes these cases."""
     if "without sending complete message body" in said:
         return Failure(
             happened=f"{_speaker(route)} closed the connection in the middle of the answer"

@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 
 from poller.addresses import LAST_PORT, Unusable, host_and_port, join_host, split_web_url
 
-__all__ = ["EgressError", "Proxy", "Route", "find_route"]
-
 _DIRECT: Final = "or name the host of the URL in NO_PROXY"
 _NO_PROXY_FIX: Final = (
     "write hosts (example.com, with all below it), addresses, networks (10.0.0.0/8, fd00::/8), "
@@ -145,7 +143,7 @@ def _is_exempt(route: Route, environ: Mapping[str, str]) -> bool:
 
 
 def _matches(entry: str, route: Route, variable: str) -> bool:
-    """Tell whether one entry of `no_proxy` holds the target of `route`."""
+    """Whether one entry of `no_proxy` holds the target of `route`."""
     if entry == "*":
         return True
     text = entry.lower()
@@ -185,7 +183,7 @@ def _read_network(text: str, *, strict: bool = True) -> Network | None:
 
 
 def _is_within(host: str, network: Network) -> bool:
-    """Tell whether `host` is an address of the network; names are not looked up."""
+    """Whether `host` is an address of the network; names are not looked up."""
     try:
         address = ip_address(host)
     except ValueError:

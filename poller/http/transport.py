@@ -13,8 +13,6 @@ import httpx
 
 from poller.http.route import EgressError, Route
 
-__all__ = ["GREATEST_AGE", "KEEPALIVE", "TROUBLE", "Lanes", "open_transport", "tls_context"]
-
 GREATEST_AGE: Final = 60.0
 """Seconds after which a connection takes no further request, so that DNS changes are followed."""
 KEEPALIVE: Final = 15.0

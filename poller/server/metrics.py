@@ -123,7 +123,7 @@ class PrometheusMeter:
         """Count a wait for the throttle."""
         self._waits.observe(seconds)
 
-    def looked(self, *, kind: str, late: float) -> None:
+    def polled(self, *, kind: str, late: float) -> None:
         """Count how late a fetch was."""
         self._schedule_lag.labels(bounded_kind(kind)).observe(max(0.0, late))
 

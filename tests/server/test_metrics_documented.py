@@ -173,7 +173,7 @@ def test_detection_lag_counts_changes_only() -> None:
 def test_a_clock_that_went_back_makes_nothing_negative() -> None:
     """A histogram's sum never falls."""
     meter = PrometheusMeter()
-    meter.looked(kind="messages", late=-3600)
+    meter.polled(kind="messages", late=-3600)
     meter.settled(delivery(DeliveryState.DELIVERED, seconds=-60), sink="app")
     meter.observed([observation(observedAt="2026-11-22T09:00:00Z")], kind="messages")
     for name, labels in (
@@ -198,7 +198,7 @@ def tell(meter: Meter) -> None:
     """Call every method of a meter."""
     meter.requested(Request.LIST, kind="messages", error=None, seconds=1)
     meter.waited(1)
-    meter.looked(kind="messages", late=1)
+    meter.polled(kind="messages", late=1)
     meter.paged(kind="messages", unchanged=1, nonsense=1)
     meter.observed([observation(Verdict.LATE, EventType.OPERATION_LOST)], kind="messages")
     meter.attempted([SinkOutcome(verdict=SinkVerdict.GONE)], sink="app", seconds=1)

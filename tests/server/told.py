@@ -103,7 +103,7 @@ def _tell_everything(meter: PrometheusMeter) -> None:
         for request in Request:
             for error in (None, CommsError("a", "b"), *(kind("a", "b") for kind in ERRORS)):
                 meter.requested(request, kind=kind, error=error, seconds=0.1)
-        meter.looked(kind=kind, late=0.1)
+        meter.polled(kind=kind, late=0.1)
         meter.paged(kind=kind, unchanged=1, nonsense=1)
         meter.observed([observation(verdict) for verdict in Verdict], kind=kind)
         meter.observed([observation(event_type=each) for each in EventType], kind=kind)
