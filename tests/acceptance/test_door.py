@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from poller import __version__
 from tests.fakes.api import FakeApi, operation, operation_id
 from tests.fakes.process import Poller, eventually, poller
 from tests.fakes.receiver import Receiver
@@ -160,3 +161,29 @@ def test_the_token_and_the_observer(api: FakeApi, tmp_path: Path) -> None:
             assert client.get(f"{observe}/v1/sinks").status_code == 404
         assert daemon.stop() == 0
     assert token not in "".join(daemon.err) + "".join(daemon.out)
+
+
+def test_the_page_of_metrics(api: FakeApi, tmp_path: Path) -> None:
+    """The page is on both listeners, with the program's version and counts of this daemon."""
+    name = operation_id(1)
+    api.script(name, [operation(name, "PROCESSING", queued=1)])
+    environment = {
+        **api.environment,
+        "POLLER_SERVER__LISTEN": f"unix:{tmp_path / 'door'}",
+        "POLLER_SERVER__TOKEN": "nobody-needs-it-for-this",
+        "POLLER_SERVER__OBSERVE": "127.0.0.1:0",
+    }
+    with Poller("run", name, cwd=tmp_path, environment=environment) as daemon:
+        eventually(lambda: bool(daemon.events and daemon.logged("server.listening")))
+        [listening] = daemon.logged("server.listening")
+        transport = httpx.HTTPTransport(uds=str(tmp_path / "door"))
+        with httpx.Client(base_url="http://door", transport=transport) as door:
+            pages = [door.get("/metrics").text]
+        pages.append(httpx.get(f"{listening['observe']}/metrics", trust_env=False).text)
+        assert daemon.stop() == 0
+    for page in pages:
+        assert f'comms_poller_build_info{{version="{__version__}"}} 1.0' in page
+        assert 'comms_poller_operations{kind="messages",status="PROCESSING"} 1.0' in page
+        assert 'comms_poller_polls_total{kind="messages",outcome="ok",request="fetch"} ' in page
+        assert 'comms_poller_store_transaction_duration_seconds_count{transaction="' in page
+        assert name not in page
