@@ -7,7 +7,7 @@ from typing import Final
 
 from rich.text import Text
 
-from poller.cli.control.words import labels_text, progress, sentence, when, why
+from poller.cli.formatting import labels_text, progress, sentence, when, why
 from poller.cli.invocation import own_command
 from poller.cli.tables import is_terminal, print_table, terminal
 from poller.comms.errors import printable

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from poller.cli.control.client import ControlClient
 from poller.cli.control.session import Target, with_daemon
-from poller.cli.control.words import (
+from poller.cli.formatting import (
     done,
     failed,
     labels_text,

@@ -13,8 +13,8 @@ from poller.cli.build import make_caller, make_client
 from poller.cli.control.client import ControlClient
 from poller.cli.control.errors import ControlError, UnknownOperation, WrongKind
 from poller.cli.control.session import Target, with_daemon
-from poller.cli.control.words import progress
 from poller.cli.failures import EXIT_TROUBLE, fail
+from poller.cli.formatting import progress
 from poller.cli.messages.printing import print_csv, print_json, print_tables
 from poller.cli.messages.reading import Findings, Reader, describe
 from poller.cli.operation_detail import print_facts, print_story

@@ -7,7 +7,7 @@ from typing import Final
 
 from poller.cli.control.client import ControlClient
 from poller.cli.control.session import Target, with_daemon
-from poller.cli.control.words import when
+from poller.cli.formatting import when
 from poller.cli.options import Config, Json, Overrides, Url, Version
 from poller.cli.tables import is_terminal, print_table
 from poller.comms.errors import printable

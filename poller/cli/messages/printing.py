@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from poller.cli.control.words import when
+from poller.cli.formatting import when
 from poller.cli.messages.reading import Findings, Row
 from poller.cli.tables import is_terminal, print_table
 from poller.tracking.event import dump_json

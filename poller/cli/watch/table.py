@@ -8,13 +8,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
+from poller.cli.formatting import format_span
 from poller.cli.watch.rows import Row
 
 __all__ = [
     "breakdown_lines",
     "counts_line",
     "format_rate",
-    "format_span",
     "make_message_table",
     "make_table",
     "statuses_line",
@@ -63,8 +63,6 @@ _BAR_STYLES: Final[Mapping[str, str]] = {
 }
 _MOST_BREAKDOWNS: Final = 5
 _MINUTE: Final = 60
-_HOUR: Final = 3600
-_DAY: Final = 86_400
 _FAST: Final = 10
 _SLOW: Final = 0.1
 
@@ -141,18 +139,6 @@ def statuses_line(statuses: Counter[str]) -> Text:
         if count
     ]
     return Text(", ").join(parts)
-
-
-def format_span(seconds: float) -> str:
-    """Write a span for people in two units at most: `42s`, `2m 03s`, `1h 02m`, `3d 04h`."""
-    whole = round(seconds)
-    if whole < _MINUTE:
-        return f"{whole}s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE}m {whole % _MINUTE:02}s"
-    if whole < _DAY:
-        return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE:02}m"
-    return f"{whole // _DAY}d {whole % _DAY // _HOUR:02}h"
 
 
 def format_rate(per_second: float) -> str:

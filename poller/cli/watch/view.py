@@ -11,11 +11,11 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from poller.cli.formatting import format_span
 from poller.cli.watch.rows import Row, Totals, Track, busiest, short_names, status_of
 from poller.cli.watch.table import (
     breakdown_lines,
     counts_line,
-    format_span,
     make_message_table,
     make_table,
     statuses_line,

@@ -6,12 +6,12 @@ from io import StringIO
 import pytest
 from rich.console import Console, Group, RenderableType
 
+from poller.cli.formatting import format_span
 from poller.cli.watch.rows import Row
 from poller.cli.watch.table import (
     breakdown_lines,
     counts_line,
     format_rate,
-    format_span,
     make_message_table,
     make_table,
     statuses_line,

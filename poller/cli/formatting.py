@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from poller.cli.summary import message_text
-from poller.cli.watch.table import format_span
 from poller.comms.decoding import parse_instant
 from poller.comms.errors import printable
 from poller.comms.ids import is_message_id
@@ -14,19 +13,9 @@ from poller.comms.kinds import DEFAULT_KIND, KINDS
 from poller.server import schemas
 from poller.tracking.progress import Progress, read_progress, read_receipts
 
-__all__ = [
-    "counters",
-    "done",
-    "failed",
-    "labels_text",
-    "progress",
-    "sentence",
-    "standing",
-    "total",
-    "when",
-    "why",
-]
-
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_DAY: Final = 86_400
 _NOTHING: Final = "–"
 _LONGEST_STATUS: Final = 24
 
@@ -98,6 +87,18 @@ def when(instant: str | None, now: datetime) -> str:
     if abs(seconds) < 1:
         return "now"
     return f"in {format_span(seconds)}" if seconds > 0 else f"{format_span(-seconds)} ago"
+
+
+def format_span(seconds: float) -> str:
+    """Write a span for people in two units at most: `42s`, `2m 03s`, `1h 02m`, `3d 04h`."""
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole}s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}m {whole % _MINUTE:02}s"
+    if whole < _DAY:
+        return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE:02}m"
+    return f"{whole // _DAY}d {whole % _DAY // _HOUR:02}h"
 
 
 def why(delivery: schemas.Delivery, numbers: Mapping[str, int], now: datetime) -> str:

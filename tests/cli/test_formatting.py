@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from poller.cli.control.words import (
+from poller.cli.formatting import (
     counters,
     done,
     failed,
