@@ -22,7 +22,7 @@ from poller.engine.daemon import Daemon
 from poller.engine.status import Degraded
 from poller.engine.supervision import Heartbeats, attempt
 from poller.store.errors import StoreError
-from poller.store.standing import Summary
+from poller.store.reports import Summary
 
 __all__ = ["Notifier", "message", "sentence"]
 

@@ -39,7 +39,7 @@ from poller.engine.status import (
     sink_trouble,
 )
 from poller.engine.supervision import Heartbeats, attempt, repeat
-from poller.store.standing import Summary
+from poller.store.reports import Summary
 from poller.store.store import Store
 from poller.store.watches import Registered
 from poller.tracking.registration import Registration
@@ -262,7 +262,7 @@ class Daemon:
 
     async def standing(self) -> Summary:
         """Count what is watched and what waits, from the start of this daemon on."""
-        return await self._store.standing(since=self.started_at, closed=self.closed_sinks)
+        return await self._store.summary(since=self.started_at, closed=self.closed_sinks)
 
     async def _start(self, loops: TaskGroup) -> None:
         self._polled = anyio.Event()

@@ -21,7 +21,7 @@ from poller.engine.sink_log import SinkLog
 from poller.engine.supervision import Heartbeats, attempt, repeat
 from poller.sinks.base import OutgoingEvent, Sink, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.store.claims import ClaimRequest
-from poller.store.deliveries import Exchange
+from poller.store.deliveries import ClaimResult
 from poller.store.errors import StoreError
 from poller.store.events import StoredEvent
 from poller.store.store import Store
@@ -112,9 +112,9 @@ class Dispatcher:
             await self.wakeup.wait(self._until_due(exchange))
         return False
 
-    async def _exchange(self, *, limit: int) -> Exchange:
+    async def _exchange(self, *, limit: int) -> ClaimResult:
         attempts, self._finished = self._finished, []
-        demand = ClaimRequest(
+        request = ClaimRequest(
             sink=self.sink.name,
             limit=limit,
             in_order=self.sink.concurrency == 1,
@@ -123,7 +123,7 @@ class Dispatcher:
         )
         try:
             exchange = await self._store.complete_and_claim(
-                [(event.position, attempt) for event, attempt in attempts], demand
+                [(event.position, attempt) for event, attempt in attempts], request
             )
         except BaseException:
             self._finished = [*attempts, *self._finished]
@@ -204,7 +204,7 @@ class Dispatcher:
         except (StoreError, SinkUnavailable) as error:
             self._log.warning("sink.recall_failed", error=str(error))
 
-    def _until_due(self, exchange: Exchange) -> float:
+    def _until_due(self, exchange: ClaimResult) -> float:
         """Count the seconds until something may be due; what is not seen is found in a second."""
         now, health = self._now(), exchange.health
         moments = (exchange.next_due, health.next_at, health.paused_until)

@@ -26,7 +26,7 @@ from poller.server.problems import (
 )
 from poller.server.stream import EventStream, StreamFilter, gone
 from poller.store.dead_letters import UnknownEvent
-from poller.store.feed import Cursor
+from poller.store.events import Cursor
 
 __all__ = ["check_sinks", "event_routes"]
 
@@ -71,14 +71,14 @@ def event_routes(control: Control) -> APIRouter:
             operations=query.operation, types=query.type, labels=labels_of(query.label)
         )
         if last_event_id:
-            mark = await control.store.find_mark(last_event_id)
+            mark = await control.store.find_cursor(last_event_id)
             if mark is None:
                 raise gone(last_event_id)
             return EventStream(control, wanted, start=mark)
         if query.start is None:
-            return EventStream(control, wanted, start=await control.store.last_mark())
+            return EventStream(control, wanted, start=await control.store.last_cursor())
         oldest = Cursor(position=0)
-        kept = await control.store.feed_page(after=oldest, limit=1)
+        kept = await control.store.event_page(after=oldest, limit=1)
         return EventStream(control, wanted, start=oldest, pruned_to=kept.pruned_to)
 
     @router.post(

@@ -96,7 +96,7 @@ class Exposition:
         try:
             return Stock(
                 at=self._now(),
-                tallies=await self._store.census(),
+                tallies=await self._store.watch_counts(),
                 sinks=await self._store.sinks(),
                 foreign=await self._store.foreign_operations(),
             )

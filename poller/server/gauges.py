@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from poller.comms.gate import Pause, Reason
 from poller.comms.kinds import KINDS
 from poller.server.metrics import OTHER, PREFIX, bounded_kind
-from poller.store.census import WatchCount
+from poller.store.reports import WatchCount
 from poller.store.sinks import SinkReport
 from poller.tracking.lifecycle import LIFECYCLES
 from poller.tracking.sink_health import SinkState

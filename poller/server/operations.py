@@ -24,7 +24,7 @@ from poller.server.problems import (
     Problem,
 )
 from poller.server.views import show_operation, show_registered, show_story
-from poller.store.queries import OperationFilter
+from poller.store.reports import OperationFilter
 from poller.store.watches import Registered
 from poller.tracking.lifecycle import LIFECYCLES
 from poller.tracking.registration import BadRegistration, Registration, parse_registration

@@ -22,8 +22,7 @@ from poller.server.control import Control
 from poller.server.limits import Limits
 from poller.server.problems import CROWDED, GONE, STORE, Kind, Problem, problem_response
 from poller.store.errors import StoreError
-from poller.store.events import StoredEvent
-from poller.store.feed import Cursor, Page
+from poller.store.events import Cursor, Page, StoredEvent
 from poller.tracking.delivery import wants_type
 from poller.tracking.event import dump_json
 
@@ -146,7 +145,7 @@ class EventStream(Response):
                     chunk = _comment(self._mark.event_id)
 
     async def _next_page(self) -> Page:
-        return await self._store.feed_page(
+        return await self._store.event_page(
             after=self._mark, limit=_PAGE, operations=self._wanted.operations
         )
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from poller.engine import status
 from poller.server import schemas
-from poller.store import dead_letters, queries, sinks
+from poller.store import dead_letters, reports, sinks
 from poller.store.events import StoredEvent
 from poller.store.watches import Registered
 from poller.tracking.event import format_instant
@@ -54,7 +54,7 @@ def show_registered(registered: Registered, watch: Watch) -> schemas.BulkItem:
     }
 
 
-def show_story(story: queries.OperationDetail) -> schemas.OperationStory:
+def show_story(story: reports.OperationDetail) -> schemas.OperationStory:
     """Show an operation with its time line."""
     return {
         **show_operation(story.watch),
@@ -134,7 +134,7 @@ def _counters(watch: Watch) -> dict[str, int]:
 
 
 def _show_event(
-    stored: StoredEvent, deliveries: Sequence[queries.DeliveryStatus]
+    stored: StoredEvent, deliveries: Sequence[reports.DeliveryStatus]
 ) -> schemas.TimelineEvent:
     event = stored.event
     return {
@@ -150,7 +150,7 @@ def _show_event(
     }
 
 
-def _show_delivery(status: queries.DeliveryStatus) -> schemas.Delivery:
+def _show_delivery(status: reports.DeliveryStatus) -> schemas.Delivery:
     delivery = status.delivery
     return {
         "sink": status.sink,

@@ -27,12 +27,10 @@ from sqlalchemy import (
 from poller.store.database import lease_clock
 from poller.store.events import StoredEvent, stored_event_of
 from poller.store.schema import TRIED, UNTRIED, deliveries, events, microseconds
-from poller.store.tenancy import Tenant
 from poller.store.watches import Lease
 from poller.tracking.delivery import DeliveryState
 from poller.tracking.sink_health import Admission, SinkHealth, admission
-
-__all__ = ["ClaimRequest", "claim"]
+from poller.tracking.watch import AccountScope
 
 _WAITING: Final = DeliveryState.WAITING.value
 
@@ -54,63 +52,69 @@ class ClaimRequest:
 
 
 def claim(
-    connection: Connection, tenant: Tenant, demand: ClaimRequest, health: SinkHealth, now: datetime
+    connection: Connection,
+    scope: AccountScope,
+    request: ClaimRequest,
+    health: SinkHealth,
+    now: datetime,
 ) -> tuple[list[StoredEvent], SinkHealth]:
     """Claim what may go to a sink of this health now; the health with the claim taken note of."""
-    may = admission(health, now=now, in_flight=demand.in_flight)
+    may = admission(health, now=now, in_flight=request.in_flight)
     clock = lease_clock(connection, now)
-    waiting = _Waiting(tenant=tenant, sink=demand.sink, clock=clock, now=now)
+    waiting = _Waiting(scope=scope, sink=request.sink, clock=clock, now=now)
     match may:
         case Admission.NOTHING:
             return [], health
         case Admission.ALL:
-            return _claim_due(connection, demand, waiting, demand.limit), health
+            return _claim_due(connection, request, waiting, request.limit), health
         case Admission.ONE:
-            claimed = _claim_due(connection, demand, waiting, 1)
+            claimed = _claim_due(connection, request, waiting, 1)
         case Admission.NEWCOMER:
-            if demand.in_order:
+            if request.in_order:
                 return [], health
-            claimed = _take_first(connection, demand, waiting, [waiting.newcomers(health.tried_at)])
+            claimed = _take_first(
+                connection, request, waiting, [waiting.newcomers(health.tried_at)]
+            )
             return claimed, replace(health, tried_at=now) if claimed else health
         case _:  # a probe
             claimed = _take_first(
-                connection, demand, waiting, waiting.probes(in_order=demand.in_order)
+                connection, request, waiting, waiting.probes(in_order=request.in_order)
             )
     if claimed:
         # nobody else tries while this one is under way
-        busy_until = now + timedelta(seconds=demand.lease.seconds)
+        busy_until = now + timedelta(seconds=request.lease.seconds)
         health = replace(health, next_at=busy_until, set_at=now, tried_at=now)
     return claimed, health
 
 
 def _claim_due(
-    connection: Connection, demand: ClaimRequest, waiting: "_Waiting", limit: int
+    connection: Connection, request: ClaimRequest, waiting: "_Waiting", limit: int
 ) -> list[StoredEvent]:
-    if demand.in_order:
-        return _take(connection, demand, waiting.in_order().limit(limit), waiting.clock)
+    if request.in_order:
+        return _take(connection, request, waiting.in_order().limit(limit), waiting.clock)
     claimed: list[StoredEvent] = []
     for part in (UNTRIED, TRIED):
         if left := limit - len(claimed):
-            claimed += _take(connection, demand, waiting.due(part).limit(left), waiting.clock)
+            claimed += _take(connection, request, waiting.due(part).limit(left), waiting.clock)
     return claimed
 
 
 def _take_first(
     connection: Connection,
-    demand: ClaimRequest,
+    request: ClaimRequest,
     waiting: "_Waiting",
     queries: Sequence[Select[tuple[int]]],
 ) -> list[StoredEvent]:
     """Claim one delivery, by the first of these queries that finds any."""
     for query in queries:
-        if claimed := _take(connection, demand, query.limit(1), waiting.clock):
+        if claimed := _take(connection, request, query.limit(1), waiting.clock):
             return claimed
     return []
 
 
 def _take(
     connection: Connection,
-    demand: ClaimRequest,
+    request: ClaimRequest,
     chosen: Select[tuple[int]],
     clock: ColumnElement[int],
 ) -> list[StoredEvent]:
@@ -118,10 +122,10 @@ def _take(
     due = chosen.with_for_update(skip_locked=True).cte("due")
     statement = (
         update(deliveries)
-        .where(deliveries.c.sink == demand.sink, deliveries.c.position.in_(select(due.c.position)))
+        .where(deliveries.c.sink == request.sink, deliveries.c.position.in_(select(due.c.position)))
         .values(
-            lease_owner=demand.lease.owner,
-            lease_until=clock + int(demand.lease.seconds * 1_000_000),
+            lease_owner=request.lease.owner,
+            lease_until=clock + int(request.lease.seconds * 1_000_000),
         )
         .returning(deliveries.c.position)
     )
@@ -138,7 +142,7 @@ def _take(
 class _Waiting:
     """The queries for what waits for one sink and may go, in the order in which it may go."""
 
-    tenant: Tenant
+    scope: AccountScope
     sink: str
     clock: ColumnElement[int]
     now: datetime
@@ -189,7 +193,7 @@ class _Waiting:
 
     def _free(self) -> tuple[ColumnElement[bool], ...]:
         return (
-            deliveries.c.scope_id == self.tenant.id,
+            deliveries.c.scope_id == self.scope.id,
             deliveries.c.sink == self.sink,
             or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= self.clock),
         )

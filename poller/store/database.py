@@ -31,8 +31,6 @@ from sqlalchemy.pool import StaticPool
 from poller.store.errors import Contended, StoreUnavailable
 from poller.store.schema import microseconds
 
-__all__ = ["Database", "lease_clock", "sqlite_needs_change", "sqlite_path"]
-
 T = TypeVar("T")
 
 _BUSY: Final = 10.0

@@ -8,10 +8,8 @@ from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
 
 from poller.store.schema import deliveries, events
 from poller.store.sinks import enable
-from poller.store.tenancy import Tenant
 from poller.tracking.delivery import DeliveryState
-
-__all__ = ["DeadLetter", "Selection", "UnknownEvent", "dead_letters", "replay", "replay_event"]
+from poller.tracking.watch import AccountScope
 
 _DEAD = DeliveryState.DEAD.value
 _FRESH = {
@@ -57,7 +55,7 @@ class Selection:
 
 def dead_letters(
     connection: Connection,
-    tenant: Tenant,
+    scope: AccountScope,
     selection: Selection,
     *,
     limit: int,
@@ -87,7 +85,7 @@ def dead_letters(
             deliveries.c.error,
         )
         .join(events, events.c.position == deliveries.c.position)
-        .where(*_chosen(tenant, selection), behind)
+        .where(*_chosen(scope, selection), behind)
         .order_by(events.c.position, deliveries.c.sink)
         .limit(limit)
     )
@@ -95,25 +93,25 @@ def dead_letters(
 
 
 def replay(
-    connection: Connection, tenant: Tenant, selection: Selection, *, now: datetime
+    connection: Connection, scope: AccountScope, selection: Selection, *, now: datetime
 ) -> dict[str, int]:
     """Make the chosen dead letters due, fresh for three days. Returns how many for each sink."""
     positions = (
         select(deliveries.c.position, deliveries.c.sink)
         .join(events, events.c.position == deliveries.c.position)
-        .where(*_chosen(tenant, selection))
+        .where(*_chosen(scope, selection))
     )
     by_sink: dict[str, list[int]] = {}
     for row in connection.execute(positions):
         by_sink.setdefault(row.sink, []).append(row.position)
     for sink, chosen in by_sink.items():
-        _refresh(connection, tenant, sink, chosen, now)
+        _refresh(connection, scope, sink, chosen, now)
     return {sink: len(chosen) for sink, chosen in sorted(by_sink.items())}
 
 
 def replay_event(
     connection: Connection,
-    tenant: Tenant,
+    scope: AccountScope,
     event_id: str,
     sinks: Sequence[str] | None,
     *,
@@ -125,7 +123,7 @@ def replay_event(
 
     :raises UnknownEvent: where it is not kept.
     """
-    query = select(events).where(events.c.id == event_id, events.c.scope_id == tenant.id)
+    query = select(events).where(events.c.id == event_id, events.c.scope_id == scope.id)
     event = connection.execute(query).mappings().one_or_none()
     if event is None:
         raise UnknownEvent(f"no event {event_id!r} is kept; `store.retention` says for how long")
@@ -137,7 +135,7 @@ def replay_event(
             connection.execute(
                 insert(deliveries).values(
                     **_FRESH,
-                    scope_id=tenant.id,
+                    scope_id=scope.id,
                     sink=sink,
                     position=event["position"],
                     watch_id=event["watch_id"],
@@ -146,12 +144,12 @@ def replay_event(
                     set_at=now,
                 )
             )
-        _refresh(connection, tenant, sink, [event["position"]], now)
+        _refresh(connection, scope, sink, [event["position"]], now)
     return wanted
 
 
 def _refresh(
-    connection: Connection, tenant: Tenant, sink: str, positions: Sequence[int], now: datetime
+    connection: Connection, scope: AccountScope, sink: str, positions: Sequence[int], now: datetime
 ) -> None:
     for start in range(0, len(positions), 500):
         connection.execute(
@@ -162,11 +160,11 @@ def _refresh(
             )
             .values(**_FRESH, fresh_at=now, due_at=now, set_at=now)
         )
-    enable(connection, tenant, sink, now)
+    enable(connection, scope, sink, now)
 
 
-def _chosen(tenant: Tenant, selection: Selection) -> list[ColumnElement[bool]]:
-    conditions = [deliveries.c.scope_id == tenant.id, deliveries.c.state == _DEAD]
+def _chosen(scope: AccountScope, selection: Selection) -> list[ColumnElement[bool]]:
+    conditions = [deliveries.c.scope_id == scope.id, deliveries.c.state == _DEAD]
     if selection.sink is not None:
         conditions.append(deliveries.c.sink == selection.sink)
     if selection.operation_id is not None:

@@ -25,7 +25,6 @@ from poller.store.events import StoredEvent
 from poller.store.rows import delivery_of, delivery_values, difference
 from poller.store.schema import TRIED, deliveries, events
 from poller.store.sinks import health_for_update, write_health
-from poller.store.tenancy import Tenant
 from poller.tracking.delivery import (
     AttemptResult,
     Delivery,
@@ -34,21 +33,13 @@ from poller.tracking.delivery import (
     after_attempt,
 )
 from poller.tracking.sink_health import SinkHealth, SinkState, after_result
-
-__all__ = [
-    "ClaimRequest",
-    "Exchange",
-    "complete_and_claim",
-    "recall",
-    "release_deliveries",
-    "waiting_ids",
-]
+from poller.tracking.watch import AccountScope
 
 _WAITING = DeliveryState.WAITING.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
+class ClaimResult:
     """What the store made of finished attempts, and what may be started next."""
 
     finished: Mapping[int, Delivery]
@@ -60,36 +51,36 @@ class Exchange:
 
 def complete_and_claim(
     connection: Connection,
-    tenant: Tenant,
+    scope: AccountScope,
     attempts: Sequence[tuple[int, DeliveryAttempt]],
-    demand: ClaimRequest,
+    request: ClaimRequest,
     *,
     now: datetime,
     random: Random,
-) -> Exchange:
+) -> ClaimResult:
     """Write what became of finished attempts and claim what may go next, in one transaction."""
-    before = health_for_update(connection, tenant, demand.sink, now)
-    finished = _settle(connection, demand.sink, attempts, now, random)
-    health = _judge(
-        connection, tenant, demand.sink, before, attempts, finished=finished, now=now, random=random
+    before = health_for_update(connection, scope, request.sink, now)
+    finished = _complete(connection, request.sink, attempts, now, random)
+    health = _health_after(
+        connection, scope, request.sink, before, attempts, finished=finished, now=now, random=random
     )
     claimed: list[StoredEvent] = []
-    if demand.limit > 0:
-        claimed, health = claim(connection, tenant, demand, health, now)
+    if request.limit > 0:
+        claimed, health = claim(connection, scope, request, health, now)
     if health != before:
-        write_health(connection, tenant, demand.sink, health)
-    return Exchange(
+        write_health(connection, scope, request.sink, health)
+    return ClaimResult(
         finished=finished,
         before=before,
         health=health,
         claimed=claimed,
-        next_due=None if claimed else _next_due(connection, tenant, demand.sink, now),
+        next_due=None if claimed else _next_due(connection, scope, request.sink, now),
     )
 
 
 def release_deliveries(
     connection: Connection,
-    tenant: Tenant,  # noqa: ARG001 - no condition: a planner would read all of a scope by it
+    scope: AccountScope,  # noqa: ARG001 - no condition: a planner would read all of a scope by it
     sink: str,
     positions: Sequence[int],
 ) -> None:
@@ -101,13 +92,13 @@ def release_deliveries(
     )
 
 
-def void_leases(connection: Connection, tenant: Tenant, owner: str | None = None) -> None:
+def void_leases(connection: Connection, scope: AccountScope, owner: str | None = None) -> None:
     """Void every claim of `owner`, or of anybody: who held them is gone."""
     holder = deliveries.c.lease_owner
     connection.execute(
         update(deliveries)
         .where(
-            deliveries.c.scope_id == tenant.id,
+            deliveries.c.scope_id == scope.id,
             deliveries.c.state == _WAITING,
             holder.is_not(None) if owner is None else holder == owner,
         )
@@ -115,12 +106,12 @@ def void_leases(connection: Connection, tenant: Tenant, owner: str | None = None
     )
 
 
-def void_future_waits(connection: Connection, tenant: Tenant, now: datetime) -> int:
+def void_future_waits(connection: Connection, scope: AccountScope, now: datetime) -> int:
     """Make due what waits since a moment in the future: the clock went back. Returns how many."""
     statement = (
         update(deliveries)
         .where(
-            deliveries.c.scope_id == tenant.id,
+            deliveries.c.scope_id == scope.id,
             deliveries.c.state == _WAITING,
             deliveries.c.set_at > now,
         )
@@ -130,14 +121,14 @@ def void_future_waits(connection: Connection, tenant: Tenant, now: datetime) -> 
 
 
 def recall(
-    connection: Connection, tenant: Tenant, sink: str, delivered: Sequence[str], now: datetime
+    connection: Connection, scope: AccountScope, sink: str, delivered: Sequence[str], now: datetime
 ) -> int:
     """Count as delivered what the sink says it already holds. Returns how many."""
     positions = select(events.c.position).where(events.c.id.in_(delivered))
     statement = (
         update(deliveries)
         .where(
-            deliveries.c.scope_id == tenant.id,
+            deliveries.c.scope_id == scope.id,
             deliveries.c.sink == sink,
             deliveries.c.state == _WAITING,
             deliveries.c.position.in_(positions.scalar_subquery()),
@@ -150,14 +141,14 @@ def recall(
 
 
 def waiting_ids(
-    connection: Connection, tenant: Tenant, sink: str, limit: int, skip: int = 0
+    connection: Connection, scope: AccountScope, sink: str, limit: int, skip: int = 0
 ) -> list[str]:
     """List the ids of events that wait for a sink, the oldest first, from `skip` on."""
     query = (
         select(events.c.id)
         .join(deliveries, deliveries.c.position == events.c.position)
         .where(
-            deliveries.c.scope_id == tenant.id,
+            deliveries.c.scope_id == scope.id,
             deliveries.c.state == _WAITING,
             deliveries.c.sink == sink,
         )
@@ -168,7 +159,7 @@ def waiting_ids(
     return list(connection.execute(query).scalars())
 
 
-def _settle(
+def _complete(
     connection: Connection,
     sink: str,
     attempts: Sequence[tuple[int, DeliveryAttempt]],
@@ -203,9 +194,9 @@ def _settle(
     return finished
 
 
-def _judge(
+def _health_after(
     connection: Connection,
-    tenant: Tenant,
+    scope: AccountScope,
     sink: str,
     health: SinkHealth,
     attempts: Sequence[tuple[int, DeliveryAttempt]],
@@ -220,7 +211,7 @@ def _judge(
     )
     if not attempts or is_quiet:
         return health
-    refused_wait = _refused_wait(connection, tenant, sink)
+    refused_wait = _refused_wait(connection, scope, sink)
     for position, attempt in attempts:
         before, delivery = health, finished.get(position)
         health = after_result(
@@ -233,24 +224,24 @@ def _judge(
         )
         if before.is_outage and health.state in {SinkState.OK, SinkState.REJECTING}:
             # now, even where a failure from before follows in the same hands
-            _make_due(connection, tenant, sink, now)
+            _make_due(connection, scope, sink, now)
     return health
 
 
-def _refused_wait(connection: Connection, tenant: Tenant, sink: str) -> bool:
+def _refused_wait(connection: Connection, scope: AccountScope, sink: str) -> bool:
     """Tell whether any event that was tried still waits."""
     query = select(
-        exists().where(deliveries.c.scope_id == tenant.id, deliveries.c.sink == sink, TRIED)
+        exists().where(deliveries.c.scope_id == scope.id, deliveries.c.sink == sink, TRIED)
     )
     return bool(connection.execute(query).scalar_one())
 
 
-def _make_due(connection: Connection, tenant: Tenant, sink: str, now: datetime) -> None:
+def _make_due(connection: Connection, scope: AccountScope, sink: str, now: datetime) -> None:
     """Let what waits for a repeated attempt be due now."""
     connection.execute(
         update(deliveries)
         .where(
-            deliveries.c.scope_id == tenant.id,
+            deliveries.c.scope_id == scope.id,
             deliveries.c.sink == sink,
             deliveries.c.due_at > now,
             TRIED,
@@ -259,10 +250,12 @@ def _make_due(connection: Connection, tenant: Tenant, sink: str, now: datetime) 
     )
 
 
-def _next_due(connection: Connection, tenant: Tenant, sink: str, now: datetime) -> datetime | None:
+def _next_due(
+    connection: Connection, scope: AccountScope, sink: str, now: datetime
+) -> datetime | None:
     # what was never tried is due since it was recorded
     query = select(func.min(deliveries.c.due_at)).where(
-        deliveries.c.scope_id == tenant.id,
+        deliveries.c.scope_id == scope.id,
         deliveries.c.sink == sink,
         deliveries.c.due_at > now,
         TRIED,

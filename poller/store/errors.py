@@ -1,6 +1,7 @@
-"""What can be wrong with a store, in words for the person who runs it."""
+"""What can be wrong with a store, in words for the person who runs it.
 
-__all__ = ["Contended", "StoreError", "StoreInUse", "StoreTooNew", "StoreUnavailable"]
+A module of its own: commands catch these without importing the database library.
+"""
 
 
 class StoreError(Exception):
@@ -24,6 +25,10 @@ class Contended(StoreUnavailable):
 
 class StoreInUse(StoreError):
     """Another daemon has it."""
+
+
+class StoreTooOld(StoreError):
+    """It was made by a program before the first release, whose schema nothing can migrate."""
 
 
 class StoreTooNew(StoreError):

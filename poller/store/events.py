@@ -1,20 +1,26 @@
-"""Events and the deliveries that are made with them, in the recording transaction."""
+"""Events: recorded with their deliveries in one transaction, and read back in commit order.
+
+The store is the queue of every reader: a reader that was away asks for what comes after the last
+event that it has. Retention notes how far it came, so that a reader learns of events that it can
+no longer get.
+"""
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, RowMapping, insert, update
+from sqlalchemy import Connection, RowMapping, Select, case, func, insert, select, update
 
 from poller.store.schema import counters, deliveries, events
-from poller.store.tenancy import Tenant
 from poller.tracking.delivery import DeliveryState, Subscription
 from poller.tracking.event import Event, event_id, read_event
+from poller.tracking.watch import AccountScope
 
 POSITION: Final = "event_position"
+_PRUNED: Final = "pruned_position"
 _MEMBERS: Final = ("id", "position", "watch_id", "type", "sequence", "final", "recorded_at", "body")
 _ID_BITS: Final = 74
 _ID_MASK: Final = (1 << _ID_BITS) - 1
@@ -49,16 +55,16 @@ def stored_event_of(row: RowMapping) -> StoredEvent:
 
 def record_events(
     connection: Connection,
-    tenant: Tenant,
+    scope: AccountScope,
     made: Sequence[Event],
     subscriptions: Sequence[Subscription],
     now: datetime,
 ) -> list[StoredEvent]:
-    """Give each event its id and position, and each sink that wants it a delivery."""
+    """Give each event an id and a position, and insert a delivery for each sink that wants it."""
     if not made:
         return []
     last = _take_positions(connection, len(made))
-    # never derived: two events are never one because they look alike
+    # random, not derived: two events with the same content are still two events
     entropy = random.SystemRandom().getrandbits(_ID_BITS * len(made))
     stored = []
     for number, event in enumerate(made):
@@ -66,9 +72,9 @@ def record_events(
         position = last - len(made) + 1 + number
         stored.append(_store(event, new_id, position=position, now=now))
     rows = [{name: getattr(one, name) for name in _MEMBERS} for one in stored]
-    connection.execute(insert(events), [{**row, "scope_id": tenant.id} for row in rows])
+    connection.execute(insert(events), [{**row, "scope_id": scope.id} for row in rows])
     wanted = [
-        _delivery_row(tenant, subscription.sink, one, now)
+        _delivery_row(scope, subscription.sink, one, now)
         for one, event in zip(stored, made, strict=True)
         for subscription in subscriptions
         if subscription.wants(event)
@@ -103,10 +109,10 @@ def _take_positions(connection: Connection, number: int) -> int:
 
 
 def _delivery_row(
-    tenant: Tenant, sink: str, stored: StoredEvent, now: datetime
+    scope: AccountScope, sink: str, stored: StoredEvent, now: datetime
 ) -> dict[str, object]:
     return {
-        "scope_id": tenant.id,
+        "scope_id": scope.id,
         "sink": sink,
         "position": stored.position,
         "watch_id": stored.watch_id,
@@ -116,3 +122,106 @@ def _delivery_row(
         "due_at": now,
         "set_at": now,
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """A place in commit order: behind the event of that id.
+
+    `event_id` is "" before the first event, and where the event is no longer kept.
+    """
+
+    position: int
+    event_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What comes next. `end` is behind the last event that was read, wanted or not.
+
+    `pruned_to` is the highest position that retention has taken from this scope, 0 for none.
+    """
+
+    events: Sequence[StoredEvent]
+    end: Cursor
+    pruned_to: int
+
+
+def page(
+    connection: Connection,
+    scope: AccountScope,
+    *,
+    after: Cursor,
+    limit: int,
+    operations: Collection[str] = (),
+) -> Page:
+    """Read up to `limit` events that come after a cursor, of these operations or of all."""
+    # in this order: what is committed in between may be read twice, and is never passed over
+    newest = last_cursor(connection, scope)
+    query = (
+        select(events)
+        .where(events.c.scope_id == scope.id, events.c.position > after.position)
+        .order_by(events.c.position)
+        .limit(limit)
+    )
+    if operations:
+        query = query.where(events.c.watch_id.in_(sorted(operations)))
+    found = [stored_event_of(row) for row in connection.execute(query).mappings()]
+    end = _behind(found[-1]) if found else after
+    if len(found) < limit and newest.position > end.position:
+        end = newest
+    return Page(events=found, end=end, pruned_to=_pruned_to(connection, scope))
+
+
+def _behind(event: StoredEvent) -> Cursor:
+    return Cursor(position=event.position, event_id=event.id)
+
+
+def last_cursor(connection: Connection, scope: AccountScope) -> Cursor:
+    """Return the cursor behind everything recorded so far; without an id where that was pruned."""
+    newest = _cursors(scope).order_by(events.c.position.desc()).limit(1)
+    row = connection.execute(newest).one_or_none()
+    pruned_to = _pruned_to(connection, scope)
+    if row is None or row.position < pruned_to:
+        return Cursor(position=pruned_to)
+    return Cursor(position=row.position, event_id=row.id)
+
+
+def find_cursor(connection: Connection, scope: AccountScope, event_id: str) -> Cursor | None:
+    """Return the cursor behind an event; None where it, or a later one, is no longer kept."""
+    row = connection.execute(_cursors(scope).where(events.c.id == event_id)).one_or_none()
+    if row is None or row.position < _pruned_to(connection, scope):
+        return None
+    return Cursor(position=row.position, event_id=row.id)
+
+
+def note_pruned(connection: Connection, scope: AccountScope, operations: Collection[str]) -> None:
+    """Remember how far retention comes; called before the events of `operations` go."""
+    query = select(func.max(events.c.position)).where(events.c.watch_id.in_(sorted(operations)))
+    highest = connection.execute(query).scalar_one()
+    if highest is None:
+        return
+    name = _counter(scope)
+    higher = case((counters.c.value < highest, highest), else_=counters.c.value)
+    known = connection.execute(update(counters).where(counters.c.name == name).values(value=higher))
+    if known.rowcount == 0:
+        connection.execute(insert(counters).values(name=name, value=highest))
+
+
+def _pruned_to(connection: Connection, scope: AccountScope) -> int:
+    query = select(counters.c.value).where(counters.c.name == _counter(scope))
+    return connection.execute(query).scalar_one_or_none() or 0
+
+
+def _counter(scope: AccountScope) -> str:
+    return f"{_PRUNED}/{scope.id}"
+
+
+def _cursors(scope: AccountScope) -> Select[tuple[int, str]]:
+    return select(events.c.position, events.c.id).where(events.c.scope_id == scope.id)
+
+
+def prove_writable(connection: Connection, _scope: AccountScope) -> None:
+    """Write a row, unchanged: what a registration needs to be acknowledged."""
+    row = counters.c.name == POSITION
+    connection.execute(counters.update().where(row).values(value=counters.c.value))

@@ -1,7 +1,7 @@
 """One daemon per SQLite file: an advisory lock on a file beside it.
 
-The lock is the kernel's, so it cannot outlive its process; the file's content only tells people
-who holds it.
+The lock is the kernel's, so it cannot outlive its process; the content of the file only shows
+people who holds it.
 """
 
 import fcntl
@@ -11,8 +11,6 @@ from typing import Self
 
 from poller.os_errors import needs_change
 from poller.store.errors import StoreInUse, StoreUnavailable
-
-__all__ = ["FileLock", "lock_holder"]
 
 
 class FileLock:

@@ -11,13 +11,10 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, exists, func, or_, select, update
 
-from poller.store.feed import note_pruned
+from poller.store.events import note_pruned
 from poller.store.schema import deliveries, events, watches
-from poller.store.tenancy import Tenant
 from poller.tracking.delivery import DeliveryState
-from poller.tracking.watch import Phase
-
-__all__ = ["Pruned", "drop_delivered", "prune"]
+from poller.tracking.watch import AccountScope, Phase
 
 _STUB_FOR: Final = timedelta(days=14)
 _STEP: Final = 100
@@ -26,7 +23,7 @@ _OVER: Final = (Phase.ENDED.value, Phase.FORGOTTEN.value)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What one step removed. `more` tells that another step would find something."""
+    """What one step removed. `more` is true where another step would find something."""
 
     operations: int = 0
     events: int = 0
@@ -39,16 +36,18 @@ class Pruned:
         return _STEP in {self.operations, self.stubs}
 
 
-def prune(connection: Connection, tenant: Tenant, *, retention: float, now: datetime) -> Pruned:
+def prune(
+    connection: Connection, scope: AccountScope, *, retention: float, now: datetime
+) -> Pruned:
     """Remove one step's worth. `retention` is in seconds."""
     before = now - timedelta(seconds=retention)
-    old = _old_watches(connection, tenant, before)
+    old = _old_watches(connection, scope, before)
     dead = removed = 0
     if old:
         in_old = deliveries.c.watch_id.in_(old)
         is_dead = deliveries.c.state == DeliveryState.DEAD.value
         dead = connection.execute(select(func.count()).where(in_old, is_dead)).scalar_one()
-        note_pruned(connection, tenant, old)
+        note_pruned(connection, scope, old)
         connection.execute(delete(deliveries).where(in_old))
         removed = connection.execute(delete(events).where(events.c.watch_id.in_(old))).rowcount
         connection.execute(
@@ -64,26 +63,26 @@ def prune(connection: Connection, tenant: Tenant, *, retention: float, now: date
                 breakdown=None,
             )
         )
-    stubs = _remove_stubs(connection, tenant, now)
+    stubs = _remove_stubs(connection, scope, now)
     return Pruned(operations=len(old), events=removed, dead_letters=dead, stubs=stubs)
 
 
-def drop_delivered(connection: Connection, tenant: Tenant) -> None:
+def drop_delivered(connection: Connection, scope: AccountScope) -> None:
     """Remove every event that waits for no sink, also of what is still watched.
 
     For a store that serves no reader of events: a watch continues from its own row.
     """
     connection.execute(
         delete(deliveries).where(
-            deliveries.c.scope_id == tenant.id,
+            deliveries.c.scope_id == scope.id,
             deliveries.c.state == DeliveryState.DELIVERED.value,
         )
     )
     is_needed = exists().where(deliveries.c.position == events.c.position)
-    connection.execute(delete(events).where(events.c.scope_id == tenant.id, ~is_needed))
+    connection.execute(delete(events).where(events.c.scope_id == scope.id, ~is_needed))
 
 
-def _old_watches(connection: Connection, tenant: Tenant, before: datetime) -> list[str]:
+def _old_watches(connection: Connection, scope: AccountScope, before: datetime) -> list[str]:
     still_needed = exists().where(
         deliveries.c.watch_id == watches.c.id,
         or_(
@@ -97,7 +96,7 @@ def _old_watches(connection: Connection, tenant: Tenant, before: datetime) -> li
             watches.c.phase.in_(_OVER),
             watches.c.is_stub.is_(False),
             watches.c.ended_at <= before,
-            watches.c.scope_id == tenant.id,
+            watches.c.scope_id == scope.id,
             ~still_needed,
         )
         .order_by(watches.c.id)
@@ -107,12 +106,12 @@ def _old_watches(connection: Connection, tenant: Tenant, before: datetime) -> li
     return list(connection.execute(query).scalars())
 
 
-def _remove_stubs(connection: Connection, tenant: Tenant, now: datetime) -> int:
+def _remove_stubs(connection: Connection, scope: AccountScope, now: datetime) -> int:
     is_old_stub = (
         watches.c.phase.in_(_OVER),
         watches.c.is_stub.is_(True),
         watches.c.ended_at <= now - _STUB_FOR,
-        watches.c.scope_id == tenant.id,
+        watches.c.scope_id == scope.id,
     )
     old = select(watches.c.id).where(*is_old_stub).limit(_STEP)
     # said again of the row itself: another daemon may be registering it at this moment

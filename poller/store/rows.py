@@ -20,16 +20,6 @@ from poller.tracking.watch import (
     Watch,
 )
 
-__all__ = [
-    "delivery_of",
-    "delivery_values",
-    "difference",
-    "health_of",
-    "health_values",
-    "watch_of",
-    "watch_values",
-]
-
 _HEALTH = (
     "since",
     "failures",
@@ -106,7 +96,7 @@ def watch_of(row: RowMapping, scope: AccountScope) -> Watch:
 
 
 def _breakdown_of(text: str | None) -> Breakdown | None:
-    """Read how far a breakdown has come; what cannot be read is begun anew."""
+    """Read how far a breakdown has come; one that cannot be read begins again."""
     if text is None:
         return None
     try:
@@ -159,7 +149,7 @@ def health_of(row: RowMapping) -> SinkHealth:
 
 
 def health_values(health: SinkHealth) -> dict[str, Any]:
-    """Write a row of `sinks`, all columns but the key and the not_found_streak."""
+    """Write a row of `sinks`, all columns but the key and `absent_since`."""
     return {"state": health.state.value, **{name: getattr(health, name) for name in _HEALTH}}
 
 

@@ -29,19 +29,6 @@ from sqlalchemy import (
 
 from poller.tracking.event import dump_json
 
-__all__ = [
-    "counters",
-    "deliveries",
-    "events",
-    "instant",
-    "metadata",
-    "microseconds",
-    "pauses",
-    "scopes",
-    "sinks",
-    "watches",
-]
-
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -71,7 +58,7 @@ def microseconds(instant: datetime) -> int:
 
 
 def instant(count: int) -> datetime:
-    """Give the instant that is so many microseconds after 1970 UTC."""
+    """Return the instant that is `count` microseconds after 1970 UTC."""
     return _EPOCH + count * _MICROSECOND
 
 
@@ -91,7 +78,7 @@ class Document(TypeDecorator[Any]):
 
 
 class Sentence(TypeDecorator[str]):
-    """What somebody said about a failure. What no database can store is written as an escape."""
+    """The text of an error. Characters that no database can store are written as escapes."""
 
     impl = Text
     cache_ok = True
@@ -144,15 +131,15 @@ watches: Final = Table(
     Column("left_scheduled_at", Instant),
     Column("scheduled_for", Instant),
     Column("schedule_read_at", Instant),
-    # the last looks at the counters, for the forecast: microseconds, done, passed, total
+    # data points of the counters, for the forecast: microseconds, done, passed, total
     Column("looks", Document, nullable=False),
-    # what the events have told
+    # what the events so far have emitted
     Column("emitted_status", String),
     Column("emitted_counters", Document, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("progress_at", Instant),
     # of a message: the statuses of its attempts
-    Column("emitted_attempts", Document, nullable=False, server_default="[]"),
+    Column("emitted_attempts", Document, nullable=False),
     # refusals in a row
     Column("not_found", Integer, nullable=False),
     Column("not_found_since", Instant),
@@ -160,17 +147,17 @@ watches: Final = Table(
     # what failed: whether to read it, and how far the reading has come
     Column("wants_breakdown", Boolean),
     Column("breakdown", Document),
-    # the next look: what it asks for, which follows from the columns above
-    Column("next_request", String, nullable=False, server_default="operation"),
+    # what the next poll asks for, which follows from the columns above
+    Column("next_request", String, nullable=False),
     Column("wait", Float, nullable=False),
-    # null once nobody looks any more, which keeps the ended out of the index that claims read
+    # null once it is no longer polled, which keeps the ended out of the index that claims read
     Column("due_at", Instant),
     Column("set_at", Instant, nullable=False),
     Column("lease_owner", String),
     Column("lease_until", Instant),
     # true once retention has taken the snapshot, the events and the deliveries
     Column("is_stub", Boolean, nullable=False, default=False),
-    # what is looked at, and what counting it needs; the kind first, which selects more than scope:
+    # what is polled, and what counting it needs; the kind first, which selects more than scope:
     # a planner without statistics would read a whole scope to find a few rows by id
     Index(
         "ix_watches_due",
@@ -261,10 +248,10 @@ sinks: Final = Table(
     Column("state", String, nullable=False),
     Column("since", Instant, nullable=False),
     Column("failures", Integer, nullable=False),
-    Column("unanswered", Integer, nullable=False, server_default="0"),
+    Column("unanswered", Integer, nullable=False),
     Column("unanswered_since", Instant),
-    Column("delivered", Integer, nullable=False, server_default="0"),
-    Column("given_up", Integer, nullable=False, server_default="0"),
+    Column("delivered", Integer, nullable=False),
+    Column("given_up", Integer, nullable=False),
     Column("probes", Integer, nullable=False),
     Column("next_at", Instant),
     Column("set_at", Instant),

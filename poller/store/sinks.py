@@ -21,19 +21,9 @@ from sqlalchemy import (
 
 from poller.store.rows import health_of, health_values
 from poller.store.schema import deliveries, sinks
-from poller.store.tenancy import Tenant
 from poller.tracking.delivery import GIVE_UP_AFTER, DeliveryState
 from poller.tracking.sink_health import SinkHealth, SinkState, next_attempt
-
-__all__ = [
-    "SinkReport",
-    "bury_absent",
-    "configure",
-    "enable",
-    "health_for_update",
-    "report",
-    "write_health",
-]
+from poller.tracking.watch import AccountScope
 
 _WAITING = DeliveryState.WAITING.value
 
@@ -58,35 +48,35 @@ class SinkReport:
 
 
 def configure(
-    connection: Connection, tenant: Tenant, names: Collection[str], now: datetime
+    connection: Connection, scope: AccountScope, names: Collection[str], now: datetime
 ) -> None:
     """Take note of the sinks that settings name now.
 
     Each of them is enabled, and one that was down is probed at once; what waits for others waits
     from now on for their return.
     """
-    rows = _rows(connection, tenant)
+    rows = _rows(connection, scope)
     for name in sorted(set(names) - set(rows)):
         values = health_values(SinkHealth(state=SinkState.OK, since=now))
-        connection.execute(insert(sinks).values(**values, scope_id=tenant.id, name=name))
+        connection.execute(insert(sinks).values(**values, scope_id=scope.id, name=name))
     for name, row in rows.items():
         if name in names:
-            enable(connection, tenant, name, now)
-            connection.execute(_update(tenant, name, absent_since=None))
+            enable(connection, scope, name, now)
+            connection.execute(_update(scope, name, absent_since=None))
         elif row["absent_since"] is None:
-            connection.execute(_update(tenant, name, absent_since=now))
+            connection.execute(_update(scope, name, absent_since=now))
 
 
-def enable(connection: Connection, tenant: Tenant, name: str, now: datetime) -> None:
+def enable(connection: Connection, scope: AccountScope, name: str, now: datetime) -> None:
     """Let a sink in trouble try again at once; a pause that it asked for stays."""
-    health = health_for_update(connection, tenant, name, now)
+    health = health_for_update(connection, scope, name, now)
     if health.state is SinkState.DISABLED:
-        write_health(connection, tenant, name, SinkHealth(state=SinkState.OK, since=now))
+        write_health(connection, scope, name, SinkHealth(state=SinkState.OK, since=now))
         # who enables it wants to see it work, not what its last waits were
         connection.execute(
             update(deliveries)
             .where(
-                deliveries.c.scope_id == tenant.id,
+                deliveries.c.scope_id == scope.id,
                 deliveries.c.state == _WAITING,
                 deliveries.c.sink == name,
                 deliveries.c.due_at > now,
@@ -94,32 +84,34 @@ def enable(connection: Connection, tenant: Tenant, name: str, now: datetime) -> 
             .values(due_at=now, set_at=now)
         )
     elif health.state in {SinkState.FAILING, SinkState.DOWN}:
-        connection.execute(_update(tenant, name, next_at=now, set_at=now, probes=0))
+        connection.execute(_update(scope, name, next_at=now, set_at=now, probes=0))
 
 
 def health_for_update(
-    connection: Connection, tenant: Tenant, name: str, now: datetime
+    connection: Connection, scope: AccountScope, name: str, now: datetime
 ) -> SinkHealth:
     """Read and lock the health of a sink; a sink that was never heard of is ok since now."""
-    query = select(sinks).where(_is(tenant, name)).with_for_update()
+    query = select(sinks).where(_is(scope, name)).with_for_update()
     row = connection.execute(query).mappings().one_or_none()
     return SinkHealth(state=SinkState.OK, since=now) if row is None else health_of(row)
 
 
-def write_health(connection: Connection, tenant: Tenant, name: str, health: SinkHealth) -> None:
+def write_health(
+    connection: Connection, scope: AccountScope, name: str, health: SinkHealth
+) -> None:
     """Write the health of a configured sink."""
-    connection.execute(_update(tenant, name, **health_values(health)))
+    connection.execute(_update(scope, name, **health_values(health)))
 
 
-def bury_absent(connection: Connection, tenant: Tenant, now: datetime) -> int:
+def bury_absent(connection: Connection, scope: AccountScope, now: datetime) -> int:
     """Give up what waits for sinks that no settings have named for three days."""
     gone = select(sinks.c.name).where(
-        sinks.c.scope_id == tenant.id, sinks.c.absent_since <= now - GIVE_UP_AFTER
+        sinks.c.scope_id == scope.id, sinks.c.absent_since <= now - GIVE_UP_AFTER
     )
     statement = (
         update(deliveries)
         .where(
-            deliveries.c.scope_id == tenant.id,
+            deliveries.c.scope_id == scope.id,
             deliveries.c.state == _WAITING,
             deliveries.c.sink.in_(gone.scalar_subquery()),
         )
@@ -132,12 +124,12 @@ def bury_absent(connection: Connection, tenant: Tenant, now: datetime) -> int:
     return connection.execute(statement).rowcount
 
 
-def report(connection: Connection, tenant: Tenant) -> list[SinkReport]:
+def report(connection: Connection, scope: AccountScope) -> list[SinkReport]:
     """List every sink that is configured or is still waited for, by name."""
-    counts = _counts(connection, tenant)
-    due = _first_due(connection, tenant)
+    counts = _counts(connection, scope)
+    due = _first_due(connection, scope)
     reports = []
-    for name, row in sorted(_rows(connection, tenant).items()):
+    for name, row in sorted(_rows(connection, scope).items()):
         found = counts.get(name, _NOTHING)
         configured = row["absent_since"] is None
         if not (configured or found.waiting or found.dead):
@@ -173,7 +165,7 @@ class _Counts:
 _NOTHING: Final = _Counts(waiting=0, tried=0, dead=0, oldest=None)
 
 
-def _counts(connection: Connection, tenant: Tenant) -> dict[str, _Counts]:
+def _counts(connection: Connection, scope: AccountScope) -> dict[str, _Counts]:
     is_waiting = deliveries.c.state == _WAITING
     is_tried = is_waiting & (deliveries.c.attempts > 0)
     recorded = case((is_waiting, deliveries.c.fresh_at))
@@ -186,7 +178,7 @@ def _counts(connection: Connection, tenant: Tenant) -> dict[str, _Counts]:
             func.min(type_coerce(recorded, deliveries.c.fresh_at.type)).label("oldest"),
         )
         .where(
-            deliveries.c.scope_id == tenant.id,
+            deliveries.c.scope_id == scope.id,
             deliveries.c.state.in_((_WAITING, DeliveryState.DEAD.value)),
         )
         .group_by(deliveries.c.sink)
@@ -197,7 +189,7 @@ def _counts(connection: Connection, tenant: Tenant) -> dict[str, _Counts]:
     }
 
 
-def _first_due(connection: Connection, tenant: Tenant) -> dict[str, datetime]:
+def _first_due(connection: Connection, scope: AccountScope) -> dict[str, datetime]:
     """Find, for each sink, when the first of what may go is due."""
     earlier = deliveries.alias()
     blocked = exists().where(
@@ -208,20 +200,20 @@ def _first_due(connection: Connection, tenant: Tenant) -> dict[str, datetime]:
     )
     query = (
         select(deliveries.c.sink, func.min(deliveries.c.due_at).label("due_at"))
-        .where(deliveries.c.scope_id == tenant.id, deliveries.c.state == _WAITING, ~blocked)
+        .where(deliveries.c.scope_id == scope.id, deliveries.c.state == _WAITING, ~blocked)
         .group_by(deliveries.c.sink)
     )
     return {row.sink: row.due_at for row in connection.execute(query)}
 
 
-def _rows(connection: Connection, tenant: Tenant) -> Mapping[str, RowMapping]:
-    query = select(sinks).where(sinks.c.scope_id == tenant.id)
+def _rows(connection: Connection, scope: AccountScope) -> Mapping[str, RowMapping]:
+    query = select(sinks).where(sinks.c.scope_id == scope.id)
     return {row["name"]: row for row in connection.execute(query).mappings()}
 
 
-def _is(tenant: Tenant, name: str) -> ColumnElement[bool]:
-    return (sinks.c.scope_id == tenant.id) & (sinks.c.name == name)
+def _is(scope: AccountScope, name: str) -> ColumnElement[bool]:
+    return (sinks.c.scope_id == scope.id) & (sinks.c.name == name)
 
 
-def _update(tenant: Tenant, name: str, **values: object) -> Update:
-    return update(sinks).where(_is(tenant, name)).values(**values)
+def _update(scope: AccountScope, name: str, **values: object) -> Update:
+    return update(sinks).where(_is(scope, name)).values(**values)

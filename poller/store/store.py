@@ -1,6 +1,6 @@
-"""The port: everything that the engine and the commands ask of the store.
+"""Everything that the engine and the commands ask of the store.
 
-A thin asynchronous shell. Each method runs one transaction of the synchronous functions beside
+A thin asynchronous shell: each method runs one transaction of the synchronous functions beside
 this file on a worker thread, so database work never blocks the loop; a cancelled caller waits
 for its transaction, which is committed or not at all.
 """
@@ -15,33 +15,27 @@ from anyio import to_thread
 from sqlalchemy import Connection
 
 from poller.comms.gate import Pause
-from poller.store import census as census_rows
 from poller.store import dead_letters as dead_letter_rows
 from poller.store import deliveries as delivery_rows
-from poller.store import feed as feed_rows
-from poller.store import pauses as pause_rows
-from poller.store import queries as query_rows
+from poller.store import events as event_rows
+from poller.store import reports, scopes
 from poller.store import retention as retention_rows
 from poller.store import sinks as sink_rows
-from poller.store import standing as standing_rows
 from poller.store import sweeps as sweep_rows
-from poller.store import tenancy
 from poller.store import watches as watch_rows
-from poller.store.census import WatchCount
+from poller.store.claims import ClaimRequest
 from poller.store.database import Database
 from poller.store.dead_letters import DeadLetter, Selection
-from poller.store.deliveries import ClaimRequest, Exchange
+from poller.store.deliveries import ClaimResult
 from poller.store.errors import StoreUnavailable
-from poller.store.feed import Cursor, Page
+from poller.store.events import Cursor, Page
 from poller.store.lock import FileLock
 from poller.store.migrate import check_schema, migrate
 from poller.store.migrations import HEAD
-from poller.store.queries import Listing, OperationDetail, OperationFilter
+from poller.store.reports import Listing, OperationDetail, OperationFilter, Summary, WatchCount
 from poller.store.retention import Pruned
 from poller.store.sinks import SinkReport
-from poller.store.standing import Summary
 from poller.store.sweeps import Listed, Swept
-from poller.store.tenancy import Tenant
 from poller.store.transactions import Timed, Transactions
 from poller.store.watches import Claim, Lease, Observation, Registered
 from poller.tracking.answer import Answer
@@ -50,8 +44,6 @@ from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.sweep_policy import Reach
 from poller.tracking.watch import AccountScope, Watch
-
-__all__ = ["Store"]
 
 
 class Store:
@@ -64,20 +56,20 @@ class Store:
     def __init__(
         self,
         database: Database,
-        tenant: Tenant,
+        scope: AccountScope,
         *,
         lock: FileLock | None,
         now: Callable[[], datetime],
         random: Random,
         timed: Timed | None = None,
     ) -> None:
-        self.tenant = tenant
+        self.scope = scope
         self.migrated_from: str | None = None
         self._database = database
         self._lock = lock
         self._now = now
         self._random = random
-        transactions = Transactions(database, tenant, timed=timed)
+        transactions = Transactions(database, scope, timed=timed)
         self._limiter = transactions.turn
         self._write = transactions.write
         self._read = transactions.read
@@ -94,16 +86,16 @@ class Store:
         as_daemon: bool = True,
         timed: Timed | None = None,
     ) -> Self:
-        """Open the store of `scope`; `timed` is told of every transaction.
+        """Open the store of `scope`; `timed` is called after every transaction.
 
-        As a daemon: take the lock of a SQLite file, migrate, void the leases of a process that is
-        gone. Otherwise beside a running daemon: the store must be there and current.
+        As a daemon: take the lock of a SQLite file, migrate, void the leases of the process
+        before it. Otherwise beside a running daemon: the store must be there and current.
 
         :raises StoreInUse: where another daemon has the file.
         :raises StoreTooNew: where a newer program migrated it.
         :raises StoreUnavailable: where it cannot be opened or written.
         """
-        # it spreads looks and retries: what the system offers costs a call, and the turn, for each
+        # it only spreads polls and retries; the system's generator costs a system call each time
         chance = random or Random()  # noqa: S311 - nothing secret
         opening = partial(cls._open, url, scope, now, chance, as_daemon=as_daemon, timed=timed)
         return await to_thread.run_sync(opening)
@@ -128,36 +120,36 @@ class Store:
             migrated_from = migrate(database) if as_daemon else None
             if not as_daemon:
                 _require_current(database)
-            tenant = database.write(partial(_move_in, scope=scope, void=lock is not None))
+            scope = database.write(partial(_take_over, scope=scope, void=lock is not None))
         except BaseException:
             database.close()
             if lock is not None:
                 lock.release()
             raise
-        store = cls(database, tenant, lock=lock, now=now, random=random, timed=timed)
+        store = cls(database, scope, lock=lock, now=now, random=random, timed=timed)
         store.migrated_from = migrated_from
         return store
 
     async def aclose(self) -> None:
-        """Let go of the database and of its lock."""
+        """Close the database and release its lock."""
         await to_thread.run_sync(self._database.close, limiter=self._limiter)
         if self._lock is not None:
             self._lock.release()
 
     async def register(
-        self, wishes: Sequence[Registration], *, all_or_none: bool = False
+        self, registrations: Sequence[Registration], *, all_or_none: bool = False
     ) -> list[Registered]:
-        """Register in one transaction; durable when this returns. One result for each wish.
+        """Register in one transaction; durable when this returns. One result for each.
 
-        :raises Conflict: with `all_or_none`, where one contradicts what is known; none is then
-            registered.
+        :raises Conflict: with `all_or_none`, where one contradicts what is stored; nothing is
+            registered then.
         """
         return await self._write(
-            watch_rows.register_all, wishes, self._now(), all_or_none=all_or_none
+            watch_rows.register_all, registrations, self._now(), all_or_none=all_or_none
         )
 
     async def forget(self, operation_id: str) -> Watch | None:
-        """Stop watching; None where nothing is known of that id."""
+        """Stop watching; None where the id is unknown."""
         return await self._write(watch_rows.forget_watch, operation_id, self._now())
 
     async def add_watches(self, watches: Sequence[Watch]) -> None:
@@ -198,7 +190,7 @@ class Store:
         return await self._read(sweep_rows.tracked_of, kind=kind)
 
     async def reach(self, *, kind: str) -> Reach:
-        """Tell how far a list of `kind` would have to go to show all that is tracked."""
+        """Return how far back a list of `kind` must go to show all that is tracked."""
         return await self._read(sweep_rows.reach, kind=kind)
 
     async def still_due(self, *, kind: str, since: datetime) -> int:
@@ -234,11 +226,15 @@ class Store:
         await self._write(_release_all, owner)
 
     async def complete_and_claim(
-        self, attempts: Sequence[tuple[int, DeliveryAttempt]], demand: ClaimRequest
-    ) -> Exchange:
+        self, attempts: Sequence[tuple[int, DeliveryAttempt]], request: ClaimRequest
+    ) -> ClaimResult:
         """Write what became of finished attempts and claim what may go next."""
         return await self._write(
-            delivery_rows.complete_and_claim, attempts, demand, now=self._now(), random=self._random
+            delivery_rows.complete_and_claim,
+            attempts,
+            request,
+            now=self._now(),
+            random=self._random,
         )
 
     async def release_deliveries(self, sink: str, positions: Sequence[int]) -> None:
@@ -254,12 +250,12 @@ class Store:
         return await self._write(delivery_rows.recall, sink, sorted(delivered), self._now())
 
     async def configure_sinks(self, names: Collection[str]) -> list[SinkReport]:
-        """Take note of the configured sinks, enable them, and report on all."""
+        """Store the names of the configured sinks, enable them, and report on all sinks."""
         await self._write(sink_rows.configure, names, self._now())
         return await self.sinks()
 
     async def sinks(self) -> list[SinkReport]:
-        """Report on every sink that is configured or still waited for."""
+        """Report on every sink that is configured, or for which events are kept."""
         return await self._browse(sink_rows.report)
 
     async def dead_letters(
@@ -287,66 +283,66 @@ class Store:
 
     async def pause(self) -> Pause | None:
         """Read the stored pause of the account."""
-        return await self._read(pause_rows.read_pause)
+        return await self._read(scopes.read_pause)
 
     async def write_pause(self, pause: Pause | None) -> None:
         """Store or remove the pause of the account."""
-        await self._write(pause_rows.write_pause, pause)
+        await self._write(scopes.write_pause, pause)
 
     async def void_future_waits(self) -> int:
-        """Make due what waits since the future: the clock went back. Returns how many."""
+        """Make due what was set to wait in the future: the clock went back. Returns how many."""
         return await self._write(_void_future_waits, self._now())
 
-    async def standing(self, *, since: datetime, closed: Collection[str] = ()) -> Summary:
+    async def summary(self, *, since: datetime, closed: Collection[str] = ()) -> Summary:
         """Count what is watched and what waits."""
-        return await self._read(standing_rows.summary, since=since, closed=closed)
+        return await self._read(reports.summary, since=since, closed=closed)
 
-    async def census(self) -> Sequence[WatchCount]:
+    async def watch_counts(self) -> Sequence[WatchCount]:
         """Count what is watched, by kind and status."""
-        return await self._browse(census_rows.watch_counts, self._now())
+        return await self._browse(reports.watch_counts, self._now())
 
     async def foreign_operations(self) -> int:
         """Count the operations of other scopes that wait here for their daemon."""
-        return await self._browse(tenancy.foreign_operations)
+        return await self._browse(scopes.foreign_operations)
 
     async def list_operations(
         self, wanted: OperationFilter, *, limit: int, before: str | None = None
     ) -> Listing:
         """List operations, the latest registration first; `before` is the cursor of a page."""
-        return await self._browse(query_rows.list_operations, wanted, limit=limit, before=before)
+        return await self._browse(reports.list_operations, wanted, limit=limit, before=before)
 
     async def seen_statuses(self, wanted: Collection[str]) -> frozenset[str]:
         """Return those of `wanted` that the last seen status of something known is."""
-        return await self._browse(query_rows.seen_statuses, wanted)
+        return await self._browse(reports.seen_statuses, wanted)
 
     async def find_operation(self, operation_id: str, *, latest: int) -> OperationDetail | None:
         """Find one operation and the `latest` of its events; None where it is not known."""
-        return await self._browse(query_rows.find_operation, operation_id, latest=latest)
+        return await self._browse(reports.find_operation, operation_id, latest=latest)
 
-    async def feed_page(
+    async def event_page(
         self, *, after: Cursor, limit: int, operations: Collection[str] = ()
     ) -> Page:
-        """Read up to `limit` events that come after a mark, in commit order."""
-        return await self._browse(feed_rows.page, after=after, limit=limit, operations=operations)
+        """Read up to `limit` events that come after a cursor, in commit order."""
+        return await self._browse(event_rows.page, after=after, limit=limit, operations=operations)
 
-    async def last_mark(self) -> Cursor:
-        """Return the mark behind everything recorded so far."""
-        return await self._browse(feed_rows.last_mark)
+    async def last_cursor(self) -> Cursor:
+        """Return the cursor behind everything recorded so far."""
+        return await self._browse(event_rows.last_cursor)
 
-    async def find_mark(self, event_id: str) -> Cursor | None:
-        """Return the mark behind an event; None where it or one after it is no longer kept."""
-        return await self._browse(feed_rows.find_mark, event_id)
+    async def find_cursor(self, event_id: str) -> Cursor | None:
+        """Return the cursor behind an event; None where it or a later one is no longer kept."""
+        return await self._browse(event_rows.find_cursor, event_id)
 
     async def prove_writable(self) -> None:
-        """Return where a registration could be acknowledged now."""
-        await self._write(query_rows.prove_writable)
+        """Raise nothing where a registration could be committed now."""
+        await self._write(event_rows.prove_writable)
 
     async def drop_delivered(self) -> None:
         """Remove every event that waits for no sink, for a store that serves no reader of them."""
         await self._write(retention_rows.drop_delivered)
 
     async def tidy(self, *, retention_seconds: float) -> Pruned:
-        """Run one small step of retention, and give up for sinks that never came back."""
+        """Run one small step of retention, and give up for sinks that are no longer configured."""
         await self._write(sink_rows.bury_absent, self._now())
         pruned = await self._write(
             retention_rows.prune, retention=retention_seconds, now=self._now()
@@ -356,24 +352,24 @@ class Store:
         return pruned
 
 
-def _move_in(connection: Connection, *, scope: AccountScope, void: bool) -> Tenant:
-    """Find the scope. `void` says that whoever held leases in it is gone."""
-    tenant = tenancy.move_in(connection, scope)
+def _take_over(connection: Connection, *, scope: AccountScope, void: bool) -> AccountScope:
+    """Find or create the scope. With `void`, void its leases: their owner is gone."""
+    scope = scopes.find_or_create_scope(connection, scope)
     if void:
-        watch_rows.void_leases(connection, tenant)
-        delivery_rows.void_leases(connection, tenant)
-    return tenant
+        watch_rows.void_leases(connection, scope)
+        delivery_rows.void_leases(connection, scope)
+    return scope
 
 
-def _void_future_waits(connection: Connection, tenant: Tenant, now: datetime) -> int:
-    return watch_rows.void_future_waits(connection, tenant, now) + delivery_rows.void_future_waits(
-        connection, tenant, now
+def _void_future_waits(connection: Connection, scope: AccountScope, now: datetime) -> int:
+    return watch_rows.void_future_waits(connection, scope, now) + delivery_rows.void_future_waits(
+        connection, scope, now
     )
 
 
-def _release_all(connection: Connection, tenant: Tenant, owner: str) -> None:
-    watch_rows.void_leases(connection, tenant, owner)
-    delivery_rows.void_leases(connection, tenant, owner)
+def _release_all(connection: Connection, scope: AccountScope, owner: str) -> None:
+    watch_rows.void_leases(connection, scope, owner)
+    delivery_rows.void_leases(connection, scope, owner)
 
 
 def _require_current(database: Database) -> None:

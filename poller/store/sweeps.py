@@ -1,6 +1,6 @@
 """Sweeps: what is due of a kind, and recording a page of the list.
 
-A page mostly repeats what is known. Such rows are told by comparing text, and their next look is
+A page mostly repeats what is known. Such rows are found by comparing text, and their next poll is
 moved in one statement; only what changed is locked, judged and written like any other answer.
 """
 
@@ -30,7 +30,6 @@ from sqlalchemy import (
 from poller.comms.models import Operation
 from poller.store.database import lease_clock
 from poller.store.schema import microseconds, watches
-from poller.store.tenancy import Tenant
 from poller.store.watches import Observation, Registered, record, register_all
 from poller.tracking.answer import FoundAnswer
 from poller.tracking.delivery import Subscription
@@ -38,17 +37,7 @@ from poller.tracking.event import dump_json
 from poller.tracking.pacing import RETENTION, Policy
 from poller.tracking.registration import Registration
 from poller.tracking.sweep_policy import Reach
-from poller.tracking.watch import NextRequest, Phase
-
-__all__ = [
-    "Listed",
-    "Swept",
-    "due_by_kind",
-    "reach",
-    "record_page",
-    "still_due",
-    "tracked_of",
-]
+from poller.tracking.watch import AccountScope, NextRequest, Phase
 
 # more due operations than this weigh no more
 _COUNTED: Final = 20_000
@@ -57,7 +46,7 @@ _CHUNK: Final = 500
 _LISTED: Final = watches.c.next_request == NextRequest.OPERATION.value
 # how long before a registration its operation may have been created
 _CREATED_BEFORE: Final = timedelta(minutes=10)
-# so near its end a record is looked at with all care
+# so near the end of its retention a record is always judged in full
 _LAST_HOURS: Final = timedelta(hours=2)
 
 
@@ -82,17 +71,17 @@ class Swept:
 
 
 def due_by_kind(
-    connection: Connection, tenant: Tenant, *, kinds: Collection[str], now: datetime
+    connection: Connection, scope: AccountScope, *, kinds: Collection[str], now: datetime
 ) -> dict[str, int]:
     """Count what is due of each kind; kinds with nothing due are left out."""
-    counts = {kind: _count_due(connection, tenant, kind, now) for kind in sorted(kinds)}
+    counts = {kind: _count_due(connection, scope, kind, now) for kind in sorted(kinds)}
     return {kind: count for kind, count in counts.items() if count}
 
 
-def tracked_of(connection: Connection, tenant: Tenant, *, kind: str) -> int:
+def tracked_of(connection: Connection, scope: AccountScope, *, kind: str) -> int:
     """Count what is tracked of `kind`: `reach` without the moments, which read every row."""
     query = select(func.count()).where(
-        watches.c.scope_id == tenant.id,
+        watches.c.scope_id == scope.id,
         watches.c.due_at.is_not(None),
         watches.c.kind == kind,
         _LISTED,
@@ -100,15 +89,15 @@ def tracked_of(connection: Connection, tenant: Tenant, *, kind: str) -> int:
     return connection.execute(query).scalar_one()
 
 
-def reach(connection: Connection, tenant: Tenant, *, kind: str) -> Reach:
-    """Tell how far a list of `kind` would have to go to show all that is tracked."""
+def reach(connection: Connection, scope: AccountScope, *, kind: str) -> Reach:
+    """Return how far back a list of `kind` must go to show all that is tracked."""
     never_seen = case((watches.c.created_at.is_(None), watches.c.registered_at), else_=None)
     query = select(
         func.count().label("tracked"),
         func.min(watches.c.created_at).label("created"),
         func.min(never_seen).label("registered"),
     ).where(
-        watches.c.scope_id == tenant.id,
+        watches.c.scope_id == scope.id,
         watches.c.due_at.is_not(None),
         watches.c.kind == kind,
         _LISTED,
@@ -120,15 +109,15 @@ def reach(connection: Connection, tenant: Tenant, *, kind: str) -> Reach:
 
 
 def still_due(
-    connection: Connection, tenant: Tenant, *, kind: str, since: datetime, now: datetime
+    connection: Connection, scope: AccountScope, *, kind: str, since: datetime, now: datetime
 ) -> int:
     """Count what was due before `since` and still is: a sweep begun then did not show it."""
-    return _count_due(connection, tenant, kind, now, watches.c.due_at <= since)
+    return _count_due(connection, scope, kind, now, watches.c.due_at <= since)
 
 
 def record_page(
     connection: Connection,
-    tenant: Tenant,
+    scope: AccountScope,
     page: Listed,
     *,
     policy: Policy,
@@ -147,18 +136,18 @@ def record_page(
     known = _known(connection, sorted(by_id))
     discovered: list[Registered] = []
     if discover_since is not None:
-        wishes = [
+        registrations = [
             Registration(id=operation.id, kind=kind)
             for operation in by_id.values()
             if operation.id not in known
             and operation.created_at is not None
             and operation.created_at >= discover_since
         ]
-        discovered = register_all(connection, tenant, wishes, now)
+        discovered = register_all(connection, scope, registrations, now)
     tracked = {
         name: row
         for name, row in known.items()
-        if row["scope_id"] == tenant.id
+        if row["scope_id"] == scope.id
         and row["kind"] == kind
         and row["due_at"] is not None
         and row["next_request"] == NextRequest.OPERATION.value
@@ -166,10 +155,10 @@ def record_page(
     is_quiet = _quiet(tracked, now)
     quiet = [name for name in tracked if is_quiet(by_id[name])]
     _postpone(connection, quiet, policy, now)
-    told = (set(tracked) - set(quiet)) | {result.id for result in discovered if result.is_new}
+    changed = (set(tracked) - set(quiet)) | {result.id for result in discovered if result.is_new}
     observations = record(
         connection,
-        tenant,
+        scope,
         [
             (
                 name,
@@ -180,7 +169,7 @@ def record_page(
                     fetched=False,
                 ),
             )
-            for name in sorted(told)
+            for name in sorted(changed)
         ],
         policy=policy,
         subscriptions=subscriptions,
@@ -194,7 +183,7 @@ def record_page(
 
 
 def _known(connection: Connection, ids: Sequence[str]) -> dict[str, RowMapping]:
-    """Read just enough to tell what changed, documents as the text that they are stored as."""
+    """Read just enough to find what changed, documents as their stored text."""
     columns = (
         watches.c.id,
         watches.c.scope_id,
@@ -240,8 +229,8 @@ def _quiet(rows: Mapping[str, RowMapping], now: datetime) -> Callable[[Operation
 def _postpone(connection: Connection, ids: Sequence[str], policy: Policy, now: datetime) -> None:
     """Double the waits of what showed nothing new, without jitter: the next sweep takes all.
 
-    What was to be looked at later still is, and begins its backoff then: no news is no reason to
-    hurry, and what sleeps towards a schedule is not tired when it wakes.
+    A poll that was to come later keeps its time, and its backoff begins then: an unchanged answer
+    is no reason to poll earlier, and what sleeps until its send time wakes without a backoff.
     """
     doubled = watches.c.wait * 2
     wait = case(
@@ -266,7 +255,11 @@ def _postpone(connection: Connection, ids: Sequence[str], policy: Policy, now: d
 
 
 def _count_due(
-    connection: Connection, tenant: Tenant, kind: str, now: datetime, *more: ColumnElement[bool]
+    connection: Connection,
+    scope: AccountScope,
+    kind: str,
+    now: datetime,
+    *more: ColumnElement[bool],
 ) -> int:
     """Count in an index alone: a kind at a time, and no column that it does not hold."""
     clock = lease_clock(connection, now)
@@ -274,7 +267,7 @@ def _count_due(
         select(watches.c.kind)
         .where(
             watches.c.kind == kind,
-            watches.c.scope_id == tenant.id,
+            watches.c.scope_id == scope.id,
             watches.c.due_at <= now,
             _LISTED,
             or_(watches.c.lease_until.is_(None), watches.c.lease_until <= clock),

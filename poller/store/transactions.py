@@ -9,47 +9,45 @@ from sqlalchemy import Connection
 
 from poller.store.database import Database
 from poller.store.errors import StoreUnavailable
-from poller.store.tenancy import Tenant
-
-__all__ = ["Timed", "Transactions"]
+from poller.tracking.watch import AccountScope
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 Timed = Callable[[str, float, bool], None]
-"""Told of every transaction, in its worker thread: its name (`watches.record`), its seconds from
-begin to commit, waiting for the database's lock included, and whether the database refused."""
+"""Called after every transaction, in its worker thread: with its name (`watches.record`), its
+seconds from begin to commit, waiting for the database's lock included, and whether it failed."""
 
-# SQLite reads beside a writer; more than a few at once would only take the engine's CPU
-_ONLOOKERS: Final = 2
+# SQLite reads beside a writer; more than a few at once would only take CPU from the engine
+_BROWSERS: Final = 2
 
 
 class Transactions:
-    """Runs functions of a connection and a tenant, one transaction each.
+    """Runs functions of a connection and a scope, one transaction each.
 
     A cancelled caller waits for the end. Every method raises `StoreUnavailable` where the
     database refuses; nothing is then written.
     """
 
-    def __init__(self, database: Database, tenant: Tenant, *, timed: Timed | None) -> None:
+    def __init__(self, database: Database, scope: AccountScope, *, timed: Timed | None) -> None:
         self._database = database
-        self._tenant = tenant
+        self._scope = scope
         self._timed = timed
         # one writer at a time is all that SQLite allows, and order is kept for free
         self.turn = CapacityLimiter(1)
         one_connection = database.has_one_connection
-        self._onlookers = self.turn if one_connection else CapacityLimiter(_ONLOOKERS)
+        self._browsers = self.turn if one_connection else CapacityLimiter(_BROWSERS)
 
     async def write(
         self,
-        function: Callable[Concatenate[Connection, Tenant, P], T],
+        function: Callable[Concatenate[Connection, AccountScope, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
         """Write, when it is its turn."""
 
         def work(connection: Connection) -> T:
-            return function(connection, self._tenant, *args, **kwargs)
+            return function(connection, self._scope, *args, **kwargs)
 
         def run() -> T:
             return self._clocked(function, lambda: self._database.write(work))
@@ -58,35 +56,35 @@ class Transactions:
 
     async def read(
         self,
-        function: Callable[Concatenate[Connection, Tenant, P], T],
+        function: Callable[Concatenate[Connection, AccountScope, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
         """Read for the engine, when it is its turn."""
 
         def work(connection: Connection) -> T:
-            return function(connection, self._tenant, *args, **kwargs)
+            return function(connection, self._scope, *args, **kwargs)
 
         return await to_thread.run_sync(
-            lambda: self._clocked(function, lambda: self._look(work)), limiter=self.turn
+            lambda: self._clocked(function, lambda: self._reading(work)), limiter=self.turn
         )
 
     async def browse(
         self,
-        function: Callable[Concatenate[Connection, Tenant, P], T],
+        function: Callable[Concatenate[Connection, AccountScope, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Read for somebody who looks on, beside the engine where the database has connections."""
+        """Read for people and programs, beside the engine where the database allows it."""
 
         def work(connection: Connection) -> T:
-            return function(connection, self._tenant, *args, **kwargs)
+            return function(connection, self._scope, *args, **kwargs)
 
         return await to_thread.run_sync(
-            lambda: self._clocked(function, lambda: self._look(work)), limiter=self._onlookers
+            lambda: self._clocked(function, lambda: self._reading(work)), limiter=self._browsers
         )
 
-    def _look(self, work: Callable[[Connection], T]) -> T:
+    def _reading(self, work: Callable[[Connection], T]) -> T:
         with self._database.reading() as connection:
             return work(connection)
 

@@ -29,29 +29,13 @@ from poller.store.database import lease_clock
 from poller.store.events import StoredEvent, record_events
 from poller.store.rows import difference, watch_of, watch_values
 from poller.store.schema import watches
-from poller.store.tenancy import Tenant, scope_of
+from poller.store.scopes import read_scope
 from poller.tracking.answer import Answer, Decision, Verdict
 from poller.tracking.delivery import Subscription
 from poller.tracking.observe import observe
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Conflict, Registration, forget, register
-from poller.tracking.watch import NextRequest, Watch
-
-__all__ = [
-    "Claim",
-    "Lease",
-    "Observation",
-    "Registered",
-    "add_watches",
-    "claim_due",
-    "count_watched",
-    "forget_watch",
-    "record",
-    "register_all",
-    "release",
-    "void_future_waits",
-    "void_leases",
-]
+from poller.tracking.watch import AccountScope, NextRequest, Watch
 
 T = TypeVar("T")
 
@@ -98,20 +82,20 @@ class Observation:
 
 def register_all(
     connection: Connection,
-    tenant: Tenant,
-    wishes: Sequence[Registration],
+    scope: AccountScope,
+    registrations: Sequence[Registration],
     now: datetime,
     *,
     all_or_none: bool = False,
 ) -> list[Registered]:
-    """Register each wish, in the order given; one result for each.
+    """Register in the order given; one result for each.
 
-    :raises Conflict: with `all_or_none`, at the first wish that contradicts what is known.
+    :raises Conflict: with `all_or_none`, where one contradicts what is stored.
     """
     results = [
         result
-        for chunk in _chunks(wishes)
-        for result in _register_chunk(connection, tenant, chunk, now)
+        for chunk in _chunks(registrations)
+        for result in _register_chunk(connection, scope, chunk, now)
     ]
     conflict = next((result.conflict for result in results if result.conflict), None)
     if all_or_none and conflict is not None:
@@ -119,19 +103,19 @@ def register_all(
     return results
 
 
-def add_watches(connection: Connection, tenant: Tenant, found: Sequence[Watch]) -> None:
-    """Insert watches as they are, in the state that somebody else left them in.
+def add_watches(connection: Connection, scope: AccountScope, found: Sequence[Watch]) -> None:
+    """Insert watches as they are, in the state that another store left them in.
 
     The caller knows that none of them is there.
     """
     for chunk in _chunks(found):
-        rows = [{**watch_values(watch), "scope_id": tenant.id} for watch in chunk]
+        rows = [{**watch_values(watch), "scope_id": scope.id} for watch in chunk]
         connection.execute(insert(watches), rows)
 
 
 def claim_due(
     connection: Connection,
-    tenant: Tenant,
+    scope: AccountScope,
     *,
     kinds: Collection[str],
     limit: int,
@@ -140,7 +124,7 @@ def claim_due(
 ) -> Claim:
     """Take up to `limit` watches of these kinds that are due, the longest overdue first.
 
-    What only explains an end that is told already comes after all others, or a minute late.
+    What only explains an end that was emitted already comes after all others, or a minute late.
     """
     if not kinds:
         return Claim()
@@ -151,7 +135,7 @@ def claim_due(
     for wanted in (urgent, true()):
         # a CTE runs once: PostgreSQL may run a subquery for each row, and each time lock others
         due = _first(
-            tenant, kinds, clock, watches.c.due_at <= now, wanted, limit=limit, lock=True
+            scope, kinds, clock, watches.c.due_at <= now, wanted, limit=limit, lock=True
         ).cte("due")
         statement = (
             update(watches)
@@ -161,15 +145,15 @@ def claim_due(
         )
         rows = connection.execute(statement).mappings().all()
         if rows:
-            found = (watch_of(row, tenant.scope) for row in rows)
+            found = (watch_of(row, scope) for row in rows)
             return Claim(watches=sorted(found, key=lambda watch: watch.next_poll.due_at))
-    following = select(_first(tenant, kinds, clock, limit=1, lock=False).subquery().c.due_at)
+    following = select(_first(scope, kinds, clock, limit=1, lock=False).subquery().c.due_at)
     return Claim(next_due=connection.execute(following).scalar_one_or_none())
 
 
 def record(
     connection: Connection,
-    tenant: Tenant,
+    scope: AccountScope,
     answers: Sequence[tuple[str, Answer]],
     *,
     policy: Policy,
@@ -184,11 +168,11 @@ def record(
     cannot wait for each other.
     """
     by_id = dict(answers)
-    rows = _locked(connection, tenant, sorted(by_id))
+    rows = _locked(connection, scope, sorted(by_id))
     decisions: dict[str, Decision] = {}
     changes: dict[str, dict[str, Any]] = {}
     for operation_id, row in rows.items():
-        before = watch_of(row, tenant.scope)
+        before = watch_of(row, scope)
         decision = observe(
             before, by_id[operation_id], policy=policy, now=now, jitter=random.random()
         )
@@ -198,13 +182,13 @@ def record(
             changes[operation_id] |= {"lease_owner": None, "lease_until": None}
     _write_all(connection, changes)
     made = [event for decision in decisions.values() for event in decision.events]
-    recorded = record_events(connection, tenant, made, subscriptions, now)
+    recorded = record_events(connection, scope, made, subscriptions, now)
     return list(_observations(sorted(by_id), decisions, iter(recorded)))
 
 
 def release(
     connection: Connection,
-    tenant: Tenant,
+    scope: AccountScope,
     ids: Collection[str],
     owner: str,
     *,
@@ -212,48 +196,48 @@ def release(
     now: datetime,
 ) -> None:
     """Give up claims without an answer: they are due at `due_at`, or as due as they were."""
-    schedule = {} if due_at is None else {"due_at": due_at, "set_at": now}
+    waits = {} if due_at is None else {"due_at": due_at, "set_at": now}
     for chunk in _chunks(sorted(ids)):
         connection.execute(
             update(watches)
             .where(
-                watches.c.scope_id == tenant.id,
+                watches.c.scope_id == scope.id,
                 watches.c.id.in_(chunk),
                 watches.c.lease_owner == owner,
             )
-            .values(lease_owner=None, lease_until=None, **schedule)
+            .values(lease_owner=None, lease_until=None, **waits)
         )
 
 
 def forget_watch(
-    connection: Connection, tenant: Tenant, operation_id: str, now: datetime
+    connection: Connection, scope: AccountScope, operation_id: str, now: datetime
 ) -> Watch | None:
     """Stop watching; None where nothing is known of that id here."""
-    row = _locked(connection, tenant, [operation_id]).get(operation_id)
+    row = _locked(connection, scope, [operation_id]).get(operation_id)
     if row is None:
         return None
-    before = watch_of(row, tenant.scope)
+    before = watch_of(row, scope)
     after = forget(before, now=now)
     _write(connection, operation_id, difference(watch_values(before), watch_values(after)))
     return after
 
 
-def void_leases(connection: Connection, tenant: Tenant, owner: str | None = None) -> None:
+def void_leases(connection: Connection, scope: AccountScope, owner: str | None = None) -> None:
     """Void every claim of `owner`, or of anybody: who held them is gone."""
     held = watches.c.lease_owner.is_not(None) if owner is None else watches.c.lease_owner == owner
     connection.execute(
         update(watches)
-        .where(watches.c.scope_id == tenant.id, held)
+        .where(watches.c.scope_id == scope.id, held)
         .values(lease_owner=None, lease_until=None)
     )
 
 
-def void_future_waits(connection: Connection, tenant: Tenant, now: datetime) -> int:
+def void_future_waits(connection: Connection, scope: AccountScope, now: datetime) -> int:
     """Make due what waits since a moment in the future: the clock went back. Returns how many."""
     statement = (
         update(watches)
         .where(
-            watches.c.scope_id == tenant.id,
+            watches.c.scope_id == scope.id,
             watches.c.due_at.is_not(None),
             watches.c.set_at > now,
         )
@@ -263,7 +247,7 @@ def void_future_waits(connection: Connection, tenant: Tenant, now: datetime) -> 
 
 
 def _first(
-    tenant: Tenant,
+    scope: AccountScope,
     kinds: Collection[str],
     clock: ColumnElement[int],
     *wanted: ColumnElement[bool],
@@ -276,7 +260,7 @@ def _first(
     """
     arms = [
         select(watches.c.id, watches.c.due_at)
-        .where(*_claimable(tenant, [kind], clock), *wanted)
+        .where(*_claimable(scope, [kind], clock), *wanted)
         .order_by(watches.c.due_at)
         .limit(limit)
         for kind in sorted(kinds)
@@ -288,10 +272,10 @@ def _first(
 
 
 def _claimable(
-    tenant: Tenant, kinds: Collection[str], clock: ColumnElement[int]
+    scope: AccountScope, kinds: Collection[str], clock: ColumnElement[int]
 ) -> tuple[ColumnElement[bool], ...]:
     return (
-        watches.c.scope_id == tenant.id,
+        watches.c.scope_id == scope.id,
         watches.c.due_at.is_not(None),
         watches.c.kind.in_(sorted(kinds)),
         or_(watches.c.lease_until.is_(None), watches.c.lease_until <= clock),
@@ -299,30 +283,33 @@ def _claimable(
 
 
 def _register_chunk(
-    connection: Connection, tenant: Tenant, wishes: Sequence[Registration], now: datetime
+    connection: Connection,
+    scope: AccountScope,
+    registrations: Sequence[Registration],
+    now: datetime,
 ) -> Iterator[Registered]:
-    ids = sorted({wish.id for wish in wishes})
+    ids = sorted({registration.id for registration in registrations})
     query = select(watches).where(watches.c.id.in_(ids)).order_by(watches.c.id).with_for_update()
     rows = {row["id"]: row for row in connection.execute(query).mappings()}
     known: dict[str, Watch] = {}
     for operation_id, row in rows.items():
-        own = row["scope_id"] == tenant.id
-        scope = tenant.scope if own else scope_of(connection, row["scope_id"])
-        known[operation_id] = watch_of(row, scope)
+        own = row["scope_id"] == scope.id
+        owner = scope if own else read_scope(connection, row["scope_id"])
+        known[operation_id] = watch_of(row, owner)
     before = dict(known)
     results = []
-    for wish in wishes:
+    for registration in registrations:
         try:
-            watch, is_new = register(known.get(wish.id), wish, scope=tenant.scope, now=now)
+            watch, is_new = register(known.get(registration.id), registration, scope=scope, now=now)
         except Conflict as conflict:
-            results.append(Registered(id=wish.id, conflict=str(conflict)))
+            results.append(Registered(id=registration.id, conflict=str(conflict)))
             continue
-        known[wish.id] = watch
-        results.append(Registered(id=wish.id, watch=watch, is_new=is_new))
+        known[registration.id] = watch
+        results.append(Registered(id=registration.id, watch=watch, is_new=is_new))
     # in id order, like locks: two daemons that insert the same must not wait for each other
     new = [known[operation_id] for operation_id in ids if operation_id not in before]
     if new:
-        rows_of_new = [{**watch_values(watch), "scope_id": tenant.id} for watch in new]
+        rows_of_new = [{**watch_values(watch), "scope_id": scope.id} for watch in new]
         connection.execute(insert(watches), rows_of_new)
     for operation_id, watch in before.items():
         changes = difference(watch_values(watch), watch_values(known[operation_id]))
@@ -331,12 +318,12 @@ def _register_chunk(
     yield from results
 
 
-def _locked(connection: Connection, tenant: Tenant, ids: Sequence[str]) -> dict[str, Any]:
+def _locked(connection: Connection, scope: AccountScope, ids: Sequence[str]) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for chunk in _chunks(ids):
         query = (
             select(watches)
-            .where(watches.c.id.in_(chunk), watches.c.scope_id == tenant.id)
+            .where(watches.c.id.in_(chunk), watches.c.scope_id == scope.id)
             .order_by(watches.c.id)
             .with_for_update()
         )
@@ -352,7 +339,7 @@ def _write(connection: Connection, operation_id: str, changes: dict[str, Any]) -
 def _write_all(connection: Connection, changes: Mapping[str, Mapping[str, Any]]) -> None:
     """Write many rows, those that changed in the same columns with one statement.
 
-    A statement is compiled once for all its rows; for each row anew it costs more than the row.
+    A statement is compiled once for all its rows; compiling it for each one costs more than that.
     """
     alike: dict[frozenset[str], list[dict[str, Any]]] = {}
     for operation_id, values in changes.items():
@@ -384,9 +371,9 @@ def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
         yield items[start : start + _CHUNK]
 
 
-def count_watched(connection: Connection, tenant: Tenant) -> int:
+def count_watched(connection: Connection, scope: AccountScope) -> int:
     """Count the operations that are being watched."""
     query = select(func.count()).where(
-        watches.c.scope_id == tenant.id, watches.c.due_at.is_not(None)
+        watches.c.scope_id == scope.id, watches.c.due_at.is_not(None)
     )
     return connection.execute(query).scalar_one()

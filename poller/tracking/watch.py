@@ -69,10 +69,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountScope:
-    """Whose it is: one daemon serves one scope. `base_url` has no slash at its end."""
+    """Whose operations these are: one daemon serves one scope.
+
+    `base_url` has no slash at its end. `id` is that of the scope's row in the store, 0 where it was
+    not read from one; it says nothing about the scope itself, so it is not compared.
+    """
 
     account: str
     base_url: str
+    id: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import pytest
 from poller.cli.notify import Notifier, message, sentence
 from poller.engine.status import Degraded
 from poller.engine.supervision import Heartbeats
-from poller.store.standing import Summary
+from poller.store.reports import Summary
 from tests.fakes.api import FakeApi, operation, operation_id
 from tests.fakes.process import Poller, eventually
 

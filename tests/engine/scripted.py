@@ -22,7 +22,7 @@ from poller.engine.signals import ChangeNotifier, Signals
 from poller.engine.supervision import Heartbeats
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.store.claims import ClaimRequest
-from poller.store.deliveries import Exchange
+from poller.store.deliveries import ClaimResult
 from poller.store.errors import StoreUnavailable
 from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
@@ -158,7 +158,7 @@ class FickleStore(Store):
     refuses = False
     refused = 0
     made = 0
-    last: Exchange | None = None
+    last: ClaimResult | None = None
     begun_last = 0
     begun = 0
 
@@ -169,13 +169,13 @@ class FickleStore(Store):
             raise StoreUnavailable("store.url: the disk is full; free some space")
 
     async def complete_and_claim(
-        self, attempts: Sequence[tuple[int, DeliveryAttempt]], demand: ClaimRequest
-    ) -> Exchange:
-        """Exchange, unless refused."""
+        self, attempts: Sequence[tuple[int, DeliveryAttempt]], request: ClaimRequest
+    ) -> ClaimResult:
+        """ClaimResult, unless refused."""
         self.refuse()
         self.begun += 1
         number = self.begun
-        found = await super().complete_and_claim(attempts, demand)
+        found = await super().complete_and_claim(attempts, request)
         self.last, self.begun_last = found, number
         return found
 
@@ -237,7 +237,7 @@ async def record_events(
             {
                 "position": first + step * operations + number + 1,
                 "id": f"event-{first + step * operations + number + 1:06d}",
-                "scope_id": store.tenant.id,
+                "scope_id": store.scope.id,
                 "watch_id": name,
                 "sequence": step + 1,
                 "type": "operation.progress",
@@ -250,7 +250,7 @@ async def record_events(
         ]
         waiting = [
             {
-                "scope_id": store.tenant.id,
+                "scope_id": store.scope.id,
                 "sink": sink,
                 "position": one["position"],
                 "watch_id": one["watch_id"],
@@ -321,7 +321,7 @@ class Stage:
         """Record so many events for each of so many new operations, in turn; their ids."""
         return await record_events(self.store, operations, each, sinks=[self.sink.name])
 
-    async def settle(self) -> Exchange:
+    async def settle(self) -> ClaimResult:
         """Wait until nothing more can be done at this time; what the store said last."""
         with anyio.fail_after(60):
             while True:
@@ -338,7 +338,7 @@ class Stage:
     def _has_looked_since(self, mark: int) -> bool:
         return mark < self.store.begun_last == self.store.begun
 
-    async def advance(self, seconds: float) -> Exchange:
+    async def advance(self, seconds: float) -> ClaimResult:
         """Let so much time pass, with everything that becomes due meanwhile done at its time."""
         until = self.clock.time.timestamp() + seconds
         last = await self.settle()

@@ -178,7 +178,7 @@ async def test_a_closed_place_ends_the_dispatcher_and_keeps_deliveries(
         assert await stage.end() is Ended.CLOSED
         assert set(sink.ids) <= set(ids[:4])
         assert await stage.states() == {"waiting": 5}
-        assert (await store.standing(since=NOW, closed=["app"])).stuck == 5
+        assert (await store.summary(since=NOW, closed=["app"])).stuck == 5
 
 
 async def test_a_failing_store_repeats_and_loses_nothing(
@@ -258,7 +258,7 @@ async def test_draining_finishes_what_is_due_and_waits_for_nothing_else(
         stage.dispatcher.drain()
         assert await stage.end() is Ended.DRAINED
         assert sorted(set(sink.ids)) == [one for one in ids if one != ids[4]]
-        assert (await store.standing(since=NOW)).waiting == 2
+        assert (await store.summary(since=NOW)).waiting == 2
 
 
 async def test_results_are_kept_when_it_is_cancelled(running: Running, clock: Clock) -> None:

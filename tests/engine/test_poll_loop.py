@@ -160,7 +160,7 @@ async def test_a_401_holds_nothing_and_the_probe_asks_about_another(
         assert api.asked[1] == names[1]
         assert sorted(api.asked[1:]) == names
         await nobody_is_leased(store)
-    assert (await store.standing(since=clock.time - timedelta(hours=1))).watched == 0
+    assert (await store.summary(since=clock.time - timedelta(hours=1))).watched == 0
 
 
 async def test_a_store_that_refuses_for_a_while_stops_nothing_for_good(
@@ -183,7 +183,7 @@ async def test_a_store_that_refuses_for_a_while_stops_nothing_for_good(
         await until(lambda: len(api.asked) == 8)
         await nobody_is_leased(store)
     assert Counter(api.asked) == {**dict.fromkeys(names, 1), names[0]: 2, names[1]: 2}
-    assert (await store.standing(since=clock.time - timedelta(hours=1))).watched == 0
+    assert (await store.summary(since=clock.time - timedelta(hours=1))).watched == 0
 
 
 async def test_stopping_records_what_is_under_way_and_begins_nothing(
@@ -199,7 +199,7 @@ async def test_stopping_records_what_is_under_way_and_begins_nothing(
         api.open_gate()
         await nobody_is_leased(store)
         assert len(api.asked) == 3
-        assert (await store.standing(since=clock.time - timedelta(hours=1))).watched == 7
+        assert (await store.summary(since=clock.time - timedelta(hours=1))).watched == 7
 
 
 @pytest.mark.defects("an API that raises")

@@ -23,7 +23,7 @@ from poller.engine.log_events import PollLog
 from poller.engine.requests import answer_of
 from poller.store.database import Database
 from poller.store.migrate import migrate
-from poller.store.tenancy import Tenant, move_in
+from poller.store.scopes import find_or_create_scope
 from poller.store.watches import Observation, record, register_all
 from poller.tracking.answer import Answer, FoundAnswer
 from poller.tracking.delivery import Subscription
@@ -165,22 +165,22 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 class Fuzz:
     """One operation in one transaction, and everything that its answers make."""
 
-    def __init__(self, connection: Connection, tenant: Tenant, policy: Policy) -> None:
+    def __init__(self, connection: Connection, scope: AccountScope, policy: Policy) -> None:
         self.events: list[dict[str, Any]] = []
         self.last: Observation | None = None
         self._connection = connection
-        self._tenant = tenant
+        self._scope = scope
         self._policy = policy
         self._now = NOW
         self._log = PollLog(lambda: self._now)
-        register_all(connection, tenant, [Registration(id=ODD, kind="messages")], NOW)
+        register_all(connection, scope, [Registration(id=ODD, kind="messages")], NOW)
 
     def take(self, body: bytes) -> None:
         """Take one answer, as the engine does with the bytes of a body."""
         self._now += timedelta(seconds=1)
         (self.last,) = record(
             self._connection,
-            self._tenant,
+            self._scope,
             [(ODD, self._answer(body))],
             policy=self._policy,
             subscriptions=[Subscription(sink="app")],
@@ -218,7 +218,7 @@ class Fuzz:
 
 def _play(database: Database, bodies: Sequence[bytes], policy: Policy) -> None:
     with database.engine.connect() as connection, connection.begin() as transaction:
-        fuzz = Fuzz(connection, move_in(connection, HOME), policy)
+        fuzz = Fuzz(connection, find_or_create_scope(connection, HOME), policy)
         for body in bodies:
             fuzz.take(body)
         for age in (0.0, -1.0):

@@ -40,7 +40,7 @@ async def test_a_moved_file(stage: Stage, tmp_path: Path) -> None:
 async def test_a_webhook_that_is_down(stage: Stage) -> None:
     """It delays nobody else, is probed now and then, and gets everything in order at its return."""
     stage.script(ODD, campaign(ODD))
-    with Receiver(secret=SECRET, default=Answer(status=503)) as receiver:
+    with Receiver(secret=SECRET, default=Answer(reset=True)) as receiver:
         async with stage.running(sinks=[webhook_plan(receiver, stage.clock)]) as show:
             await show.until(lambda: show.has_ended() and len(show.logged("delivery.failed")) >= 3)
             stage.clock.jump(15)

@@ -24,8 +24,8 @@ from poller.server.exposition import Exposition
 from poller.server.listening import Listening
 from poller.server.metrics import PrometheusMeter
 from poller.server.serving import serve
-from poller.store.census import WatchCount
 from poller.store.errors import StoreUnavailable
+from poller.store.reports import WatchCount
 from poller.store.store import Store
 from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
@@ -75,11 +75,11 @@ class UnreadableStore(Store):
 
     refuses = False
 
-    async def census(self) -> Sequence[WatchCount]:
+    async def watch_counts(self) -> Sequence[WatchCount]:
         """Count, unless refused."""
         if self.refuses:
             raise StoreUnavailable("store.url: the disk is gone")
-        return await super().census()
+        return await super().watch_counts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -272,7 +272,7 @@ async def test_the_store_is_counted_now_and_then(api: FakeApi, tmp_path: Path) -
                 scrapers.start_soon(scene.scrape)
         counted = (await scene.scrape()).total(
             "comms_poller_store_transaction_duration_seconds_count",
-            transaction="census.watch_counts",
+            transaction="reports.watch_counts",
         )
     assert counted == 1
 

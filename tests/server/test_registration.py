@@ -148,7 +148,7 @@ async def test_ten_thousand_at_once(door: House) -> None:
     status, answer = await post(door, document)
     assert status == 200
     assert {result["status"] for result in answer["results"]} == {201}
-    assert (await door.store.standing(since=door.scene.clock())).watched == 10_000
+    assert (await door.store.summary(since=door.scene.clock())).watched == 10_000
     _, again = await post(door, document)
     assert {result["status"] for result in again["results"]} == {200}
 

@@ -160,7 +160,7 @@ async def test_an_id_that_is_not_kept_is_gone(door: House, pruned: bool) -> None
 
 async def test_what_was_pruned_under_a_stream_ends_it(door: House) -> None:
     """Events that went before they were sent are told as an error, not passed over."""
-    start = await door.store.last_mark()
+    start = await door.store.last_cursor()
     await door.scene.run_through(op(1))
     await door.scene.drain()
     door.scene.clock.advance(days=2)

@@ -14,8 +14,8 @@ from poller.comms.kinds import KINDS
 from poller.server.gauges import Moment, Stock, families
 from poller.server.metrics import PrometheusMeter
 from poller.sinks.base import SinkOutcome, SinkVerdict
-from poller.store.census import WatchCount
 from poller.store.events import StoredEvent
+from poller.store.reports import WatchCount
 from poller.store.sinks import SinkReport
 from poller.store.watches import Observation
 from poller.tracking.answer import Verdict

@@ -15,7 +15,7 @@ from sqlalchemy import Table, func, select, update
 from poller.comms.kinds import kind_named
 from poller.comms.models import Operation, decode_operation
 from poller.store.claims import ClaimRequest
-from poller.store.deliveries import Exchange
+from poller.store.deliveries import ClaimResult
 from poller.store.events import StoredEvent
 from poller.store.schema import deliveries, watches
 from poller.store.store import Store
@@ -168,12 +168,12 @@ class Daemon:
         limit: int = 10,
         in_order: bool = False,
         in_flight: int = 0,
-    ) -> Exchange:
+    ) -> ClaimResult:
         """Hand in finished attempts and claim deliveries."""
-        demand = ClaimRequest(
+        request = ClaimRequest(
             sink=sink, limit=limit, in_order=in_order, in_flight=in_flight, lease=self.lease()
         )
-        exchange = await self.store.complete_and_claim(attempts, demand)
+        exchange = await self.store.complete_and_claim(attempts, request)
         for claim in exchange.claimed:
             self.begun[sink, claim.position] = self.clock()
         return exchange
@@ -192,7 +192,7 @@ class Daemon:
         sink: str = "app",
         status: int | None = None,
         error: str | None = None,
-    ) -> Exchange:
+    ) -> ClaimResult:
         """Hand in the same result for several attempts, and claim nothing."""
         ended = [
             (

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, inspect, text
 
-from poller.store.creation import create
 from poller.store.database import Database
 from poller.store.errors import StoreUnavailable
-from poller.store.migrate import _LOCK, _upgrade, check_schema, migrate
+from poller.store.migrate import _LOCK, _upgrade, check_schema, create, migrate
 from poller.store.migrations import HEAD
 from tests.fakes.process import eventually
 from tests.store.cluster import Cluster

@@ -7,8 +7,7 @@ from sqlalchemy import text
 
 from poller.store.database import Database
 from poller.store.errors import StoreUnavailable
-from poller.store.inspection import Condition, inspect_store
-from poller.store.migrate import migrate
+from poller.store.migrate import Condition, inspect_store, migrate
 from poller.store.migrations import HEAD
 from tests.store.cluster import Cluster
 

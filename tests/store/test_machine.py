@@ -27,14 +27,14 @@ from sqlalchemy import select
 
 from poller.store import deliveries as delivery_rows
 from poller.store import sinks as sink_rows
-from poller.store import tenancy
 from poller.store import watches as watch_rows
 from poller.store.claims import ClaimRequest
 from poller.store.database import Database
 from poller.store.dead_letters import Selection, replay, replay_event
+from poller.store.reports import summary
 from poller.store.retention import prune
 from poller.store.schema import deliveries, events, watches
-from poller.store.standing import summary
+from poller.store.scopes import find_or_create_scope
 from poller.store.watches import Lease
 from poller.tracking.answer import (
     Answer,
@@ -115,7 +115,7 @@ class StoreMachine(RuleBasedStateMachine):
         ]
         with self.database.writing() as connection:
             known = set(connection.execute(select(watches.c.id)).scalars())
-            results = watch_rows.register_all(connection, self.tenant, wishes, self.clock())
+            results = watch_rows.register_all(connection, self.scope, wishes, self.clock())
         for result in results:
             assert result.conflict is None
             if result.is_new:
@@ -126,7 +126,7 @@ class StoreMachine(RuleBasedStateMachine):
     def forget(self, number: int) -> None:
         """Stop watching one."""
         with self.database.writing() as connection:
-            watch_rows.forget_watch(connection, self.tenant, op(number), self.clock())
+            watch_rows.forget_watch(connection, self.scope, op(number), self.clock())
 
     @rule(number=operations, days=st.sampled_from([2, 15]))
     def forget_for_days(self, number: int, days: int) -> None:
@@ -253,7 +253,7 @@ class StoreMachine(RuleBasedStateMachine):
         lines = self.places["lines"]
         held = sorted({event_id for event_id, _ in lines.arrivals})
         with self.database.writing() as connection:
-            delivery_rows.recall(connection, self.tenant, lines.name, held, self.clock())
+            delivery_rows.recall(connection, self.scope, lines.name, held, self.clock())
 
     @rule(by=seconds)
     def time_passes(self, by: float) -> None:
@@ -265,14 +265,14 @@ class StoreMachine(RuleBasedStateMachine):
         """Set the clock back; housekeeping notices."""
         self.clock.advance(-by)
         with self.database.writing() as connection:
-            watch_rows.void_future_waits(connection, self.tenant, self.clock())
-            delivery_rows.void_future_waits(connection, self.tenant, self.clock())
+            watch_rows.void_future_waits(connection, self.scope, self.clock())
+            delivery_rows.void_future_waits(connection, self.scope, self.clock())
 
     @rule(name=st.none() | names)
     def replay_dead(self, name: str | None) -> None:
         """Send dead letters again, of one sink or of all."""
         with self.database.writing() as connection:
-            replay(connection, self.tenant, Selection(sink=name), now=self.clock())
+            replay(connection, self.scope, Selection(sink=name), now=self.clock())
 
     @rule(data=st.data(), name=st.none() | names)
     def replay_one(self, data: st.DataObject, name: str | None) -> None:
@@ -284,15 +284,15 @@ class StoreMachine(RuleBasedStateMachine):
             if kept:
                 chosen = kept[data.draw(st.integers(0, len(kept) - 1))]
                 to = None if name is None else [name]
-                replay_event(connection, self.tenant, chosen, to, now=self.clock())
+                replay_event(connection, self.scope, chosen, to, now=self.clock())
 
     @rule()
     def tidy(self) -> None:
         """Prune a step."""
         with self.database.writing() as connection:
-            sink_rows.bury_absent(connection, self.tenant, self.clock())
+            sink_rows.bury_absent(connection, self.scope, self.clock())
         with self.database.writing() as connection:
-            prune(connection, self.tenant, retention=RETENTION, now=self.clock())
+            prune(connection, self.scope, retention=RETENTION, now=self.clock())
 
     @rule(days=st.sampled_from([2, 15]))
     def quiet_days(self, days: int) -> None:
@@ -325,7 +325,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._let_everything_end()
         self.promises_hold()
         with self.database.reading() as connection:
-            now = summary(connection, self.tenant, since=NOW, closed=())
+            now = summary(connection, self.scope, since=NOW, closed=())
         assert (now.watched, now.waiting, now.stuck) == (0, 0, 0)
         self._check_that_all_arrived()
 
@@ -344,7 +344,7 @@ class StoreMachine(RuleBasedStateMachine):
                 place.end([(AttemptResult.DELIVERED, True)] * len(place.in_flight))
                 self._exchange(place, 10)
             with self.database.reading() as connection:
-                now = summary(connection, self.tenant, since=NOW, closed=())
+                now = summary(connection, self.scope, since=NOW, closed=())
             if now.is_idle:
                 return
 
@@ -362,19 +362,19 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _start(self) -> None:
         with self.database.writing() as connection:
-            self.tenant = tenancy.move_in(connection, HOME)
-            watch_rows.void_leases(connection, self.tenant)
-            delivery_rows.void_leases(connection, self.tenant)
+            self.scope = find_or_create_scope(connection, HOME)
+            watch_rows.void_leases(connection, self.scope)
+            delivery_rows.void_leases(connection, self.scope)
 
     def _configure(self) -> None:
         with self.database.writing() as connection:
-            sink_rows.configure(connection, self.tenant, self.configured, self.clock())
+            sink_rows.configure(connection, self.scope, self.configured, self.clock())
 
     def _claim(self, limit: int) -> list[str]:
         with self.database.writing() as connection:
             claim = watch_rows.claim_due(
                 connection,
-                self.tenant,
+                self.scope,
                 kinds=["messages"],
                 limit=limit,
                 lease=LEASE,
@@ -387,7 +387,7 @@ class StoreMachine(RuleBasedStateMachine):
         with self.database.writing() as connection:
             observations = watch_rows.record(
                 connection,
-                self.tenant,
+                self.scope,
                 answers,
                 policy=self.policy,
                 subscriptions=[place.subscription for place in wanting],
@@ -402,7 +402,7 @@ class StoreMachine(RuleBasedStateMachine):
     def _exchange(self, place: Place, room: int) -> None:
         if place.name not in self.configured:
             return
-        demand = ClaimRequest(
+        request = ClaimRequest(
             sink=place.name,
             limit=0 if place.in_order and place.in_flight else room,
             in_order=place.in_order,
@@ -412,9 +412,9 @@ class StoreMachine(RuleBasedStateMachine):
         with self.database.writing() as connection:
             exchange = delivery_rows.complete_and_claim(
                 connection,
-                self.tenant,
+                self.scope,
                 place.finished,
-                demand,
+                request,
                 now=self.clock(),
                 random=self.random,
             )

@@ -30,7 +30,7 @@ async def test_it_leaves_no_file(
     monkeypatch.chdir(tmp_path)
     other = await Store.open("sqlite://", HOME, now=scratch.clock)
     await scratch.register(op(1))
-    assert (await other.standing(since=NOW)).watched == 0
+    assert (await other.summary(since=NOW)).watched == 0
     await other.aclose()
     await scratch.store.tidy(retention_seconds=0)
     assert [path async for path in anyio.Path(tmp_path).iterdir()] == []
@@ -70,7 +70,7 @@ async def test_ten_thousand_watches_are_added(scratch: Daemon, clock: Clock) -> 
     """In bounded statements."""
     found = [register(None, wish(op(n)), scope=HOME, now=clock())[0] for n in range(10_000)]
     await scratch.store.add_watches(found)
-    assert (await scratch.store.standing(since=NOW)).watched == 10_000
+    assert (await scratch.store.summary(since=NOW)).watched == 10_000
 
 
 async def test_what_was_delivered_is_dropped_and_what_waits_stays(daemon: Daemon) -> None:

@@ -15,9 +15,9 @@ from sqlalchemy import inspect, text
 from poller import __version__
 from poller.store import migrations
 from poller.store.database import Database
-from poller.store.errors import StoreTooNew, StoreUnavailable
-from poller.store.migrate import check_schema, migrate
-from poller.store.migrations import HEAD
+from poller.store.errors import StoreTooNew, StoreTooOld, StoreUnavailable
+from poller.store.migrate import check_schema, inspect_store, migrate
+from poller.store.migrations import FIRST, HEAD
 from poller.store.schema import metadata
 from poller.store.store import Store
 from tests.store.scenes import HOME, Clock, Daemon, op
@@ -102,11 +102,12 @@ async def open_and_close(url: str, clock: Clock, *, as_daemon: bool = True) -> s
     return store.migrated_from
 
 
-def test_the_constant_is_the_newest_revision() -> None:
-    """A start on a current store relies on it and does not import Alembic."""
+def test_the_constants_are_the_oldest_and_the_newest_revision() -> None:
+    """A start on a current store relies on them and does not import Alembic."""
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
-    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+    scripts = ScriptDirectory.from_config(config)
+    assert (scripts.get_base(), scripts.get_current_head()) == (FIRST, HEAD)
 
 
 def test_revisions_sort_in_their_order() -> None:
@@ -198,6 +199,24 @@ async def test_a_newer_store_is_refused(url: str, clock: Clock) -> None:
         for word in (NEXT, HEAD, __version__):
             assert word in str(refused.value)
     await pretend(url, HEAD)
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
+async def test_a_store_of_before_the_first_release_is_refused(
+    migrated_file: Path, tmp_path: Path, clock: Clock, revision: str
+) -> None:
+    """By the daemon, beside it and by `check`, which change nothing and say what to do."""
+    path = Path(shutil.copy(migrated_file, tmp_path / "poller.db"))
+    url = f"sqlite:///{path}"
+    await pretend(url, revision)
+    for as_daemon in (True, False):
+        with pytest.raises(StoreTooOld, match=rf"schema {revision}.*move this one away") as refused:
+            await open_and_close(url, clock, as_daemon=as_daemon)
+        assert refused.value.needs_change
+    with pytest.raises(StoreTooOld, match=revision):
+        await to_thread.run_sync(inspect_store, url)
+    assert await revision_of(url) == revision
+    assert not copies_in(tmp_path)
 
 
 async def test_only_the_daemon_migrates(url: str, clock: Clock, upgrade_program: Upgrade) -> None:

@@ -25,10 +25,10 @@ import sys, time
 from datetime import UTC, datetime
 import anyio
 from poller.store.store import Store
-from poller.tracking.watch import Home
+from poller.tracking.watch import AccountScope
 
 async def hold():
-    scope = Home(account="AC1", base_url="https://comms.example.com/v1")
+    scope = AccountScope(account="AC1", base_url="https://comms.example.com/v1")
     await Store.open(sys.argv[1], scope, now=lambda: datetime.now(UTC))
     print("open", flush=True)
     await anyio.sleep_forever()
@@ -131,7 +131,7 @@ async def test_daemons_that_start_at_once_share_a_new_database(
     async with anyio.create_task_group() as tasks:
         for _ in range(4):
             tasks.start_soon(start)
-    assert len({store.tenant.id for store in stores}) == 1
+    assert len({store.scope.id for store in stores}) == 1
     assert await Daemon(stores[0], clock, "any").count(scopes) == 1
     for store in stores:
         await store.aclose()

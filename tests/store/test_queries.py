@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poller.store.errors import StoreUnavailable
-from poller.store.queries import OperationFilter
+from poller.store.reports import OperationFilter
 from tests.examples import times
 from tests.store.scenes import Daemon, op, wish
 
@@ -82,7 +82,7 @@ async def test_a_store_that_takes_writes_is_proved(daemon: Daemon) -> None:
     event, *_ = await daemon.run_through(op(1))
     await daemon.store.prove_writable()
     await daemon.observe(op(1), "PROCESSING")
-    assert await daemon.store.find_mark(event) is not None
+    assert await daemon.store.find_cursor(event) is not None
 
 
 async def test_a_store_that_refuses_is_told(daemon: Daemon) -> None:

@@ -72,6 +72,8 @@ async def test_dead_letters_are_kept_as_long_as_the_rest_and_counted(daemon: Dae
     daemon.clock.advance(days=3)
     for _ in range(3):
         await daemon.settle(await daemon.deliveries(), AttemptResult.FAILED)
+        # a sink that fails gets one attempt at a time, with a wait between them
+        daemon.clock.advance(5)
     daemon.clock.advance(days=0.9)
     assert await tidy(daemon) == Pruned()
     daemon.clock.advance(days=0.2)
@@ -152,7 +154,7 @@ async def test_a_stub_that_comes_to_life_is_not_removed(daemon: Daemon, another:
 
     def register() -> None:
         with daemon.store._database.writing() as connection:
-            register_all(connection, daemon.store.tenant, [wish(op(1))], daemon.clock())
+            register_all(connection, daemon.store.scope, [wish(op(1))], daemon.clock())
             from_thread.run_sync(registered.set)
             _wait_until_one_waits(connection)
 

@@ -104,7 +104,7 @@ async def test_recovery_makes_everything_due_in_order(daemon: Daemon) -> None:
 
 
 async def test_recovery_counts_beside_a_straggler(daemon: Daemon) -> None:
-    """A failure from before, handed in with the first success, keeps nobody waiting."""
+    """A failure from before, handed in with the first success, ends all waits, its own too."""
     await fill(daemon, range(6))
     [straggler] = await daemon.deliveries(limit=1)
     await bring_down(daemon)
@@ -115,7 +115,9 @@ async def test_recovery_counts_beside_a_straggler(daemon: Daemon) -> None:
         (straggler.position, attempt(AttemptResult.FAILED, NOW)),
     )
     assert exchange.health.state is SinkState.REJECTING
-    assert len(exchange.claimed) == 4
+    others = {op(number) for number in range(6)} - {probe.watch_id}
+    assert {claim.watch_id for claim in exchange.claimed} == others
+    assert straggler.watch_id in others
 
 
 async def test_refusals_are_answers_not_outages(daemon: Daemon) -> None:
@@ -187,7 +189,7 @@ async def test_410_disables_the_sink(daemon: Daemon, open_daemon: OpenDaemon) ->
     assert await state_of(daemon) is SinkState.DISABLED
     daemon.clock.advance(days=1)
     assert await daemon.deliveries() == []
-    assert (await daemon.store.standing(since=NOW)).stuck == 3
+    assert (await daemon.store.summary(since=NOW)).stuck == 3
     await daemon.store.aclose()
     again = await open_daemon("again")
     assert await again.deliveries() == []
@@ -222,7 +224,7 @@ async def test_an_absent_sink_waits_and_is_reported(daemon: Daemon) -> None:
     [app, old] = await daemon.store.configure_sinks(["app"])
     assert (old.name, old.is_configured, old.waiting, old.oldest) == ("old", False, 3, NOW)
     assert (app.name, app.is_configured, app.waiting) == ("app", True, 0)
-    standing = await daemon.store.standing(since=NOW)
+    standing = await daemon.store.summary(since=NOW)
     assert (standing.stuck, standing.waiting) == (3, 0)
     daemon.clock.advance(days=2)
     await daemon.store.configure_sinks(["app"])
@@ -269,12 +271,12 @@ async def test_standing_counts_what_can_go_on(daemon: Daemon) -> None:
     """Idle is when nothing more happens by itself; clean, when all was delivered besides."""
     await daemon.store.configure_sinks(["app", "other"])
     await fill(daemon, range(1))
-    at_work = await daemon.store.standing(since=NOW)
+    at_work = await daemon.store.summary(since=NOW)
     assert (at_work.watched, at_work.waiting, at_work.is_idle) == (1, 1, False)
     await daemon.observe(op(0), "COMPLETED")
-    closed = await daemon.store.standing(since=NOW, closed=["app"])
+    closed = await daemon.store.summary(since=NOW, closed=["app"])
     assert (closed.watched, closed.waiting, closed.stuck) == (0, 0, 2)
     assert (closed.is_idle, closed.is_clean) == (True, False)
     await daemon.drain()
-    done = await daemon.store.standing(since=NOW)
+    done = await daemon.store.summary(since=NOW)
     assert (done.is_idle, done.is_clean) == (True, True)

@@ -16,7 +16,7 @@ from poller.engine.status import sink_trouble
 from poller.server.views import show_degraded
 from poller.settings import Settings
 from poller.store.errors import StoreError
-from poller.store.inspection import Condition, inspect_sinks
+from poller.store.migrate import Condition, inspect_sinks
 from poller.tracking.watch import AccountScope
 
 __all__ = ["probe_operation"]

@@ -7,7 +7,7 @@ from anyio import to_thread
 from poller.cli.probes.finding import Finding
 from poller.settings import Settings
 from poller.store.errors import StoreError
-from poller.store.inspection import Condition, inspect_store
+from poller.store.migrate import Condition, inspect_store
 from poller.store.migrations import HEAD
 
 __all__ = ["probe_store"]

@@ -1,10 +1,10 @@
-"""The schema's history. `HEAD` is the newest revision; a test keeps it true.
+"""The revisions of the schema. `HEAD` is the newest, `FIRST` the oldest that can be migrated.
 
-A constant, so that a start on a current store need not import Alembic (half a second).
+Constants, so that a start on a current store need not import Alembic (half a second); a test holds
+them to the revisions. The names of revisions sort in their order.
 """
 
 from typing import Final
 
-__all__ = ["HEAD"]
-
-HEAD: Final = "0003"
+FIRST: Final = "0100_first"
+HEAD: Final = "0100_first"

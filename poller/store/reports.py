@@ -1,17 +1,26 @@
-"""What people and programs ask about operations: lists, and one with its time line."""
+"""What people and programs ask about operations: lists, one with its timeline, and counts."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, func, literal, select, tuple_, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Text,
+    case,
+    func,
+    literal,
+    select,
+    tuple_,
+    type_coerce,
+)
 
-from poller.store.events import POSITION, StoredEvent, stored_event_of
+from poller.store.events import StoredEvent, stored_event_of
 from poller.store.rows import delivery_of, health_of, watch_of
 from poller.store.schema import (
     Instant,
-    counters,
     deliveries,
     events,
     instant,
@@ -19,22 +28,11 @@ from poller.store.schema import (
     sinks,
     watches,
 )
-from poller.store.tenancy import Tenant
+from poller.store.watches import count_watched
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.event import dump_json
 from poller.tracking.sink_health import SinkHealth, SinkState, next_attempt
-from poller.tracking.watch import Watch
-
-__all__ = [
-    "DeliveryStatus",
-    "Listing",
-    "OperationDetail",
-    "OperationFilter",
-    "find_operation",
-    "list_operations",
-    "prove_writable",
-    "seen_statuses",
-]
+from poller.tracking.watch import AccountScope, Outcome, Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +87,7 @@ class OperationDetail:
 
 def list_operations(
     connection: Connection,
-    tenant: Tenant,
+    scope: AccountScope,
     wanted: OperationFilter,
     *,
     limit: int,
@@ -98,7 +96,7 @@ def list_operations(
     """List what is known, stubs left out, the latest registration first; `before` is a cursor."""
     query = (
         select(watches)
-        .where(*_chosen(connection, tenant, wanted))
+        .where(*_chosen(connection, scope, wanted))
         .order_by(watches.c.registered_at.desc(), watches.c.id.desc())
         .limit(limit + 1)
     )
@@ -107,7 +105,7 @@ def list_operations(
         place = tuple_(literal(instant(int(at)), Instant), operation_id)
         query = query.where(tuple_(watches.c.registered_at, watches.c.id) < place)
     rows = connection.execute(query).mappings().all()
-    found = [watch_of(row, tenant.scope) for row in rows[:limit]]
+    found = [watch_of(row, scope) for row in rows[:limit]]
     return Listing(
         watches=[watch for watch in found if set(wanted.labels) <= watch.labels.items()],
         next_before=_cursor(found[-1]) if len(rows) > limit else None,
@@ -119,13 +117,13 @@ def _cursor(watch: Watch) -> str:
 
 
 def seen_statuses(
-    connection: Connection, tenant: Tenant, wanted: Collection[str]
+    connection: Connection, scope: AccountScope, wanted: Collection[str]
 ) -> frozenset[str]:
     """Return those of `wanted` that the last seen status of something known is."""
     query = (
         select(watches.c.emitted_status)
         .where(
-            watches.c.scope_id == tenant.id,
+            watches.c.scope_id == scope.id,
             watches.c.is_stub.is_(False),
             watches.c.emitted_status.in_(sorted(wanted)),
         )
@@ -135,10 +133,10 @@ def seen_statuses(
 
 
 def find_operation(
-    connection: Connection, tenant: Tenant, operation_id: str, *, latest: int
+    connection: Connection, scope: AccountScope, operation_id: str, *, latest: int
 ) -> OperationDetail | None:
     """Find one operation and the `latest` of its events; None where it is not known."""
-    query = select(watches).where(watches.c.scope_id == tenant.id, watches.c.id == operation_id)
+    query = select(watches).where(watches.c.scope_id == scope.id, watches.c.id == operation_id)
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         return None
@@ -148,27 +146,21 @@ def find_operation(
     shown = [stored_event_of(row) for row in reversed(connection.execute(newest).mappings().all())]
     positions = [one.position for one in shown]
     return OperationDetail(
-        watch=watch_of(row, tenant.scope),
+        watch=watch_of(row, scope),
         is_stub=row["is_stub"],
         events=shown,
-        deliveries=_delivery_statuses(connection, tenant, operation_id, positions),
+        deliveries=_delivery_statuses(connection, scope, operation_id, positions),
         omitted=number - len(shown),
     )
 
 
-def prove_writable(connection: Connection, _tenant: Tenant) -> None:
-    """Write a row, unchanged: what a registration needs to be acknowledged."""
-    row = counters.c.name == POSITION
-    connection.execute(counters.update().where(row).values(value=counters.c.value))
-
-
 def _delivery_statuses(
-    connection: Connection, tenant: Tenant, operation_id: str, positions: Sequence[int]
+    connection: Connection, scope: AccountScope, operation_id: str, positions: Sequence[int]
 ) -> dict[int, list[DeliveryStatus]]:
     if not positions:
         return {}
     heads = _heads(connection, operation_id)
-    health = _health(connection, tenant)
+    health = _health(connection, scope)
     query = (
         select(deliveries)
         .where(
@@ -214,13 +206,13 @@ def _heads(connection: Connection, operation_id: str) -> dict[str, tuple[int, st
     return {row.sink: (row.position, row.id) for row in connection.execute(query)}
 
 
-def _health(connection: Connection, tenant: Tenant) -> dict[str, SinkHealth]:
-    query = select(sinks).where(sinks.c.scope_id == tenant.id, sinks.c.absent_since.is_(None))
+def _health(connection: Connection, scope: AccountScope) -> dict[str, SinkHealth]:
+    query = select(sinks).where(sinks.c.scope_id == scope.id, sinks.c.absent_since.is_(None))
     return {row["name"]: health_of(row) for row in connection.execute(query).mappings()}
 
 
 def _chosen(
-    connection: Connection, tenant: Tenant, wanted: OperationFilter
+    connection: Connection, scope: AccountScope, wanted: OperationFilter
 ) -> list[ColumnElement[bool]]:
     # the last emitted status is the observed one: a change of status is never held back
     columns: list[tuple[ColumnElement[Any], Collection[str]]] = [
@@ -230,7 +222,7 @@ def _chosen(
         (watches.c.outcome, wanted.outcomes),
     ]
     return [
-        watches.c.scope_id == tenant.id,
+        watches.c.scope_id == scope.id,
         watches.c.is_stub.is_(False),
         *(column.in_(sorted(values)) for column, values in columns if values),
         *(_has_label(connection, name, value) for name, value in wanted.labels),
@@ -245,3 +237,126 @@ def _has_label(connection: Connection, name: str, value: str) -> ColumnElement[b
     member = dump_json({name: value})[1:-1]
     find = func.strpos if connection.dialect.name == "postgresql" else func.instr
     return find(type_coerce(watches.c.labels, Text), member) > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Counts for one scope. `lost` and `dead` count since a given moment.
+
+    `waiting` counts deliveries that can go on, `stuck` those that cannot: their sink is disabled
+    or no longer configured.
+    """
+
+    watched: int
+    waiting: int
+    stuck: int
+    lost: int
+    dead: int
+
+    @property
+    def is_idle(self) -> bool:
+        """True where nothing more will happen by itself."""
+        return self.watched == 0 and self.waiting == 0
+
+    @property
+    def is_clean(self) -> bool:
+        """True where everything ended and everything was delivered."""
+        return self.is_idle and not (self.stuck or self.lost or self.dead)
+
+
+def summary(
+    connection: Connection, scope: AccountScope, *, since: datetime, closed: Collection[str]
+) -> Summary:
+    """Count. `closed` names sinks that are disabled in this process alone."""
+    off = set(closed) | _off(connection, scope)
+    waiting = _waiting(connection, scope)
+    stuck = sum(number for sink, number in waiting.items() if sink in off)
+    return Summary(
+        watched=count_watched(connection, scope),
+        waiting=sum(waiting.values()) - stuck,
+        stuck=stuck,
+        lost=_lost(connection, scope, since),
+        dead=_dead(connection, scope, since),
+    )
+
+
+def _off(connection: Connection, scope: AccountScope) -> set[str]:
+    query = select(sinks.c.name).where(
+        sinks.c.scope_id == scope.id,
+        (sinks.c.state == SinkState.DISABLED.value) | sinks.c.absent_since.is_not(None),
+    )
+    return set(connection.execute(query).scalars())
+
+
+def _waiting(connection: Connection, scope: AccountScope) -> dict[str, int]:
+    query = (
+        select(deliveries.c.sink, func.count().label("number"))
+        .where(
+            deliveries.c.scope_id == scope.id,
+            deliveries.c.state == DeliveryState.WAITING.value,
+        )
+        .group_by(deliveries.c.sink)
+    )
+    return {row.sink: row.number for row in connection.execute(query)}
+
+
+def _lost(connection: Connection, scope: AccountScope, since: datetime) -> int:
+    query = select(func.count()).where(
+        watches.c.scope_id == scope.id,
+        watches.c.outcome == Outcome.LOST.value,
+        watches.c.ended_at >= since,
+    )
+    return connection.execute(query).scalar_one()
+
+
+def _dead(connection: Connection, scope: AccountScope, since: datetime) -> int:
+    query = select(func.count()).where(
+        deliveries.c.scope_id == scope.id,
+        deliveries.c.state == DeliveryState.DEAD.value,
+        deliveries.c.done_at >= since,
+    )
+    return connection.execute(query).scalar_one()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchCount:
+    """The watched operations of one kind and status; `status` is None where none was seen yet.
+
+    `due` counts those whose next poll is due, `oldest_due` is since when the first of them is.
+    """
+
+    kind: str
+    status: str | None
+    watched: int
+    due: int
+    oldest_due: datetime | None
+
+
+def watch_counts(
+    connection: Connection, scope: AccountScope, now: datetime
+) -> Sequence[WatchCount]:
+    """Count what is being watched at `now`."""
+    # the last emitted status is the observed one: a change of status is never held back
+    status = watches.c.emitted_status
+    is_due = watches.c.due_at <= now
+    query = (
+        select(
+            watches.c.kind,
+            status.label("status"),
+            func.count().label("watched"),
+            func.sum(case((is_due, 1), else_=0)).label("due"),
+            func.min(case((is_due, watches.c.due_at), else_=None)).label("oldest_due"),
+        )
+        .where(watches.c.scope_id == scope.id, watches.c.due_at.is_not(None))
+        .group_by(watches.c.kind, status)
+    )
+    return [
+        WatchCount(
+            kind=row.kind,
+            status=row.status,
+            watched=row.watched,
+            due=int(row.due),
+            oldest_due=row.oldest_due,
+        )
+        for row in connection.execute(query)
+    ]

@@ -1,16 +1,16 @@
-"""The first tables: scopes, watches, events, deliveries, sinks, pauses, counters."""
+"""The first schema: scopes, pauses, watches, events, deliveries, sinks, counters."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001"
+revision = "0100_first"
 down_revision = None
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    """Make the tables, and the row that gives out positions."""
+    """Create the tables, and the counter of event positions."""
     op.create_table(
         "counters",
         sa.Column("name", sa.String(), nullable=False),
@@ -43,9 +43,16 @@ def upgrade() -> None:
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("since", sa.BigInteger(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("unanswered", sa.Integer(), nullable=False),
+        sa.Column("unanswered_since", sa.BigInteger(), nullable=True),
+        sa.Column("delivered", sa.Integer(), nullable=False),
+        sa.Column("given_up", sa.Integer(), nullable=False),
         sa.Column("probes", sa.Integer(), nullable=False),
-        sa.Column("probe_at", sa.BigInteger(), nullable=True),
+        sa.Column("next_at", sa.BigInteger(), nullable=True),
         sa.Column("set_at", sa.BigInteger(), nullable=True),
+        sa.Column("tried_at", sa.BigInteger(), nullable=True),
+        sa.Column("paused_until", sa.BigInteger(), nullable=True),
+        sa.Column("paused_at", sa.BigInteger(), nullable=True),
         sa.Column("status", sa.Integer(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("absent_since", sa.BigInteger(), nullable=True),
@@ -69,14 +76,20 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=True),
         sa.Column("left_scheduled_at", sa.BigInteger(), nullable=True),
+        sa.Column("scheduled_for", sa.BigInteger(), nullable=True),
+        sa.Column("schedule_read_at", sa.BigInteger(), nullable=True),
         sa.Column("looks", sa.Text(), nullable=False),
         sa.Column("emitted_status", sa.String(), nullable=True),
         sa.Column("emitted_counters", sa.Text(), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("progress_at", sa.BigInteger(), nullable=True),
+        sa.Column("emitted_attempts", sa.Text(), nullable=False),
         sa.Column("not_found", sa.Integer(), nullable=False),
         sa.Column("not_found_since", sa.BigInteger(), nullable=True),
         sa.Column("rejected", sa.Integer(), nullable=False),
+        sa.Column("wants_breakdown", sa.Boolean(), nullable=True),
+        sa.Column("breakdown", sa.Text(), nullable=True),
+        sa.Column("next_request", sa.String(), nullable=False),
         sa.Column("wait", sa.Float(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=True),
         sa.Column("set_at", sa.BigInteger(), nullable=False),
@@ -87,13 +100,21 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_watches")),
     )
     op.create_index(
-        op.f("ix_watches_scope_id_due_at"), "watches", ["scope_id", "due_at"], unique=False
+        "ix_watches_due",
+        "watches",
+        ["kind", "scope_id", "due_at", "lease_until", "next_request", "emitted_status"],
+        unique=False,
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
     )
     op.create_index(
         op.f("ix_watches_phase_is_stub_ended_at"),
         "watches",
         ["phase", "is_stub", "ended_at"],
         unique=False,
+    )
+    op.create_index(
+        op.f("ix_watches_registered_at_id"), "watches", ["registered_at", "id"], unique=False
     )
     op.create_table(
         "events",
@@ -131,18 +152,34 @@ def upgrade() -> None:
         sa.Column("done_at", sa.BigInteger(), nullable=True),
         sa.Column("lease_owner", sa.String(), nullable=True),
         sa.Column("lease_until", sa.BigInteger(), nullable=True),
-        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_deliveries_scope_id")),
         sa.ForeignKeyConstraint(
             ["position"], ["events.position"], name=op.f("fk_deliveries_position")
         ),
+        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_deliveries_scope_id")),
         sa.ForeignKeyConstraint(["watch_id"], ["watches.id"], name=op.f("fk_deliveries_watch_id")),
         sa.PrimaryKeyConstraint("position", "sink", name=op.f("pk_deliveries")),
     )
     op.create_index(
-        op.f("ix_deliveries_scope_id_state_sink_due_at_position"),
+        op.f("ix_deliveries_scope_id_state_sink_position"),
         "deliveries",
-        ["scope_id", "state", "sink", "due_at", "position"],
+        ["scope_id", "state", "sink", "position"],
         unique=False,
+    )
+    op.create_index(
+        "ix_deliveries_tried",
+        "deliveries",
+        ["scope_id", "sink", "due_at", "position"],
+        unique=False,
+        sqlite_where=sa.text("state = 'waiting' AND attempts > 0"),
+        postgresql_where=sa.text("state = 'waiting' AND attempts > 0"),
+    )
+    op.create_index(
+        "ix_deliveries_untried",
+        "deliveries",
+        ["scope_id", "sink", "due_at", "position"],
+        unique=False,
+        sqlite_where=sa.text("state = 'waiting' AND attempts = 0"),
+        postgresql_where=sa.text("state = 'waiting' AND attempts = 0"),
     )
     op.create_index(
         op.f("ix_deliveries_watch_id_sink_state_position"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from poller.store.feed import Cursor, Page
+from poller.store.events import Cursor, Page
 from poller.tracking.watch import AccountScope
 from tests.store.conftest import OpenDaemon
 from tests.store.scenes import Daemon, op
@@ -29,11 +29,11 @@ async def test_pages_follow_each_other(daemon: Daemon) -> None:
     recorded = await daemon.run_through(op(1)) + await daemon.run_through(op(2))
     seen: list[str] = []
     mark = START
-    while (page := await daemon.store.feed_page(after=mark, limit=4)).events:
+    while (page := await daemon.store.event_page(after=mark, limit=4)).events:
         seen += ids(page)
         mark = page.end
     assert seen == recorded
-    assert page.end == mark == await daemon.store.last_mark()
+    assert page.end == mark == await daemon.store.last_cursor()
     assert mark.event_id == recorded[-1]
 
 
@@ -41,21 +41,21 @@ async def test_a_page_of_one_operation_moves_past_the_others(daemon: Daemon) -> 
     """The end is behind all that was looked at, so that nothing is read twice."""
     one = await daemon.run_through(op(1))
     await daemon.run_through(op(2))
-    last = await daemon.store.last_mark()
-    page = await daemon.store.feed_page(after=START, limit=10, operations=[op(1)])
+    last = await daemon.store.last_cursor()
+    page = await daemon.store.event_page(after=START, limit=10, operations=[op(1)])
     assert ids(page) == one
     assert page.end == last
-    full = await daemon.store.feed_page(after=START, limit=2, operations=[op(1)])
+    full = await daemon.store.event_page(after=START, limit=2, operations=[op(1)])
     assert full.end.event_id == one[1]
 
 
 async def test_a_mark_is_found_by_its_event(daemon: Daemon) -> None:
     """What comes behind it is what was recorded after it."""
     first, second, third = await daemon.run_through(op(1))
-    mark = await daemon.store.find_mark(first)
+    mark = await daemon.store.find_cursor(first)
     assert mark is not None
-    assert ids(await daemon.store.feed_page(after=mark, limit=10)) == [second, third]
-    assert await daemon.store.find_mark("unknown") is None
+    assert ids(await daemon.store.event_page(after=mark, limit=10)) == [second, third]
+    assert await daemon.store.find_cursor("unknown") is None
 
 
 async def test_nobody_resumes_across_what_retention_took(daemon: Daemon) -> None:
@@ -66,32 +66,32 @@ async def test_nobody_resumes_across_what_retention_took(daemon: Daemon) -> None
     after = await daemon.observe(op(9), "PROCESSING", delivered=2)
     await prune(daemon)
     for event in [before.events[0].id, *pruned]:
-        assert await daemon.store.find_mark(event) is None
+        assert await daemon.store.find_cursor(event) is None
     kept = after.events[0].id
-    assert (await daemon.store.find_mark(kept)) == await daemon.store.last_mark()
-    page = await daemon.store.feed_page(after=START, limit=10)
+    assert (await daemon.store.find_cursor(kept)) == await daemon.store.last_cursor()
+    page = await daemon.store.event_page(after=START, limit=10)
     assert ids(page) == [before.events[0].id, kept]
     assert page.pruned_to == 4
 
 
-async def test_the_last_mark_outlives_its_event(daemon: Daemon) -> None:
+async def test_the_last_cursor_outlives_its_event(daemon: Daemon) -> None:
     """Where the newest event was pruned, nothing before it is mistaken for the end."""
     await daemon.register(op(9))
     await daemon.observe(op(9), "PROCESSING")
     await daemon.run_through(op(1))
     await prune(daemon)
-    mark = await daemon.store.last_mark()
+    mark = await daemon.store.last_cursor()
     assert mark == Cursor(position=4)
-    page = await daemon.store.feed_page(after=mark, limit=10)
+    page = await daemon.store.event_page(after=mark, limit=10)
     assert (page.events, page.pruned_to) == ([], 4)
     later = await daemon.observe(op(9), "PROCESSING", delivered=1)
-    page = await daemon.store.feed_page(after=mark, limit=10)
+    page = await daemon.store.event_page(after=mark, limit=10)
     assert ids(page) == [later.events[0].id]
 
 
 async def test_an_empty_store_begins_at_nothing(daemon: Daemon) -> None:
     """There is no id to come back with."""
-    assert await daemon.store.last_mark() == START
+    assert await daemon.store.last_cursor() == START
 
 
 async def test_each_home_has_its_own_feed(daemon: Daemon, open_daemon: OpenDaemon) -> None:
@@ -99,7 +99,7 @@ async def test_each_home_has_its_own_feed(daemon: Daemon, open_daemon: OpenDaemo
     elsewhere = AccountScope(account="AC2", base_url="https://comms.example.com/v1")
     other = await open_daemon("other", elsewhere, as_daemon=daemon.on_postgresql)
     theirs = await other.run_through(op(1))
-    assert (await daemon.store.feed_page(after=START, limit=10)).events == []
-    assert await daemon.store.find_mark(theirs[0]) is None
+    assert (await daemon.store.event_page(after=START, limit=10)).events == []
+    assert await daemon.store.find_cursor(theirs[0]) is None
     await prune(other)
-    assert (await daemon.store.feed_page(after=START, limit=10)).pruned_to == 0
+    assert (await daemon.store.event_page(after=START, limit=10)).pruned_to == 0
