@@ -23,12 +23,17 @@ class Judgement:
 
 
 def judge(
-    arrivals: Sequence[Event], *, ends: Mapping[str, Event] | None = None, ended: bool = True
+    arrivals: Sequence[Event],
+    *,
+    ends: Mapping[str, Event] | None = None,
+    ended: bool = True,
+    watched_again: bool = False,
 ) -> Judgement:
     """Judge the arrivals at one sink, in order; a repetition is no problem where it is the same.
 
     With `ended`, the history of every subject must be complete. `ends` is each operation's true
-    last snapshot: these operations and no others must be there, and end so.
+    last snapshot: these operations and no others must be there, and end so. `watched_again` says
+    that a lost operation may have been registered again: then its story goes on after its end.
     """
     first: dict[str, Event] = {}
     problems = [
@@ -40,7 +45,8 @@ def judge(
     for event in first.values():
         histories[event["subject"]].append(event)
     for name, events in sorted(histories.items()):
-        faults = [*_wrong_order(events), *_wrong_deltas(events), *_wrong_finals(events, ended)]
+        last = _since_lost(events) if watched_again else events
+        faults = [*_wrong_order(events), *_wrong_deltas(events), *_wrong_finals(last, ended)]
         problems += [f"{name}: {fault}" for fault in faults]
     if ends is not None:
         problems += _wrong_ends(histories, ends)
@@ -50,7 +56,7 @@ def judge(
 def check_promises(events: Sequence[Event]) -> None:
     """Assert that these are complete histories in which nothing is repeated."""
     found = judge(events)
-    assert not found.problems
+    assert not found.problems, found.problems
     assert found.duplicates == 0
 
 
@@ -85,6 +91,12 @@ def _counters(event: Event) -> dict[str, int] | None:
     if stats is None:
         return None
     return {name: count for name, count in stats.items() if type(count) is int and count > 0}
+
+
+def _since_lost(events: Sequence[Event]) -> Sequence[Event]:
+    """Leave out what came up to the last loss that something followed."""
+    lost = [number for number, event in enumerate(events[:-1]) if event["type"].endswith(".lost")]
+    return events[lost[-1] + 1 :] if lost else events
 
 
 def _wrong_finals(events: Sequence[Event], ended: bool) -> list[str]:  # noqa: FBT001 - as in `judge`

@@ -161,8 +161,9 @@ class Ledger:
     def check_histories(self) -> None:
         """Let the oracle judge what was recorded of each operation."""
         for line in self.events.values():
-            found = judge([json.loads(recorded.body) for recorded in line], ended=False)
-            assert not found.problems
+            story = [json.loads(recorded.body) for recorded in line]
+            found = judge(story, ended=False, watched_again=True)
+            assert not found.problems, found.problems
 
     def check_arrivals(self, place: Place) -> None:
         """Check bodies, order of first arrivals, and that nothing is delivered unseen."""
