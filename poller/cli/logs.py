@@ -6,6 +6,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
 import structlog
+from structlog.typing import Processor
 
 from poller.cli.stderr import say_drops_with
 
@@ -19,16 +20,18 @@ _LONGEST: Final = 32 * 1024
 """Characters of a line; a longer one is cut."""
 
 
-def configure_logs(*, level: str, form: str) -> None:
+def configure_logs(*, level: str, form: str, only: Processor | None = None) -> None:
     """Send every log line at or above `level` to standard error.
 
-    `form` is `json`, `console`, or `auto`: console where standard error is a terminal.
+    `form` is `json`, `console`, or `auto`: console where standard error is a terminal. `only` may
+    drop lines, with `structlog.DropEvent`.
     """
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     render = _bounded(_console() if console else _json)
     structlog.configure(
         processors=[
+            *([] if only is None else [only]),
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             stamp,

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import anyio
 import httpx
+from httpx_sse import EventSource, ServerSentEvent
 from pydantic import SecretStr
 
 from poller.cli.control.address import Address
@@ -20,7 +21,6 @@ from poller.cli.control.errors import (
     UnknownOperation,
     Unreachable,
 )
-from poller.cli.control.stream import Message, StreamParser
 from poller.http.failures import describe_answer, describe_failure
 from poller.http.route import Route, find_route
 from poller.http.transport import TROUBLE, open_transport
@@ -130,7 +130,7 @@ class ControlClient:
     @asynccontextmanager
     async def events(
         self, operations: Sequence[str], *, after: str | None
-    ) -> AsyncIterator[AsyncIterator[Message]]:
+    ) -> AsyncIterator[AsyncIterator[ServerSentEvent]]:
         """Follow the events of these operations, from the one after `after`, else the oldest kept.
 
         Of more than `MOST_FILTERED` operations, those of all others come too.
@@ -243,10 +243,10 @@ def _route(address: Address) -> Route:
     return address.route if address.is_local else find_route(address.base_url, os.environ)
 
 
-async def _messages(response: httpx.Response) -> AsyncIterator[Message]:
-    parser = StreamParser()
-    async for chunk in response.aiter_bytes():
-        for message in parser.feed(chunk):
+async def _messages(response: httpx.Response) -> AsyncIterator[ServerSentEvent]:
+    async for message in EventSource(response).aiter_sse():
+        # a block without data is no message, though the library reports it
+        if message.data:
             yield message
 
 

@@ -2,25 +2,26 @@
 
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from io import TextIOWrapper
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream
+from structlog import DropEvent
 
 from poller.cli.control.session import Target
 from poller.cli.failures import EXIT_TIMEOUT, EXIT_TROUBLE, EXIT_UNFINISHED, fail
 from poller.cli.logs import configure_logs
 from poller.cli.settings_source import SettingsSource
 from poller.cli.watch.lines import Lines
+from poller.cli.watch.news import Feed, News, Update
 from poller.cli.watch.rows import all_is_well
 from poller.cli.watch.source import open_feed
 from poller.engine.clock import wall_clock
-from poller.engine.onlooker import Feed, News, Update
 from poller.settings import Settings
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import AccountScope, Watch
@@ -28,6 +29,8 @@ from poller.tracking.watch import AccountScope, Watch
 __all__ = ["watch_operations"]
 
 _BUFFER: Final = 500
+_SAID_BY_TROUBLES: Final = frozenset({"account.paused", "credentials.refused", "kind.paused"})
+_OF_ONE_OPERATION: Final = frozenset({400, 404})
 
 
 class _End(Enum):
@@ -96,11 +99,26 @@ def watch_operations(
     live = not json_output and sys.stdout is not None and sys.stdout.isatty()
     # bars and log lines cannot share a terminal: the view has a line for trouble
     silent = live and sys.stderr.isatty()
-    configure_logs(level="critical" if silent else settings.log.level, form=settings.log.format)
+    level = "critical" if silent else settings.log.level
+    only = None if level == "debug" else _without_the_daemons
+    configure_logs(level=level, form=settings.log.format, only=only)
     code, complaint = anyio.run(_watch, settings, source, target, wishes, live, timeout)
     if complaint is not None:
         fail(complaint, code)
     return code
+
+
+def _without_the_daemons(_: object, method: str, fields: MutableMapping[str, Any]) -> Any:  # noqa: ANN401 - as structlog has it
+    """Drop the lines of the daemon within: what the events say, and what `watch.trouble` says."""
+    event = str(fields["event"])
+    is_own = event.startswith("watch.")
+    # a refusal that speaks of one operation is no trouble of all
+    is_repeated = event in _SAID_BY_TROUBLES or (
+        event == "poll.failed" and fields.get("http_status") not in _OF_ONE_OPERATION
+    )
+    if not is_own and (method in {"debug", "info"} or is_repeated):
+        raise DropEvent
+    return fields
 
 
 async def _watch(

@@ -1,15 +1,14 @@
 """One operation or message as a daemon tells of it: by documents, and event by event. Pure."""
 
-import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Self
 
+from poller.cli.watch.news import ShownEvent, Update
 from poller.comms.decoding import parse_instant
-from poller.engine.onlooker import Told, Update
 from poller.server import schemas
 from poller.tracking.breakdown.reading import begin_breakdown, has_breakdown
-from poller.tracking.event import Event, read_event
+from poller.tracking.event import Event
 from poller.tracking.lifecycle import LIFECYCLES, EventType
 from poller.tracking.privacy import attempt_statuses
 from poller.tracking.transitions import group_outcome
@@ -23,37 +22,11 @@ from poller.tracking.watch import (
     Watch,
 )
 
-__all__ = ["Followed", "Relayed"]
-
 _OUTCOMES: Final = {
     lifecycle.events[status]: outcome
     for lifecycle in LIFECYCLES.values()
     for status, outcome in lifecycle.terminal.items()
 } | {lifecycle.lost: Outcome.LOST for lifecycle in LIFECYCLES.values()}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Relayed(Told):
-    """An event that a daemon made; `body` is its JSON on one line, which is passed on as it is."""
-
-    body: str
-
-    def render(self) -> str:
-        """Return the event as the daemon wrote it."""
-        return self.body
-
-    @classmethod
-    def of(cls, body: str) -> Self:
-        """Read an event.
-
-        :raises ValueError: where it is none.
-        """
-        document = json.loads(body)
-        event = read_event(document)
-        try:
-            return cls(id=document["id"], event=event, body=body)
-        except KeyError as error:
-            raise ValueError(f"not an event: {error!r}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +86,9 @@ class Followed:
             return begin_breakdown(watch, now=now)
         return watch if settling else watch.evolve(phase=Phase.ACTIVE, outcome=None)
 
-    def after(self, relayed: Relayed) -> tuple[Self, Update | None]:
+    def after(self, shown: ShownEvent) -> tuple[Self, Update | None]:
         """Return it after an event, and what that changes: None for an event seen before."""
-        event = relayed.event
+        event = shown.event
         if event.sequence <= self.seen:
             return self, None
         watch = self.watch.evolve(emitted=_emitted(event))
@@ -124,7 +97,7 @@ class Followed:
         followed = replace(
             self, watch=watch, known=max(self.known, event.sequence), seen=event.sequence
         )
-        return followed, Update(watch=watch, events=(relayed,))
+        return followed, Update(watch=watch, events=(shown,))
 
 
 def _as_event_says(watch: Watch, event: Event) -> Watch:

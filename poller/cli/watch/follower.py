@@ -8,23 +8,21 @@ another feed, which asks the API.
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 import anyio
 import structlog
 from anyio.abc import ObjectSendStream
+from httpx_sse import ServerSentEvent
 
 from poller.cli.control.client import ControlClient
 from poller.cli.control.errors import ControlError, Refused, UnknownOperation
-from poller.cli.control.stream import Message
-from poller.cli.watch.followed import Followed, Relayed
+from poller.cli.watch.followed import Followed
+from poller.cli.watch.news import News, ShownEvent, Update
+from poller.cli.watch.trouble import Trouble
 from poller.comms.errors import Fault
-from poller.engine.onlooker import Feed, News, Update
-from poller.engine.trouble import Trouble
 from poller.server import schemas
 from poller.tracking.watch import AccountScope, Watch
-
-__all__ = ["Follower", "Polling", "is_followed"]
 
 log = structlog.get_logger()
 
@@ -33,8 +31,18 @@ _LOOKS: Final = 20
 """So many operations are looked at each time, so that thousands are no burden."""
 _NO_CREDENTIALS: Final = "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN to ask the API itself"
 
-Polling = Callable[[Sequence[Watch]], Feed]
-"""Makes a feed that asks the API about these."""
+
+class Polling(Protocol):
+    """A feed that asks the API about what it takes."""
+
+    def take(self, watches: Sequence[Watch]) -> None:
+        """Ask about these from now on, each from the state that it is in."""
+
+    def finish(self) -> None:
+        """Say that no watch will come any more."""
+
+    async def run(self, news: ObjectSendStream[News]) -> None:
+        """Send news until everything that was taken has ended; close the stream."""
 
 
 class Follower:
@@ -82,7 +90,10 @@ class Follower:
         self._news = news
         async with news:
             with self._everything:
-                async with anyio.create_task_group() as self._tasks:
+                async with anyio.create_task_group() as tasks:
+                    if self._polling is not None:
+                        lent = _Lent(news, self._everything)
+                        tasks.start_soon(self._polling.run, lent)
                     await self._hand_over(self._others)
                     for followed in list(self._open.values()):
                         await self._send(Update(watch=followed.watch))
@@ -90,6 +101,8 @@ class Follower:
                         async with anyio.create_task_group() as looks:
                             looks.start_soon(self._look_around)
                             await self._follow()
+                    if self._polling is not None:
+                        self._polling.finish()
 
     async def _follow(self) -> None:
         """Read the stream, again and again, until everything has ended or is handed over."""
@@ -107,8 +120,8 @@ class Follower:
             else:
                 await self._miss(None)
 
-    async def _hear(self, message: Message) -> None:
-        if message.type == "error":
+    async def _hear(self, message: ServerSentEvent) -> None:
+        if message.event == "error":
             # the next request is told why; from the oldest on nothing can be missed
             self._last_id = None
             return
@@ -117,19 +130,19 @@ class Follower:
 
     async def _take(self, body: str) -> None:
         try:
-            relayed = Relayed.of(body)
+            shown = ShownEvent.of(body)
         except ValueError as error:
             log.warning("watch.unreadable", error=str(error))
             return
-        name = relayed.event.watch_id
+        name = shown.event.watch_id
         async with self._turn:
             if (before := self._open.get(name)) is None:
                 return
-            self._open[name], update = before.after(relayed)
+            self._open[name], update = before.after(shown)
             if update is not None:
                 await self._send(update)
             self._close_ended(name)
-        if name in self._open and relayed.event.final:
+        if name in self._open and shown.event.final:
             # whether a breakdown follows its end, only the daemon knows
             await self._look(name)
 
@@ -186,8 +199,7 @@ class Follower:
 
     async def _hand_over(self, watches: Sequence[Watch]) -> None:
         if watches and self._polling is not None:
-            feed = self._polling(watches)
-            self._tasks.start_soon(feed.run, _Lent(self._news, self._everything))
+            self._polling.take(watches)
         elif watches:
             what = f"the daemon no longer watches {watches[0].id}; {_NO_CREDENTIALS}"
             await self._send(Trouble(what=what, fault=Fault.CONFIGURATION, fatal=True))

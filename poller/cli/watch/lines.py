@@ -7,7 +7,7 @@ from typing import Final, Self
 import anyio
 import structlog
 
-from poller.engine.onlooker import News, Update
+from poller.cli.watch.news import News, Update
 from poller.sinks.base import OutgoingEvent, SinkVerdict
 from poller.sinks.stdout import StdoutSink
 
@@ -39,7 +39,7 @@ class Lines:
     async def show(self, news: Sequence[News]) -> None:
         """Write the events among the news, for as long as the reader takes."""
         events = [told for item in news if isinstance(item, Update) for told in item.events]
-        waiting = [OutgoingEvent(id=told.id, body=told.render()) for told in events]
+        waiting = [OutgoingEvent(id=told.id, body=told.body) for told in events]
         while waiting:
             outcomes = await self._sink.deliver(waiting)
             if any(outcome.verdict is SinkVerdict.CLOSED for outcome in outcomes):

@@ -2,22 +2,22 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import Final
 
 import anyio
 import structlog
 
-from poller.cli.build import configuration, make_client, make_throttle
+from poller.cli.build import configuration, make_client
 from poller.cli.control.client import ControlClient
 from poller.cli.control.errors import ControlError, UnknownOperation, WrongKind
 from poller.cli.control.session import Target
 from poller.cli.settings_source import SettingsSource
 from poller.cli.watch.followed import Followed
-from poller.cli.watch.follower import Follower, Polling, is_followed
+from poller.cli.watch.follower import Follower, is_followed
+from poller.cli.watch.news import Feed
+from poller.cli.watch.scratch import ScratchDaemon
 from poller.comms.kinds import DEFAULT_KIND
 from poller.engine.clock import wall_clock
-from poller.engine.onlooker import Feed, Onlooker
 from poller.settings import Settings
 from poller.tracking.watch import AccountScope, Watch
 
@@ -42,11 +42,14 @@ async def open_feed(
         client = await _daemon(stack, settings, target)
         known = {} if client is None else await _known(client, watches)
         if client is None or not known:
-            yield (await _polling(stack, settings, source))(watches)
+            polling = await _polling(stack, settings, source)
+            polling.take(watches)
+            polling.finish()
+            yield polling
             return
         others = [watch for watch in watches if watch.id not in known]
         can_poll = others or settings.api.credentials is not None
-        polling = await _polling(stack, settings, source) if can_poll else None
+        reserve = await _polling(stack, settings, source) if can_poll else None
         log.info(
             "watch.following", address=str(client.address), operations=len(known), own=len(others)
         )
@@ -54,7 +57,7 @@ async def open_feed(
             known,
             others,
             client=client,
-            polling=polling,
+            polling=reserve,
             scope=AccountScope(account=settings.account, base_url=settings.api.base_url),
             settle=settings.polling.settle,
             now=wall_clock,
@@ -109,18 +112,14 @@ async def _known(client: ControlClient, watches: Sequence[Watch]) -> dict[str, F
     return {watch.id: known[watch.id] for watch in watches if watch.id in known}
 
 
-async def _polling(stack: AsyncExitStack, settings: Settings, source: SettingsSource) -> Polling:
-    """Make what asks the API.
+async def _polling(
+    stack: AsyncExitStack, settings: Settings, source: SettingsSource
+) -> ScratchDaemon:
+    """Make the daemon that asks the API.
 
     :raises SettingsError: where there are no credentials.
     """
     client = await stack.enter_async_context(make_client(settings))
-    return partial(
-        Onlooker,
-        client=client,
-        # one for all of them: the account's limits are
-        throttle=make_throttle(settings),
-        policy=configuration(settings, source).policy,
-        credentials=source.credentials,
-        now=wall_clock,
+    return ScratchDaemon(
+        client=client, configuration=configuration(settings, source), now=wall_clock
     )

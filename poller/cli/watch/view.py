@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from poller.cli.formatting import format_span
+from poller.cli.watch.news import News, Update
 from poller.cli.watch.rows import Row, Totals, Track, busiest, short_names, status_of
 from poller.cli.watch.table import (
     breakdown_lines,
@@ -21,8 +22,7 @@ from poller.cli.watch.table import (
     statuses_line,
     summary_line,
 )
-from poller.engine.onlooker import News, Update
-from poller.engine.trouble import Trouble
+from poller.cli.watch.trouble import Trouble
 from poller.tracking.watch import ResourceType, Watch
 
 __all__ = ["LiveView"]

@@ -126,7 +126,7 @@ async def test_the_stream_is_asked_for() -> None:
                 assert [message.id async for message in messages] == ["aab-1", "aab-2"]
             many = [operation_id(number) for number in range(MOST_FILTERED + 1)]
             async with client.events(many, after="aab-1") as messages:
-                assert [message.type async for message in messages] == ["operation.progress"] * 2
+                assert [message.event async for message in messages] == ["operation.progress"] * 2
     first, second = daemon.asked
     assert first.query == {"operation": [A], "from": ["oldest"]}
     assert second.query == {}

@@ -12,9 +12,9 @@ from anyio.abc import ObjectSendStream
 from poller.cli.control.client import ControlClient
 from poller.cli.watch.followed import Followed
 from poller.cli.watch.follower import Follower, is_followed
+from poller.cli.watch.news import News, Update
+from poller.cli.watch.trouble import Trouble
 from poller.comms.errors import Fault
-from poller.engine.onlooker import News, Update
-from poller.engine.trouble import Trouble
 from poller.server import schemas
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import AccountScope, Phase, Watch
@@ -72,30 +72,31 @@ class Daemon(FakeDaemon):
 
 
 class Polling:
-    """Stands for the feed that asks the API: ends everything at once, or tells fatal trouble."""
+    """Stands for the feed that asks the API: ends everything at once, or has fatal trouble."""
 
     def __init__(self, *, refused: bool = False) -> None:
         self.given: list[Watch] = []
         self._refused = refused
+        self._send, self._receive = anyio.create_memory_object_stream[Sequence[Watch]](10)
 
-    def __call__(self, watches: Sequence[Watch]) -> "_Ending":
+    def take(self, watches: Sequence[Watch]) -> None:
         """Take over."""
         self.given.extend(watches)
-        return _Ending(watches, refused=self._refused)
+        self._send.send_nowait(watches)
 
-
-class _Ending:
-    def __init__(self, watches: Sequence[Watch], *, refused: bool) -> None:
-        self._watches = watches
-        self._refused = refused
+    def finish(self) -> None:
+        """Nothing more comes."""
+        self._send.close()
 
     async def run(self, news: ObjectSendStream[News]) -> None:
-        async with news:
-            if self._refused:
-                await news.send(FATAL)
-                await anyio.sleep_forever()
-            for watch in self._watches:
-                await news.send(Update(watch=watch.evolve(phase=Phase.ENDED)))
+        """End what was taken."""
+        async with news, self._receive, self._send:
+            async for watches in self._receive:
+                if self._refused:
+                    await news.send(FATAL)
+                    await anyio.sleep_forever()
+                for watch in watches:
+                    await news.send(Update(watch=watch.evolve(phase=Phase.ENDED)))
 
 
 async def follow(

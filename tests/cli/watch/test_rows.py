@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poller.cli.watch.news import ShownEvent, Update
 from poller.cli.watch.rows import Totals, Track, all_is_well, busiest, short_names
-from poller.engine.onlooker import Told, Update
 from poller.tracking.event import make_event
 from poller.tracking.lifecycle import EventType
 from poller.tracking.registration import Registration, register
@@ -257,7 +257,9 @@ def test_the_reason_of_a_loss_is_kept() -> None:
     """It is only in the event, and the row still shows it later."""
     lost = unseen().evolve(phase=Phase.ENDED, outcome=Outcome.LOST)
     event = make_event(unseen(), EventType.OPERATION_LOST, now=NOW, final=True, reason="not_found")
-    followed = Track(watch=unseen()).after(Update(watch=lost, events=(Told(id="1", event=event),)))
+    followed = Track(watch=unseen()).after(
+        Update(watch=lost, events=(ShownEvent(id="1", event=event, body=""),))
+    )
     assert followed.row(NOW).reason == "not_found"
 
 
@@ -331,7 +333,9 @@ def test_a_breakdown_is_kept() -> None:
     }
     more = {"breakdown": {"errors": [cause], "messages": [], "complete": True, "missing": []}}
     event = make_event(ended, EventType.OPERATION_BREAKDOWN, now=NOW, final=False, more=more)
-    followed = Track(watch=ended).after(Update(watch=ended, events=(Told(id="1", event=event),)))
+    followed = Track(watch=ended).after(
+        Update(watch=ended, events=(ShownEvent(id="1", event=event, body=""),))
+    )
     assert followed.after(Update(watch=ended)).row(NOW).breakdown == "2 failed: 30003 ×2"
 
 

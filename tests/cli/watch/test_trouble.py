@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from poller.cli.watch.trouble import Trouble, trouble_after
 from poller.comms import errors
 from poller.comms.gate import Pause, Reason
-from poller.engine.trouble import Trouble, trouble_after
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 PAUSE = Pause(

@@ -1,4 +1,4 @@
-"""The onlooker against a scripted API on a real socket: news until everything has ended."""
+"""The scratch daemon against a scripted API on a real socket: news until all have ended."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -8,12 +8,13 @@ import anyio
 import pytest
 from pydantic import SecretStr
 
+from poller.cli.watch.news import News, ShownEvent, Update
+from poller.cli.watch.scratch import ScratchDaemon
+from poller.cli.watch.trouble import Trouble
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
-from poller.comms.throttle import Throttle
 from poller.engine.clock import wall_clock
-from poller.engine.onlooker import News, Onlooker, Told, Update
-from poller.engine.trouble import Trouble
+from poller.engine.configuration import Configuration
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import AccountScope, Outcome, Watch
@@ -26,7 +27,7 @@ GOOD = Credentials(username=ACCOUNT, password=SecretStr(TOKEN))
 BAD = Credentials(username=ACCOUNT, password=SecretStr("revoked"))
 QUICK = Policy(min_interval=0.01, max_interval=0.05, progress_interval=0.0, not_found_grace=0.05)
 
-Look = Callable[..., Onlooker]
+Look = Callable[..., ScratchDaemon]
 
 
 @pytest.fixture
@@ -38,17 +39,18 @@ def api() -> Iterator[FakeApi]:
 
 @pytest.fixture
 async def look(api: FakeApi) -> AsyncIterator[Look]:
-    """Make onlookers of operations at the scripted API."""
+    """Make daemons of operations at the scripted API."""
     clients = []
 
     def make(
         *ids: str,
         kind: str = "messages",
         policy: Policy = QUICK,
+        sweep: bool = True,
         credentials: Credentials = GOOD,
         renewed: Callable[[], Credentials] = lambda: GOOD,
         base_url: str = api.base_url,
-    ) -> Onlooker:
+    ) -> ScratchDaemon:
         client = CommsClient(
             base_url=base_url,
             credentials=credentials,
@@ -57,19 +59,24 @@ async def look(api: FakeApi) -> AsyncIterator[Look]:
             now=wall_clock,
         )
         clients.append(client)
-        return Onlooker(
-            [watch(name, kind=kind, base_url=base_url) for name in ids],
+        daemon = ScratchDaemon(
             client=client,
-            throttle=Throttle(
-                max_concurrency=4,
+            configuration=Configuration(
+                scope=AccountScope(account=ACCOUNT, base_url=base_url),
+                policy=policy,
+                credentials=renewed,
+                sinks=(),
+                retention=3600.0,
+                shutdown_grace=1.0,
+                request_timeout=5.0,
                 requests_per_second=1000,
-                probe_interval=policy.max_interval,
-                now=wall_clock,
+                sweep=sweep,
             ),
-            policy=policy,
-            credentials=renewed,
             now=wall_clock,
         )
+        daemon.take([watch(name, kind=kind, base_url=base_url) for name in ids])
+        daemon.finish()
+        return daemon
 
     yield make
     for client in clients:
@@ -83,18 +90,18 @@ def watch(name: str, *, kind: str, base_url: str) -> Watch:
     return register(None, wish, scope=home, now=wall_clock())[0]
 
 
-async def all_news(onlooker: Onlooker) -> list[News]:
-    """Return everything that an onlooker has to tell."""
+async def all_news(daemon: ScratchDaemon) -> list[News]:
+    """Return everything that an daemon has to tell."""
     send, receive = anyio.create_memory_object_stream[News](10)
     news: list[News] = []
     async with receive, anyio.create_task_group() as tasks:
-        tasks.start_soon(onlooker.run, send)
+        tasks.start_soon(daemon.run, send)
         with anyio.fail_after(20):
             news.extend([item async for item in receive])
     return news
 
 
-def events_of(news: Sequence[News]) -> dict[str, list[Told]]:
+def events_of(news: Sequence[News]) -> dict[str, list[ShownEvent]]:
     """Return the events among the news by operation."""
     events = defaultdict(list)
     for item in news:
@@ -103,7 +110,7 @@ def events_of(news: Sequence[News]) -> dict[str, list[Told]]:
     return events
 
 
-def types_of(events: Sequence[Told]) -> list[str]:
+def types_of(events: Sequence[ShownEvent]) -> list[str]:
     """Return the types of events."""
     return [told.event.type.value for told in events]
 
@@ -137,7 +144,8 @@ async def test_it_tells_every_operation_to_its_end(api: FakeApi, look: Look) -> 
         assert [told.event.final for told in own] == [False, False, False, True]
         assert sum(told.event.data["delta"].get("delivered", 0) for told in own) == 10
         assert own[-1].event.labels == {"campaign": "autumn"}
-        assert api.count(name) == 4
+        # a list that shows both spares requests
+        assert api.count(name) <= 4
     assert len({told.id for own in events.values() for told in own}) == 12
     last = {item.watch.id: item.watch for item in news if isinstance(item, Update)}
     assert {name: last[name].outcome for name in last} == {
@@ -266,10 +274,10 @@ async def test_an_api_that_asks_to_wait_is_waited_for(api: FakeApi, look: Look) 
 
 async def test_a_silent_api_does_not_end_it(look: Look) -> None:
     """Nobody listens: it says so and goes on asking."""
-    onlooker = look(A, base_url="http://127.0.0.1:9/v1")
+    daemon = look(A, base_url="http://127.0.0.1:9/v1")
     send, receive = anyio.create_memory_object_stream[News](10)
     async with receive, anyio.create_task_group() as tasks:
-        tasks.start_soon(onlooker.run, send)
+        tasks.start_soon(daemon.run, send)
         with anyio.fail_after(20):
             first = await receive.receive()
             later = [await receive.receive() for _ in range(3)]
@@ -295,12 +303,15 @@ async def test_while_nobody_reads_only_so_much_is_asked(api: FakeApi, look: Look
     ids = [operation_id(number) for number in range(100, 200)]
     for name in ids:
         api.script(name, [operation(name, "COMPLETED", total=1, delivered=1)])
+    daemon = look(*ids, sweep=False)
     send, receive = anyio.create_memory_object_stream[News](0)
     async with receive, anyio.create_task_group() as tasks:
-        tasks.start_soon(look(*ids).run, send)
-        with anyio.fail_after(20):
-            while send.statistics().tasks_waiting_send < 64:  # noqa: ASYNC110 - no event tells
+        tasks.start_soon(daemon.run, send)
+        with anyio.fail_after(30):
+            while len(daemon._seen._items) <= 64:  # noqa: ASYNC110 - no event tells
                 await anyio.sleep(0.01)
-            assert len(api.requests) == 64
+            # each request leaves its end and what it showed; those under way come on top
+            await anyio.sleep(0.2)
+            assert len(api.requests) <= 64 // 2 + 1 + 4
             news = [item async for item in receive]
     assert {name for name, own in events_of(news).items() if own[-1].event.final} == set(ids)
