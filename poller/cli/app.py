@@ -65,14 +65,9 @@ def load_command(name: str) -> TyperCommand:
 class _Commands(TyperGroup):
     """Lists the commands without importing them, and imports the one that is called."""
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - the library's
-        """Name the commands in the order of the help page."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:  # noqa: ANN401, ARG002
-        """Return what the help page shows of a command."""
-        summary = COMMANDS.get(cmd_name)
-        return None if summary is None else TyperCommand(cmd_name, help=summary)
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - the library's
+        listed = {name: TyperCommand(name, help=summary) for name, summary in COMMANDS.items()}
+        super().__init__(**{**attributes, "commands": listed})
 
     def resolve_command(
         self,

@@ -103,6 +103,8 @@ def test_missing_credentials(tmp_path: Path) -> None:
 def test_on_a_terminal(api: FakeApi, tmp_path: Path) -> None:
     """On a terminal the report is drawn, and problems are told once."""
     told = api.environment | {"POLLER_STORE__URL": "sqlite:///absent/poller.db", "NO_COLOR": "1"}
+    # a daemon of the developer's own may listen at the default address
+    told |= {"POLLER_SERVER__LISTEN": f"unix:{tmp_path}/absent.sock"}
     ours, theirs = pty.openpty()
     try:
         variables = {"PATH": os.environ["PATH"], "TERM": "xterm", "COLUMNS": "120", **told}

@@ -19,8 +19,8 @@ from poller.cli import main
 signal.signal(signal.SIGUSR1, lambda *_: print(*sys.modules, flush=True))
 main()
 """
-# the first for migrations alone, the second for everything but probes, the others for people
-NOT_NEEDED = {"alembic", "fastapi", "rich", "pygments"}
+# the first for migrations alone, the second for everything but probes
+NOT_NEEDED = {"alembic", "fastapi"}
 
 
 def imported(daemon: Poller) -> set[str]:

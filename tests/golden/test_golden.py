@@ -15,9 +15,7 @@ from typing import Any
 import pytest
 
 from poller.cli.app import COMMANDS, load_command
-from tests.server.conftest import Build
-
-pytest_plugins = ["tests.server.conftest"]
+from tests.server.conftest import Build, build  # noqa: F401 - a fixture
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parents[1] / "poller"
@@ -42,7 +40,7 @@ def test_the_command_line() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_control_api(build: Build) -> None:
+async def test_the_control_api(build: Build) -> None:  # noqa: F811 - the fixture
     """Routes, parameters, and the members of bodies and answers; not their descriptions."""
     async with build(token="t") as door:
         document = await door.get("/openapi.json")

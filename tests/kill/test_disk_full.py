@@ -86,6 +86,11 @@ def check(
     assert in_file.events == on_stdout.events
 
 
+def refusals(daemon: Poller) -> list[dict[str, Any]]:
+    """Return the lines about a sink that does not take its events."""
+    return [*daemon.logged("sink.failing"), *daemon.logged("sink.down")]
+
+
 def test_the_file_waits_for_room_and_is_never_torn(tmp_path: Path, small_disk: Path) -> None:
     """The disk of the events is full: they wait and say so, stdout goes on; with room they go."""
     path = small_disk / "events.ndjson"
@@ -98,8 +103,8 @@ def test_the_file_waits_for_room_and_is_never_torn(tmp_path: Path, small_disk: P
             ballast = fill(small_disk, leave=1500)
             api.phase = 1
             eventually(lambda: sum(one["data"]["final"] for one in daemon.events) == OPERATIONS)
-            eventually(lambda: bool(daemon.logged("delivery.failed")))
-            failed = daemon.logged("delivery.failed")[0]
+            eventually(lambda: bool(refusals(daemon)))
+            failed = refusals(daemon)[0]
             assert failed["sink"] == "log"
             assert "No space left on device (make room" in failed["error"]
             assert daemon.process.poll() is None
@@ -118,11 +123,11 @@ def test_a_crash_on_a_full_disk_repeats_nothing(tmp_path: Path, small_disk: Path
             eventually(lambda: path.exists() and len(lines(path)) > OPERATIONS)
             ballast = fill(small_disk, leave=1500)
             api.phase = 1
-            eventually(lambda: bool(daemon.logged("delivery.failed")))
+            eventually(lambda: bool(refusals(daemon)))
             daemon.kill()
             printed += daemon.events
         with Poller("run", "--until-idle", cwd=tmp_path, environment=told) as daemon:
-            eventually(lambda: bool(daemon.logged("delivery.failed")))
+            eventually(lambda: bool(refusals(daemon)))
             ballast.unlink()
             assert daemon.wait() == 0
             printed += daemon.events

@@ -7,7 +7,7 @@ import pytest
 import requests
 import schemathesis
 from anyio.from_thread import start_blocking_portal
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from schemathesis import GenerationMode
 
 from tests.examples import times
@@ -83,6 +83,9 @@ def test_nothing_surprises(
     @QUICK
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: schemathesis.Case[Any]) -> None:
+        # which undocumented statuses are known depends on the store, which no description can say
+        asked = (case.query or {}).get("status") or []
+        assume(mode is not VALID or {*asked} <= {"COMPLETED", "PROCESSING"})
         case.call_and_validate(session=session)
 
     ask()

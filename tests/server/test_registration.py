@@ -91,7 +91,7 @@ async def test_what_has_ended_answers_its_end(door: House) -> None:
         ({"id": op(1), "labels": {"a": 1}}, "labels.a"),
         ({"id": op(1), "labels": []}, "labels"),
         ({"id": op(1), "label": {}}, "label"),
-        ([], "registration"),
+        ([], "operations"),
         (None, "registration"),
         ({"operations": {}}, "operations"),
         ({"operations": [{"id": op(1)}] * 10_001}, "operations"),
