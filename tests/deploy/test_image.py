@@ -157,6 +157,7 @@ def run_confined(image: Path, data: Path, environment: Mapping[str, str]) -> Non
             "CAPS": CAPS,
             "POLLER_STORE__URL": environment["POLLER_STORE__URL"].replace("/data", str(data)),
             "POLLER_SERVER__LISTEN": f"127.0.0.1:{ports['8470']}",
+            "POLLER_URL": environment["POLLER_URL"].replace("8470", ports["8470"]),
         }
         outside = subprocess.Popen(
             ["/bin/sh", "-c", CONFINED],
