@@ -62,6 +62,8 @@ def _budget(size: int) -> float:
     return 20 if size >= _LARGE else 5
 
 
+_OWN: Final = ("-m", "poller")
+"""A new interpreter: the tests' usual processes are forked, and share their memory."""
 _BARE: Final = "the figures are those of the loops alone, as in earlier measurements"
 
 
@@ -80,11 +82,13 @@ def _ours(simulator: Simulated, size: int, scene: str, seconds: float, place: Pa
         "POLLER_LOG__LEVEL": "warning",
         "POLLER_SINKS": '{"out": {"type": "file", "path": "events", "events": ["final"]}}',
     }
-    with Poller("run", "--discover", cwd=place, environment=told, without_server=_BARE) as daemon:
+    with Poller(
+        "run", "--discover", cwd=place, environment=told, without_server=_BARE, program=_OWN
+    ) as daemon:
         settled(database, size=size, wait=0, timeout=_PATIENCE)
         assert daemon.stop(60) == 0, daemon.err[-5:]
     told["POLLER_POLLING__MAX_INTERVAL"] = str(_interval(size))
-    with Poller("run", cwd=place, environment=told, without_server=_BARE) as daemon:
+    with Poller("run", cwd=place, environment=told, without_server=_BARE, program=_OWN) as daemon:
         pid = daemon.process.pid
         # the first looks are close together; then waits have grown to what they stay at
         if scene == "still":

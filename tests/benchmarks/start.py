@@ -81,7 +81,9 @@ def _cpu_of_children() -> float:
 
 
 def _start(environment: Mapping[str, str], directory: Path) -> float:
-    with Poller("run", cwd=directory, environment=environment) as daemon:
+    # a process of its own: the tests' usual ones are forked, with everything imported
+    own = ("-m", "poller")
+    with Poller("run", cwd=directory, environment=environment, program=own) as daemon:
         eventually(lambda: bool(daemon.logged("server.listening")))
         address = urlsplit(str(daemon.logged("server.listening")[0]["address"])).netloc
         eventually(lambda: _is_ready(address))

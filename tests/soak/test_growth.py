@@ -131,7 +131,9 @@ def test_nothing_grows(tmp_path: Path) -> None:
     with _simulator() as base_url, Counting() as receiver:
         told = _environment(base_url, config, receiver.url)
         run = ("run", "--stdin", "--until-idle")
-        with Poller(*run, cwd=tmp_path, environment=told, stdin=True) as daemon:
+        with Poller(
+            *run, cwd=tmp_path, environment=told, stdin=True, program=("-m", "poller")
+        ) as daemon:
             # the file of events is opened after the store
             eventually(rotated.path.exists)
             load = Load(base_url, config, daemon)
