@@ -10,6 +10,7 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Final
 
 from sqlalchemy import Connection, RowMapping, Select, case, func, insert, select, update
@@ -26,7 +27,7 @@ _ID_BITS: Final = 74
 _ID_MASK: Final = (1 << _ID_BITS) - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredEvent:
     """An event as it was committed: one row.
 
@@ -42,9 +43,9 @@ class StoredEvent:
     recorded_at: datetime
     body: str
 
-    @property
+    @cached_property
     def event(self) -> Event:
-        """The event that the body holds."""
+        """The event that the body holds; read once, for the log and the metrics."""
         return read_event(json.loads(self.body))
 
 
