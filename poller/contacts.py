@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote
 
-__all__ = ["HIDDEN", "has_contact", "mask", "one_line", "scrub"]
+from poller.text import one_line
 
 HIDDEN: Final = "•••"
 
@@ -45,11 +45,6 @@ _INNOCENT_OR_NUMBER: Final = re.compile("|".join((*_INNOCENT, _NUMBER)))
 
 _EMAIL_ADDRESS: Final = re.compile(rf"({_LOCAL}{{1,64}}){_AT}([\w.\-]{{1,253}})")
 _PHONE_ADDRESS: Final = re.compile(rf"({_PLUS}?)[ ().{_DASHES}]*\d[\d ().{_DASHES}]*")
-
-
-def one_line(text: str) -> str:
-    """Return `text` with every run of blanks and of what cannot be printed as one blank."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def scrub(text: str) -> str:

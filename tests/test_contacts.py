@@ -6,7 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from poller.contacts import HIDDEN, has_contact, mask, one_line, scrub
+from poller.contacts import HIDDEN, has_contact, mask, scrub
+from poller.text import one_line
 from tests.tracking.planted import ADDRESSES, EMAILS, NUMBERS, WRITTEN_NUMBERS
 
 SURROUNDINGS = st.sampled_from(

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from poller.comms.decoding import parse_instant
 from poller.comms.kinds import KINDS
+from poller.text import parse_instant
 from poller.tracking.lifecycle import LIFECYCLES, EventType, Lifecycle, lifecycle_of
 from poller.tracking.watch import ResourceType
 

@@ -6,11 +6,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from poller.cli.summary import message_text
-from poller.comms.decoding import parse_instant
-from poller.comms.errors import printable
 from poller.comms.ids import is_message_id
 from poller.comms.kinds import DEFAULT_KIND, KINDS
 from poller.server import schemas
+from poller.text import parse_instant, printable
 from poller.tracking.progress import Progress, read_progress, read_receipts
 
 _MINUTE: Final = 60

@@ -20,7 +20,7 @@ from poller.store.dead_letters import Selection, UnknownEvent
 from poller.store.errors import StoreUnavailable
 from poller.store.lock import lock_holder
 from poller.store.store import Store
-from poller.tracking.event import format_instant
+from poller.text import format_instant
 
 __all__ = ["Letters", "open_letters"]
 

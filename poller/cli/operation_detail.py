@@ -10,9 +10,9 @@ from rich.text import Text
 from poller.cli.formatting import labels_text, progress, sentence, when, why
 from poller.cli.invocation import own_command
 from poller.cli.tables import is_terminal, print_table, terminal
-from poller.comms.errors import printable
 from poller.comms.ids import is_message_id
 from poller.server import schemas
+from poller.text import printable
 
 _COLUMNS: Final = ("EVENT", "#", "TYPE", "TIME", "CHANGE", "SINK", "STATE", "WHY")
 _WIDTH: Final = 12

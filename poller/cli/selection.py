@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
-from poller.comms.decoding import parse_instant
 from poller.comms.ids import InvalidId, check_watchable_id
 from poller.engine.clock import wall_clock
 from poller.settings import Settings, parse_duration
 from poller.store.dead_letters import Selection
 from poller.store.store import Store
+from poller.text import parse_instant
 from poller.tracking.watch import AccountScope
 
 __all__ = ["UnknownSink", "check_sink", "moment", "selection", "store_beside_daemon"]

@@ -6,7 +6,7 @@ The input is what events and the control API tell: its names and texts are the v
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from poller.comms.errors import printable
+from poller.text import printable
 from poller.tracking.privacy import channel_of
 
 __all__ = ["attempts_text", "breakdown_text", "message_text", "receipts_text"]

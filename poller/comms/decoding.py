@@ -6,10 +6,8 @@ reference; unknown fields and values are accepted, because the vendor may add so
 """
 
 import json
-import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 
 from poller.contacts import scrub
@@ -120,11 +118,6 @@ Decoded = TypeVar("Decoded")
 LARGEST_COUNTER: Final = 2**63 - 1
 """The largest that databases and other readers of JSON agree on as an integer."""
 
-# RFC 3339, section 5.6: stricter than what Python reads as ISO 8601.
-_INSTANT: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
-    r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
-)
 _SHOWN: Final = 60
 _LONGEST_NAME: Final = 200
 _LONGEST_TOKEN: Final = 4096
@@ -133,16 +126,6 @@ _NEXT: Final = (("pagination", "next"), ("pagination", "nextPageToken"), ("meta"
 
 class Nonsensical(ValueError):
     """An answer that is JSON but not what was asked for; the message names the member."""
-
-
-def parse_instant(value: object) -> datetime | None:
-    """Read an RFC 3339 instant as UTC; None where it is absent, unreadable or has no offset."""
-    if not isinstance(value, str) or len(value) > _SHOWN or not _INSTANT.fullmatch(value):
-        return None
-    try:
-        return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def read_object(value: object, name: str) -> JsonObject:

@@ -7,9 +7,9 @@ credential.
 """
 
 from enum import StrEnum
-from typing import ClassVar, Final
+from typing import ClassVar
 
-_LONGEST_TEXT: Final = 300
+from poller.text import printable
 
 
 class Fault(StrEnum):
@@ -51,12 +51,6 @@ class Scope(StrEnum):
     def is_outage(self) -> bool:
         """Whether the API as a whole cannot be used."""
         return self in {Scope.ANSWER, Scope.CONNECTION}
-
-
-def printable(text: str, *, limit: int = _LONGEST_TEXT) -> str:
-    """Return `text` on one line, of at most `limit` characters, what cannot be printed as “?”."""
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(text[: 2 * limit].split()))
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 class CommsError(Exception):

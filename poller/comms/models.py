@@ -16,7 +16,6 @@ from poller.comms.decoding import (
     Nonsensical,
     decode_each,
     next_token,
-    parse_instant,
     read_id,
     read_list,
     read_object,
@@ -24,6 +23,7 @@ from poller.comms.decoding import (
     show,
 )
 from poller.comms.kinds import KindSpec
+from poller.text import parse_instant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,10 +30,15 @@ from poller.comms.errors import (
     Unexpected,
 )
 from poller.contacts import scrub
-from poller.http.failures import Failure, describe_answer, describe_failure, describe_timeout
+from poller.http.failures import (
+    Failure,
+    describe_answer,
+    describe_failure,
+    describe_timeout,
+    read_retry_after,
+)
 from poller.http.route import Route
 from poller.http.transport import TROUBLE
-from poller.retry_after import read_retry_after
 
 Decoded = TypeVar("Decoded")
 

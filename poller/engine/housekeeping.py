@@ -10,7 +10,7 @@ import structlog
 from poller.engine.signals import Signals
 from poller.engine.supervision import Heartbeats, repeat
 from poller.store.store import Store
-from poller.tracking.event import format_instant
+from poller.text import format_instant
 
 log = structlog.get_logger()
 

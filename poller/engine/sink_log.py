@@ -5,8 +5,8 @@ from datetime import datetime
 import structlog
 
 from poller.store.events import StoredEvent
+from poller.text import format_instant
 from poller.tracking.delivery import Delivery, DeliveryState
-from poller.tracking.event import format_instant
 from poller.tracking.sink_health import SinkHealth, SinkState, next_attempt
 from poller.trouble import Notice, TroubleReporter
 

@@ -8,7 +8,7 @@ from typing import Final
 from poller.comms.caller import Failing
 from poller.comms.gate import Pause, Reason
 from poller.store.sinks import SinkReport
-from poller.tracking.event import format_instant
+from poller.text import format_instant
 from poller.tracking.sink_health import SinkState
 
 _PAUSED: Final[Mapping[Reason, tuple[str, str]]] = {

@@ -5,9 +5,12 @@ No sentence holds the name of a class, the number of an error, or anything that 
 
 import errno
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -41,6 +44,9 @@ _BY_SOCKET: Final[Mapping[int, str]] = {
 }
 _EXPIRED: Final = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 _OTHER_HOST: Final = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
+# A fraction is outside the grammar, but servers send it. No server means more than 12 digits.
+_SECONDS: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
+_LONGEST_WAIT: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,3 +264,34 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         if isinstance(cause, BaseExceptionGroup):  # several addresses were tried
             pending.extend(cause.exceptions)
         pending.extend(next_ for next_ in (cause.__context__, cause.__cause__) if next_ is not None)
+
+
+def read_retry_after(value: str | None, *, date: str | None, now: datetime) -> float | None:
+    """Return the seconds ≥ 0 that a `Retry-After` of `value` asks for, however many they are.
+
+    An HTTP date is measured from the answer's own `date` header, so that neither clock matters;
+    from `now` (UTC) where that is absent or unreadable. None where `value` is absent, unreadable,
+    or lies in the past.
+    """
+    if value is None or len(value) > _LONGEST_WAIT:
+        return None
+    text = value.strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    until = _http_date(text)
+    if until is None:
+        return None
+    answered = _http_date(date) if date is not None else None
+    seconds = (until - (answered or now)).total_seconds()
+    return seconds if seconds >= 0 else None
+
+
+def _http_date(text: str) -> datetime | None:
+    if len(text) > _LONGEST_WAIT:
+        return None
+    try:
+        instant = parsedate_to_datetime(text)
+        # The asctime form has no zone and means UTC, like the others.
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None

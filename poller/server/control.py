@@ -10,7 +10,7 @@ from starlette.responses import Response
 from poller.engine.daemon import Daemon
 from poller.server.limits import Limits
 from poller.store.store import Store
-from poller.tracking.event import dump_json
+from poller.text import dump_json
 from poller.trouble import TroubleLog
 
 __all__ = ["Control", "Metrics", "reply"]

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from poller.server import schemas
 from poller.store.errors import StoreError
-from poller.tracking.event import dump_json
+from poller.text import dump_json
 
 __all__ = [
     "CONFLICT",

@@ -23,8 +23,8 @@ from poller.server.limits import Limits
 from poller.server.problems import CROWDED, GONE, STORE, Kind, Problem, problem_response
 from poller.store.errors import StoreError
 from poller.store.events import Cursor, Page, StoredEvent
+from poller.text import dump_json
 from poller.tracking.delivery import wants_type
-from poller.tracking.event import dump_json
 
 __all__ = ["EventStream", "StreamFilter", "gone"]
 

@@ -8,7 +8,7 @@ from poller.server import schemas
 from poller.store import dead_letters, reports, sinks
 from poller.store.events import StoredEvent
 from poller.store.watches import Registered
-from poller.tracking.event import format_instant
+from poller.text import format_instant
 from poller.tracking.sink_health import SinkHealth, SinkState
 from poller.tracking.watch import Watch
 

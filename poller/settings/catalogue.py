@@ -13,9 +13,9 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from poller.settings.errors import suggestion
 from poller.settings.model import Settings
 from poller.settings.sinks import SINK_TYPES
-from poller.suggest import suggestion
 
 SettingPath = tuple[str, ...]
 

@@ -16,12 +16,11 @@ from poller.settings.catalogue import (
     keys_in,
     meant_by,
 )
-from poller.settings.errors import SettingsProblem
+from poller.settings.errors import SettingsProblem, suggestion
 from poller.settings.model import Settings
 from poller.settings.report import shown
 from poller.settings.sinks import SINK_TYPES
 from poller.settings.sources import SourcedValue, UnknownKey
-from poller.suggest import suggestion
 
 _TAGS: Final = tuple(str(model.model_fields["type"].default) for model in SINK_TYPES)
 _A_TYPE: Final = ", ".join(f'"{tag}"' for tag in _TAGS)

@@ -8,11 +8,10 @@ from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema
 
 from poller.settings.addresses import check_webhook_url
 from poller.settings.durations import Duration, between
-from poller.settings.errors import as_fault, fault
+from poller.settings.errors import as_fault, fault, suggestion
 from poller.settings.fields import Section
 from poller.sinks.receiver import check_header_name, check_header_value
 from poller.sinks.signature import KEYGEN_COMMAND, parse_secret
-from poller.suggest import suggestion
 
 FINAL: Final = "final"
 """The word that subscribes to the one event of each watch that ends it."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from poller.retry_after import read_retry_after
+from poller.http.failures import read_retry_after
 from poller.sinks.base import SinkOutcome, SinkVerdict
 
 __all__ = ["EXCERPT_CHARACTERS", "interpret", "scrub"]

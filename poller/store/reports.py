@@ -29,8 +29,8 @@ from poller.store.schema import (
     watches,
 )
 from poller.store.watches import count_watched
+from poller.text import dump_json
 from poller.tracking.delivery import Delivery, DeliveryState
-from poller.tracking.event import dump_json
 from poller.tracking.sink_health import SinkHealth, SinkState, next_attempt
 from poller.tracking.watch import AccountScope, Outcome, Watch
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-from poller.tracking.event import dump_json
+from poller.text import dump_json
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)

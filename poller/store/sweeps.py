@@ -31,9 +31,9 @@ from poller.comms.models import Operation
 from poller.store.database import lease_clock
 from poller.store.schema import microseconds, watches
 from poller.store.watches import Observation, Registered, record, register_all
+from poller.text import dump_json
 from poller.tracking.answer import FoundAnswer
 from poller.tracking.delivery import Subscription
-from poller.tracking.event import dump_json
 from poller.tracking.pacing import RETENTION, Policy
 from poller.tracking.registration import Registration
 from poller.tracking.sweep_policy import Reach

@@ -7,18 +7,17 @@ CloudEvents 1.0 with the `sequence` and `partitionkey` extensions. The shape is 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.resources import files
 from typing import Any, Final, cast
 
-from poller.comms.decoding import parse_instant
+from poller.text import dump_json, format_instant, parse_instant
 from poller.tracking.lifecycle import EventType
 from poller.tracking.privacy import attempt_changes, attempt_statuses
 from poller.tracking.watch import EmittedState, ResourceType, Watch
 
 _SEQUENCE_DIGITS: Final = 10
 _TYPES: Final = frozenset(EventType)
-_JSON: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,21 +265,6 @@ def event_id(now: datetime, entropy: int) -> str:
     value = milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low
     digits = f"{value:032x}"
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-
-
-def format_instant(instant: datetime) -> str:
-    """Write an aware instant as RFC 3339 in UTC with milliseconds."""
-    text = instant.astimezone(UTC).isoformat(timespec="milliseconds")
-    return text.removesuffix("+00:00") + "Z"
-
-
-def dump_json(document: object) -> str:
-    """Write JSON on one line that is always valid UTF-8.
-
-    The API may send half a surrogate pair, which no encoding can hold; it goes on as the escape
-    that it came as.
-    """
-    return _JSON.encode(document).encode("utf-8", "backslashreplace").decode()
 
 
 def load_event_schema() -> dict[str, Any]:

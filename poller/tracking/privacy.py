@@ -10,8 +10,8 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, Final
 
-from poller.comms.decoding import parse_instant
 from poller.contacts import has_contact, mask, scrub
+from poller.text import parse_instant
 
 _MOST_ATTEMPTS: Final = 50
 _MOST_RECIPIENTS: Final = 50

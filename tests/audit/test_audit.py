@@ -8,7 +8,8 @@ import pytest
 
 from poller.audit.audit import Audit, AuditProblem, AuditSummary, number_lines
 from poller.audit.history import AuditFault
-from poller.tracking.event import dump_json, event_id
+from poller.text import dump_json
+from poller.tracking.event import event_id
 from poller.tracking.pacing import Policy
 from tests.tracking.story import ID, START, Story
 

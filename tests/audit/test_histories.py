@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from poller.audit.audit import Audit, AuditProblem, number_lines
 from poller.audit.history import AuditFault
-from poller.tracking.event import dump_json
+from poller.text import dump_json
 from tests.tracking.histories import ENDED, EVENTFUL, HISTORIES, History
 
 Documents = list[dict[str, Any]]

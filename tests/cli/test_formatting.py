@@ -18,7 +18,7 @@ from poller.cli.formatting import (
     why,
 )
 from poller.server import schemas
-from poller.tracking.event import format_instant
+from poller.text import format_instant
 from tests.cli.control.fake_daemon import A, document, message_document
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)

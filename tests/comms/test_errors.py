@@ -1,11 +1,9 @@
 """The taxonomy: whose fault, whether to ask again, and one sentence that says so."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from poller.comms import errors
-from poller.comms.errors import CommsError, Fault, Scope, printable
+from poller.comms.errors import CommsError, Fault, Scope
 
 ALL = list(vars(errors).values())
 CLASSES = [cls for cls in ALL if isinstance(cls, type) and issubclass(cls, CommsError)]
@@ -77,11 +75,3 @@ def test_fault_and_hint_of_an_instance_win() -> None:
     error = errors.NetworkError("a", "b", hint="turn it off and on", fault=Fault.CONFIGURATION)
     assert str(error) == "a: b; fault: configuration; turn it off and on"
     assert errors.NetworkError.fault is Fault.NETWORK
-
-
-@given(st.text(), st.integers(min_value=1, max_value=100))
-def test_printable_is_one_bounded_line(text: str, limit: int) -> None:
-    """Whatever a server sends, a log line stays a line, and a terminal is not driven by it."""
-    line = printable(text, limit=limit)
-    assert len(line) <= limit
-    assert line.isprintable()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.comms.decoding import Nonsensical, parse_instant
+from poller.comms.decoding import Nonsensical
 from poller.comms.kinds import DEFAULT_KIND, KINDS, KindSpec, kind_named
 from poller.comms.models import (
     decode_error_page,
@@ -227,25 +227,3 @@ def test_operation_errors_are_read_leniently() -> None:
     """Any object in the list is an error; what is none is left out."""
     page = decode_error_page({"errors": [{"code": 1}, "x", {"odd": []}], "pagination": None})
     assert page.errors == [{"code": 1}, {"odd": []}]
-
-
-@pytest.mark.parametrize(
-    ("text", "read"),
-    [
-        ("2024-04-05T06:20:00Z", datetime(2024, 4, 5, 6, 20, tzinfo=UTC)),
-        ("2024-04-05t06:20:00z", datetime(2024, 4, 5, 6, 20, tzinfo=UTC)),
-        ("2024-04-05T08:20:00.5+02:00", datetime(2024, 4, 5, 6, 20, 0, 500_000, tzinfo=UTC)),
-        ("2024-04-05T06:20:00.123456789Z", datetime(2024, 4, 5, 6, 20, 0, 123_456, tzinfo=UTC)),
-        ("2024-04-05T06:20:00", None),
-        ("0001-01-01T00:00:00+10:00", None),
-        ("yesterday", None),
-        ("\ud800", None),
-        ("2024-04-05\ud80006:20:00Z", None),
-        (1712298000, None),
-        (None, None),
-        ("2" * 100, None),
-    ],
-)
-def test_instants_are_read_or_absent(text: object, read: datetime | None) -> None:
-    """An instant has an offset; whatever cannot be read is none."""
-    assert parse_instant(text) == read

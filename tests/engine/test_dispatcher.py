@@ -11,7 +11,7 @@ import pytest
 from poller.engine.dispatcher import Ended
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkVerdict
 from poller.store.dead_letters import Selection
-from poller.tracking.event import format_instant
+from poller.text import format_instant
 from tests.engine.conftest import Running
 from tests.engine.scripted import DELIVERED, FickleStore, ScriptedSink, failed, until
 from tests.store.scenes import NOW, Clock

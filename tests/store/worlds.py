@@ -10,9 +10,9 @@ from typing import Any
 from poller.comms.kinds import kind_named
 from poller.comms.models import decode_operation
 from poller.store.events import StoredEvent
+from poller.text import format_instant
 from poller.tracking.answer import FoundAnswer
 from poller.tracking.delivery import AttemptResult, DeliveryAttempt, DeliveryState, Subscription
-from poller.tracking.event import format_instant
 from tests.oracle import judge
 
 __all__ = ["Ledger", "Place", "Truth"]

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from sqlalchemy import RowMapping
 
 from poller.store.rows import watch_of, watch_values
+from poller.text import format_instant
 from poller.tracking.answer import Verdict
-from poller.tracking.event import Event, event_id, format_instant
+from poller.tracking.event import Event, event_id
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import Watch
 from tests.tracking.story import HOME, START, Story

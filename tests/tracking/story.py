@@ -6,6 +6,7 @@ from typing import Any
 
 from poller.comms.kinds import kind_named
 from poller.comms.models import Operation, decode_message, decode_operation
+from poller.text import format_instant
 from poller.tracking.answer import (
     Answer,
     Decision,
@@ -18,7 +19,7 @@ from poller.tracking.answer import (
     ScheduleAnswer,
     Verdict,
 )
-from poller.tracking.event import Event, format_instant
+from poller.tracking.event import Event
 from poller.tracking.observe import observe
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration, forget, register

@@ -2,13 +2,13 @@
 
 import json
 import uuid
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.tracking.event import dump_json, event_id, format_instant, make_event
+from poller.tracking.event import event_id, make_event
 from poller.tracking.lifecycle import EventType
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import EmittedState
@@ -96,45 +96,6 @@ def test_ids_are_random_and_ordered_by_time(entropies: list[int]) -> None:
     first, second = (event_id(now, entropy) for entropy in entropies)
     assert first != second
     assert event_id(now + timedelta(milliseconds=1), entropies[0]) > max(first, second)
-
-
-def test_instants_are_utc_with_milliseconds() -> None:
-    """Whatever their zone; microseconds are cut, not rounded into the future."""
-    zone = timezone(timedelta(hours=2))
-    assert format_instant(datetime(2026, 1, 2, 1, 0, tzinfo=zone)) == "2026-01-01T23:00:00.000Z"
-    late = datetime(2026, 1, 2, 3, 4, 5, 999_999, tzinfo=UTC)
-    assert format_instant(late) == "2026-01-02T03:04:05.999Z"
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=()), max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
-    max_leaves=12,
-)  # fmt: skip
-
-
-@given(document=JSON)
-def test_any_document_is_one_line_of_utf_8(document: object) -> None:
-    """Half a surrogate pair goes on as the escape that it came as; all is read back as it was."""
-    text = dump_json(document)
-    assert b"\n" not in text.encode("utf-8")
-    assert b"\r" not in text.encode("utf-8")
-    read = json.loads(text)
-    assert json.dumps(read) == json.dumps(json.loads(json.dumps(document)))
-
-
-def test_half_a_surrogate_pair_goes_on_as_its_escape() -> None:
-    """No encoding can hold it."""
-    document = json.loads('{"a":"x\\ud800\\\\","\\udfff":"ü€😀"}')
-    assert dump_json(document) == '{"a":"x\\ud800\\\\","\\udfff":"ü€😀"}'
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_json_is_refused(value: float) -> None:
-    """NaN and Infinity are Python's, not JSON's."""
-    with pytest.raises(ValueError, match="JSON compliant"):
-        dump_json({"x": value})
 
 
 def test_a_stub_shows_what_was_emitted() -> None:

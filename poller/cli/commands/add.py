@@ -25,7 +25,7 @@ from poller.cli.options import (
 )
 from poller.cli.stdin import read_lines, read_registration
 from poller.server import schemas
-from poller.tracking.event import dump_json
+from poller.text import dump_json
 from poller.tracking.registration import BadRegistration, Defaults, Registration
 
 _STDIN: Final = 0

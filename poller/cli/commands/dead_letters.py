@@ -25,7 +25,7 @@ from poller.cli.selection import UnknownSink, check_sink, selection
 from poller.cli.tables import print_table
 from poller.server import schemas
 from poller.store.dead_letters import Selection
-from poller.tracking.event import dump_json
+from poller.text import dump_json
 
 _COLUMNS: Final = ("EVENT", "SINK", "TYPE", "SUBJECT", "GIVEN UP", "ATTEMPTS", "LAST ERROR")
 

@@ -21,12 +21,11 @@ from poller.cli.formatting import (
 )
 from poller.cli.options import Config, Json, Limit, Overrides, Url, Version, kinds_of, labels_of
 from poller.cli.tables import is_terminal, print_table, terminal
-from poller.comms.errors import printable
 from poller.comms.ids import is_message_id
 from poller.comms.kinds import DEFAULT_KIND
 from poller.engine.clock import wall_clock
 from poller.server import schemas
-from poller.tracking.event import dump_json
+from poller.text import dump_json, printable
 from poller.tracking.watch import Outcome, Phase
 
 _COLUMNS: Final = (

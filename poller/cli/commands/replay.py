@@ -25,7 +25,7 @@ from poller.cli.options import (
 )
 from poller.cli.selection import UnknownSink, check_sink, selection
 from poller.store.dead_letters import Selection, UnknownEvent
-from poller.tracking.event import dump_json
+from poller.text import dump_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

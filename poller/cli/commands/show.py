@@ -19,13 +19,13 @@ from poller.cli.messages.printing import print_csv, print_json, print_tables
 from poller.cli.messages.reading import Findings, Reader, describe
 from poller.cli.operation_detail import print_facts, print_story
 from poller.cli.options import Config, Json, Overrides, Url, Version, watchable_ids
-from poller.comms.errors import CommsError, printable
+from poller.comms.errors import CommsError
 from poller.comms.ids import InvalidId, check_operation_id
 from poller.comms.kinds import DEFAULT_KIND, KINDS, KindSpec, UnknownKind, kind_named
 from poller.engine.clock import wall_clock
 from poller.server import schemas
 from poller.settings import Settings
-from poller.tracking.event import dump_json
+from poller.text import dump_json, printable
 from poller.tracking.privacy import Addresses
 
 

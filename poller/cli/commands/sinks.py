@@ -10,10 +10,9 @@ from poller.cli.control.session import Target, with_daemon
 from poller.cli.formatting import when
 from poller.cli.options import Config, Json, Overrides, Url, Version
 from poller.cli.tables import is_terminal, print_table
-from poller.comms.errors import printable
 from poller.engine.clock import wall_clock
 from poller.server import schemas
-from poller.tracking.event import dump_json
+from poller.text import dump_json, printable
 
 _COLUMNS: Final = (
     "SINK",

@@ -12,7 +12,7 @@ import typer
 from poller.audit.audit import Audit, FileLine, number_lines
 from poller.cli.failures import EXIT_TROUBLE, EXIT_USAGE, fail
 from poller.cli.options import Json, Version
-from poller.tracking.event import dump_json
+from poller.text import dump_json
 
 _STDIN: Final = Path("-")
 

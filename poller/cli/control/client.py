@@ -25,7 +25,7 @@ from poller.http.failures import describe_answer, describe_failure
 from poller.http.route import Route, find_route
 from poller.http.transport import TROUBLE, open_transport
 from poller.server import schemas
-from poller.tracking.event import dump_json
+from poller.text import dump_json
 
 __all__ = ["MOST_FILTERED", "ControlClient"]
 

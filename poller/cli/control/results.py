@@ -6,8 +6,7 @@ from typing import Any
 
 from poller.cli.failures import EXIT_TROUBLE
 from poller.cli.tables import is_terminal
-from poller.comms.errors import printable
-from poller.tracking.event import dump_json
+from poller.text import dump_json, printable
 
 __all__ = ["Results"]
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from poller.cli.formatting import when
 from poller.cli.messages.reading import Findings, Row
 from poller.cli.tables import is_terminal, print_table
-from poller.tracking.event import dump_json
+from poller.text import dump_json
 
 __all__ = ["print_csv", "print_json", "print_tables"]
 

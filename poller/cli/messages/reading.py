@@ -7,10 +7,10 @@ from typing import Any, Final, TypeVar
 
 from poller.comms.caller import ApiCaller
 from poller.comms.client import CommsClient
-from poller.comms.decoding import parse_instant
 from poller.comms.errors import CommsError, DeadlineExceeded, NotFound, Scope
 from poller.comms.kinds import KINDS, KindSpec
 from poller.comms.models import Operation
+from poller.text import parse_instant
 from poller.tracking.breakdown import steps as breakdown
 from poller.tracking.breakdown.state import Breakdown
 from poller.tracking.privacy import Addresses, channel_of, public_code, public_name, shown_addresses

@@ -21,7 +21,8 @@ from poller.os_errors import needs_change
 from poller.settings import FileSinkSettings, SinkSettings, StdoutSinkSettings, WebhookSinkSettings
 from poller.sinks.base import OutgoingEvent, SinkHeld, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.journal import Disk, Journal
-from poller.tracking.event import dump_json, event_id, format_instant
+from poller.text import dump_json, format_instant
+from poller.tracking.event import event_id
 
 __all__ = ["TEST_EVENT", "probe_sink"]
 

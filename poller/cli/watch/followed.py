@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from typing import Final, Self
 
 from poller.cli.watch.news import ShownEvent, Update
-from poller.comms.decoding import parse_instant
 from poller.server import schemas
+from poller.text import parse_instant
 from poller.tracking.breakdown.reading import begin_breakdown, has_breakdown
 from poller.tracking.event import Event
 from poller.tracking.lifecycle import LIFECYCLES, EventType

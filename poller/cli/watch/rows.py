@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from poller.cli.summary import breakdown_text, message_text
 from poller.cli.watch.news import Update
-from poller.comms.errors import printable
+from poller.text import printable
 from poller.tracking.watch import Outcome, Phase, ResourceType, Watch
 
 __all__ = ["Row", "Totals", "Track", "all_is_well", "busiest", "short_names"]

@@ -15,7 +15,7 @@ from poller.cli.commands.show import show_operation
 from poller.cli.commands.sinks import show_sinks
 from poller.cli.control.errors import NoDaemon, Refused
 from poller.cli.control.session import Target
-from poller.tracking.event import format_instant
+from poller.text import format_instant
 from poller.tracking.registration import Defaults, Registration
 from tests.cli.control.fake_daemon import (
     A,

@@ -16,7 +16,7 @@ from poller.cli.control.session import Target
 from poller.cli.selection import moment
 from poller.settings import SettingsError
 from poller.store.errors import StoreUnavailable
-from poller.tracking.event import format_instant
+from poller.text import format_instant
 from tests.cli.letters import make_letters
 from tests.cli.surroundings import Surroundings
 from tests.store.scenes import op

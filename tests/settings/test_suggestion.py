@@ -2,7 +2,7 @@
 
 import pytest
 
-from poller.suggest import suggestion
+from poller.settings.errors import suggestion
 
 SETTINGS = ["type", "events", "labels", "url", "secret", "headers", "timeout"]
 EVENTS = ["*", "final", "operation.*", "operation.scheduled", "operation.completed", "message.read"]

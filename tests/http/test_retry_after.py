@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.retry_after import read_retry_after
+from poller.http.failures import read_retry_after
 from tests.comms.scripted import NOW
 
 
