@@ -3,8 +3,6 @@
 import errno
 from typing import Final
 
-__all__ = ["needs_change"]
-
 # a path or a permission is wrong; a full disk, a busy port or a lack of descriptors is not here
 _NEED_CHANGE: Final = frozenset(
     {

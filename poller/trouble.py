@@ -13,8 +13,6 @@ from typing import Final, Literal
 
 import structlog
 
-__all__ = ["Notice", "Stage", "TroubleLog", "TroubleReporter"]
-
 _EVERY: Final = timedelta(minutes=5)
 _BUDGET: Final = 8.0
 _REFILL: Final = timedelta(minutes=1)

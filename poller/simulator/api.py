@@ -1,64 +1,31 @@
 """The vendor's routes for one kind of operation, answered from the world."""
 
-import json
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from poller.simulator.envelope import ApiError, SimulatedProblem
-from poller.simulator.ids import WELL_FORMED
-from poller.simulator.inbound import ORDINAL, InboxView
+from poller.simulator.answers import ApiError, SimulatedProblem, answer, read_json
+from poller.simulator.formats import WELL_FORMED
 from poller.simulator.kinds import SimulatedKind
-from poller.simulator.messages import MessageView
-from poller.simulator.operations import SimulatedOperation
+from poller.simulator.messages import ORDINAL, InboxView, MessageView
+from poller.simulator.operations import SimulatedOperation, read_send
 from poller.simulator.queries import (
     MessageQuery,
     PageStart,
     Paging,
+    paged,
     read_message_query,
     read_operation_query,
     read_paging,
 )
-from poller.simulator.sends import read_send
-from poller.simulator.shapes import paged
 from poller.simulator.world import World
-
-__all__ = ["KindApi", "answer", "read_json"]
-
-_MAX_BODY: Final = 10 * 1024 * 1024
 
 _Found = TypeVar("_Found")
 _View = MessageView | InboxView
-
-
-def answer(
-    document: object, *, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None
-) -> Response:
-    """Make a JSON answer."""
-    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(
-        errors="backslashreplace"  # a lone surrogate in a send goes back as its escape
-    )
-    return Response(body, status_code=status, headers=headers, media_type="application/json")
-
-
-async def read_json(request: Request) -> object:
-    """Decode the body of a request.
-
-    :raises ApiError: 413 over the vendor's 10 MB, 400 where it is not JSON.
-    """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_BODY:
-            raise ApiError(413, SimulatedProblem("The request body is larger than 10 MB."))
-    try:
-        return json.loads(bytes(body))
-    except (ValueError, RecursionError):
-        raise ApiError(400, SimulatedProblem("The request body is not JSON.")) from None
 
 
 class KindApi:

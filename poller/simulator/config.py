@@ -1,13 +1,15 @@
-"""What a simulated Communications API is told: its seed, its speed, its credentials, its faults."""
+"""The settings of a simulator, and the lines that say how to use one."""
 
 import hashlib
+import json
 from dataclasses import dataclass, field, fields
+from shlex import quote
 from typing import Final
+from urllib.parse import urlsplit
 
-from poller.simulator.scenarios import scenario_named
-from poller.simulator.shapes import check_shapes
-
-__all__ = ["Faults", "SimulatorConfig"]
+from poller.simulator.kinds import check_shapes
+from poller.simulator.operations import FATE_TAG
+from poller.simulator.scenarios import SCENARIOS, scenario_named
 
 _RATES: Final = ("rate_429", "rate_500", "rate_503", "rate_slow", "rate_broken")
 
@@ -102,3 +104,36 @@ class SimulatorConfig(Faults):
 
     def _made(self, what: str) -> str:
         return hashlib.blake2b(f"{self.seed}:{what}".encode(), digest_size=16).hexdigest()
+
+
+_SEND: Final = {
+    "to": [
+        {"address": "+14155550100", "channel": "PHONE"},
+        {"address": "+14155550101", "channel": "PHONE"},
+    ],
+    "content": {"text": "Hello from the simulator"},
+}
+
+
+def usage(base_url: str, config: SimulatorConfig) -> str:
+    """Say how to point a client at the simulator and how to send; ends with a newline."""
+    server = f"{urlsplit(base_url).scheme}://{urlsplit(base_url).netloc}"
+    fates = ", ".join(SCENARIOS)
+    return f"""\
+# A simulated Communications API (seed {config.seed}, speed {config.speed:g}). Point a client at it:
+export POLLER_API__BASE_URL={quote(base_url)}
+export TWILIO_ACCOUNT_SID={quote(config.account_sid)}
+export TWILIO_AUTH_TOKEN={quote(config.auth_token)}
+
+# Send; the answer holds the operation's id:
+curl -sS -X POST "$POLLER_API__BASE_URL/Messages" \\
+  -u "$TWILIO_ACCOUNT_SID:$TWILIO_AUTH_TOKEN" \\
+  -H 'Content-Type: application/json' \\
+  -d {quote(json.dumps(_SEND))}
+
+# A tag “{FATE_TAG}” chooses what becomes of a send: {fates}.
+# A list in place of a recipient, in “to”, is a group that shares one message.
+# What has become of a send, counted: curl -sS {server}/_simulator/operations/ID/truth
+# Somebody writes back: curl -sS -d '{{"text": "Stop"}}' {server}/_simulator/inbound
+# What was asked of the simulator: curl -sS {server}/_simulator/stats
+"""

@@ -13,14 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from poller.simulator.api import answer, read_json
+from poller.simulator.answers import ApiError, SimulatedProblem, answer, read_json
 from poller.simulator.config import Faults
-from poller.simulator.envelope import ApiError, SimulatedProblem
 from poller.simulator.gate import CONTROL_PREFIX, Controls
 from poller.simulator.scenarios import describe_scenario
 from poller.simulator.world import AlreadyEnded, World
-
-__all__ = ["ControlApi"]
 
 _MAX_OPERATIONS: Final = 100_000
 _MAX_WAIT: Final = 7 * 86400

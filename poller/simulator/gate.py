@@ -1,25 +1,224 @@
 """What stands between a client and the API: counting, credentials, the concurrency limit, faults.
 
-An ASGI middleware. The simulator's own routes pass by it.
+An ASGI middleware. Requests to the simulator's own routes bypass it.
 """
 
 import base64
 import binascii
+import json
 import math
+import random
+import re
+import socket
+import struct
 import time
+from asyncio import Transport
+from collections import Counter, deque
 from collections.abc import Callable
-from typing import Final
+from enum import StrEnum
+from typing import Any, Final
 
 import anyio
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from poller.simulator.answers import SimulatedProblem, envelope
 from poller.simulator.config import Faults, SimulatorConfig
-from poller.simulator.faults import FaultSource, SimulatedFault
-from poller.simulator.replies import Broken, Discarded, Reply, reset
-from poller.simulator.stats import Stats, route_of
+from poller.simulator.kinds import KINDS
 
-__all__ = ["CONTROL_PREFIX", "Controls", "SimulatedGate"]
+
+class SimulatedFault(StrEnum):
+    """What can go wrong with one request."""
+
+    TOO_MANY = "429"
+    INTERNAL = "500"
+    UNAVAILABLE = "503"
+    SLOW = "slow"
+    HTML = "html"
+    """A gateway's page in place of the answer; the request was not processed."""
+    EMPTY = "empty"
+    """The answer without its body, and a 202 without its operation headers."""
+    TRUNCATED = "truncated"
+    """Half of the body, of a length that says so."""
+    RESET = "reset"
+    """Processed, and the connection reset before a byte of the answer."""
+
+
+BROKEN = (SimulatedFault.HTML, SimulatedFault.EMPTY, SimulatedFault.TRUNCATED, SimulatedFault.RESET)
+
+
+class FaultSource:
+    """Draws faults; the same seed draws the same row of numbers, whatever the rates are."""
+
+    def __init__(self, seed: int) -> None:
+        self._chance = random.Random(f"{seed}:faults")  # noqa: S311 - has to repeat, not to be secret
+
+    def draw(self, faults: Faults) -> SimulatedFault | None:
+        """Return the fault of the next request, None for none."""
+        drawn, broken = self._chance.random(), self._chance.choice(BROKEN)
+        stack = (
+            (faults.rate_429, SimulatedFault.TOO_MANY),
+            (faults.rate_500, SimulatedFault.INTERNAL),
+            (faults.rate_503, SimulatedFault.UNAVAILABLE),
+            (faults.rate_slow, SimulatedFault.SLOW),
+            (faults.rate_broken, broken),
+        )
+        for rate, fault in stack:
+            if drawn < rate:
+                return fault
+            drawn -= rate
+        return None
+
+
+_OPERATION_HEADERS: Final = frozenset((b"operationid", b"operation-id", b"operation-location"))
+
+
+class Reply:
+    """The way back to the client; remembers how the request ended.
+
+    Every answer says how many requests of the account are in flight, as the vendor's do.
+    """
+
+    def __init__(self, send: Send, in_flight: str) -> None:
+        self.name = "aborted"
+        self._send = send
+        self._in_flight = in_flight.encode()
+
+    async def send(self, message: Message) -> None:
+        """Pass on one part of an answer."""
+        if message["type"] == "http.response.start":
+            self.name = str(message["status"])
+            extra = (b"twilio-concurrent-requests", self._in_flight)
+            message = {**message, "headers": [*message.get("headers", ()), extra]}
+        await self._send(message)
+
+    async def refuse(self, status: int, message: str, headers: dict[str, str]) -> None:
+        """Answer with the error envelope."""
+        body = json.dumps(envelope(status, SimulatedProblem(message))).encode()
+        await self.answer(status, body, {"content-type": "application/json", **headers})
+
+    async def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        """Answer."""
+        sized = {**headers, "content-length": str(len(body))}
+        raw = [(name.encode(), value.encode()) for name, value in sized.items()]
+        await self.send({"type": "http.response.start", "status": status, "headers": raw})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+class Discarded:
+    """Takes an answer that nobody will see."""
+
+    async def send(self, message: Message) -> None:
+        """Take one part."""
+
+
+class Broken:
+    """Holds an answer until it is whole, then sends it without its body or without half of it."""
+
+    def __init__(self, fault: SimulatedFault, reply: Reply) -> None:
+        self._fault = fault
+        self._reply = reply
+        self._start: dict[str, Any] = {}
+        self._body = b""
+
+    async def send(self, message: Message) -> None:
+        """Take one part."""
+        if message["type"] == "http.response.start":
+            self._start = dict(message)
+            return
+        self._body += message.get("body", b"")
+        if not message.get("more_body", False):
+            await self._finish()
+
+    async def _finish(self) -> None:
+        empty = self._fault is SimulatedFault.EMPTY
+        body = b"" if empty else self._body[: len(self._body) // 2]
+        dropped = {b"content-length"} | (_OPERATION_HEADERS if empty else set())
+        headers = [pair for pair in self._start["headers"] if pair[0].lower() not in dropped]
+        headers.append((b"content-length", str(len(body)).encode()))
+        await self._reply.send({**self._start, "headers": headers})
+        self._reply.name = f"{self._start['status']} {self._fault.value}"
+        await self._reply.send({"type": "http.response.body", "body": body})
+
+
+async def reset(scope: Scope, receive: Receive) -> None:
+    """Reset the connection, and wait until the server has noticed.
+
+    :raises ConnectionResetError: where the server gives no hold on the connection.
+    """
+    transport: Transport | None = scope.get("state", {}).get("transport")
+    if transport is None:
+        raise ConnectionResetError("simulated")
+    connection = transport.get_extra_info("socket")
+    # Closing with no time to linger sends RST in place of FIN.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+_ID: Final = re.compile(r"(?<=/)comms_[^/]*")
+_KNOWN: Final = frozenset(
+    f"/v1/{kind.path}{rest}"
+    for kind in KINDS.values()
+    for rest in ("", "/{id}", "/{id}/Receipts", "/Operations", "/Operations/{id}")
+) | {f"/v1/{kind.path}/Operations/{{id}}/Errors" for kind in KINDS.values()}
+
+
+def route_of(method: str, path: str) -> str:
+    """Name the route of a request, with `{id}` for any id; one for all that are unknown."""
+    template = _ID.sub("{id}", path)
+    return f"{method} {template}" if template in _KNOWN else "unknown"
+
+
+class Stats:
+    """Counters since the start or the last `reset`; times are seconds of a monotonic clock."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin again; what is in flight stays."""
+        self._total = 0
+        self._peak_concurrency = self.in_flight
+        self._peak_rate = 0
+        self._begun: deque[float] = deque()
+        self._outcomes: dict[str, Counter[str]] = {}
+
+    def begin(self, at: float) -> None:
+        """Count a request that has arrived."""
+        self._total += 1
+        self.in_flight += 1
+        self._peak_concurrency = max(self._peak_concurrency, self.in_flight)
+        self._begun.append(at)
+        self._slide(at)
+        self._peak_rate = max(self._peak_rate, len(self._begun))
+
+    def end(self, route: str, outcome: str) -> None:
+        """Count how it ended: a status, or the name of a fault that gave none."""
+        self.in_flight -= 1
+        self._outcomes.setdefault(route, Counter())[outcome] += 1
+
+    def document(self, at: float) -> dict[str, Any]:
+        """Return all counters; rates are requests in the last second and in the busiest one."""
+        self._slide(at)
+        return {
+            "requests": {
+                route: dict(sorted(outcomes.items()))
+                for route, outcomes in sorted(self._outcomes.items())
+            },
+            "total": self._total,
+            "in_flight": self.in_flight,
+            "peak_concurrency": self._peak_concurrency,
+            "last_second": len(self._begun),
+            "peak_rate": self._peak_rate,
+        }
+
+    def _slide(self, at: float) -> None:
+        while self._begun and self._begun[0] <= at - 1:
+            self._begun.popleft()
+
 
 CONTROL_PREFIX: Final = "/_simulator/"
 _HTML: Final = b"<html><head><title>502 Bad Gateway</title></head><body>Bad Gateway</body></html>"

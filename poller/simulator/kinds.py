@@ -1,12 +1,142 @@
-"""The kinds of operation that are served, one row each: a fifth kind is a fifth row."""
+"""The kinds of operation, one row each: their statuses, counters, and the paths of their messages.
+
+A path is one way that a message can go: which statuses it takes, and how long after it left the
+queue. The scenario of a send decides how many messages take which path. Lags are seconds at speed 1
+and never decrease along a path. Codes and texts are the vendor's published ones where it publishes
+them; which of them an operation of another kind than messages reports is our guess.
+
+A shape is one way in which the vendor's documents disagree on an answer. It changes how things are
+shown and named, not what happens to a send, except that `ends-at-sent` has no delivery receipts.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
-from poller.simulator.paths import EMAIL_PATHS, MESSAGE_PATHS, POOL_PATHS, PUSH_PATHS, Path
 
-__all__ = ["KINDS", "SimulatedKind"]
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """The message takes `status` `lag` seconds after it left the queue.
+
+    Where that is the status that it had, something else of it changed: another attempt was made.
+    """
+
+    lag: float
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A try to send, made `lag` seconds after the message left the queue.
+
+    `channel` None is the sender's own, `error` None leaves it as the message. It has failed as
+    soon as the next one is made.
+    """
+
+    channel: str | None = None
+    error: int | None = None
+    lag: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePath:
+    """One way from the queue to an end.
+
+    Where `addressed` is false no message comes to be: the recipient shows in the counters and
+    among the errors only, as `error`.
+    """
+
+    hops: tuple[Hop, ...]
+    attempts: tuple[Attempt, ...] = (Attempt(),)
+    error: int | None = None
+    addressed: bool = True
+
+
+def _sent(*hops: Hop, attempts: tuple[Attempt, ...] = (Attempt(),)) -> tuple[MessagePath, ...]:
+    return (MessagePath(hops=(Hop(0, "SENT"), *hops), attempts=attempts),)
+
+
+def _undelivered(*codes: int) -> tuple[MessagePath, ...]:
+    hops = (Hop(0, "SENT"), Hop(15, "UNDELIVERED"))
+    return tuple(
+        MessagePath(hops=hops, attempts=(Attempt(error=code),), error=code) for code in codes
+    )
+
+
+def _failed(*codes: int) -> tuple[MessagePath, ...]:
+    return tuple(
+        MessagePath(hops=(Hop(0, "FAILED"),), attempts=(Attempt(error=code),), error=code)
+        for code in codes
+    )
+
+
+_ONLY_WITH_RCS: Final = 61337
+# Two seconds later RCS has failed, and the fallback is on its way.
+_FALLBACK: Final = (Attempt(channel="RCS", error=_ONLY_WITH_RCS), Attempt(lag=2))
+
+_BY_CODE: Final = "by code"
+"""The outcome whose paths are taken only where a fate names the code that they end in."""
+
+# By outcome; the paths of one outcome are taken equally often.
+MESSAGE_PATHS: Final[Mapping[str, tuple[MessagePath, ...]]] = {
+    "delivered": _sent(Hop(3, "DELIVERED")),
+    "fallback": _sent(Hop(2, "SENT"), Hop(8, "DELIVERED"), attempts=_FALLBACK),
+    "late": _sent(Hop(45, "DELIVERED")),
+    "read": (
+        *_sent(Hop(3, "DELIVERED"), Hop(20, "READ")),
+        *_sent(Hop(4, "DELIVERED"), Hop(60, "READ")),
+    ),
+    "undelivered": _undelivered(30003, 30005),
+    "failed": _failed(21610, 30006, 30007),
+    "unaddressable": (
+        MessagePath(hops=(Hop(0, "UNADDRESSABLE"),), attempts=(), error=21612, addressed=False),
+    ),
+    _BY_CODE: (
+        MessagePath(
+            hops=(Hop(0, "SENT"), Hop(2, "FAILED")),
+            attempts=(Attempt(channel="RCS", error=_ONLY_WITH_RCS),),
+            error=_ONLY_WITH_RCS,
+        ),
+    ),
+}
+# A push notification knows no other channel to fall back to.
+PUSH_PATHS: Final[Mapping[str, tuple[MessagePath, ...]]] = {
+    name: paths for name, paths in MESSAGE_PATHS.items() if name not in {"fallback", _BY_CODE}
+}
+EMAIL_PATHS: Final[Mapping[str, tuple[MessagePath, ...]]] = {
+    "delivered": _sent(Hop(3, "DELIVERED")),
+    "late": _sent(Hop(45, "DELIVERED")),
+    "read": _sent(Hop(4, "DELIVERED"), Hop(60, "OPENED")),
+    "undelivered": _undelivered(30005),
+    "failed": _failed(21610, 30008),
+}
+POOL_PATHS: Final[Mapping[str, tuple[MessagePath, ...]]] = {
+    "delivered": (MessagePath(hops=(Hop(0, "CREATED"),)),),
+    "failed": _failed(30008),
+}
+
+_ERROR_TEXTS: Final[Mapping[int, str]] = {
+    21610: "Attempt to send to unsubscribed recipient.",
+    21612: "No address of the recipient can be reached from an address of the sender.",
+    30003: "Unreachable destination handset.",
+    30005: "Unknown destination handset.",
+    30006: "Landline or unreachable carrier.",
+    30007: "Message filtered.",
+    30008: "Unknown error.",
+    61337: "Recipient does not have RCS enabled.",
+}
+
+
+def error_text(code: int) -> str:
+    """Return what the vendor says of an error code: little, of one that it does not publish."""
+    return _ERROR_TEXTS.get(code, "Unknown error.")
+
+
+def path_ending_in(code: int, outcomes: Mapping[str, tuple[MessagePath, ...]]) -> MessagePath:
+    """Return the first path that ends in an error of that code; one that fails if there is none."""
+    own = (path for paths in outcomes.values() for path in paths if path.error == code)
+    return next(own, None) or _failed(code)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,7 +158,7 @@ class SimulatedKind:
     item_prefix: str
     counters: tuple[str, ...]
     statuses: frozenset[str]
-    outcomes: Mapping[str, tuple[Path, ...]]
+    outcomes: Mapping[str, tuple[MessagePath, ...]]
     target: str = "to"
     channel: str = "PHONE"
     sender_channel: str = "SMS"
@@ -97,3 +227,62 @@ _ROWS: Final = (
 )
 
 KINDS: Final[Mapping[str, SimulatedKind]] = {kind.name: kind for kind in _ROWS}
+
+
+SHAPES: Final[Mapping[str, str]] = {
+    "cumulative": "a message counts under every state that it has been in",
+    "ends-at-sent": "push notifications have no receipts, nor counters for them",
+    "guide-lists": "emails under data, with one object in to; push under notifications",
+    "page-urls": "pagination.next and self are URLs",
+    "page-tokens": "pagination.nextPageToken in place of next",
+    "meta-urls": "meta.next_page_url in place of pagination",
+}
+_PAGING: Final = ("page-urls", "page-tokens", "meta-urls")
+_UNRECEIPTED: Final = frozenset(("SENT", "FAILED", "UNADDRESSABLE"))
+_RECEIPTS: Final = frozenset(("delivered", "read", "undelivered", "attempts"))
+
+
+def check_shapes(shapes: tuple[str, ...]) -> None:
+    """Check the names of shapes.
+
+    :raises ValueError: for an unknown one, or two that contradict each other.
+    """
+    for name in shapes:
+        if name not in SHAPES:
+            raise ValueError(f"unknown shape {name!r}; one of: {', '.join(SHAPES)}")
+    if len(chosen := [name for name in _PAGING if name in shapes]) > 1:
+        raise ValueError(f"unknown shape “{' and '.join(chosen)}”; a list is paged in one way")
+
+
+@lru_cache
+def kinds_shaped(shapes: tuple[str, ...]) -> Mapping[str, SimulatedKind]:
+    """Return the table of kinds as these shapes change it."""
+    return {name: _shaped(kind, shapes) for name, kind in KINDS.items()}
+
+
+def _shaped(kind: SimulatedKind, shapes: tuple[str, ...]) -> SimulatedKind:
+    if "cumulative" in shapes:
+        kind = replace(kind, cumulative=True)
+    if "ends-at-sent" in shapes and kind.name == "push-notifications":
+        kind = replace(
+            kind,
+            counters=tuple(name for name in kind.counters if name not in _RECEIPTS),
+            outcomes={
+                name: tuple(_unreceipted(path) for path in paths)
+                for name, paths in kind.outcomes.items()
+            },
+        )
+    if "guide-lists" in shapes and kind.name == "emails":
+        kind = replace(kind, items="data", lists_one_recipient=True)
+    if "guide-lists" in shapes and kind.name == "push-notifications":
+        kind = replace(kind, items="notifications", item_prefix="comms_notification_")
+    return kind
+
+
+def _unreceipted(path: MessagePath) -> MessagePath:
+    """Return the path up to its last hop that needs no receipt."""
+    hops = tuple(hop for hop in path.hops if hop.status in _UNRECEIPTED)
+    if hops == path.hops:
+        return path
+    attempts = tuple(replace(attempt, error=None) for attempt in path.attempts)
+    return replace(path, hops=hops, attempts=attempts, error=None)

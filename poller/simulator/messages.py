@@ -1,4 +1,4 @@
-"""One message of an operation, and an operation's errors, as the API shows them."""
+"""Messages, of an operation or received from people, as the API shows them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,15 +6,11 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from poller.simulator import instants
-from poller.simulator.deck import Deck, deck_for
-from poller.simulator.envelope import info_url
-from poller.simulator.ids import IdMaker
-from poller.simulator.operations import SimulatedOperation
-from poller.simulator.paths import Attempt, Path, error_text
-from poller.simulator.timeline import SimulatedMoment
-
-__all__ = ["SENDER", "MessageView"]
+from poller.simulator.answers import info_url
+from poller.simulator.formats import IdMaker, format_instant
+from poller.simulator.kinds import Attempt, MessagePath, SimulatedKind, error_text
+from poller.simulator.operations import RETENTION, SimulatedOperation
+from poller.simulator.timeline import Deck, SimulatedMoment, deck_for
 
 SENDER: Final = "+12065550100"
 """The account's own number."""
@@ -99,8 +95,8 @@ class MessageView:
                 }
             ],
             "tags": send.tags,
-            "scheduledFor": None if scheduled_for is None else instants.render(scheduled_for),
-            "createdAt": instants.render(self.operation.created),
+            "scheduledFor": None if scheduled_for is None else format_instant(scheduled_for),
+            "createdAt": format_instant(self.operation.created),
             "updatedAt": self._render(self._changed_at(index)),
             "deletedAt": None,
         }
@@ -158,7 +154,7 @@ class MessageView:
         send = self.operation.send
         return [send.recipients[place] for place in send.places_of(index)]
 
-    def _dealt_to(self, place: int) -> Path:
+    def _dealt_to(self, place: int) -> MessagePath:
         return self.dealt.path_of(place, shift=self.operation.timeline.shift)
 
     def _changed_at(self, index: int) -> float | None:
@@ -171,7 +167,7 @@ class MessageView:
         return max((each for each in changes if each is not None), default=since)
 
     def _render(self, time: float | None) -> str:
-        return instants.render(self.operation.instant_of(time, now=self.now))
+        return format_instant(self.operation.instant_of(time, now=self.now))
 
     def _made(self, index: int) -> list[Attempt]:
         """Return the attempts that have been made."""
@@ -220,3 +216,118 @@ def _sender_id(ids: IdMaker) -> str:
 
 def _error(code: int) -> dict[str, Any]:
     return {"code": code, "message": error_text(code), "infoUrl": info_url(code)}
+
+
+ORDINAL: Final = 0
+"""What stands for the ordinal of an operation, which theirs begin above."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inbound:
+    """One message as it came in, from the phone number `sender`."""
+
+    text: str
+    sender: str
+    received: datetime
+
+
+class Inbox:
+    """The messages of one kind that came in, in the order in which they did."""
+
+    def __init__(self, kind: SimulatedKind, *, seed: int) -> None:
+        self.kind = kind
+        self.ids = IdMaker(seed=seed, kind=kind.name)
+        self.messages: list[Inbound] = []
+
+    def take(self, message: Inbound) -> str:
+        """Keep a message; returns its id."""
+        self.messages.append(message)
+        return self.id_of(len(self.messages) - 1)
+
+    def id_of(self, index: int) -> str:
+        """Return the id of the message at `index`."""
+        return self.ids.make(self.kind.item_prefix, ORDINAL, index)
+
+    def find(self, message_id: str) -> int | None:
+        """Return the place of a message, None where there is none."""
+        place = self.ids.read(self.kind.item_prefix, message_id)
+        if place is None or place[0] != ORDINAL or place[1] >= len(self.messages):
+            return None
+        return place[1]
+
+
+@dataclass(frozen=True, slots=True)
+class InboxView:
+    """The messages of an inbox at one instant, shown as those of an operation are."""
+
+    inbox: Inbox
+    now: datetime
+    base_url: str
+
+    @property
+    def total(self) -> int:
+        """How many there have been."""
+        return len(self.inbox.messages)
+
+    def received(self, index: int) -> datetime:
+        """Return when the message at `index` came in."""
+        return self.inbox.messages[index].received
+
+    def exists(self, index: int) -> bool:
+        """Tell whether its record is still kept."""
+        return self.now - self.received(index) <= RETENTION
+
+    def status(self, _index: int) -> str:
+        """Return its status, the only one that it ever has."""
+        return "INBOUND"
+
+    def channel(self, _index: int) -> str:
+        """Return the channel that it came in on."""
+        return self.inbox.kind.sender_channel
+
+    def session_of(self, index: int) -> str:
+        """Return the id of its session."""
+        return self.inbox.ids.make("comms_session_", ORDINAL, index)
+
+    def metadata(self, index: int) -> dict[str, Any]:
+        """Return a message as a list shows it, without content and attempts."""
+        received = format_instant(self.received(index))
+        session = self.session_of(index)
+        return {
+            "id": self.inbox.id_of(index),
+            "status": self.status(index),
+            "from": {
+                "address": self.inbox.messages[index].sender,
+                "channel": self.inbox.kind.channel,
+            },
+            "to": [self._account()],
+            "related": [
+                {"name": "SESSION", "id": session, "uri": f"{self.base_url}/Sessions/{session}"}
+            ],
+            "tags": {},
+            "scheduledFor": None,
+            "createdAt": received,
+            "updatedAt": received,
+            "deletedAt": None,
+        }
+
+    def document(self, index: int) -> dict[str, Any]:
+        """Return a message as a fetch shows it: nobody attempted to send it."""
+        content = {"media": [], "text": self.inbox.messages[index].text}
+        return {**self.metadata(index), "content": content, "attempts": []}
+
+    def recipients(self, _index: int) -> int:
+        """Return how many receipts it has: one, of the account's own number."""
+        return 1
+
+    def receipt(self, index: int, _number: int) -> dict[str, Any]:
+        """Return that it came in."""
+        return {
+            "to": [self._account()],
+            "status": self.status(index),
+            "updatedAt": format_instant(self.received(index)),
+            "error": None,
+        }
+
+    def _account(self) -> Mapping[str, str]:
+        return {"address": SENDER, "channel": self.inbox.kind.sender_channel}

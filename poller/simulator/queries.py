@@ -8,20 +8,11 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from poller.simulator import instants
-from poller.simulator.envelope import ApiError, SimulatedProblem
-from poller.simulator.ids import WELL_FORMED
-from poller.simulator.kinds import SimulatedKind
+from starlette.datastructures import URL
 
-__all__ = [
-    "MessageQuery",
-    "PageStart",
-    "Paging",
-    "SimulatedOperationQuery",
-    "read_message_query",
-    "read_operation_query",
-    "read_paging",
-]
+from poller.simulator.answers import ApiError, SimulatedProblem
+from poller.simulator.formats import WELL_FORMED, parse_instant
+from poller.simulator.kinds import SimulatedKind
 
 PageStart = tuple[int, int]
 """Where a page begins: the ordinal of an operation, and a place in it."""
@@ -141,11 +132,31 @@ def read_message_query(query: Mapping[str, str]) -> MessageQuery:
     )
 
 
+def paged(page: Mapping[str, Any], url: URL, shapes: tuple[str, ...]) -> dict[str, Any]:
+    """Return a page of a list, asked for at `url`, with its pagination in these shapes."""
+    rest = {name: value for name, value in page.items() if name != "pagination"}
+    tokens: Mapping[str, str | None] = page["pagination"]
+    urls = {
+        name: None if token is None else str(url.include_query_params(pageToken=token))
+        for name, token in tokens.items()
+    }
+    if "page-urls" in shapes:
+        return {**rest, "pagination": urls}
+    if "page-tokens" in shapes:
+        return {
+            **rest,
+            "pagination": {"nextPageToken": tokens["next"], "self": tokens["self"]},
+        }
+    if "meta-urls" in shapes:
+        return {**rest, "meta": {"next_page_url": urls["next"]}}
+    return dict(page)
+
+
 def _instant(query: Mapping[str, str], name: str) -> datetime | None:
     if name not in query:
         return None
     try:
-        return instants.parse(query[name])
+        return parse_instant(query[name])
     except ValueError:
         raise _refused(name, "must be an RFC 3339 time, such as 2026-11-22T09:30:00Z") from None
 

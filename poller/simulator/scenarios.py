@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-__all__ = ["SCENARIOS", "SHARES", "Scenario", "describe_scenario", "scenario_named"]
-
 SHARES: Final = ("fallback", "late", "read", "undelivered", "failed", "unaddressable")
 _CODES_END: Final = 1_000_000
 

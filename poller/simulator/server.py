@@ -1,4 +1,4 @@
-"""The application on a socket, inside somebody else's task group: no signals, no logs, no exit."""
+"""The application, and how to serve it in the caller's task group: no signals, no logs, no exit."""
 
 import asyncio
 import logging
@@ -8,14 +8,55 @@ from typing import Any, Final
 import anyio
 import uvicorn
 from anyio.abc import TaskStatus
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from poller.simulator.app import create_app
+from poller.simulator.answers import ApiError, SimulatedProblem, answer
+from poller.simulator.api import KindApi
 from poller.simulator.config import SimulatorConfig
-from poller.simulator.world import World
+from poller.simulator.control import ControlApi
+from poller.simulator.gate import Controls, SimulatedGate
+from poller.simulator.world import Clock, World, utc_now
 
-__all__ = ["serve"]
+
+def create_app(
+    config: SimulatorConfig, *, clock: Clock = utc_now, world: World | None = None
+) -> Starlette:
+    """Make the ASGI application of a simulator.
+
+    A `world` made before, to put sample operations into it, brings its own clock.
+    """
+    world = world or World(config, clock=clock)
+    controls = Controls(config)
+    routes = [route for kind in world.kinds.values() for route in KindApi(kind, world).routes()]
+    app = Starlette(
+        routes=[*routes, *ControlApi(controls, world).routes()],
+        middleware=[Middleware(SimulatedGate, controls=controls)],
+        exception_handlers={ApiError: _refuse, HTTPException: _refuse_unrouted},
+    )
+    # The vendor knows no second spelling of a path.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, ApiError):
+        raise error
+    return answer(error.document(), status=error.status, headers=error.headers)
+
+
+async def _refuse_unrouted(_request: Request, error: Exception) -> Response:
+    """Answer an unknown path (404) or method (405) in the envelope, too."""
+    if not isinstance(error, HTTPException):
+        raise error
+    refusal = ApiError(error.status_code, SimulatedProblem(f"{error.detail}."))
+    return answer(refusal.document(), status=error.status_code, headers=dict(error.headers or {}))
+
 
 # Uvicorn's own loggers may belong to another server of this process; what this one would log are
 # the faults that it was asked for.

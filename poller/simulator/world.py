@@ -1,29 +1,81 @@
-"""The world behind the API: every operation of one account, from the seed and the order of sends.
+"""The operations of one account, computed from the seed and the order of sends. No HTTP.
 
-No HTTP. The clock comes in; everything that happens between two looks is computed at the second.
+The clock is an argument. Nothing runs in the background: every state is computed when it is asked
+for.
 """
 
 import random
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from poller.simulator import instants
 from poller.simulator.config import SimulatorConfig
-from poller.simulator.deck import CARDS, deck_for
-from poller.simulator.expected import ExpectedCounts, expected_counts
-from poller.simulator.ids import IdMaker
-from poller.simulator.inbound import Inbound, Inbox
-from poller.simulator.kinds import SimulatedKind
-from poller.simulator.messages import MessageView
-from poller.simulator.operations import ENDED, SimulatedOperation
+from poller.simulator.formats import IdMaker, to_millisecond
+from poller.simulator.kinds import SimulatedKind, kinds_shaped
+from poller.simulator.messages import Inbound, Inbox, MessageView
+from poller.simulator.operations import ENDED, SampleRecipients, SimulatedOperation, SimulatedSend
 from poller.simulator.scenarios import SCENARIOS, Scenario, scenario_named
-from poller.simulator.sends import SampleRecipients, SimulatedSend
-from poller.simulator.shapes import kinds_shaped
-from poller.simulator.timeline import Timeline
+from poller.simulator.timeline import CARDS, Timeline, deck_for
 
-__all__ = ["AlreadyEnded", "Clock", "World", "utc_now"]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedCounts:
+    """The messages and errors of an operation at one instant.
+
+    `statuses` counts the messages that came to be; `channels` the same, for each channel of the
+    sender; `receipts` their recipients. `codes` counts the operation's errors; `contexts` says of
+    which messages (ids), or of which recipients that got none (`to[3]`).
+    """
+
+    operation_id: str
+    kind: str
+    statuses: Mapping[str, int]
+    channels: Mapping[str, Mapping[str, int]]
+    receipts: Mapping[str, int]
+    codes: Mapping[int, int]
+    contexts: Mapping[int, Sequence[str]]
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON, its members in camelCase."""
+        return {
+            "operationId": self.operation_id,
+            "kind": self.kind,
+            "statuses": self.statuses,
+            "channels": self.channels,
+            "receipts": self.receipts,
+            "codes": {str(code): count for code, count in self.codes.items()},
+            "contexts": {str(code): contexts for code, contexts in self.contexts.items()},
+        }
+
+
+def expected_counts(view: MessageView) -> ExpectedCounts:
+    """Count an operation's messages, one by one."""
+    statuses: Counter[str] = Counter()
+    channels: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    receipts: Counter[str] = Counter()
+    contexts: defaultdict[int, list[str]] = defaultdict(list)
+    for index in range(view.total):
+        if view.exists(index):
+            status = view.status(index)
+            statuses[status] += 1
+            channels[view.channel(index)][status] += 1
+            receipts.update(
+                view.receipt(index, number)["status"] for number in range(view.recipients(index))
+            )
+        if error := view.error(index):
+            contexts[error["code"]].append(error["context"])
+    return ExpectedCounts(
+        operation_id=view.operation.id,
+        kind=view.operation.kind.name,
+        statuses=dict(statuses),
+        channels={channel: dict(counts) for channel, counts in channels.items()},
+        receipts=dict(receipts),
+        codes={code: len(each) for code, each in sorted(contexts.items())},
+        contexts=dict(sorted(contexts.items())),
+    )
+
 
 Clock = Callable[[], datetime]
 
@@ -104,7 +156,7 @@ class World:
 
     def accept(self, send: SimulatedSend) -> SimulatedOperation:
         """Begin a send now."""
-        now = instants.to_millisecond(self.now())
+        now = to_millisecond(self.now())
         name = send.kind.name
         ordinal = self._sent[name] = self._sent[name] + 1
         self._forget(name, now)
@@ -130,7 +182,7 @@ class World:
         inbox = self.inbox(self._kind_named(kind).name)
         if inbox is None:
             raise ValueError(f"nobody writes back in {kind}")
-        received = instants.to_millisecond(self.now())
+        received = to_millisecond(self.now())
         return inbox.take(Inbound(text=text, sender=sender, received=received))
 
     def inbox(self, kind: str) -> Inbox | None:

@@ -7,8 +7,6 @@ from datetime import datetime
 from poller.http.failures import read_retry_after
 from poller.sinks.base import SinkOutcome, SinkVerdict
 
-__all__ = ["EXCERPT_CHARACTERS", "interpret", "scrub"]
-
 EXCERPT_CHARACTERS = 200
 
 _REFUSALS = frozenset({400, 413, 415, 422})

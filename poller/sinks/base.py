@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-__all__ = ["OutgoingEvent", "Sink", "SinkHeld", "SinkOutcome", "SinkUnavailable", "SinkVerdict"]
-
 
 class SinkUnavailable(Exception):
     """A sink's place cannot be taken: `message` names the place and the fault, `hint` the fix.

@@ -12,8 +12,6 @@ from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkV
 from poller.sinks.journal import Disk, Journal
 from poller.sinks.ndjson import join_lines
 
-__all__ = ["FileSink"]
-
 _T = TypeVar("_T")
 
 _BATCH_SIZE = 500

@@ -19,8 +19,6 @@ from poller.sinks.base import SinkHeld, SinkUnavailable
 from poller.sinks.ndjson import ids_of, sound_length, whole_lines
 from poller.trouble import TroubleLog
 
-__all__ = ["Disk", "Journal"]
-
 _BLOCK = 1 << 18
 _LONGEST_LINE = 1 << 26
 """Bytes without a newline after which a file is certainly not one of events."""

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 
 from poller.sinks.base import OutgoingEvent
 
-__all__ = ["ids_of", "join_lines", "sound_length", "whole_lines"]
-
 
 def join_lines(batch: Sequence[OutgoingEvent]) -> bytes:
     """Return the batch as the bytes of so many lines."""

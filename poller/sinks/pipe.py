@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Line", "PipeWriter", "Progress"]
-
 _TICK = 0.05
 """Seconds between two looks at whether to stop."""
 

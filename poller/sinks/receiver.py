@@ -5,14 +5,6 @@ from typing import Final
 
 from poller.addresses import Unusable, split_web_url
 
-__all__ = [
-    "RESERVED_HEADERS",
-    "check_header",
-    "check_header_name",
-    "check_header_value",
-    "check_url",
-]
-
 RESERVED_HEADERS: Final = frozenset(
     """
     connection content-encoding content-length content-type expect host keep-alive te trailer

@@ -10,8 +10,6 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
-__all__ = ["KEYGEN_COMMAND", "MAX_KEY_BYTES", "MIN_KEY_BYTES", "parse_secret", "sign"]
-
 MIN_KEY_BYTES = 24
 MAX_KEY_BYTES = 64
 KEYGEN_COMMAND = (

@@ -13,8 +13,6 @@ import anyio.to_thread
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.pipe import Line, PipeWriter, Progress
 
-__all__ = ["StdoutSink"]
-
 _BATCH_SIZE = 500
 _MARGIN = 1.0
 """Seconds that a write may outlast its timeout: a tick, and a thread that has to be scheduled."""

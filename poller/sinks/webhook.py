@@ -24,8 +24,6 @@ from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkV
 from poller.sinks.receiver import check_header, check_url
 from poller.sinks.signature import parse_secret, sign
 
-__all__ = ["WebhookSink"]
-
 _CONTENT_TYPE = "application/cloudevents+json"
 _MOST_CONNECTIONS = 30
 """httpx's pool assigns quadratically: above this, more connections carry less."""

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from poller.simulator import Faults
-from poller.simulator.faults import BROKEN, FaultSource, SimulatedFault
+from poller.simulator.gate import BROKEN, FaultSource, SimulatedFault
 from tests.simulator.conftest import Simulator
 
 pytestmark = pytest.mark.anyio

@@ -5,10 +5,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.simulator.deck import CARDS, deck_for
 from poller.simulator.kinds import KINDS
 from poller.simulator.scenarios import SCENARIOS, Scenario
-from poller.simulator.timeline import Timeline
+from poller.simulator.timeline import CARDS, Timeline, deck_for
 
 SHARES = st.floats(0, 0.16)
 

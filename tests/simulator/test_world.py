@@ -17,7 +17,7 @@ from poller.simulator import (
     SimulatorConfig,
     World,
 )
-from poller.simulator.ids import WELL_FORMED
+from poller.simulator.formats import WELL_FORMED
 from poller.simulator.kinds import KINDS
 from tests.simulator.conftest import Clock
 

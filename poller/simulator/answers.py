@@ -1,10 +1,15 @@
-"""The vendor's error envelope, and the exception that becomes one."""
+"""JSON answers, the vendor's error envelope, and the exception that becomes one."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
-__all__ = ["ApiError", "SimulatedProblem", "envelope", "info_url"]
+from starlette.requests import Request
+from starlette.responses import Response
+
+_MAX_BODY: Final = 10 * 1024 * 1024
 
 _CODE_OF_STATUS: Final[Mapping[int, int]] = {
     400: 20001,
@@ -62,3 +67,29 @@ def envelope(status: int, *problems: SimulatedProblem) -> dict[str, Any]:
             for problem in problems
         ]
     }
+
+
+def answer(
+    document: object, *, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None
+) -> Response:
+    """Make a JSON answer."""
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(
+        errors="backslashreplace"  # a lone surrogate in a send goes back as its escape
+    )
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+
+async def read_json(request: Request) -> object:
+    """Decode the body of a request.
+
+    :raises ApiError: 413 over the vendor's 10 MB, 400 where it is not JSON.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_BODY:
+            raise ApiError(413, SimulatedProblem("The request body is larger than 10 MB."))
+    try:
+        return json.loads(bytes(body))
+    except (ValueError, RecursionError):
+        raise ApiError(400, SimulatedProblem("The request body is not JSON.")) from None

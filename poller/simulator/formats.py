@@ -1,16 +1,38 @@
-"""Identifiers that look random, repeat with the seed, and can be read back.
-
-An id holds where its thing is (the ordinal of its operation and its place in it), masked by a
-digest that also proves the id genuine: thousands of messages need no index.
-"""
+"""How the API writes instants and ids, so that equal seeds give equal ids."""
 
 import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["WELL_FORMED", "IdMaker"]
+
+def to_millisecond(instant: datetime) -> datetime:
+    """Drop what `format_instant` does not show: a written instant equals the stored one."""
+    return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
+
+
+def format_instant(instant: datetime) -> str:
+    """Write an aware instant."""
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_instant(text: str, *, naive_is_utc: bool = False) -> datetime:
+    """Read an instant as UTC.
+
+    :raises ValueError: if it is none, or has no offset and `naive_is_utc` is false.
+    """
+    instant = datetime.fromisoformat(text.upper())
+    if instant.tzinfo is None:
+        if not naive_is_utc:
+            raise ValueError("an offset is missing")
+        instant = instant.replace(tzinfo=UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("out of range") from error
+
 
 # Crockford's base 32: no i, l, o, u. 26 of its characters hold 130 bits, so the first is 0–7.
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.simulator.ids import WELL_FORMED, IdMaker
+from poller.simulator.formats import WELL_FORMED, IdMaker
 
 IDS = IdMaker(seed=1, kind="messages")
 
