@@ -274,6 +274,49 @@ pauses: Final = Table(
     Column("set_at", Instant, nullable=False),
     Column("until", Instant, nullable=False),
     Column("level", Integer, nullable=False),
+    # which daemon tests whether the pause is over, and until when no other one does
+    Column("probe_owner", String),
+    Column("probe_until", Instant),
+)
+
+# the daemons that share this store; instants are the database's clock
+daemons: Final = Table(
+    "daemons",
+    metadata,
+    Column("scope_id", ForeignKey("scopes.id"), nullable=False),
+    Column("owner", String, nullable=False),
+    # for messages: the host and the process
+    Column("name", String, nullable=False),
+    # by name: what each of its sinks wants, and a fingerprint of the sink's settings
+    Column("sinks", Document, nullable=False),
+    Column("max_concurrency", Integer, nullable=False),
+    Column("requests_per_second", Float, nullable=False),
+    # how many requests it may have under way now
+    Column("slots", Integer, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    # null while it runs, and where it died
+    Column("left_at", Instant),
+    PrimaryKeyConstraint("scope_id", "owner"),
+)
+
+# the rate of an account: when its next request may start
+budgets: Final = Table(
+    "budgets",
+    metadata,
+    Column("scope_id", ForeignKey("scopes.id"), primary_key=True),
+    Column("next_at", Instant),
+)
+
+# which daemon reads the list of a kind, and whether it is at it
+sweepers: Final = Table(
+    "sweepers",
+    metadata,
+    Column("scope_id", ForeignKey("scopes.id"), nullable=False),
+    Column("kind", String, nullable=False),
+    Column("owner", String, nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("is_reading", Boolean, nullable=False),
+    PrimaryKeyConstraint("scope_id", "kind"),
 )
 
 counters: Final = Table(
