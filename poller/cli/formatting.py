@@ -8,7 +8,7 @@ from typing import Any, Final
 from poller.cli.summary import message_text
 from poller.comms.ids import is_message_id
 from poller.comms.kinds import DEFAULT_KIND, KINDS
-from poller.server import schemas
+from poller.server.documents import DeliveryDocument, OperationDocument, TimelineEventDocument
 from poller.text import parse_instant, printable
 from poller.tracking.progress import Progress, read_progress, read_receipts
 
@@ -19,26 +19,26 @@ _NOTHING: Final = "–"
 _LONGEST_STATUS: Final = 24
 
 
-def counters(operation: schemas.Operation) -> dict[str, int]:
+def counters(operation: OperationDocument) -> dict[str, int]:
     """Return the counters, without zeros: recipients of an operation, attempts of a message."""
     return {name: value for name, value in operation["counters"].items() if value}
 
 
-def done(operation: schemas.Operation) -> int:
+def done(operation: OperationDocument) -> int:
     """Count the recipients that nothing more happens to; a message has one, a group more."""
     if _is_single(operation):
         return int(operation["outcome"] not in {None, "lost"})
     return _progress(operation).done
 
 
-def total(operation: schemas.Operation) -> int | None:
+def total(operation: OperationDocument) -> int | None:
     """Count all recipients; None where that is not known."""
     if _is_single(operation):
         return 1
     return _progress(operation).total
 
 
-def progress(operation: schemas.Operation) -> str:
+def progress(operation: OperationDocument) -> str:
     """Write how many are where: `60 of 100 done: 40 sent, 60 delivered`; nothing for no counters.
 
     Each message counts once, also where the vendor's counters are cumulative.
@@ -54,14 +54,14 @@ def progress(operation: schemas.Operation) -> str:
     return f"{done(operation):,} of {'?' if of is None else f'{of:,}'} done: {', '.join(found)}"
 
 
-def failed(operation: schemas.Operation) -> int:
+def failed(operation: OperationDocument) -> int:
     """Count the recipients that were not reached."""
     if _is_single(operation):
         return int(operation["outcome"] == "failed")
     return _progress(operation).failed
 
 
-def standing(operation: schemas.Operation) -> str:
+def standing(operation: OperationDocument) -> str:
     """Say in one or two words how it is: how it ended, or what it does."""
     phase, outcome = operation["phase"], operation["outcome"]
     speaks = _is_single(operation) and phase != "forgotten" and outcome != "lost"
@@ -100,7 +100,7 @@ def format_span(seconds: float) -> str:
     return f"{whole // _DAY}d {whole % _DAY // _HOUR:02}h"
 
 
-def why(delivery: schemas.Delivery, numbers: Mapping[str, int], now: datetime) -> str:
+def why(delivery: DeliveryDocument, numbers: Mapping[str, int], now: datetime) -> str:
     """Say why an event is where it is; `numbers` are the sequence numbers of events by id."""
     error = printable(delivery["lastError"] or delivery["sinkError"] or "no reason is known")
     match delivery["state"]:
@@ -115,7 +115,7 @@ def why(delivery: schemas.Delivery, numbers: Mapping[str, int], now: datetime) -
             return _why_waiting(delivery, error, now)
 
 
-def _why_waiting(delivery: schemas.Delivery, error: str, now: datetime) -> str:
+def _why_waiting(delivery: DeliveryDocument, error: str, now: datetime) -> str:
     upcoming = when(delivery["nextAttemptAt"], now)
     match delivery["sinkState"]:
         case None:
@@ -134,7 +134,7 @@ def _why_waiting(delivery: schemas.Delivery, error: str, now: datetime) -> str:
 
 
 def sentence(
-    sink: str, deliveries: Sequence[tuple[schemas.TimelineEvent, schemas.Delivery]], now: datetime
+    sink: str, deliveries: Sequence[tuple[TimelineEventDocument, DeliveryDocument]], now: datetime
 ) -> tuple[str, str | None]:
     """Sum up one sink in a sentence, and name the event to replay, None where none is dead."""
     states = Counter[str](delivery["state"] for _, delivery in deliveries)
@@ -150,13 +150,13 @@ def sentence(
     return f"{said}; #{dead[0]['sequence']} {why(dead[1], numbers, now)}", dead[0]["id"]
 
 
-def _progress(operation: schemas.Operation) -> Progress:
+def _progress(operation: OperationDocument) -> Progress:
     if is_message_id(operation["id"]):
         return read_receipts(operation["counters"])
     return read_progress(KINDS.get(operation["kind"], DEFAULT_KIND), operation["counters"])
 
 
-def _is_single(operation: schemas.Operation) -> bool:
+def _is_single(operation: OperationDocument) -> bool:
     """Whether it is one message to one recipient, whose counters count attempts."""
     return is_message_id(operation["id"]) and operation["status"] != "GROUP"
 
@@ -167,8 +167,8 @@ def _in_order(states: Iterable[str]) -> list[str]:
 
 
 def _first(
-    deliveries: Sequence[tuple[schemas.TimelineEvent, schemas.Delivery]], state: str
-) -> tuple[schemas.TimelineEvent, schemas.Delivery] | None:
+    deliveries: Sequence[tuple[TimelineEventDocument, DeliveryDocument]], state: str
+) -> tuple[TimelineEventDocument, DeliveryDocument] | None:
     return next((pair for pair in deliveries if pair[1]["state"] == state), None)
 
 

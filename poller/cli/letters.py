@@ -12,7 +12,7 @@ from poller.cli.control.client import ControlClient
 from poller.cli.control.errors import Refused
 from poller.cli.control.session import Target
 from poller.cli.selection import store_beside_daemon
-from poller.server import schemas
+from poller.server.documents import DeadLetterDocument
 from poller.server.views import show_dead_letter
 from poller.settings import Settings, SettingsError
 from poller.store.database import sqlite_path
@@ -39,7 +39,7 @@ class Letters(Protocol):
     async def sinks(self) -> Mapping[str, bool]:
         """Return the sinks that are heard of, and of each whether settings name it."""
 
-    async def listed(self, chosen: Selection, *, limit: int) -> Sequence[schemas.DeadLetter]:
+    async def listed(self, chosen: Selection, *, limit: int) -> Sequence[DeadLetterDocument]:
         """List up to `limit` dead letters in the order of their recording."""
 
     async def replay_event(self, event_id: str, sinks: Sequence[str] | None) -> Sequence[str]:
@@ -115,7 +115,7 @@ class _OfStore:
     async def sinks(self) -> Mapping[str, bool]:
         return {report.name: report.is_configured for report in await self._store.sinks()}
 
-    async def listed(self, chosen: Selection, *, limit: int) -> Sequence[schemas.DeadLetter]:
+    async def listed(self, chosen: Selection, *, limit: int) -> Sequence[DeadLetterDocument]:
         found = await self._store.dead_letters(chosen, limit=limit)
         return [show_dead_letter(letter) for letter in found]
 
@@ -135,7 +135,7 @@ class _OfDaemon:
     async def sinks(self) -> Mapping[str, bool]:
         return {sink["name"]: sink["configured"] for sink in await self._client.sinks()}
 
-    async def listed(self, chosen: Selection, *, limit: int | None) -> Sequence[schemas.DeadLetter]:
+    async def listed(self, chosen: Selection, *, limit: int | None) -> Sequence[DeadLetterDocument]:
         letters = self._client.dead_letters(_filters(chosen), limit=limit)
         return [letter async for letter in letters]
 

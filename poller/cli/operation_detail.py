@@ -11,7 +11,7 @@ from poller.cli.formatting import labels_text, progress, sentence, when, why
 from poller.cli.invocation import own_command
 from poller.cli.tables import is_terminal, print_table, terminal
 from poller.comms.ids import is_message_id
-from poller.server import schemas
+from poller.server.documents import DeliveryDocument, OperationStoryDocument, TimelineEventDocument
 from poller.text import printable
 
 _COLUMNS: Final = ("EVENT", "#", "TYPE", "TIME", "CHANGE", "SINK", "STATE", "WHY")
@@ -20,10 +20,10 @@ _INDENT: Final = " " * 5
 _NOBODY: Final = "no sink wants it"
 _STYLES: Final = {"delivered": "green", "waiting": "yellow", "blocked": "yellow", "dead": "red"}
 
-Delivered = tuple[schemas.TimelineEvent, schemas.Delivery]
+Delivered = tuple[TimelineEventDocument, DeliveryDocument]
 
 
-def print_story(story: schemas.OperationStory, now: datetime) -> None:
+def print_story(story: OperationStoryDocument, now: datetime) -> None:
     """Print what the daemon knows of an operation, for a person."""
     print_facts(_facts(story, now))
     if story["events"]:
@@ -45,7 +45,7 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
             sys.stdout.write(f"{name}\t{value}\n")
 
 
-def _facts(story: schemas.OperationStory, now: datetime) -> Iterator[tuple[str, str]]:
+def _facts(story: OperationStoryDocument, now: datetime) -> Iterator[tuple[str, str]]:
     phase = story["phase"]
     standing = phase if story["outcome"] is None else f"{phase}, {story['outcome']}"
     yield "message" if is_message_id(story["id"]) else "operation", story["id"]
@@ -67,7 +67,7 @@ def _facts(story: schemas.OperationStory, now: datetime) -> Iterator[tuple[str, 
             yield name, f"{member} ({when(member, now)})"
 
 
-def _rows(events: Sequence[schemas.TimelineEvent], now: datetime) -> Iterator[Sequence[str]]:
+def _rows(events: Sequence[TimelineEventDocument], now: datetime) -> Iterator[Sequence[str]]:
     numbers = {event["id"]: event["sequence"] for event in events}
     for event in events:
         told = (
@@ -83,7 +83,7 @@ def _rows(events: Sequence[schemas.TimelineEvent], now: datetime) -> Iterator[Se
             yield (*told, "–", "–", _NOBODY)
 
 
-def _lines(events: Sequence[schemas.TimelineEvent], now: datetime) -> Iterator[Text]:
+def _lines(events: Sequence[TimelineEventDocument], now: datetime) -> Iterator[Text]:
     """Draw the time line: what arrived in a word, what did not with its reason."""
     numbers = {event["id"]: event["sequence"] for event in events}
     for event in events:
@@ -105,13 +105,13 @@ def _lines(events: Sequence[schemas.TimelineEvent], now: datetime) -> Iterator[T
             yield Text(f"{_INDENT}{_NOBODY}", style="dim")
 
 
-def _change(event: schemas.TimelineEvent) -> str:
+def _change(event: TimelineEventDocument) -> str:
     if event["reason"]:
         return event["reason"]
     return " ".join(f"{name}{change:+}" for name, change in event["delta"].items()) or "–"
 
 
-def _notes(story: schemas.OperationStory, now: datetime) -> Iterator[str]:
+def _notes(story: OperationStoryDocument, now: datetime) -> Iterator[str]:
     """Say what is not in the table: what was left out, and how each sink stands."""
     if story["pruned"]:
         yield "its events are no longer kept (store.retention)"

@@ -1,5 +1,6 @@
 """The application: the routes, and what stands around them."""
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from copy import deepcopy
 from functools import partial
@@ -15,9 +16,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from poller.server import schemas
 from poller.server.auth import OPEN_PATHS
 from poller.server.control import Control
+from poller.server.documents import ProblemDocument
 from poller.server.events import event_routes
 from poller.server.examples import EXAMPLES
 from poller.server.health import health_routes
@@ -141,19 +142,30 @@ def _describe(app: FastAPI, *, wants_token: Callable[[], bool]) -> None:
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _complete(make())
-        return _secured(make()) if wants_token() else make()
+            app.openapi_schema = _complete(_renamed(make()))
+        return _secured(app.openapi_schema) if wants_token() else app.openapi_schema
 
     app.openapi = describe  # type: ignore[method-assign] # FastAPI's documented way
 
 
-def _complete(document: dict[str, Any]) -> None:
+def _renamed(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Name each schema after its class, without the suffix `Document`."""
+    if isinstance(value, dict):
+        return {name.removesuffix("Document"): _renamed(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_renamed(item) for item in value]
+    is_name = isinstance(value, str) and re.fullmatch(r"[\w/#]+Document", value)
+    return value.removesuffix("Document") if is_name else value
+
+
+def _complete(document: dict[str, Any]) -> dict[str, Any]:
     components = document["components"]
-    problem = TypeAdapter(schemas.Problem).json_schema(ref_template="#/components/schemas/{model}")
-    for name, definition in problem.pop("$defs", {}).items():
+    problem = TypeAdapter(ProblemDocument).json_schema(ref_template="#/components/schemas/{model}")
+    for name, definition in _renamed(problem.pop("$defs", {})).items():
         components["schemas"].setdefault(name, definition)
-    components["schemas"].setdefault("Problem", problem)
+    components["schemas"].setdefault("Problem", _renamed(problem))
     components["examples"] = {name: {"value": value} for name, value in EXAMPLES.items()}
+    return document
 
 
 def _secured(document: dict[str, Any]) -> dict[str, Any]:

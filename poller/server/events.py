@@ -6,9 +6,10 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from poller.server import examples, schemas
+from poller.server import examples
 from poller.server.control import Control, reply
 from poller.server.described import answer, body, problems
+from poller.server.documents import REPLAY, SINK_NAME, ReplayedDocument
 from poller.server.invalid import KNOWN_PARAMETERS, invalid
 from poller.server.limits import read_json
 from poller.server.params import EventId, EventQuery, LastEventId, labels_of
@@ -31,7 +32,7 @@ from poller.store.events import Cursor
 __all__ = ["check_sinks", "event_routes"]
 
 _MOST_SINKS: Final = 100
-_SINK_NAME: Final = re.compile(schemas.SINK_NAME)
+_SINK_NAME: Final = re.compile(SINK_NAME)
 
 _STREAM: Final[dict[str, Any]] = {
     "description": "Events in commit order, until somebody hangs up. `id` is the event's id, "
@@ -84,11 +85,11 @@ def event_routes(control: Control) -> APIRouter:
     @router.post(
         "/v1/events/{event_id}/replay",
         status_code=202,
-        response_model=schemas.Replayed,
+        response_model=ReplayedDocument,
         summary="Send an event again",
         description="To the sinks that are named, or to all that it was recorded for; with a "
         "fresh three days for each. It may come late, under the same id.",
-        openapi_extra=body(schemas.REPLAY, "replay", "replayToAll", required=False),
+        openapi_extra=body(REPLAY, "replay", "replayToAll", required=False),
         responses={
             **answer(202, "It is on its way again.", "replayed"),
             **problems(

@@ -3,7 +3,18 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from poller.server import schemas
+from poller.server.documents import (
+    BulkResultDocument,
+    DeadLettersDocument,
+    DeliveryDocument,
+    HealthDocument,
+    OperationDocument,
+    OperationsDocument,
+    OperationStoryDocument,
+    ReadinessDocument,
+    ReplayedDocument,
+    SinksDocument,
+)
 
 __all__ = ["EVENT_STREAM", "EXAMPLES"]
 
@@ -26,7 +37,7 @@ _SNAPSHOT: Final[dict[str, Any]] = {
     "createdAt": "2026-11-22T09:58:00Z",
     "updatedAt": "2026-11-22T10:00:00Z",
 }
-_OPERATION: Final[schemas.Operation] = {
+_OPERATION: Final[OperationDocument] = {
     "id": _ID,
     "kind": "messages",
     "labels": {"campaign": "autumn"},
@@ -48,7 +59,7 @@ _FALLBACK_ERROR: Final = {
     "message": "Recipient does not have RCS enabled.",
     "infoUrl": "https://www.twilio.com/docs/api/errors/61337",
 }
-_MESSAGE: Final[schemas.Operation] = {
+_MESSAGE: Final[OperationDocument] = {
     "id": _MESSAGE_ID,
     "kind": "messages",
     "labels": {"campaign": "autumn"},
@@ -76,8 +87,8 @@ _MESSAGE: Final[schemas.Operation] = {
     "endedAt": "2026-11-22T09:58:50.600Z",
     "nextLookAt": None,
 }
-_OPERATIONS: Final[schemas.Operations] = {"operations": [_OPERATION, _MESSAGE], "next": None}
-_WAITING: Final[schemas.Delivery] = {
+_OPERATIONS: Final[OperationsDocument] = {"operations": [_OPERATION, _MESSAGE], "next": None}
+_WAITING: Final[DeliveryDocument] = {
     "sink": "app",
     "state": "waiting",
     "blockedBy": None,
@@ -89,7 +100,7 @@ _WAITING: Final[schemas.Delivery] = {
     "nextAttemptAt": "2026-11-22T10:00:04.000Z",
     "doneAt": None,
 }
-_BLOCKED: Final[schemas.Delivery] = {
+_BLOCKED: Final[DeliveryDocument] = {
     "sink": "app",
     "state": "blocked",
     "blockedBy": _BEFORE,
@@ -101,7 +112,7 @@ _BLOCKED: Final[schemas.Delivery] = {
     "nextAttemptAt": None,
     "doneAt": None,
 }
-_STORY: Final[schemas.OperationStory] = {
+_STORY: Final[OperationStoryDocument] = {
     **_OPERATION,
     "events": [
         {
@@ -130,7 +141,7 @@ _STORY: Final[schemas.OperationStory] = {
     "earlierEvents": 0,
     "pruned": False,
 }
-_MESSAGE_STORY: Final[schemas.OperationStory] = {
+_MESSAGE_STORY: Final[OperationStoryDocument] = {
     **_MESSAGE,
     "events": [
         {
@@ -149,7 +160,7 @@ _MESSAGE_STORY: Final[schemas.OperationStory] = {
     "pruned": False,
 }
 _WRONG_KIND: Final = f"{_MESSAGE_ID} is a message of kind messages, not emails; leave kind out"
-_BULK_RESULT: Final[schemas.BulkResult] = {
+_BULK_RESULT: Final[BulkResultDocument] = {
     "results": [
         {"id": _ID, "status": 201, "phase": "active", "outcome": None},
         {
@@ -165,7 +176,7 @@ _BULK_RESULT: Final[schemas.BulkResult] = {
         },
     ]
 }
-_SINKS: Final[schemas.Sinks] = {
+_SINKS: Final[SinksDocument] = {
     "sinks": [
         {
             "name": "app",
@@ -184,7 +195,7 @@ _SINKS: Final[schemas.Sinks] = {
         }
     ]
 }
-_DEAD_LETTERS: Final[schemas.DeadLetters] = {
+_DEAD_LETTERS: Final[DeadLettersDocument] = {
     "deadLetters": [
         {
             "eventId": _EVENT,
@@ -201,19 +212,19 @@ _DEAD_LETTERS: Final[schemas.DeadLetters] = {
     ],
     "next": None,
 }
-_REPLAYED: Final[schemas.Replayed] = {"event": _EVENT, "sinks": ["app"]}
-_HEALTH: Final[schemas.Health] = {
+_REPLAYED: Final[ReplayedDocument] = {"event": _EVENT, "sinks": ["app"]}
+_HEALTH: Final[HealthDocument] = {
     "status": "ok",
     "version": "1.0.0",
     "loops": [{"name": "poll", "turning": True, "secondsSinceTurn": 0.4}],
 }
-_READY: Final[schemas.Readiness] = {
+_READY: Final[ReadinessDocument] = {
     "status": "ready",
     "version": "1.0.0",
     "reason": None,
     "degraded": [],
 }
-_DEGRADED: Final[schemas.Readiness] = {
+_DEGRADED: Final[ReadinessDocument] = {
     "status": "degraded",
     "version": "1.0.0",
     "reason": None,
@@ -229,12 +240,12 @@ EVENT_STREAM: Final = (
     f'id: {_EVENT}\nevent: operation.progress\ndata: {{"specversion": "1.0", "id": "{_EVENT}"}}\n\n'
 )
 
-_HANGING: Final[schemas.Health] = {
+_HANGING: Final[HealthDocument] = {
     "status": "hanging",
     "version": "1.0.0",
     "loops": [{"name": "poll", "turning": False, "secondsSinceTurn": 95.2}],
 }
-_UNREADY: Final[schemas.Readiness] = {
+_UNREADY: Final[ReadinessDocument] = {
     "status": "unready",
     "version": "1.0.0",
     "reason": "store.url: /var/lib/comms-poller/poller.db: the disk is full; free some space",

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
-from poller.server import schemas
 from poller.server.described import answer, problems
+from poller.server.documents import HealthDocument, ReadinessDocument
 from poller.server.probes import Answer, Probes
 
 __all__ = ["health_routes"]
@@ -16,11 +16,11 @@ def health_routes(probes: Probes) -> APIRouter:
 
     @router.get(
         "/healthz",
-        response_model=schemas.Health,
+        response_model=HealthDocument,
         summary="Do the loops turn?",
         responses={
             **answer(200, "They do.", "healthy"),
-            **answer(503, "One hangs: restart the daemon.", "hanging", model=schemas.Health),
+            **answer(503, "One hangs: restart the daemon.", "hanging", model=HealthDocument),
             **problems(guarded=False),
         },
     )
@@ -29,12 +29,12 @@ def health_routes(probes: Probes) -> APIRouter:
 
     @router.get(
         "/readyz",
-        response_model=schemas.Readiness,
+        response_model=ReadinessDocument,
         summary="Can a registration be acknowledged?",
         description="Trouble with credentials, the API or a sink is listed and does not count.",
         responses={
             **answer(200, "It can.", "ready", "degraded"),
-            **answer(503, "It cannot, for `reason`.", "unready", model=schemas.Readiness),
+            **answer(503, "It cannot, for `reason`.", "unready", model=ReadinessDocument),
             **problems(guarded=False),
         },
     )

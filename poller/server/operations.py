@@ -7,9 +7,17 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 
 from poller.comms.ids import InvalidId, check_watchable_id
-from poller.server import schemas
 from poller.server.control import Control, reply
 from poller.server.described import answer, body, problems
+from poller.server.documents import (
+    BULK,
+    REGISTRATION,
+    BulkItemDocument,
+    BulkResultDocument,
+    OperationDocument,
+    OperationsDocument,
+    OperationStoryDocument,
+)
 from poller.server.invalid import KNOWN_PARAMETERS, invalid
 from poller.server.limits import MOST_IN_BULK, read_json
 from poller.server.params import OperationQuery, StoryQuery, labels_of
@@ -44,10 +52,10 @@ def operation_routes(control: Control) -> APIRouter:
     @router.post(
         _PATH,
         status_code=201,
-        response_model=schemas.Operation,
+        response_model=OperationDocument,
         summary="Register an operation or a message, or many",
         openapi_extra=body(
-            {"oneOf": [schemas.REGISTRATION, schemas.BULK]},
+            {"oneOf": [REGISTRATION, BULK]},
             "registration",
             "messageRegistration",
             "bulk",
@@ -59,7 +67,7 @@ def operation_routes(control: Control) -> APIRouter:
                 "Known already; or, for many, one result for each.",
                 "operation",
                 "bulkResult",
-                model=schemas.Operation | schemas.BulkResult,
+                model=OperationDocument | BulkResultDocument,
             ),
             **problems(UNREADABLE, SLOW_BODY, CONFLICT, TOO_LARGE, NOT_JSON, INVALID),
         },
@@ -76,7 +84,7 @@ def operation_routes(control: Control) -> APIRouter:
 
     @router.get(
         _PATH,
-        response_model=schemas.Operations,
+        response_model=OperationsDocument,
         summary="List operations and messages",
         responses={
             **answer(200, "A page, the latest registration first.", "operations"),
@@ -97,7 +105,7 @@ def operation_routes(control: Control) -> APIRouter:
 
     @router.get(
         _ONE,
-        response_model=schemas.OperationStory,
+        response_model=OperationStoryDocument,
         summary="Show an operation or a message, its events and where they are",
         responses={
             **answer(200, "It with its time line.", "story", "messageStory"),
@@ -161,7 +169,7 @@ async def _register_one(control: Control, document: object) -> Response:
     return reply(show_operation(registered.watch), 201 if registered.is_new else 200)
 
 
-async def _register_many(control: Control, document: dict[str, Any]) -> schemas.BulkResult:
+async def _register_many(control: Control, document: dict[str, Any]) -> BulkResultDocument:
     """Register all that can be, in one transaction; one result for each item."""
     items = document["operations"]
     if len(document) > 1:
@@ -187,14 +195,14 @@ def _parsed(document: object) -> Registration | Problem:
         return invalid(error.field, error.fault)
 
 
-def _item(registered: Registered) -> schemas.BulkItem:
+def _item(registered: Registered) -> BulkItemDocument:
     if registered.watch is not None:
         return show_registered(registered, registered.watch)
     problem = Problem(CONFLICT, registered.conflict or "")
     return {"id": registered.id, "status": problem.kind.status, "problem": problem.document}
 
 
-def _problem_item(item: object, problem: Problem) -> schemas.BulkItem:
+def _problem_item(item: object, problem: Problem) -> BulkItemDocument:
     given = item.get("id") if isinstance(item, dict) else None
     return {
         "id": given[:_SHOWN] if isinstance(given, str) else None,

@@ -16,7 +16,7 @@ from pydantic import (
 
 from poller.comms.ids import check_watchable_id
 from poller.comms.kinds import kind_named
-from poller.server.schemas import KIND_NAMES, WATCHABLE_ID_PATTERN, Outcome, Phase
+from poller.server.documents import KIND_NAMES, WATCHABLE_ID_PATTERN, Outcome, Phase
 from poller.text import parse_instant
 from poller.tracking.delivery import FINAL, wants_type
 from poller.tracking.lifecycle import EventType

@@ -14,8 +14,8 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from poller.server import schemas
 from poller.server.control import Control, Metrics, reply
+from poller.server.documents import DegradedDocument, HealthDocument, ReadinessDocument
 from poller.server.problems import problem_of, problem_response
 from poller.server.views import show_degraded, show_loops
 from poller.store.errors import StoreError
@@ -40,7 +40,7 @@ class Probes:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._asking = anyio.Lock()
-        self._known: schemas.Readiness | None = None
+        self._known: ReadinessDocument | None = None
         self._asked_at = 0.0
 
     @property
@@ -53,7 +53,7 @@ class Probes:
 
     async def _healthz(self, _headers: Headers) -> Response:
         loops = self._control.daemon.loops()
-        health: schemas.Health = {
+        health: HealthDocument = {
             "status": "hanging" if loops.silent else "ok",
             "version": self._control.version,
             "loops": show_loops(loops),
@@ -69,10 +69,10 @@ class Probes:
             found = self._known
         return reply(found, 503 if found["status"] == "unready" else 200)
 
-    async def _find_out(self) -> schemas.Readiness:
+    async def _find_out(self) -> ReadinessDocument:
         daemon = self._control.daemon
         loops = daemon.loops()
-        degraded: list[schemas.Degraded] = []
+        degraded: list[DegradedDocument] = []
         reason = None
         try:
             await self._control.store.prove_writable()

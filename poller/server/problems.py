@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from poller.server import schemas
+from poller.server.documents import ProblemDocument
 from poller.store.errors import StoreError
 from poller.text import dump_json
 
@@ -97,9 +97,9 @@ class Problem(Exception):
         self.headers = headers or {}
 
     @property
-    def document(self) -> schemas.Problem:
+    def document(self) -> ProblemDocument:
         """The problem as it is sent."""
-        document: schemas.Problem = {
+        document: ProblemDocument = {
             "type": f"urn:comms-poller:problem:{self.kind.name}",
             "title": self.kind.title,
             "status": self.kind.status,

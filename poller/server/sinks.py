@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from poller.server import schemas
 from poller.server.control import Control, reply
 from poller.server.described import answer, problems
+from poller.server.documents import DeadLettersDocument, SinksDocument
 from poller.server.events import check_sinks
 from poller.server.invalid import KNOWN_PARAMETERS, invalid
 from poller.server.params import DeadLetterQuery
@@ -23,7 +23,7 @@ def sink_routes(control: Control) -> APIRouter:
 
     @router.get(
         "/v1/sinks",
-        response_model=schemas.Sinks,
+        response_model=SinksDocument,
         summary="Show how each sink is",
         responses={**answer(200, "All sinks, by name.", "sinks"), **problems()},
     )
@@ -34,7 +34,7 @@ def sink_routes(control: Control) -> APIRouter:
 
     @router.get(
         "/v1/dead-letters",
-        response_model=schemas.DeadLetters,
+        response_model=DeadLettersDocument,
         summary="List what could not be delivered",
         responses={
             **answer(200, "A page, in commit order.", "deadLetters"),

@@ -4,7 +4,17 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from poller.engine import status
-from poller.server import schemas
+from poller.server.documents import (
+    BulkItemDocument,
+    DeadLetterDocument,
+    DegradedDocument,
+    DeliveryDocument,
+    LoopDocument,
+    OperationDocument,
+    OperationStoryDocument,
+    SinkDocument,
+    TimelineEventDocument,
+)
 from poller.store import dead_letters, reports, sinks
 from poller.store.events import StoredEvent
 from poller.store.watches import Registered
@@ -23,7 +33,7 @@ __all__ = [
 ]
 
 
-def show_operation(watch: Watch) -> schemas.Operation:
+def show_operation(watch: Watch) -> OperationDocument:
     """Show an operation or a message."""
     return {
         "id": watch.id,
@@ -44,7 +54,7 @@ def show_operation(watch: Watch) -> schemas.Operation:
     }
 
 
-def show_registered(registered: Registered, watch: Watch) -> schemas.BulkItem:
+def show_registered(registered: Registered, watch: Watch) -> BulkItemDocument:
     """Show what became of one of many registrations."""
     return {
         "id": registered.id,
@@ -54,7 +64,7 @@ def show_registered(registered: Registered, watch: Watch) -> schemas.BulkItem:
     }
 
 
-def show_story(story: reports.OperationDetail) -> schemas.OperationStory:
+def show_story(story: reports.OperationDetail) -> OperationStoryDocument:
     """Show an operation with its time line."""
     return {
         **show_operation(story.watch),
@@ -66,7 +76,7 @@ def show_story(story: reports.OperationDetail) -> schemas.OperationStory:
     }
 
 
-def show_sink(report: sinks.SinkReport, *, closed: Collection[str]) -> schemas.Sink:
+def show_sink(report: sinks.SinkReport, *, closed: Collection[str]) -> SinkDocument:
     """Show a sink; those that are `closed` are disabled for the life of this process."""
     health = report.health
     is_closed = report.name in closed
@@ -95,7 +105,7 @@ def _last_error(health: SinkHealth, *, is_closed: bool) -> str | None:
     return health.error
 
 
-def show_dead_letter(letter: dead_letters.DeadLetter) -> schemas.DeadLetter:
+def show_dead_letter(letter: dead_letters.DeadLetter) -> DeadLetterDocument:
     """Show a dead letter."""
     return {
         "eventId": letter.event_id,
@@ -111,7 +121,7 @@ def show_dead_letter(letter: dead_letters.DeadLetter) -> schemas.DeadLetter:
     }
 
 
-def show_loops(loops: status.Loops) -> list[schemas.Loop]:
+def show_loops(loops: status.Loops) -> list[LoopDocument]:
     """Show which loops turn."""
     return [
         {
@@ -123,7 +133,7 @@ def show_loops(loops: status.Loops) -> list[schemas.Loop]:
     ]
 
 
-def show_degraded(found: status.Degraded) -> schemas.Degraded:
+def show_degraded(found: status.Degraded) -> DegradedDocument:
     """Show trouble."""
     return {"what": found.what, "since": format_instant(found.since), "hint": found.hint}
 
@@ -135,7 +145,7 @@ def _counters(watch: Watch) -> dict[str, int]:
 
 def _show_event(
     stored: StoredEvent, deliveries: Sequence[reports.DeliveryStatus]
-) -> schemas.TimelineEvent:
+) -> TimelineEventDocument:
     event = stored.event
     return {
         "id": stored.id,
@@ -150,7 +160,7 @@ def _show_event(
     }
 
 
-def _show_delivery(status: reports.DeliveryStatus) -> schemas.Delivery:
+def _show_delivery(status: reports.DeliveryStatus) -> DeliveryDocument:
     delivery = status.delivery
     return {
         "sink": status.sink,

@@ -17,19 +17,19 @@ from poller.cli.formatting import (
     when,
     why,
 )
-from poller.server import schemas
+from poller.server.documents import DeliveryDocument, OperationDocument, TimelineEventDocument
 from poller.text import format_instant
 from tests.cli.control.fake_daemon import A, document, message_document
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
 
-def told(**members: Any) -> schemas.Operation:  # noqa: ANN401 - as the fake takes it
+def told(**members: Any) -> OperationDocument:  # noqa: ANN401 - as the fake takes it
     """Make an operation."""
-    return cast("schemas.Operation", document(A, **members))
+    return cast("OperationDocument", document(A, **members))
 
 
-def delivery(state: str, **members: object) -> schemas.Delivery:
+def delivery(state: str, **members: object) -> DeliveryDocument:
     """Make a delivery."""
     made = {
         "sink": "app",
@@ -44,18 +44,18 @@ def delivery(state: str, **members: object) -> schemas.Delivery:
         "doneAt": None,
         **members,
     }
-    return cast("schemas.Delivery", made)
+    return cast("DeliveryDocument", made)
 
 
-def timeline(number: int) -> schemas.TimelineEvent:
+def timeline(number: int) -> TimelineEventDocument:
     """Make an event of the time line."""
-    return cast("schemas.TimelineEvent", {"id": f"event-{number}", "sequence": number})
+    return cast("TimelineEventDocument", {"id": f"event-{number}", "sequence": number})
 
 
 def test_cumulative_counters_count_each_message_once() -> None:
     """The vendor counts an opened email as sent, delivered and opened; it is one email."""
     stats = {"total": 5, "sent": 5, "delivered": 5, "opened": 3}
-    operation = cast("schemas.Operation", document(A, kind="emails", stats=stats))
+    operation = cast("OperationDocument", document(A, kind="emails", stats=stats))
     assert (done(operation), failed(operation), total(operation)) == (5, 0, 5)
     assert progress(operation) == "5 of 5 done: 2 delivered, 3 opened"
 
@@ -63,7 +63,7 @@ def test_cumulative_counters_count_each_message_once() -> None:
 def test_what_ends_at_sent_is_done() -> None:
     """There is no column for deliveries, so nobody waits for them."""
     stats = {"total": 300, "sent": 295, "failed": 5}
-    operation = cast("schemas.Operation", document(A, kind="push-notifications", counters=stats))
+    operation = cast("OperationDocument", document(A, kind="push-notifications", counters=stats))
     assert progress(operation) == "300 of 300 done: 295 sent, 5 failed"
 
 
@@ -89,10 +89,10 @@ FALLBACK = (
 )
 
 
-def told_message(status: str, *attempts: Any, **members: Any) -> schemas.Operation:  # noqa: ANN401 - as the fake takes it
+def told_message(status: str, *attempts: Any, **members: Any) -> OperationDocument:  # noqa: ANN401 - as the fake takes it
     """Make a message; `counters` are its attempts, or the receipts of a group."""
     made = message_document(status, *attempts, **{"counters": {"attempts": 1}, **members})
-    return cast("schemas.Operation", made)
+    return cast("OperationDocument", made)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def told_message(status: str, *attempts: Any, **members: Any) -> schemas.Operati
     ids="sent settling read undelivered lost forgotten group".split(),
 )
 def test_a_message_is_one_recipient(
-    message: schemas.Operation, words: str, counts: tuple[int, int, int]
+    message: OperationDocument, words: str, counts: tuple[int, int, int]
 ) -> None:
     """Whatever it took to reach it; a group has several. Its own status says best how it is."""
     assert standing(message) == words
@@ -219,7 +219,7 @@ def test_labels() -> None:
         (delivery("dead", attempts=83), "given up after 83 attempts: no reason is known"),
     ],
 )
-def test_why(one: schemas.Delivery, text: str) -> None:
+def test_why(one: DeliveryDocument, text: str) -> None:
     """Each state has its reason; one that is fine needs none."""
     assert why(one, {"event-1": 1}, NOW) == text
 

@@ -24,7 +24,7 @@ from poller.cli.options import (
     registrations,
 )
 from poller.cli.stdin import read_lines, read_registration
-from poller.server import schemas
+from poller.server.documents import BulkItemDocument
 from poller.text import dump_json
 from poller.tracking.registration import BadRegistration, Defaults, Registration
 
@@ -142,7 +142,7 @@ def _document(wish: Registration) -> Document:
     }
 
 
-def _tell(item: schemas.BulkItem, results: Results) -> None:
+def _tell(item: BulkItemDocument, results: Results) -> None:
     problem = item.get("problem")
     detail: str | None = item.get("outcome")
     if problem is not None:

@@ -23,7 +23,7 @@ from poller.cli.options import (
 )
 from poller.cli.selection import UnknownSink, check_sink, selection
 from poller.cli.tables import print_table
-from poller.server import schemas
+from poller.server.documents import DeadLetterDocument
 from poller.store.dead_letters import Selection
 from poller.text import dump_json
 
@@ -94,14 +94,14 @@ def list_dead_letters(
 
 async def _fetch(
     target: Target, chosen: Selection, limit: int
-) -> tuple[Sequence[schemas.DeadLetter], str]:
+) -> tuple[Sequence[DeadLetterDocument], str]:
     async with open_letters(target) as letters:
         if chosen.sink is not None:
             check_sink(chosen.sink, await letters.sinks(), option="--sink")
         return await letters.listed(chosen, limit=limit), letters.place
 
 
-def _cells(letter: schemas.DeadLetter) -> Sequence[str]:
+def _cells(letter: DeadLetterDocument) -> Sequence[str]:
     return (
         letter["eventId"],
         letter["sink"],

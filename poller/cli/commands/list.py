@@ -24,7 +24,7 @@ from poller.cli.tables import is_terminal, print_table, terminal
 from poller.comms.ids import is_message_id
 from poller.comms.kinds import DEFAULT_KIND
 from poller.engine.clock import wall_clock
-from poller.server import schemas
+from poller.server.documents import OperationDocument
 from poller.text import dump_json, printable
 from poller.tracking.watch import Outcome, Phase
 
@@ -120,7 +120,7 @@ def list_operations(
         *(("label", f"{name}={value}") for name, value in labels.items()),
     ]
 
-    async def fetch(client: ControlClient) -> list[schemas.Operation]:
+    async def fetch(client: ControlClient) -> list[OperationDocument]:
         return [one async for one in client.operations(filters, limit=limit + 1)]
 
     found = with_daemon(target, fetch)
@@ -132,7 +132,7 @@ def list_operations(
     return 0
 
 
-def _show(operations: Sequence[schemas.Operation], *, json_output: bool) -> None:
+def _show(operations: Sequence[OperationDocument], *, json_output: bool) -> None:
     if json_output:
         for operation in operations:
             sys.stdout.write(dump_json(operation) + "\n")
@@ -143,7 +143,7 @@ def _show(operations: Sequence[schemas.Operation], *, json_output: bool) -> None
     sys.stdout.flush()
 
 
-def _cells(operation: schemas.Operation) -> Sequence[str]:
+def _cells(operation: OperationDocument) -> Sequence[str]:
     return (
         operation["id"],
         operation["kind"],
@@ -157,7 +157,7 @@ def _cells(operation: schemas.Operation) -> Sequence[str]:
     )
 
 
-def _draw(operations: Sequence[schemas.Operation], now: datetime) -> None:
+def _draw(operations: Sequence[OperationDocument], now: datetime) -> None:
     """Draw it on 80 columns: an id takes half of them, so what is rare stands below it."""
     rows = [_words(operation, now) for operation in operations]
     widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
@@ -179,7 +179,7 @@ def _draw(operations: Sequence[schemas.Operation], now: datetime) -> None:
             screen.print(Text(f"    {rare}", style="dim"), soft_wrap=True)
 
 
-def _words(operation: schemas.Operation, now: datetime) -> Sequence[str]:
+def _words(operation: OperationDocument, now: datetime) -> Sequence[str]:
     return (
         operation["id"],
         standing(operation),
@@ -189,6 +189,6 @@ def _words(operation: schemas.Operation, now: datetime) -> Sequence[str]:
     )
 
 
-def _done(operation: schemas.Operation) -> str:
+def _done(operation: OperationDocument) -> str:
     of = total(operation)
     return f"{done(operation)}/{'?' if of is None else of}"

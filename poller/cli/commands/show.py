@@ -23,7 +23,7 @@ from poller.comms.errors import CommsError
 from poller.comms.ids import InvalidId, check_operation_id
 from poller.comms.kinds import DEFAULT_KIND, KINDS, KindSpec, UnknownKind, kind_named
 from poller.engine.clock import wall_clock
-from poller.server import schemas
+from poller.server.documents import OperationDocument, OperationStoryDocument
 from poller.settings import Settings
 from poller.text import dump_json, printable
 from poller.tracking.privacy import Addresses
@@ -82,7 +82,7 @@ def show_operation(target: Target, operation_id: str, *, events: int, json_outpu
     :raises ControlError: where the daemon cannot be asked, or does not know it.
     """
 
-    async def fetch(client: ControlClient) -> schemas.OperationStory:
+    async def fetch(client: ControlClient) -> OperationStoryDocument:
         return await client.operation(operation_id, events=events)
 
     story = with_daemon(target, fetch)
@@ -146,7 +146,7 @@ def messages_scope(
 class _Known:
     """What was found: `story` is the daemon's, None where the API alone was asked."""
 
-    story: schemas.OperationStory | None
+    story: OperationStoryDocument | None
     operation: Mapping[str, Any]
     findings: Findings
 
@@ -215,7 +215,7 @@ async def _read(
 
 async def _ask_daemon(
     target: Target, settings: Settings, operation_id: str, events: int
-) -> schemas.OperationStory | None:
+) -> OperationStoryDocument | None:
     """Return what the daemon knows; None where it knows nothing, or nobody named it and is there.
 
     :raises ControlError: where the daemon that was named cannot be asked.
@@ -232,7 +232,7 @@ async def _ask_daemon(
         return None
 
 
-def _kind_of(scope: Scope, story: schemas.OperationStory | None) -> KindSpec:
+def _kind_of(scope: Scope, story: OperationStoryDocument | None) -> KindSpec:
     if scope.kind is not None:
         if story is not None and story["kind"] != scope.kind.name:
             raise WrongKind(story["id"], said=scope.kind.name, known=story["kind"])
@@ -247,7 +247,7 @@ def _print_head(known: _Known) -> None:
     if known.story is not None:
         print_story(known.story, wall_clock())
         return
-    operation = cast("schemas.Operation", known.operation)
+    operation = cast("OperationDocument", known.operation)
     facts = [
         ("operation", operation["id"]),
         ("kind", operation["kind"]),

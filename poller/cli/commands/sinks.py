@@ -11,7 +11,7 @@ from poller.cli.formatting import when
 from poller.cli.options import Config, Json, Overrides, Url, Version
 from poller.cli.tables import is_terminal, print_table
 from poller.engine.clock import wall_clock
-from poller.server import schemas
+from poller.server.documents import SinkDocument
 from poller.text import dump_json, printable
 
 _COLUMNS: Final = (
@@ -44,7 +44,7 @@ def show_sinks(target: Target, *, json_output: bool) -> int:
     :raises ControlError: where the daemon cannot be asked.
     """
 
-    async def fetch(client: ControlClient) -> list[schemas.Sink]:
+    async def fetch(client: ControlClient) -> list[SinkDocument]:
         return await client.sinks()
 
     sinks = with_daemon(target, fetch)
@@ -58,7 +58,7 @@ def show_sinks(target: Target, *, json_output: bool) -> int:
     return 0
 
 
-def _cells(sink: schemas.Sink, now: datetime | None) -> Sequence[str]:
+def _cells(sink: SinkDocument, now: datetime | None) -> Sequence[str]:
     """Write a row; without `now` for programs, with instants as they are."""
 
     def instant(text: str | None) -> str:
@@ -76,7 +76,7 @@ def _cells(sink: schemas.Sink, now: datetime | None) -> Sequence[str]:
     )
 
 
-def _state(sink: schemas.Sink) -> str:
+def _state(sink: SinkDocument) -> str:
     if not sink["configured"]:
         return "not configured"
     if sink["state"] == "rejecting":

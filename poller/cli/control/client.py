@@ -24,7 +24,13 @@ from poller.cli.control.errors import (
 from poller.http.failures import describe_answer, describe_failure
 from poller.http.route import Route, find_route
 from poller.http.transport import TROUBLE, open_transport
-from poller.server import schemas
+from poller.server.documents import (
+    BulkItemDocument,
+    DeadLetterDocument,
+    OperationDocument,
+    OperationStoryDocument,
+    SinkDocument,
+)
 from poller.text import dump_json
 
 __all__ = ["MOST_FILTERED", "ControlClient"]
@@ -82,41 +88,41 @@ class ControlClient:
             return False
         return True
 
-    async def register(self, wishes: Sequence[Mapping[str, Any]]) -> list[schemas.BulkItem]:
+    async def register(self, wishes: Sequence[Mapping[str, Any]]) -> list[BulkItemDocument]:
         """Register many in one transaction; returns what became of each, in order."""
         answer = await self._ask("POST", "/v1/operations", body={"operations": wishes})
-        return cast("list[schemas.BulkItem]", self._member(answer, "results"))
+        return cast("list[BulkItemDocument]", self._member(answer, "results"))
 
     async def operations(
         self, filters: Iterable[tuple[str, str]], *, limit: int
-    ) -> AsyncIterator[schemas.Operation]:
+    ) -> AsyncIterator[OperationDocument]:
         """List operations, the newest first, up to `limit`, page by page."""
         async for item in self._pages("/v1/operations", "operations", filters, limit):
-            yield cast("schemas.Operation", item)
+            yield cast("OperationDocument", item)
 
-    async def operation(self, operation_id: str, *, events: int) -> schemas.OperationStory:
+    async def operation(self, operation_id: str, *, events: int) -> OperationStoryDocument:
         """Return an operation with its last `events` (0 to 1000)."""
         answer = await self._ask(
             "GET", f"/v1/operations/{operation_id}", query=[("events", str(events))]
         )
         self._member(answer, "phase")
-        return cast("schemas.OperationStory", answer)
+        return cast("OperationStoryDocument", answer)
 
     async def forget(self, operation_id: str) -> None:
         """Stop watching an operation."""
         await self._ask("DELETE", f"/v1/operations/{operation_id}")
 
-    async def sinks(self) -> list[schemas.Sink]:
+    async def sinks(self) -> list[SinkDocument]:
         """Return how each sink is."""
         answer = await self._ask("GET", "/v1/sinks")
-        return cast("list[schemas.Sink]", self._member(answer, "sinks"))
+        return cast("list[SinkDocument]", self._member(answer, "sinks"))
 
     async def dead_letters(
         self, filters: Iterable[tuple[str, str]], *, limit: int | None
-    ) -> AsyncIterator[schemas.DeadLetter]:
+    ) -> AsyncIterator[DeadLetterDocument]:
         """List dead letters in commit order, up to `limit`, page by page."""
         async for item in self._pages("/v1/dead-letters", "deadLetters", filters, limit):
-            yield cast("schemas.DeadLetter", item)
+            yield cast("DeadLetterDocument", item)
 
     async def replay(self, event_id: str, sinks: Sequence[str] | None) -> list[str]:
         """Send an event again, to these sinks or to all that had it; returns the sinks."""

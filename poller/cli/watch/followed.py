@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final, Self
 
 from poller.cli.watch.news import ShownEvent, Update
-from poller.server import schemas
+from poller.server.documents import OperationDocument
 from poller.text import parse_instant
 from poller.tracking.breakdown.reading import begin_breakdown, has_breakdown
 from poller.tracking.event import Event
@@ -47,7 +47,7 @@ class Followed:
         """Whether it ended and every event of it was seen."""
         return not self.watch.is_watched and self.seen >= self.known
 
-    def as_told(self, document: schemas.Operation) -> Self:
+    def as_told(self, document: OperationDocument) -> Self:
         """Return it as a document says it is, unless events have told of later."""
         known = document["sequence"]
         if known < self.known:

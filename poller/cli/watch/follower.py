@@ -21,7 +21,7 @@ from poller.cli.watch.followed import Followed
 from poller.cli.watch.news import News, ShownEvent, Update
 from poller.cli.watch.trouble import Trouble
 from poller.comms.errors import Fault
-from poller.server import schemas
+from poller.server.documents import OperationStoryDocument
 from poller.tracking.watch import AccountScope, Watch
 
 log = structlog.get_logger()
@@ -170,7 +170,7 @@ class Follower:
                     await self._look(name)
 
     async def _look(self, name: str) -> None:
-        document: schemas.OperationStory | None = None
+        document: OperationStoryDocument | None = None
         try:
             document = await self._client.operation(name, events=0)
         except UnknownOperation:
@@ -224,7 +224,7 @@ class Follower:
             self._everything.cancel()
 
 
-def is_followed(document: schemas.OperationStory) -> bool:
+def is_followed(document: OperationStoryDocument) -> bool:
     """Whether a daemon can tell to its end how this operation goes."""
     return document["phase"] != "forgotten" and not document["pruned"]
 

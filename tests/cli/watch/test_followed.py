@@ -8,7 +8,7 @@ import pytest
 
 from poller.cli.watch.followed import Followed
 from poller.cli.watch.news import ShownEvent
-from poller.server import schemas
+from poller.server.documents import OperationDocument
 from poller.tracking.event import emit
 from poller.tracking.lifecycle import EventType
 from poller.tracking.registration import Registration, register
@@ -36,9 +36,9 @@ def fresh(name: str = A) -> Followed:
     return Followed(watch=register(None, wish, scope=HOME, now=NOW)[0])
 
 
-def told(*arguments: Any, **members: Any) -> schemas.Operation:  # noqa: ANN401 - as the fake takes it
+def told(*arguments: Any, **members: Any) -> OperationDocument:  # noqa: ANN401 - as the fake takes it
     """Make a document."""
-    return cast("schemas.Operation", document(*arguments, **members))
+    return cast("OperationDocument", document(*arguments, **members))
 
 
 def relayed(*arguments: Any, **members: Any) -> ShownEvent:  # noqa: ANN401 - as the fake takes it
@@ -187,7 +187,7 @@ def test_a_message_counts_as_its_document_says() -> None:
     """Its snapshot has no counters of its own."""
     counters = {"attempts": 2, "failed": 1, "sent": 1}
     shown = message_document("SENT", FAILED, SENT, counters=counters, sequence=1)
-    known = fresh(M).as_told(cast("schemas.Operation", shown))
+    known = fresh(M).as_told(cast("OperationDocument", shown))
     assert (known.watch.status, known.watch.counters) == ("SENT", counters)
 
 

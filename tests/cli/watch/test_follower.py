@@ -15,7 +15,7 @@ from poller.cli.watch.follower import Follower, is_followed
 from poller.cli.watch.news import News, Update
 from poller.cli.watch.trouble import Trouble
 from poller.comms.errors import Fault
-from poller.server import schemas
+from poller.server.documents import OperationDocument, OperationStoryDocument
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import AccountScope, Phase, Watch
 from tests.cli.control.fake_daemon import (
@@ -46,7 +46,7 @@ def fresh(name: str) -> Watch:
 
 def known(*documents: Mapping[str, Any]) -> dict[str, Followed]:
     """Know these of a daemon."""
-    told = [cast("schemas.Operation", one) for one in documents]
+    told = [cast("OperationDocument", one) for one in documents]
     return {one["id"]: Followed(watch=fresh(one["id"])).as_told(one) for one in told}
 
 
@@ -355,4 +355,4 @@ async def test_a_receiver_that_leaves_ends_it() -> None:
 )
 def test_what_is_followed(members: dict[str, Any], *, followed: bool) -> None:
     """What was forgotten, or has no events left, a daemon can tell nothing of."""
-    assert is_followed(cast("schemas.OperationStory", document(A, **members))) is followed
+    assert is_followed(cast("OperationStoryDocument", document(A, **members))) is followed

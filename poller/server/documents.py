@@ -11,31 +11,6 @@ from typing_extensions import TypedDict
 from poller.comms.ids import MESSAGE_ID, OPERATION_ID
 from poller.comms.kinds import KINDS
 
-__all__ = [
-    "BULK",
-    "KIND_NAMES",
-    "REGISTRATION",
-    "REPLAY",
-    "SINK_NAME",
-    "BulkItem",
-    "BulkResult",
-    "DeadLetter",
-    "DeadLetters",
-    "Degraded",
-    "Delivery",
-    "Health",
-    "Loop",
-    "Operation",
-    "OperationStory",
-    "Operations",
-    "Problem",
-    "Readiness",
-    "Replayed",
-    "Sink",
-    "Sinks",
-    "TimelineEvent",
-]
-
 Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 Phase = Literal["active", "settling", "explaining", "ended", "forgotten"]
 SinkStateName = Literal["ok", "rejecting", "failing", "down", "disabled"]
@@ -46,14 +21,14 @@ SINK_NAME: Final = "^[a-z][a-z0-9_]*$"
 KIND_NAMES: Final = tuple(KINDS)
 
 
-class FieldError(TypedDict):
+class FieldErrorDocument(TypedDict):
     """What is wrong with one member, parameter or header."""
 
     field: str
     message: str
 
 
-class Problem(TypedDict):
+class ProblemDocument(TypedDict):
     """Problem details (RFC 9457). `type` is stable, for programs; the rest is for people."""
 
     type: str
@@ -61,10 +36,10 @@ class Problem(TypedDict):
     status: int
     detail: str
     hint: NotRequired[Annotated[str, Field(description="What to do about it.")]]
-    errors: NotRequired[list[FieldError]]
+    errors: NotRequired[list[FieldErrorDocument]]
 
 
-class Operation(TypedDict):
+class OperationDocument(TypedDict):
     """An operation, or a message, as the poller knows it."""
 
     id: str
@@ -97,14 +72,14 @@ class Operation(TypedDict):
     nextLookAt: Annotated[Instant | None, Field(description="Null once nobody looks any more.")]
 
 
-class Operations(TypedDict):
+class OperationsDocument(TypedDict):
     """A page of operations and messages, the greatest id first: operations before messages."""
 
-    operations: list[Operation]
+    operations: list[OperationDocument]
     next: Annotated[str | None, Field(description="The `cursor` of the next page, if any.")]
 
 
-class Delivery(TypedDict):
+class DeliveryDocument(TypedDict):
     """One event on its way to one sink."""
 
     sink: str
@@ -128,7 +103,7 @@ class Delivery(TypedDict):
     doneAt: Instant | None
 
 
-class TimelineEvent(TypedDict):
+class TimelineEventDocument(TypedDict):
     """An event in the time line of its operation or message."""
 
     id: str
@@ -139,34 +114,36 @@ class TimelineEvent(TypedDict):
     status: str | None
     delta: dict[str, int]
     reason: str | None
-    deliveries: list[Delivery]
+    deliveries: list[DeliveryDocument]
 
 
-class OperationStory(Operation):
+class OperationStoryDocument(OperationDocument):
     """An operation or message with its time line."""
 
-    events: Annotated[list[TimelineEvent], Field(description="The latest, the oldest first.")]
+    events: Annotated[
+        list[TimelineEventDocument], Field(description="The latest, the oldest first.")
+    ]
     earlierEvents: Annotated[int, Field(description="How many came before those in `events`.")]
     pruned: Annotated[bool, Field(description="Whether retention has taken all but its end.")]
 
 
-class BulkItem(TypedDict):
+class BulkItemDocument(TypedDict):
     """What became of one item: 201 and 200 as for a single one, else its problem."""
 
     id: str | None
     status: int
     phase: NotRequired[Phase]
     outcome: NotRequired[Outcome | None]
-    problem: NotRequired[Problem]
+    problem: NotRequired[ProblemDocument]
 
 
-class BulkResult(TypedDict):
+class BulkResultDocument(TypedDict):
     """One result for each item, in the order of the items."""
 
-    results: list[BulkItem]
+    results: list[BulkItemDocument]
 
 
-class Sink(TypedDict):
+class SinkDocument(TypedDict):
     """A sink: one that is configured, or that something still waits for."""
 
     name: str
@@ -193,13 +170,13 @@ class Sink(TypedDict):
     ]
 
 
-class Sinks(TypedDict):
+class SinksDocument(TypedDict):
     """All sinks."""
 
-    sinks: list[Sink]
+    sinks: list[SinkDocument]
 
 
-class DeadLetter(TypedDict):
+class DeadLetterDocument(TypedDict):
     """An event that a sink did not take."""
 
     eventId: str
@@ -214,21 +191,21 @@ class DeadLetter(TypedDict):
     lastError: str | None
 
 
-class DeadLetters(TypedDict):
+class DeadLettersDocument(TypedDict):
     """A page of dead letters in the order in which their events were recorded."""
 
-    deadLetters: list[DeadLetter]
+    deadLetters: list[DeadLetterDocument]
     next: Annotated[str | None, Field(description="The `cursor` of the next page, if any.")]
 
 
-class Replayed(TypedDict):
+class ReplayedDocument(TypedDict):
     """The sinks that get the event again."""
 
     event: str
     sinks: list[str]
 
 
-class Loop(TypedDict):
+class LoopDocument(TypedDict):
     """A loop of the daemon; `secondsSinceTurn` is null before its first turn."""
 
     name: str
@@ -236,15 +213,15 @@ class Loop(TypedDict):
     secondsSinceTurn: float | None
 
 
-class Health(TypedDict):
+class HealthDocument(TypedDict):
     """Whether the loops turn."""
 
     status: Literal["ok", "hanging"]
     version: str
-    loops: list[Loop]
+    loops: list[LoopDocument]
 
 
-class Degraded(TypedDict):
+class DegradedDocument(TypedDict):
     """Trouble that does not keep a registration from being acknowledged."""
 
     what: str
@@ -252,13 +229,13 @@ class Degraded(TypedDict):
     hint: str
 
 
-class Readiness(TypedDict):
+class ReadinessDocument(TypedDict):
     """Whether a registration can be acknowledged now; `reason` says why not."""
 
     status: Literal["ready", "degraded", "unready"]
     version: str
     reason: str | None
-    degraded: list[Degraded]
+    degraded: list[DegradedDocument]
 
 
 _LABELS: Final = {
