@@ -1,6 +1,5 @@
 """From settings to the parts of the engine: the only place that knows both."""
 
-from poller.cli.settings_source import SettingsSource
 from poller.comms.caller import ApiCaller
 from poller.comms.client import MOST_CONNECTIONS, CommsClient
 from poller.comms.gate import Pause
@@ -11,6 +10,7 @@ from poller.server.listening import Listening
 from poller.settings import (
     FileSinkSettings,
     Settings,
+    SettingsLoader,
     SinkSettings,
     StdoutSinkSettings,
     WebhookSinkSettings,
@@ -22,7 +22,7 @@ from poller.tracking.privacy import Addresses
 from poller.tracking.watch import AccountScope
 
 
-def configuration(settings: Settings, source: SettingsSource) -> Configuration:
+def configuration(settings: Settings, loader: SettingsLoader) -> Configuration:
     """Make the engine's configuration of the settings."""
     polling = settings.polling
     return Configuration(
@@ -37,7 +37,7 @@ def configuration(settings: Settings, source: SettingsSource) -> Configuration:
             breakdown=polling.breakdown,
             addresses=Addresses(polling.include_addresses),
         ),
-        credentials=source.credentials,
+        credentials=loader.credentials,
         sinks=[_plan(name, sink) for name, sink in settings.sinks.items()],
         sweep=polling.sweep == "auto",
         discover_age=polling.discover_age if polling.discover else None,

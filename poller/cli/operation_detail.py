@@ -9,7 +9,7 @@ from rich.text import Text
 
 from poller.cli.formatting import labels_text, progress, sentence, when, why
 from poller.cli.invocation import own_command
-from poller.cli.tables import is_terminal, print_table, terminal
+from poller.cli.output import is_terminal, print_table, terminal
 from poller.comms.ids import is_message_id
 from poller.server.documents import DeliveryDocument, OperationStoryDocument, TimelineEventDocument
 from poller.text import printable

@@ -11,10 +11,9 @@ from pydantic import SecretStr
 from poller.addresses import TcpAddress
 from poller.cli.build import configuration
 from poller.cli.logs import configure_logs
-from poller.cli.settings_source import SettingsSource
 from poller.engine.daemon import Daemon
 from poller.http.route import EgressError
-from poller.settings import Settings, SettingsError, WebhookSinkSettings
+from poller.settings import Settings, SettingsError, SettingsLoader, WebhookSinkSettings
 from poller.settings.catalogue import SettingPath, dotted, find
 from poller.settings.report import values
 from poller.sinks.base import SinkUnavailable
@@ -71,11 +70,11 @@ class Reloader:
         self,
         daemon: Daemon,
         settings: Settings,
-        source: SettingsSource,
+        loader: SettingsLoader,
         use_token: Callable[[SecretStr | None], None],
     ) -> None:
         self._daemon = daemon
-        self._source = source
+        self._loader = loader
         self._use_token = use_token
         self._started = settings
         self._in_force = settings
@@ -83,7 +82,7 @@ class Reloader:
     async def reload(self) -> None:
         """Read the settings and apply what can be applied, all of it or nothing; never raises."""
         try:
-            fresh = (await to_thread.run_sync(self._source.load)).settings
+            fresh = (await to_thread.run_sync(self._loader.load)).settings
             fresh.api.require_credentials()
             if refused := _of(changed_settings(self._in_force, fresh), Effect.REFUSED):
                 log.error(
@@ -93,7 +92,7 @@ class Reloader:
                     "the old settings stay in force",
                 )
                 return
-            await self._daemon.reload(configuration(fresh, self._source))
+            await self._daemon.reload(configuration(fresh, self._loader))
         except (SettingsError, EgressError, SinkUnavailable, StoreError) as error:
             log.error(
                 "daemon.reload_refused", error=str(error), hint="the old settings stay in force"

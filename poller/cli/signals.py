@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import anyio
 
-__all__ = ["Signals", "hold_signals"]
+__all__ = ["ProcessSignals", "hold_signals"]
 
 _HELD: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
 
-class Signals:
+class ProcessSignals:
     """The signals that have come and were not read yet, each number once, in order."""
 
     def __init__(self) -> None:
@@ -84,11 +84,11 @@ class Signals:
             self._came = anyio.Event()
 
 
-_active: Signals | None = None
+_active: ProcessSignals | None = None
 
 
 @contextmanager
-def hold_signals(*, until_exit: bool = False) -> Iterator[Signals]:
+def hold_signals(*, until_exit: bool = False) -> Iterator[ProcessSignals]:
     """Handle the signals while the block runs; inside another such block, use that one's.
 
     Afterwards they have the handlers of before; with `until_exit` they are ignored, so that none
@@ -98,7 +98,7 @@ def hold_signals(*, until_exit: bool = False) -> Iterator[Signals]:
     if _active is not None:
         yield _active
         return
-    _active = signals = Signals()
+    _active = signals = ProcessSignals()
     before = {number: signal.signal(number, signals.handle) for number in _HELD}
     try:
         yield signals

@@ -30,7 +30,7 @@ _LONGEST_LINE: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class InputLine:
     """One line, numbered from 1; `fault` says why it could not be read, if so."""
 
     number: int
@@ -38,7 +38,7 @@ class Line:
     fault: str | None = None
 
 
-def read_registration(line: Line, defaults: Defaults) -> Registration:
+def read_registration(line: InputLine, defaults: Defaults) -> Registration:
     """Read one line.
 
     :raises BadRegistration: naming what is wrong with it.
@@ -54,7 +54,7 @@ def read_registration(line: Line, defaults: Defaults) -> Registration:
     return parse_registration(document, defaults)
 
 
-async def read_lines(fd: int) -> AsyncIterator[list[Line]]:
+async def read_lines(fd: int) -> AsyncIterator[list[InputLine]]:
     """Yield the lines that have come, as many at a time as there are.
 
     Blank lines are passed over. Of a line over 64 KiB only its number is kept. Ends with the
@@ -66,7 +66,7 @@ async def read_lines(fd: int) -> AsyncIterator[list[Line]]:
             chunk = await _read(fd)
         except OSError as error:
             fault = f"standard input cannot be read: {error.strerror}"
-            yield [Line(number=splitter.number + 1, fault=fault)]
+            yield [InputLine(number=splitter.number + 1, fault=fault)]
             return
         # the end of the input ends the last line
         if lines := splitter.feed(chunk or b"\n"):
@@ -131,7 +131,7 @@ class _Splitter:
         self._rest = b""
         self._is_skipping = False
 
-    def feed(self, chunk: bytes) -> list[Line]:
+    def feed(self, chunk: bytes) -> list[InputLine]:
         *whole, self._rest = (self._rest + chunk).split(b"\n")
         lines = [line for raw in whole if (line := self._line(raw)) is not None]
         if len(self._rest) > _LONGEST_LINE and not self._is_skipping:
@@ -141,7 +141,7 @@ class _Splitter:
             self._rest = b""
         return lines
 
-    def _line(self, raw: bytes) -> Line | None:
+    def _line(self, raw: bytes) -> InputLine | None:
         self.number += 1
         if self._is_skipping:
             # the end of a line that was refused already
@@ -150,11 +150,11 @@ class _Splitter:
         if len(raw) > _LONGEST_LINE:
             return _too_long(self.number)
         text = raw.decode("utf-8", "replace").strip()
-        return Line(number=self.number, text=text) if text else None
+        return InputLine(number=self.number, text=text) if text else None
 
 
-def _too_long(number: int) -> Line:
-    return Line(number=number, fault="longer than 64 KiB")
+def _too_long(number: int) -> InputLine:
+    return InputLine(number=number, fault="longer than 64 KiB")
 
 
 async def _read(fd: int) -> bytes:

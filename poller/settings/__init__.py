@@ -4,7 +4,7 @@ from poller.settings.addresses import MASK, StoreUrl
 from poller.settings.catalogue import SECTIONS
 from poller.settings.durations import Duration, format_duration, parse_duration
 from poller.settings.errors import SettingsError, SettingsProblem
-from poller.settings.loading import Loaded, describe, load_settings
+from poller.settings.loading import Loaded, SettingsLoader, describe, load_settings
 from poller.settings.model import (
     ApiSettings,
     EngineSettings,
@@ -41,6 +41,7 @@ __all__ = [
     "SettingRow",
     "Settings",
     "SettingsError",
+    "SettingsLoader",
     "SettingsProblem",
     "SinkSettings",
     "StdoutSinkSettings",

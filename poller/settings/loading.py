@@ -1,11 +1,13 @@
 """From command line, environment and files to one checked, frozen `Settings`, or every problem."""
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from poller.comms.credentials import Credentials
 from poller.settings.catalogue import SECTIONS, SettingPath, dotted
 from poller.settings.errors import SettingsError, SettingsProblem
 from poller.settings.model import Settings
@@ -52,6 +54,33 @@ def load_settings(
     if problems or settings is None:
         raise SettingsError(problems)
     return Loaded(settings=settings, origins=_origins(settings, given))
+
+
+class SettingsLoader:
+    """Loads the settings that `--config` and `--set` name; each load reads all sources again."""
+
+    def __init__(self, config: Path | None = None, overrides: Sequence[str] | None = None) -> None:
+        self._config = config
+        self._overrides = tuple(overrides or ())
+
+    def load(self, *sections: str) -> Loaded:
+        """Read all settings, or only these sections: the others have their defaults.
+
+        :raises SettingsError: with every problem that was found.
+        """
+        return load_settings(
+            config=self._config,
+            overrides=self._overrides,
+            environ=dict(os.environ),
+            sections=sections or SECTIONS,
+        )
+
+    def credentials(self) -> Credentials:
+        """Read the credentials again; blocks on files.
+
+        :raises SettingsError: where none are set.
+        """
+        return self.load("api").settings.api.require_credentials()
 
 
 def describe(loaded: Loaded) -> list[SettingRow]:

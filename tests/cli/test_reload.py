@@ -12,10 +12,9 @@ from structlog.testing import capture_logs
 from poller.cli import reload as reload_module
 from poller.cli.build import configuration
 from poller.cli.reload import ON_RELOAD, Effect, Reloader
-from poller.cli.settings_source import SettingsSource
 from poller.engine.configuration import Configuration
 from poller.engine.daemon import Daemon
-from poller.settings import Settings
+from poller.settings import Settings, SettingsLoader
 from poller.settings.catalogue import SettingPath, catalogue
 from tests.cli.surroundings import Surroundings
 
@@ -61,7 +60,7 @@ class Reloads:
     async def start(self, text: str = "") -> None:
         """Start with this file."""
         self.file.write_text(text)
-        source = SettingsSource(self.file, [])
+        source = SettingsLoader(self.file, [])
         settings = (await to_thread.run_sync(source.load)).settings
         self._reloader = Reloader(cast("Daemon", self), settings, source, self._use_token)
 
@@ -90,7 +89,7 @@ def reloads(here: Surroundings, tmp_path: FilePath, monkeypatch: pytest.MonkeyPa
 
 def comparable(settings: Settings) -> object:
     """Return all of a configuration that can be compared."""
-    given = configuration(settings, SettingsSource(None, []))
+    given = configuration(settings, SettingsLoader(None, []))
     sinks = [(plan.key, plan.subscription) for plan in given.sinks]
     names = ("policy", "retention", "shutdown_grace", "request_timeout", "sweep", "discover_age")
     values = [getattr(given, name) for name in (*names, "max_concurrency", "requests_per_second")]
@@ -110,9 +109,9 @@ def test_every_setting_is_accounted_for() -> None:
 def test_what_is_said_to_be_applied_reaches_the_daemon(here: Surroundings) -> None:
     """Each setting that counts as applied changes what the daemon is given."""
     here.set(TWILIO_ACCOUNT_SID="AC1", TWILIO_AUTH_TOKEN="t")
-    before = comparable(SettingsSource(None, []).load().settings)
+    before = comparable(SettingsLoader(None, []).load().settings)
     for key, value in CHANGES.items():
-        assert comparable(SettingsSource(None, [f"{key}={value}"]).load().settings) != before, key
+        assert comparable(SettingsLoader(None, [f"{key}={value}"]).load().settings) != before, key
     applied = {name(path) for path, effect in ON_RELOAD.items() if effect is Effect.APPLIED}
     left = {key for key in applied - ELSEWHERE - CHANGES.keys() if not key.startswith("sinks.*")}
     assert left == set()

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from poller.cli.signals import Signals, hold_signals
+from poller.cli.signals import ProcessSignals, hold_signals
 from tests.fakes.process import Poller, eventually
 
 CREDENTIALS = {
@@ -36,7 +36,7 @@ def test_before_the_loop_a_stop_ends_at_once_and_a_reload_is_held() -> None:
 def test_the_loop_reads_what_was_held_and_what_comes() -> None:
     """In order; a SIGHUP that was not read yet stands for another one."""
 
-    async def read(signals: Signals) -> list[int]:
+    async def read(signals: ProcessSignals) -> list[int]:
         with signals.attached(), anyio.fail_after(20):
             os.kill(os.getpid(), signal.SIGHUP)
             asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), signal.SIGTERM)

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from poller.cli.stdin import Line, StandardInput, read_lines
+from poller.cli.stdin import InputLine, StandardInput, read_lines
 from poller.engine.daemon import Daemon
 from poller.store.errors import StoreUnavailable
 from poller.store.watches import Registered
@@ -91,7 +91,7 @@ async def test_a_store_in_trouble_loses_no_line(monkeypatch: pytest.MonkeyPatch)
 async def test_a_line_may_be_of_64_kib_and_no_longer() -> None:
     """Wherever the pieces that it is read in end; the lines after it keep their numbers."""
     reader, writer = os.pipe()
-    found: list[Line] = []
+    found: list[InputLine] = []
 
     async def write() -> None:
         for content in (

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Final
 import typer
 
 from poller.cli.control.client import ControlClient
-from poller.cli.control.results import Results
 from poller.cli.control.session import Target, with_daemon
 from poller.cli.logs import configure_logs
 from poller.cli.options import (
@@ -23,6 +22,7 @@ from poller.cli.options import (
     defaults_of,
     registrations,
 )
+from poller.cli.output import Results
 from poller.cli.stdin import read_lines, read_registration
 from poller.server.documents import BulkItemDocument
 from poller.text import dump_json

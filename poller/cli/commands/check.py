@@ -14,8 +14,7 @@ from poller.cli.probes.finding import Finding, State
 from poller.cli.probes.report import show_report
 from poller.cli.probes.sinks import probe_sink
 from poller.cli.probes.store import probe_store
-from poller.cli.settings_source import SettingsSource
-from poller.settings import Loaded, describe
+from poller.settings import Loaded, SettingsLoader, describe
 
 
 def command(
@@ -31,18 +30,18 @@ def command(
 
     Changes nothing and posts nothing, unless --send. Exits with 1 where anything is wrong.
     """
-    source = SettingsSource(config, overrides)
-    return check_everything(source, send=send, json_output=json_output)
+    loader = SettingsLoader(config, overrides)
+    return check_everything(loader, send=send, json_output=json_output)
 
 
-def check_everything(source: SettingsSource, *, send: bool, json_output: bool) -> int:
+def check_everything(loader: SettingsLoader, *, send: bool, json_output: bool) -> int:
     """Look at everything, print a report, and return the exit code.
 
     Changes nothing. `send` posts one test event to each webhook.
 
     :raises SettingsError: where the settings cannot be used.
     """
-    loaded = source.load()
+    loaded = loader.load()
     # what happens on the way is told in the report
     configure_logs(level="critical", form=loaded.settings.log.format)
     findings = run(_look, loaded, send)

@@ -21,8 +21,8 @@ from poller.cli.options import (
     Url,
     Version,
 )
+from poller.cli.output import print_table
 from poller.cli.selection import UnknownSink, check_sink, selection
-from poller.cli.tables import print_table
 from poller.server.documents import DeadLetterDocument
 from poller.store.dead_letters import Selection
 from poller.text import dump_json

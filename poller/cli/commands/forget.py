@@ -7,9 +7,9 @@ import typer
 
 from poller.cli.control.client import ControlClient
 from poller.cli.control.errors import UnknownOperation
-from poller.cli.control.results import Results
 from poller.cli.control.session import Target, with_daemon
 from poller.cli.options import Config, Json, Overrides, Url, Version, watchable_ids
+from poller.cli.output import Results
 
 
 def command(

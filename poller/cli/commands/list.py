@@ -20,7 +20,7 @@ from poller.cli.formatting import (
     when,
 )
 from poller.cli.options import Config, Json, Limit, Overrides, Url, Version, kinds_of, labels_of
-from poller.cli.tables import is_terminal, print_table, terminal
+from poller.cli.output import is_terminal, print_table, terminal
 from poller.comms.ids import is_message_id
 from poller.comms.kinds import DEFAULT_KIND
 from poller.engine.clock import wall_clock

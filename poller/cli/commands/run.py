@@ -35,8 +35,7 @@ from poller.cli.options import (
     timeout_seconds,
 )
 from poller.cli.reload import Reloader, warn_unsigned
-from poller.cli.settings_source import SettingsSource
-from poller.cli.signals import Signals, hold_signals
+from poller.cli.signals import ProcessSignals, hold_signals
 from poller.cli.stderr import dropped_lines
 from poller.cli.stdin import StandardInput
 from poller.engine.clock import wall_clock
@@ -46,7 +45,7 @@ from poller.server.control import Metrics
 from poller.server.exposition import Exposition
 from poller.server.metrics import PrometheusMeter
 from poller.server.serving import Bound, serve
-from poller.settings import Settings
+from poller.settings import Settings, SettingsLoader
 from poller.store.store import Store
 from poller.tracking.registration import Defaults, Registration
 
@@ -124,10 +123,10 @@ def command(
         settings.append("polling.discover=true")
     if breakdown is not None:
         settings.append(f"polling.breakdown={str(breakdown).lower()}")
-    return run_daemon(SettingsSource(config, settings), job)
+    return run_daemon(SettingsLoader(config, settings), job)
 
 
-def run_daemon(source: SettingsSource, job: Job) -> int:
+def run_daemon(loader: SettingsLoader, job: Job) -> int:
     """Run a daemon to its end; returns the exit code.
 
     :raises SettingsError: where the settings cannot be used.
@@ -136,25 +135,27 @@ def run_daemon(source: SettingsSource, job: Job) -> int:
     :raises ListenError: where the control API cannot listen.
     """
     with hold_signals() as signals:
-        settings = source.load().settings
+        settings = loader.load().settings
         settings.api.require_credentials()
         configure_logs(level=settings.log.level, form=settings.log.format)
         options = {"use_uvloop": _has_uvloop()}
-        run = partial(_run, settings, source, job, signals)
+        run = partial(_run, settings, loader, job, signals)
         return anyio.run(run, backend_options=options)
 
 
-async def _run(settings: Settings, source: SettingsSource, job: Job, signals: Signals) -> int:
+async def _run(
+    settings: Settings, loader: SettingsLoader, job: Job, signals: ProcessSignals
+) -> int:
     with signals.attached():
         async with AsyncExitStack() as stack:
-            opening = partial(_open, stack, settings, source, job)
+            opening = partial(_open, stack, settings, loader, job)
             if (opened := await _unless_stopped(signals, opening)) is None:
                 log.info("daemon.stopped", reason=Stop.ASKED.value, hint="before it had started")
                 return 0
-            return await _serve(opened, settings, source, job, signals)
+            return await _serve(opened, settings, loader, job, signals)
 
 
-async def _unless_stopped(signals: Signals, start: Callable[[], Awaitable[T]]) -> T | None:
+async def _unless_stopped(signals: ProcessSignals, start: Callable[[], Awaitable[T]]) -> T | None:
     """Return what `start` does, None where SIGTERM or SIGINT came before it was done."""
     started = None
     async with anyio.create_task_group() as tasks:
@@ -170,9 +171,9 @@ async def _unless_stopped(signals: Signals, start: Callable[[], Awaitable[T]]) -
 
 
 async def _open(
-    stack: AsyncExitStack, settings: Settings, source: SettingsSource, job: Job
+    stack: AsyncExitStack, settings: Settings, loader: SettingsLoader, job: Job
 ) -> _Opened:
-    plan = configuration(settings, source)
+    plan = configuration(settings, loader)
     # where nobody can ask for the metrics, nothing is measured
     instrument = PrometheusMeter() if listening(settings).is_anywhere else None
     meter = NO_METER if instrument is None else Meter(instrument)
@@ -207,7 +208,7 @@ async def _open(
 
 
 async def _serve(
-    opened: _Opened, settings: Settings, source: SettingsSource, job: Job, signals: Signals
+    opened: _Opened, settings: Settings, loader: SettingsLoader, job: Job, signals: ProcessSignals
 ) -> int:
     daemon = opened.daemon
     stdin = StandardInput(job.defaults)
@@ -220,7 +221,7 @@ async def _serve(
 
     async with anyio.create_task_group() as helpers:
         use_token = await _open_door(helpers, opened, settings)
-        reloader = Reloader(daemon, settings, source, use_token)
+        reloader = Reloader(daemon, settings, loader, use_token)
         await _announce(settings, opened.store)
         helpers.start_soon(_obey_signals, signals, daemon, reloader, helpers, notifier)
         helpers.start_soon(notifier.narrate, daemon)
@@ -296,7 +297,11 @@ async def _announce(settings: Settings, store: Store) -> None:
 
 
 async def _obey_signals(
-    signals: Signals, daemon: Daemon, reloader: Reloader, tasks: TaskGroup, notifier: Notifier
+    signals: ProcessSignals,
+    daemon: Daemon,
+    reloader: Reloader,
+    tasks: TaskGroup,
+    notifier: Notifier,
 ) -> None:
     """Stop on SIGTERM and SIGINT, at once on the second; reload on SIGHUP."""
     asked = False

@@ -66,12 +66,12 @@ def command(
     read whole.
     """
     (checked,) = watchable_ids([operation_id])
-    scope = messages_scope(
+    choice = message_choice(
         checked, messages=messages, failed=failed, kind=kind, csv=csv, json_output=json_output
     )
     target = Target(url, config, overrides)
-    if scope is not None:
-        return show_messages(target, checked, scope=scope, events=events)
+    if choice is not None:
+        return show_messages(target, checked, choice=choice, events=events)
     return show_operation(target, checked, events=events, json_output=json_output)
 
 
@@ -103,7 +103,7 @@ class Form(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class MessageChoice:
     """Which messages and how; `kind` is None where the command line does not say it."""
 
     only_failed: bool
@@ -111,9 +111,9 @@ class Scope:
     form: Form
 
 
-def messages_scope(
+def message_choice(
     watchable: str, *, messages: bool, failed: bool, kind: str | None, csv: bool, json_output: bool
-) -> Scope | None:
+) -> MessageChoice | None:
     """Read the options; None where messages are not asked for.
 
     :raises typer.BadParameter: where options do not go together, naming one.
@@ -139,7 +139,7 @@ def messages_scope(
     except UnknownKind as error:
         raise typer.BadParameter(str(error), param_hint="--kind") from None
     form = Form.CSV if csv else Form.JSON if json_output else Form.TABLES
-    return Scope(only_failed=failed, kind=row, form=form)
+    return MessageChoice(only_failed=failed, kind=row, form=form)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +151,7 @@ class _Known:
     findings: Findings
 
 
-def show_messages(target: Target, operation_id: str, *, scope: Scope, events: int) -> int:
+def show_messages(target: Target, operation_id: str, *, choice: MessageChoice, events: int) -> int:
     """Print what became of the messages of an operation; returns the exit code.
 
     The daemon says what it knows of the operation, where there is one. Messages and errors come
@@ -163,10 +163,10 @@ def show_messages(target: Target, operation_id: str, *, scope: Scope, events: in
     """
     settings = target.settings("api", "polling", "server", "log")
     try:
-        known = run(_read, target, settings, operation_id, scope, events)
+        known = run(_read, target, settings, operation_id, choice, events)
     except CommsError as error:
         fail(describe(error), EXIT_TROUBLE)
-    match scope.form:
+    match choice.form:
         case Form.CSV:
             print_csv(known.findings)
         case Form.JSON:
@@ -180,16 +180,16 @@ def show_messages(target: Target, operation_id: str, *, scope: Scope, events: in
     if not is_whole:
         _say("the API did not show all of it, so messages may be missing here")
     elif not known.findings.rows:
-        _say("no message failed" if scope.only_failed else "no messages")
+        _say("no message failed" if choice.only_failed else "no messages")
     return 0 if is_whole else EXIT_TROUBLE
 
 
 async def _read(
-    target: Target, settings: Settings, operation_id: str, scope: Scope, events: int
+    target: Target, settings: Settings, operation_id: str, choice: MessageChoice, events: int
 ) -> _Known:
     async with make_client(settings) as client:
         story = await _ask_daemon(target, settings, operation_id, events)
-        kind = _kind_of(scope, story)
+        kind = _kind_of(choice, story)
         reader = Reader(
             make_caller(settings, client),
             kind,
@@ -209,7 +209,7 @@ async def _read(
             }
         else:
             operation = cast("Mapping[str, Any]", story)
-        findings = await (reader.failed() if scope.only_failed else reader.everything())
+        findings = await (reader.failed() if choice.only_failed else reader.everything())
         return _Known(story=story, operation=operation, findings=findings)
 
 
@@ -232,11 +232,11 @@ async def _ask_daemon(
         return None
 
 
-def _kind_of(scope: Scope, story: OperationStoryDocument | None) -> KindSpec:
-    if scope.kind is not None:
-        if story is not None and story["kind"] != scope.kind.name:
-            raise WrongKind(story["id"], said=scope.kind.name, known=story["kind"])
-        return scope.kind
+def _kind_of(choice: MessageChoice, story: OperationStoryDocument | None) -> KindSpec:
+    if choice.kind is not None:
+        if story is not None and story["kind"] != choice.kind.name:
+            raise WrongKind(story["id"], said=choice.kind.name, known=story["kind"])
+        return choice.kind
     if story is not None:
         return kind_named(story["kind"])
     _say(f"taken for an operation of kind {DEFAULT_KIND.name}; --kind says otherwise")

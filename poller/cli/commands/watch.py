@@ -16,8 +16,8 @@ from poller.cli.options import (
     registrations,
     timeout_seconds,
 )
-from poller.cli.settings_source import SettingsSource
 from poller.cli.watch.command import watch_operations
+from poller.settings import SettingsLoader
 
 
 def command(
@@ -41,7 +41,7 @@ def command(
     the credentials are refused; 130 after Ctrl-C.
     """
     return watch_operations(
-        SettingsSource(config, overrides),
+        SettingsLoader(config, overrides),
         Target(url, config, overrides),
         registrations(ids or (), defaults_of(kind=kind, labels=label)),
         json_output=json_output,

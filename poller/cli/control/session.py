@@ -10,8 +10,7 @@ import anyio
 from poller.cli.control.address import Address, listening_address, told_address
 from poller.cli.control.client import ControlClient
 from poller.cli.control.errors import BadAddress
-from poller.cli.settings_source import SettingsSource
-from poller.settings import ServerSettings, Settings
+from poller.settings import ServerSettings, Settings, SettingsLoader
 
 __all__ = ["Target", "with_daemon"]
 
@@ -25,7 +24,7 @@ class Target:
         self, url: str | None, config: Path | None = None, overrides: Sequence[str] | None = None
     ) -> None:
         self._url = url
-        self._source = SettingsSource(config, overrides)
+        self._loader = SettingsLoader(config, overrides)
 
     def server(self) -> ServerSettings:
         """Read where the daemon listens, and its token: all that a client of it needs.
@@ -39,7 +38,7 @@ class Target:
 
         :raises SettingsError: where they cannot be used.
         """
-        return self._source.load(*sections).settings
+        return self._loader.load(*sections).settings
 
     def told(self) -> Address | None:
         """Return the address that somebody named, None where only settings can say it.

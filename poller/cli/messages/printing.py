@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from poller.cli.formatting import when
-from poller.cli.messages.reading import Findings, Row
-from poller.cli.tables import is_terminal, print_table
+from poller.cli.messages.reading import Findings, MessageRow
+from poller.cli.output import is_terminal, print_table
 from poller.text import dump_json
 
 __all__ = ["print_csv", "print_json", "print_tables"]
@@ -61,7 +61,7 @@ def print_csv(findings: Findings) -> None:
 
 
 def _table_of(
-    rows: Sequence[Row], now: datetime | None
+    rows: Sequence[MessageRow], now: datetime | None
 ) -> tuple[Sequence[str], list[Sequence[str]]]:
     """Show a column of addresses only where there are any."""
     if not any(row.to for row in rows):
@@ -69,7 +69,7 @@ def _table_of(
     return (*_ROWS, "TO"), [(*_row_cells(row, now), ", ".join(row.to)) for row in rows]
 
 
-def _row_cells(row: Row, now: datetime | None) -> Sequence[str]:
+def _row_cells(row: MessageRow, now: datetime | None) -> Sequence[str]:
     updated = row.updated_at if now is None else when(row.updated_at, now)
     return tuple(_cells((row.id, row.status, row.channel, row.code, updated)))
 

@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class MessageRow:
     """One message as it is shown; `to` is empty unless the settings ask for addresses."""
 
     id: str
@@ -50,7 +50,7 @@ class Findings:
     """The breakdown, in the shape of the event `operation.breakdown`, and the messages."""
 
     breakdown: Mapping[str, Any]
-    rows: Sequence[Row]
+    rows: Sequence[MessageRow]
 
 
 class Reader:
@@ -70,7 +70,7 @@ class Reader:
         self._caller = caller
         self._addresses = addresses
         self._say = say
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, MessageRow] = {}
         self._codes: dict[str, Code] = {}
 
     async def operation(self) -> Operation:
@@ -226,12 +226,12 @@ def _is_refused(error: CommsError) -> bool:
     return not error.retryable and error.scope is not Scope.CREDENTIALS
 
 
-def _row_of(raw: Mapping[str, Any], addresses: Addresses) -> Row | None:
+def _row_of(raw: Mapping[str, Any], addresses: Addresses) -> MessageRow | None:
     message_id, status = public_name(raw.get("id")), public_name(raw.get("status"))
     if message_id is None or status is None:
         return None
     updated_at = raw.get("updatedAt")
-    return Row(
+    return MessageRow(
         id=message_id,
         status=status,
         channel=channel_of(raw),

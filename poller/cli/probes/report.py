@@ -9,8 +9,8 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
+from poller.cli.output import is_terminal, print_table, terminal
 from poller.cli.probes.finding import Finding, State
-from poller.cli.tables import is_terminal, print_table, terminal
 from poller.settings import SettingRow
 
 __all__ = ["show_report"]

@@ -16,13 +16,12 @@ from structlog import DropEvent
 from poller.cli.control.session import Target
 from poller.cli.failures import EXIT_TIMEOUT, EXIT_TROUBLE, EXIT_UNFINISHED, fail
 from poller.cli.logs import configure_logs
-from poller.cli.settings_source import SettingsSource
 from poller.cli.watch.lines import Lines
 from poller.cli.watch.news import Feed, News, Update
 from poller.cli.watch.rows import all_is_well
 from poller.cli.watch.source import open_feed
 from poller.engine.clock import wall_clock
-from poller.settings import Settings
+from poller.settings import Settings, SettingsLoader
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import AccountScope, Watch
 
@@ -74,7 +73,7 @@ class _Audience(Protocol):
 
 
 def watch_operations(
-    source: SettingsSource,
+    loader: SettingsLoader,
     target: Target,
     wishes: Sequence[Registration],
     *,
@@ -95,14 +94,14 @@ def watch_operations(
     :raises BadAddress: where the daemon's address that was told cannot be used.
     :raises SinkUnavailable: where standard output is closed.
     """
-    settings = source.load("api", "polling", "server", "log").settings
+    settings = loader.load("api", "polling", "server", "log").settings
     live = not json_output and sys.stdout is not None and sys.stdout.isatty()
     # bars and log lines cannot share a terminal: the view has a line for trouble
     silent = live and sys.stderr.isatty()
     level = "critical" if silent else settings.log.level
     only = None if level == "debug" else _without_the_daemons
     configure_logs(level=level, form=settings.log.format, only=only)
-    code, complaint = anyio.run(_watch, settings, source, target, wishes, live, timeout)
+    code, complaint = anyio.run(_watch, settings, loader, target, wishes, live, timeout)
     if complaint is not None:
         fail(complaint, code)
     return code
@@ -123,7 +122,7 @@ def _without_the_daemons(_: object, method: str, fields: MutableMapping[str, Any
 
 async def _watch(
     settings: Settings,
-    source: SettingsSource,
+    loader: SettingsLoader,
     target: Target,
     wishes: Sequence[Registration],
     live: bool,
@@ -131,7 +130,7 @@ async def _watch(
 ) -> tuple[int, str | None]:
     """Return the exit code, and what to complain about."""
     watches = _begin(settings, wishes)
-    async with open_feed(settings, source, target, watches) as feed:
+    async with open_feed(settings, loader, target, watches) as feed:
         audience = _screen(watches) if live else await Lines.open()
         viewing = _Viewing(feed, audience, watches)
         end = await viewing.run(seconds)

@@ -12,7 +12,7 @@ from poller.cli.watch.news import Update
 from poller.text import printable
 from poller.tracking.watch import Outcome, Phase, ResourceType, Watch
 
-__all__ = ["Row", "Totals", "Track", "all_is_well", "busiest", "short_names"]
+__all__ = ["Totals", "Track", "WatchRow", "all_is_well", "busiest", "short_names"]
 
 _NOT_REACHED: Final = ("failed", "undelivered", "unaddressable", "canceled")
 _WINDOW: Final = timedelta(seconds=60)
@@ -33,7 +33,7 @@ _RANK_OF_ENDED: Final = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class WatchRow:
     """One operation or message at one moment.
 
     `status` is in lower case; "waiting" before the first answer, "not found" while there is none
@@ -88,13 +88,13 @@ class Track:
         breakdown = explained[-1] if explained else self.breakdown
         return replace(self, watch=watch, looks=looks, reason=reason, breakdown=breakdown)
 
-    def row(self, now: datetime) -> Row:
+    def row(self, now: datetime) -> WatchRow:
         """Return what to show at `now` (UTC)."""
         watch = self.watch
         ended = not watch.is_watched
         done, total = watch.progress.done, watch.progress.total
         rate = None if ended else self.rate
-        return Row(
+        return WatchRow(
             id=watch.id,
             resource_type=watch.resource_type,
             status=status_of(watch),

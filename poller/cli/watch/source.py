@@ -11,14 +11,13 @@ from poller.cli.build import configuration, make_client
 from poller.cli.control.client import ControlClient
 from poller.cli.control.errors import ControlError, UnknownOperation, WrongKind
 from poller.cli.control.session import Target
-from poller.cli.settings_source import SettingsSource
 from poller.cli.watch.followed import Followed
 from poller.cli.watch.follower import Follower, is_followed
 from poller.cli.watch.news import Feed
 from poller.cli.watch.scratch import ScratchDaemon
 from poller.comms.kinds import DEFAULT_KIND
 from poller.engine.clock import wall_clock
-from poller.settings import Settings
+from poller.settings import Settings, SettingsLoader
 from poller.tracking.watch import AccountScope, Watch
 
 __all__ = ["open_feed"]
@@ -30,7 +29,7 @@ _AT_ONCE: Final = 8
 
 @asynccontextmanager
 async def open_feed(
-    settings: Settings, source: SettingsSource, target: Target, watches: Sequence[Watch]
+    settings: Settings, loader: SettingsLoader, target: Target, watches: Sequence[Watch]
 ) -> AsyncIterator[Feed]:
     """Follow at the daemon what it watches, and ask the API for the rest.
 
@@ -42,14 +41,14 @@ async def open_feed(
         client = await _daemon(stack, settings, target)
         known = {} if client is None else await _known(client, watches)
         if client is None or not known:
-            polling = await _polling(stack, settings, source)
+            polling = await _polling(stack, settings, loader)
             polling.take(watches)
             polling.finish()
             yield polling
             return
         others = [watch for watch in watches if watch.id not in known]
         can_poll = others or settings.api.credentials is not None
-        reserve = await _polling(stack, settings, source) if can_poll else None
+        reserve = await _polling(stack, settings, loader) if can_poll else None
         log.info(
             "watch.following", address=str(client.address), operations=len(known), own=len(others)
         )
@@ -113,7 +112,7 @@ async def _known(client: ControlClient, watches: Sequence[Watch]) -> dict[str, F
 
 
 async def _polling(
-    stack: AsyncExitStack, settings: Settings, source: SettingsSource
+    stack: AsyncExitStack, settings: Settings, loader: SettingsLoader
 ) -> ScratchDaemon:
     """Make the daemon that asks the API.
 
@@ -121,5 +120,5 @@ async def _polling(
     """
     client = await stack.enter_async_context(make_client(settings))
     return ScratchDaemon(
-        client=client, configuration=configuration(settings, source), now=wall_clock
+        client=client, configuration=configuration(settings, loader), now=wall_clock
     )

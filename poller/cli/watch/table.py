@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from poller.cli.formatting import format_span
-from poller.cli.watch.rows import Row
+from poller.cli.watch.rows import WatchRow
 
 __all__ = [
     "breakdown_lines",
@@ -67,7 +67,7 @@ _FAST: Final = 10
 _SLOW: Final = 0.1
 
 
-def make_table(rows: Sequence[Row], names: Mapping[str, str], *, width: int) -> Table:
+def make_table(rows: Sequence[WatchRow], names: Mapping[str, str], *, width: int) -> Table:
     """Draw a line for each operation, on so many columns; `names` are the short ids."""
     columns = _count_columns(rows, width)
     table = Table(
@@ -91,7 +91,7 @@ def make_table(rows: Sequence[Row], names: Mapping[str, str], *, width: int) -> 
     return table
 
 
-def make_message_table(rows: Sequence[Row], names: Mapping[str, str], *, width: int) -> Table:
+def make_message_table(rows: Sequence[WatchRow], names: Mapping[str, str], *, width: int) -> Table:
     """Draw a line for each message: how it is, and what became of its attempts."""
     table = Table(
         Column("message", no_wrap=True),
@@ -104,7 +104,7 @@ def make_message_table(rows: Sequence[Row], names: Mapping[str, str], *, width: 
     return table
 
 
-def breakdown_lines(rows: Sequence[Row], names: Mapping[str, str]) -> list[Text]:
+def breakdown_lines(rows: Sequence[WatchRow], names: Mapping[str, str]) -> list[Text]:
     """Say what failed in each operation that was explained; the first few where there are many."""
     explained = [row for row in rows if row.breakdown is not None]
     lines = [
@@ -170,7 +170,7 @@ def summary_line(name: str, statuses: Counter[str]) -> Text:
     return Text(f"{number:,} {name}{'s'[: number != 1]}: ", style="bold") + statuses_line(statuses)
 
 
-def _count_columns(rows: Sequence[Row], width: int) -> list[str]:
+def _count_columns(rows: Sequence[WatchRow], width: int) -> list[str]:
     if width < _ROOM_FOR_COUNTS:
         return ["failed"]
     rare = [
@@ -187,19 +187,19 @@ def _times(width: int) -> tuple[str, ...]:
     return ("rate", "left") if width >= _ROOM_FOR_RATE else ("left",)
 
 
-def _status(row: Row) -> Text:
+def _status(row: WatchRow) -> Text:
     said = f"{row.status}: {row.reason}" if row.reason else row.status
     return Text(said.replace("_", " "), style=_STATUS_STYLES.get(row.status, "magenta"))
 
 
-def _bar(row: Row) -> ProgressBar:
+def _bar(row: WatchRow) -> ProgressBar:
     style = _BAR_STYLES.get(row.status, "cyan")
     return ProgressBar(
         total=1.0, completed=row.share, complete_style=style, finished_style=style, style="grey30"
     )
 
 
-def _done(row: Row) -> Text:
+def _done(row: WatchRow) -> Text:
     if row.total is None:
         return Text(f"{row.done:,}" if row.done else "–", style="dim")
     return Text(f"{row.done:,}/{row.total:,}")
@@ -209,7 +209,7 @@ def _count(name: str, count: int) -> Text:
     return Text(f"{count:,}", style=_COUNT_STYLES[name] if count else "dim")
 
 
-def _time(row: Row, name: str) -> str:
+def _time(row: WatchRow, name: str) -> str:
     if name == "rate":
         return "" if row.rate is None else format_rate(row.rate)
     return "" if row.left is None else format_span(row.left)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from poller.cli.formatting import format_span
 from poller.cli.watch.news import News, Update
-from poller.cli.watch.rows import Row, Totals, Track, busiest, short_names, status_of
+from poller.cli.watch.rows import Totals, Track, WatchRow, busiest, short_names, status_of
 from poller.cli.watch.table import (
     breakdown_lines,
     counts_line,
@@ -139,7 +139,7 @@ class LiveView:
             lines += [Text(), *explained]
         return lines
 
-    def _tables(self, rows: Sequence[Row], width: int) -> list[RenderableType]:
+    def _tables(self, rows: Sequence[WatchRow], width: int) -> list[RenderableType]:
         operations = [row for row in rows if row.resource_type is ResourceType.OPERATION]
         messages = [row for row in rows if row.resource_type is ResourceType.MESSAGE]
         tables: list[RenderableType] = []

@@ -14,8 +14,7 @@ import pytest
 from anyio import run
 
 from poller.cli.commands.check import check_everything
-from poller.cli.settings_source import SettingsSource
-from poller.settings import SettingsError
+from poller.settings import SettingsError, SettingsLoader
 from poller.store.store import Store
 from poller.tracking.delivery import AttemptResult
 from poller.tracking.watch import AccountScope
@@ -47,7 +46,7 @@ def check(capsys: pytest.CaptureFixture[str]) -> Check:
     """Return `check(…)`: the exit code and the JSON report."""
 
     def run_check(*overrides: str, send: bool = False) -> tuple[int, Report]:
-        code = check_everything(SettingsSource(None, overrides), send=send, json_output=True)
+        code = check_everything(SettingsLoader(None, overrides), send=send, json_output=True)
         return code, json.loads(capsys.readouterr().out)
 
     return run_check
@@ -468,7 +467,7 @@ def test_lines_for_a_pipe(
     """In a pipe a finding is a line, and each problem is a line on standard error as well."""
     del api, here
     overrides = ["sinks.out.type=file", "sinks.out.path=/dev/full"]
-    code = check_everything(SettingsSource(None, overrides), send=False, json_output=False)
+    code = check_everything(SettingsLoader(None, overrides), send=False, json_output=False)
     out, err = capsys.readouterr()
     assert code == 2
     assert 'polling.sweep\t"auto"\tdefault' in out.splitlines()

@@ -34,8 +34,8 @@ from tests.fakes.api import operation_id
 @pytest.fixture
 def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let standard output be a terminal of 80 columns."""
-    monkeypatch.setattr("poller.cli.tables.is_terminal", lambda: True)
-    for module in ("commands.list", "operation_detail", "commands.sinks", "control.results"):
+    monkeypatch.setattr("poller.cli.output.is_terminal", lambda: True)
+    for module in ("commands.list", "operation_detail", "commands.sinks"):
         monkeypatch.setattr(f"poller.cli.{module}.is_terminal", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
 

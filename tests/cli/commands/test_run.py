@@ -5,8 +5,7 @@ import pytest
 from poller.cli.app import app
 from poller.cli.commands import run as run_module
 from poller.cli.commands.run import Job
-from poller.cli.settings_source import SettingsSource
-from poller.settings import Settings
+from poller.settings import Settings, SettingsLoader
 from tests.cli.surroundings import Surroundings
 from tests.store.scenes import op
 
@@ -19,7 +18,7 @@ def called(here: Surroundings, monkeypatch: pytest.MonkeyPatch) -> list[Called]:
     here.set(TWILIO_ACCOUNT_SID="AC1", TWILIO_AUTH_TOKEN="t")
     calls: list[Called] = []
 
-    def run_daemon(source: SettingsSource, job: Job) -> int:
+    def run_daemon(source: SettingsLoader, job: Job) -> int:
         calls.append((source.load().settings, job))
         return 0
 

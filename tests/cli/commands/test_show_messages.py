@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from poller.cli.commands.show import Form, Scope, show_messages
+from poller.cli.commands.show import Form, MessageChoice, show_messages
 from poller.cli.control.errors import Unreachable, WrongKind
 from poller.cli.control.session import Target
 from poller.comms.kinds import KINDS, kind_named
@@ -61,9 +61,9 @@ def show(capsys: pytest.CaptureFixture[str]) -> Show:
         url: str | None = None,
     ) -> tuple[int, str, str]:
         row = None if kind is None else kind_named(kind)
-        scope = Scope(only_failed=failed, kind=row, form=form)
+        scope = MessageChoice(only_failed=failed, kind=row, form=form)
         try:
-            code = show_messages(Target(url), name, scope=scope, events=20)
+            code = show_messages(Target(url), name, choice=scope, events=20)
         except typer.Exit as end:
             code = end.exit_code
         told = capsys.readouterr()

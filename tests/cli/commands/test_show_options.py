@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import typer
 
-from poller.cli.commands.show import Form, Scope, messages_scope
+from poller.cli.commands.show import Form, MessageChoice, message_choice
 from poller.comms.kinds import KINDS
 
 OPERATION = "comms_operation_01h9krwprkeee8fzqspvwy6nq8"
@@ -24,20 +24,20 @@ NOTHING: dict[str, Any] = {
     [
         ({}, None),
         ({"json_output": True}, None),
-        ({"messages": True}, Scope(only_failed=False, kind=None, form=Form.TABLES)),
+        ({"messages": True}, MessageChoice(only_failed=False, kind=None, form=Form.TABLES)),
         (
             {"failed": True, "csv": True, "kind": "emails"},
-            Scope(only_failed=True, kind=KINDS["emails"], form=Form.CSV),
+            MessageChoice(only_failed=True, kind=KINDS["emails"], form=Form.CSV),
         ),
         (
             {"messages": True, "json_output": True},
-            Scope(only_failed=False, kind=None, form=Form.JSON),
+            MessageChoice(only_failed=False, kind=None, form=Form.JSON),
         ),
     ],
 )
-def test_what_goes_together(given: dict[str, Any], expected: Scope | None) -> None:
+def test_what_goes_together(given: dict[str, Any], expected: MessageChoice | None) -> None:
     """Without --messages and --failed it is the old command."""
-    assert messages_scope(OPERATION, **{**NOTHING, **given}) == expected
+    assert message_choice(OPERATION, **{**NOTHING, **given}) == expected
 
 
 @pytest.mark.parametrize(
@@ -56,5 +56,5 @@ def test_what_does_not_go_together(
 ) -> None:
     """The message names the option and the way out."""
     with pytest.raises(typer.BadParameter, match=said) as raised:
-        messages_scope(watchable, **{**NOTHING, **given})
+        message_choice(watchable, **{**NOTHING, **given})
     assert raised.value.param_hint == hint

@@ -5,9 +5,9 @@ from anyio import run
 
 from poller.cli.control.errors import WrongKind
 from poller.cli.control.session import Target
-from poller.cli.settings_source import SettingsSource
 from poller.cli.watch.source import open_feed
 from poller.engine.clock import wall_clock
+from poller.settings import SettingsLoader
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import AccountScope
 from tests.cli.control.fake_daemon import A, Asked, FakeDaemon, Reply, document
@@ -17,7 +17,7 @@ from tests.cli.surroundings import Surroundings
 def test_a_kind_that_the_daemon_contradicts_is_refused(here: Surroundings) -> None:
     """Nothing is watched under a kind that the operation does not have."""
     here.set(TWILIO_ACCOUNT_SID="AC1", TWILIO_AUTH_TOKEN="t")
-    source = SettingsSource(None, ())
+    source = SettingsLoader(None, ())
     wish = Registration(id=A, kind="emails")
     scope = AccountScope(account="AC1", base_url="https://x.test")
     watch, _ = register(None, wish, scope=scope, now=wall_clock())

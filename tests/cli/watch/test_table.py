@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console, Group, RenderableType
 
 from poller.cli.formatting import format_span
-from poller.cli.watch.rows import Row
+from poller.cli.watch.rows import WatchRow
 from poller.cli.watch.table import (
     breakdown_lines,
     counts_line,
@@ -22,7 +22,7 @@ from poller.tracking.watch import ResourceType
 NAMES = {"comms_operation_1": "…000001", "comms_message_1": "…000002"}
 
 
-def row(**changes: object) -> Row:
+def row(**changes: object) -> WatchRow:
     """Return a row in mid-run."""
     values: dict[str, object] = {
         "id": "comms_operation_1",
@@ -38,7 +38,7 @@ def row(**changes: object) -> Row:
         "left": 143.4,
         "ended": False,
     }  # fmt: skip
-    return Row(**(values | changes))  # type: ignore[arg-type]  # the names are those of the fields
+    return WatchRow(**(values | changes))  # type: ignore[arg-type]  # the names are those of the fields
 
 
 def drawn(what: RenderableType, width: int) -> list[str]:
@@ -96,7 +96,7 @@ def test_a_lost_operation_says_why() -> None:
     assert " – " in line
 
 
-def message(**changes: object) -> Row:
+def message(**changes: object) -> WatchRow:
     """Return the row of a message whose fallback delivered."""
     told: dict[str, object] = {
         "id": "comms_message_1",
