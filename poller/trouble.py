@@ -7,11 +7,13 @@ refills slowly, and the next line says how many failures were not logged.
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Literal
 
 import structlog
+
+from poller.clock import wall_clock
 
 _EVERY: Final = timedelta(minutes=5)
 _BUDGET: Final = 8.0
@@ -149,7 +151,7 @@ class TroubleLog:
     def __init__(
         self, now: Callable[[], datetime] | None = None, *, quiet: timedelta = timedelta()
     ) -> None:
-        self._now = now or _utc_now
+        self._now = now or wall_clock
         self._reporter = TroubleReporter(quiet=quiet)
 
     def failure(
@@ -187,7 +189,3 @@ class TroubleLog:
         if notice is not None:
             seconds = round((now - notice.since).total_seconds(), 3)
             log.info(ended, **fields, seconds=seconds, failures=notice.failures)
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)

@@ -1,10 +1,10 @@
 """From settings to the parts of the engine: the only place that knows both."""
 
+from poller.clock import wall_clock
 from poller.comms.caller import ApiCaller
 from poller.comms.client import MOST_CONNECTIONS, CommsClient
 from poller.comms.gate import Pause
 from poller.comms.throttle import Throttle
-from poller.engine.clock import wall_clock
 from poller.engine.configuration import Configuration, SinkPlan
 from poller.server.listening import Listening
 from poller.settings import (

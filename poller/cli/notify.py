@@ -17,7 +17,7 @@ from typing import Final, Self
 import anyio
 import structlog
 
-from poller.engine.clock import wall_clock
+from poller.clock import wall_clock
 from poller.engine.daemon import Daemon
 from poller.engine.status import Degraded
 from poller.engine.supervision import Heartbeats, attempt

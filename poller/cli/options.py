@@ -221,7 +221,7 @@ def timeout_seconds(text: str | None) -> float | None:
     """
     if text is None:
         return None
-    from poller.settings.durations import parse_duration  # noqa: PLC0415 - pydantic is slow
+    from poller.settings.fields import parse_duration  # noqa: PLC0415 - pydantic is slow
 
     try:
         return float(parse_duration(text))

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
+from poller.clock import wall_clock
 from poller.comms.ids import InvalidId, check_watchable_id
-from poller.engine.clock import wall_clock
 from poller.settings import Settings, parse_duration
 from poller.store.dead_letters import Selection
 from poller.store.store import Store

@@ -2,8 +2,8 @@
 
 from poller.settings.addresses import MASK, StoreUrl
 from poller.settings.catalogue import SECTIONS
-from poller.settings.durations import Duration, format_duration, parse_duration
 from poller.settings.errors import SettingsError, SettingsProblem
+from poller.settings.fields import Duration, format_duration, parse_duration
 from poller.settings.loading import Loaded, SettingsLoader, describe, load_settings
 from poller.settings.model import (
     ApiSettings,

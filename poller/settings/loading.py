@@ -13,7 +13,7 @@ from poller.settings.errors import SettingsError, SettingsProblem
 from poller.settings.model import Settings
 from poller.settings.problems import problems_in, unknown_key
 from poller.settings.report import DEFAULT, SettingRow, rows, values
-from poller.settings.sources import SettingsSource, SourcedValue, read_sources
+from poller.settings.sources import OriginSource, SourcedValue, read_sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ def describe(loaded: Loaded) -> list[SettingRow]:
 
 
 def _validated(
-    sources: Sequence[SettingsSource],
+    sources: Sequence[OriginSource],
     given: Mapping[SettingPath, SourcedValue],
     problems: list[SettingsProblem],
 ) -> Settings | None:

@@ -18,15 +18,17 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from poller.addresses import ListenAddress, TcpAddress, parse_listen
 from poller.comms.credentials import Credentials
 from poller.settings.addresses import StoreUrl, check_api_url, check_listen, check_store_url
-from poller.settings.durations import Duration, between, format_duration
 from poller.settings.errors import SettingsError, fault
 from poller.settings.fields import (
     Count,
+    Duration,
     Password,
     Rate,
     Section,
     Token,
     UserName,
+    between,
+    format_duration,
     missing_credentials,
 )
 from poller.settings.sinks import SinkName, SinkSettings, default_sinks

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, SecretStr
 
 from poller.settings.addresses import MASK, StoreUrl, safe_url
 from poller.settings.catalogue import Setting, SettingPath, catalogue, dotted, env_name, find
-from poller.settings.durations import format_duration, parse_duration
+from poller.settings.fields import format_duration, parse_duration
 from poller.settings.model import Settings
 from poller.settings.sinks import SINK_NAME
 from poller.settings.sources import VENDOR_NAMES

@@ -7,9 +7,8 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema
 
 from poller.settings.addresses import check_webhook_url
-from poller.settings.durations import Duration, between
 from poller.settings.errors import as_fault, fault, suggestion
-from poller.settings.fields import Section
+from poller.settings.fields import Duration, Section, between
 from poller.sinks.receiver import check_header_name, check_header_value
 from poller.sinks.signature import KEYGEN_COMMAND, parse_secret
 

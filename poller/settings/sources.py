@@ -73,7 +73,7 @@ class UnknownKey:
         return self.variable or dotted(self.path)
 
 
-class SettingsSource(PydanticBaseSettingsSource):
+class OriginSource(PydanticBaseSettingsSource):
     """What one source says: `given` by path, `unknown` keys, and `problems` of its own.
 
     `unread` is true if the source could not be read, so that its values only seem to be missing.
@@ -229,7 +229,7 @@ def read_sources(
     overrides: Sequence[str],
     environ: Mapping[str, str],
     sections: Collection[str],
-) -> tuple[SettingsSource, ...]:
+) -> tuple[OriginSource, ...]:
     """Read all sources, the highest first."""
     if config is None and (named := variable(environ, "POLLER_CONFIG")):
         config = Path(named)
@@ -246,12 +246,12 @@ def read_sources(
     )
 
 
-def from_command_line(overrides: Sequence[str], sections: Collection[str]) -> SettingsSource:
+def from_command_line(overrides: Sequence[str], sections: Collection[str]) -> OriginSource:
     """Read each `--set KEY=VALUE`; a later one replaces an earlier one, and secrets are refused.
 
     A mistake counts whatever section it is in: it was made in this very call.
     """
-    source = SettingsSource(repeats=True)
+    source = OriginSource(repeats=True)
     for number, override in enumerate(overrides, start=1):
         key, equals, text = override.partition("=")
         if equals:
@@ -280,9 +280,9 @@ def from_command_line(overrides: Sequence[str], sections: Collection[str]) -> Se
 
 def from_environment(
     environ: Mapping[str, str], sections: Collection[str]
-) -> tuple[SettingsSource, SettingsSource]:
+) -> tuple[OriginSource, OriginSource]:
     """Read `POLLER_…` variables, and the vendor's variables into a source of their own."""
-    own, vendor = SettingsSource(sections=sections), SettingsSource(sections=sections)
+    own, vendor = OriginSource(sections=sections), OriginSource(sections=sections)
     for name in sorted(environ, key=_outer_first):
         upper, origin = name.upper(), f"environment variable {name}"
         if upper in VENDOR_NAMES:
@@ -294,12 +294,12 @@ def from_environment(
 
 def from_secret_files(
     environ: Mapping[str, str], sections: Collection[str]
-) -> tuple[SettingsSource, SettingsSource]:
+) -> tuple[OriginSource, OriginSource]:
     """Read the files of the secrets directory that are named like a variable, in lower case.
 
     Other files are ignored. The directory need not exist.
     """
-    own, vendor = SettingsSource(sections=sections), SettingsSource(sections=sections)
+    own, vendor = OriginSource(sections=sections), OriginSource(sections=sections)
     named = variable(environ, "POLLER_SECRETS_DIR") or variable(environ, "CREDENTIALS_DIRECTORY")
     directory = Path(named or _DEFAULT_SECRETS)
     try:
@@ -321,9 +321,9 @@ def from_secret_files(
     return own, vendor
 
 
-def from_toml(file: Path | None, sections: Collection[str]) -> SettingsSource:
+def from_toml(file: Path | None, sections: Collection[str]) -> OriginSource:
     """Read the configuration file, if one is named."""
-    source = SettingsSource(sections=sections)
+    source = OriginSource(sections=sections)
     if file is None:
         return source
     tables = _read_toml(file)
@@ -336,9 +336,9 @@ def from_toml(file: Path | None, sections: Collection[str]) -> SettingsSource:
     return source
 
 
-def from_state_directory(environ: Mapping[str, str], sections: Collection[str]) -> SettingsSource:
+def from_state_directory(environ: Mapping[str, str], sections: Collection[str]) -> OriginSource:
     """Place the default store in systemd's `StateDirectory`, the first if there are several."""
-    source = SettingsSource(sections=sections)
+    source = OriginSource(sections=sections)
     if directories := variable(environ, "STATE_DIRECTORY"):
         place = Path(directories.partition(":")[0]) / "poller.db"
         source.add(("store", "url"), f"sqlite:///{place}", "default, in $STATE_DIRECTORY")
@@ -379,7 +379,7 @@ def _is_secret(path: SettingPath, value: object) -> bool:
     return row.secret or (isinstance(value, StoreUrl) and store_password(value.get_secret_value()))
 
 
-def _read_secret(file: Path, source: SettingsSource) -> str | None:
+def _read_secret(file: Path, source: OriginSource) -> str | None:
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             return None

@@ -9,8 +9,7 @@ import anyio.to_thread
 import structlog
 
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
-from poller.sinks.journal import Disk, Journal
-from poller.sinks.ndjson import join_lines
+from poller.sinks.journal import Disk, Journal, join_lines
 
 _T = TypeVar("_T")
 

@@ -2,11 +2,16 @@
 
 What is promised: after `append` returned, the lines are on disk; after it raised, none of them
 count. Whatever was killed, the file consists of whole lines once it is open again.
+
+A line is one event and ends with a newline. JSON never holds a raw newline, so a newline is the
+certain sign of a whole line.
 """
 
 import fcntl
+import json
 import os
 import stat
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from errno import EINVAL, ENOTSUP
 from pathlib import Path
@@ -15,9 +20,38 @@ from typing import NamedTuple
 import structlog
 
 from poller.os_errors import needs_change
-from poller.sinks.base import SinkHeld, SinkUnavailable
-from poller.sinks.ndjson import ids_of, sound_length, whole_lines
+from poller.sinks.base import OutgoingEvent, SinkHeld, SinkUnavailable
 from poller.trouble import TroubleLog
+
+
+def join_lines(batch: Sequence[OutgoingEvent]) -> bytes:
+    """Return the batch as the bytes of so many lines."""
+    return b"".join(event.encoded() + b"\n" for event in batch)
+
+
+def sound_length(tail: bytes) -> int:
+    """Return how much of a file's tail is whole lines."""
+    return tail.rfind(b"\n") + 1
+
+
+def whole_lines(tail: bytes, *, limit: int) -> list[bytes]:
+    """Return the last `limit` whole lines of a file's tail."""
+    return tail.split(b"\n")[:-1][-limit:]
+
+
+def ids_of(lines: Iterable[bytes]) -> frozenset[str]:
+    """Return the event ids in these lines; a line that is no event has none."""
+    return frozenset(found for line in lines if (found := _id_of(line)) is not None)
+
+
+def _id_of(line: bytes) -> str | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):  # not JSON, or not UTF-8, or a joke
+        return None
+    found = event.get("id") if isinstance(event, dict) else None
+    return found if isinstance(found, str) else None
+
 
 _BLOCK = 1 << 18
 _LONGEST_LINE = 1 << 26

@@ -17,7 +17,7 @@ _TICK = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class PendingLine:
     """The bytes that are still to be written of one event's line, newline included."""
 
     event_id: str
@@ -25,7 +25,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class WriteResult:
     """How far a write came: the events whose lines are out whole, and what stopped it.
 
     `fault` is None when all is written, TimeoutError when the reader took nothing until the
@@ -42,14 +42,16 @@ class PipeWriter:
     def __init__(self, fd: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.fd = fd
         self._clock = clock
-        self._owed: Line | None = None
+        self._owed: PendingLine | None = None
 
     @property
-    def owed(self) -> Line | None:
+    def owed(self) -> PendingLine | None:
         """The line that was begun and is not finished."""
         return self._owed
 
-    def write(self, lines: Sequence[Line], *, timeout: float, stop: Callable[[], bool]) -> Progress:
+    def write(
+        self, lines: Sequence[PendingLine], *, timeout: float, stop: Callable[[], bool]
+    ) -> WriteResult:
         """Write what is owed, then these lines, for at most `timeout` seconds.
 
         A line whose event is the owed one is not written again: it is the one being finished.
@@ -59,16 +61,16 @@ class PipeWriter:
         queue += [line for line in lines if owed is None or line.event_id != owed.event_id]
         data = b"".join(line.rest for line in queue)
         count, fault = self._push(memoryview(data), deadline=self._clock() + timeout, stop=stop)
-        return Progress(written=self._settle(queue, count), fault=fault)
+        return WriteResult(written=self._settle(queue, count), fault=fault)
 
-    def _settle(self, queue: Sequence[Line], count: int) -> frozenset[str]:
+    def _settle(self, queue: Sequence[PendingLine], count: int) -> frozenset[str]:
         """Work out from the number of bytes written which lines are whole and which is owed."""
         written: set[str] = set()
         before, self._owed = self._owed, None
         for line in queue:
             if count < len(line.rest):
                 if count or line is before:
-                    self._owed = Line(event_id=line.event_id, rest=line.rest[count:])
+                    self._owed = PendingLine(event_id=line.event_id, rest=line.rest[count:])
                 break
             count -= len(line.rest)
             written.add(line.event_id)

@@ -1,9 +1,13 @@
-"""What a user may say about a webhook's receiver, its URL and headers, pure."""
+"""A webhook's receiver: which URL and headers it may have, and what its answer means. Pure."""
 
 import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Final
 
 from poller.addresses import Unusable, split_web_url
+from poller.http.failures import read_retry_after
+from poller.sinks.base import SinkOutcome, SinkVerdict
 
 RESERVED_HEADERS: Final = frozenset(
     """
@@ -63,3 +67,74 @@ def check_url(url: str) -> None:
     split_web_url(url, fix=_URL_FIX)
     if "#" in url:
         raise Unusable("a webhook's URL has no fragment, it would never be sent", _URL_FIX)
+
+
+EXCERPT_CHARACTERS = 200
+
+_REFUSALS = frozenset({400, 413, 415, 422})
+_GONE = 410
+_BUSY = frozenset({429, 503})
+_HINTS = {
+    401: "check the secret and the headers of this sink",
+    403: "check the secret and the headers of this sink",
+    404: "check the path of url",
+    405: "check the path of url: it must take POST",
+    407: "a proxy on the way wants credentials, but no proxy variable names it",
+    410: "the receiver wants no more events; reload or restart to try again",
+    413: "let the receiver take larger bodies",
+    415: "let the receiver take application/cloudevents+json",
+}
+_REDIRECT_HINT = "redirects are not followed: set url to the final address"
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\U0010ffff]+")
+_SHORTEST_SECRET = 4
+"""Shorter texts are too common to be cut out of a sentence."""
+
+
+def interpret(
+    *, status: int, headers: Mapping[str, str], body: bytes, place: str, now: datetime
+) -> SinkOutcome:
+    """Return what an answer means for the event.
+
+    `headers` finds names in any case; `body` is its beginning; `place` is how to call the
+    receiver; `now` is when the answer arrived.
+    """
+    if 200 <= status < 300:  # noqa: PLR2004  (RFC 9110, section 15.3)
+        return SinkOutcome(verdict=SinkVerdict.DELIVERED, status=status)
+    return SinkOutcome(
+        verdict=_verdict(status),
+        status=status,
+        error=_sentence(status, body, place),
+        retry_after=_retry_after(status, headers, now),
+    )
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """Return the text with every one of these secrets cut out, the longest first."""
+    for secret in sorted(set(secrets), key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, "[…]")
+    return text
+
+
+def _verdict(status: int) -> SinkVerdict:
+    if status == _GONE:
+        return SinkVerdict.GONE
+    return SinkVerdict.REFUSED if status in _REFUSALS else SinkVerdict.FAILED
+
+
+def _retry_after(status: int, headers: Mapping[str, str], now: datetime) -> float | None:
+    """Read `Retry-After` where it asks us to pause; with other answers it means other things."""
+    if status not in _BUSY:
+        return None
+    return read_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now)
+
+
+def _sentence(status: int, body: bytes, place: str) -> str:
+    said = _UNPRINTABLE.sub(" ", body.decode(errors="replace")).strip()
+    hint = _REDIRECT_HINT if 300 <= status < 400 else _HINTS.get(status)  # noqa: PLR2004  (section 15.4)
+    parts = [f"{place} answered {status}"]
+    if hint:
+        parts.append(f" ({hint})")
+    if said:
+        parts.append(f": {said}")
+    return "".join(parts)

@@ -11,7 +11,7 @@ import anyio.from_thread
 import anyio.to_thread
 
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
-from poller.sinks.pipe import Line, PipeWriter, Progress
+from poller.sinks.pipe import PendingLine, PipeWriter, WriteResult
 
 _BATCH_SIZE = 500
 _MARGIN = 1.0
@@ -60,7 +60,7 @@ class StdoutSink:
 
     async def deliver(self, batch: Sequence[OutgoingEvent]) -> Sequence[SinkOutcome]:
         """Write the batch; cancelled while the reader stalls, tell at once how far it came."""
-        lines = [Line(event_id=e.id, rest=e.encoded() + b"\n") for e in batch]
+        lines = [PendingLine(event_id=e.id, rest=e.encoded() + b"\n") for e in batch]
         stop = _told_to_stop(anyio.get_cancelled_exc_class())
         progress = await anyio.to_thread.run_sync(
             lambda: self._writer.write(lines, timeout=self._timeout, stop=stop),
@@ -81,7 +81,7 @@ class StdoutSink:
                 limiter=self._thread,
             )
 
-    def _outcome(self, event: OutgoingEvent, progress: Progress) -> SinkOutcome:
+    def _outcome(self, event: OutgoingEvent, progress: WriteResult) -> SinkOutcome:
         if event.id in progress.written or progress.fault is None:
             return SinkOutcome(verdict=SinkVerdict.DELIVERED)
         return _fault_outcome(progress.fault, fd=self._writer.fd, timeout=self._timeout)

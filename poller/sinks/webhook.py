@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import anyio
@@ -11,6 +11,7 @@ import httpx
 from pydantic import SecretStr
 
 from poller import __version__
+from poller.clock import wall_clock
 from poller.http.failures import (
     Failure,
     describe_answer,
@@ -19,9 +20,8 @@ from poller.http.failures import (
 )
 from poller.http.route import EgressError, Route, find_route
 from poller.http.transport import Lanes, open_transport
-from poller.sinks.answer import EXCERPT_CHARACTERS, interpret, scrub
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
-from poller.sinks.receiver import check_header, check_url
+from poller.sinks.receiver import EXCERPT_CHARACTERS, check_header, check_url, interpret, scrub
 from poller.sinks.signature import parse_secret, sign
 
 _CONTENT_TYPE = "application/cloudevents+json"
@@ -57,7 +57,7 @@ class WebhookSink:
         headers: Mapping[str, SecretStr] | None = None,
         timeout: float = 15.0,
         concurrency: int = 16,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] = wall_clock,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Check what was given.

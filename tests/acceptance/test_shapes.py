@@ -10,11 +10,11 @@ import anyio
 import pytest
 from pydantic import SecretStr
 
+from poller.clock import wall_clock
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
 from poller.comms.kinds import KINDS
 from poller.comms.throttle import Throttle
-from poller.engine.clock import wall_clock
 from poller.engine.configuration import Configuration, SinkPlan
 from poller.engine.daemon import Daemon
 from poller.http.route import Route

@@ -11,7 +11,7 @@ import pytest
 from poller.cli.control.errors import NoToken
 from poller.cli.control.session import Target
 from poller.cli.letters import open_letters
-from poller.engine.clock import wall_clock
+from poller.clock import wall_clock
 from poller.store.dead_letters import Selection, UnknownEvent
 from poller.store.errors import StoreUnavailable
 from poller.store.store import Store

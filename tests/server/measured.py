@@ -13,10 +13,10 @@ from prometheus_client.samples import Sample
 from pydantic import SecretStr
 
 from poller.addresses import TcpAddress
+from poller.clock import wall_clock
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
 from poller.comms.throttle import Throttle
-from poller.engine.clock import wall_clock
 from poller.engine.configuration import Configuration, SinkPlan
 from poller.engine.daemon import Daemon
 from poller.engine.meter import Meter

@@ -18,8 +18,7 @@ from structlog.testing import capture_logs
 
 from poller.sinks.base import OutgoingEvent, SinkHeld, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.file import FileSink
-from poller.sinks.journal import Disk, Journal
-from poller.sinks.ndjson import ids_of, join_lines
+from poller.sinks.journal import Disk, Journal, ids_of, join_lines
 from tests.fakes.outgoing import outgoing
 
 pytestmark = pytest.mark.anyio

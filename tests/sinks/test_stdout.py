@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.sinks.base import SinkOutcome, SinkUnavailable, SinkVerdict
-from poller.sinks.pipe import Line, PipeWriter
+from poller.sinks.pipe import PendingLine, PipeWriter
 from poller.sinks.stdout import StdoutSink
 from tests.fakes.outgoing import outgoing
 
@@ -220,7 +220,7 @@ class MeteredPipe(PipeWriter):
 def test_lines_never_mix(sizes: list[int], allowances: list[int], batch: int) -> None:
     """However the bytes are taken, the stream is whole lines, each event once, in order."""
     lines = [
-        Line(event_id=str(number), rest=bytes([65 + number]) * size + b"\n")
+        PendingLine(event_id=str(number), rest=bytes([65 + number]) * size + b"\n")
         for number, size in enumerate(sizes)
     ]
     writer = MeteredPipe(list(allowances))

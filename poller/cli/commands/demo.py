@@ -26,10 +26,10 @@ from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.invocation import own_command
 from poller.cli.logs import configure_logs
 from poller.cli.options import Version
+from poller.clock import wall_clock
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
 from poller.comms.throttle import Throttle
-from poller.engine.clock import wall_clock
 from poller.engine.configuration import Configuration, SinkPlan
 from poller.engine.daemon import Daemon, Stop
 from poller.http.route import Route

@@ -21,9 +21,9 @@ from poller.cli.formatting import (
 )
 from poller.cli.options import Config, Json, Limit, Overrides, Url, Version, kinds_of, labels_of
 from poller.cli.output import is_terminal, print_table, terminal
+from poller.clock import wall_clock
 from poller.comms.ids import is_message_id
 from poller.comms.kinds import DEFAULT_KIND
-from poller.engine.clock import wall_clock
 from poller.server.documents import OperationDocument
 from poller.text import dump_json, printable
 from poller.tracking.watch import Outcome, Phase

@@ -38,7 +38,7 @@ from poller.cli.reload import Reloader, warn_unsigned
 from poller.cli.signals import ProcessSignals, hold_signals
 from poller.cli.stderr import dropped_lines
 from poller.cli.stdin import StandardInput
-from poller.engine.clock import wall_clock
+from poller.clock import wall_clock
 from poller.engine.daemon import Daemon, Stop
 from poller.engine.meter import NO_METER, Meter
 from poller.server.control import Metrics

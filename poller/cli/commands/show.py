@@ -19,10 +19,10 @@ from poller.cli.messages.printing import print_csv, print_json, print_tables
 from poller.cli.messages.reading import Findings, Reader, describe
 from poller.cli.operation_detail import print_facts, print_story
 from poller.cli.options import Config, Json, Overrides, Url, Version, watchable_ids
+from poller.clock import wall_clock
 from poller.comms.errors import CommsError
 from poller.comms.ids import InvalidId, check_operation_id
 from poller.comms.kinds import DEFAULT_KIND, KINDS, KindSpec, UnknownKind, kind_named
-from poller.engine.clock import wall_clock
 from poller.server.documents import OperationDocument, OperationStoryDocument
 from poller.settings import Settings
 from poller.text import dump_json, printable

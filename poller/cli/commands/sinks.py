@@ -10,7 +10,7 @@ from poller.cli.control.session import Target, with_daemon
 from poller.cli.formatting import when
 from poller.cli.options import Config, Json, Overrides, Url, Version
 from poller.cli.output import is_terminal, print_table
-from poller.engine.clock import wall_clock
+from poller.clock import wall_clock
 from poller.server.documents import SinkDocument
 from poller.text import dump_json, printable
 

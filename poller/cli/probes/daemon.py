@@ -11,7 +11,7 @@ from poller.cli.control.client import ControlClient
 from poller.cli.control.errors import BadAddress, ControlError
 from poller.cli.control.probe import ask
 from poller.cli.probes.finding import Finding
-from poller.engine.clock import wall_clock
+from poller.clock import wall_clock
 from poller.engine.status import sink_trouble
 from poller.server.views import show_degraded
 from poller.settings import Settings

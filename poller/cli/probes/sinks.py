@@ -14,7 +14,7 @@ from anyio import to_thread
 
 from poller.cli.build import make_sink
 from poller.cli.probes.finding import Finding
-from poller.engine.clock import wall_clock
+from poller.clock import wall_clock
 from poller.http.failures import describe_failure
 from poller.http.route import find_route
 from poller.os_errors import needs_change

@@ -20,7 +20,7 @@ from poller.cli.watch.lines import Lines
 from poller.cli.watch.news import Feed, News, Update
 from poller.cli.watch.rows import all_is_well
 from poller.cli.watch.source import open_feed
-from poller.engine.clock import wall_clock
+from poller.clock import wall_clock
 from poller.settings import Settings, SettingsLoader
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import AccountScope, Watch

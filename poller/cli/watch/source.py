@@ -15,8 +15,8 @@ from poller.cli.watch.followed import Followed
 from poller.cli.watch.follower import Follower, is_followed
 from poller.cli.watch.news import Feed
 from poller.cli.watch.scratch import ScratchDaemon
+from poller.clock import wall_clock
 from poller.comms.kinds import DEFAULT_KIND
-from poller.engine.clock import wall_clock
 from poller.settings import Settings, SettingsLoader
 from poller.tracking.watch import AccountScope, Watch
 

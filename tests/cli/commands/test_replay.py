@@ -14,7 +14,7 @@ from anyio import run
 
 from poller.cli.commands.replay import replay_events
 from poller.cli.control.session import Target
-from poller.engine.clock import wall_clock
+from poller.clock import wall_clock
 from poller.store.store import Store
 from tests.cli.letters import HOME, make_letters
 from tests.cli.surroundings import Surroundings

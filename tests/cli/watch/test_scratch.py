@@ -11,9 +11,9 @@ from pydantic import SecretStr
 from poller.cli.watch.news import News, ShownEvent, Update
 from poller.cli.watch.scratch import ScratchDaemon
 from poller.cli.watch.trouble import Trouble
+from poller.clock import wall_clock
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
-from poller.engine.clock import wall_clock
 from poller.engine.configuration import Configuration
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration, register

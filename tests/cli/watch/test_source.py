@@ -6,7 +6,7 @@ from anyio import run
 from poller.cli.control.errors import WrongKind
 from poller.cli.control.session import Target
 from poller.cli.watch.source import open_feed
-from poller.engine.clock import wall_clock
+from poller.clock import wall_clock
 from poller.settings import SettingsLoader
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import AccountScope

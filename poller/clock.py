@@ -1,4 +1,4 @@
-"""The wall clock, as a port: tests and freezegun bring their own."""
+"""The wall clock: a default that tests replace."""
 
 from datetime import UTC, datetime
 
