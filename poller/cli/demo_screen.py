@@ -144,7 +144,7 @@ class TerminalSink:
 def event_line(event: Event, *, begun: datetime, width: int, plain: bool) -> Text:
     """Return one line for an event, made for so many columns."""
     short = event.type.value.partition(".")[2]
-    name = event.labels.get(LABEL, event.watch_id)
+    name = event.labels.get(LABEL, event.subject)
     line = Text.assemble(
         (_elapsed(event.time, begun), "dim"),
         f"  {name:{_NAME}}  ",

@@ -31,7 +31,7 @@ class SinkLog:
     def delivery(self, event: StoredEvent, delivery: Delivery, *, now: datetime) -> None:
         """Log what became of one attempt; of many that are given up at once, only the first."""
         bound = self._log.bind(
-            operation=event.watch_id,
+            operation=event.subject,
             event_id=event.id,
             event_type=event.type,
             attempts=delivery.attempts,

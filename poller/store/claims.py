@@ -202,7 +202,7 @@ class _Waiting:
 def _before(earlier: FromClause) -> ColumnElement[bool]:
     """Match what waits for the same sink and operation and was recorded before."""
     return and_(
-        earlier.c.watch_id == deliveries.c.watch_id,
+        earlier.c.subject == deliveries.c.subject,
         earlier.c.sink == deliveries.c.sink,
         earlier.c.state == _WAITING,
         earlier.c.position < deliveries.c.position,

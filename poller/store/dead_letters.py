@@ -74,7 +74,7 @@ def dead_letters(
         select(
             events.c.id.label("event_id"),
             events.c.position,
-            events.c.watch_id.label("operation_id"),
+            events.c.subject.label("operation_id"),
             events.c.type,
             events.c.sequence,
             deliveries.c.sink,
@@ -138,7 +138,7 @@ def replay_event(
                     scope_id=scope.id,
                     sink=sink,
                     position=event["position"],
-                    watch_id=event["watch_id"],
+                    subject=event["subject"],
                     fresh_at=now,
                     due_at=now,
                     set_at=now,
@@ -168,7 +168,7 @@ def _chosen(scope: AccountScope, selection: Selection) -> list[ColumnElement[boo
     if selection.sink is not None:
         conditions.append(deliveries.c.sink == selection.sink)
     if selection.operation_id is not None:
-        conditions.append(deliveries.c.watch_id == selection.operation_id)
+        conditions.append(deliveries.c.subject == selection.operation_id)
     if selection.since is not None:
         conditions.append(events.c.recorded_at >= selection.since)
     if selection.until is not None:

@@ -22,7 +22,7 @@ from poller.tracking.watch import AccountScope
 
 POSITION: Final = "event_position"
 _PRUNED: Final = "pruned_position"
-_MEMBERS: Final = ("id", "position", "watch_id", "type", "sequence", "final", "recorded_at", "body")
+_MEMBERS: Final = ("id", "position", "subject", "type", "sequence", "final", "recorded_at", "body")
 _ID_BITS: Final = 74
 _ID_MASK: Final = (1 << _ID_BITS) - 1
 
@@ -36,7 +36,7 @@ class StoredEvent:
 
     id: str
     position: int
-    watch_id: str
+    subject: str
     type: str
     sequence: int
     final: bool
@@ -89,7 +89,7 @@ def _store(event: Event, new_id: str, *, position: int, now: datetime) -> Stored
     return StoredEvent(
         id=new_id,
         position=position,
-        watch_id=event.watch_id,
+        subject=event.subject,
         type=event.type.value,
         sequence=event.sequence,
         final=event.final,
@@ -116,7 +116,7 @@ def _delivery_row(
         "scope_id": scope.id,
         "sink": sink,
         "position": stored.position,
-        "watch_id": stored.watch_id,
+        "subject": stored.subject,
         "state": DeliveryState.WAITING.value,
         "attempts": 0,
         "fresh_at": now,
@@ -166,7 +166,7 @@ def page(
         .limit(limit)
     )
     if operations:
-        query = query.where(events.c.watch_id.in_(sorted(operations)))
+        query = query.where(events.c.subject.in_(sorted(operations)))
     found = [stored_event_of(row) for row in connection.execute(query).mappings()]
     end = _behind(found[-1]) if found else after
     if len(found) < limit and newest.position > end.position:
@@ -198,7 +198,7 @@ def find_cursor(connection: Connection, scope: AccountScope, event_id: str) -> C
 
 def note_pruned(connection: Connection, scope: AccountScope, operations: Collection[str]) -> None:
     """Remember how far retention comes; called before the events of `operations` go."""
-    query = select(func.max(events.c.position)).where(events.c.watch_id.in_(sorted(operations)))
+    query = select(func.max(events.c.position)).where(events.c.subject.in_(sorted(operations)))
     highest = connection.execute(query).scalar_one()
     if highest is None:
         return

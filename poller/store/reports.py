@@ -140,7 +140,7 @@ def find_operation(
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         return None
-    of_it = events.c.watch_id == operation_id
+    of_it = events.c.subject == operation_id
     number = connection.execute(select(func.count()).where(of_it)).scalar_one()
     newest = select(events).where(of_it).order_by(events.c.sequence.desc()).limit(latest)
     shown = [stored_event_of(row) for row in reversed(connection.execute(newest).mappings().all())]
@@ -164,7 +164,7 @@ def _delivery_statuses(
     query = (
         select(deliveries)
         .where(
-            deliveries.c.watch_id == operation_id,
+            deliveries.c.subject == operation_id,
             deliveries.c.position.between(min(positions), max(positions)),
         )
         .order_by(deliveries.c.position, deliveries.c.sink)
@@ -194,7 +194,7 @@ def _heads(connection: Connection, operation_id: str) -> dict[str, tuple[int, st
     first = (
         select(deliveries.c.sink, func.min(deliveries.c.position).label("position"))
         .where(
-            deliveries.c.watch_id == operation_id,
+            deliveries.c.subject == operation_id,
             deliveries.c.state == DeliveryState.WAITING.value,
         )
         .group_by(deliveries.c.sink)

@@ -44,12 +44,12 @@ def prune(
     old = _old_watches(connection, scope, before)
     dead = removed = 0
     if old:
-        in_old = deliveries.c.watch_id.in_(old)
+        in_old = deliveries.c.subject.in_(old)
         is_dead = deliveries.c.state == DeliveryState.DEAD.value
         dead = connection.execute(select(func.count()).where(in_old, is_dead)).scalar_one()
         note_pruned(connection, scope, old)
         connection.execute(delete(deliveries).where(in_old))
-        removed = connection.execute(delete(events).where(events.c.watch_id.in_(old))).rowcount
+        removed = connection.execute(delete(events).where(events.c.subject.in_(old))).rowcount
         connection.execute(
             update(watches)
             .where(watches.c.id.in_(old))
@@ -84,7 +84,7 @@ def drop_delivered(connection: Connection, scope: AccountScope) -> None:
 
 def _old_watches(connection: Connection, scope: AccountScope, before: datetime) -> list[str]:
     still_needed = exists().where(
-        deliveries.c.watch_id == watches.c.id,
+        deliveries.c.subject == watches.c.id,
         or_(
             deliveries.c.state == DeliveryState.WAITING.value,
             deliveries.c.done_at > before,

@@ -182,13 +182,13 @@ events: Final = Table(
     Column("position", BigInteger, primary_key=True, autoincrement=False),
     Column("id", String, nullable=False, unique=True),
     Column("scope_id", ForeignKey("scopes.id"), nullable=False),
-    Column("watch_id", ForeignKey("watches.id"), nullable=False),
+    Column("subject", String, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("type", String, nullable=False),
     Column("final", Boolean, nullable=False),
     Column("recorded_at", Instant, nullable=False),
     Column("body", Text, nullable=False),
-    Index(None, "watch_id", "sequence"),
+    Index(None, "subject", "sequence"),
 )
 
 # conditions of partial indexes; a query states the same text, or a planner does not see that it may
@@ -202,7 +202,7 @@ deliveries: Final = Table(
     Column("scope_id", ForeignKey("scopes.id"), nullable=False),
     Column("sink", String, nullable=False),
     Column("position", ForeignKey("events.position"), nullable=False),
-    Column("watch_id", ForeignKey("watches.id"), nullable=False),
+    Column("subject", String, nullable=False),
     Column("state", String, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("fresh_at", Instant, nullable=False),
@@ -237,7 +237,7 @@ deliveries: Final = Table(
     ),
     # the order of a claim for a sink that takes events as they were recorded
     Index(None, "scope_id", "state", "sink", "position"),
-    Index(None, "watch_id", "sink", "state", "position"),
+    Index(None, "subject", "sink", "state", "position"),
 )
 
 sinks: Final = Table(

@@ -193,7 +193,7 @@ def _first_due(connection: Connection, scope: AccountScope) -> dict[str, datetim
     """Find, for each sink, when the first of what may go is due."""
     earlier = deliveries.alias()
     blocked = exists().where(
-        earlier.c.watch_id == deliveries.c.watch_id,
+        earlier.c.subject == deliveries.c.subject,
         earlier.c.sink == deliveries.c.sink,
         earlier.c.state == _WAITING,
         earlier.c.position < deliveries.c.position,

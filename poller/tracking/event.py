@@ -25,7 +25,7 @@ class Event:
     """One event of one watch, before the store gives it its id and its position."""
 
     type: EventType
-    watch_id: str
+    subject: str
     source: str
     sequence: int
     time: datetime
@@ -110,11 +110,11 @@ class Event:
                 "id": event_id,
                 "source": self.source,
                 "type": self.type.value,
-                "subject": self.watch_id,
+                "subject": self.subject,
                 "time": format_instant(self.time),
                 "datacontenttype": "application/json",
                 "sequence": f"{self.sequence:0{_SEQUENCE_DIGITS}d}",
-                "partitionkey": self.watch_id,
+                "partitionkey": self.subject,
                 "data": self.data,
             }
         )
@@ -132,7 +132,7 @@ def read_event(document: Mapping[str, Any]) -> Event:
             raise ValueError(f"not an instant: {document['time']!r}")
         event = Event(
             type=_type(str(document["type"])),
-            watch_id=document["subject"],
+            subject=document["subject"],
             source=document["source"],
             sequence=int(document["sequence"]),
             time=time,
@@ -165,7 +165,7 @@ def make_event(
     observed_at = watch.observed_at
     return Event(
         type=event_type,
-        watch_id=watch.id,
+        subject=watch.id,
         source=watch.source,
         sequence=watch.emitted.sequence + 1,
         time=now,

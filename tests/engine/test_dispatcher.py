@@ -215,7 +215,7 @@ async def test_a_failed_attempt_is_one_log_line(running: Running, logs: Logs) ->
             "event": "delivery.failed",
             "log_level": "debug",
             "sink": "app",
-            "operation": rows[0]["watch_id"],
+            "operation": rows[0]["subject"],
             "event_id": event_id,
             "event_type": "operation.progress",
             "attempts": 3,

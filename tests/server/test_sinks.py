@@ -13,7 +13,7 @@ async def bury(door: House, *operations: str, sink: str = "app") -> None:
     """Let the first event of each operation die at a sink."""
     door.scene.clock.advance(days=4)
     claimed = await door.scene.deliveries(sink)
-    assert {claim.watch_id for claim in claimed} == set(operations)
+    assert {claim.subject for claim in claimed} == set(operations)
     await door.scene.settle(
         claimed, AttemptResult.FAILED, sink=sink, status=500, error="answered 500"
     )

@@ -57,7 +57,7 @@ def observation(
     }
     event = Event(
         type=event_type,
-        watch_id=op(1),
+        subject=op(1),
         source="https://comms.example.com",
         sequence=1,
         time=NOW,
@@ -68,7 +68,7 @@ def observation(
     recorded = StoredEvent(
         id="an-event",
         position=1,
-        watch_id=event.watch_id,
+        subject=event.subject,
         type=event.type.value,
         sequence=event.sequence,
         final=event.final,

@@ -17,7 +17,7 @@ MODES = pytest.mark.parametrize("in_order", [True, False], ids=["in_order", "par
 
 def places(claimed: list[StoredEvent]) -> list[tuple[str, int]]:
     """Return operation and position of each."""
-    return [(claim.watch_id, claim.position) for claim in claimed]
+    return [(claim.subject, claim.position) for claim in claimed]
 
 
 async def three_of_two(daemon: Daemon) -> None:
@@ -53,7 +53,7 @@ async def test_a_successor_waits_while_its_predecessor_is_leased(
     await three_of_two(daemon)
     [first] = await daemon.deliveries(limit=1, in_order=in_order)
     rest = await daemon.deliveries(in_order=in_order)
-    assert {claim.watch_id for claim in rest} == {op(2)}
+    assert {claim.subject for claim in rest} == {op(2)}
     await daemon.expire_leases()
     again = await daemon.deliveries(limit=1, in_order=in_order)
     assert again == [first]
@@ -68,7 +68,7 @@ async def test_a_successor_waits_while_its_predecessor_backs_off(
     [first] = await daemon.deliveries(limit=1, in_order=in_order)
     await daemon.settle([first], AttemptResult.FAILED)
     others = await daemon.drain(in_order=in_order)
-    assert {claim.watch_id for claim in others} == {op(2)}
+    assert {claim.subject for claim in others} == {op(2)}
     daemon.clock.advance(2)
     gone = await daemon.drain(in_order=in_order)
     assert places(gone) == [(op(1), 1), (op(1), 3), (op(1), 5)]
@@ -84,7 +84,7 @@ async def test_a_dead_predecessor_lets_it_pass(daemon: Daemon, *, in_order: bool
     assert exchange.finished[first.position].state is DeliveryState.DEAD
     gone = await daemon.drain(in_order=in_order)
     assert sorted(claim.position for claim in gone) == [2, 3, 4, 5, 6]
-    assert [claim.position for claim in gone if claim.watch_id == op(1)] == [3, 5]
+    assert [claim.position for claim in gone if claim.subject == op(1)] == [3, 5]
 
 
 @MODES
@@ -121,7 +121,7 @@ async def test_dispatchers_that_claim_at_once_keep_order(
             tasks.start_soon(deliver, daemon)
             tasks.start_soon(deliver, another)
     for number in numbers:
-        own = [claim.position for claim in gone if claim.watch_id == op(number)]
+        own = [claim.position for claim in gone if claim.subject == op(number)]
         assert own == sorted(set(own))
     assert len(gone) == 36
 
@@ -136,7 +136,7 @@ async def test_the_longest_due_goes_first(daemon: Daemon) -> None:
     daemon.clock.advance(LEASE + 5)
     await daemon.observe(op(3), "PROCESSING")
     await daemon.expire_leases()
-    claimed = [(await daemon.deliveries(limit=1))[0].watch_id for _ in range(3)]
+    claimed = [(await daemon.deliveries(limit=1))[0].subject for _ in range(3)]
     assert claimed == [op(2), op(3), op(1)]
 
 

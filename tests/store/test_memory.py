@@ -85,7 +85,7 @@ async def test_what_was_delivered_is_dropped_and_what_waits_stays(daemon: Daemon
     assert await daemon.count(events) == 1
     assert await daemon.count(deliveries) == 1
     (observation,) = await daemon.record(
-        (first.watch_id, seen(first.watch_id, "COMPLETED", stats={"delivered": 3})),
+        (first.subject, seen(first.subject, "COMPLETED", stats={"delivered": 3})),
         policy=POLICY,
     )
     (recorded,) = observation.events

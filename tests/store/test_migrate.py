@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from anyio import to_thread
@@ -20,6 +21,7 @@ from poller.store.migrate import check_schema, inspect_store, migrate
 from poller.store.migrations import FIRST, HEAD
 from poller.store.schema import metadata
 from poller.store.store import Store
+from tests.store.cluster import Cluster
 from tests.store.scenes import HOME, Clock, Daemon, op
 
 pytestmark = pytest.mark.anyio
@@ -172,6 +174,51 @@ async def test_a_file_is_copied_before_it_is_migrated(
     assert await revision_of(f"sqlite:///{copy}") == HEAD
     with closing(sqlite3.connect(copy)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+OLD_ROWS = (
+    "INSERT INTO scopes (id, account, base_url) VALUES (7, 'AC9', 'https://old.example.com/v1')",
+    """INSERT INTO watches (id, scope_id, kind, labels, registered_at, phase, counters, looks,
+        emitted_counters, sequence, emitted_attempts, not_found, rejected, next_request, wait,
+        set_at, is_stub)
+    VALUES ('comms_operation_old', 7, 'messages', '{}', 1, 'ended', '{}', '[]', '{}', 1, '[]', 0, 0,
+        'operation', 0, 1, FALSE)""",
+    """INSERT INTO events (position, id, scope_id, watch_id, sequence, type, final,
+        recorded_at, body)
+    VALUES (1, 'one', 7, 'comms_operation_old', 1, 'operation.completed', TRUE, 1, '{}')""",
+    """INSERT INTO deliveries (scope_id, sink, position, watch_id, state, attempts, fresh_at,
+        due_at, set_at)
+    VALUES (7, 'app', 1, 'comms_operation_old', 'waiting', 0, 1, 1, 1)""",
+)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_store_of_the_first_release_keeps_what_waits(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    """All revisions one after the other, over rows that refer to each other."""
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    if kind == "postgresql":
+        cluster: Cluster = request.getfixturevalue("cluster")
+        url = cluster.url(cluster.create())
+    database = Database(url)
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    with database.writing() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, FIRST)
+        for statement in OLD_ROWS:
+            connection.execute(text(statement))
+    assert migrate(database) == FIRST
+    with database.reading() as connection:
+        joined = "SELECT d.subject, d.sink, e.type, e.subject FROM deliveries d JOIN events e"
+        found = connection.execute(text(f"{joined} ON e.position = d.position")).all()
+        names = set(inspect(connection).get_table_names())
+    assert [tuple(row) for row in found] == [
+        ("comms_operation_old", "app", "operation.completed", "comms_operation_old")
+    ]
+    assert names == {*metadata.tables, "alembic_version"}
+    database.close()
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(

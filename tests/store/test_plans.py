@@ -62,7 +62,7 @@ async def make_three(url: str) -> None:
 def clone(row: dict[str, Any], number: int) -> dict[str, Any]:
     """Make another row like this one, of another operation."""
     changed = dict(row)
-    for name in {"id", "watch_id"} & row.keys():
+    for name in {"id", "subject"} & row.keys():
         changed[name] = f"{row[name]}{number:05d}"
     if "position" in row:
         changed["position"] = row["position"] + 10 * number

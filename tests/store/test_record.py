@@ -87,7 +87,7 @@ async def test_two_observers_count_one_change_once(daemon: Daemon, another: Daem
         tasks.start_soon(observe, another, [op(2), op(1)])
         start.set()
     for one in (op(1), op(2)):
-        recorded = [row for row in await daemon.rows(events) if row["watch_id"] == one]
+        recorded = [row for row in await daemon.rows(events) if row["subject"] == one]
         assert [row["sequence"] for row in recorded] == list(range(1, len(recorded) + 1))
         total: Counter[str] = Counter()
         for row in recorded:
@@ -187,9 +187,7 @@ async def test_deliveries_are_made_for_those_who_want_them(daemon: Daemon) -> No
         await daemon.record((one, seen(one, stats={"total": 1})), to=sinks)
         await daemon.record((one, seen(one, stats={"total": 2})), to=sinks)
         await daemon.record((one, seen(one, "COMPLETED", stats={"total": 2})), to=sinks)
-    made = {
-        (row["sink"], row["watch_id"], row["position"]) for row in await daemon.rows(deliveries)
-    }
+    made = {(row["sink"], row["subject"], row["position"]) for row in await daemon.rows(deliveries)}
     assert made == {
         *(("all", op(1), position) for position in (1, 2, 3)),
         *(("all", op(2), position) for position in (4, 5, 6)),
@@ -230,7 +228,7 @@ async def test_an_event_is_stored_as_it_was_told(daemon: Daemon) -> None:
     body = json.loads(claimed.body)
     assert (claimed.id, claimed.position) == (recorded.id, recorded.position)
     assert (body["id"], body["type"]) == (claimed.id, claimed.type)
-    assert (claimed.watch_id, claimed.type) == (op(1), "operation.scheduled")
+    assert (claimed.subject, claimed.type) == (op(1), "operation.scheduled")
 
 
 async def test_many_answers_are_one_transaction(daemon: Daemon) -> None:

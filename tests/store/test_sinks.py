@@ -100,7 +100,7 @@ async def test_recovery_makes_everything_due_in_order(daemon: Daemon) -> None:
     assert rest.health.state is SinkState.OK
     gone = [*first, *await daemon.drain()]
     assert len(gone) == 7
-    assert [claim.position for claim in gone if claim.watch_id == op(0)] == [1, 7]
+    assert [claim.position for claim in gone if claim.subject == op(0)] == [1, 7]
 
 
 async def test_recovery_counts_beside_a_straggler(daemon: Daemon) -> None:
@@ -115,9 +115,9 @@ async def test_recovery_counts_beside_a_straggler(daemon: Daemon) -> None:
         (straggler.position, attempt(AttemptResult.FAILED, NOW)),
     )
     assert exchange.health.state is SinkState.REJECTING
-    others = {op(number) for number in range(6)} - {probe.watch_id}
-    assert {claim.watch_id for claim in exchange.claimed} == others
-    assert straggler.watch_id in others
+    others = {op(number) for number in range(6)} - {probe.subject}
+    assert {claim.subject for claim in exchange.claimed} == others
+    assert straggler.subject in others
 
 
 async def test_refusals_are_answers_not_outages(daemon: Daemon) -> None:
@@ -140,7 +140,7 @@ async def test_a_first_attempt_goes_before_any_repeated_one(daemon: Daemon) -> N
     await daemon.settle(await daemon.deliveries(), AttemptResult.REFUSED, status=400)
     daemon.clock.advance(60)
     await fill(daemon, range(3, 5))
-    claimed = [(await daemon.deliveries(limit=1))[0].watch_id for _ in range(5)]
+    claimed = [(await daemon.deliveries(limit=1))[0].subject for _ in range(5)]
     assert claimed[:2] == [op(3), op(4)]
     assert sorted(claimed[2:]) == [op(0), op(1), op(2)]
 

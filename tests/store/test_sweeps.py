@@ -279,7 +279,7 @@ async def test_unknown_ones_are_found(daemon: Daemon) -> None:
     )
     assert [found.id for found in swept.discovered] == [op(1), op(3), op(5)]
     assert [observation.id for observation in swept.observations] == [op(1), op(3), op(5)]
-    assert sorted(event["watch_id"] for event in await daemon.rows(events)) == [op(1), op(3), op(5)]
+    assert sorted(event["subject"] for event in await daemon.rows(events)) == [op(1), op(3), op(5)]
     again = await sweep(daemon, listed(1), listed(3), listed(5, "COMPLETED"), discover=since)
     assert (again.discovered, again.shown) == ([], 2)
 

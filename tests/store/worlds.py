@@ -136,9 +136,9 @@ class Ledger:
     def record(self, recorded: StoredEvent, places: Sequence[Place]) -> None:
         """Judge an event that was recorded, and note who wants it."""
         event = recorded.event
-        name = f"{event.watch_id}/{self._generation[event.watch_id]}"
+        name = f"{event.subject}/{self._generation[event.subject]}"
         line = self.events.setdefault(name, [])
-        assert event.watch_id not in self._over, "an event after the final one"
+        assert event.subject not in self._over, "an event after the final one"
         assert recorded.position == self.last_position + 1, "a gap between positions"
         assert event.sequence == len(line) + 1, "a gap in the sequence"
         assert recorded.id not in self.bodies, "an id twice"
@@ -146,7 +146,7 @@ class Ledger:
         self.bodies[recorded.id] = recorded.body
         self.last_position = recorded.position
         if event.final:
-            self._over.add(event.watch_id)
+            self._over.add(event.subject)
         for place in places:
             if place.subscription.wants(event):
                 self.wanted.setdefault(place.name, []).append(recorded)
@@ -183,7 +183,7 @@ class Ledger:
                 continue
             if key in self.has_died:
                 continue
-            operation = recorded.event.watch_id
+            operation = recorded.event.subject
             assert turn_of > line.get(operation, -1), "first arrivals out of order"
             line[operation] = turn_of
 
@@ -194,6 +194,6 @@ class Ledger:
             if recorded.id not in arrived or (place.name, recorded.position) in self.has_died:
                 continue
             for earlier in self.wanted[place.name][:index]:
-                if earlier.event.watch_id == recorded.event.watch_id:
+                if earlier.event.subject == recorded.event.subject:
                     key = (place.name, earlier.position)
                     assert earlier.id in arrived or key in self.has_died, "a gap without a death"

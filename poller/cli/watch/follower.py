@@ -134,7 +134,7 @@ class Follower:
         except ValueError as error:
             log.warning("watch.unreadable", error=str(error))
             return
-        name = shown.event.watch_id
+        name = shown.event.subject
         async with self._turn:
             if (before := self._open.get(name)) is None:
                 return

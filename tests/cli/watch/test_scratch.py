@@ -106,7 +106,7 @@ def events_of(news: Sequence[News]) -> dict[str, list[ShownEvent]]:
     events = defaultdict(list)
     for item in news:
         for told in item.events if isinstance(item, Update) else ():
-            events[told.event.watch_id].append(told)
+            events[told.event.subject].append(told)
     return events
 
 
