@@ -1,51 +1,86 @@
-"""One question to a daemon with a bare socket: what a health check costs, it costs all day.
+"""One GET to a daemon, for a health check.
 
-HTTP/1.0, so that the answer comes in one piece and ends with the connection.
+Health checks run every few seconds in each container, so this takes the standard library's client:
+importing the client that the other commands use would cost several times as much.
 """
 
 import json
 import socket
 import time
+from contextlib import suppress
+from http.client import BadStatusLine, HTTPConnection, HTTPException
+from threading import Timer
 from typing import Any, Final
 
 from poller.cli.control.address import Address
 from poller.cli.control.errors import NoDaemon, Unreachable
 from poller.http.failures import (
     WANTS_HTTPS,
+    Failure,
     describe_answer,
     describe_failure,
     describe_timeout,
 )
 
-__all__ = ["ask"]
-
 _LARGEST: Final = 1024 * 1024
-_CHUNK: Final = 65_536
-_TLS_ALERT: Final = b"\x15\x03"
+_TLS_ALERT: Final = "\x15\x03"
 
 
 def ask(address: Address, path: str, *, timeout: float) -> tuple[int, dict[str, Any]]:
     """GET a path; returns status and document. All of it takes at most `timeout` seconds.
 
     :raises Unreachable: where nobody answers in time.
-    :raises NoDaemon: where what answers speaks otherwise.
+    :raises NoDaemon: where what answers is not a poller.
+    """
+    try:
+        status, body = _get(address, path, timeout)
+    except TimeoutError:
+        raise _unreachable(address, describe_timeout(address.route, timeout)) from None
+    except HTTPException as error:
+        if address.scheme == "http" and _is_tls(error):
+            happened = f"{address.route.target} expects TLS"
+            raise Unreachable(str(address), happened, WANTS_HTTPS) from None
+        raise NoDaemon(str(address), "it does not speak HTTP") from None
+    except OSError as error:
+        raise _unreachable(address, describe_failure(error, address.route)) from None
+    failure = describe_answer(status, body, address.route)
+    if failure is not None:
+        raise _unreachable(address, failure)
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise NoDaemon(str(address), f"it answered {status} without JSON")
+    return status, document
+
+
+def _get(address: Address, path: str, timeout: float) -> tuple[int, bytes]:
+    """Return status and body.
+
+    :raises TimeoutError: where they are not complete within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
-    request = (
-        f"GET {address.prefix}{path} HTTP/1.0\r\nHost: {address.authority}\r\n"
-        "Accept: application/json\r\n\r\n"
-    )
+    connection = HTTPConnection(address.host, address.port)
+    connection.sock = _connect(address, timeout)
+    # the timeout of a socket begins again with every byte, this one does not
+    timer = Timer(max(0.0, deadline - time.monotonic()), _shut_down, [connection.sock])
+    timer.start()
     try:
-        with _connect(address, timeout) as connection:
-            connection.sendall(request.encode("ascii"))
-            answer = _read(connection, deadline)
-    except TimeoutError:
-        failure = describe_timeout(address.route, timeout)
-        raise Unreachable(str(address), failure.happened) from None
-    except OSError as error:
-        failure = describe_failure(error, address.route)
-        raise Unreachable(str(address), failure.happened, failure.hint) from None
-    return _parsed(address, answer)
+        headers = {"Host": address.authority, "Accept": "application/json", "Connection": "close"}
+        connection.request("GET", f"{address.prefix}{path}", headers=headers)
+        with connection.getresponse() as response:
+            status, body = response.status, response.read(_LARGEST)
+    except (HTTPException, OSError):
+        if time.monotonic() >= deadline:
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
+        connection.close()
+    if time.monotonic() >= deadline:
+        raise TimeoutError
+    return status, body
 
 
 def _connect(address: Address, timeout: float) -> socket.socket:
@@ -68,35 +103,15 @@ def _encrypted(connection: socket.socket, host: str) -> socket.socket:
     return ssl.create_default_context().wrap_socket(connection, server_hostname=host)
 
 
-def _read(connection: socket.socket, deadline: float) -> bytes:
-    answer = bytearray()
-    while len(answer) < _LARGEST:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        connection.settimeout(left)
-        chunk = connection.recv(_CHUNK)
-        if not chunk:
-            break
-        answer += chunk
-    return bytes(answer)
+def _shut_down(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
-def _parsed(address: Address, answer: bytes) -> tuple[int, dict[str, Any]]:
-    head, _, body = answer.partition(b"\r\n\r\n")
-    words = head.split(b"\r\n", 1)[0].split()
-    if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():  # noqa: PLR2004 - version, status
-        if address.scheme == "http" and answer.startswith(_TLS_ALERT):
-            raise Unreachable(str(address), f"{address.route.target} expects TLS", WANTS_HTTPS)
-        raise NoDaemon(str(address), "it does not speak HTTP")
-    status = int(words[1])
-    failure = describe_answer(status, body, address.route)
-    if failure is not None:
-        raise Unreachable(str(address), failure.happened, failure.hint)
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise NoDaemon(str(address), f"it answered {status} without JSON")
-    return status, document
+def _is_tls(error: HTTPException) -> bool:
+    """Return whether what should be a status line is an alert of TLS."""
+    return isinstance(error, BadStatusLine) and str(error).startswith(_TLS_ALERT)
+
+
+def _unreachable(address: Address, failure: Failure) -> Unreachable:
+    return Unreachable(str(address), failure.happened, failure.hint)

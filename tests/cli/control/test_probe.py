@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -78,6 +78,34 @@ def test_silence_ends() -> None:
         address = Address(host="127.0.0.1", port=listener.getsockname()[1])
         with pytest.raises(Unreachable, match=r"no complete answer within 0\.05 s"):
             ask(address, "/healthz", timeout=0.05)
+
+
+def test_a_trickle_ends() -> None:
+    """The timeout is one for the whole answer, however often another byte comes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def trickle() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                while not ended.wait(0.02):
+                    connection.sendall(b"x")
+
+        ended = threading.Event()
+        thread = threading.Thread(target=trickle, daemon=True)
+        thread.start()
+        address = Address(host="127.0.0.1", port=listener.getsockname()[1])
+        with pytest.raises(Unreachable, match=r"no complete answer within 0\.2 s"):
+            ask(address, "/healthz", timeout=0.2)
+        ended.set()
+        thread.join()
+
+
+def test_a_port_that_expects_tls() -> None:
+    """An alert in place of a status line."""
+    answer = b"\x15\x03\x01\x00\x02\x02F"
+    with saying(answer) as address, pytest.raises(Unreachable, match=r"expects TLS.*https://"):
+        ask(address, "/healthz", timeout=5)
 
 
 def test_tls_is_spoken_where_it_is_asked_for() -> None:
