@@ -1,3 +1,3 @@
-"""Watches long-running communications operations to their end and tells what changed."""
+"""Watches long-running communications operations to their end and reports what changed."""
 
 __version__ = "0.1.0"

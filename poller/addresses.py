@@ -1,7 +1,7 @@
 """Addresses that users write: http(s) URLs, and where to listen. Pure, and cheap to import.
 
-Settings, sinks, server and clients read them here, so that each is split and checked in one way.
-No message repeats the address, in which there may be a password.
+Settings, sinks, server and clients all use these functions, so that each address is checked in one
+way. No message repeats an address, since it may hold a password.
 """
 
 import re
@@ -26,7 +26,7 @@ _BASE_URL_FIX: Final = "write it like https://comms.twilio.com/v1"
 class Unusable(ValueError):
     """What a user wrote cannot be used: `what` is the fault, `fix` the remedy.
 
-    Neither repeats what was written, in which there may be a secret.
+    Neither repeats what was written, since it may hold a secret.
     """
 
     def __init__(self, what: str, fix: str) -> None:

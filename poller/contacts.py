@@ -13,11 +13,11 @@ from poller.text import one_line
 HIDDEN: Final = "•••"
 
 _LONGEST: Final = 500
-# What is looked at of a longer text, and what is given up at its end, where half a number may be.
+# Of a longer text only the window is searched; its end is dropped, since it may hold half a number.
 _WINDOW: Final = 4000
 _FRAYED: Final = 400
 _LONGEST_ADDRESS: Final = 320  # RFC 5321: 64 + 1 + 255
-# From here on the usual mask, four digits at each end, hides enough of a number: 3 of 11.
+# From this length on the usual mask, four digits at each end, hides enough of a number: 3 of 11.
 _USUAL_DIGITS: Final = 11
 
 _DASHES: Final = "\\-\u2010-\u2015\u2212\uff0d"
@@ -30,8 +30,8 @@ _URL: Final = re.compile(_ANY_URL)
 _EMAIL: Final = re.compile(rf'(?:"[^"@]{{1,64}}"|(?<!{_LOCAL}){_LOCAL}++){_AT}\[?[\w.\-]*\w')
 _GAP: Final = rf"(?>\.| ?[{_DASHES}()]{{1,2}} ?| )?"
 _TIME: Final = r"(?:[Tt ][0-2]\d:[0-5]\d(?::[0-6]\d(?:\.\d{1,9})?)?)?"
-# What may hold seven digits in a row and is no phone number: the vendor's ids and SIDs, UUIDs,
-# dates, and long tokens in which letters and digits take turns.
+# What may hold seven digits in a row but is not a phone number: the vendor's ids and SIDs, UUIDs,
+# dates, and long tokens in which letters and digits alternate.
 _INNOCENT: Final = (
     r"(?<![A-Za-z0-9_])comms_[a-z]{2,40}_[0-7][a-z0-9]{25,34}(?![A-Za-z0-9])",
     r"(?<![A-Za-z0-9])[A-Z]{2}[0-9a-f]{32}(?![A-Za-z0-9])",
@@ -50,10 +50,10 @@ _PHONE_ADDRESS: Final = re.compile(rf"({_PLUS}?)[ ().{_DASHES}]*\d[\d ().{_DASHE
 def scrub(text: str) -> str:
     """Return a sentence with “•••” for what looks like a phone number or an e-mail address.
 
-    A phone number is seven digits or more, with a blank, a dot, dashes or brackets between them at
-    most; shorter numbers (error codes, years) stay, and so do dates and the ids of things. A URL
-    that holds either, escaped or not, goes as a whole. What comes out is one printable line of at
-    most 500 characters. Two error codes with nothing but a blank between them count as a number.
+    A phone number is seven digits or more, separated by nothing but single blanks, dots, dashes or
+    brackets. Shorter numbers (error codes, years) stay, and so do dates and ids. A URL that holds
+    either, escaped or not, is hidden as a whole. The result is one printable line of at most 500
+    characters. Two error codes with only a blank between them count as a number.
     """
     line = one_line(text[:_WINDOW])
     hidden = _hide(line)
@@ -67,12 +67,12 @@ def scrub(text: str) -> str:
 
 
 def has_contact(text: str) -> bool:
-    """Tell whether `scrub` would hide something in `text`, or change it otherwise."""
+    """Return whether `scrub` would hide something in `text`, or change it otherwise."""
     return len(text) > _LONGEST or scrub(text) != text
 
 
 def mask(address: str) -> str:
-    """Return enough of an address to tell it from others, and never all of it.
+    """Return enough of an address to distinguish it from others, and never all of it.
 
     `+14155551002` becomes `+1415•••1002`; at least half of a number of under eleven digits is
     hidden. `jane.doe@example.com` becomes `j•••@example.com`. Of anything else at most two
@@ -100,7 +100,7 @@ def _mask_digits(digits: str) -> str:
 
 
 def _hide(line: str) -> str:
-    """Cut out what was found, once where two things overlap."""
+    """Replace what was found, once where two matches overlap."""
     pieces: list[str] = []
     done = 0
     for start, end in sorted(_spans(line)):
@@ -111,7 +111,7 @@ def _hide(line: str) -> str:
 
 
 def _spans(line: str) -> Iterator[tuple[int, int]]:
-    """Yield where something is to hide; each pattern looks at all of the line for itself."""
+    """Yield the spans to hide; each pattern searches the whole line."""
     yield from (found.span() for found in _URL.finditer(line) if not _is_clean_url(found[0]))
     yield from (found.span() for found in _EMAIL.finditer(line))
     yield from (found.span("number") for found in _URL_OR_NUMBER.finditer(line) if found["number"])

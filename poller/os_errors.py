@@ -1,9 +1,9 @@
-"""Which errors of the operating system pass by themselves, and which need a change."""
+"""Which errors of the operating system end by themselves, and which need a change."""
 
 import errno
 from typing import Final
 
-# a path or a permission is wrong; a full disk, a busy port or a lack of descriptors is not here
+# wrong paths and permissions; not a full disk, a busy port or a lack of descriptors
 _NEED_CHANGE: Final = frozenset(
     {
         errno.EACCES,

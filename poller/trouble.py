@@ -1,8 +1,8 @@
-"""Which of many equal failures deserve a log line: a pure decision, and the lines.
+"""Limits the log lines about repeated failures: a pure decision, and the lines.
 
-A trouble is logged when it begins, when it changes, every few minutes with counts while it goes
-on, and when it ends. One that begins and ends all the time runs out of lines: it has a budget that
-refills slowly, and the next line says how many failures were not logged.
+A trouble is logged when it begins, when it changes, every few minutes with counts while it lasts,
+and when it ends. Lines about a trouble that begins and ends all the time are limited by a budget
+that refills slowly; the next line says how many failures were not logged.
 """
 
 from collections.abc import Callable, Hashable
@@ -42,7 +42,7 @@ class Notice:
 
 @dataclass(slots=True, kw_only=True)
 class _Trouble:
-    """What is known of one subject; it stays after an end, for the sake of its budget."""
+    """The state of one subject; it is kept after the trouble ends, because of its budget."""
 
     kind: Hashable
     since: datetime
@@ -61,7 +61,7 @@ class TroubleReporter:
     """Decides for any number of subjects; beyond a thousand it forgets the oldest. Pure.
 
     A trouble ends with the first success that is `quiet` later than its last failure: where many
-    share a subject, one that succeeds says little of the others.
+    requests share a subject, the success of one says little about the others.
     """
 
     quiet: timedelta = timedelta()
@@ -78,7 +78,7 @@ class TroubleReporter:
     ) -> Notice | None:
         """Note failures of this kind; return the line to log, or None.
 
-        `is_urgent` is for what must be said at once, whatever the budget.
+        `is_urgent` is for a change that must be logged at once, whatever the budget.
         """
         trouble = self._troubles.get(subject)
         if trouble is None:
@@ -116,7 +116,7 @@ def _stage_of_failure(trouble: _Trouble, kind: Hashable, now: datetime) -> Stage
         return Stage.BEGINS
     if kind != trouble.kind:
         return Stage.CHANGES
-    # a clock that went back must not silence anybody
+    # a clock that went back must not suppress lines
     is_long_ago = now - trouble.logged_at >= _EVERY or now < trouble.logged_at
     return Stage.GOES_ON if is_long_ago else None
 
@@ -143,9 +143,9 @@ def _notice(trouble: _Trouble, stage: Stage, now: datetime) -> Notice:
 
 
 class TroubleLog:
-    """Logs troubles that may come many times: the lines that matter, all others at debug.
+    """Logs troubles that may repeat: the lines that matter at their level, all others at debug.
 
-    A trouble is named by its log event and its subject, which is one of few: a loop, a kind.
+    A trouble is identified by its log event and its subject; there are few subjects: loops, kinds.
     """
 
     def __init__(

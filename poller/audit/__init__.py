@@ -1,1 +1,1 @@
-"""What `poller verify` checks: a file of events against the promises."""
+"""The audit of `poller verify`: checks a file of events against what the poller promises."""

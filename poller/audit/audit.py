@@ -68,9 +68,9 @@ def number_lines(file: str, lines: Iterable[bytes]) -> Iterator[FileLine]:
 class Audit:
     """One audit. What several files hold counts as one stream, in the order in which they come.
 
-    `allow_gaps` is for sinks that want some types only, and for dead letters: what is missing is
-    no problem then, and what comes late into a gap is counted. With `ended` every operation must
-    have had its final event.
+    `allow_gaps` is for sinks that subscribe to some types only, and for dead letters: a missing
+    event is no problem then, and one that fills a gap later is counted. With `ended` every
+    operation must have had its final event.
     """
 
     def __init__(self, *, allow_gaps: bool = False, ended: bool = False) -> None:
@@ -89,7 +89,7 @@ class Audit:
 
     @property
     def summary(self) -> AuditSummary:
-        """What was found so far."""
+        """The results so far."""
         audited = self._operations.values()
         return AuditSummary(
             events=len(self._digests),
@@ -115,7 +115,7 @@ class Audit:
         if reading.unreadable:
             yield _problem(line, AuditFault.UNREADABLE, reading.unreadable)
         if event is not None and self._digests.get(hash(event.id)) == event.digest:
-            # delivery is at least once; what is wrong with the event was reported the first time
+            # delivery is at least once; problems of the event were reported the first time
             self._duplicates += 1
             return
         for what in reading.misshapen:

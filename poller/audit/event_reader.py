@@ -1,8 +1,8 @@
 """One line of a file of events, read without trusting it. Pure.
 
-First the shape, as tables of checks: they say what the JSON Schema says, at a fraction of its cost.
-Then what contradicts itself within one event. Every fault is a sentence that names the member,
-shows what is there and says what should be.
+First the shape, as tables of checks: they are equivalent to the JSON Schema, at a fraction of its
+cost. Then contradictions within one event. Every fault is a sentence that names the member, shows
+its value and says what it should be.
 """
 
 import json
@@ -16,8 +16,8 @@ from poller.tracking.lifecycle import LIFECYCLES, EventType, Lifecycle, lifecycl
 from poller.tracking.watch import ResourceType
 
 _LARGEST_COUNTER: Final = 2**63 - 1
-# What ends a watch for good whatever the settings say. The types that are in neither set are final
-# unless the watch settles.
+# These types end a watch whatever the settings are. Types that are in neither set are final unless
+# the watch settles.
 _ENDS: Final = frozenset(
     event_type
     for lifecycle in LIFECYCLES.values()
@@ -36,7 +36,7 @@ _GOES_ON: Final = frozenset(
         *(lifecycle.events[status] for status in set(lifecycle.events) - set(lifecycle.terminal)),
     )
 ) | {EventType.OPERATION_BREAKDOWN}
-# read while it settles, a message goes on to be settled
+# a message that is read while it settles continues to settle
 _EITHER: Final = frozenset({EventType.MESSAGE_READ})
 _SETTLES_FROM: Final[Mapping[ResourceType, frozenset[str]]] = {
     ResourceType.OPERATION: frozenset({"COMPLETED"}),
@@ -50,7 +50,7 @@ _IS_FINAL: Final[Mapping[str, bool]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventContent:
-    """What an event says about its operation; `counters` holds those above 0.
+    """The snapshot in an event; `counters` holds those above 0.
 
     `status` and `counters` are None where the event carries no snapshot.
     """
@@ -63,10 +63,10 @@ class EventContent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditedEvent:
-    """An event that can be put in its place.
+    """An event with an identity, so that it can be checked against others.
 
-    `scope` is the source without what kind and id add to it. `content` is None where the data
-    cannot be read. The same event has the same `digest`.
+    `scope` is the source without kind and id. `content` is None where the data cannot be read.
+    Equal events have the same `digest`.
     """
 
     id: str
@@ -81,7 +81,7 @@ class AuditedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineReading:
-    """What a line holds, and everything that is wrong with it taken alone."""
+    """What a line holds, and everything that is wrong with the line by itself."""
 
     event: AuditedEvent | None = None
     subject: str | None = None
@@ -115,7 +115,7 @@ def _read(event: dict[str, Any], digest: int) -> LineReading:
     content = None
     final = _IS_FINAL.get(event_type, False)
     if isinstance(data, dict):
-        # a flag that contradicts its type is one fault, and must not make an end
+        # a flag that contradicts its type is one fault, and must not count as an end
         final = _IS_FINAL.get(event_type, data.get("final") is True)
         thing = KNOWN[event_type].resource_type if event_type in KNOWN else ResourceType.OPERATION
         wrong = tuple(_data_faults(data, subject, thing))
@@ -151,7 +151,7 @@ def _content(data: Mapping[str, Any], thing: ResourceType) -> EventContent:
 
 
 def _counters(stats: Mapping[str, object]) -> dict[str, int]:
-    # by type: True is an int to Python, and none to JSON
+    # by type: True is an int in Python, but not in JSON
     return {
         name: value
         for name, value in stats.items()
@@ -160,7 +160,7 @@ def _counters(stats: Mapping[str, object]) -> dict[str, int]:
 
 
 def _home(source: str, subject: str) -> str:
-    """Leave out the kind, which a registration may correct, so that the sequence goes on."""
+    """Leave out the kind, which a registration may correct while the sequence continues."""
     above, _, name = source.rpartition("/")
     if name != subject:
         return source
@@ -170,7 +170,7 @@ def _home(source: str, subject: str) -> str:
 def _contradictions(
     event_type: EventType, content: EventContent, data: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Say which members of one event cannot all be true."""
+    """Yield the members of one event that contradict each other."""
     final, reason = data["final"], data["reason"]
     lifecycle = lifecycle_of(event_type.resource_type)
     if _IS_FINAL.get(event_type, final) is not final:
@@ -206,7 +206,7 @@ def _refuse(constant: str) -> float:
 _Check = tuple[Callable[[Any], bool], str]
 
 KNOWN: Final[Mapping[str, EventType]] = {one.value: one for one in EventType}
-"""The types whose shape is known here: the others carry what a later version says."""
+"""The types with a known shape; later versions may add others."""
 
 _FAMILIES: Final = ("operation.", "message.")
 _SEQUENCE_DIGITS: Final = 10
@@ -216,12 +216,12 @@ _SHOWN: Final = 60
 
 
 def _identity_faults(event: Mapping[str, Any]) -> Iterator[str]:
-    """Check what an event cannot be put in its place without."""
+    """Check the members that identify an event."""
     return _faults(event, _IDENTITY)
 
 
 def _envelope_faults(event: Mapping[str, Any]) -> Iterator[str]:
-    """Check the other members around `data`; those of the identity are right already."""
+    """Check the other members around `data`; those of the identity are correct already."""
     yield from _faults(event, _ENVELOPE)
     if event.get("partitionkey") != event["subject"]:
         yield f"partitionkey is {_found(event, 'partitionkey')}, not the subject"
@@ -245,7 +245,7 @@ def _data_faults(data: Mapping[str, Any], subject: str, thing: ResourceType) -> 
 
 
 def is_name(value: object) -> bool:
-    """Return whether it is text that can be shown: short, without control characters."""
+    """Return whether it is text that can be printed: short, without control characters."""
     return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value.isprintable()
 
 
@@ -268,7 +268,7 @@ def _found(members: Mapping[str, Any], name: str) -> str:
 
 
 def _place(event: Mapping[str, Any], thing: ResourceType) -> str:
-    """Say how the source of this event ends: with the path of its kind, where that is known."""
+    """Return how the source of this event must end: with the path of its kind, where known."""
     data = event.get("data")
     name = data.get("kind") if isinstance(data, dict) else None
     kind = KINDS.get(name) if isinstance(name, str) else None

@@ -1,6 +1,6 @@
-"""The events of one subject in the order of their first arrival, held against the promises. Pure.
+"""Checks the events of one subject in the order of their first arrival. Pure.
 
-What is remembered is bounded for each operation: the last status and counters, and the gaps.
+The state for each operation is bounded: the last status and counters, and the gaps.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,17 +29,17 @@ class AuditFault(StrEnum):
     GAP = "gap"
     ORDER = "order"
     STATUS = "status"
-    """`previousStatus` is not what the event before content."""
+    """`previousStatus` is not the status of the event before."""
     COUNTERS = "counters"
     """The deltas do not add up."""
     END = "end"
-    """An event where there can be none any more."""
+    """An event after the last possible one."""
     UNFINISHED = "unfinished"
     """No final event."""
 
 
 class HistoryStage(StrEnum):
-    """How far an operation is."""
+    """The stage of an operation, as its events show it."""
 
     OPEN = "open"
     SETTLING = "settling"
@@ -48,7 +48,7 @@ class HistoryStage(StrEnum):
     OVER = "over"
 
 
-# What may still come. Before and after a loss everything may, while settling no change of status.
+# Which types may follow. Before and after a loss any may, while settling no change of status.
 _NEVER_AFTER: Final[Mapping[HistoryStage, frozenset[str]]] = {
     HistoryStage.SETTLING: frozenset(EventType)
     - {EventType.MESSAGE_READ, EventType.OPERATION_BREAKDOWN}
@@ -64,7 +64,7 @@ _SETTLES: Final = frozenset(
 
 
 class History:
-    """The events of one operation so far. With `allow_gaps` missing ones are no fault."""
+    """The events of one operation so far. With `allow_gaps` missing events are no fault."""
 
     __slots__ = ("_allow_gaps", "_counters", "_gaps", "_known", "_status", "last", "late", "stage")
 
@@ -85,7 +85,7 @@ class History:
         return self.stage in {HistoryStage.LOST, HistoryStage.OVER}
 
     def add(self, event: AuditedEvent) -> Iterator[tuple[AuditFault, str]]:
-        """Take the next event, whose id is new; yields what it breaks."""
+        """Add the next event, whose id is new; yields the promises that it breaks."""
         if event.sequence <= self.last:
             yield from self._add_late(event)
             return
@@ -122,7 +122,7 @@ class History:
             self.stage = HistoryStage.OVER
 
     def _fill(self, sequence: int) -> bool:
-        """Strike `sequence` from the gaps; False where it is in none."""
+        """Remove `sequence` from the gaps; False where it is in none."""
         for index, (first, last) in enumerate(self._gaps):
             if first <= sequence <= last:
                 left = [(first, sequence - 1), (sequence + 1, last)]
@@ -168,6 +168,6 @@ class History:
             yield AuditFault.COUNTERS, f"deltas do not add up: {'; '.join(sums)}"
 
     def _learn(self, content: EventContent) -> None:
-        """Go on from what this event says, so that one wrong number is one fault."""
+        """Continue from the content of this event, so that one wrong number is one fault."""
         if content.counters is not None and content.status is not None:
             self._status, self._counters, self._known = content.status, content.counters, True

@@ -1,1 +1,1 @@
-"""The Communications API: what it answers, how it fails, how fast it may be asked."""
+"""The client of the Communications API: requests, answers, errors, rate limits and pauses."""

@@ -1,8 +1,8 @@
-"""How the program calls the API: one request under one ticket, and what follows from its end.
+"""How the program calls the API: one request with one ticket of the throttle, and what follows.
 
-A daemon claims work between the permit and the request, so it takes the ticket itself and calls
-`send`. A command has nothing to claim: `call` waits for the permit, and repeats the request where
-waiting may help.
+A daemon claims work after the throttle admits it and before the request, so it takes the ticket
+itself and calls `send`. A command has nothing to claim: `call` waits for the throttle, and repeats
+the request where waiting may help.
 """
 
 from collections.abc import Awaitable, Callable
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class Request(StrEnum):
-    """What is asked of the API."""
+    """The kinds of request that metrics distinguish."""
 
     FETCH = "fetch"
     """One operation or message."""
@@ -43,7 +43,7 @@ class Request(StrEnum):
 
 
 class CallObserver(Protocol):
-    """Learns how each request ended; neither waits nor raises."""
+    """Is called after each request; neither waits nor raises."""
 
     def requested(
         self, request: Request, *, kind: str, error: CommsError | None, seconds: float
@@ -52,10 +52,10 @@ class CallObserver(Protocol):
 
 
 class PauseKeeper(Protocol):
-    """Keeps what an answer did to the pauses, where they must outlive the process."""
+    """Stores the pauses, where they must outlive the process."""
 
     async def __call__(self, change: Change, *, kind: str, error: CommsError | None) -> None:
-        """Keep the pauses as they are now, after a request of `kind`. Does not raise."""
+        """Store the current pauses, after a request of `kind`. Does not raise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def failing_after(
 ) -> Failing | None:
     """Return whether the API is unusable after a request that ended with `error`, None for success.
 
-    Refusals, pauses and what an answer says of one operation are answers.
+    A refusal, a pause and an answer about a single operation show that the API works.
     """
     if error is None or not error.scope.is_outage:
         return None
@@ -82,8 +82,8 @@ class ApiCaller:
     """Sends requests, and keeps throttle, pauses and credentials up to date.
 
     `credentials` reads them again and may block; whatever it raises leaves the old ones in use.
-    `refused` is called for every 401 and 403. `good_answers` counts the requests that brought what
-    was asked for; `failing` is set while the API is unusable. `now` returns the time in UTC.
+    `refused` is called for every 401 and 403. `good_answers` counts the successful requests;
+    `failing` is set while the API is unusable. `now` returns the time in UTC.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class ApiCaller:
     ) -> T:
         """Send one request and finish its ticket; `name` is for the observer.
 
-        :raises CommsError: where it brought nothing; the throttle knows of it by then.
+        :raises CommsError: where it failed; the throttle has recorded that.
         """
         try:
             if ticket.needs_credentials:
@@ -142,12 +142,12 @@ class ApiCaller:
         name: Request = Request.FETCH,
         waiting: Callable[[CommsError, float], None],
     ) -> T:
-        """Send one request when the throttle allows it, and again where waiting may help.
+        """Send one request when the throttle allows it; repeat it where waiting may help.
 
         `waiting` is called with the error and the seconds until the next of at most five tries.
         Calls are made one after the other.
 
-        :raises CommsError: where it is refused for good, five times, or for over a minute.
+        :raises CommsError: where it fails for good, five times, or for over a minute.
         """
         tries = 0
         while True:

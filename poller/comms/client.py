@@ -1,7 +1,7 @@
 """The client of the Communications API: each request has a hard deadline and a bound.
 
-The requests go straight to a transport: nothing is redirected, retried, remembered in cookies or
-logged on the way. Pace and pauses are the throttle's; when to ask again is the engine's.
+The requests go straight to a transport: it follows no redirects, keeps no cookies, retries and logs
+nothing. The throttle decides on rate and pauses, the engine on the next request.
 """
 
 import os
@@ -42,7 +42,7 @@ from poller.http.transport import Lanes, open_transport
 LARGEST_PAGE: Final = 1000
 """The most items that one page may be asked to hold (the vendor's bound)."""
 MOST_CONNECTIONS: Final = 30
-"""Above this the pool of the HTTP library costs more than it brings."""
+"""With more connections the pool of the HTTP library costs more than it saves."""
 
 _MOST_OF_ONE: Final = 1024 * 1024
 _MOST_OF_A_PAGE: Final = 32 * 1024 * 1024
@@ -55,17 +55,17 @@ Query = Mapping[str, str | int | datetime | None]
 
 
 class CommsClient:
-    """The Communications API at `base_url`, asked as `credentials`.
+    """The Communications API at `base_url`, requested with `credentials`.
 
     `timeout` is in seconds, for each request as a whole, from connect to the last byte; it may be
     changed at any time and holds from the next request on. `transport` replaces the usual one,
-    which heeds the proxy and certificate variables. `now` returns the time in UTC and only stands
-    in for answers without a `Date`.
+    which uses the proxy and certificate variables. `now` returns the time in UTC; it replaces the
+    `Date` of answers that have none.
 
-    Every request raises `CommsError`, of the class that says what happened, or `InvalidId` where
-    the id is not one.
+    Every request raises a subclass of `CommsError` when it fails, or `InvalidId` where the id is
+    malformed.
 
-    :raises ValueError: where `base_url` is no plain http(s) URL, `timeout` is not positive, or
+    :raises ValueError: where `base_url` is not a plain http(s) URL, `timeout` is not positive, or
         `max_connections` is not within 1 and 30.
     :raises EgressError: where a proxy or certificate variable cannot be used.
     """
@@ -119,11 +119,11 @@ class CommsClient:
             await self._transport.renew()
 
     def use(self, credentials: Credentials) -> None:
-        """Ask as `credentials` from the next request on."""
+        """Use `credentials` from the next request on."""
         self._credentials = credentials
 
     async def fetch_operation(self, kind: KindSpec, operation_id: str) -> Operation:
-        """Return how the operation is doing."""
+        """Return the current state of an operation."""
         return await self._ask(
             f"fetch operation {operation_id} of {kind.name}",
             f"{kind.path}/Operations/{check_operation_id(operation_id)}",
@@ -164,7 +164,7 @@ class CommsClient:
         page_token: str | None = None,
         page_size: int = LARGEST_PAGE,
     ) -> ErrorPage:
-        """Return one page of what failed in the operation."""
+        """Return one page of the operation's errors."""
         return await self._ask(
             f"list errors of operation {operation_id} of {kind.name}",
             f"{kind.path}/Operations/{check_operation_id(operation_id)}/Errors",
@@ -174,7 +174,7 @@ class CommsClient:
         )
 
     async def fetch_message(self, message_id: str) -> Message:
-        """Return how one message is doing."""
+        """Return the current state of one message."""
         return await self._ask(
             f"fetch message {message_id}",
             f"Messages/{check_message_id(message_id)}",
@@ -184,7 +184,7 @@ class CommsClient:
     async def list_receipts(
         self, message_id: str, *, page_token: str | None = None, page_size: int = LARGEST_PAGE
     ) -> ReceiptPage:
-        """Return one page of how a group message fared with each of its recipients."""
+        """Return one page of the receipts of a group message, one for each recipient."""
         return await self._ask(
             f"list receipts of message {message_id}",
             f"Messages/{check_message_id(message_id)}/Receipts",
@@ -204,7 +204,7 @@ class CommsClient:
     ) -> MessagePage:
         """Return one page of messages, of one operation where `operation_id` is given.
 
-        :raises ValueError: where the kind lists none.
+        :raises ValueError: where the kind lists no messages.
         """
         if not kind.items:
             raise ValueError(f"{kind.name} list no messages")
@@ -248,7 +248,7 @@ class CommsClient:
         return await to_thread.run_sync(work) if _is_heavy(answer) else work()
 
     def _locate(self, path: str, query: Query, *, asked: str) -> httpx.URL:
-        """Return the URL to ask; the API may name a page by its own URL in place of a token."""
+        """Return the URL to request; the API may give the URL of a page in place of a token."""
         token = query.get("pageToken")
         if isinstance(token, str) and is_url(token):
             return _same_origin(token, self._base_url, asked=asked)
@@ -274,9 +274,9 @@ def _is_heavy(answer: Answer) -> bool:
 
 
 def _same_origin(text: str, base_url: str, *, asked: str) -> httpx.URL:
-    """Return the URL of a page where it is at the API's own origin: credentials go along.
+    """Return the URL of a page if it has the API's own origin, since credentials are sent to it.
 
-    :raises NonsensicalAnswer: where it is not, or is no plain URL.
+    :raises NonsensicalAnswer: where it has another origin, or is not a plain URL.
     """
     try:
         url = httpx.URL(text)

@@ -1,4 +1,4 @@
-"""Who asks the Communications API: an account id and its token, or an API key and its secret."""
+"""Credentials for the Communications API: account id and token, or API key and secret."""
 
 import base64
 from dataclasses import dataclass, field
@@ -54,5 +54,5 @@ def _check(half: str, name: str) -> None:
 
 
 def _encode(text: str) -> bytes:
-    # Bytes of the environment that are not UTF-8 reach us as surrogates and leave as they came.
+    # Python decodes bytes of the environment that are not UTF-8 as surrogates; send those bytes.
     return text.encode("utf-8", "surrogateescape")

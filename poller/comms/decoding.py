@@ -12,14 +12,14 @@ from typing import Any, Final, TypeVar, cast
 
 from poller.contacts import scrub
 
-# The vendor's documents nest five deep. What is carried into events must not exhaust the stack of
+# The vendor's documents nest five deep. Documents go into events, and must not exhaust the stack of
 # a program that writes or reads them.
 _DEEPEST: Final = 64
 _EITHER_ZLIB_OR_GZIP: Final = zlib.MAX_WBITS | 32
 
 
 class Undecodable(ValueError):
-    """Bytes that are not what they claim to be; the message says why, and repeats none of them."""
+    """A body that cannot be decoded; the message says why, and repeats nothing of it."""
 
 
 class Overflow(ValueError):
@@ -29,7 +29,7 @@ class Overflow(ValueError):
 def inflate(body: bytes, *, encoding: str, limit: int) -> bytes:
     """Undo the `Content-Encoding` of a whole body: `gzip`, `deflate`, or none.
 
-    :raises Overflow: as soon as the result passes `limit` bytes; no more than that is ever made.
+    :raises Overflow: as soon as the result exceeds `limit` bytes; no more is decompressed.
     :raises Undecodable: where it is cut short, broken, or of another encoding.
     """
     match encoding.strip().lower():
@@ -42,10 +42,10 @@ def inflate(body: bytes, *, encoding: str, limit: int) -> bytes:
 
 
 def parse_json(body: bytes) -> object:
-    """Decode strict JSON in UTF-8; a byte order mark is tolerated, of repeated keys the last wins.
+    """Decode strict JSON in UTF-8. A byte order mark is accepted; the last of repeated keys wins.
 
-    :raises Undecodable: where it is empty, not UTF-8, not JSON (NaN and Infinity are none), holds
-        a number that cannot be represented, or nests over 64 deep.
+    :raises Undecodable: where it is empty, not UTF-8, not JSON (NaN and Infinity are not), holds a
+        number that cannot be represented, or nests over 64 deep.
     """
     if not body.strip():
         raise Undecodable("is empty")
@@ -116,7 +116,7 @@ JsonObject = Mapping[str, Any]
 Decoded = TypeVar("Decoded")
 
 LARGEST_COUNTER: Final = 2**63 - 1
-"""The largest that databases and other readers of JSON agree on as an integer."""
+"""The largest integer that databases and other readers of JSON support."""
 
 _SHOWN: Final = 60
 _LONGEST_NAME: Final = 200
@@ -125,13 +125,13 @@ _NEXT: Final = (("pagination", "next"), ("pagination", "nextPageToken"), ("meta"
 
 
 class Nonsensical(ValueError):
-    """An answer that is JSON but not what was asked for; the message names the member."""
+    """JSON that does not have the expected shape; the message names the member."""
 
 
 def read_object(value: object, name: str) -> JsonObject:
-    """Return `value` as an object; `name` says in errors what it is.
+    """Return `value` as an object; errors call it `name`.
 
-    :raises Nonsensical: where it is no object.
+    :raises Nonsensical: where it is not an object.
     """
     if not isinstance(value, dict):
         raise Nonsensical(f"{name} is {show(value)}, not an object")
@@ -139,9 +139,9 @@ def read_object(value: object, name: str) -> JsonObject:
 
 
 def read_list(members: JsonObject, *names: str) -> Sequence[object]:
-    """Return the list under the first of `names` that is there.
+    """Return the list under the first of `names` that is present.
 
-    :raises Nonsensical: where no such list is there; the message has the first name.
+    :raises Nonsensical: where there is no such list; the message names the first one.
     """
     value = next((members[name] for name in names if name in members), None)
     if not isinstance(value, list):
@@ -175,8 +175,7 @@ def next_token(members: JsonObject) -> str | None:
     """Return the token or the absolute URL of the next page; None where this is the last page.
 
     The reference has `pagination.next`; `pagination.nextPageToken` and `meta.next_page_url` have
-    been seen.
-
+    been observed.
     :raises Nonsensical: where one of them holds something else.
     """
     for place, name in _NEXT:
@@ -191,14 +190,14 @@ def next_token(members: JsonObject) -> str | None:
 
 
 def is_url(token: str) -> bool:
-    """Whether the next page is named by its URL in place of a token."""
+    """Whether the token of the next page is its URL."""
     return token[:8].lower().startswith(("http://", "https://"))
 
 
 def decode_each(
     items: Sequence[object], decode: Callable[[object], Decoded]
 ) -> tuple[list[Decoded], list[str]]:
-    """Return what `decode` makes of the items, and what was wrong with those that it refused."""
+    """Return the decoded items, and a problem for each item that `decode` refused."""
     decoded: list[Decoded] = []
     problems: list[str] = []
     for item in items:
@@ -210,7 +209,7 @@ def decode_each(
 
 
 def show(value: object) -> str:
-    """Return a value as an error shows it: short, without addresses, whatever it is."""
+    """Return any value as errors show it: short and without addresses."""
     if value is None:
         return "missing or null"
     if isinstance(value, dict | list):
@@ -222,5 +221,5 @@ def show(value: object) -> str:
 
 
 def _is_plain(value: object, longest: int) -> bool:
-    # What goes into URLs, logs and databases holds no control character and no lone surrogate.
+    # Text for URLs, logs and databases must hold no control character and no lone surrogate.
     return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()

@@ -1,9 +1,8 @@
-"""How a request to the Communications API can fail, named for what the poller does about it.
+"""How a request to the Communications API can fail, one class for each way to handle it.
 
-Pure values that are raised. What an error speaks of, whose fault it is and whether the same request
-can succeed later are facts of the class; what the API said is a fact of the instance. The texts
-hold nothing but what was asked and what was answered, bounded and printable: no header, no
-credential.
+The class says what the error is about, whose fault it is and whether the same request can succeed
+later; the instance holds what the API said. The texts are bounded and printable. They hold the
+request and the answer, but no header and no credential.
 """
 
 from enum import StrEnum
@@ -13,7 +12,7 @@ from poller.text import printable
 
 
 class Fault(StrEnum):
-    """Who can repair it."""
+    """Who can correct it."""
 
     OURS = "ours"
     THEIRS = "theirs"
@@ -22,7 +21,7 @@ class Fault(StrEnum):
 
 
 class Scope(StrEnum):
-    """What a failed request says something about, and so what it holds back."""
+    """What a failed request is about, and so which requests have to wait."""
 
     ACCOUNT = "account"
     """Every request of the account has to wait."""
@@ -31,11 +30,11 @@ class Scope(StrEnum):
     KIND = "kind"
     """Every request of this kind is refused until its permission changes."""
     REQUEST = "request"
-    """This request alone. It is an answer: the API works."""
+    """This request alone. The API works."""
     ANSWER = "answer"
-    """Something answered, but nothing that can be used."""
+    """There is an answer, but it cannot be used."""
     CONNECTION = "connection"
-    """Nothing answered, or not to the end."""
+    """There is no answer, or an incomplete one."""
 
     @property
     def is_refusal(self) -> bool:
@@ -54,7 +53,7 @@ class Scope(StrEnum):
 
 
 class CommsError(Exception):
-    """A request to the Communications API that brought nothing to use.
+    """A request to the Communications API that failed.
 
     Facts of the class: `scope`; `fault`; `retryable`, whether the same request may succeed within
     minutes by itself; `label`, a short name for metrics; `remedy`, what happens next or what to do.
@@ -62,7 +61,7 @@ class CommsError(Exception):
     Facts of the instance: `status` is the HTTP status, None where no answer came. `code` and `text`
     are those of the first error in the vendor's envelope, `enveloped` says whether the answer
     carried one (a gateway's page does not). `retry_after` is in seconds, as the API asked,
-    unbounded. `hint` is a remedy for this very case, else that of the class. `str()` is one
+    unbounded. `hint` is a remedy for this case, else that of the class. `str()` is one
     sentence: what was asked, what happened, whose fault it is, what to do.
     """
 
@@ -105,7 +104,7 @@ class CommsError(Exception):
 
     @property
     def own_hint(self) -> str | None:
-        """The remedy for this very case; None where only that of the class is known."""
+        """The remedy for this case; None where only that of the class is known."""
         return None if self.hint == self.remedy else self.hint
 
 
@@ -118,7 +117,7 @@ class Unauthorized(CommsError):
     label = "unauthorized"
     remedy = (
         "check the account id and its token, or the API key and its secret; "
-        "they are read afresh before each probe"
+        "they are read again before each probe"
     )
 
 
@@ -133,7 +132,7 @@ class Forbidden(CommsError):
 
 
 class NotFound(CommsError):
-    """404: no such thing, or not yet. Counts towards `operation.lost` where it is enveloped."""
+    """404: it does not exist, or not yet. Counts towards `operation.lost` where it is enveloped."""
 
     scope = Scope.REQUEST
     fault = Fault.OURS
@@ -153,7 +152,7 @@ class Rejected(CommsError):
 
 
 class Throttled(CommsError):
-    """429: too many requests of the account, at once or in a time. Never processed."""
+    """429: too many requests of the account, at once or per second. It was not processed."""
 
     scope = Scope.ACCOUNT
     fault = Fault.OURS
@@ -186,7 +185,7 @@ class Unexpected(CommsError):
 
 
 class NonsensicalAnswer(Unexpected):
-    """JSON, but not what was asked for: another id, no stats, a counter that is not a number."""
+    """JSON that is wrong: another id, no stats, a counter that is not a number."""
 
     retryable = False
     label = "nonsense"
@@ -194,7 +193,7 @@ class NonsensicalAnswer(Unexpected):
 
 
 class TooLarge(CommsError):
-    """A body over the bound for its kind; it was not read to its end."""
+    """A body over the size limit; it was not read to its end."""
 
     retryable = False
     label = "too_large"
@@ -202,7 +201,7 @@ class TooLarge(CommsError):
 
 
 class DeadlineExceeded(CommsError):
-    """The whole of the answer, connect to last byte, did not come in time."""
+    """The answer was not complete in time, counted from connecting to the last byte."""
 
     scope = Scope.CONNECTION
     fault = Fault.NETWORK

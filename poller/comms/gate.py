@@ -1,8 +1,8 @@
 """When requests may go out: the rate, one pause, its single probe, and what each answer does. Pure.
 
-A gate guards either the account (429, 503 and 401 close it) or one kind (403 closes it). It is
-open, or it holds a pause. A pause that is over does not open the gate: it lets one request
-through, once nothing else is in flight, and the answer to this probe decides.
+A gate stands before the account (429, 503 and 401 close it) or before one kind (403 closes it). It
+is open, or it holds a pause. When a pause is over, the gate lets one request through, once nothing
+else is in flight; the answer to this probe opens the gate or pauses it again.
 
     open ──refused──▶ paused ──time──▶ due ──probe──▶ refused ▶ paused, one level up
       ▲                 ▲                        ├──▶ no answer ▶ paused, for as long again
@@ -79,7 +79,7 @@ class Refusal:
 class Gate:
     """One gate; every method returns the gate after it, and time comes in as an argument.
 
-    `hurried` says that somebody asked for the probe without the wait.
+    `hurried` says that the probe was requested without the wait.
     """
 
     pause: Pause | None = None
@@ -101,7 +101,7 @@ class Gate:
         """Close the gate after an answer that asks for it.
 
         Only the probe's answer raises the level. A request that was begun before the pause can
-        make it longer, never shorter, and a 401 among them takes it over.
+        make it longer, never shorter; a 401 among them replaces it.
         """
         pause = self.pause
         if pause is None or (pause.reason is not refusal.reason and (probe or _outranks(refusal))):
@@ -112,11 +112,11 @@ class Gate:
         return Gate(pause=renewed if probe else _later(pause, renewed))
 
     def answered(self, *, probe: bool) -> "Gate":
-        """Open the gate after the probe's answer; any other request's changes nothing."""
+        """Open the gate after the probe's answer; other answers change nothing."""
         return Gate() if probe else self
 
     def unanswered(self, now: datetime, *, probe: bool) -> "Gate":
-        """Pause for as long again after a probe that brought no answer at all."""
+        """Pause for the same time again after a probe that got no answer."""
         if self.pause is None or not probe:
             return self
         return Gate(pause=replace(self.pause, set_at=now, until=now + self.pause.wait))
@@ -124,11 +124,11 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Requests `interval` seconds apart; one may come up to half an interval early if it was owed.
+    """Requests `interval` seconds apart; one that follows a late one may be half an interval early.
 
-    So any span of one second, seen from anywhere, holds at most one request more than the rate.
-    There are no bursts: over a network they would arrive as a multiple of the rate. `expected` is
-    when the next one belongs, in seconds of a monotonic clock.
+    So any span of one second, at either end of a network, holds at most one request more than the
+    rate. There are no bursts: over a network they would arrive as a multiple of the rate.
+    `expected` is when the next one is planned, in seconds of a monotonic clock.
     """
 
     interval: float
@@ -145,7 +145,7 @@ class Pace:
         return cls(interval=1.0 / per_second)
 
     def changed_to(self, per_second: float) -> Self:
-        """Return the pace at another rate, which holds for the next request already.
+        """Return the pace at another rate, from the next request on.
 
         :raises ValueError: where that is not above 0.
         """
@@ -173,7 +173,7 @@ def _pause(refusal: Refusal, now: datetime, *, since: datetime, level: int) -> P
 def _seconds(refusal: Refusal, level: int) -> float:
     if refusal.reason is not Reason.THROTTLED and refusal.wait is not None:
         return refusal.wait
-    # Retry-After below a second says as little as none: the wait grows from 1 s.
+    # Retry-After below a second is treated as absent: the wait grows from 1 s.
     if refusal.wait is not None and refusal.wait >= _SHORTEST_THROTTLE:
         return min(refusal.wait, LONGEST_THROTTLE)
     return min(_SHORTEST_THROTTLE * 2.0 ** min(level - 1, 16), LONGEST_THROTTLE)

@@ -12,10 +12,10 @@ from typing import Final
 class KindSpec:
     """What differs between the sister resources.
 
-    `path` is relative to the base URL. `counters` are the documented members of `stats`. Of these,
-    `stages` are the states of a message on its way, in order; `receipts` those that only a delivery
-    receipt can move; `stopped` the states of messages that end without being delivered;
-    `unsuccessful` those that make an end one with failures.
+    `path` is relative to the base URL. `counters` are the documented members of `stats`. Among
+    them, `stages` are the states of a message on its way, in order; `receipts` those that only a
+    delivery receipt can change; `stopped` the states of messages that end without being delivered;
+    `unsuccessful` those that count as failures when the operation has ended.
 
     `items` are the names under which its messages are listed, the usual one first; empty where it
     lists none. `failed_statuses` are the statuses of messages behind the `unsuccessful` counters.
@@ -97,7 +97,7 @@ DEFAULT_KIND: Final = _MESSAGES
 
 
 class UnknownKind(ValueError):
-    """No row of the table has that name; the message lists those that there are."""
+    """No row of the table has that name; the message lists the known names."""
 
 
 def kind_named(name: str) -> KindSpec:

@@ -1,7 +1,7 @@
 """What the API answers, decoded: operations, messages, pages of them. Pure.
 
 A model keeps the document that it was made from (`raw`), unknown members included. A document
-that is not what was asked for raises `Nonsensical`.
+without the expected shape raises `Nonsensical`.
 """
 
 from collections import Counter
@@ -47,8 +47,8 @@ class Operation:
 class OperationPage:
     """One page of a list of operations.
 
-    `problems` says what was wrong with the items that were none: one bad item does not spoil the
-    other 999. `next_token` is None on the last page.
+    `problems` says what was wrong with the items that could not be decoded: one bad item does not
+    affect the other 999. `next_token` is None on the last page.
     """
 
     operations: Sequence[Operation]
@@ -97,7 +97,7 @@ def decode_page(document: object, *, kind: KindSpec) -> OperationPage:
 
 
 def decode_error_page(document: object) -> ErrorPage:
-    """Make an `ErrorPage` of a decoded JSON document; what is no object in the list is left out.
+    """Make an `ErrorPage` of a decoded JSON document; items that are not objects are left out.
 
     :raises Nonsensical: where there is no list under `errors` or the next token is no text.
     """
@@ -110,7 +110,7 @@ def decode_error_page(document: object) -> ErrorPage:
 def _counters(stats: JsonObject, kind: KindSpec) -> dict[str, int]:
     counters: dict[str, int] = {}
     for name, value in stats.items():
-        # By type: True is an int to Python, and none to JSON.
+        # By type: True is an int in Python, but not in JSON.
         if type(value) is int and 0 <= value <= LARGEST_COUNTER:
             counters[name] = value
         elif name not in kind.counters:
@@ -130,8 +130,8 @@ _ITEMS: Final = ("messages", "data")
 class Message:
     """A snapshot of one message as the API gave it.
 
-    `counters` are ours: under `attempts` how many attempts it lists, and under each status in
-    lower case how many of them have it; empty where it lists none, as in a page. `scheduled_for`,
+    `counters` are computed: `attempts` is how many attempts it lists, and each status in lower
+    case how many of them have it; empty where it lists none, as in a page. `scheduled_for`,
     `created_at` and `updated_at` are None where they are absent or unreadable.
     """
 
@@ -155,7 +155,7 @@ class MessagePage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptPage:
-    """One page of how a group message fared: a status for each recipient.
+    """One page of the receipts of a group message: a status for each recipient.
 
     `problems` and `next_token` as in `OperationPage`.
     """
@@ -210,7 +210,7 @@ def decode_receipt_page(document: object) -> ReceiptPage:
 
 
 def _count_attempts(attempts: object) -> dict[str, int]:
-    """Count attempts; one without a readable status counts as an attempt and no more."""
+    """Count attempts; one without a readable status counts under `attempts` only."""
     if not isinstance(attempts, list):
         return {}
     statuses: Counter[str] = Counter()

@@ -23,7 +23,7 @@ import anyio
 from poller.comms.errors import CommsError, Scope
 from poller.comms.gate import Gate, Pace, Pause, Reason, Refusal, Room
 
-# A pause ends by the wall clock, which may jump: no one sleeps longer than this, in seconds.
+# A pause ends by the wall clock, which may jump: nothing sleeps longer than this, in seconds.
 _LOOK_AGAIN: Final = 1.0
 
 
@@ -46,10 +46,10 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What an answer did: whether the account's pause is another one now, and which.
+    """What an answer did: whether the account's pause has changed, and the pause now.
 
-    A changed pause is to be stored, None to be deleted. `kind_pause` is the pause of the ticket's
-    kind, which is not stored.
+    The caller stores a changed pause, and deletes the stored one where it is None. `kind_pause` is
+    the pause of the ticket's kind, which is not stored.
     """
 
     changed: bool
@@ -62,8 +62,8 @@ class Throttle:
     """At most `max_concurrency` requests at once and `requests_per_second`, and none in a pause.
 
     `probe_interval` is the wait before each probe after a 401 or 403, in seconds. `now` returns
-    the time in UTC. `paused` is the account's pause as it was stored: one for 429 or 503 goes on,
-    one for 401 is probed at once, since the credentials have just been read.
+    the time in UTC. `paused` is the stored pause of the account: one for 429 or 503 continues, one
+    for 401 is probed at once, since the credentials have just been read.
 
     :raises ValueError: where a bound is not positive; the message names it.
     """
@@ -96,7 +96,7 @@ class Throttle:
     def configure(
         self, *, max_concurrency: int, requests_per_second: float, probe_interval: float
     ) -> None:
-        """Go on with these bounds; pauses, and requests that are under way, stay as they are.
+        """Use these bounds from now on; pauses and requests under way stay as they are.
 
         :raises ValueError: where a bound is not positive, naming it; nothing changes then.
         """
@@ -116,7 +116,7 @@ class Throttle:
 
     @property
     def account_pause(self) -> Pause | None:
-        """The pause of the account: over or not, it lasts until a probe was answered."""
+        """The pause of the account; it lasts until a probe is answered, even past its time."""
         return self._account.pause
 
     @property
@@ -146,7 +146,7 @@ class Throttle:
             self._reserved = True
 
     def cancel(self) -> None:
-        """Give the reservation back: there was nothing to send.
+        """Return the reservation: there was nothing to send.
 
         :raises RuntimeError: without a reservation.
         """
@@ -154,9 +154,9 @@ class Throttle:
         self._wake()
 
     def begin(self, kind: str) -> Ticket | None:
-        """Turn the reservation into a request of that kind, which is sent now.
+        """Turn the reservation into a request of that kind, which the caller sends now.
 
-        None, and the reservation given back, where the account or the kind was paused meanwhile.
+        Returns None, and the reservation ends, where the account or the kind was paused meanwhile.
 
         :raises RuntimeError: without a reservation.
         """
@@ -207,9 +207,9 @@ class Throttle:
             self._wake()
 
     def retry_now(self) -> None:
-        """Probe what 401 or 403 has paused without waiting; the credentials have been renewed.
+        """Probe what 401 or 403 has paused without waiting; the credentials have been read again.
 
-        The same holds for refusals that are still to come of requests begun before this.
+        The same holds for later refusals of requests that were begun before this call.
         """
         self._hurried_before = self._issued
         self._account = _hurry(self._account)

@@ -1,6 +1,6 @@
 """How one request goes out and how its answer is read: a decoded document, or one of the errors.
 
-Sending is on time and bounded. What a whole answer means is decided by pure functions.
+Sending has a deadline and a size limit. Pure functions decide what a complete answer means.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -78,7 +78,7 @@ class Answer:
 
     @property
     def successful(self) -> bool:
-        """Whether the status promises what was asked for."""
+        """Whether the status is a success."""
         return 200 <= self.status < 300  # noqa: PLR2004 - the class of success, RFC 9110
 
 
@@ -92,7 +92,7 @@ class _Said:
 def decode_answer(
     answer: Answer, decode: Callable[[object], Decoded], *, asked: str, limit: int
 ) -> Decoded:
-    """Return what `decode` makes of the JSON of a successful answer of at most `limit` bytes.
+    """Return the decoded JSON of a successful answer of at most `limit` bytes.
 
     :raises NonsensicalAnswer: where `decode` finds it `Nonsensical`.
     :raises Unexpected: where it is not JSON at all, such as HTML or nothing.
@@ -117,10 +117,10 @@ def decode_answer(
 def read_refusal(
     answer: Answer, *, asked: str, now: datetime, redact: Callable[[str], str]
 ) -> CommsError:
-    """Return the error that an answer without success stands for, whatever its body holds.
+    """Return the error for an answer that is not a success, whatever its body holds.
 
-    `now` stands in for an answer's missing `Date`; `redact` goes over what the API said, from
-    which addresses are taken out besides: it may quote those of a message.
+    `now` replaces a missing `Date`. What the API said passes through `redact`; addresses are
+    removed as well, since it may quote those of a message.
     """
     said = _read_envelope(answer)
     return _class_of(answer.status)(
@@ -139,7 +139,7 @@ def read_refusal(
 
 
 def too_large(asked: str, status: int, limit: int) -> TooLarge:
-    """Return the error of a body that passed its bound of `limit` bytes."""
+    """Return the error of a body of more than `limit` bytes."""
     return TooLarge(asked, f"the API answered {status} with over {limit} bytes", status=status)
 
 
@@ -165,7 +165,7 @@ def _read_envelope(answer: Answer) -> _Said:
     if isinstance(listed, list) and listed and isinstance(listed[0], dict):
         said = _read_error(listed[0], enveloped=True)
         return said if said.code is not None or said.text is not None else _Said()
-    # The vendor's older APIs say the same without the list: good to show, but no envelope.
+    # The vendor's older APIs have these members without the list: worth showing, but no envelope.
     return _read_error(document, enveloped=False)
 
 
@@ -178,7 +178,7 @@ def _read_error(error: Mapping[str, Any], *, enveloped: bool) -> _Said:
     )
 
 
-# A refusal says all in its status: its body is not worth more patience than this, in seconds.
+# The status of a refusal is enough: seconds to wait for its body.
 _PATIENCE_FOR_A_REFUSAL: Final = 2.0
 _PATIENCE_FOR_CLOSING: Final = 1.0
 
@@ -194,14 +194,14 @@ async def exchange(
     limit: int,
     timeout: float,  # noqa: ASYNC109 - it becomes the error that says so
 ) -> Answer:
-    """Send `request` and return its answer, all of it within `timeout` seconds.
+    """Send `request` and return its complete answer within `timeout` seconds.
 
-    `route` is the way that the transport takes; it is for messages only.
-    `limit` bounds the body of a success in bytes, as it comes over the wire. A refusal is returned
-    whatever its body does: what is late, broken or long is left out.
+    `route` is the route that the transport takes; only messages use it.
+    `limit` bounds the body of a success in bytes, as received, before decompression. A refusal is
+    always returned: a body that is late, broken or long is left out.
 
-    :raises DeadlineExceeded: where the last byte has not come in time, however busy the line is.
-    :raises TooLarge: as soon as the bound is passed.
+    :raises DeadlineExceeded: where the last byte has not come in time, even if data still arrives.
+    :raises TooLarge: as soon as the bound is exceeded.
     :raises NetworkError: where there is no connection, it breaks, or a proxy refuses.
     """
     deadline = anyio.current_time() + timeout
@@ -237,14 +237,14 @@ class _Attempt:
     late: DeadlineExceeded
 
     async def wait(self, work: Awaitable[Result]) -> Result:
-        """Wait for a part of the request; what breaks on the way is a `CommsError`."""
+        """Wait for a part of the request; turn a failure into a `CommsError`."""
         error: CommsError = self.late
         try:
             with anyio.CancelScope(deadline=self.deadline):
                 return await work
         except TROUBLE as trouble:
             error = _network_error(self.asked, describe_failure(trouble, self.route))
-        # Outside the handler, so that the library's frames, which hold headers, do not come along.
+        # Outside the handler: the error must not refer to the library's frames, which hold headers.
         raise error
 
 
@@ -254,7 +254,7 @@ def _network_error(asked: str, failure: Failure) -> NetworkError:
 
 
 async def _read_body(response: httpx.Response, limit: int) -> bytes:
-    """Return the body as it comes, still compressed; a little over `limit` bytes if it goes on."""
+    """Return the body, still compressed; a little over `limit` bytes where it is longer."""
     body = bytearray()
     stream = cast("httpx.AsyncByteStream", response.stream)
     async with aclosing(cast("AsyncGenerator[bytes, None]", aiter(stream))) as chunks:
@@ -266,7 +266,7 @@ async def _read_body(response: httpx.Response, limit: int) -> bytes:
 
 
 async def _read_refused(response: httpx.Response, deadline: float) -> bytes:
-    """Return the body of a refusal; nothing where it does not come soon, whole and short."""
+    """Return the body of a refusal; empty where it is late, incomplete or long."""
     patience = min(deadline, anyio.current_time() + _PATIENCE_FOR_A_REFUSAL)
     with anyio.CancelScope(deadline=patience), suppress(*TROUBLE):
         body = await _read_body(response, MOST_OF_A_REFUSAL)

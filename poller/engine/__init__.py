@@ -1,1 +1,1 @@
-"""The two loops that meet in the store, and what starts and stops them."""
+"""The loops that poll and deliver, and the daemon that starts and stops them."""

@@ -1,4 +1,4 @@
-"""What the engine is given when it starts, and again at a reload: values, no environment."""
+"""The configuration of an engine, at start and at each reload: values, no environment."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ class SinkPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """All that a running engine can be given again.
+    """The values that a reload can change while an engine runs.
 
-    `credentials` reads them afresh and may block: it is called in a worker thread before each
-    probe of an account or kind that was refused. It raises what the caller of the engine chooses;
-    the engine then keeps those it has. `sweep` allows reading lists in place of operations;
-    `discover_age` is how old, in seconds, an operation may be that nobody registered and that is
-    watched all the same, None for none. `retention`, `shutdown_grace` and `request_timeout` are
-    in seconds. `max_concurrency` and `requests_per_second` bound the requests of the account.
+    `credentials` reads them again and may block: it is called in a worker thread before each probe
+    of an account or kind that was refused. It may raise any exception; the engine then keeps the
+    credentials that it has. `sweep` allows reading lists in place of single operations.
+    `discover_age` is the maximum age, in seconds, of an operation that is watched without a
+    registration; None turns discovery off. `retention`, `shutdown_grace` and `request_timeout` are
+    in seconds. `max_concurrency` and `requests_per_second` limit the requests of the account.
     """
 
     scope: AccountScope
@@ -53,5 +53,5 @@ class Configuration:
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
-        """What the sinks want, for the recording transaction."""
+        """The subscriptions of the sinks, for the recording transaction."""
         return tuple(plan.subscription for plan in self.sinks)

@@ -2,8 +2,8 @@
 
     poll loop ──▶ store ◀── dispatchers (one a sink)      housekeeping · idle watch
 
-They meet only in the store. Stopping is: no new polls, answers under way recorded, due
-deliveries given the grace, then the end; what is cancelled after that is due at the next start.
+They share only the store. To stop, the daemon starts no new polls, records the answers under way,
+gives due deliveries the grace time, and ends. Whatever is cancelled then is due at the next start.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ from poller.tracking.watch import Watch
 
 log = structlog.get_logger()
 
-_LOOK_AGAIN: Final = 1.0
+_QUERY_AGAIN: Final = 1.0
 _LOOPS: Final = ("poll", "housekeeping")
 
 
@@ -57,7 +57,7 @@ class Stop(StrEnum):
     ASKED = "asked"
     IDLE = "idle"
     REFUSED = "refused"
-    """Credentials were refused before any good answer, and the daemon was to end by itself."""
+    """Credentials were refused before any good answer, and the daemon runs until it is idle."""
     NO_SINK = "no_sink"
     """The only sink is closed for good."""
     TIMEOUT = "timeout"
@@ -68,8 +68,8 @@ class Daemon:
     """One poller: watches the operations of one scope until `stop`.
 
     `until_idle` makes it end by itself once `registered_all` was called and nothing more can
-    happen. The store and the client are the caller's to close. `signals` wakes what waits for a
-    change; `heartbeats` says which loops turn.
+    happen. The caller closes the store and the client. `signals` wakes what waits for a change;
+    `heartbeats` shows which loops run.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class Daemon:
         return sinks
 
     def loops(self) -> Loops:
-        """Return which loops turn; without the store, so that it always works."""
+        """Return which loops run; does not use the store, so that it always works."""
         return Loops(
             ages=self.heartbeats.ages,
             silent=self.heartbeats.silent(),
@@ -179,7 +179,7 @@ class Daemon:
         )
 
     async def degraded(self) -> list[Degraded]:
-        """Return what is in trouble outside: credentials, the API, a sink, another account's rows.
+        """Return external troubles: credentials, the API, a sink, another account's rows.
 
         :raises StoreError: where the store refuses.
         """
@@ -198,7 +198,7 @@ class Daemon:
         return self._sinks.closed
 
     def registered_all(self) -> None:
-        """Report that no registration will come any more: the daemon ends when it is idle."""
+        """Report that there will be no further registration: the daemon ends when it is idle."""
         self._input_ended = True
         self.signals.progress.notify()
 
@@ -209,15 +209,15 @@ class Daemon:
             self.signals.stopping.set()
 
     async def reload(self, configuration: Configuration) -> None:
-        """Swap policy, bounds of requests, credentials and sinks whole, or nothing at all.
+        """Replace policy, request limits, credentials and sinks, or nothing at all.
 
-        Uses fresh connections afterwards. What reading the credentials raises comes through; all
-        stays as it was.
+        Uses new connections afterwards. An exception from reading the credentials is raised, and
+        nothing changes.
 
         :raises SinkUnavailable: where a new sink cannot be started; all stays as it was.
         :raises StoreError: where the store refuses; all stays as it was.
         """
-        # all that can fail comes first
+        # all steps that can fail come first
         credentials = await anyio.to_thread.run_sync(configuration.credentials)
         await self._sinks.swap(configuration.sinks)
         self._configuration = configuration
@@ -235,7 +235,7 @@ class Daemon:
         self.signals.polls.notify()
 
     async def open(self) -> Self:
-        """Take the sinks, so that what is wrong with them shows before anything runs.
+        """Start the sinks, so that faults are found before anything runs.
 
         :raises SinkUnavailable: where one cannot be started.
         :raises StoreError: where the store refuses.
@@ -280,7 +280,7 @@ class Daemon:
         if self._input_ended and (await self.standing()).is_idle:
             self.stop(Stop.IDLE)
             return True
-        await self._progress.wait(_LOOK_AGAIN)
+        await self._progress.wait(_QUERY_AGAIN)
         return False
 
     async def _release(self) -> None:

@@ -1,8 +1,8 @@
 """The dispatcher: one for each sink, so that a sink that is down delays nobody else.
 
-A single loop: hand the finished attempts to the store, take what may go next, start it. Both
-happen in one transaction. Finished attempts are kept until the store has them, so a store that
-cannot be written for a while repeats nothing.
+A single loop: in one transaction, hand the finished attempts to the store and claim the next
+deliveries; then start them. Finished attempts are kept until the store has them, so a store that
+cannot be written for a while causes no repetition.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ _RESULTS: Final[Mapping[SinkVerdict, AttemptResult]] = {
     SinkVerdict.CLOSED: AttemptResult.FAILED,
 }
 
-_LOOK_AGAIN: Final = 1.0
+_QUERY_AGAIN: Final = 1.0
 _LEASE_MARGIN: Final = 15.0
 _RECALL_PAGE: Final = 5000
 
@@ -48,11 +48,11 @@ class Ended(StrEnum):
 
     DRAINED = "drained"
     CLOSED = "closed"
-    """The sink is gone for the life of this process."""
+    """The sink is closed for the life of this process."""
 
 
 class Dispatcher:
-    """Delivers what waits for one sink, in order."""
+    """Delivers the waiting events of one sink, in order."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Dispatcher:
         self._draining = False
 
     def drain(self) -> None:
-        """Return from `run` as soon as nothing is due and nothing under way."""
+        """Return from `run` as soon as nothing is due and nothing is under way."""
         self._draining = True
         self.wakeup.wake()
 
@@ -101,7 +101,7 @@ class Dispatcher:
         return Ended.CLOSED if self._closed else Ended.DRAINED
 
     async def _turn(self, attempts: TaskGroup) -> bool:
-        """Settle what is finished and start what may go; True where there is no more to do."""
+        """Record finished attempts and start due ones; True where there is no more to do."""
         exchange = await self._exchange(limit=0 if self._closed else self._free())
         if self._closed and not self._in_flight:
             return True
@@ -176,9 +176,9 @@ class Dispatcher:
         self.wakeup.wake()
 
     async def _keep_results(self) -> None:
-        """Write what was finished while the loop was being cancelled: it need not be repeated.
+        """Record attempts that finished while the loop was being cancelled: they are not repeated.
 
-        What was not finished is released: the next process need not wait for its lease.
+        Unfinished ones are released: the next process need not wait for their lease.
         """
         with anyio.CancelScope(shield=True):
             if self._finished:
@@ -190,11 +190,11 @@ class Dispatcher:
                 await attempt(release, name=self._name)
 
     async def _recall(self) -> None:
-        """Count as delivered what the place already holds of what waits for it."""
+        """Record as delivered the waiting events that the sink already holds."""
         try:
             held: set[str] = set()
             seen = 0
-            # all of them: what waits for a retry may stand before the last batch
+            # all of them: an event that waits for a retry may come before the last batch
             while waiting := await self._store.waiting_ids(self.sink.name, _RECALL_PAGE, skip=seen):
                 held |= await self.sink.recall(waiting)
                 seen += len(waiting)
@@ -205,11 +205,11 @@ class Dispatcher:
             self._log.warning("sink.recall_failed", error=str(error))
 
     def _until_due(self, exchange: ClaimResult) -> float:
-        """Count the seconds until something may be due; what is not seen is found in a second."""
+        """Return the seconds until something may be due, at most one."""
         now, health = self._now(), exchange.health
         moments = (exchange.next_due, health.next_at, health.paused_until)
         due = [(moment - now).total_seconds() for moment in moments if moment and moment > now]
-        return max(0.01, min([_LOOK_AGAIN, *due]))
+        return max(0.01, min([_QUERY_AGAIN, *due]))
 
 
 def _attempt_of(outcome: SinkOutcome, *, begun_at: datetime) -> DeliveryAttempt:

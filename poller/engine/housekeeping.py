@@ -1,4 +1,4 @@
-"""What must be done from time to time: retention in small steps, and a clock that went back."""
+"""Periodic work: retention in small steps, and reaction to a clock that went back."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ _BACKWARDS: Final = timedelta(seconds=1)
 
 
 class Housekeeping:
-    """Watches the wall clock and prunes."""
+    """Watches the wall clock and deletes old records."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Housekeeping:
         await anyio.sleep(_TICK)
 
     async def _check_clock(self) -> None:
-        """Make due what was set in the future: the clock went back, perhaps before the start."""
+        """Make waits set in the future due now: the clock went back, perhaps before the start."""
         now, last = self._now(), self._last
         if last is None or now < last - _BACKWARDS:
             number = await self._store.void_future_waits()
@@ -63,7 +63,7 @@ class Housekeeping:
         self._last = now
 
     async def _tidy(self) -> bool:
-        """Run one step of retention; True where another would find something."""
+        """Run one step of retention; True where there is more to delete."""
         pruned = await self._store.tidy(retention_seconds=self._retention())
         if pruned.operations:
             level = log.warning if pruned.dead_letters else log.info

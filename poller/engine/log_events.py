@@ -1,4 +1,4 @@
-"""The log lines of polling: what was asked, what came of it."""
+"""The log lines of registrations and polling."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -26,7 +26,7 @@ class RegistrationLog:
         self._troubles = TroubleLog(now)
 
     def results(self, results: Sequence[Registered]) -> None:
-        """Log what became of registrations: each one, at debug where a sum follows."""
+        """Log the results of registrations: each one, at debug where a total follows."""
         each = log.info if len(results) <= _MANY else log.debug
         for result in results:
             if result.conflict is not None:
@@ -52,13 +52,13 @@ class RegistrationLog:
 
 
 class PollLog:
-    """The log lines of requests to the API and of what their answers did."""
+    """The log lines of requests to the API and of the effects of their answers."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._troubles = TroubleLog(now, quiet=_QUIET)
 
     def observations(self, observations: Iterable[Observation]) -> bool:
-        """Log what answers did; True where they made events."""
+        """Log the effects of answers; True where they made events."""
         made = False
         for observation in observations:
             self._observation(observation)
@@ -78,7 +78,7 @@ class PollLog:
             self._troubles.failure(bound, "poll.failed", cause=cause)
 
     def success(self) -> None:
-        """Note a good answer: it may end the failures."""
+        """Record a success: it may end the failures."""
         self._troubles.success(log, "poll.failed", "poll.recovered")
 
     def nonsense(self, problem: str, *, kind: str) -> None:
@@ -116,12 +116,12 @@ class PollLog:
 
 
 def log_unreadable_schedule(error: CommsError, *, operation: str) -> None:
-    """Log that nobody says when this operation will be sent: it is polled like any other."""
+    """Log that the send time of this operation is unknown: it is polled like any other."""
     log.info("schedule.unreadable", operation=operation, error=str(error))
 
 
 def log_pause_change(change: Change, *, kind: str, error: CommsError | None) -> None:
-    """Log what an answer did to the pauses of its account and kind."""
+    """Log the effect of an answer on the pauses of its account and kind."""
     if change.kind_changed:
         if change.kind_pause is None:
             log.info("kind.resumed", kind=kind)

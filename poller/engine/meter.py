@@ -1,7 +1,7 @@
-"""What the engine says to those who measure it: what happened, and how long it took.
+"""What the engine reports to metrics: what happened, and how long it took.
 
-A meter counts and nothing else: it neither waits nor raises, and decides nothing. All methods but
-`transacted` are called in the loop, `transacted` in the worker threads of the store.
+A meter only counts: it neither waits nor raises, and decides nothing. All methods but `transacted`
+are called in the event loop, `transacted` in the worker threads of the store.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class Instrument(Protocol):
-    """What counts: a set of metrics. It may raise, since a `Meter` calls it.
+    """A set of metrics. It may raise, since a `Meter` calls it.
 
     Durations are seconds, `kind` is a row of the table of kinds.
     """
@@ -28,7 +28,7 @@ class Instrument(Protocol):
     def requested(
         self, request: Request, *, kind: str, error: CommsError | None, seconds: float
     ) -> None:
-        """Count a request that ended; it succeeded where `error` is None."""
+        """Count a finished request; it succeeded where `error` is None."""
 
     def waited(self, seconds: float) -> None:
         """Observe how long a request waited for a slot, the rate and the account's pause."""
@@ -43,23 +43,23 @@ class Instrument(Protocol):
         """
 
     def observed(self, observations: Sequence[Observation], *, kind: str) -> None:
-        """Count what answers about operations did, and the events recorded with them."""
+        """Count the effects of answers about operations, and the events recorded with them."""
 
     def attempted(self, outcomes: Sequence[SinkOutcome], *, sink: str, seconds: float) -> None:
         """Count one call of a sink, with an outcome for each of its events."""
 
     def settled(self, delivery: Delivery, *, sink: str) -> None:
-        """Count how an attempt left its delivery, once that is written."""
+        """Count the state of a delivery after an attempt, once it is written."""
 
     def transacted(self, name: str, seconds: float, refused: bool) -> None:  # noqa: FBT001 - as the store calls it
         """Count a transaction of the store, and whether the database refused it."""
 
 
 class Meter:
-    """Passes everything on to an instrument, and never raises: measuring cannot disturb the work.
+    """Calls an instrument, and never raises: measuring cannot disturb the work.
 
     An exception of the instrument is logged as `meter.defect` with its traceback, once for each
-    sort of call. Without an instrument nothing is measured.
+    method. Without an instrument nothing is measured.
     """
 
     def __init__(self, instrument: Instrument | None = None) -> None:
@@ -69,7 +69,7 @@ class Meter:
     def requested(
         self, request: Request, *, kind: str, error: CommsError | None, seconds: float
     ) -> None:
-        """Count a request that ended, well where `error` is None."""
+        """Count a finished request; it succeeded where `error` is None."""
         if self._instrument is not None:
             with self._guarded("requested"):
                 self._instrument.requested(request, kind=kind, error=error, seconds=seconds)
@@ -93,7 +93,7 @@ class Meter:
                 self._instrument.paged(kind=kind, unchanged=unchanged, nonsense=nonsense)
 
     def observed(self, observations: Sequence[Observation], *, kind: str) -> None:
-        """Count what became of answers, and the events recorded with them."""
+        """Count the effects of answers, and the events recorded with them."""
         if self._instrument is not None:
             with self._guarded("observed"):
                 self._instrument.observed(observations, kind=kind)
@@ -105,7 +105,7 @@ class Meter:
                 self._instrument.attempted(outcomes, sink=sink, seconds=seconds)
 
     def settled(self, delivery: Delivery, *, sink: str) -> None:
-        """Count how an attempt left its delivery."""
+        """Count the state of a delivery after an attempt."""
         if self._instrument is not None:
             with self._guarded("settled"):
                 self._instrument.settled(delivery, sink=sink)

@@ -1,7 +1,7 @@
-"""The poll loop: a permit first, then the most urgent work, then the request.
+"""The poll loop: wait for the throttle, claim the most urgent work, send the request.
 
 In this order a lease is taken only for work that starts at once. What is due is a query, so the
-loop remembers nothing but the requests that are under way.
+loop has no state but the requests under way.
 """
 
 from collections.abc import Callable
@@ -30,14 +30,14 @@ from poller.tracking.watch import NextRequest, Watch
 from poller.trouble import TroubleLog
 
 _NAME: Final = "poll"
-# The store is asked again at least this often: clocks jump, and other processes write.
-_LOOK_AGAIN: Final = 1.0
+# The store is queried again at least this often: clocks jump, and other processes write.
+_QUERY_AGAIN: Final = 1.0
 # A lease outlasts the request's hard deadline by this much: recording takes its time.
 _LEASE_MARGIN: Final = 15.0
 
 
 class PollLoop:
-    """Asks the API about what is due, and hands every answer to the store."""
+    """Requests what is due from the API, and hands every answer to the store."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class PollLoop:
         )
 
     def stop(self) -> None:
-        """Start no request any more; those under way go on to their end."""
+        """Start no further request; those under way continue to their end."""
         self._claiming.cancel()
 
     async def run(self) -> None:
@@ -98,7 +98,7 @@ class PollLoop:
         except BaseException:
             self._throttle.cancel()
             raise
-        # what was due before may not be alone: only then is it worth counting
+        # only where more than one may be due is it worth counting them
         self._backlogged = bool(claim.watches)
         if sweep is not None:
             self._start_page(requests, sweep)
@@ -110,10 +110,10 @@ class PollLoop:
             await self.wakeup.wait(self._until(claim.next_due))
 
     async def _admitted(self) -> None:
-        """Wait for a slot: in a pause of the account for long, which is no hang."""
+        """Wait for a slot. A long wait in a pause of the account is not a hang."""
         admitted, begun = False, anyio.current_time()
         while not admitted:
-            with anyio.move_on_after(_LOOK_AGAIN):
+            with anyio.move_on_after(_QUERY_AGAIN):
                 await self._throttle.admit()
                 admitted = True
             self._heartbeats.beat(_NAME)
@@ -144,11 +144,11 @@ class PollLoop:
 
     def _until(self, due: datetime | None) -> float:
         if due is None:
-            return _LOOK_AGAIN
-        return max(0.0, min((due - self._now()).total_seconds(), _LOOK_AGAIN))
+            return _QUERY_AGAIN
+        return max(0.0, min((due - self._now()).total_seconds(), _QUERY_AGAIN))
 
     async def _read(self, sweep: Sweep, ticket: Ticket) -> None:
-        """Read one page of a list and record it, whatever comes."""
+        """Read one page of a list and record it, or handle the failure."""
         if not await attempt(
             partial(self._sweeper.read, sweep, ticket), name="sweep", troubles=self._troubles
         ):
@@ -156,10 +156,10 @@ class PollLoop:
         self.wakeup.wake()
 
     async def _poll(self, watch: Watch, ticket: Ticket) -> None:
-        """Ask about one operation or message and record the answer, whatever comes."""
+        """Request one operation or message and record the answer, or handle the failure."""
         guarded = partial(attempt, name="poll", troubles=self._troubles, operation=watch.id)
         if not await guarded(partial(self._observe, watch, ticket)):
-            # nothing is lost: where this fails as well, the lease runs out
+            # nothing is lost: where this fails as well, the lease expires
             failed = FailedAnswer(begun_at=ticket.begun_at, arrived_at=self._now())
             await guarded(partial(self._record, watch, failed))
         # its next poll may be nearer than what the loop waits for
@@ -168,7 +168,7 @@ class PollLoop:
     async def _observe(self, watch: Watch, ticket: Ticket) -> None:
         answer = await self._ask(watch, ticket)
         if answer is None:
-            # the next probe asks about another operation: this one may be the reason
+            # the next probe is for another operation: this one may be the reason
             await self._store.release([watch.id], self._owner, requeue=True)
         else:
             await self._record(watch, answer)

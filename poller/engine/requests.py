@@ -1,4 +1,4 @@
-"""What a poll asks of the API, and what its outcome means for what is watched: a table."""
+"""Which request a poll makes, and what its outcome means for the watch: a table."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
@@ -42,7 +42,7 @@ from poller.tracking.watch import NextRequest, Watch
 _SCHEDULES_READ: Final = 100
 
 Reading = Callable[..., Answer]
-"""Makes the answer of what came; takes `begun_at` and `arrived_at` of the request."""
+"""Makes the answer; its arguments are `begun_at` and `arrived_at` of the request."""
 
 
 def make_caller(
@@ -74,7 +74,7 @@ def make_caller(
 
 
 def ask_about(watch: Watch) -> Callable[[CommsClient], Awaitable[Reading]]:
-    """Return the one request that the next poll of `watch` consists of."""
+    """Return the request of the next poll of `watch`."""
     return partial(_QUESTIONS[watch.next_request], watch)
 
 
@@ -85,11 +85,11 @@ def request_of(watch: Watch) -> Request:
 
 
 def answer_of(error: CommsError, *, begun_at: datetime, arrived_at: datetime) -> Answer | None:
-    """Return what a failed request means for what was asked about; None where it means nothing.
+    """Return the answer that a failed request stands for; None where it says nothing.
 
-    After 401, 403 and 429 the request was never processed, and is sent again when the pause is
-    over. 404 and 400 count only in the vendor's own envelope: a gateway's page says nothing about
-    the operation.
+    After 401, 403 and 429 the request was not processed, and is sent again when the pause is over.
+    404 and 400 count only in the vendor's own envelope: a gateway's page says nothing about the
+    operation.
     """
     if error.scope.is_refusal or isinstance(error, Throttled):
         return None
@@ -109,11 +109,11 @@ def answer_of(error: CommsError, *, begun_at: datetime, arrived_at: datetime) ->
 def refusal_of(
     watch: Watch, error: CommsError, *, begun_at: datetime, arrived_at: datetime
 ) -> Answer | None:
-    """Return what a failed request means for `watch`; None where it means nothing.
+    """Return the answer that a failed request stands for; None where it says nothing of `watch`.
 
-    Only a fetch of the thing itself can show that it does not exist. What else is refused
-    for good is done without. A schedule is done without at any failure but of the line or of all
-    the API: nobody asks for the operation until then.
+    Only a fetch of the operation or message itself can show that it does not exist. Other requests
+    that are refused for good are skipped. A schedule is skipped at any failure except an outage,
+    since the operation is not fetched before its schedule.
     """
     answer = answer_of(error, begun_at=begun_at, arrived_at=arrived_at)
     is_refused = isinstance(answer, NotFoundAnswer | RejectedAnswer)
@@ -121,7 +121,7 @@ def refusal_of(
         case NextRequest.SCHEDULE if answer and not isinstance(error, NetworkError | Unavailable):
             return ScheduleAnswer(begun_at=begun_at, arrived_at=arrived_at)
         case NextRequest.RECEIPTS if is_refused:
-            # an answer, which shows no end: what is too old must not be watched for ever
+            # an answer that shows no end: what is too old must not be watched for ever
             return NonsenseAnswer(begun_at=begun_at, arrived_at=arrived_at, why=error.happened)
         case NextRequest.BREAKDOWN if is_refused and (asked := _request(watch)) is not None:
             return BreakdownAnswer(

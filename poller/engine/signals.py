@@ -1,4 +1,4 @@
-"""How the loops of a daemon wake each other: what changed, and who waits for such a change."""
+"""How the loops of a daemon wake each other when something has changed."""
 
 from dataclasses import dataclass, field
 from weakref import WeakSet
@@ -7,7 +7,7 @@ import anyio
 
 
 class Wakeup:
-    """What one waiter waits for. A call of `wake` before the wait ends the wait at once."""
+    """Wakes one waiter. A call of `wake` before the wait ends the wait at once."""
 
     def __init__(self) -> None:
         self._event = anyio.Event()
@@ -17,7 +17,7 @@ class Wakeup:
         self._event.set()
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for `wake`, at most this long; False where nobody called it."""
+        """Wait for `wake`, at most this long; False where it was not called."""
         with anyio.move_on_after(seconds):
             await self._event.wait()
         if not self._event.is_set():
@@ -27,7 +27,7 @@ class Wakeup:
 
 
 class ChangeNotifier:
-    """Wakes all who listen; whoever listens before a change does not miss it."""
+    """Wakes all listeners; one that listens before a change does not miss it."""
 
     def __init__(self) -> None:
         self._wakeups: WeakSet[Wakeup] = WeakSet()
@@ -39,7 +39,7 @@ class ChangeNotifier:
         return wakeup
 
     def notify(self) -> None:
-        """Wake everybody."""
+        """Wake all listeners."""
         for wakeup in self._wakeups:
             wakeup.wake()
 
@@ -60,7 +60,7 @@ class Signals:
     stopping: anyio.Event = field(default_factory=anyio.Event)
 
     def recorded(self) -> None:
-        """Report that events were committed: streams, sinks and the idle check look again."""
+        """Report that events were committed: streams, sinks and the idle check query the store."""
         self.events.notify()
         self.deliveries.notify()
         self.progress.notify()

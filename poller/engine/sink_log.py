@@ -1,4 +1,4 @@
-"""The log lines of one sink: its trouble as a whole at warning, each attempt at debug."""
+"""The log lines of one sink: its health at warning, each attempt at debug."""
 
 from datetime import datetime
 
@@ -22,14 +22,14 @@ _GRAVE = frozenset({SinkState.DOWN, SinkState.DISABLED})
 
 
 class SinkLog:
-    """Says when the trouble of a sink begins, changes, goes on and ends."""
+    """Logs when the trouble of a sink begins, changes, goes on and ends."""
 
     def __init__(self, sink: str) -> None:
         self._log = log.bind(sink=sink)
         self._reporter = TroubleReporter()
 
     def delivery(self, event: StoredEvent, delivery: Delivery, *, now: datetime) -> None:
-        """Log what became of one attempt; of many that are given up at once, only the first."""
+        """Log the result of one attempt; of many events given up at once, only the first."""
         bound = self._log.bind(
             operation=event.subject,
             event_id=event.id,
@@ -59,7 +59,7 @@ class SinkLog:
                     )
 
     def health(self, before: SinkHealth, after: SinkHealth, *, failed: int, now: datetime) -> None:
-        """Log what finished attempts, of which `failed` were not delivered, made of the sink."""
+        """Log the health of the sink after attempts; `failed` of them were not delivered."""
         if after.state is SinkState.OK:
             if before.state is not SinkState.OK:
                 # also where the trouble began in a process before this one

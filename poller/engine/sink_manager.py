@@ -1,4 +1,4 @@
-"""All sinks of a daemon: opened together, run side by side, swapped whole."""
+"""All sinks of a daemon: opened together, run side by side, replaced together."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, kw_only=True)
 class _RunningSink:
-    """One sink with its dispatcher, and how far that has come."""
+    """One sink with its dispatcher, and the state of that dispatcher."""
 
     plan: SinkPlan
     sink: Sink
@@ -80,7 +80,7 @@ class SinkManager:
         await self._configure(list(self._running))
 
     async def run(self) -> None:
-        """Run the dispatchers until all are drained, and those that a swap adds."""
+        """Run the dispatchers, and those that a swap adds, until all are drained."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             for running in self._running.values():
@@ -88,7 +88,7 @@ class SinkManager:
             await anyio.sleep_forever()
 
     async def swap(self, plans: Sequence[SinkPlan]) -> None:
-        """Go on with these sinks: equal plans keep theirs, reopened; others are made afresh.
+        """Continue with these sinks: one with an equal plan is kept and reopened, others are new.
 
         :raises SinkUnavailable: where a new one cannot be started; all stays as it was.
         :raises StoreError: where the store refuses; all stays as it was.
@@ -114,7 +114,7 @@ class SinkManager:
             self.signals.deliveries.notify()
 
     async def drain(self) -> None:
-        """Wait until nothing is due any more anywhere."""
+        """Wait until no sink has a due delivery."""
         for running in self._running.values():
             running.dispatcher.drain()
         for running in self._running.values():
@@ -170,12 +170,12 @@ class SinkManager:
     async def _replace(
         self, leaving: Sequence[_RunningSink], plans: Sequence[SinkPlan], *, kept: Sequence[str]
     ) -> dict[str, _RunningSink]:
-        """Start what comes and stop what goes, or nothing of it."""
+        """Start the new sinks and stop the removed ones, or change nothing."""
         try:
             try:
                 added = await self._prepare(plans)
             except SinkHeld:
-                # perhaps by one that goes: a sink renamed, two that change places
+                # perhaps by a sink that is removed: one was renamed, or two changed places
                 await self._retire(leaving)
                 added = await self._prepare(plans)
             try:
@@ -199,7 +199,7 @@ class SinkManager:
         await _close(sinks)
 
     async def _restore(self, sinks: Sequence[_RunningSink]) -> None:
-        """Let those that were stopped already go on, with a new sink."""
+        """Restart the sinks that were stopped already."""
         for running in sinks:
             if not running.is_retired:
                 continue
@@ -207,7 +207,7 @@ class SinkManager:
             try:
                 await _start(fresh.plan.name, fresh.sink)
             except SinkUnavailable as error:
-                # it takes its place with the next attempt that can
+                # a later attempt opens it
                 log.warning("sink.restart_failed", sink=fresh.plan.name, error=str(error))
             self._running[fresh.plan.name] = fresh
             self._revive(fresh)
@@ -223,7 +223,7 @@ class SinkManager:
 
 
 async def _start(name: str, sink: Sink) -> None:
-    """Start a sink; what is wrong with its place is said of the setting that names the place."""
+    """Start a sink; an error names the setting."""
     try:
         await sink.start()
     except SinkUnavailable as error:

@@ -1,4 +1,4 @@
-"""How the daemon is, as plain values: what turns, what is in trouble, since when, what to do."""
+"""The status of the daemon as plain values: which loops run, troubles, since when, what to do."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ _SINK_HINTS: Final[Mapping[SinkState, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Degraded:
-    """Trouble that stops nobody from registering. `what` names it, as in `sink app`."""
+    """Trouble that does not prevent registrations. `what` names it, as in `sink app`."""
 
     what: str
     since: datetime
@@ -44,9 +44,9 @@ class Degraded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loops:
-    """Seconds since each loop turned (None: not begun), and those that hang.
+    """Seconds since the last turn of each loop (None: not begun), and the loops that hang.
 
-    `stopping` says that the daemon was asked to stop, and drains.
+    `stopping` says that the daemon is stopping, and drains.
     """
 
     ages: Mapping[str, float | None]
@@ -70,7 +70,7 @@ def foreign_trouble(waiting: int, *, started_at: datetime) -> list[Degraded]:
 
 
 def pause_trouble(account: Pause | None, kinds: Mapping[str, Pause]) -> list[Degraded]:
-    """Report what holds requests back."""
+    """Report the pauses that hold requests back."""
     paused = [("", account)] if account is not None else []
     paused += [(f" of {kind}", pause) for kind, pause in sorted(kinds.items())]
     return [
@@ -82,7 +82,7 @@ def pause_trouble(account: Pause | None, kinds: Mapping[str, Pause]) -> list[Deg
 def sink_trouble(
     reports: Sequence[SinkReport], *, closed: Collection[str], started_at: datetime
 ) -> list[Degraded]:
-    """Report which sinks do not take their events; `closed` ones do not until the next start."""
+    """Report which sinks do not accept events; `closed` ones do not until the next start."""
     found = []
     for report in reports:
         what, since, error = f"sink {report.name}", report.health.since, report.health.error

@@ -1,12 +1,12 @@
-"""What keeps the loops of a daemon running, and shows that they run.
+"""Keeps the loops of a daemon running, and shows that they run.
 
 A step that fails is logged and tried again. Trouble with the store is expected and takes one line.
-Anything else is a defect of ours: it is logged with its traceback, and the loop goes on, because a
-daemon that dies of one odd operation would die of it at every start and watch none of the others.
+Anything else is a defect: it is logged with its traceback, and the loop continues, because a daemon
+that crashes on one odd operation would crash on it at every start and watch none of the others.
 
-Each loop reports every turn itself. A loop that waits for good reason (a paused account, a request
-within its deadline) turns all the same, every few seconds. So a loop that has been silent for long
-hangs, and so does one that has never turned.
+Each loop reports every turn itself. A loop that waits for a good reason (a paused account, a
+request within its deadline) still turns every few seconds. So a loop without a turn for long hangs,
+and so does one that has never turned.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -42,13 +42,13 @@ class Heartbeats:
         self._listener = listener
 
     def beat(self, loop: str) -> None:
-        """Report that this loop turns."""
+        """Report a turn of this loop."""
         self._beats[loop] = self._clock()
         if self._listener is not None:
             self._listener()
 
     def leave(self, loop: str) -> None:
-        """Report that this loop has ended in order."""
+        """Report that this loop has ended normally."""
         self._beats.pop(loop, None)
 
     @property
@@ -102,7 +102,7 @@ async def repeat(
 ) -> None:
     """Run `step` again and again until it returns True; after a failure, wait a second first.
 
-    Every turn is a beat of that name, which leaves `heartbeats` with the end.
+    Every turn is a beat of that name, which `heartbeats` forgets at the end.
     """
     done: bool | None = False
     troubles = TroubleLog()

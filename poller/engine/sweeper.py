@@ -1,12 +1,13 @@
 """Sweeps: reading the list of a kind, page by page, where that costs fewer requests.
 
-One sweep at a time. While it reads, what is due of its kind is not fetched: the next page may
-show it. What a whole sweep did not show is fetched afterwards, for as many requests as the sweep
-took before another one begins: so the list takes half of the budget at most, and none starves.
+There is one sweep at a time. Meanwhile due operations of its kind are not fetched: the next page
+may show them. Those that the whole sweep did not show are fetched afterwards, and the next sweep
+begins only after as many requests as the sweep took: so the list uses half of the rate at most, and
+nothing starves.
 
-A refusal that pauses the account says nothing about the list. So the sweep goes on with the same
-page when the pause is over, but lets something else be asked first: only where that is answered
-and the page is refused again, it is the list that is refused.
+A refusal that pauses the account says nothing about the list. So the sweep continues with the same
+page when the pause is over, but after another request: only where that is answered and the page is
+refused again, it is the list that is refused.
 """
 
 from collections.abc import Callable, Collection
@@ -40,7 +41,7 @@ from poller.tracking.sweep_policy import (
 log = structlog.get_logger()
 
 _FAILURES: Final = 3
-# a list that never ends is no list: 1,000 pages are a million operations
+# a longer list is taken for an endless one: 1,000 pages are a million operations
 _MOST_PAGES: Final = 1000
 # the vendor's clock and ours may differ
 _MARGIN: Final = timedelta(minutes=5)
@@ -48,7 +49,7 @@ _MARGIN: Final = timedelta(minutes=5)
 
 @dataclass(slots=True, kw_only=True)
 class Sweep:
-    """One reading of a list, and how far it has come.
+    """One reading of a list, and its progress.
 
     `due` and `tracked` count at its beginning; `shown` counts tracked operations on its pages.
     """
@@ -64,17 +65,17 @@ class Sweep:
     ended_at: datetime | None = None
     failures: int = 0
     good_answers: int | None = None
-    """Those to all requests at the last refusal; None before the first."""
+    """The number of good answers at the last refusal; None before the first."""
     stands_aside: bool = False
     is_reading: bool = False
     recording: anyio.Lock = field(default_factory=anyio.Lock)
 
 
 class Sweeper:
-    """Chooses between list and fetch, and carries a sweep through its pages.
+    """Chooses between list and fetch, and reads the pages of a sweep.
 
-    The poll loop is woken as soon as the next page may be asked for: while one page is recorded,
-    the next one is on its way, and no third.
+    The poll loop is woken as soon as the next page may be requested: while one page is recorded,
+    at most the next one is on its way.
     """
 
     def __init__(
@@ -109,9 +110,9 @@ class Sweeper:
         return frozenset({self._sweep.kind})
 
     async def next_page(self, open_kinds: Collection[str], *, backlogged: bool) -> Sweep | None:
-        """Choose the sweep whose next page is asked for now; None for no sweep.
+        """Choose the sweep whose next page is requested now; None for no sweep.
 
-        `backlogged` says that there may be more due than one operation.
+        `backlogged` says that more than one operation may be due.
         """
         if self._sweep is None:
             self._sweep = await self._discovery(open_kinds)
@@ -126,7 +127,7 @@ class Sweeper:
         return sweep
 
     async def read(self, sweep: Sweep, ticket: Ticket) -> None:
-        """Ask for the next page of a sweep and record it."""
+        """Request the next page of a sweep and record it."""
         try:
             page = await self._caller.send(
                 ticket,
@@ -147,7 +148,7 @@ class Sweeper:
             await self._take_in(sweep, page, ticket)
 
     def give_up(self, sweep: Sweep) -> None:
-        """End a sweep that cannot go on; for a while its kind is fetched."""
+        """End a sweep that cannot continue; for a while the operations of its kind are fetched."""
         if self._sweep is not sweep:
             return
         self._experience[sweep.kind] = after_failure(self._memory(sweep.kind), now=self._now())
@@ -165,7 +166,7 @@ class Sweeper:
     async def _refreshment(self, open_kinds: Collection[str]) -> Sweep | None:
         due = await self._store.due_by_kind(kinds=open_kinds) if open_kinds else {}
         for kind, number in sorted(due.items(), key=lambda item: -item[1]):
-            # one request is never more than a sweep
+            # one request never costs more than a sweep
             if number > 1 and (sweep := await self._weigh(kind, number)) is not None:
                 return sweep
         return None
@@ -184,14 +185,14 @@ class Sweeper:
         return self._reach_back(kind, await self._store.reach(kind=kind), due=due)
 
     async def _missed(self, kind: str, now: datetime) -> int:
-        """Count what is due that the last sweep should have shown."""
+        """Count the due operations that the last sweep should have shown."""
         last = self._last.get(kind)
         if last is None or last.begun_at > now:
             return 0
         return await self._store.still_due(kind=kind, since=last.begun_at)
 
     def _reach_back(self, kind: str, reach: Reach, *, due: int) -> Sweep:
-        """Begin a sweep back to the oldest operation that is tracked, or to be discovered."""
+        """Begin a sweep back to the oldest operation that is tracked or may be discovered."""
         now = self._now()
         moments = [moment for moment in (reach.oldest, self._discover_since(now)) if moment]
         oldest = min(moments, default=None)
@@ -204,7 +205,7 @@ class Sweeper:
         )
 
     async def _take_in(self, sweep: Sweep, page: OperationPage, ticket: Ticket) -> None:
-        """Record a page, the next one already being asked for; after the last, end the sweep."""
+        """Record a page while the next one is requested; after the last, end the sweep."""
         arrived_at = self._now()
         leads_nowhere = page.next_token is not None and page.next_token == sweep.token
         sweep.pages += 1
@@ -271,7 +272,7 @@ class Sweeper:
             sweep.failures += 1
             sweep.good_answers = self._caller.good_answers
         sweep.stands_aside = is_pause
-        # what is not accepted or not there now will not be in a second
+        # a page that was not accepted or not found will not be in a second either
         if error.scope is Scope.REQUEST or sweep.failures >= _FAILURES:
             self.give_up(sweep)
 

@@ -1,1 +1,1 @@
-"""HTTP on the way out: which way a request takes, its connections, and what a failure means."""
+"""Outgoing HTTP: proxies and routes, connections, and what a failure means."""

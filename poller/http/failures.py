@@ -1,4 +1,4 @@
-"""What it means when a request brings no answer: a sentence for people, and what to do.
+"""What a failed request means: a sentence for people, what to do, and how long to wait.
 
 No sentence holds the name of a class, the number of an error, or anything that was sent.
 """
@@ -65,7 +65,7 @@ class Failure:
 
 
 def describe_failure(error: BaseException, route: Route) -> Failure:
-    """Return what `error` means, which a transport or a socket raised on the way of `route`.
+    """Return what `error` means, which a transport or a socket raised for a request over `route`.
 
     The failure keeps no reference to the error, whose frames hold headers.
     """
@@ -243,7 +243,7 @@ def _refused_tunnel(error: BaseException, route: Route) -> Failure:
 
 
 def _speaker(route: Route) -> str:
-    """Name who broke off: behind a proxy it may be either of the two."""
+    """Name the server that closed the connection: behind a proxy it may be either of the two."""
     return route.target if route.proxy is None else f"{route.target} or {route.proxy}"
 
 
@@ -267,7 +267,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def read_retry_after(value: str | None, *, date: str | None, now: datetime) -> float | None:
-    """Return the seconds ≥ 0 that a `Retry-After` of `value` asks for, however many they are.
+    """Return the seconds ≥ 0 that a `Retry-After` of `value` asks for, without an upper bound.
 
     An HTTP date is measured from the answer's own `date` header, so that neither clock matters;
     from `now` (UTC) where that is absent or unreadable. None where `value` is absent, unreadable,

@@ -1,4 +1,4 @@
-"""The way of a request: directly, or through the proxy that the environment names.
+"""The route of a request: directly, or through the proxy that the environment names.
 
 Pure and cheap to import: the health check runs every few seconds.
 """
@@ -41,7 +41,7 @@ class Proxy:
 
     @property
     def scheme(self) -> str:
-        """How it is spoken to: http or https."""
+        """The scheme of the connection to it: http or https."""
         return urlsplit(self.url).scheme
 
     @property
@@ -65,7 +65,7 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """Where requests go and how they get there: `socket` is the path of a unix socket."""
+    """Where requests go, and through which proxy or unix socket (`socket` is its path)."""
 
     scheme: str
     host: str
@@ -75,7 +75,7 @@ class Route:
 
     @classmethod
     def direct(cls, url: str) -> Self:
-        """Return the way to an http(s) URL that takes no proxy."""
+        """Return the route to an http(s) URL without a proxy."""
         parts = urlsplit(url)
         host, port = host_and_port(parts)
         return cls(scheme=parts.scheme, host=host, port=port)
@@ -87,16 +87,16 @@ class Route:
 
     @property
     def peer(self) -> str:
-        """Who is connected to: the proxy where there is one, else the server."""
+        """The host that the connection goes to: the proxy where there is one, else the server."""
         return self.target if self.proxy is None else str(self.proxy)
 
 
 def find_route(url: str, environ: Mapping[str, str]) -> Route:
-    """Return the way to an http(s) URL, as the proxy variables of `environ` want it.
+    """Return the route to an http(s) URL according to the proxy variables of `environ`.
 
     `https_proxy` or `http_proxy`, else `all_proxy` names the proxy; `no_proxy` names what is
-    reached without one. A variable in lower case goes before the same one in upper case, even
-    if it is empty.
+    reached without one. A variable in lower case takes precedence over the same one in upper case,
+    even if it is empty.
 
     :raises EgressError: if one of the variables that count here cannot be used. The address of
         a proxy is not repeated, for it may hold a password.
@@ -109,7 +109,7 @@ def find_route(url: str, environ: Mapping[str, str]) -> Route:
 
 
 def _variable(name: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return how a variable that is set is spelled, and its value; None where it is empty."""
+    """Return the spelling of the variable that is set, and its value; None where it is empty."""
     for spelling in (name, name.upper()):
         if spelling in environ:
             value = environ[spelling].strip()

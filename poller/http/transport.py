@@ -1,4 +1,4 @@
-"""The connections: few, not too old, none idle for long, over the route that is given."""
+"""The connections: few, not too old, none idle for long, over a given route."""
 
 import os
 import ssl
@@ -28,7 +28,7 @@ TROUBLE: Final = (
     anyio.ClosedResourceError,
     anyio.EndOfStream,
 )
-"""What a transport raises instead of an answer."""
+"""What a transport raises when there is no answer."""
 
 _PATIENCE_FOR_CLOSING: Final = 1.0
 
@@ -55,11 +55,11 @@ def open_transport(route: Route, *, max_connections: int) -> "Lanes":
     """
     is_proxy_encrypted = route.proxy is not None and route.proxy.scheme == "https"
     is_encrypted = route.scheme == "https" or is_proxy_encrypted
-    # Where nothing is encrypted an empty trust store does, and saves reading the roots.
+    # Without encryption an empty trust store is enough, and saves reading the roots.
     context = tls_context() if is_encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     proxy = None
     if route.proxy is not None:
-        # the library takes the context of a proxy only where it is spoken to over TLS
+        # the library accepts a context for a proxy only where the connection to it uses TLS
         proxy = httpx.Proxy(route.proxy.url, ssl_context=context if is_proxy_encrypted else None)
 
     def lane() -> httpx.AsyncHTTPTransport:
@@ -87,9 +87,9 @@ class _Lane:
 class Lanes(httpx.AsyncBaseTransport):
     """At most `most` connections, each in a transport of its own, which `make` makes.
 
-    The HTTP library's pool asks every connection that it holds whether it is still good, before and
-    after every request: with sixteen that costs more than the request. A lane has one to ask. The
-    one that was used last is used next, so that what is not needed grows idle and is closed.
+    The HTTP library's pool checks every connection that it holds, before and after every request:
+    with sixteen that costs more than the request. A lane has one connection to check. The lane that
+    was used last is used next, so that connections that are not needed become idle and are closed.
 
     A connection that is older than `GREATEST_AGE` or from before `renew` is closed when its
     request has ended, and a new one looks the host up again. One that was idle for `KEEPALIVE` is
@@ -173,14 +173,14 @@ def _is_stale(lane: _Lane, now: float) -> bool:
 
 
 async def _close(lanes: list[_Lane]) -> None:
-    # nobody else knows these lanes any more: what is not closed here would stay open
+    # nothing else refers to these lanes now: one that is not closed here would stay open
     for lane in lanes:
         with anyio.move_on_after(_PATIENCE_FOR_CLOSING, shield=True), suppress(*TROUBLE):
             await lane.transport.aclose()
 
 
 class _Held(httpx.AsyncByteStream):
-    """The body of a response; `closed` is called once when nobody reads it any more."""
+    """The body of a response; `closed` is called once when the reader has closed it."""
 
     def __init__(self, response: httpx.Response, closed: Callable[[], Awaitable[None]]) -> None:
         self._response = response
@@ -191,7 +191,7 @@ class _Held(httpx.AsyncByteStream):
             yield part
 
     async def aclose(self) -> None:
-        """Close the response, and let the next request have its lane."""
+        """Close the response, and free its lane for the next request."""
         closed, self._closed = self._closed, None
         if closed is None:
             return

@@ -1,7 +1,7 @@
-"""The one protocol behind which every sink lives: what goes in, what may come out.
+"""The protocol of every sink: what it is given, and what it returns.
 
-A sink knows how one event reaches one place. It keeps no queue and decides no retry: the store
-is the queue, the dispatcher decides when an attempt is made, and the sink says how it went.
+A sink knows how to deliver an event to one place. It keeps no queue and decides no retry: the store
+is the queue, the dispatcher decides when an attempt is made, and the sink reports its outcome.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 
 class SinkUnavailable(Exception):
-    """A sink's place cannot be taken: `message` names the place and the fault, `hint` the fix.
+    """A sink cannot be started: `message` names its place and the fault, `hint` the fix.
 
     Neither holds a secret. `needs_change` says that it stays so until somebody changes a setting,
     a path or a permission.
@@ -25,12 +25,12 @@ class SinkUnavailable(Exception):
 
 
 class SinkHeld(SinkUnavailable):
-    """The place is in order, but somebody else holds it, perhaps a daemon that is running."""
+    """The place is in order, but another process holds it, perhaps a running daemon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingEvent:
-    """One event as a sink gets it.
+    """One event as a sink receives it.
 
     `body` is the CloudEvent in structured JSON on a single line, without the newline; it is the
     same text at every attempt.
@@ -45,24 +45,24 @@ class OutgoingEvent:
 
 
 class SinkVerdict(StrEnum):
-    """How an attempt ended, in the words the dispatcher acts on."""
+    """How an attempt ended."""
 
     DELIVERED = "delivered"
     FAILED = "failed"
-    """The place could not be reached or is out of order: tried again for three days."""
+    """The place could not be reached or does not work: tried again for three days."""
     REFUSED = "refused"
-    """The place answered that this event is wrong (400, 413, 415, 422): tried for an hour."""
+    """The receiver refused this event (400, 413, 415, 422): tried again for an hour."""
     GONE = "gone"
-    """The place wants no more (410): the sink is disabled in the store."""
+    """The receiver wants no more events (410): the sink is disabled in the store."""
     CLOSED = "closed"
-    """The place is gone for the life of this process (a closed pipe): the sink is disabled here."""
+    """The place is closed for the life of this process (a pipe): the sink is disabled here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkOutcome:
     """The end of one attempt: `error` is a sentence for people without any secret in it.
 
-    `retry_after` is what the place asked for, in seconds, unbounded as received.
+    `retry_after` is the wait that the receiver asked for, in seconds, without a bound.
     """
 
     verdict: SinkVerdict
@@ -96,19 +96,19 @@ class Sink(Protocol):
         """Seconds after which a `deliver` has certainly ended; a lease must outlast it."""
 
     async def start(self) -> None:
-        """Take the place, so that what is wrong with it shows before anything is sent.
+        """Open the place, so that faults are found before anything is sent.
 
         Idempotent. A sink that could not start may still be used: each attempt tries again.
 
-        :raises SinkUnavailable: if the place cannot be taken.
+        :raises SinkUnavailable: if the place cannot be opened.
         """
 
     async def recall(self, event_ids: Collection[str]) -> frozenset[str]:
-        """Which of these undelivered ids the place already holds.
+        """Return those of these undelivered ids that the place already holds.
 
-        Asked at start, and again whenever outcomes could not be recorded.
+        Called at start, and again whenever outcomes could not be recorded.
 
-        :raises SinkUnavailable: if the place cannot be looked into.
+        :raises SinkUnavailable: if the place cannot be read.
         """
 
     async def deliver(self, batch: Sequence[OutgoingEvent]) -> Sequence[SinkOutcome]:
@@ -118,7 +118,7 @@ class Sink(Protocol):
         """
 
     async def reopen(self) -> None:
-        """Let go of the place and take it afresh (SIGHUP, a rotated file). Never raises."""
+        """Close the place and open it again (SIGHUP, a rotated file). Never raises."""
 
     async def aclose(self) -> None:
         """Release everything. Idempotent."""

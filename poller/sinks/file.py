@@ -18,7 +18,7 @@ _RECALL_LINES = 2 * _BATCH_SIZE
 """Only the last batch can be in the file unacknowledged; twice its size is for a later version
 that writes smaller ones."""
 _DEADLINE = 120.0
-"""Seconds that even a disk in trouble answers in, with a result or an error."""
+"""Seconds within which even a failing disk returns a result or an error."""
 
 _log = structlog.get_logger()
 
@@ -26,8 +26,8 @@ _log = structlog.get_logger()
 class FileSink:
     """NDJSON appended to a file under `flock`; a batch is one write and one `fsync`.
 
-    A batch is all in the file or not at all. It is not cut short by cancellation, so that what
-    is in the file and what was told never differ while the process lives.
+    A batch is in the file as a whole or not at all. Cancellation does not interrupt it, so the file
+    and the reported outcomes never differ while the process lives.
     """
 
     concurrency = 1
@@ -40,15 +40,15 @@ class FileSink:
         self._thread = anyio.CapacityLimiter(1)
 
     async def start(self) -> None:
-        """Open, lock and mend the file.
+        """Open, lock and repair the file.
 
         :raises SinkHeld: if another writer has it.
-        :raises SinkUnavailable: if it cannot be had, or is no file of events.
+        :raises SinkUnavailable: if it cannot be opened, or is not a file of events.
         """
         await self._in_thread(self._journal.hold)
 
     async def recall(self, event_ids: Collection[str]) -> frozenset[str]:
-        """Which of these ids are in the file's last 1,000 lines.
+        """Return those of these ids that are in the file's last 1,000 lines.
 
         :raises SinkUnavailable: if the file cannot be read.
         """
@@ -57,7 +57,7 @@ class FileSink:
         return (await self._in_thread(self._journal.recent_ids)).intersection(event_ids)
 
     async def deliver(self, batch: Sequence[OutgoingEvent]) -> Sequence[SinkOutcome]:
-        """Append the batch: all delivered, or all failed with the same sentence."""
+        """Append the batch: all delivered, or all failed with the same error."""
         outcome = SinkOutcome(verdict=SinkVerdict.DELIVERED)
         try:
             await self._in_thread(lambda: self._journal.append(join_lines(batch)))
@@ -66,7 +66,7 @@ class FileSink:
         return [outcome] * len(batch)
 
     async def reopen(self) -> None:
-        """Close the file and open what is at the path now."""
+        """Close the file and open the one that is at the path now."""
         await self._in_thread(self._journal.close)
         try:
             await self.start()
@@ -74,7 +74,7 @@ class FileSink:
             _log.warning("sink.file.reopen_failed", sink=self.name, error=str(error))
 
     async def aclose(self) -> None:
-        """Let go of file and lock."""
+        """Close the file and release the lock."""
         with anyio.CancelScope(shield=True):
             await self._in_thread(self._journal.close)
 

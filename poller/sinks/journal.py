@@ -1,7 +1,7 @@
 """An NDJSON file that one process appends to: synchronous, for a worker thread.
 
-What is promised: after `append` returned, the lines are on disk; after it raised, none of them
-count. Whatever was killed, the file consists of whole lines once it is open again.
+After `append` has returned, the lines are on disk; after it has raised, none of them count. If the
+process is killed at any point, the file consists of whole lines once it is open again.
 
 A line is one event and ends with a newline. JSON never holds a raw newline, so a newline is the
 certain sign of a whole line.
@@ -25,12 +25,12 @@ from poller.trouble import TroubleLog
 
 
 def join_lines(batch: Sequence[OutgoingEvent]) -> bytes:
-    """Return the batch as the bytes of so many lines."""
+    """Return the batch as lines, one for each event."""
     return b"".join(event.encoded() + b"\n" for event in batch)
 
 
 def sound_length(tail: bytes) -> int:
-    """Return how much of a file's tail is whole lines."""
+    """Return the length of the whole lines in a file's tail."""
     return tail.rfind(b"\n") + 1
 
 
@@ -40,14 +40,14 @@ def whole_lines(tail: bytes, *, limit: int) -> list[bytes]:
 
 
 def ids_of(lines: Iterable[bytes]) -> frozenset[str]:
-    """Return the event ids in these lines; a line that is no event has none."""
+    """Return the event ids in these lines; a line that is not an event has none."""
     return frozenset(found for line in lines if (found := _id_of(line)) is not None)
 
 
 def _id_of(line: bytes) -> str | None:
     try:
         event = json.loads(line)
-    except (ValueError, RecursionError):  # not JSON, or not UTF-8, or a joke
+    except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested too deep
         return None
     found = event.get("id") if isinstance(event, dict) else None
     return found if isinstance(found, str) else None
@@ -55,17 +55,17 @@ def _id_of(line: bytes) -> str | None:
 
 _BLOCK = 1 << 18
 _LONGEST_LINE = 1 << 26
-"""Bytes without a newline after which a file is certainly not one of events."""
+"""Bytes without a newline after which a file is certainly not a file of events."""
 _LOCK_ATTEMPTS = 10
 
 _log = structlog.get_logger()
 
 
 class Disk:
-    """The system calls that make bytes durable; a test's disk fails where it wants to."""
+    """The system calls that make bytes durable; tests replace them to inject failures."""
 
     def write(self, fd: int, data: memoryview) -> int:
-        """Append what can be appended; return how much that was."""
+        """Append as many bytes as possible; return how many."""
         return os.write(fd, data)
 
     def sync(self, fd: int) -> None:
@@ -83,10 +83,10 @@ class _Identity(NamedTuple):
 
 
 class Journal:
-    """One file of lines, held under `flock`, whole and durable or not at all.
+    """One file of lines, held under `flock`; an append is whole and durable, or not at all.
 
-    `recall_lines` is how many lines of the tail are looked at for ids. It must be at
-    least the lines of one `append`: only the last append can be unknown to the caller, because
+    `recall_lines` is how many lines of the tail are searched for ids. It must be at least the
+    lines of one `append`: only the outcome of the last append can be unknown to the caller, because
     the next is made only when the outcome of the one before is known.
     """
 
@@ -101,10 +101,10 @@ class Journal:
         self._troubles = TroubleLog()
 
     def hold(self) -> int:
-        """Return the descriptor of the file that is at the path now, locked, whole, on disk.
+        """Return a descriptor of the file that is at the path now, locked, with whole lines only.
 
         :raises SinkHeld: if another process has locked it.
-        :raises SinkUnavailable: if it cannot be had, or is no file of events.
+        :raises SinkUnavailable: if it cannot be opened, or is not a file of events.
         """
         try:
             if self._fd is None or not self._in_place():
@@ -116,7 +116,7 @@ class Journal:
         return self._fd
 
     def append(self, data: bytes) -> None:
-        """Write whole lines and see them on disk.
+        """Write whole lines, and return when they are on disk.
 
         :raises SinkUnavailable: if that failed; the file is as it was, or will be before anything
             else is written.
@@ -135,7 +135,7 @@ class Journal:
     def recent_ids(self) -> frozenset[str]:
         """Return the event ids in the last `recall_lines` lines.
 
-        :raises SinkUnavailable: if the file cannot be had or read.
+        :raises SinkUnavailable: if the file cannot be opened or read.
         """
         fd = self.hold()
         try:
@@ -145,14 +145,14 @@ class Journal:
         return ids_of(whole_lines(tail, limit=self._recall_lines))
 
     def close(self) -> None:
-        """Let go of file and lock; `hold` takes them again. Idempotent."""
+        """Close the file and release the lock; `hold` opens it again. Idempotent."""
         if self._fd is not None:
             fd, self._fd = self._fd, None
-            with suppress(OSError):  # nothing that is owed to anybody can still be in flight
+            with suppress(OSError):  # no write that matters can be pending
                 os.close(fd)
 
     def _in_place(self) -> bool:
-        """Whether the open file is still the one at the path, as long as we left it."""
+        """Whether the open file is still the one at the path, with the length that we left."""
         try:
             found = self.path.stat()
         except FileNotFoundError:
@@ -162,15 +162,15 @@ class Journal:
     def _take(self) -> int:
         fd = self._open_locked()
         try:
-            self._mend(fd)
+            self._repair(fd)
             _sync_directory(self.path.parent)
         except BaseException:
             os.close(fd)
             raise
         return fd
 
-    def _mend(self, fd: int) -> None:
-        """Make the file consist of whole lines that are on disk, and note where it ends."""
+    def _repair(self, fd: int) -> None:
+        """Make the file consist of whole lines that are on disk, and remember its length."""
         found = os.fstat(fd)
         if self._suspect and _identity(found) == self._identity and found.st_size > self._end:
             self._disk.truncate(fd, self._end)
@@ -208,10 +208,10 @@ class Journal:
             )
 
     def _cut_torn(self, fd: int) -> int:
-        """Cut what is not a whole line at the end; return where the file ends now.
+        """Cut an incomplete line at the end; return the length of the file after it.
 
-        Only what was never acknowledged can be torn, so nothing is lost by it. Bytes that cannot
-        be the beginning of an event are somebody else's, and are left alone.
+        Only a line that was never acknowledged can be incomplete, so nothing is lost. Bytes that
+        cannot be the beginning of an event belong to another program, and are not touched.
         """
         start, tail = self._read_tail(fd)
         sound = sound_length(tail)
@@ -225,7 +225,7 @@ class Journal:
         return start + sound
 
     def _read_tail(self, fd: int) -> tuple[int, bytes]:
-        """Return the last `recall_lines` lines and what follows them, and where they begin."""
+        """Return the last `recall_lines` lines with the rest of the file, and where they begin."""
         start = os.fstat(fd).st_size
         blocks: list[bytes] = []
         newlines = 0
@@ -241,10 +241,10 @@ class Journal:
         return start + skipped, tail[skipped:]
 
     def _undo(self, fd: int) -> None:
-        """Take back a failed append, now or, if the disk refuses even that, when it is reopened.
+        """Undo a failed append, now or, if the disk fails again, when the file is reopened.
 
-        The descriptor is given up in any case: after a failed fsync nobody knows what the kernel
-        still holds, and cutting the pages off is what makes it forget them.
+        The descriptor is closed in any case: after a failed fsync the state of the kernel's cache
+        is unknown, and truncating the file discards those pages.
         """
         self._suspect = True
         try:
@@ -286,7 +286,7 @@ def _identity(found: os.stat_result) -> _Identity:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make a new file's name durable, where the system lets us."""
+    """Make a new file's name durable, where the system allows it."""
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except PermissionError:  # it may be entered but not listed
@@ -294,7 +294,7 @@ def _sync_directory(directory: Path) -> None:
     try:
         os.fsync(fd)
     except OSError as error:
-        if error.errno not in {EINVAL, ENOTSUP}:  # the file system knows no such thing
+        if error.errno not in {EINVAL, ENOTSUP}:  # the file system does not support it
             raise
     finally:
         os.close(fd)
@@ -309,4 +309,4 @@ def _hint(error: OSError, path: Path) -> str:
         case IsADirectoryError() | NotADirectoryError():
             return "set path to a file"
         case _:
-            return "make room, or mend the file system; the events wait until then"
+            return "free space or repair the file system; the events wait until then"

@@ -1,8 +1,8 @@
-"""Writing lines to a descriptor that may stall, half accept or go away: synchronous, for a thread.
+"""Writing lines to a pipe whose reader may stall or close it: synchronous, for a worker thread.
 
-A reader that stops reading must not hold the writer for ever, and a line that was begun must be
-finished before another begins. So nothing is written before the descriptor says it can take it,
-and what is still owed of a line is remembered.
+A reader that stops reading must not block the writer for ever, and a line that was begun must be
+finished before another begins. So nothing is written before the descriptor is writable, and the
+rest of an unfinished line is remembered.
 """
 
 import os
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 _TICK = 0.05
-"""Seconds between two looks at whether to stop."""
+"""Seconds between two checks for a stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +26,10 @@ class PendingLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteResult:
-    """How far a write came: the events whose lines are out whole, and what stopped it.
+    """The result of a write: the events whose lines are complete, and what stopped it.
 
-    `fault` is None when all is written, TimeoutError when the reader took nothing until the
-    deadline, InterruptedError when told to stop, else what the system said.
+    `fault` is None when all is written, TimeoutError when the reader read nothing until the
+    deadline, InterruptedError after a stop, else the error of the system.
     """
 
     written: frozenset[str]
@@ -37,40 +37,42 @@ class WriteResult:
 
 
 class PipeWriter:
-    """Lines to one descriptor; never more than one half line, and that one is finished first."""
+    """Writes lines to one descriptor; an unfinished line is finished before the next one."""
 
     def __init__(self, fd: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.fd = fd
         self._clock = clock
-        self._owed: PendingLine | None = None
+        self._unfinished: PendingLine | None = None
 
     @property
-    def owed(self) -> PendingLine | None:
-        """The line that was begun and is not finished."""
-        return self._owed
+    def unfinished(self) -> PendingLine | None:
+        """The unfinished line; None where there is none."""
+        return self._unfinished
 
     def write(
         self, lines: Sequence[PendingLine], *, timeout: float, stop: Callable[[], bool]
     ) -> WriteResult:
-        """Write what is owed, then these lines, for at most `timeout` seconds.
+        """Finish the unfinished line, then write these lines, for at most `timeout` seconds.
 
-        A line whose event is the owed one is not written again: it is the one being finished.
+        A line of the same event as the unfinished one is not written again.
         """
-        owed = self._owed
-        queue = [owed] if owed else []
-        queue += [line for line in lines if owed is None or line.event_id != owed.event_id]
+        unfinished = self._unfinished
+        queue = [unfinished] if unfinished else []
+        queue += [
+            line for line in lines if unfinished is None or line.event_id != unfinished.event_id
+        ]
         data = b"".join(line.rest for line in queue)
         count, fault = self._push(memoryview(data), deadline=self._clock() + timeout, stop=stop)
-        return WriteResult(written=self._settle(queue, count), fault=fault)
+        return WriteResult(written=self._complete_lines(queue, count), fault=fault)
 
-    def _settle(self, queue: Sequence[PendingLine], count: int) -> frozenset[str]:
-        """Work out from the number of bytes written which lines are whole and which is owed."""
+    def _complete_lines(self, queue: Sequence[PendingLine], count: int) -> frozenset[str]:
+        """Return the complete lines among the bytes written, and remember the unfinished one."""
         written: set[str] = set()
-        before, self._owed = self._owed, None
+        before, self._unfinished = self._unfinished, None
         for line in queue:
             if count < len(line.rest):
                 if count or line is before:
-                    self._owed = PendingLine(event_id=line.event_id, rest=line.rest[count:])
+                    self._unfinished = PendingLine(event_id=line.event_id, rest=line.rest[count:])
                 break
             count -= len(line.rest)
             written.add(line.event_id)
@@ -107,7 +109,7 @@ class PipeWriter:
 
 
 def _chunk(fd: int, length: int) -> int:
-    """Return how much may be offered at once without the write waiting for the reader.
+    """Return how many bytes may be written at once without blocking on the reader.
 
     POSIX promises PIPE_BUF bytes on a blocking pipe that polls as writable, and no more.
     """

@@ -15,7 +15,7 @@ RESERVED_HEADERS: Final = frozenset(
     transfer-encoding upgrade webhook-id webhook-signature webhook-timestamp
     """.split()
 )
-"""What the poller or HTTP itself writes: another value breaks the signature or the framing."""
+"""Headers that the poller or HTTP itself sets: another value breaks signature or framing."""
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _VALUE: Final = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?")
@@ -25,9 +25,9 @@ _URL_FIX: Final = (
 
 
 def check_header(name: str, value: str) -> None:
-    """Make sure that a header may be sent with every event.
+    """Check that a header may be sent with every event.
 
-    :raises Unusable: if it may not; it names the header.
+    :raises Unusable: if it may not; the message names the header.
     """
     try:
         check_header_name(name)
@@ -37,9 +37,9 @@ def check_header(name: str, value: str) -> None:
 
 
 def check_header_name(name: str) -> None:
-    """Make sure that a header of that name may be sent.
+    """Check that a header of that name may be sent.
 
-    :raises Unusable: if it is no name, or the name of one that is ours.
+    :raises Unusable: if it is not a name, or is reserved.
     """
     if not _NAME.fullmatch(name):
         raise Unusable("not a name for a header", "use letters, digits and -")
@@ -48,7 +48,7 @@ def check_header_name(name: str) -> None:
 
 
 def check_header_value(value: str) -> None:
-    """Make sure that a header can have that value.
+    """Check that a header can have that value.
 
     :raises Unusable: if it would break the request.
     """
@@ -60,9 +60,9 @@ def check_header_value(value: str) -> None:
 
 
 def check_url(url: str) -> None:
-    """Make sure that events can be posted there.
+    """Check that events can be posted to this URL.
 
-    :raises Unusable: if it is no http(s) URL, or holds user info or a fragment.
+    :raises Unusable: if it is not an http(s) URL, or holds user info or a fragment.
     """
     split_web_url(url, fix=_URL_FIX)
     if "#" in url:
@@ -87,7 +87,7 @@ _HINTS = {
 _REDIRECT_HINT = "redirects are not followed: set url to the final address"
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\U0010ffff]+")
 _SHORTEST_SECRET = 4
-"""Shorter texts are too common to be cut out of a sentence."""
+"""Shorter texts are too common to be replaced in a sentence."""
 
 
 def interpret(
@@ -95,8 +95,8 @@ def interpret(
 ) -> SinkOutcome:
     """Return what an answer means for the event.
 
-    `headers` finds names in any case; `body` is its beginning; `place` is how to call the
-    receiver; `now` is when the answer arrived.
+    `headers` finds names in any case; `body` is its beginning; `place` names the receiver in
+    messages; `now` is when the answer arrived.
     """
     if 200 <= status < 300:  # noqa: PLR2004  (RFC 9110, section 15.3)
         return SinkOutcome(verdict=SinkVerdict.DELIVERED, status=status)
@@ -109,7 +109,7 @@ def interpret(
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
-    """Return the text with every one of these secrets cut out, the longest first."""
+    """Return the text with each of these secrets replaced, the longest first."""
     for secret in sorted(set(secrets), key=len, reverse=True):
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "[…]")
@@ -123,7 +123,7 @@ def _verdict(status: int) -> SinkVerdict:
 
 
 def _retry_after(status: int, headers: Mapping[str, str], now: datetime) -> float | None:
-    """Read `Retry-After` where it asks us to pause; with other answers it means other things."""
+    """Read `Retry-After` where it asks for a pause; with other answers it means other things."""
     if status not in _BUSY:
         return None
     return read_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now)

@@ -1,4 +1,4 @@
-"""The stdout sink: one line per event for whatever reads the other end."""
+"""The stdout sink: one line per event, for the reader of the pipe."""
 
 import os
 import stat
@@ -15,13 +15,13 @@ from poller.sinks.pipe import PendingLine, PipeWriter, WriteResult
 
 _BATCH_SIZE = 500
 _MARGIN = 1.0
-"""Seconds that a write may outlast its timeout: a tick, and a thread that has to be scheduled."""
+"""Seconds that a write may exceed its timeout: one check, and the start of a thread."""
 
 
 class StdoutSink:
-    """NDJSON to a file descriptor, written in one go per batch by a worker thread.
+    """NDJSON to a file descriptor, one write per batch by a worker thread.
 
-    A reader may stall for `timeout` seconds before what it did not take counts as failed.
+    A reader may stall for `timeout` seconds before unwritten events count as failed.
     """
 
     concurrency = 1
@@ -39,7 +39,7 @@ class StdoutSink:
         return self._timeout + _MARGIN
 
     async def start(self) -> None:
-        """Make sure that there is a descriptor to write to.
+        """Check that there is a descriptor to write to.
 
         :raises SinkUnavailable: if it is closed.
         """
@@ -55,13 +55,13 @@ class StdoutSink:
             )
 
     async def recall(self, event_ids: Collection[str]) -> frozenset[str]:  # noqa: ARG002  (protocol)
-        """Nothing: what has gone down a pipe cannot be asked for."""
+        """Return nothing: what was written to a pipe cannot be read back."""
         return frozenset()
 
     async def deliver(self, batch: Sequence[OutgoingEvent]) -> Sequence[SinkOutcome]:
-        """Write the batch; cancelled while the reader stalls, tell at once how far it came."""
+        """Write the batch; when cancelled while the reader stalls, return the outcomes at once."""
         lines = [PendingLine(event_id=e.id, rest=e.encoded() + b"\n") for e in batch]
-        stop = _told_to_stop(anyio.get_cancelled_exc_class())
+        stop = _cancellation_check(anyio.get_cancelled_exc_class())
         progress = await anyio.to_thread.run_sync(
             lambda: self._writer.write(lines, timeout=self._timeout, stop=stop),
             limiter=self._thread,
@@ -69,11 +69,11 @@ class StdoutSink:
         return [self._outcome(event, progress) for event in batch]
 
     async def reopen(self) -> None:
-        """Nothing to do: the descriptor was given to us."""
+        """Do nothing: the caller opened the descriptor."""
 
     async def aclose(self) -> None:
-        """Finish a line that was begun, if the reader takes it now; the descriptor stays open."""
-        if self._writer.owed is None:
+        """Finish an unfinished line, if the reader accepts it now; the descriptor stays open."""
+        if self._writer.unfinished is None:
             return
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(
@@ -87,17 +87,17 @@ class StdoutSink:
         return _fault_outcome(progress.fault, fd=self._writer.fd, timeout=self._timeout)
 
 
-def _told_to_stop(cancelled: type[BaseException]) -> Callable[[], bool]:
-    """Return what tells the worker thread whether the task that waits for it is cancelled."""
+def _cancellation_check(cancelled: type[BaseException]) -> Callable[[], bool]:
+    """Return a check, for the worker thread, whether the task that waits for it is cancelled."""
 
-    def told() -> bool:
+    def is_cancelled() -> bool:
         try:
             anyio.from_thread.check_cancelled()
         except cancelled:
             return True
         return False
 
-    return told
+    return is_cancelled
 
 
 def _fault_outcome(fault: OSError, *, fd: int, timeout: float) -> SinkOutcome:

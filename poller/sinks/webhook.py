@@ -26,14 +26,14 @@ from poller.sinks.signature import parse_secret, sign
 
 _CONTENT_TYPE = "application/cloudevents+json"
 _MOST_CONNECTIONS = 30
-"""httpx's pool assigns quadratically: above this, more connections carry less."""
+"""The cost of httpx's pool is quadratic: with more connections, throughput falls."""
 _BODY_BYTES = 1 << 16
 _CLOSING = 0.05
 """Seconds before the deadline that reading a body ends, so that its status still counts."""
 _BODY_PATIENCE = 1.0
 """Seconds to read an answer's body in; the status line has decided by then."""
 _TOKEN_LENGTH = 16
-"""A segment of a path from this length on may be what admits us."""
+"""A segment of a path from this length on may be a token."""
 _HINT = "is the receiver running, and is the sink's url right?"
 _MARGIN = 2.0
 """Seconds that closing a connection may outlast the timeout."""
@@ -43,7 +43,7 @@ class WebhookSink:
     """CloudEvents by HTTP POST, signed after Standard Webhooks where there is a secret.
 
     `timeout` is from connect to the answer's last byte, in total. `transport` replaces httpx's
-    own, and with it what the environment says about proxies and certificates.
+    own, and with it the proxy and certificate variables.
     """
 
     batch_size = 1
@@ -60,9 +60,10 @@ class WebhookSink:
         clock: Callable[[], datetime] = wall_clock,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Check what was given.
+        """Check the arguments.
 
-        :raises ValueError: if url, secret, a header or concurrency is wrong; it repeats none.
+        :raises ValueError: if url, secret, a header or concurrency is wrong; the message repeats
+            no value.
         """
         self.name = name
         self.concurrency = _checked_concurrency(concurrency)
@@ -91,12 +92,12 @@ class WebhookSink:
     async def start(self) -> None:
         """Load certificates and proxies; posts nothing.
 
-        :raises SinkUnavailable: if the environment names ones that are of no use.
+        :raises SinkUnavailable: if a proxy or certificate variable cannot be used.
         """
         await self._ready()
 
     async def recall(self, event_ids: Collection[str]) -> frozenset[str]:  # noqa: ARG002  (protocol)
-        """Nothing: receivers are not asked what they hold, they tell repetitions by the id."""
+        """Return nothing: receivers recognize repetitions by the id."""
         return frozenset()
 
     async def deliver(self, batch: Sequence[OutgoingEvent]) -> Sequence[SinkOutcome]:
@@ -104,7 +105,7 @@ class WebhookSink:
         return [await self._attempt(event) for event in batch]
 
     async def reopen(self) -> None:
-        """Use fresh connections from the next event on; requests under way end on theirs."""
+        """Use new connections from the next event on; requests under way end on theirs."""
         if isinstance(self._transport, Lanes):
             await self._transport.renew()
 
@@ -149,7 +150,7 @@ class WebhookSink:
         return SinkOutcome(verdict=SinkVerdict.FAILED, status=status, error=error)
 
     def _signature_headers(self, event_id: str, body: bytes) -> dict[str, str]:
-        """Sign afresh: receivers refuse timestamps that are more than minutes old."""
+        """Sign at each attempt: receivers refuse timestamps that are minutes old."""
         now = int(self._clock().timestamp())
         headers = {"webhook-id": event_id, "webhook-timestamp": str(now)}
         if self._keys:
@@ -159,7 +160,7 @@ class WebhookSink:
         return headers
 
     def _without_secrets(self, outcome: SinkOutcome) -> SinkOutcome:
-        """Cut our own secrets out of what the receiver may have echoed, then shorten it."""
+        """Remove the sink's secrets, which the receiver may have echoed, and shorten the text."""
         error = scrub(outcome.error or "", self._secrets)
         most = EXCERPT_CHARACTERS + len(self.place)
         return SinkOutcome(
@@ -176,7 +177,7 @@ class WebhookSink:
             return self._client
 
     def _make_client(self) -> httpx.AsyncClient:
-        """Build the client in a worker thread: reading certificates takes its time."""
+        """Build the client in a worker thread: reading certificates takes time."""
         try:
             if self._transport is None:
                 self._route = find_route(str(self._url), os.environ)
@@ -195,9 +196,9 @@ class WebhookSink:
 
 
 async def _beginning(response: httpx.Response) -> bytes:
-    """Return the beginning of the body, or as much of it as comes in time and in order.
+    """Return the beginning of the body, or as much of it as arrives in time.
 
-    It is read to its end where that is near, so that the connection can be used again.
+    A short body is read to its end, so that the connection can be used again.
     """
     body = b""
     patience = anyio.current_time() + _BODY_PATIENCE
@@ -234,7 +235,7 @@ def _checked_concurrency(concurrency: int) -> int:
 def _texts_to_hide(
     url: httpx.URL, secret: SecretStr | None, headers: Mapping[str, SecretStr]
 ) -> frozenset[str]:
-    """Return every text that an echo of our request could betray."""
+    """Return every secret text that an echo of our request could contain."""
     parts = secret.get_secret_value().split() if secret else []
     values = [value.get_secret_value() for value in headers.values()]
     return frozenset(

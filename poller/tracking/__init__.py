@@ -1,1 +1,1 @@
-"""Pure logic: from snapshots to changes, events and the next look. No I/O, no clock of its own."""
+"""Pure logic: from snapshots to changes, events and the next poll. No I/O, no clock of its own."""

@@ -1,6 +1,6 @@
-"""What a look can bring back, as values: the input of `observe`.
+"""The possible answers to a poll, as values: the input of `observe`.
 
-401 and 403 are not among them: they say nothing about what is watched, so they never come here.
+401 and 403 are not among them: they say nothing about what is watched.
 """
 
 from collections.abc import Sequence
@@ -32,14 +32,14 @@ class FoundAnswer(_Look):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleAnswer(_Look):
-    """Messages of a scheduled operation, a page at most; none where they cannot be read."""
+    """Messages of a scheduled operation, one page at most; empty where they cannot be read."""
 
     messages: Sequence[Message] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptsAnswer(_Look):
-    """How a group message fared, one status a recipient."""
+    """The receipts of a group message, one status for each recipient."""
 
     statuses: Sequence[str]
 
@@ -54,17 +54,17 @@ class BreakdownAnswer(_Look):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotFoundAnswer(_Look):
-    """404 to a fetch of this, in the vendor's envelope."""
+    """404 to a fetch of what is watched, in the vendor's envelope."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedAnswer(_Look):
-    """400 to a fetch of this, in the vendor's envelope."""
+    """400 to a fetch of what is watched, in the vendor's envelope."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NonsenseAnswer(_Look):
-    """A good status with a document that is not what was asked for; `why` names the member."""
+    """A success whose document does not have the expected shape; `why` names the member."""
 
     why: str
 
@@ -73,7 +73,7 @@ class NonsenseAnswer(_Look):
 class FailedAnswer(_Look):
     """Anything else: no answer, or one that says nothing about what is watched.
 
-    `answered` is True where one came that was no plea for patience: a 500, a gateway's page.
+    `answered` is True where there was an answer that did not ask to wait: a 500, a gateway's page.
     """
 
     answered: bool = False
@@ -101,7 +101,7 @@ class Verdict(StrEnum):
     ABSENT = "absent"
     FAILED = "failed"
     LATE = "late"
-    """Nobody waited for the answer any more when it came."""
+    """When the answer came, watching had ended already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """One event on its way to one sink, as pure state: attempts, waits, and when to give up.
 
-Waits start at 1 s and about double to at most 1 h; jitter only adds to them. `Retry-After` is not
-among them: it pauses the whole sink. An event is given up three days after it was recorded (or
-replayed), by a failed attempt, or one hour after the receiver first refused it.
+Waits start at 1 s and about double to at most 1 h; jitter only adds to them. `Retry-After` pauses
+the whole sink instead. An event is given up at a failed attempt three days after it was recorded
+(or replayed), or one hour after the receiver first refused it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,14 +29,14 @@ class DeliveryState(StrEnum):
 
 
 class AttemptResult(StrEnum):
-    """How an attempt ended, as far as retrying is concerned."""
+    """How an attempt ended, for the decision on a retry."""
 
     DELIVERED = "delivered"
     FAILED = "failed"
     REFUSED = "refused"
-    """An answer, not an outage: this event is not wanted."""
+    """The receiver answered that it does not accept this event."""
     GONE = "gone"
-    """The place wants no event any more."""
+    """The receiver wants no more events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class DeliveryAttempt:
 
     @property
     def is_answer(self) -> bool:
-        """True if the receiver said anything at all."""
+        """True if the receiver answered."""
         return self.status is not None or self.result is not AttemptResult.FAILED
 
 
@@ -73,7 +73,7 @@ class Delivery:
 def after_attempt(
     delivery: Delivery, attempt: DeliveryAttempt, *, now: datetime, jitter: float
 ) -> Delivery:
-    """Return the delivery as this attempt leaves it; `jitter` is a random number in [0, 1)."""
+    """Return the delivery after this attempt; `jitter` is a random number in [0, 1)."""
     tried = replace(
         delivery, attempts=delivery.attempts + 1, status=attempt.status, error=attempt.error
     )
@@ -109,14 +109,14 @@ class Subscription:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def wants(self, event: Event) -> bool:
-        """Return whether a delivery of `event` is to be made."""
+        """Return whether the sink subscribes to `event`."""
         return wants_type(self.events, event.type, final=event.final) and all(
             event.labels.get(name) == value for name, value in self.labels.items()
         )
 
 
 def wants_type(patterns: Iterable[str], event_type: str, *, final: bool) -> bool:
-    """Return whether any of the patterns (`operation.*`, `final`) means an event of this type."""
+    """Return whether any of the patterns (`operation.*`, `final`) matches an event of this type."""
     return any(_matches(pattern, event_type, final=final) for pattern in patterns)
 
 

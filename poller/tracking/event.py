@@ -66,7 +66,7 @@ class Event:
 
     @property
     def observed_at(self) -> datetime | None:
-        """When the answer arrived that this event was made of; None where there was none."""
+        """When the answer behind this event arrived; None where there was none."""
         return parse_instant(self.data["observedAt"])
 
     @property
@@ -158,7 +158,7 @@ def make_event(
     reason: str | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Event:
-    """Make the next event of `watch`: it carries everything that is not yet emitted.
+    """Make the next event of `watch`, with everything that was not emitted yet.
 
     `more` are further members of `data`.
     """
@@ -218,7 +218,7 @@ def _shown(watch: Watch) -> Mapping[str, Any]:
 
 
 def _changes(watch: Watch) -> dict[str, Any]:
-    """Say which attempts of a message are new or have moved on."""
+    """Return the attempts of a message that are new or have another status."""
     if watch.resource_type is not ResourceType.MESSAGE:
         return {}
     return {"changes": attempt_changes(watch.emitted.attempts, watch.snapshot or {})}
@@ -230,9 +230,9 @@ def _attempts(watch: Watch) -> tuple[str, ...]:
 
 
 def _remembered(watch: Watch) -> dict[str, Any]:
-    """Show what is left without a snapshot: it was never seen, or pruned to its stub.
+    """Return what is known without a snapshot: it was never seen, or pruned to a stub.
 
-    The emitted counters of a stub keep the deltas adding up to the last event.
+    With the emitted counters of a stub the deltas still add up to the last event.
     """
     if watch.emitted.status is None:
         return {"id": watch.id}
@@ -257,7 +257,7 @@ def _type(name: str) -> EventType:
 def event_id(now: datetime, entropy: int) -> str:
     """Make a UUIDv7 (RFC 9562): ordered by `now` to the millisecond, 74 random bits of `entropy`.
 
-    Never derived from the event: two events are never one because they look alike.
+    Never derived from the content: two equal events still have different ids.
     """
     milliseconds = int(now.timestamp() * 1000) & 0xFFFF_FFFF_FFFF
     high = entropy >> 62 & 0xFFF

@@ -1,23 +1,23 @@
-"""When an operation will end, guessed from the counters of its last looks.
+"""When an operation will end, estimated from its counters. A look is one observation of them.
 
-Two signals lead to an end. Messages leave the queue: an operation is `COMPLETED` when it was
-processed. Recipients are done: some ends wait for the last receipts. While messages are queued
-nothing but the queue is asked; afterwards the end may be there any moment.
+Two signals announce an end. Messages leave the queue: an operation is `COMPLETED` when it was
+processed. Recipients are done: some operations end with the last receipts. While messages are
+queued, only the queue counts; afterwards the operation may end at any moment.
 
-The rules are those of inspection schedules (Barlow, Hunter and Proschan 1963) in the form that
-Keller (1974) gave them, looks at a density proportional to the square root of the hazard:
+The rules are those of inspection schedules (Barlow, Hunter and Proschan 1963) in the form of
+Keller (1974): inspections at a density proportional to the square root of the hazard.
 
-- Towards a predicted end the hazard grows like 1/remaining². So look again when a fixed share of
-  the remaining time has gone: the gaps shrink geometrically, and their number grows only with the
-  logarithm of the operation's length. The share is three quarters where the rate is steady and
-  less the more it varies.
-- Receipts trickle: the fewer are left the slower they come, and what is left of the time is never
-  shorter than it seems. So the share is a half.
+- Before a predicted end the hazard grows like 1/remaining². So poll again when a fixed share of the
+  remaining time has passed: the gaps shrink geometrically, and their number grows only with the
+  logarithm of the operation's length. The share is three quarters where the rate is steady, and
+  smaller the more the rate varies.
+- Receipts slow down towards the end: the remaining time is never shorter than it seems. So the
+  share is a half.
 - After the last message, or the last receipt, the hazard falls with the time since. So wait as
-  long again as has passed since then: the plain backoff, started again at that moment.
+  long again as has passed since then: the plain backoff, started at that moment.
 
-What no counter foretells, a cancellation, is found within the longest wait that the settings allow.
-Its hazard is the same at all times, so nothing beats looking at even intervals.
+A cancellation, which no counter announces, is found within the longest wait that the settings
+allow. Its hazard is the same at all times, so even intervals are best.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,9 +36,9 @@ KEPT: Final = 6
 
 # an interval counts half as much as the one after it
 _FADING: Final = 0.5
-# how sure one interval alone can make us: its rate may be off by half
+# the uncertainty after one interval alone: its rate may be off by half
 _UNPROVEN: Final = 0.5
-# which share of the remaining time to let go by
+# which share of the remaining time to wait
 _QUEUE_SHARE: Final = 0.75
 _RECEIPTS_SHARE: Final = 0.5
 
@@ -68,9 +68,9 @@ def look_at(operation: Operation, kind: KindSpec, *, at: datetime) -> Look:
 
 
 def predicted_wait(looks: Sequence[Look], *, started_at: datetime | None) -> float | None:
-    """Return the seconds ≥ 0 until the next look; None where the looks promise no end.
+    """Return the seconds ≥ 0 until the next poll; None where the looks predict no end.
 
-    `looks` are the last ones, the oldest first; `started_at` stands in for a look at nothing.
+    `looks` are the last ones, the oldest first; `started_at` counts as a look with nothing done.
     """
     if not looks or looks[-1].total <= 0:
         return None
@@ -89,7 +89,7 @@ def predicted_wait(looks: Sequence[Look], *, started_at: datetime | None) -> flo
 
 
 def _after_end(series: Series, goal: int) -> float:
-    """Return the time since the goal was first seen reached."""
+    """Return the time since the first look at which the goal was reached."""
     reached = next(at for at, count in series if count >= goal)
     return max(0.0, (series[-1][0] - reached).total_seconds())
 
@@ -116,7 +116,7 @@ def _intervals(series: Series) -> Iterable[tuple[float, int]]:
 
 
 def _doubt(intervals: Sequence[tuple[float, int]], weights: Sequence[float], rate: float) -> float:
-    """Return how far the rate varied between looks, relative to itself."""
+    """Return the relative variation of the rate between looks."""
     if len(intervals) == 1:
         return _UNPROVEN
     spans = [weight * span for weight, (span, _) in zip(weights, intervals, strict=True)]

@@ -2,7 +2,7 @@
 
 `LIFECYCLES` has one row for each type of resource: which event a status makes, which status ends,
 which cannot follow another. `PHASES` says how a watch goes from phase to phase. What is not in a
-table changes nothing: an unknown status makes an event of type `….changed` and is never terminal,
+tables changes nothing: an unknown status makes an event of type `….changed` and is never terminal,
 because the vendor may add values at any time.
 """
 
@@ -54,8 +54,8 @@ class Lifecycle:
 
     `events` names the event that a change to a status makes; `terminal` gives the outcome of the
     statuses that end; `lasting` are the terminal ones after which receipts can still change
-    counters, so that the watch settles; `follows_terminal` says what may be seen after a terminal
-    status, and `never_after` what may not be seen after another one.
+    counters, so that the watch settles; `follows_terminal` are the statuses that may be seen after
+    a terminal one, and `never_after` those that may not be seen after another one.
     """
 
     events: Mapping[str, EventType]
@@ -147,7 +147,7 @@ class PhaseChange(StrEnum):
     END = "end"
     """The last event was emitted."""
     FORGET = "forget"
-    """Somebody asked to stop watching."""
+    """Stopping was requested."""
     RESUME = "resume"
     """A watch that was lost or forgotten is registered again."""
     RESUME_SETTLING = "resume settling"
@@ -183,7 +183,7 @@ PHASES: Final[Mapping[Phase, Mapping[PhaseChange, Phase]]] = {
 
 
 def change_phase(watch: Watch, change: PhaseChange, *, now: datetime) -> Watch:
-    """Return the watch in the phase that `PHASES` says; unchanged where the table has no entry.
+    """Return the watch in the next phase after `PHASES`; unchanged where the table has no entry.
 
     `ended_at` is set when watching stops and cleared when it starts again. The state of a breakdown
     does not outlive the phase in which it is read.

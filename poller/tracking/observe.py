@@ -2,8 +2,8 @@
 
 `observe` is called with the state *found in the locked row*, so that two observers of one
 operation can never count a delta or a sequence number twice. First the answer is accepted into
-the watch, unless it is stale or makes no sense; then `transitions` makes the events. While what
-failed is being read, `breakdown.reading` does both.
+the watch, unless it is stale or makes no sense; then `transitions` makes the events. While a
+breakdown is being read, `breakdown.reading` does both.
 """
 
 from collections import Counter
@@ -65,9 +65,9 @@ def observe(
     )
 
 
-# A clock that is this far ahead of ours is a wrong clock, not network delay.
+# A clock this far ahead of ours is wrong; network delay cannot explain it.
 _AHEAD: Final = timedelta(minutes=5)
-# The messages of an operation are made with it, or soon after.
+# The messages of an operation are created with it, or soon after.
 _MADE_WITHIN: Final = timedelta(minutes=10)
 
 
@@ -84,7 +84,7 @@ _NOT_ACCEPTED: Final[Mapping[type[Answer], Verdict]] = {
 def _accept_answer(
     watch: Watch, answer: Answer, *, policy: Policy, now: datetime
 ) -> tuple[Watch, Verdict]:
-    """Take in what the answer says of a watch that has not ended."""
+    """Apply the answer to a watch that has not ended."""
     known = watch.evolve(not_found_streak=_count_refusals(watch.not_found_streak, answer, now))
     match answer:
         case FoundAnswer(found=found) if not _is_stale(watch, found, now):
@@ -115,7 +115,7 @@ def _is_stale(watch: Watch, found: Operation | Message, now: datetime) -> bool:
     updated_at = _believable(found.updated_at, now)
     if updated_at is None or watch.updated_at is None or updated_at >= watch.updated_at:
         return False
-    # the first terminal status is believed whatever its clock says: an end is never lost
+    # the first terminal status is accepted whatever its clock says: an end is never lost
     return found.status not in lifecycle.terminal or watch.status in lifecycle.terminal
 
 
@@ -177,7 +177,7 @@ def _may_belong_to(watch: Watch, message: Message) -> bool:
 
 
 def _public(message: Message, policy: Policy) -> JsonObject:
-    # the status is the decoded one; of the document only what may be stored
+    # the decoded status, and only those parts of the document that may be stored
     return {**public_message(message.raw, policy.addresses), "status": message.status}
 
 

@@ -1,12 +1,13 @@
-"""When to look again: a forecast where counters move, exponential backoff with jitter elsewhere.
+"""When to poll again: a forecast where counters move, exponential backoff with jitter elsewhere.
 
-An answer asks the forecast. Where the counters promise no end, or no answer came, the wait doubles,
-between `min_interval` and `max_interval`, and a change resets it. Three things can only bring
-a look forward: a change that is held back, the end of settling, and the vendor's seven days.
+After an answer the forecast decides. Where the counters predict no end, or there was no answer, the
+wait doubles, between `min_interval` and `max_interval`, and a change resets it. Three deadlines can
+only make the next poll earlier: a change that waits to be emitted, the end of settling, and the
+vendor's seven days.
 
-What is scheduled sleeps until the earliest known schedule, but never longer than `schedule_checks`:
-schedules are per recipient, and only one page of messages was read, so others may be sent hours
-before. A cancellation may come before, too.
+A scheduled operation is polled at its earliest known send time, but at least every
+`schedule_checks`: send times are per recipient, and only one page of messages was read, so others
+may be sent hours before. It may also be cancelled before.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ _SETTLING_LOOKS: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The settings that tracking obeys; times in seconds."""
+    """The settings of tracking; times in seconds."""
 
     min_interval: float = 1.0
     max_interval: float = 60.0
@@ -34,23 +35,23 @@ class Policy:
     settle: float = 0.0
     not_found_grace: float = 60.0
     schedule_checks: float = 900.0
-    """The longest wait between two looks at what is scheduled."""
+    """The longest wait between two polls of what is scheduled."""
     breakdown: bool = False
-    """Whether to read what failed, where the registration does not say."""
+    """Whether to read the breakdown, where the registration does not say."""
     addresses: Addresses = Addresses.HIDDEN
     forecast: bool = True
-    """False leaves the plain backoff, which benchmarks compare with."""
+    """False selects the plain backoff, for comparison in benchmarks."""
 
 
 def next_poll(
     watch: Watch, *, moved: bool, policy: Policy, now: datetime, jitter: float
 ) -> NextPoll:
-    """Decide when to look at `watch` again after an answer at `now`.
+    """Decide when to poll `watch` again after an answer at `now`.
 
     `moved` says whether the answer showed anything new; `jitter` is a random number in [0, 1).
     """
     if watch.phase is Phase.EXPLAINING and moved:
-        # the budget of the account paces it
+        # the rate limit of the account paces it
         return NextPoll(wait=0, due_at=now, set_at=now)
     if (sleep := _until_sent(watch, now)) is not None:
         sleep = min(sleep, policy.schedule_checks)
@@ -66,14 +67,14 @@ def next_poll(
 
 
 def expires_at(watch: Watch) -> datetime | None:
-    """Return from when on the vendor may have dropped the record; None while it is `SCHEDULED`."""
+    """Return the time from which the vendor may have deleted the record; None while `SCHEDULED`."""
     if watch.status == "SCHEDULED":
         return None
     return (watch.left_scheduled_at or watch.created_at or watch.registered_at) + RETENTION
 
 
 def _until_sent(watch: Watch, now: datetime) -> float | None:
-    """Return the seconds to sleep towards a schedule; None where none is ahead."""
+    """Return the seconds to wait for a known send time; None where none is ahead."""
     if watch.status != "SCHEDULED" or watch.scheduled_for is None:
         return None
     left = (watch.scheduled_for - now).total_seconds()
@@ -81,9 +82,9 @@ def _until_sent(watch: Watch, now: datetime) -> float | None:
 
 
 def _backoff(watch: Watch, *, moved: bool, policy: Policy) -> float:
-    """Return the wait without a forecast, which a movement sets back.
+    """Return the wait without a forecast; a change resets it.
 
-    It is kept beside a forecast, so that a failure does not double what was foreseen for an answer.
+    It is kept beside a forecast, so that a failure does not double a wait that was forecast.
     """
     if watch.phase is Phase.SETTLING:
         return _within(policy.settle / _SETTLING_LOOKS or policy.max_interval, policy)
@@ -106,7 +107,7 @@ def _has_answered(watch: Watch) -> bool:
 
 
 def _deadlines(watch: Watch, policy: Policy, now: datetime) -> list[datetime]:
-    """Moments that a look must not be later than."""
+    """Return the moments by which the next poll must begin."""
     soonest = now + timedelta(seconds=policy.min_interval)
     deadlines: list[datetime] = []
     if watch.emitted.progress_at is not None and watch.unemitted:
@@ -117,6 +118,6 @@ def _deadlines(watch: Watch, policy: Policy, now: datetime) -> list[datetime]:
     if watch.settle_until is not None:
         deadlines.append(max(watch.settle_until, now))
     elif (end := expires_at(watch)) is not None and end >= now:
-        # halving what is left catches the last word before the record goes, and then its 404
+        # halving the remaining time finds the last state before the record is deleted, then the 404
         deadlines.append(max(now + (end - now) / 2, soonest))
     return deadlines

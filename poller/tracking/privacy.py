@@ -1,7 +1,7 @@
-"""What of a message may be stored and emitted: a list of what is allowed, and nothing else. Pure.
+"""Which parts of a message may be stored and emitted: an allow-list. Pure.
 
-Texts, media and every member that is not named here stay out; addresses come in only where the
-settings ask for them. The input is whatever JSON the API sent: wrong types are left out.
+Texts, media and every member that is not listed are left out; addresses are included only where the
+settings ask for them. The input is any JSON that the API sent: wrong types are left out.
 """
 
 import re
@@ -27,7 +27,7 @@ _DIGITS_OF_A_NUMBER: Final = 7
 _LARGEST_CODE: Final = 999_999
 
 _Reader = Callable[[Any, "Addresses"], object]
-# What a reader returns for a wrong type: None would be a null.
+# The result for a wrong type, as distinct from a null.
 _NOTHING: Final = object()
 
 # Enum values, ids, codes: a word without blanks, never a sentence and never a number.
@@ -65,7 +65,7 @@ def public_error(raw: object) -> dict[str, Any] | None:
 
 
 def public_code(value: object) -> int | str | None:
-    """Return the code of an error: a number of up to six digits, written as text too, or a word."""
+    """Return the code of an error: a number of up to six digits, also as text, or a word."""
     if type(value) is int:
         return value if 0 <= value <= _LARGEST_CODE else None
     if isinstance(value, str) and _CODE.fullmatch(value):
@@ -91,7 +91,7 @@ def public_url(value: object) -> str | None:
 
 
 def shown_addresses(raw: Mapping[str, Any], addresses: Addresses) -> list[str]:
-    """Return the addresses of a message's recipients as they may be shown; none with HIDDEN."""
+    """Return the addresses of a message's recipients as they may be shown; empty with HIDDEN."""
     first = islice(_objects(raw.get("to")), _MOST_RECIPIENTS)
     shown = (_public_address(one.get("address"), addresses) for one in first)
     return [address for address in shown if address is not None]
@@ -111,7 +111,7 @@ def attempt_statuses(message: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def attempt_changes(before: Sequence[str], message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the attempts of a public message that are new, or whose status is another.
+    """Return the attempts of a public message that are new or have another status.
 
     `before` holds the statuses already emitted, as `attempt_statuses` gave them.
     """

@@ -1,16 +1,16 @@
-"""How far the messages of an operation are, read from its counters. Pure.
+"""The progress of the messages of an operation, read from its counters. Pure.
 
 The vendor counts in two ways. Exclusive: each message counts under the state that it is in.
 Cumulative: it counts under each state that it has been in, so `delivered` is part of `sent` and
-`opened` part of `delivered`. Exclusive states never sum to more than there are messages; where
-they do, the counters are cumulative. Some operations also lack columns: what has no column cannot
-be waited for. This module is the only place that knows this; everything else asks it.
+`opened` part of `delivered`. Exclusive states never sum to more than the number of messages; where
+they do, the counters are cumulative. Some operations also lack columns: nothing can wait for a
+state that has no column. Only this module knows all this.
 
-Errors must be on the safe side. A message that is read as open costs a look; one that is read as
-done may cost its receipt. So in doubt a message counts as open:
+Errors must be on the safe side. A message that is wrongly read as open costs a poll; one that is
+wrongly read as done may cost its receipt. So in doubt a message counts as open:
 
 - Cumulative counters whose sum has not yet passed the total are read as exclusive. Then `sent` is
-  all open, which is too much and never too little.
+  all open, which is an upper bound.
 - In a cumulative reading a state that counts fewer than a later one is read as exclusive.
 - `undelivered` may or may not be part of a cumulative `sent`; it is read as if it were not.
 - An unaddressable recipient never has a message, in either way of counting. The vendor does not
@@ -29,13 +29,13 @@ _UNADDRESSABLE: Final = "unaddressable"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How many messages are where; each counts once, whichever way the vendor counts.
+    """How many messages are in which state; each counts once, in whichever way the vendor counts.
 
     `stages` holds these numbers under the vendor's names, first the states of a message on its
     way in their order, then those of messages that were not delivered. `done` of `total` are
     finished; `waiting` have not left the queue; `open` may still change, `waiting` included.
-    `reached` are the finished ones that went as far as the vendor reports, `failed` those that
-    were stopped by an error. `total` is at least `done` + `open`; None where it is unknown.
+    `reached` are finished and in the last state that the vendor reports, `failed` were stopped by
+    an error. `total` is at least `done` + `open`; None where it is unknown.
     `ends_at` names the first state in which a message is finished.
     """
 
@@ -61,11 +61,11 @@ NO_PROGRESS: Final = Progress(
     ends_at="delivered",
     is_cumulative=False,
 )
-"""What there is to say of something that has no counters of recipients."""
+"""The progress of something that has no counters of recipients."""
 
 
 def read_progress(kind: KindSpec, counters: Mapping[str, int]) -> Progress:
-    """Read the counters of one snapshot of an operation; unknown ones mean nothing."""
+    """Read the counters of one snapshot of an operation; unknown ones are ignored."""
     known = counters.get("total") or counters.get("recipients") or None
     messages = None if known is None else _messages(known, counters)
     states = {name: counters.get(name, 0) for name in (*kind.stages, *kind.stopped)}
@@ -92,9 +92,9 @@ def read_progress(kind: KindSpec, counters: Mapping[str, int]) -> Progress:
 
 
 def read_receipts(counters: Mapping[str, int]) -> Progress:
-    """Read how a group message fared: one state for each recipient, and no column without one.
+    """Read the receipts of a group message: one state for each recipient.
 
-    These counters are ours, so a column that is absent is 0.
+    These counters are computed here, so a column that is absent is 0.
     """
     return read_progress(DEFAULT_KIND, {**dict.fromkeys(DEFAULT_KIND.receipts, 0), **counters})
 
@@ -107,9 +107,9 @@ def _messages(total: int, counters: Mapping[str, int]) -> int:
 
 
 def _made_exclusive(kind: KindSpec, states: Mapping[str, int], messages: int) -> dict[str, int]:
-    """Take from each state those that have gone on, beginning with the last state.
+    """Subtract from each state the messages in later ones, beginning with the last state.
 
-    Whether the queue's counters are cumulative too cannot be seen; what is left over bounds them.
+    Whether the queue's counters are cumulative too is unknown; the remaining messages bound them.
     """
     exclusive = dict(states)
     left = messages - sum(states[name] for name in kind.stopped if name != _UNADDRESSABLE)
@@ -126,10 +126,10 @@ def _made_exclusive(kind: KindSpec, states: Mapping[str, int], messages: int) ->
 
 
 def _last_open(kind: KindSpec, counters: Mapping[str, int]) -> int:
-    """Return the place among the stages of the first one in which a message is finished.
+    """Return the index of the first stage in which a message is finished.
 
-    Without any column that receipts move, being sent is as far as a message gets. Without a total
-    the snapshot is incomplete, and says nothing about columns.
+    Without any column for receipts, `sent` is the last state of a message. Without a total the
+    snapshot is incomplete, and says nothing about columns.
     """
     is_complete = bool(counters.get("total"))
     are_receipted = bool(kind.receipts) and not (is_complete and kind.receipts.isdisjoint(counters))
@@ -138,7 +138,7 @@ def _last_open(kind: KindSpec, counters: Mapping[str, int]) -> int:
 
 
 def delta_between(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    """Subtract counter by counter, signed; what did not change is left out."""
+    """Subtract counter by counter, signed; unchanged counters are left out."""
     names = [*after, *(name for name in before if name not in after)]
     return {
         name: difference

@@ -1,4 +1,4 @@
-"""What becomes of a registration where the operation may be known already. Pure."""
+"""Registrations: parsing one, and applying it where the operation may be known already. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ _MEMBERS: Final = frozenset({"id", "kind", "labels", "breakdown"})
 class Registration:
     """A request to watch an operation or a message. Its id and kind are checked already.
 
-    `breakdown` None leaves it to the settings whether what failed is read at the end.
+    With `breakdown` None, the settings decide whether the breakdown is read at the end.
     """
 
     id: str
@@ -31,7 +31,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What stands in for absent members of a registration; its labels are added to these."""
+    """Defaults for absent members of a registration; its labels are added to these."""
 
     kind: str = DEFAULT_KIND.name
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class BadRegistration(ValueError):
 
 
 class Conflict(ValueError):
-    """The registration contradicts what is known; the message says what and what to do."""
+    """The registration contradicts what is known; the message says how, and what to do."""
 
 
 _NONE: Final = Defaults()
@@ -57,7 +57,7 @@ _NONE: Final = Defaults()
 def parse_registration(document: object, defaults: Defaults = _NONE) -> Registration:
     """Read `{"id": …, "kind": …, "labels": {…}, "breakdown": true}`.
 
-    Labels that are given win over those of `defaults`. A message is of the kind that its id says.
+    Its labels override those of `defaults`. The id of a message determines its kind.
 
     :raises BadRegistration: naming the member that is wrong.
     """
@@ -89,9 +89,9 @@ def parse_registration(document: object, defaults: Defaults = _NONE) -> Registra
 
 
 def kind_of(watchable: str, *, said: str | None, usual: str) -> str:
-    """Return the kind of what has this id: `said`, else `usual`; a message's own in any case.
+    """Return the kind for this id: `said`, else `usual`; for a message always its own.
 
-    :raises BadRegistration: where another one is said of a message.
+    :raises BadRegistration: where `said` is another kind than a message's own.
     """
     if not is_message_id(watchable):
         return said or usual
@@ -135,7 +135,7 @@ def _text(document: Mapping[str, Any], name: str) -> str:
 def register(
     known: Watch | None, registration: Registration, *, scope: AccountScope, now: datetime
 ) -> tuple[Watch, bool]:
-    """Return the watch to store and whether watching begins with it (201) or goes on (200).
+    """Return the watch to store, and whether watching begins (201) or continues (200).
 
     :raises Conflict: where the operation is known under another kind or belongs to another scope.
     """
@@ -153,7 +153,7 @@ def register(
     if registration.breakdown is not None:
         known = known.evolve(wants_breakdown=registration.breakdown)
     if known.is_watched and kind != known.kind:
-        # refusals under the wrong kind say nothing about the right one, which nobody asked yet
+        # refusals under the wrong kind say nothing about the right one, which was not polled yet
         asked_now = NextPoll(wait=0, due_at=now, set_at=now)
         return known.evolve(
             kind=kind, labels=labels, not_found_streak=NotFoundStreak(), next_poll=asked_now
@@ -164,7 +164,7 @@ def register(
 
 
 def forget(known: Watch, *, now: datetime) -> Watch:
-    """Stop watching. What has ended stays ended: its end is an answer to later registrations."""
+    """Stop watching. A watch that has ended stays so: its end answers later registrations."""
     return change_phase(known, PhaseChange.FORGET, now=now)
 
 
@@ -193,7 +193,7 @@ def _kind(known: Watch, registration: Registration) -> str:
 
 
 def _resume(known: Watch, kind: str, labels: Mapping[str, str], now: datetime) -> Watch:
-    """Watch again what was forgotten or lost: sequence and deltas go on where they were."""
+    """Watch again what was forgotten or lost: sequence and deltas continue where they were."""
     settling = known.outcome is Outcome.COMPLETED
     change = PhaseChange.RESUME_SETTLING if settling else PhaseChange.RESUME
     return change_phase(known, change, now=now).evolve(

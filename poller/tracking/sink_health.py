@@ -18,10 +18,10 @@ gone (410)        disabled   disabled                    disabled     disabled
 
 A sink that is ok or rejecting takes as many events at once as its concurrency allows. A failing
 sink gets one attempt at a time, at most five seconds apart: a receiver that answers 503 to
-everything is not asked once for each waiting event. A sink that is down gets one probe at a time,
-at most five minutes apart, which stands for all its deliveries. In both states an event that was
-recorded after the last attempt began need not wait for the next one: the trouble may belong to
-the events that were tried. `Retry-After` pauses the whole sink in every state.
+everything does not get an attempt for each waiting event. A sink that is down gets one probe at a
+time, at most five minutes apart, for all its deliveries. In both states an event that was recorded
+after the last attempt began does not wait for the next one: only the events that were tried may be
+the reason. `Retry-After` pauses the whole sink in every state.
 """
 
 from dataclasses import dataclass, replace
@@ -117,7 +117,7 @@ def after_result(
     refused_wait: bool,
     gave_up: bool = False,
 ) -> SinkHealth:
-    """Return the health as this attempt leaves it.
+    """Return the health after this attempt.
 
     `refused_wait` says whether any event that was tried still waits, `gave_up` whether this
     attempt was the event's last. `jitter` is a random number in [0, 1).
@@ -145,13 +145,13 @@ def after_result(
 
 
 def admission(health: SinkHealth, *, now: datetime, in_flight: int) -> Admission:
-    """Say what may be sent now, with `in_flight` attempts under way."""
+    """Return what may be sent now, with `in_flight` attempts under way."""
     if health.state is SinkState.DISABLED or _is_paused(health, now):
         return Admission.NOTHING
     if health.state is SinkState.FAILING:
         if _is_over(health.next_at, health.set_at, now) and not in_flight:
             return Admission.ONE
-        # an attempt that hangs does not hold up what may be quite in order
+        # an attempt that hangs must not delay events that may be accepted
         return Admission.NEWCOMER if in_flight <= 1 else Admission.NOTHING
     if health.state is SinkState.DOWN:
         return Admission.NOTHING if in_flight else _admission_of_probe(health, now)
@@ -159,14 +159,14 @@ def admission(health: SinkHealth, *, now: datetime, in_flight: int) -> Admission
 
 
 def next_attempt(health: SinkHealth, due_at: datetime | None) -> datetime | None:
-    """Say when a delivery that is due at `due_at` is tried, at the earliest; None for never."""
+    """Return the earliest time for a delivery that is due at `due_at`; None for never."""
     if health.state is SinkState.DISABLED or due_at is None:
         return None
     waits = [health.paused_until]
     if health.state in {SinkState.FAILING, SinkState.DOWN}:
         waits.append(health.next_at)
     if health.state is not SinkState.DOWN or health.next_at is None:
-        # a probe stands for all its deliveries, due or not
+        # a probe is for all its deliveries, due or not
         waits.append(due_at)
     return max(wait for wait in waits if wait is not None)
 
@@ -247,7 +247,7 @@ def _unanswered(health: SinkHealth, now: datetime) -> SinkHealth:
 
 
 def _moved(health: SinkHealth, state: SinkState, now: datetime) -> SinkHealth:
-    """Change the state; the waits of one state are nothing to the next."""
+    """Change the state; the waits of the old state do not apply to the new one."""
     if state is health.state:
         return replace(health, since=min(health.since, now))
     return replace(

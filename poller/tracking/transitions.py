@@ -1,4 +1,4 @@
-"""The events that one observation makes, and the watch as they leave it. Pure."""
+"""The events that one observation makes, and the watch after them. Pure."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -24,7 +24,7 @@ _FINAL_OF_MESSAGES: Final = LIFECYCLES[ResourceType.MESSAGE].terminal
 
 
 class Transition:
-    """One accepted or refused answer being applied. `watch` and `events` are the outcome."""
+    """Applies one accepted or refused answer. `watch` and `events` are the result."""
 
     def __init__(self, watch: Watch, answer: Answer, *, policy: Policy, now: datetime) -> None:
         self.watch = watch
@@ -87,7 +87,7 @@ class Transition:
 
     def _may_progress(self) -> bool:
         last = self.watch.emitted.progress_at
-        # one in the future means that the clock went back: nothing waits for it
+        # one in the future means that the clock went back: it is ignored
         return (
             last is None
             or last > self._now
@@ -95,7 +95,7 @@ class Transition:
         )
 
     def _lost(self) -> str | None:
-        """Return the reason to end this watch without a terminal status; None to go on."""
+        """Return the reason to end this watch without a terminal status; None to continue."""
         not_found_streak = self.watch.not_found_streak
         if (
             isinstance(self._answer, RejectedAnswer)
@@ -162,6 +162,6 @@ def group_outcome(watch: Watch) -> Outcome | None:
     finished = sum(counters.get(status.lower(), 0) for status in _FINAL_OF_MESSAGES)
     if finished < counters[_RECIPIENTS]:
         return None
-    # a group that reached anybody is completed
+    # a group message that reached any recipient is completed
     best = (Outcome.COMPLETED, Outcome.FAILED, Outcome.CANCELED)
     return next(outcome for outcome in best if outcome in ended)

@@ -1,7 +1,7 @@
-"""The state of one watch: everything tracking needs to remember between two looks.
+"""The state of one watch: everything that tracking remembers between two polls.
 
-What is watched is an operation or a message. They differ by tables (`lifecycle`) and by what is
-asked about them (`NextRequest`), and by nothing else.
+A watch is of an operation or of a message. They differ only in their tables (`lifecycle`) and in
+the requests that are made for them (`NextRequest`).
 """
 
 from collections.abc import Mapping
@@ -32,16 +32,16 @@ class ResourceType(StrEnum):
 
 
 class NextRequest(StrEnum):
-    """What the next look asks for."""
+    """What the next poll requests."""
 
     OPERATION = "operation"
     SCHEDULE = "schedule"
     """Messages of a scheduled operation: only messages say when they will be sent."""
     MESSAGE = "message"
     RECEIPTS = "receipts"
-    """How a group message fared with each recipient: the message itself only says `GROUP`."""
+    """The receipts of a group message, one for each recipient: the message only says `GROUP`."""
     BREAKDOWN = "breakdown"
-    """The next page about what failed in an operation that has ended."""
+    """The next page of the breakdown of an operation that has ended."""
 
 
 class Phase(StrEnum):
@@ -49,9 +49,9 @@ class Phase(StrEnum):
 
     ACTIVE = "active"
     SETTLING = "settling"
-    """Completed or delivered, and looked at slowly until its receipts are in."""
+    """Completed or delivered, and polled slowly until its receipts are in."""
     EXPLAINING = "explaining"
-    """Its final event was emitted, and what failed is being read for the breakdown."""
+    """Its final event was emitted, and the breakdown is being read."""
     ENDED = "ended"
     FORGOTTEN = "forgotten"
 
@@ -69,10 +69,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountScope:
-    """Whose operations these are: one daemon serves one scope.
+    """The account that operations belong to: one daemon serves one scope.
 
     `base_url` has no slash at its end. `id` is that of the scope's row in the store, 0 where it was
-    not read from one; it says nothing about the scope itself, so it is not compared.
+    not read from one; it is not part of the scope's identity, so it is not compared.
     """
 
     account: str
@@ -82,7 +82,7 @@ class AccountScope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmittedState:
-    """What the events so far have said: the next change is measured against this."""
+    """What events have already reported: the next change is measured against this."""
 
     status: str | None = None
     counters: Mapping[str, int] = field(default_factory=dict)
@@ -95,9 +95,9 @@ class EmittedState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotFoundStreak:
-    """Answers in a row that said that there is no such thing, or that the request is bad.
+    """Consecutive answers that it does not exist, or that the request is bad.
 
-    While what failed is being read, those that failed to bring the page, or brought nonsense.
+    While the breakdown is read: consecutive answers that failed or made no sense.
     """
 
     not_found: int = 0
@@ -107,9 +107,9 @@ class NotFoundStreak:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextPoll:
-    """When to look again.
+    """When to poll again.
 
-    `wait` is the current backoff in seconds, before jitter; 0 before the first look. `set_at` is
+    `wait` is the current backoff in seconds, before jitter; 0 before the first poll. `set_at` is
     the moment at which `due_at` was set: one in the future means that the clock went back, and
     the row is due now.
     """
@@ -142,30 +142,30 @@ class Watch:
     """Of an operation those of `snapshot`; of a message its attempts, or receipts, by status."""
     observed_at: datetime | None = None
     updated_at: datetime | None = None
-    """The last believable `updatedAt`."""
+    """The last plausible `updatedAt`."""
     created_at: datetime | None = None
     left_scheduled_at: datetime | None = None
     scheduled_for: datetime | None = None
     """The earliest known send time of what is scheduled."""
     schedule_read_at: datetime | None = None
-    """When the schedule was asked for; None where it never was."""
+    """When the schedule was requested; None where it never was."""
     looks: tuple[Look, ...] = ()
-    """The last looks at its counters, the oldest first, for the forecast."""
+    """The last observations of its counters, the oldest first, for the forecast."""
     emitted: EmittedState = field(default_factory=EmittedState)
     not_found_streak: NotFoundStreak = field(default_factory=NotFoundStreak)
     wants_breakdown: bool | None = None
-    """What the registration says; None leaves it to the settings."""
+    """Whether to read the breakdown, from the registration; None: the settings decide."""
     breakdown: Breakdown | None = None
-    """How far the reading of what failed has come."""
+    """The stored state of the breakdown."""
 
     @property
     def resource_type(self) -> ResourceType:
-        """What is watched: the id says it."""
+        """What is watched, read from the id."""
         return ResourceType.MESSAGE if is_message_id(self.id) else ResourceType.OPERATION
 
     @property
     def next_request(self) -> NextRequest:
-        """What the next look is to ask for."""
+        """What the next poll requests."""
         if self.phase is Phase.EXPLAINING:
             return NextRequest.BREAKDOWN
         if self.resource_type is ResourceType.MESSAGE:
@@ -183,14 +183,14 @@ class Watch:
 
     @property
     def unemitted(self) -> dict[str, int]:
-        """The signed changes of counters that no event carries yet."""
+        """The signed changes of counters that were not emitted yet."""
         if self.snapshot is None:
             return {}
         return delta_between(self.emitted.counters, self.counters)
 
     @property
     def progress(self) -> Progress:
-        """How far its recipients are. The counters of a single message count its attempts."""
+        """The progress of its recipients. The counters of a single message count its attempts."""
         if self.resource_type is ResourceType.OPERATION:
             return read_progress(self.kind_spec, self.counters)
         return read_receipts(self.counters) if self.status == "GROUP" else NO_PROGRESS
@@ -208,12 +208,12 @@ class Watch:
 
     @property
     def is_watched(self) -> bool:
-        """True while somebody must look at it."""
+        """True while it must be polled."""
         return self.phase in {Phase.ACTIVE, Phase.SETTLING, Phase.EXPLAINING}
 
     @property
     def is_final(self) -> bool:
-        """True where the vendor said its last word."""
+        """True where the vendor reported the final state."""
         return self.outcome not in {None, Outcome.LOST}
 
     def evolve(self, **changes: Any) -> Self:  # noqa: ANN401 - `replace` checks the names at run time

@@ -229,4 +229,4 @@ def test_lines_never_mix(sizes: list[int], allowances: list[int], batch: int) ->
         progress = writer.write(waiting[:batch], timeout=0, stop=lambda: False)
         waiting = [line for line in waiting if line.event_id not in progress.written]
     assert writer.taken == b"".join(line.rest for line in lines)
-    assert writer.owed is None
+    assert writer.unfinished is None

@@ -1,1 +1,1 @@
-"""What failed in an operation that has ended: read page by page, counted by error code."""
+"""The breakdown of an operation that has ended: its failures, read by page, counted by code."""

@@ -1,4 +1,4 @@
-"""Why messages of an operation failed: counts by error code, each with a few messages to look at.
+"""Why messages of an operation failed: counts by error code, each with a few sample messages.
 
 Pure, and bounded: a hostile API cannot make it grow. Everything in it may be emitted.
 """
@@ -20,8 +20,8 @@ ITEM_ID: Final = re.compile(r"comms_(?!operation_)[a-z]{2,40}_[0-7][a-hjkmnpqrst
 _MOST_CODES: Final = 200
 _MOST_SHOWN: Final = 3
 _REST: Final = "other codes"
-# Bytes for the texts of all codes together, and for their samples: the first of each code may take
-# all of the room, the others half of it, so that some 50 codes have all of theirs.
+# Bytes for the texts of all codes together, and for their samples: the first sample of each code
+# may use all of the space, the others half of it, so that some 50 codes have all their samples.
 _ROOM_FOR_TEXTS: Final = 20_000
 _ROOM_FOR_SAMPLES: Final = 32_000
 
@@ -31,7 +31,7 @@ _Key = tuple[Code, bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One of the messages behind a code; `to` holds its addresses as they may be shown."""
+    """A message that failed with a code; `to` holds its addresses in the form that may be shown."""
 
     id: str
     to: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """One code. `is_rest` marks the one that stands for all codes after the first 200."""
+    """One code. `is_rest` marks the entry for all codes after the first 200."""
 
     code: Code
     count: int = 0
@@ -78,7 +78,7 @@ class Cause:
 
 
 class CauseTally:
-    """Causes that are being counted; make one for a step and take its `causes` afterwards."""
+    """Counts causes; make one for a step, and read its `causes` afterwards."""
 
     def __init__(self, causes: Sequence[Cause]) -> None:
         self._causes: dict[_Key, Cause] = {(cause.code, cause.is_rest): cause for cause in causes}
@@ -116,7 +116,7 @@ class CauseTally:
         return bool(holders)
 
     def add_sample(self, error: Mapping[str, Any], sample: Sample) -> None:
-        """Add a message whose error was read from itself, where its code was counted."""
+        """Add a fetched message as a sample of its error code, where that code was counted."""
         key = (public_code(error.get("code")), False)
         if key in self._causes:
             self._take(key, sample)
@@ -159,7 +159,7 @@ class CauseTally:
             self._causes[key] = replace(cause, samples=samples)
 
     def _takes_up(self, room: int, *texts: str) -> bool:
-        """Count these texts towards the samples; False where `room` is too small for them."""
+        """Reserve space for these texts of samples; False where `room` is too small for them."""
         size = _size(*texts)
         if self._samples + size > room:
             return False
@@ -227,5 +227,5 @@ def _texts_of(cause: Cause) -> list[str]:
 
 
 def _size(*texts: str) -> int:
-    """Return the bytes that texts take in the state, what stands around them included."""
+    """Return the bytes that texts take in the stored state, punctuation included."""
     return sum(len(json.dumps(text, ensure_ascii=False).encode()) + 3 for text in texts)

@@ -1,4 +1,4 @@
-"""After the end: reading what failed, page by page, until the breakdown can be emitted. Pure."""
+"""After the end of an operation: reading its failures until the breakdown is emitted. Pure."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -30,8 +30,8 @@ from poller.tracking.watch import NotFoundStreak, Outcome, ResourceType, Watch
 
 # a page that makes no sense three times in a row is given up
 _NONSENSE_TIMES: Final = 3
-# A page whose requests are answered with failures for this long is given up. Requests without any
-# answer do not count: an outage must not spoil a breakdown.
+# A page is given up when its requests are answered with failures for this long. Requests without
+# any answer do not count: an outage must not make a breakdown incomplete.
 _FAILED_TIMES: Final = 10
 _FAILED_FOR: Final = timedelta(hours=1)
 # The messages of an operation are made between its creation and its end; clocks may differ.
@@ -54,7 +54,7 @@ def has_breakdown(watch: Watch) -> bool:
 
 
 def begin_breakdown(watch: Watch, *, now: datetime) -> Watch:
-    """Return the watch with everything still to be read."""
+    """Return the watch at the beginning of its breakdown."""
     return change_phase(watch, PhaseChange.READ_BREAKDOWN, now=now).evolve(
         breakdown=begin(statuses=watch.kind_spec.failed_statuses),
         not_found_streak=NotFoundStreak(),
@@ -62,12 +62,12 @@ def begin_breakdown(watch: Watch, *, now: datetime) -> Watch:
 
 
 def progress_of(watch: Watch) -> Breakdown:
-    """Return how far the breakdown has come; one that is not known is at its beginning."""
+    """Return the state of the breakdown; its beginning where there is none."""
     return watch.breakdown or begin(statuses=watch.kind_spec.failed_statuses)
 
 
 def read_breakdown(watch: Watch, answer: Answer, *, policy: Policy, now: datetime) -> Decision:
-    """Take in one answer of the breakdown; the last one ends the watch."""
+    """Apply one answer of the breakdown; the last one ends the watch."""
     state, not_found_streak = progress_of(watch), NotFoundStreak()
     match answer:
         case BreakdownAnswer(request=asked, found=found):
@@ -123,7 +123,7 @@ def _step(
 def _is_foreign(watch: Watch, message: Message) -> bool:
     """Return whether a message certainly belongs to another operation.
 
-    A filter that the API does not know is ignored, and then it lists those of the whole account.
+    The API ignores a filter that it does not know, and then lists those of the whole account.
     """
     made, begun, ended = message.created_at, watch.created_at, watch.observed_at
     if made is None:
@@ -154,7 +154,7 @@ def _is_hopeless(not_found_streak: NotFoundStreak, now: datetime) -> bool:
 
 
 def _given_up(watch: Watch, state: Breakdown, now: datetime) -> Breakdown:
-    """Give up what is left once the vendor may have dropped the records."""
+    """Give up the rest once the vendor may have deleted the records."""
     expiry = expires_at(watch)
     if expiry is None or now <= expiry:
         return state

@@ -1,4 +1,4 @@
-"""What a breakdown remembers between two requests, and how it is stored. Pure."""
+"""The state of a breakdown between two requests, and how it is stored. Pure."""
 
 import json
 from base64 import b64encode
@@ -16,9 +16,9 @@ _WIDTH: Final = 8  # six bytes in base 64
 
 
 class Recent:
-    """Recognizes what was seen before, by fingerprints in one text that is stored at every step.
+    """Recognizes repeated items, by fingerprints in one text that is stored after every step.
 
-    The last `most` fingerprints are kept. Two things share one with a chance of 1 in 2⁴⁸.
+    The last `most` fingerprints are kept. Two items share one with a chance of 1 in 2⁴⁸.
     """
 
     def __init__(self, marks: str, *, most: int) -> None:
@@ -27,7 +27,7 @@ class Recent:
         self._most = most
 
     def is_new(self, *parts: object) -> bool:
-        """Remember the thing that these parts identify; False where it was known."""
+        """Remember the item that these parts identify; False where it was known."""
         mark = _mark(parts)
         known = mark in self._marks
         self._marks[mark] = None
@@ -35,7 +35,7 @@ class Recent:
 
     @property
     def marks(self) -> str:
-        """What to remember."""
+        """The fingerprints, to be stored."""
         return "".join(list(self._marks)[-self._most :])
 
 
@@ -51,9 +51,9 @@ def _mark(parts: Iterable[object]) -> str:
 
 
 ERRORS: Final = "errors"
-"""The source that is the operation's errors."""
+"""The source for the operation's errors."""
 MESSAGES: Final = "messages:"
-"""What the sources that are messages begin with; the status follows."""
+"""The prefix of sources for messages; their status follows."""
 
 _VERSION: Final = 1
 
@@ -69,11 +69,11 @@ class Count:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breakdown:
-    """How far it is, and what was found so far; at most 100 kB as JSON.
+    """The position of the reading and its results so far; at most 100 kB as JSON.
 
-    `sources` are still to be read, the present one first, which is at its page `token` after
+    `sources` are still to be read, the current one first, which is at its page `token` after
     `pages` others. `suspects` are failed messages that may be fetched, `fetched` how many were.
-    `tokens` (of this source's pages) and `recent` remember what was seen (`Recent`).
+    `tokens` (of this source's pages) and `recent` are fingerprints (`Recent`).
     """
 
     sources: tuple[str, ...]

@@ -1,17 +1,17 @@
-"""The failure breakdown of an ended operation: which requests it takes, and what they come to.
+"""The failure breakdown of an ended operation: its requests, and the report that they make.
 
-A pure state machine that is stored after every step. One request is one step, so a breakdown that
-was interrupted goes on at the page where it was:
+A pure state machine whose state is stored after every step. One request is one step, so an
+interrupted breakdown continues at the page where it was:
 
     while (wanted := request(state)) is not None:
-        state = after_errors(state, …)      # or the one for what was asked
+        state = after_errors(state, …)      # or the function for the kind of request
 
-Errors are read first, then the messages of each status, then a few single messages where a code
-was counted of which no message is known. Counts by code come from the errors alone.
+Errors are read first, then the messages of each status, then a few single messages for codes that
+were counted without a known message. Counts by code come from the errors alone.
 
-A list can shift while it is read. What a page repeats is recognized among the last 2,000 things,
-two of the largest pages: errors by their code and their message, messages by their id. An error
-that names no message cannot be recognized, and is counted each time.
+A list can shift while it is read. Repeated items are recognized among the last 2,000, two of the
+largest pages: errors by their code and their message, messages by their id. An error that names no
+message cannot be recognized, and is counted each time.
 """
 
 import re
@@ -57,7 +57,7 @@ class ReadMessage:
 
 
 Request = ReadErrors | ReadMessages | ReadMessage
-"""What is to be asked."""
+"""The next request."""
 
 _Wanted = TypeVar("_Wanted", ReadErrors, ReadMessages, ReadMessage)
 
@@ -68,7 +68,7 @@ def begin(*, statuses: Sequence[str]) -> Breakdown:
 
 
 def request(state: Breakdown) -> Request | None:
-    """Return what to ask now; None where the breakdown is done."""
+    """Return the next request; None where the breakdown is complete."""
     if state.sources:
         source = state.sources[0]
         if source == ERRORS:
@@ -83,9 +83,9 @@ def request(state: Breakdown) -> Request | None:
 def after_errors(
     state: Breakdown, errors: Sequence[Mapping[str, Any]], next_token: str | None
 ) -> Breakdown:
-    """Take in a page of errors, as the API gave them.
+    """Apply a page of errors, as the API gave them.
 
-    :raises ValueError: where no page of errors was asked for.
+    :raises ValueError: where the next request is not for a page of errors.
     """
     _check(state, ReadErrors)
     tally, recent = CauseTally(state.causes), Recent(state.recent, most=_MOST_RECENT)
@@ -103,9 +103,9 @@ def after_messages(
     next_token: str | None,
     addresses: Addresses,
 ) -> Breakdown:
-    """Take in a page of messages, as the API gave them.
+    """Apply a page of messages, as the API gave them.
 
-    One of another status is passed over: a server may ignore a filter.
+    Messages of another status are skipped: a server may ignore a filter.
 
     :raises ValueError: where no page of messages was asked for.
     """
@@ -139,9 +139,9 @@ def after_messages(
 
 
 def after_message(state: Breakdown, raw: Mapping[str, Any], addresses: Addresses) -> Breakdown:
-    """Take in one message: the error of its last attempt has its code.
+    """Apply one message: the error of its last attempt has its code.
 
-    :raises ValueError: where no message was asked for.
+    :raises ValueError: where the next request is not for a message.
     """
     message_id = _check(state, ReadMessage).message_id
     tally = CauseTally(state.causes)
@@ -154,9 +154,9 @@ def after_message(state: Breakdown, raw: Mapping[str, Any], addresses: Addresses
 
 
 def after_refusal(state: Breakdown) -> Breakdown:
-    """Go on without what was asked: it cannot be read, for good. What was read of it counts.
+    """Skip a source that will never be readable. What was already read of it counts.
 
-    :raises ValueError: where nothing was asked for.
+    :raises ValueError: where the breakdown is complete.
     """
     wanted = request(state)
     if wanted is None:
@@ -167,9 +167,9 @@ def after_refusal(state: Breakdown) -> Breakdown:
 
 
 def after_foreign_messages(state: Breakdown) -> Breakdown:
-    """Go on without the messages of this status: the list holds those of other operations.
+    """Skip the messages of this status: the list holds those of other operations.
 
-    What was counted of it is dropped, and none of its messages is fetched.
+    Their counts are dropped, and none of these messages is fetched.
 
     :raises ValueError: where no page of messages was asked for.
     """
@@ -179,7 +179,7 @@ def after_foreign_messages(state: Breakdown) -> Breakdown:
 
 
 def report(state: Breakdown) -> dict[str, Any]:
-    """Return `data.breakdown` of the event; it is complete where all was read to its end."""
+    """Return `data.breakdown` of the event; it is complete where all sources were read fully."""
     counts = sorted(state.counts, key=lambda one: (one.status, -one.count, one.channel or ""))
     return {
         "errors": [cause.report() for cause in sorted(state.causes, key=Cause.rank)],
@@ -199,7 +199,7 @@ def _check(state: Breakdown, kind: type[_Wanted]) -> _Wanted:
 
 
 def _context_of(error: Mapping[str, Any]) -> str | None:
-    """Return what distinguishes this error from others of its code, if the error says."""
+    """Return what distinguishes this error from others of its code, if it names anything."""
     context = error.get("context")
     if not isinstance(context, str):
         return None
@@ -208,7 +208,7 @@ def _context_of(error: Mapping[str, Any]) -> str | None:
 
 
 def _suspect(suspects: list[str], item_id: str, *, first: bool) -> None:
-    """Keep a few ids, before all of messages that were the first of their status and channel."""
+    """Keep a few ids, first those of messages that are the first of their status and channel."""
     if is_message_id(item_id):
         suspects.insert(0 if first else len(suspects), item_id)
         del suspects[_MOST_FETCHED:]
