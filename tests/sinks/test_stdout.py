@@ -136,7 +136,7 @@ async def test_closing_does_not_wait_for_a_stalled_reader(pipe: Pipe) -> None:
     await sink.deliver([outgoing("e1", pad=BIG)])
     with anyio.fail_after(5):
         await sink.aclose()
-    assert sink._writer.owed is not None
+    assert sink._writer.unfinished is not None
 
 
 async def test_a_closed_pipe_is_closed_for_good(pipe: Pipe) -> None:
