@@ -86,7 +86,9 @@ def _wrong_deltas(events: Sequence[Event]) -> list[str]:
 
 def _counters(event: Event) -> dict[str, int] | None:
     """Read the counters of a snapshot that are not zero; None where it has none."""
-    shown = event["data"].get("operation") or event["data"].get("message") or {}
+    data = event["data"]
+    # a group has its sums beside, and no snapshot
+    shown = data.get("operation") or data.get("message") or (data if "group" in data else {})
     stats = shown.get("stats")
     if stats is None:
         return None
@@ -107,7 +109,8 @@ def _wrong_finals(events: Sequence[Event], ended: bool) -> list[str]:  # noqa: F
     if len(finals) > 1:
         return [f"{len(finals)} final events"]
     after = [event["type"] for event in events[finals[0] + 1 :]]
-    return [] if after in ([], ["operation.breakdown"]) else [f"after its end came {after}"]
+    allowed = [[], ["operation.breakdown"], ["group.breakdown"]]
+    return [] if after in allowed else [f"after its end came {after}"]
 
 
 def _wrong_ends(histories: Mapping[str, list[Event]], ends: Mapping[str, Event]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from poller.comms.kinds import KINDS
 from poller.text import parse_instant
-from poller.tracking.lifecycle import LIFECYCLES, EventType, Lifecycle, lifecycle_of
+from poller.tracking.lifecycle import LIFECYCLES, EventType, lifecycle_of
 from poller.tracking.watch import ResourceType
 
 _LARGEST_COUNTER: Final = 2**63 - 1
@@ -117,13 +117,13 @@ def _read(event: dict[str, Any], digest: int) -> LineReading:
     if isinstance(data, dict):
         # a flag that contradicts its type is one fault, and must not count as an end
         final = _IS_FINAL.get(event_type, data.get("final") is True)
-        thing = KNOWN[event_type].resource_type if event_type in KNOWN else ResourceType.OPERATION
+        thing = _THINGS.get(event_type, ResourceType.OPERATION)
         wrong = tuple(_data_faults(data, subject, thing))
         content = None if wrong else _content(data, thing)
-        if event_type in KNOWN:
+        if event_type in _THINGS:
             misshapen += wrong
             if content is not None:
-                contradictions = tuple(_contradictions(EventType(event_type), content, data))
+                contradictions = tuple(_contradictions(EventType(event_type), thing, content, data))
     audited = AuditedEvent(
         id=event["id"],
         scope=_home(event["source"], subject),
@@ -168,25 +168,26 @@ def _home(source: str, subject: str) -> str:
 
 
 def _contradictions(
-    event_type: EventType, content: EventContent, data: Mapping[str, Any]
+    event_type: EventType, thing: ResourceType, content: EventContent, data: Mapping[str, Any]
 ) -> Iterator[str]:
     """Yield the members of one event that contradict each other."""
     final, reason = data["final"], data["reason"]
-    lifecycle = lifecycle_of(event_type.resource_type)
+    lifecycle = lifecycle_of(thing)
     if _IS_FINAL.get(event_type, final) is not final:
         yield f"{event_type} with data.final {show(final)}"
     if (reason is not None) is not (event_type is lifecycle.lost):
         yield f"{event_type} with data.reason {show(reason)}"
     if content.counters is None and content.delta:
-        yield f"data.delta without data.{event_type.resource_type}.stats"
-    if not _fits(event_type, lifecycle, content):
+        yield f"data.delta without data.{thing}.stats"
+    if not _fits(event_type, thing, content):
         yield f"{event_type} from status {content.previous_status} to {content.status}"
     elif event_type is lifecycle.progress and not content.delta:
         yield f"{event_type} without data.delta"
 
 
-def _fits(event_type: EventType, lifecycle: Lifecycle, content: EventContent) -> bool:
+def _fits(event_type: EventType, thing: ResourceType, content: EventContent) -> bool:
     """Return whether an event of that type can report this step from status to status."""
+    lifecycle = lifecycle_of(thing)
     before, after = content.previous_status, content.status
     if event_type is lifecycle.progress:
         return after is not None and before == after
@@ -195,7 +196,7 @@ def _fits(event_type: EventType, lifecycle: Lifecycle, content: EventContent) ->
     if event_type is EventType.OPERATION_BREAKDOWN:
         return before in lifecycle.terminal and after in {None, before}
     if event_type is lifecycle.settled:
-        return before in _SETTLES_FROM[event_type.resource_type] and after in {None, before}
+        return before in _SETTLES_FROM[thing] and after in {None, before}
     return after is not None and before != after and lifecycle.event_type(after) is event_type
 
 
@@ -205,10 +206,12 @@ def _refuse(constant: str) -> float:
 
 _Check = tuple[Callable[[Any], bool], str]
 
-KNOWN: Final[Mapping[str, EventType]] = {one.value: one for one in EventType}
-"""The types with a known shape; later versions may add others."""
+_THINGS: Final[Mapping[str, ResourceType]] = {
+    one.value: one.resource_type for one in EventType if one.resource_type is not None
+}
+"""What the types with a known shape are about; later versions may add others."""
 
-_FAMILIES: Final = ("operation.", "message.")
+_FAMILIES: Final = ("operation.", "message.", "group.")
 _SEQUENCE_DIGITS: Final = 10
 _LONGEST_SEQUENCE: Final = 18
 _LONGEST_NAME: Final = 200
@@ -225,10 +228,8 @@ def _envelope_faults(event: Mapping[str, Any]) -> Iterator[str]:
     yield from _faults(event, _ENVELOPE)
     if event.get("partitionkey") != event["subject"]:
         yield f"partitionkey is {_found(event, 'partitionkey')}, not the subject"
-    known = KNOWN.get(event["type"])
-    if known is not None and not event["source"].endswith(
-        place := _place(event, known.resource_type)
-    ):
+    thing = _THINGS.get(event["type"])
+    if thing is not None and not event["source"].endswith(place := _place(event, thing)):
         yield f"source is {show(event['source'])}, does not end with {place}"
 
 

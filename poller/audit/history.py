@@ -131,7 +131,7 @@ class History:
         return False
 
     def _advance(self, event: AuditedEvent) -> Iterator[tuple[AuditFault, str]]:
-        if self.stage is HistoryStage.OVER and event.type != EventType.OPERATION_BREAKDOWN:
+        if self.stage is HistoryStage.OVER and not event.type.endswith(".breakdown"):
             yield AuditFault.END, f"{event.type} after the final event"
             return
         if event.type in _NEVER_AFTER.get(self.stage, ()):

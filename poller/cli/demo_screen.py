@@ -164,9 +164,13 @@ def _told(line: Text, story: str, *, plain: bool) -> Text:
 
 
 def _progress(line: Text, event: Event, *, style: str, width: int, plain: bool) -> None:
-    """Draw how far an operation is, and tell which recipients it came to an end with."""
-    progress = read_progress(kind_named(event.kind), event.counters)
-    done, total = progress.done, progress.total or 0
+    """Draw how far an operation or group is, and tell which recipients it came to an end with."""
+    if event.kind is None:
+        members = event.data["operations"]
+        done, total = members["total"] - members["watching"], members["total"]
+    else:
+        progress = read_progress(kind_named(event.kind), event.counters)
+        done, total = progress.done, progress.total or 0
     bar = _bar(done, total, min(_BAR + max(0, width - _NARROW), _WIDE_BAR), plain=plain)
     line.append(bar, style).append(f" {f'{done}/{total}':>{_DONE}} ")
     for counter, colour in _OUTCOMES.items():

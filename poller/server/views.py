@@ -45,7 +45,7 @@ def show_operation(watch: Watch) -> OperationDocument:
         "outcome": None if watch.outcome is None else watch.outcome.value,
         "status": watch.status,
         "snapshot": None if watch.snapshot is None else dict(watch.snapshot),
-        "counters": _counters(watch),
+        "counters": dict(watch.known_counters),
         "sequence": watch.emitted.sequence,
         "registeredAt": format_instant(watch.registered_at),
         "observedAt": _instant(watch.observed_at),
@@ -136,11 +136,6 @@ def show_loops(loops: status.Loops) -> list[LoopDocument]:
 def show_degraded(found: status.Degraded) -> DegradedDocument:
     """Show trouble."""
     return {"what": found.what, "since": format_instant(found.since), "hint": found.hint}
-
-
-def _counters(watch: Watch) -> dict[str, int]:
-    """Return the last observed ones, or the last emitted ones where the snapshot was pruned."""
-    return dict(watch.emitted.counters if watch.snapshot is None else watch.counters)
 
 
 def _show_event(

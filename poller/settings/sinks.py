@@ -39,8 +39,11 @@ EVENT_TYPES: Final = (
     "message.inbound",
     "message.settled",
     "message.lost",
+    "group.progress",
+    "group.completed",
+    "group.breakdown",
 )
-"""Every type that a sink may ask for; a watched thing is an operation or a message."""
+"""Every type that a sink may ask for."""
 
 _FAMILIES: Final = tuple(dict.fromkeys(f"{name.partition('.')[0]}.*" for name in EVENT_TYPES))
 _PATTERNS: Final = ("*", FINAL, *_FAMILIES, *EVENT_TYPES)

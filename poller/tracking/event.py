@@ -1,5 +1,8 @@
 """Events: from a change to a CloudEvent in structured JSON.
 
+An event is about a watch, which is an operation or a message, or about a group. Both have one type
+and one way through the program; what differs is in `data`.
+
 CloudEvents 1.0 with the `sequence` and `partitionkey` extensions. The shape is a contract:
 `event.schema.json` beside this file describes it.
 """
@@ -12,7 +15,7 @@ from importlib.resources import files
 from typing import Any, Final, cast
 
 from poller.text import dump_json, format_instant, parse_instant
-from poller.tracking.lifecycle import EventType
+from poller.tracking.lifecycle import GROUP, EventType
 from poller.tracking.privacy import attempt_changes, attempt_statuses
 from poller.tracking.watch import EmittedState, ResourceType, Watch
 
@@ -22,7 +25,10 @@ _TYPES: Final = frozenset(EventType)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One event of one watch, before the store gives it its id and its position."""
+    """One event of one watch or group, before the store gives it its id and its position.
+
+    `subject` is the id of the watch or the name of the group; `sequence` counts within `source`.
+    """
 
     type: EventType
     subject: str
@@ -35,9 +41,15 @@ class Event:
 
     @property
     def snapshot(self) -> Mapping[str, Any]:
-        """The operation or message as the API showed it, whichever this event is about."""
-        shown: Mapping[str, Any] = self.data[self.type.resource_type.value]
+        """The operation or message as the API showed it; empty for a group."""
+        resource_type = self.type.resource_type
+        shown: Mapping[str, Any] = {} if resource_type is None else self.data[resource_type.value]
         return shown
+
+    @property
+    def is_of_group(self) -> bool:
+        """Whether this is about a group."""
+        return self.type.resource_type is None
 
     @property
     def status(self) -> str | None:
@@ -46,8 +58,8 @@ class Event:
 
     @property
     def counters(self) -> dict[str, int]:
-        """The counters in the snapshot; other members of `stats` are not counted."""
-        stats = self.snapshot.get("stats")
+        """The counters of the watch or group; other members of `stats` are not counted."""
+        stats = self.data["stats"] if self.is_of_group else self.snapshot.get("stats")
         if not isinstance(stats, Mapping):
             return {}
         # a null one counts as 0, and its column is there
@@ -67,17 +79,17 @@ class Event:
     @property
     def observed_at(self) -> datetime | None:
         """When the answer behind this event arrived; None where there was none."""
-        return parse_instant(self.data["observedAt"])
+        return parse_instant(self.data.get("observedAt"))
 
     @property
-    def kind(self) -> str:
-        """The kind of what is watched."""
-        return str(self.data["kind"])
+    def kind(self) -> str | None:
+        """The kind of what is watched; None for a group, whose members may be of several."""
+        return None if self.is_of_group else str(self.data["kind"])
 
     @property
     def previous_status(self) -> str | None:
-        """The status that was emitted before; None for the first event."""
-        status: str | None = self.data["previousStatus"]
+        """The status that was emitted before; None for the first event, and for a group."""
+        status: str | None = self.data.get("previousStatus")
         return status
 
     @property
@@ -89,12 +101,12 @@ class Event:
     @property
     def reason(self) -> str | None:
         """Why the watch was lost; None in every other event."""
-        reason: str | None = self.data["reason"]
+        reason: str | None = self.data.get("reason")
         return reason
 
     @property
     def breakdown(self) -> Mapping[str, Any] | None:
-        """The breakdown; None in every event but `operation.breakdown`."""
+        """What failed, and why; None in every event but a breakdown."""
         return self.data.get("breakdown")
 
     @property
@@ -142,8 +154,10 @@ def read_event(document: Mapping[str, Any]) -> Event:
         )
         # so that every property can be read
         if not isinstance(event.snapshot, Mapping):
-            raise TypeError(event.type.resource_type.value)  # noqa: TRY301 - as for any other member
-        _ = event.kind, event.observed_at, event.previous_status, event.delta, event.reason
+            raise TypeError(event.type)  # noqa: TRY301 - as for any other member
+        _ = event.kind, event.delta, event.counters
+        if not event.is_of_group:
+            _ = data["observedAt"], data["previousStatus"], data["reason"]
     except (KeyError, TypeError) as error:
         raise ValueError(f"not an event: {error!r}") from None
     return event
@@ -250,6 +264,8 @@ def _type(name: str) -> EventType:
     """
     if name in _TYPES:
         return EventType(name)
+    if name.startswith(f"{GROUP}."):
+        return EventType.GROUP_PROGRESS
     is_message = name.startswith(f"{ResourceType.MESSAGE}.")
     return EventType.MESSAGE_CHANGED if is_message else EventType.OPERATION_CHANGED
 

@@ -14,6 +14,9 @@ from typing import Final
 
 from poller.tracking.watch import NotFoundStreak, Outcome, Phase, ResourceType, Watch
 
+GROUP: Final = "group"
+"""The family of the types of event that are about a group."""
+
 
 class EventType(StrEnum):
     """The types of event."""
@@ -41,11 +44,15 @@ class EventType(StrEnum):
     MESSAGE_INBOUND = "message.inbound"
     MESSAGE_SETTLED = "message.settled"
     MESSAGE_LOST = "message.lost"
+    GROUP_PROGRESS = "group.progress"
+    GROUP_COMPLETED = "group.completed"
+    GROUP_BREAKDOWN = "group.breakdown"
 
     @property
-    def resource_type(self) -> ResourceType:
-        """What an event of this type is about."""
-        return ResourceType(self.value.partition(".")[0])
+    def resource_type(self) -> ResourceType | None:
+        """What an event of this type is about; None for a group."""
+        family = self.value.partition(".")[0]
+        return None if family == GROUP else ResourceType(family)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Registrations: parsing one, and applying it where the operation may be known already. Pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,20 +14,24 @@ from poller.tracking.watch import AccountScope, NextPoll, NotFoundStreak, Outcom
 _MOST_LABELS: Final = 32
 _LONGEST_NAME: Final = 128
 _LONGEST_VALUE: Final = 256
-_MEMBERS: Final = frozenset({"id", "kind", "labels", "breakdown"})
+_MEMBERS: Final = frozenset({"id", "kind", "labels", "breakdown", "group"})
+GROUP_NAME: Final = re.compile(r"(?!comms_)[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+"""The name of a group; it looks like no id, and fits into a path of a URL as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
     """A request to watch an operation or a message. Its id and kind are checked already.
 
-    With `breakdown` None, the settings decide whether the breakdown is read at the end.
+    With `breakdown` None, the settings decide whether the breakdown is read at the end. With
+    `group` None, a known watch stays in its group.
     """
 
     id: str
     kind: str
     labels: Mapping[str, str] = field(default_factory=dict)
     breakdown: bool | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +41,7 @@ class Defaults:
     kind: str = DEFAULT_KIND.name
     labels: Mapping[str, str] = field(default_factory=dict)
     breakdown: bool | None = None
+    group: str | None = None
 
 
 class BadRegistration(ValueError):
@@ -55,7 +61,7 @@ _NONE: Final = Defaults()
 
 
 def parse_registration(document: object, defaults: Defaults = _NONE) -> Registration:
-    """Read `{"id": …, "kind": …, "labels": {…}, "breakdown": true}`.
+    """Read `{"id": …, "kind": …, "labels": {…}, "breakdown": true, "group": …}`.
 
     Its labels override those of `defaults`. The id of a message determines its kind.
 
@@ -71,6 +77,7 @@ def parse_registration(document: object, defaults: Defaults = _NONE) -> Registra
     own_kind = document.get("kind")
     own_labels = document.get("labels")
     own_breakdown = document.get("breakdown")
+    own_group = document.get("group")
     if own_breakdown is not None and not isinstance(own_breakdown, bool):
         raise BadRegistration("breakdown", "must be true or false")
     try:
@@ -85,6 +92,7 @@ def parse_registration(document: object, defaults: Defaults = _NONE) -> Registra
         kind=kind_of(watchable, said=said, usual=defaults.kind),
         labels={**defaults.labels, **check_labels({} if own_labels is None else own_labels)},
         breakdown=defaults.breakdown if own_breakdown is None else own_breakdown,
+        group=defaults.group if own_group is None else check_group_name(own_group),
     )
 
 
@@ -125,6 +133,20 @@ def check_labels(labels: object) -> Mapping[str, str]:
     return labels
 
 
+def check_group_name(name: object) -> str:
+    """Return `name` where a group can have it.
+
+    :raises BadRegistration: otherwise.
+    """
+    if not isinstance(name, str) or not GROUP_NAME.fullmatch(name):
+        raise BadRegistration(
+            "group",
+            "must be 1 to 64 letters, digits, '.', '_', ':' and '-', beginning with a letter or "
+            "a digit and not with comms_",
+        )
+    return name
+
+
 def _text(document: Mapping[str, Any], name: str) -> str:
     value = document.get(name)
     if not isinstance(value, str):
@@ -137,7 +159,8 @@ def register(
 ) -> tuple[Watch, bool]:
     """Return the watch to store, and whether watching begins (201) or continues (200).
 
-    :raises Conflict: where the operation is known under another kind or belongs to another scope.
+    :raises Conflict: where the operation is known under another kind, or belongs to another scope
+        or group.
     """
     if known is None:
         return _begin(registration, scope, now), True
@@ -149,6 +172,7 @@ def register(
             "use a store of its own for each (store.url)"
         )
     kind = _kind(known, registration)
+    known = known.evolve(group=_group(known, registration))
     labels = {**known.labels, **registration.labels}
     if registration.breakdown is not None:
         known = known.evolve(wants_breakdown=registration.breakdown)
@@ -164,8 +188,13 @@ def register(
 
 
 def forget(known: Watch, *, now: datetime) -> Watch:
-    """Stop watching. A watch that has ended stays so: its end answers later registrations."""
-    return change_phase(known, PhaseChange.FORGET, now=now)
+    """Stop watching: the watch leaves its group.
+
+    A watch that has ended stays so: its end answers later registrations.
+    """
+    after = change_phase(known, PhaseChange.FORGET, now=now)
+    has_left = after.group is not None and after.phase is Phase.FORGOTTEN
+    return after.evolve(group=None) if has_left else after
 
 
 def _begin(registration: Registration, scope: AccountScope, now: datetime) -> Watch:
@@ -177,6 +206,16 @@ def _begin(registration: Registration, scope: AccountScope, now: datetime) -> Wa
         registered_at=now,
         next_poll=NextPoll(wait=0, due_at=now, set_at=now),
         wants_breakdown=registration.breakdown,
+        group=registration.group,
+    )
+
+
+def _group(known: Watch, registration: Registration) -> str | None:
+    if registration.group is None or known.group in {None, registration.group}:
+        return registration.group or known.group
+    raise Conflict(
+        f"{registration.id} is in the group {known.group}, and can be in one group only; "
+        "leave the group out, which changes nothing"
     )
 
 

@@ -153,6 +153,8 @@ class Watch:
     """The last observations of its counters, the oldest first, for the forecast."""
     emitted: EmittedState = field(default_factory=EmittedState)
     not_found_streak: NotFoundStreak = field(default_factory=NotFoundStreak)
+    group: str | None = None
+    """The group that counts it."""
     wants_breakdown: bool | None = None
     """Whether to read the breakdown, from the registration; None: the settings decide."""
     breakdown: Breakdown | None = None
@@ -180,6 +182,11 @@ class Watch:
     def status(self) -> str | None:
         """The last observed status, or the last emitted one where the snapshot was pruned."""
         return self.emitted.status if self.snapshot is None else self.snapshot["status"]
+
+    @property
+    def known_counters(self) -> Mapping[str, int]:
+        """The last observed counters, or the last emitted ones where the snapshot was pruned."""
+        return self.emitted.counters if self.snapshot is None else self.counters
 
     @property
     def unemitted(self) -> dict[str, int]:

@@ -40,12 +40,10 @@ def observation(
     **data: object,
 ) -> Observation:
     """Make an observation with one event; `data` are members of it."""
+    about = {"id": op(1), "status": "PROCESSING", "updatedAt": "2026-11-22T10:00:00Z"}
+    thing = event_type.resource_type
     told = {
-        event_type.resource_type.value: {
-            "id": op(1),
-            "status": "PROCESSING",
-            "updatedAt": "2026-11-22T10:00:00Z",
-        },
+        **({"stats": {}, "operations": {}} if thing is None else {thing.value: about}),
         "previousStatus": "PROCESSING",
         "delta": {"delivered": 1},
         "observedAt": "2026-11-22T10:00:20Z",

@@ -44,7 +44,11 @@ def test_what_is_given_wins() -> None:
         ({"id": "x"}, "id", ""),
         ({"id": ID, "kind": 5}, "kind", "must be text"),
         ({"id": ID, "kind": "email"}, "kind", "one of: messages, emails"),
-        ({"id": ID, "label": {}}, "label", "unknown member; there are breakdown, id, kind, labels"),
+        (
+            {"id": ID, "label": {}},
+            "label",
+            "unknown member; there are breakdown, group, id, kind, labels",
+        ),
         ({"id": ID, "labels": []}, "labels", "write an object such as"),
         ({"id": ID, "labels": {"a": 5}}, "labels.a", "must be text of at most 256 characters"),
         ({"id": ID, "labels": {"a": "x" * 257}}, "labels.a", "at most 256 characters"),
@@ -80,3 +84,20 @@ def test_anything_else_is_refused(document: Any) -> None:  # noqa: ANN401 - any 
     """One error for all, whatever JSON comes in."""
     with pytest.raises(BadRegistration):
         _parse(document)
+
+
+@pytest.mark.parametrize("name", ["a", "9", "Autumn-2026.part:1_b", "x" * 64])
+def test_what_a_group_can_be_called(name: str) -> None:
+    """As in the path of a URL; the one that is given wins over that of the defaults."""
+    wanted = parse_registration({"id": ID, "group": name}, Defaults(group="other"))
+    assert wanted.group == name
+    assert parse_registration({"id": ID}, Defaults(group="other")).group == "other"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "comms_x", "-a", "a/b", "a b", "é", "x" * 65, 7, ["a"], "a\n"]
+)
+def test_what_a_group_cannot_be_called(name: object) -> None:
+    """A name that could be an id, or does not fit into a path."""
+    with pytest.raises(BadRegistration, match="group: must be 1 to 64 letters"):
+        parse_registration({"id": ID, "group": name})

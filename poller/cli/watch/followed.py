@@ -103,7 +103,7 @@ class Followed:
 def _as_event_says(watch: Watch, event: Event) -> Watch:
     snapshot = event.snapshot
     told = watch.evolve(
-        kind=event.kind,
+        kind=event.kind or watch.kind,
         labels=event.labels,
         ended_at=event.time if event.final else watch.ended_at,
         observed_at=event.observed_at,

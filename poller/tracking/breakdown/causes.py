@@ -71,6 +71,21 @@ class Cause:
             ],
         }
 
+    @classmethod
+    def of(cls, report: Mapping[str, Any]) -> "Cause":
+        """Read what `report` returned."""
+        return cls(
+            code=report["code"],
+            count=report["count"],
+            message=report["message"],
+            info_url=report["infoUrl"],
+            samples=tuple(
+                Sample(id=sample["id"], to=tuple(sample.get("to", ())))
+                for sample in report["samples"]
+            ),
+            is_rest=report["code"] is None and report["message"] == _REST,
+        )
+
     def rank(self) -> tuple[Any, ...]:
         """Order causes: the most frequent first, then by code, numbers before words."""
         code = self.code
@@ -101,10 +116,23 @@ class CauseTally:
         key = self._key(public_code(error.get("code")))
         cause = self._causes.get(key) or self._begin(key)
         if cause.message is None and not cause.is_rest:
-            cause = self._describe(cause, error)
+            shown = public_error(error) or {}
+            cause = self._describe(
+                cause, message=shown.get("message"), info_url=shown.get("infoUrl")
+            )
         self._causes[key] = replace(cause, count=cause.count + 1)
         if item_id is not None and not cause.is_rest:
             self._take(key, Sample(id=item_id))
+
+    def add(self, cause: Cause) -> None:
+        """Add what was counted elsewhere."""
+        key = (None, True) if cause.is_rest else self._key(cause.code)
+        own = self._causes.get(key) or self._begin(key)
+        if own.message is None and not own.is_rest:
+            own = self._describe(own, message=cause.message, info_url=cause.info_url)
+        self._causes[key] = replace(own, count=own.count + cause.count)
+        for sample in () if own.is_rest else cause.samples:
+            self._take(key, sample)
 
     def add_addresses(self, item_id: str, raw: Mapping[str, Any], addresses: Addresses) -> bool:
         """Add the addresses of this message to its samples; False where it is not a sample."""
@@ -129,12 +157,9 @@ class CauseTally:
         code, is_rest = key
         return Cause(code=code, is_rest=is_rest, message=_REST if is_rest else None)
 
-    def _describe(self, cause: Cause, error: Mapping[str, Any]) -> Cause:
-        shown = public_error(error) or {}
+    def _describe(self, cause: Cause, *, message: str | None, info_url: str | None) -> Cause:
         described = replace(
-            cause,
-            message=cause.message or shown.get("message"),
-            info_url=cause.info_url or shown.get("infoUrl"),
+            cause, message=cause.message or message, info_url=cause.info_url or info_url
         )
         more = _size(*_texts_of(described)) - _size(*_texts_of(cause))
         if self._texts + more > _ROOM_FOR_TEXTS:

@@ -119,9 +119,7 @@ def after_messages(
             continue
         if public_name(message.get("status")) != status or not recent.is_new(item_id):
             continue
-        place = (status, channel_of(message))
-        if place not in counts and len(counts) >= _MOST_COUNTS:
-            place = (status, None)
+        place = _place_in(counts, status, channel_of(message))
         if not tally.add_addresses(item_id, message, addresses):
             _suspect(suspects, item_id, first=place not in counts)
         counts[place] = counts.get(place, 0) + 1
@@ -129,10 +127,7 @@ def after_messages(
         state,
         causes=tally.causes,
         recent=recent.marks,
-        counts=tuple(
-            Count(status=status, channel=channel, count=count)
-            for (status, channel), count in counts.items()
-        ),
+        counts=_counts_of(counts),
         suspects=tuple(suspects),
     )
     return _next_page(counted, next_token)
@@ -178,6 +173,19 @@ def after_foreign_messages(state: Breakdown) -> Breakdown:
     return after_refusal(replace(state, counts=own, suspects=()))
 
 
+def add_report(total: Breakdown, part: Mapping[str, Any]) -> Breakdown:
+    """Add `data.breakdown` of a member's event to that of its group, which has nothing to read."""
+    tally = CauseTally(total.causes)
+    for cause in part["errors"]:
+        tally.add(Cause.of(cause))
+    counts = {(one.status, one.channel): one.count for one in total.counts}
+    for one in part["messages"]:
+        place = _place_in(counts, one["status"], one["channel"])
+        counts[place] = counts.get(place, 0) + one["count"]
+    missing = tuple(dict.fromkeys((*total.missing, *part["missing"])))
+    return replace(total, causes=tally.causes, counts=_counts_of(counts), missing=missing)
+
+
 def report(state: Breakdown) -> dict[str, Any]:
     """Return `data.breakdown` of the event; it is complete where all sources were read fully."""
     counts = sorted(state.counts, key=lambda one: (one.status, -one.count, one.channel or ""))
@@ -189,6 +197,21 @@ def report(state: Breakdown) -> dict[str, Any]:
         "complete": not state.missing and request(state) is None,
         "missing": list(state.missing),
     }
+
+
+def _place_in(
+    counts: Mapping[tuple[str, str | None], int], status: str, channel: str | None
+) -> tuple[str, str | None]:
+    """Return where to count this: without the channel where there are too many."""
+    place = (status, channel)
+    return (status, None) if place not in counts and len(counts) >= _MOST_COUNTS else place
+
+
+def _counts_of(counts: Mapping[tuple[str, str | None], int]) -> tuple[Count, ...]:
+    return tuple(
+        Count(status=status, channel=channel, count=count)
+        for (status, channel), count in counts.items()
+    )
 
 
 def _check(state: Breakdown, kind: type[_Wanted]) -> _Wanted:

@@ -1,0 +1,358 @@
+"""A group: many operations and messages that are counted as one, with one end. Pure.
+
+A transaction first takes in what happened, member by member (`change_member`, `seal`), and then
+asks once which event that makes (`advance`, and `explain` for the breakdown). So a group has at
+most one `group.progress` in a transaction, and every event carries all that is not yet emitted.
+
+    open ──seal, or `expected` members are there──▶ sealed ──every member has ended──▶ ended
+
+Members join while the group is open. `group.completed` ends it: its numbers are frozen from then
+on, and whatever happens to a member concerns that member alone.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, Self
+
+from poller.text import format_instant
+from poller.tracking.breakdown.state import Breakdown
+from poller.tracking.breakdown.steps import add_report, report
+from poller.tracking.event import Event
+from poller.tracking.lifecycle import EventType
+from poller.tracking.pacing import Policy
+from poller.tracking.progress import delta_between
+from poller.tracking.registration import Conflict
+from poller.tracking.watch import AccountScope, Outcome, Phase, Watch
+
+STUB_FOR: Final = timedelta(days=14)
+"""How long after its end a group, or a watch, is remembered so that its name is not used again."""
+
+
+Advanced = tuple["Group", tuple[Event, ...]]
+"""A group, and the events that led to it, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberCounts:
+    """How many members there are, and where they stand; `total` is the sum of the others.
+
+    A message that failed counts as completed, as an operation whose messages failed does: it was
+    watched to its end. What failed is in the counters.
+    """
+
+    total: int = 0
+    completed: int = 0
+    canceled: int = 0
+    lost: int = 0
+    watching: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmittedGroup:
+    """What the events of a group so far have said: the next change is measured against this."""
+
+    members: MemberCounts = field(default_factory=MemberCounts)
+    stats: Mapping[str, int] = field(default_factory=dict)
+    sequence: int = 0
+    progress_at: datetime | None = None
+    """When the last progress was recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The state of one group.
+
+    `stats` sums the members' observed counters. `expected` is the number of members with which it
+    is sealed, or was. `labels` are those that all members share, None where they must be compared
+    again (`share_labels`). `explaining` members read what failed, `explained` have emitted it.
+    """
+
+    name: str
+    scope: AccountScope
+    created_at: datetime
+    expected: int | None = None
+    sealed_at: datetime | None = None
+    ended_at: datetime | None = None
+    members: MemberCounts = field(default_factory=MemberCounts)
+    stats: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[str, str] | None = field(default_factory=dict)
+    members_ended_at: datetime | None = None
+    """Since when no member is watched, or none is there; None while one is watched."""
+    explaining: int = 0
+    explained: int = 0
+    breakdown_at: datetime | None = None
+    """When the breakdown was recorded."""
+    emitted: EmittedGroup = field(default_factory=EmittedGroup)
+    due_at: datetime | None = None
+    """When a progress that is held back may be emitted; None where none is."""
+
+    @property
+    def source(self) -> str:
+        """The CloudEvents source."""
+        return f"urn:comms-poller:{self.scope.account}:groups:{self.name}"
+
+    @property
+    def unemitted(self) -> dict[str, int]:
+        """The signed changes of the sums that no event carries yet."""
+        return delta_between(self.emitted.stats, self.stats)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether there is anything that no event carries yet."""
+        return self.members != self.emitted.members or bool(self.unemitted)
+
+    @property
+    def wants_breakdown(self) -> bool:
+        """Whether all is read of what failed, and is to be emitted."""
+        has_all = self.ended_at is not None and not self.explaining
+        return has_all and self.explained > 0 and self.breakdown_at is None
+
+    def evolve(self, **changes: Any) -> Self:  # noqa: ANN401 - `replace` checks the names at run time
+        """Return a copy with these fields changed."""
+        return replace(self, **changes)
+
+
+def new_group(name: str, *, scope: AccountScope, now: datetime) -> Group:
+    """Return a group without members."""
+    return Group(name=name, scope=scope, created_at=now, members_ended_at=now)
+
+
+def change_member(
+    group: Group, before: Watch | None, after: Watch | None, *, now: datetime
+) -> Group:
+    """Take in that a watch changed from `before` to `after`; it joins or leaves where these differ.
+
+    A watch is a member where it names the group.
+
+    :raises Conflict: where it may not join any more; the message says what to do.
+    """
+    was, member = _in(group, before), _in(group, after)
+    if was is None and member is not None:
+        _check_open(group, member)
+    if group.ended_at is not None:
+        return _change_after_end(group, was, member)
+    counts = _count(_count(group.members, was, -1), member, +1)
+    changed = group.evolve(
+        members=counts,
+        stats=_sum(group.stats, was, member),
+        labels=_labels(group, was, member),
+        explaining=group.explaining + _is_explaining(member) - _is_explaining(was),
+    )
+    if counts.watching:
+        changed = changed.evolve(members_ended_at=None)
+    elif group.members_ended_at is None:
+        changed = changed.evolve(members_ended_at=now)
+    if was is None and member is not None and counts.total == group.expected:
+        changed = changed.evolve(sealed_at=now)
+    return changed
+
+
+def changes_group(before: Watch, after: Watch) -> bool:
+    """Return whether a watch that stays in its group changed in anything that the group counts."""
+    return (
+        before.phase is not after.phase
+        or before.outcome is not after.outcome
+        or bool(delta_between(before.known_counters, after.known_counters))
+    )
+
+
+def seal(group: Group, expected: int | None, *, now: datetime) -> Group:
+    """Seal the group now, or when it has `expected` members; nothing changes where it is.
+
+    :raises Conflict: where it has more members already, has none, or is sealed with another number.
+    """
+    total = group.members.total
+    if group.sealed_at is not None:
+        if expected not in {None, group.expected}:
+            raise Conflict(
+                f"group {group.name} is sealed with {group.expected} members, not {expected}; "
+                "what is sealed stays as it is"
+            )
+        return group
+    if expected is None and total == 0:
+        raise Conflict(
+            f"group {group.name} has no member; register its operations first, or say how many "
+            "it will have (expected)"
+        )
+    if expected is not None and total > expected:
+        raise Conflict(
+            f"group {group.name} has {total} members, more than {expected}; seal it without a "
+            "number, or with the right one"
+        )
+    if expected in {None, total}:
+        return group.evolve(expected=total, sealed_at=now)
+    return group.evolve(expected=expected)
+
+
+def add_breakdown(
+    group: Group, total: Breakdown, watch: Watch, part: Mapping[str, Any]
+) -> tuple[Group, Breakdown]:
+    """Add what failed in one member to `total`: `part` is `data.breakdown` of its event."""
+    if group.breakdown_at is not None or not _is_counted(group, watch):
+        return group, total
+    return group.evolve(explained=group.explained + 1), add_report(total, part)
+
+
+def share_labels(labels: Iterable[Mapping[str, str]]) -> Mapping[str, str]:
+    """Return the labels that all of these share."""
+    shared: Mapping[str, str] | None = None
+    for one in labels:
+        shared = one if shared is None else _common(shared, one)
+    return dict(shared or {})
+
+
+def advance(group: Group, *, policy: Policy, now: datetime) -> Advanced:
+    """Make the event that is due after what was taken in; none where nothing is.
+
+    A change that comes too soon after the last progress is held back until `due_at`.
+    """
+    if group.ended_at is not None:
+        return group, ()
+    members = group.members
+    if group.sealed_at is not None and members.total and not members.watching:
+        ended = group.evolve(ended_at=now, due_at=None)
+        return _emit(ended, EventType.GROUP_COMPLETED, now=now, final=True)
+    if not group.has_changed:
+        return group.evolve(due_at=None), ()
+    last = group.emitted.progress_at
+    if last is not None:
+        held_until = last + timedelta(seconds=policy.progress_interval)
+        # one in the future means that the clock went back: nothing waits for it
+        if last <= now < held_until:
+            return group.evolve(due_at=held_until), ()
+    return _emit(group.evolve(due_at=None), EventType.GROUP_PROGRESS, now=now)
+
+
+def explain(group: Group, breakdown: Breakdown, *, now: datetime) -> Advanced:
+    """Make the event that says what failed in all members; none where it is not due."""
+    if not group.wants_breakdown:
+        return group, ()
+    said = {"breakdown": report(breakdown)}
+    explained = group.evolve(breakdown_at=now)
+    return _emit(explained, EventType.GROUP_BREAKDOWN, now=now, more=said)
+
+
+def _in(group: Group, watch: Watch | None) -> Watch | None:
+    return watch if watch is not None and watch.group == group.name else None
+
+
+def _check_open(group: Group, watch: Watch) -> None:
+    if group.ended_at is not None:
+        free_at = format_instant(group.ended_at + STUB_FOR)
+        raise Conflict(
+            f"group {group.name} ended at {format_instant(group.ended_at)}, {watch.id} cannot join "
+            f"it; use another name, this one is free again after {free_at}"
+        )
+    if group.sealed_at is not None:
+        raise Conflict(
+            f"group {group.name} was sealed at {format_instant(group.sealed_at)} with "
+            f"{group.expected} members, {watch.id} cannot join it; use another group, and seal a "
+            "group only when all of it is registered"
+        )
+
+
+def _change_after_end(group: Group, was: Watch | None, member: Watch | None) -> Group:
+    """Wait only for the breakdowns that were being read when the group ended."""
+    is_read = _is_explaining(was) and not _is_explaining(member)
+    if was is None or not is_read or not _is_counted(group, was):
+        return group
+    return group.evolve(explaining=group.explaining - 1)
+
+
+def _is_counted(group: Group, watch: Watch) -> bool:
+    """Return False where a lost member is watched again after the end: it goes on alone."""
+    if watch.group != group.name:
+        return False
+    return group.ended_at is None or watch.registered_at <= group.ended_at
+
+
+def _count(counts: MemberCounts, member: Watch | None, by: int) -> MemberCounts:
+    if member is None:
+        return counts
+    standing = _standing(member)
+    changes = {"total": counts.total + by, standing: getattr(counts, standing) + by}
+    return replace(counts, **changes)
+
+
+def _standing(member: Watch) -> str:
+    """Name the count that this member is in: it is watching until its final event is recorded."""
+    if member.phase in {Phase.ACTIVE, Phase.SETTLING}:
+        return "watching"
+    match member.outcome:
+        case Outcome.LOST:
+            return "lost"
+        case Outcome.CANCELED:
+            return "canceled"
+        case _:
+            return "completed"
+
+
+def _sum(stats: Mapping[str, int], was: Watch | None, member: Watch | None) -> Mapping[str, int]:
+    before = {} if was is None else was.known_counters
+    after = {} if member is None else member.known_counters
+    sums = {**stats}
+    # a column that a member has, and that counts nothing yet, is there
+    for name in after:
+        sums.setdefault(name, 0)
+    for name, by in delta_between(before, after).items():
+        sums[name] = sums.get(name, 0) + by
+    return sums
+
+
+def _labels(group: Group, was: Watch | None, member: Watch | None) -> Mapping[str, str] | None:
+    if group.labels is None:
+        return None
+    if was is None:
+        if member is None:
+            return group.labels
+        return _common(group.labels, member.labels) if group.members.total else dict(member.labels)
+    is_same = member is not None and member.labels == was.labels
+    return group.labels if is_same else None
+
+
+def _common(some: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in some.items() if others.get(name) == value}
+
+
+def _is_explaining(member: Watch | None) -> bool:
+    return member is not None and member.phase is Phase.EXPLAINING
+
+
+def _emit(
+    group: Group,
+    event_type: EventType,
+    *,
+    now: datetime,
+    final: bool = False,
+    more: Mapping[str, Any] | None = None,
+) -> Advanced:
+    labels = dict(group.labels or {})
+    is_breakdown = event_type is EventType.GROUP_BREAKDOWN
+    event = Event(
+        type=event_type,
+        subject=group.name,
+        source=group.source,
+        sequence=group.emitted.sequence + 1,
+        time=now,
+        labels=labels,
+        final=final,
+        data={
+            "group": group.name,
+            "operations": asdict(group.members),
+            "stats": dict(group.stats),
+            "delta": {} if is_breakdown else group.unemitted,
+            "sealedAt": None if group.sealed_at is None else format_instant(group.sealed_at),
+            "labels": labels,
+            "final": final,
+            **(more or {}),
+        },
+    )
+    is_progress = event_type is EventType.GROUP_PROGRESS
+    emitted = EmittedGroup(
+        members=group.members,
+        stats=group.stats,
+        sequence=event.sequence,
+        progress_at=now if is_progress else group.emitted.progress_at,
+    )
+    return group.evolve(emitted=emitted), (event,)
