@@ -93,7 +93,7 @@ class Notifier:
 
     async def _say_status(self, daemon: Daemon) -> None:
         try:
-            told = sentence(await daemon.standing(), await daemon.degraded(), now=wall_clock())
+            told = sentence(await daemon.summary(), await daemon.degraded(), now=wall_clock())
         except StoreError as error:
             told = f"the store cannot be used: {error}"
         if told != self._status and not self._is_stopping:

@@ -260,7 +260,7 @@ class Daemon:
                 loops.cancel_scope.cancel()
         log.info("daemon.stopped", reason=self.reason.value)
 
-    async def standing(self) -> Summary:
+    async def summary(self) -> Summary:
         """Count what is watched and what waits, from the start of this daemon on."""
         return await self._store.summary(since=self.started_at, closed=self.closed_sinks)
 
@@ -277,7 +277,7 @@ class Daemon:
         self._polled.set()
 
     async def _watch_idle(self) -> bool:
-        if self._input_ended and (await self.standing()).is_idle:
+        if self._input_ended and (await self.summary()).is_idle:
             self.stop(Stop.IDLE)
             return True
         await self._progress.wait(_QUERY_AGAIN)

@@ -121,7 +121,7 @@ class ControlApi:
     async def _show_truth(self, request: Request) -> Response:
         operation_id = request.path_params["id"]
         try:
-            return answer(self._world.truth(operation_id).document())
+            return answer(self._world.expected(operation_id).document())
         except KeyError:
             raise _no_operation(operation_id) from None
 

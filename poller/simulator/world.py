@@ -226,7 +226,7 @@ class World:
         self._operations[operation.kind.name][operation.ordinal] = canceled
         return canceled
 
-    def truth(self, operation_id: str) -> ExpectedCounts:
+    def expected(self, operation_id: str) -> ExpectedCounts:
         """Count what has become of an operation, of any kind, by now.
 
         :raises KeyError: if there is no such operation.

@@ -204,7 +204,7 @@ def test_a_group_is_followed_through_its_receipts(simulator: Simulated, tmp_path
     assert types(events, name)[:2] == ["message.queued", "message.group"]
     assert set(types(events, name)[2:-1]) <= {"message.progress"}
     assert types(events, name)[-1] == "message.settled"
-    receipts = simulator.world.truth(operation.id).receipts
+    receipts = simulator.world.expected(operation.id).receipts
     stats = {key.upper(): value for key, value in events[-1]["data"]["message"]["stats"].items()}
     assert stats == {**receipts, "RECIPIENTS": 5}
 

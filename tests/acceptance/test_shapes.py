@@ -175,5 +175,5 @@ async def test_every_kind_ends_in_every_shape(shapes: tuple[str, ...], tmp_path:
             kind.name != "sender-pools"
             and ("ends-at-sent" not in shapes or kind.name != "push-notifications")
         )
-        check_breakdown(events, world.truth(event["subject"]).document(), kind)
+        check_breakdown(events, world.expected(event["subject"]).document(), kind)
     assert len(finals) == len(KINDS) * len(SENDS)

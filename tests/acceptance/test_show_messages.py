@@ -34,7 +34,7 @@ def test_beside_a_daemon(simulated: Simulated, tmp_path: Path) -> None:
         assert daemon.stop() == 0
     assert (as_json.returncode, as_json.stderr) == (0, "")
     document = json.loads(as_json.stdout)
-    truth = simulated.world.truth(sent.id)
+    truth = simulated.world.expected(sent.id)
     assert document["kind"] == "emails"
     assert document["events"][-1]["type"] == "operation.completed"
     assert len(document["messages"]) == 50
@@ -53,7 +53,7 @@ def test_without_a_daemon(simulated: Simulated, tmp_path: Path) -> None:
         "show", sent.id, "--failed", "--csv", cwd=tmp_path, environment=simulated.environment
     )
     assert done.returncode == 0, done.stderr
-    truth = simulated.world.truth(sent.id)
+    truth = simulated.world.expected(sent.id)
     failed = {one for contexts in truth.contexts.values() for one in contexts}
     assert {line.split(",")[0] for line in done.stdout.splitlines()[1:]} == failed
     assert "Traceback" not in done.stderr

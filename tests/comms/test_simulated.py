@@ -57,7 +57,7 @@ async def test_what_failed_is_read_exactly(
     """Errors and failed messages of 10,000, in a few pages, and all counters that the kind has."""
     sent = world.send(recipients=10_000, fate="failing", kind=kind.name)
     clock.advance(3600)
-    truth = world.truth(sent.id)
+    truth = world.expected(sent.id)
     operation = await client.fetch_operation(kind, sent.id)
     assert set(operation.counters) <= kind.counters
     assert sum(operation.counters.get(name, 0) for name in kind.unsuccessful) == 700

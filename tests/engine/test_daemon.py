@@ -118,7 +118,7 @@ async def test_until_idle_ends_when_everything_has_ended_and_is_delivered(
         sink.open_gate()
         await ended.wait()
         assert daemon.reason is Stop.IDLE
-        assert (await daemon.standing()).is_clean
+        assert (await daemon.summary()).is_clean
     assert sink.life[-1] == "close"
     assert not await store.leased()
 
@@ -143,7 +143,7 @@ async def test_a_conflict_registers_nothing_of_all_or_none(running: Running) -> 
         await until_idle(daemon)
         with pytest.raises(Conflict):
             await daemon.register([wish(op(2)), wish(op(1), kind="emails")], all_or_none=True)
-        assert (await daemon.standing()).watched == 0
+        assert (await daemon.summary()).watched == 0
         good, bad = await daemon.register([wish(op(2)), wish(op(1), kind="emails")])
         assert good.is_new
         assert bad.conflict is not None
@@ -165,8 +165,8 @@ async def test_stopping_records_answers_and_delivers_what_is_due(
         assert daemon.reason is Stop.ASKED
         assert len(api.asked) == 4
         assert len(sink.ids) == 4
-        standing = await daemon.standing()
-        assert (standing.watched, standing.waiting) == (5, 0)
+        summary = await daemon.summary()
+        assert (summary.watched, summary.waiting) == (5, 0)
     assert not await store.leased()
 
 
@@ -237,7 +237,7 @@ async def test_the_only_sink_gone_is_the_end(running: Running, store: FickleStor
         await daemon.register([wish(op(1))])
         await ended.wait()
         assert daemon.reason is Stop.NO_SINK
-        assert (await daemon.standing()).stuck == 1
+        assert (await daemon.summary()).stuck == 1
     assert not await store.leased()
 
 
@@ -251,8 +251,8 @@ async def test_one_of_two_sinks_gone_is_not_the_end(running: Running) -> None:
         daemon.registered_all()
         await ended.wait()
         assert daemon.reason is Stop.IDLE
-        standing = await daemon.standing()
-        assert (standing.stuck, standing.is_clean) == (2, False)
+        summary = await daemon.summary()
+        assert (summary.stuck, summary.is_clean) == (2, False)
         assert len(other.ids) == 2
 
 
@@ -316,11 +316,11 @@ async def test_it_waits_for_a_retry_before_it_is_idle(
         sink.answers = lambda _: DELIVERED
         clock.advance(2)
         await ended.wait()
-        assert (await daemon.standing()).is_clean
+        assert (await daemon.summary()).is_clean
 
 
 async def until_idle(daemon: Daemon) -> None:
     """Wait until nothing is watched any more."""
     with anyio.fail_after(10):
-        while (await daemon.standing()).watched:  # noqa: ASYNC110 - as in until
+        while (await daemon.summary()).watched:  # noqa: ASYNC110 - as in until
             await anyio.sleep(0.005)

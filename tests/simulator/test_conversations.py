@@ -84,8 +84,8 @@ async def test_receipts_fare_as_the_fate_says(simulator: Simulator) -> None:
     (message,) = await listed(simulator)
     assert message["status"] == "GROUP"
     assert message["updatedAt"] == max(each["updatedAt"] for each in after)
-    assert simulator.world.truth(operation.id).receipts == counts
-    assert simulator.world.truth(operation.id).statuses == {"GROUP": 1}
+    assert simulator.world.expected(operation.id).receipts == counts
+    assert simulator.world.expected(operation.id).statuses == {"GROUP": 1}
 
 
 async def test_a_canceled_group_is_canceled(simulator: Simulator) -> None:

@@ -50,7 +50,7 @@ async def test_the_api_tells_the_truth(
     operation = simulator.world.send(recipients=700, fate=fate, kind=kind.name)
     for seconds in (0, 25, 300):
         simulator.clock.advance(seconds)
-        expected = told(simulator.world.truth(operation.id))
+        expected = told(simulator.world.expected(operation.id))
         if kind.items is None:  # what became of them shows in the counters only
             expected |= {"statuses": {}, "channels": {}}
         assert await read(simulator, kind, operation.id) == expected
@@ -63,7 +63,7 @@ async def test_of_ten_thousand_seven_hundred_fail(
     """Exactly so many of each of five codes, and the counters know them all."""
     operation = simulator.world.send(recipients=10_000, fate="failing", kind=kind.name)
     simulator.clock.advance(3600)
-    truth = simulator.world.truth(operation.id)
+    truth = simulator.world.expected(operation.id)
     assert truth.codes == CODES
     assert {code: len(set(ids)) for code, ids in truth.contexts.items()} == CODES
     prefix = kind.item_prefix
@@ -77,7 +77,7 @@ async def test_messages_fail_on_several_channels(simulator: Simulator) -> None:
     """A recipient without RCS and without a fallback fails there; the others by SMS."""
     operation = simulator.world.send(recipients=10_000, fate="failing")
     simulator.clock.advance(3600)
-    truth = simulator.world.truth(operation.id)
+    truth = simulator.world.expected(operation.id)
     assert truth.channels == {
         "RCS": {"FAILED": 90},
         "SMS": {"FAILED": 180, "UNDELIVERED": 430, "READ": 3000, "DELIVERED": 6300},
@@ -148,4 +148,4 @@ async def test_an_unknown_operation_has_no_truth(simulator: Simulator) -> None:
     """It is a `KeyError`, as with a cancellation."""
     world: World = simulator.world
     with pytest.raises(KeyError):
-        world.truth("comms_operation_01h9krwprkeee8fzqspvwy6nq8")
+        world.expected("comms_operation_01h9krwprkeee8fzqspvwy6nq8")

@@ -156,7 +156,7 @@ async def _watch(world: World, base_url: str, sink: Sink, directory: Path) -> _E
         await daemon.run()
         if daemon.reason is Stop.NO_SINK:
             return _End.UNREAD
-        return _End.SHOWN if (await daemon.standing()).is_clean else _End.UNCLEAN
+        return _End.SHOWN if (await daemon.summary()).is_clean else _End.UNCLEAN
 
 
 def _client(base_url: str) -> CommsClient:

@@ -258,18 +258,18 @@ async def _exit_code(daemon: Daemon, *, refused_lines: int) -> int:
         case Stop.REFUSED | Stop.NO_SINK:
             return EXIT_TROUBLE
         case Stop.IDLE | Stop.TIMEOUT:
-            standing = await daemon.standing()
+            summary = await daemon.summary()
             timed_out = daemon.reason is Stop.TIMEOUT
-            if standing.is_clean and not refused_lines and not timed_out:
+            if summary.is_clean and not refused_lines and not timed_out:
                 return 0
             log.error(
                 "daemon.unfinished",
                 reason=daemon.reason.value,
-                watched=standing.watched,
-                waiting=standing.waiting,
-                lost=standing.lost,
-                dead_letters=standing.dead,
-                undeliverable=standing.stuck,
+                watched=summary.watched,
+                waiting=summary.waiting,
+                lost=summary.lost,
+                dead_letters=summary.dead,
+                undeliverable=summary.stuck,
                 refused_lines=refused_lines,
             )
             return EXIT_TIMEOUT if timed_out else EXIT_UNFINISHED

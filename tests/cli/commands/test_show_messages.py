@@ -89,7 +89,7 @@ def test_what_is_shown_is_the_truth(
 ) -> None:
     """Of every kind: counts by code, by status and channel, and each message with its code."""
     name = ended(simulated, kind=kind)
-    truth = simulated.world.truth(name)
+    truth = simulated.world.expected(name)
     code, out, _ = show(name, failed=failed, kind=kind)
     told = json.loads(out)
     assert code == 0
@@ -115,7 +115,7 @@ def test_what_is_shown_is_the_truth(
 def test_the_failed_ids_as_csv(simulated: Simulated, show: Show) -> None:
     """A header, then a line a message, and nothing else on standard output."""
     name = ended(simulated)
-    truth = simulated.world.truth(name)
+    truth = simulated.world.expected(name)
     code, out, _ = show(name, form=Form.CSV)
     header, *rows = csv.reader(io.StringIO(out))
     assert code == 0
@@ -130,7 +130,7 @@ def test_the_failed_ids_as_csv(simulated: Simulated, show: Show) -> None:
 def test_tables_for_a_person(simulated: Simulated, show: Show) -> None:
     """The operation, the errors with text, link and samples, the counts, the messages."""
     name = ended(simulated)
-    truth = simulated.world.truth(name)
+    truth = simulated.world.expected(name)
     code, out, _ = show(name, form=Form.TABLES)
     assert code == 0
     facts, causes, counts, rows = out.split("\n\n")

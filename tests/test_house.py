@@ -1,0 +1,51 @@
+"""Limits on the shape of the code: one class per name, short modules and functions."""
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MODULES = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in sorted((ROOT / "poller").rglob("*.py"))
+}
+TREES = {path: ast.parse(text) for path, text in MODULES.items()}
+LONGEST_MODULE = 450
+LONGEST_FUNCTION = 60
+# Each with the reason why it is longer.
+LONG_FUNCTIONS = {
+    "poller/store/migrations/versions/0100_first.py:upgrade": "a list of tables, as Alembic has it",
+    "poller/server/metrics.py:__init__": "open",
+    "poller/server/operations.py:operation_routes": "open",
+    "poller/server/serving.py:serve": "open",
+    "poller/store/sweeps.py:record_page": "open",
+}
+
+
+def test_a_class_name_is_used_once() -> None:
+    """A name in a traceback or a message leads to one class."""
+    names = Counter(
+        node.name
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, uses in names.items() if uses > 1 and name != "_End"] == []
+
+
+def test_modules_are_short() -> None:
+    """A longer module has two subjects."""
+    lengths = {path: len(text.splitlines()) for path, text in MODULES.items()}
+    assert {path: length for path, length in lengths.items() if length > LONGEST_MODULE} == {}
+
+
+def test_functions_fit_on_a_screen() -> None:
+    """Except where this file says why not."""
+    long = {
+        f"{path}:{node.name}"
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or node.lineno) - node.lineno >= LONGEST_FUNCTION
+    }
+    assert long <= set(LONG_FUNCTIONS)
