@@ -38,7 +38,9 @@ def configuration(settings: Settings, loader: SettingsLoader) -> Configuration:
             addresses=Addresses(polling.include_addresses),
         ),
         credentials=loader.credentials,
-        sinks=[_plan(name, sink) for name, sink in settings.sinks.items()],
+        sinks=[
+            _plan(name, sink, settings.server.public_url) for name, sink in settings.sinks.items()
+        ],
         sweep=polling.sweep == "auto",
         discover_age=polling.discover_age if polling.discover else None,
         retention=settings.store.retention,
@@ -106,8 +108,8 @@ def make_caller(settings: Settings, client: CommsClient) -> ApiCaller:
     )
 
 
-def make_sink(name: str, sink: SinkSettings) -> Sink:
-    """Make one sink; it opens nothing before `start`."""
+def make_sink(name: str, sink: SinkSettings, public_url: str) -> Sink:
+    """Make one sink; it opens nothing before `start`. Messages to people link to `public_url`."""
     # each kind of sink is imported only where one is configured
     match sink:
         case StdoutSinkSettings():
@@ -119,26 +121,30 @@ def make_sink(name: str, sink: SinkSettings) -> Sink:
 
             return FileSink(name=name, path=path)
         case WebhookSinkSettings():
+            from poller.sinks.formats import CLOUDEVENTS, chat_format  # noqa: PLC0415
             from poller.sinks.webhook import WebhookSink  # noqa: PLC0415
 
+            is_chat = sink.is_for_people
             return WebhookSink(
                 name=name,
                 url=sink.url,
                 secret=sink.secret,
                 headers=sink.headers,
                 timeout=sink.timeout,
+                body_format=chat_format(sink.format, public_url) if is_chat else CLOUDEVENTS,
                 clock=wall_clock,
             )
 
 
-def _plan(name: str, sink: SinkSettings) -> SinkPlan:
+def _plan(name: str, sink: SinkSettings, public_url: str) -> SinkPlan:
     subscription = Subscription(sink=name, events=sink.events, labels=sink.labels)
     # what a sink wants is not part of what it is: the file stays open when only `events` changes
     identity = sink.model_copy(update={"events": ("*",), "labels": {}})
+    is_chat = isinstance(sink, WebhookSinkSettings) and sink.is_for_people
     return SinkPlan(
         subscription=subscription,
-        key=identity.model_dump_json() + _secrets(sink),
-        make=lambda: make_sink(name, sink),
+        key=identity.model_dump_json() + _secrets(sink) + (public_url if is_chat else ""),
+        make=lambda: make_sink(name, sink, public_url),
     )
 
 

@@ -51,10 +51,10 @@ ON_RELOAD: Final[Mapping[SettingPath, Effect]] = {
     **_rows("store", "url", Effect.NEEDS_RESTART),
     **_rows("store", "retention", Effect.APPLIED),
     **_rows("server", "listen socket_mode observe", Effect.NEEDS_RESTART),
-    **_rows("server", "token", Effect.APPLIED),
+    **_rows("server", "token public_url", Effect.APPLIED),
     **_rows("engine", "shutdown_grace", Effect.APPLIED),
     **_rows("log", "level format", Effect.APPLIED),
-    **_rows("sinks.*", "type events labels path url secret headers timeout", Effect.APPLIED),
+    **_rows("sinks.*", "type format events labels path url secret headers timeout", Effect.APPLIED),
 }
 """Every setting, `*` for the name of a sink."""
 
@@ -140,9 +140,9 @@ def changed_settings(before: Settings, after: Settings) -> list[SettingPath]:
 
 
 def warn_unsigned(settings: Settings, *, only: Collection[str]) -> None:
-    """Warn of each webhook among the sinks `only` whose requests nobody signs."""
+    """Warn of each webhook for programs among the sinks `only` whose requests nobody signs."""
     for name, sink in settings.sinks.items():
-        if name in only and isinstance(sink, WebhookSinkSettings) and sink.secret is None:
+        if name in only and isinstance(sink, WebhookSinkSettings) and sink.is_unsigned:
             log.warning(
                 "sink.unsigned",
                 sink=name,

@@ -59,6 +59,14 @@ def check_api_url(text: str) -> str:
         return check_base_url(text)
 
 
+def check_public_url(text: str) -> str:
+    """Return the address of the control API as people reach it, empty for none.
+
+    :raises PydanticCustomError: if it is no http(s) URL, or holds user info, a query, a fragment.
+    """
+    return text and check_api_url(text)
+
+
 def check_webhook_url(text: str) -> str:
     """Return the URL as it stands.
 

@@ -17,7 +17,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from poller.addresses import ListenAddress, TcpAddress, parse_listen
 from poller.comms.credentials import Credentials
-from poller.settings.addresses import StoreUrl, check_api_url, check_listen, check_store_url
+from poller.settings.addresses import (
+    StoreUrl,
+    check_api_url,
+    check_listen,
+    check_public_url,
+    check_store_url,
+)
 from poller.settings.errors import SettingsError, fault
 from poller.settings.fields import (
     Count,
@@ -205,6 +211,12 @@ class ServerSettings(Section):
         default="",
         description="address of a second listener with health and metrics only, never with a token",
         examples=["0.0.0.0:8471"],
+    )
+    public_url: Annotated[str, AfterValidator(check_public_url)] = Field(
+        default="",
+        description="where people reach the control API with a browser; messages to chat services "
+        "link to it",
+        examples=["https://poller.example.com"],
     )
 
     @property

@@ -1,10 +1,11 @@
 """The settings of one sink, by its type, and the patterns of events that it can subscribe to."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema
+from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema, model_validator
 
 from poller.settings.addresses import check_webhook_url
 from poller.settings.errors import as_fault, fault, suggestion
@@ -44,6 +45,12 @@ EVENT_TYPES: Final = (
     "group.breakdown",
 )
 """Every type that a sink may ask for."""
+
+CHAT_FORMATS: Final = frozenset({"slack", "discord", "teams"})
+"""The formats of a webhook that are read by people."""
+
+FOR_PEOPLE: Final = (FINAL, "operation.breakdown")
+"""What those get who do not say which events they want."""
 
 _FAMILIES: Final = tuple(dict.fromkeys(f"{name.partition('.')[0]}.*" for name in EVENT_TYPES))
 _PATTERNS: Final = ("*", FINAL, *_FAMILIES, *EVENT_TYPES)
@@ -160,6 +167,11 @@ class WebhookSinkSettings(_AnySink):
     type: Literal["webhook"] = Field(
         default="webhook", description="signed HTTP posts to your application", examples=["webhook"]
     )
+    format: Literal["cloudevents", "slack", "discord", "teams"] = Field(
+        default="cloudevents",
+        description="what is posted: `cloudevents` for a program, or a short message for a channel "
+        "of `slack`, `discord` or `teams`, whose default `events` are `final` and breakdowns",
+    )
     # A query may hold a token, so repr does not show the URL; `describe` shows it masked.
     url: Annotated[str, AfterValidator(check_webhook_url)] = Field(
         repr=False,
@@ -178,6 +190,30 @@ class WebhookSinkSettings(_AnySink):
     timeout: Annotated[Duration, AfterValidator(between("100ms", "5m"))] = Field(
         default=15.0, description="the longest that one attempt may take", examples=["15s"]
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_events_for_people(cls, values: object) -> object:
+        """Give a channel for people its own default: what ended, and why messages failed."""
+        if not isinstance(values, Mapping) or values.get("format") not in tuple(CHAT_FORMATS):
+            return values
+        return {"events": FOR_PEOPLE, **values}
+
+    @model_validator(mode="after")
+    def _unsigned_for_people(self) -> Self:
+        if self.is_for_people and self.secret is not None:
+            raise fault(f"{self.format} verifies no signature", "leave it out", field="secret")
+        return self
+
+    @property
+    def is_for_people(self) -> bool:
+        """Whether it posts messages to a chat service, which nobody signs."""
+        return self.format in CHAT_FORMATS
+
+    @property
+    def is_unsigned(self) -> bool:
+        """Whether a program gets events that anybody could forge."""
+        return self.secret is None and not self.is_for_people
 
     @property
     def signing_keys(self) -> tuple[bytes, ...]:

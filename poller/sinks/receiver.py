@@ -75,14 +75,14 @@ _REFUSALS = frozenset({400, 413, 415, 422})
 _GONE = 410
 _BUSY = frozenset({429, 503})
 _HINTS = {
-    401: "check the secret and the headers of this sink",
-    403: "check the secret and the headers of this sink",
+    401: "check the url, the secret and the headers of this sink",
+    403: "check the url, the secret and the headers of this sink",
     404: "check the path of url",
     405: "check the path of url: it must take POST",
     407: "a proxy on the way wants credentials, but no proxy variable names it",
     410: "the receiver wants no more events; reload or restart to try again",
     413: "let the receiver take larger bodies",
-    415: "let the receiver take application/cloudevents+json",
+    415: "let the receiver take this content-type, or set another format",
 }
 _REDIRECT_HINT = "redirects are not followed: set url to the final address"
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\U0010ffff]+")

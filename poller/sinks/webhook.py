@@ -1,4 +1,4 @@
-"""The webhook sink: one signed POST per event."""
+"""The webhook sink: one POST per event, signed where there is a secret."""
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,10 +21,10 @@ from poller.http.failures import (
 from poller.http.route import EgressError, Route, find_route
 from poller.http.transport import Lanes, open_transport
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
+from poller.sinks.formats import CLOUDEVENTS, BodyFormat
 from poller.sinks.receiver import EXCERPT_CHARACTERS, check_header, check_url, interpret, scrub
 from poller.sinks.signature import parse_secret, sign
 
-_CONTENT_TYPE = "application/cloudevents+json"
 _MOST_CONNECTIONS = 30
 """The cost of httpx's pool is quadratic: with more connections, throughput falls."""
 _BODY_BYTES = 1 << 16
@@ -40,7 +40,7 @@ _MARGIN = 2.0
 
 
 class WebhookSink:
-    """CloudEvents by HTTP POST, signed after Standard Webhooks where there is a secret.
+    """Events by HTTP POST in one format, signed after Standard Webhooks where there is a secret.
 
     `timeout` is from connect to the answer's last byte, in total. `transport` replaces httpx's
     own, and with it the proxy and certificate variables.
@@ -56,7 +56,8 @@ class WebhookSink:
         secret: SecretStr | None = None,
         headers: Mapping[str, SecretStr] | None = None,
         timeout: float = 15.0,
-        concurrency: int = 16,
+        body_format: BodyFormat = CLOUDEVENTS,
+        concurrency: int | None = None,
         clock: Callable[[], datetime] = wall_clock,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -66,12 +67,17 @@ class WebhookSink:
             no value.
         """
         self.name = name
-        self.concurrency = _checked_concurrency(concurrency)
+        self.concurrency = _checked_concurrency(
+            body_format.concurrency if concurrency is None else concurrency
+        )
         check_url(url)
+        self._format = body_format
         self._url = httpx.URL(url)
         self._keys = parse_secret(secret.get_secret_value()) if secret else ()
-        self._headers = _base_headers(headers or {})
+        self._headers = _base_headers(body_format, headers or {})
         self._secrets = _texts_to_hide(self._url, secret, headers or {})
+        if body_format.query:
+            self._url = self._url.copy_merge_params(dict(body_format.query))
         self._timeout = timeout
         self._clock = clock
         self._route = Route.direct(url)
@@ -130,7 +136,7 @@ class WebhookSink:
 
     async def _post(self, event: OutgoingEvent) -> SinkOutcome:
         client = await self._ready()
-        body = event.encoded()
+        body = self._format.encode(event)
         headers = self._headers | self._signature_headers(event.id, body)
         async with client.stream("POST", self._url, content=body, headers=headers) as response:
             excerpt = await _beginning(response)
@@ -214,10 +220,10 @@ async def _beginning(response: httpx.Response) -> bytes:
     return body[:_BODY_BYTES]
 
 
-def _base_headers(extra: Mapping[str, SecretStr]) -> dict[str, str]:
+def _base_headers(body_format: BodyFormat, extra: Mapping[str, SecretStr]) -> dict[str, str]:
     headers = {
         "accept-encoding": "identity",
-        "content-type": _CONTENT_TYPE,
+        "content-type": body_format.content_type,
         "user-agent": f"comms-poller/{__version__}",
     }
     for name, value in extra.items():

@@ -46,6 +46,8 @@ ELSEWHERE = {
     *("api.auth_token", "api.api_key", "api.api_secret", "server.token", "log.level", "log.format"),
     # needs polling.discover as well
     "polling.discover_age",
+    # reaches only the sinks whose messages link to it
+    "server.public_url",
 }
 
 
@@ -115,6 +117,24 @@ def test_what_is_said_to_be_applied_reaches_the_daemon(here: Surroundings) -> No
     applied = {name(path) for path, effect in ON_RELOAD.items() if effect is Effect.APPLIED}
     left = {key for key in applied - ELSEWHERE - CHANGES.keys() if not key.startswith("sinks.*")}
     assert left == set()
+
+
+def test_another_public_url_makes_the_channels_for_people_again(here: Surroundings) -> None:
+    """Their messages link to it; every other sink stays as it is."""
+    here.set(
+        TWILIO_ACCOUNT_SID="AC1",
+        TWILIO_AUTH_TOKEN="t",
+        POLLER_SINKS='{"app": {"type": "webhook", "url": "http://h"}, '
+        '"team": {"type": "webhook", "url": "http://h", "format": "slack"}}',
+    )
+    keys = [
+        {plan.name: plan.key for plan in configuration(loaded.settings, loader).sinks}
+        for url in ("", "http://a.example")
+        for loader in [SettingsLoader(None, [f"server.public_url={url}"])]
+        for loaded in [loader.load()]
+    ]
+    assert keys[0]["app"] == keys[1]["app"]
+    assert keys[0]["team"] != keys[1]["team"]
 
 
 async def test_what_needs_a_restart_is_named_until_then(reloads: Reloads) -> None:

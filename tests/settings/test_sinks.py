@@ -12,7 +12,7 @@ from poller.settings import (
     StdoutSinkSettings,
     WebhookSinkSettings,
 )
-from poller.settings.sinks import check_pattern
+from poller.settings.sinks import FOR_PEOPLE, check_pattern
 from poller.sinks.receiver import RESERVED_HEADERS
 from poller.tracking.lifecycle import EventType
 
@@ -76,3 +76,29 @@ def test_sinks_cannot_be_changed() -> None:
     """Settings are swapped whole, never edited."""
     with pytest.raises(ValidationError):
         StdoutSinkSettings().events = ("final",)
+
+
+@pytest.mark.parametrize("chat", ["slack", "discord", "teams"])
+def test_a_channel_for_people_has_its_own_default(chat: str) -> None:
+    """It gets what ended and why messages failed, unless it asks for something else."""
+    channel = {"url": "https://h/x", "format": chat}
+    assert WebhookSinkSettings.model_validate(channel).events == FOR_PEOPLE
+    asked = WebhookSinkSettings.model_validate({**channel, "events": ["operation.*"]})
+    assert asked.events == ("operation.*",)
+    assert WebhookSinkSettings(url="https://h/x").events == ("*",)
+
+
+def test_a_channel_for_people_is_not_signed() -> None:
+    """A secret would do nothing there, so that it is refused; without one nothing is warned of."""
+    channel = {"url": "https://h/x", "format": "slack"}
+    with pytest.raises(ValidationError, match="verifies no signature"):
+        WebhookSinkSettings.model_validate({**channel, "secret": SECRET})
+    assert not WebhookSinkSettings.model_validate(channel).is_unsigned
+    assert WebhookSinkSettings(url="https://h/x").is_unsigned
+
+
+@pytest.mark.parametrize("value", ["Slack", ["slack"], {}, None, 1])
+def test_formats_that_are_none(value: object) -> None:
+    """Only the four of the list; nothing else breaks the reading."""
+    with pytest.raises(ValidationError):
+        WebhookSinkSettings.model_validate({"url": "https://h/x", "format": value})

@@ -15,7 +15,8 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from pydantic import SecretStr
 
 from poller import __version__
-from poller.sinks.base import SinkOutcome, SinkUnavailable, SinkVerdict
+from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
+from poller.sinks.formats import chat_format
 from poller.sinks.webhook import WebhookSink
 from tests.fakes.outgoing import outgoing
 from tests.fakes.receiver import Answer, Receiver
@@ -138,6 +139,28 @@ async def test_answers_become_verdicts(receiver: Receiver) -> None:
     assert moved.verdict is SinkVerdict.FAILED
     assert "redirects are not followed" in (moved.error or "")
     assert len(receiver.received) == 4
+
+
+async def test_a_chat_service_gets_a_message(receiver: Receiver) -> None:
+    """JSON in place of a CloudEvent; Discord is asked to store it before it answers."""
+    body_format = chat_format("discord", "")
+    event = OutgoingEvent(id="e", body='{"type":"poller.test","data":{"note":"a test"}}')
+    receiver.answer_next(
+        Answer(status=429, headers={"Retry-After": "0.65"}, body=b"it is true: 0123456789abcdef")
+    )
+    sink = WebhookSink(
+        name="team", url=f"{receiver.url}/0123456789abcdef?thread_id=7", body_format=body_format
+    )
+    busy, delivered = [(await sink.deliver([event]))[0] for _ in range(2)]
+    await sink.aclose()
+    assert (busy.verdict, busy.retry_after) == (SinkVerdict.FAILED, 0.65)
+    assert (busy.error or "").endswith("it is true: […]")
+    assert delivered.verdict is SinkVerdict.DELIVERED
+    request = receiver.received[-1]
+    assert request.path == "/hook/0123456789abcdef?thread_id=7&wait=true"
+    assert request.headers["content-type"] == "application/json"
+    assert request.body == body_format.encode(event)
+    assert sink.concurrency == body_format.concurrency == 2
 
 
 async def test_an_echo_of_our_secrets_is_cut_out(receiver: Receiver) -> None:

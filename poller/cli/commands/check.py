@@ -19,7 +19,10 @@ from poller.settings import Loaded, SettingsLoader, describe
 
 def command(
     send: Annotated[
-        bool, typer.Option("--send", help="Post one signed poller.test event to each webhook.")
+        bool,
+        typer.Option(
+            "--send", help="Post a signed poller.test event or a test message to each webhook."
+        ),
     ] = False,
     json_output: Json = False,
     config: Config = None,
@@ -62,7 +65,11 @@ async def _look(loaded: Loaded, send: bool) -> list[Finding]:
 
     async def look_at_sink(name: str) -> None:
         found[name] = await probe_sink(
-            name, settings.sinks[name], send=send, store_is_free=store_is_free
+            name,
+            settings.sinks[name],
+            public_url=settings.server.public_url,
+            send=send,
+            store_is_free=store_is_free,
         )
 
     async def look_at_operation() -> None:

@@ -19,7 +19,14 @@ from poller.http.failures import describe_failure
 from poller.http.route import find_route
 from poller.os_errors import needs_change
 from poller.settings import FileSinkSettings, SinkSettings, StdoutSinkSettings, WebhookSinkSettings
-from poller.sinks.base import OutgoingEvent, SinkHeld, SinkOutcome, SinkUnavailable, SinkVerdict
+from poller.sinks.base import (
+    OutgoingEvent,
+    Sink,
+    SinkHeld,
+    SinkOutcome,
+    SinkUnavailable,
+    SinkVerdict,
+)
 from poller.sinks.journal import Disk, Journal
 from poller.text import dump_json, format_instant
 from poller.tracking.event import event_id
@@ -31,9 +38,9 @@ TEST_EVENT: Final = "poller.test"
 
 
 async def probe_sink(
-    name: str, sink: SinkSettings, *, send: bool, store_is_free: bool
+    name: str, sink: SinkSettings, *, public_url: str, send: bool, store_is_free: bool
 ) -> list[Finding]:
-    """Look at one sink. `send` posts a test event to a webhook.
+    """Look at one sink. `send` posts a test event, or a test message, to a webhook.
 
     `store_is_free` says that no daemon is running: then nobody should hold the sink's file.
     """
@@ -44,8 +51,9 @@ async def probe_sink(
         case FileSinkSettings(path=path):
             return [await _probe_file(subject, path, store_is_free=store_is_free)]
         case WebhookSinkSettings():
-            unsigned = [] if sink.secret else [_unsigned(subject, name)]
-            return [await _probe_webhook(subject, name, sink, send=send), *unsigned]
+            unsigned = [_unsigned(subject, name)] if sink.is_unsigned else []
+            made = make_sink(name, sink, public_url)
+            return [await _probe_webhook(subject, made, sink, send=send), *unsigned]
 
 
 async def _probe_file(subject: str, path: Path, *, store_is_free: bool) -> Finding:
@@ -103,24 +111,24 @@ def _unsigned(subject: str, name: str) -> Finding:
 
 
 async def _probe_webhook(
-    subject: str, name: str, sink: WebhookSinkSettings, *, send: bool
+    subject: str, webhook: Sink, sink: WebhookSinkSettings, *, send: bool
 ) -> Finding:
     try:
-        return await (_post(subject, name, sink) if send else _resolve(subject, name, sink))
+        return await (_post(subject, webhook, sink) if send else _resolve(subject, webhook, sink))
     except SinkUnavailable as error:
         return Finding.problem(subject, error.message, fix=error.hint, is_usage=error.needs_change)
 
 
-async def _post(subject: str, name: str, sink: WebhookSinkSettings) -> Finding:
-    webhook = make_sink(name, sink)
+async def _post(subject: str, webhook: Sink, sink: WebhookSinkSettings) -> Finding:
     try:
         await webhook.start()
-        (outcome,) = await webhook.deliver([_test_event(name)])
+        (outcome,) = await webhook.deliver([_test_event(webhook.name)])
     finally:
         await webhook.aclose()
     if outcome.verdict is SinkVerdict.DELIVERED:
         place = _place(sink)
-        return Finding.ok(subject, f"{place} answered {outcome.status} to a {TEST_EVENT} event")
+        what = "test message" if sink.is_for_people else f"{TEST_EVENT} event"
+        return Finding.ok(subject, f"{place} answered {outcome.status} to a {what}")
     return Finding.problem(subject, str(outcome.error), fix=_fix(subject, sink, outcome))
 
 
@@ -132,8 +140,7 @@ def _fix(subject: str, sink: WebhookSinkSettings, outcome: SinkOutcome) -> str:
     return f"check {subject}.url" if proxy is None else f"check {proxy.variable}, and {proxy}"
 
 
-async def _resolve(subject: str, name: str, sink: WebhookSinkSettings) -> Finding:
-    webhook = make_sink(name, sink)
+async def _resolve(subject: str, webhook: Sink, sink: WebhookSinkSettings) -> Finding:
     try:
         await webhook.start()  # what the environment says of proxies and certificates
     finally:

@@ -394,6 +394,24 @@ def test_one_signed_test_event_is_posted(api: FakeApi, receiver: Receiver, check
     assert SECRET not in json.dumps(report)
 
 
+def test_a_channel_gets_a_message_that_says_it_is_a_test(
+    api: FakeApi, receiver: Receiver, here: Surroundings, check: Check
+) -> None:
+    """With `--send` a chat service gets a message, and nobody asks for a secret."""
+    del api
+    here.set(
+        POLLER_SINKS__TEAM__TYPE="webhook",
+        POLLER_SINKS__TEAM__URL=receiver.url,
+        POLLER_SINKS__TEAM__FORMAT="slack",
+    )
+    code, report = check(send=True)
+    assert code == 0
+    assert "answered 204 to a test message" in of(report, "sinks.team")["message"]
+    (request,) = [one for one in receiver.received if one.signature == "missing"]
+    assert "Test message from comms-poller" in json.loads(request.body)["text"]
+    assert [found for found in report["checks"] if found["state"] == "warning"] == []
+
+
 def test_a_refused_test_event_is_a_problem(api: FakeApi, receiver: Receiver, check: Check) -> None:
     """A status other than 2xx is told, and no echo of the secret with it."""
     del api
