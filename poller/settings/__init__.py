@@ -1,4 +1,4 @@
-"""Settings: the only room, beside the command line, that reads the environment and its files."""
+"""Settings: the only package, beside the command line, that reads the environment and its files."""
 
 from poller.settings.addresses import MASK, StoreUrl
 from poller.settings.catalogue import SECTIONS

@@ -1,6 +1,6 @@
-"""The addresses that settings hold: the API's base, webhooks, the store, where to listen.
+"""The addresses in settings: the API's base URL, webhooks, the store, where to listen.
 
-What is shown of an address holds no password and no values of a query.
+The form in which an address is shown holds no password and no values of a query.
 """
 
 import re
@@ -14,7 +14,7 @@ from poller.settings.errors import as_fault, fault
 from poller.sinks.receiver import check_url
 
 MASK: Final = "**********"
-"""What stands in place of a secret wherever settings are shown."""
+"""The replacement for a secret wherever settings are shown."""
 
 _STORE_SCHEMES: Final = {
     "sqlite": "sqlite",
@@ -28,7 +28,7 @@ _STORE_FIX: Final = (
 
 
 class StoreUrl(SecretStr):
-    """A database URL: `get_secret_value()` is the whole of it, everything else hides a password."""
+    """A database URL: `get_secret_value()` returns all of it, everything else hides a password."""
 
     def _display(self) -> str:
         return safe_url(self.get_secret_value())
@@ -37,8 +37,8 @@ class StoreUrl(SecretStr):
 def safe_url(text: str) -> str:
     """Return a URL, good or bad, with its password and all after `?` or `#` masked.
 
-    Whatever stands before the last `@` is taken for user info: rather too much hidden than too
-    little, since a bad URL is shown in the message that refuses it.
+    Everything before the last `@` counts as user info: it is better to hide too much than too
+    little, since the message about a bad URL shows it.
     """
     scheme, found, rest = text.partition("://")
     if not found:
@@ -78,7 +78,7 @@ def check_webhook_url(text: str) -> str:
 
 
 def check_store_url(value: SecretStr) -> StoreUrl:
-    """Return the store's URL with its driver said.
+    """Return the store's URL with its driver.
 
     :raises PydanticCustomError: if it is neither a SQLite file nor a PostgreSQL database.
     """

@@ -1,4 +1,4 @@
-"""All settings, read off the models: their names, how each is written, which are secret.
+"""All settings, derived from the models: their names, how each is written, which are secret.
 
 A path is a setting's place as a tuple of keys, `("polling", "settle")`. In the catalogue `*` stands
 for the name of a sink. Under a table, such as `labels`, the last key is free.

@@ -50,13 +50,13 @@ class SettingsError(Exception):
 
 
 def fault(what: str, fix: str, *, field: str | None = None) -> PydanticCustomError:
-    """Return what a validator raises; `field` is the member of a table that it is about."""
+    """Return the error for a validator to raise; `field` is the member of a table that is wrong."""
     return PydanticCustomError("fault", "{what}", {"what": what, "fix": fix, "field": field})
 
 
 @contextmanager
 def as_fault() -> Iterator[None]:
-    """Turn what a sink cannot use into the fault of a setting.
+    """Turn a value that a sink cannot use into the error of a setting.
 
     :raises PydanticCustomError: where the block raised `Unusable`.
     """
@@ -67,11 +67,11 @@ def as_fault() -> Iterator[None]:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str | None:
-    """Return the known name that `word` most likely stands for, None unless one is close.
+    """Return the known name that is closest to `word`, None unless one is close.
 
     Case does not matter. Names with parts, such as `operation.completed`, are close only when each
-    part is: a long common beginning says nothing about the rest. Of two that are equally close
-    neither is returned.
+    part is: a long common prefix says nothing about the rest. Of two that are equally close neither
+    is returned.
     """
     scored = sorted(((_likeness(word, name), name) for name in dict.fromkeys(known)), reverse=True)
     close = [(likeness, name) for likeness, name in scored if likeness >= _CUTOFF]

@@ -98,7 +98,7 @@ def _no_boolean(value: object) -> object:
 
 
 Count = Annotated[int, BeforeValidator(_no_boolean)]
-"""A whole number; `true` is refused, although Python takes it for 1."""
+"""A whole number; `true` is refused, although it equals 1 in Python."""
 
 Rate = Annotated[float, BeforeValidator(_no_boolean)]
 """A number per second."""

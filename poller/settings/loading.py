@@ -18,7 +18,7 @@ from poller.settings.sources import OriginSource, SourcedValue, read_sources
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """Settings, and the origin of each value, in words, by the setting's dotted name."""
+    """Settings, and a description of the origin of each value, by the setting's dotted name."""
 
     settings: Settings
     origins: Mapping[str, str]
@@ -33,7 +33,7 @@ def load_settings(
 ) -> Loaded:
     """Read all sources and check them together. Changes nothing.
 
-    `config` is what `--config` names, `overrides` what each `--set` says. Highest first: overrides,
+    `config` is the file of `--config`, `overrides` the values of `--set`. Highest first: overrides,
     `POLLER_…` variables, secret files, the vendor's variables and secret files, the TOML file,
     defaults.
 

@@ -1,4 +1,4 @@
-"""The settings themselves: every one with its type, bounds, default and meaning."""
+"""The model of the settings: each with its type, bounds, default and meaning."""
 
 import re
 from collections.abc import Sequence
@@ -56,11 +56,11 @@ def _lower(value: object) -> object:
 
 
 class ApiSettings(Section):
-    """The Communications API and the account that is used there."""
+    """The Communications API and the account to use."""
 
     base_url: Annotated[str, AfterValidator(check_api_url)] = Field(
         default="https://comms.twilio.com/v1",
-        description="where the API lives, version included",
+        description="base URL of the API, version included",
         examples=["http://127.0.0.1:8080/v1"],
     )
     account_sid: UserName = Field(
@@ -77,7 +77,7 @@ class ApiSettings(Section):
     api_secret: Password = Field(default=None, description="the API key's secret")
     timeout: Annotated[Duration, AfterValidator(between("100ms", "5m"))] = Field(
         default=10.0,
-        description="the longest that one answer may take, from connecting to its last byte",
+        description="time limit of one request, from connecting to the last byte of the answer",
     )
     max_concurrency: Count = Field(
         default=4, ge=1, le=30, description="requests in flight at the same time"
@@ -87,7 +87,7 @@ class ApiSettings(Section):
         gt=0,
         le=10_000,
         allow_inf_nan=False,
-        description="requests begun in a second, everything counted",
+        description="requests begun per second, all kinds together",
     )
 
     @property
@@ -115,32 +115,32 @@ class ApiSettings(Section):
 
 
 class PollingSettings(Section):
-    """How often operations are looked at, and what is made of what is seen."""
+    """How often operations are polled, and what follows from the answers."""
 
     min_interval: _Interval = Field(
-        default=1.0, description="the shortest wait between two looks at one operation"
+        default=1.0, description="the shortest wait between two polls of one operation"
     )
     max_interval: _Interval = Field(
-        default=60.0, description="the longest wait between two looks at one operation"
+        default=60.0, description="the longest wait between two polls of one operation"
     )
     progress_interval: Annotated[Duration, AfterValidator(between("0s", "1d"))] = Field(
         default=10.0, description="at most one `operation.progress` per operation in this time"
     )
     settle: Annotated[Duration, AfterValidator(between("0s", "7d"))] = Field(
         default=0.0,
-        description="how long a completed operation is watched on for late receipts; `0s`: not",
+        description="how long a completed operation is polled for late receipts; `0s`: not at all",
     )
     not_found_grace: Annotated[Duration, AfterValidator(between("0s", "1d"))] = Field(
         default=60.0, description="how long 404s must go on before an operation counts as lost"
     )
     schedule_checks: Annotated[Duration, AfterValidator(between("1s", "1d"))] = Field(
         default=900.0,
-        description="the longest wait between two looks at a scheduled operation, whose first "
+        description="the longest wait between two polls of a scheduled operation, whose first "
         "message may be sent long before those that were read",
     )
     breakdown: bool = Field(
         default=False,
-        description="read what failed once an operation has ended, unless its registration says "
+        description="read the failures of an ended operation, unless its registration says "
         "otherwise",
     )
     include_addresses: Annotated[
@@ -149,7 +149,7 @@ class PollingSettings(Section):
         WithJsonSchema({"enum": ["hidden", "masked", "full", True, False]}),
     ] = Field(
         default="hidden",
-        description="how phone numbers and e-mail addresses show in events about messages: "
+        description="how phone numbers and e-mail addresses appear in events about messages: "
         "`hidden`, `masked` (`true`; such as `+1415•••1002`) or `full`",
     )
     sweep: Literal["auto", "off"] = Field(
@@ -176,7 +176,7 @@ class PollingSettings(Section):
 
 
 class StoreSettings(Section):
-    """Where the state lives."""
+    """Where the state is stored."""
 
     url: Annotated[StoreUrl, AfterValidator(check_store_url)] = Field(
         default=StoreUrl("sqlite:///poller.db"),
@@ -259,16 +259,16 @@ class EngineSettings(Section):
     """The daemon itself."""
 
     shutdown_grace: Annotated[Duration, AfterValidator(between("0s", "1h"))] = Field(
-        default=5.0, description="time that due deliveries get when the daemon stops"
+        default=5.0, description="time for due deliveries when the daemon stops"
     )
 
 
 class LogSettings(Section):
-    """What is logged, on standard error."""
+    """The log, on standard error."""
 
     level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)
-    ] = Field(default="info", description="the least important lines that are written")
+    ] = Field(default="info", description="the lowest level of lines that are written")
     format: Literal["auto", "json", "console"] = Field(
         default="auto", description="`auto` is console on a terminal, JSON elsewhere"
     )

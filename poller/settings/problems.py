@@ -1,4 +1,4 @@
-"""Problems of settings: each names the field, the value if it is no secret, and the fix."""
+"""Problems of settings: each names the field, the value unless it is a secret, and the fix."""
 
 import json
 from collections.abc import Mapping

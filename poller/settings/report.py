@@ -1,4 +1,4 @@
-"""Settings as people read them: the values in force, the reference and the JSON Schema."""
+"""Settings for people: the values in force, the reference and the JSON Schema."""
 
 import json
 import math
@@ -92,7 +92,7 @@ def _plain(value: object) -> str:
         return json.dumps(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(_plain(item) for item in value)}]"
-    # Bytes of the environment that are not UTF-8 come as surrogates, which no terminal takes.
+    # Python decodes bytes that are not UTF-8 as surrogates, which terminals cannot show.
     text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
     text = safe_url(text) if "://" in text or "@" in text else text
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

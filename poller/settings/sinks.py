@@ -14,7 +14,7 @@ from poller.sinks.receiver import check_header_name, check_header_value
 from poller.sinks.signature import KEYGEN_COMMAND, parse_secret
 
 FINAL: Final = "final"
-"""The word that subscribes to the one event of each watch that ends it."""
+"""The pattern for the final event of each watch."""
 
 EVENT_TYPES: Final = (
     "operation.scheduled",
@@ -130,7 +130,7 @@ class _AnySink(Section):
     type: str
     events: Annotated[tuple[EventPattern, ...], AfterValidator(_not_empty)] = Field(
         default=("*",),
-        description="which events it gets: types, families such as `operation.*`, `*`, or `final` "
+        description="the events to deliver: types, families such as `operation.*`, `*`, or `final` "
         "for one event per operation",
         examples=[["operation.*"], ["final"]],
         json_schema_extra={"minItems": 1},
@@ -188,7 +188,7 @@ class WebhookSinkSettings(_AnySink):
         description="further headers, such as `authorization`; their values are kept secret",
     )
     timeout: Annotated[Duration, AfterValidator(between("100ms", "5m"))] = Field(
-        default=15.0, description="the longest that one attempt may take", examples=["15s"]
+        default=15.0, description="time limit of one attempt", examples=["15s"]
     )
 
     @model_validator(mode="before")

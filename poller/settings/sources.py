@@ -1,7 +1,7 @@
-"""Where settings are read from: command line, environment, secret files, a TOML file.
+"""The sources of settings: command line, environment, secret files, a TOML file.
 
-A source keeps, for each value, where it came from. Reading raises nothing: the source keeps its
-problems. Nothing here reads `os.environ`; the environment is an argument.
+A source keeps the origin of each value. Reading raises nothing: the source keeps its problems.
+Nothing here reads `os.environ`; the environment is an argument.
 """
 
 import json
@@ -41,7 +41,7 @@ VENDOR_NAMES: Final[Mapping[str, SettingPath]] = {
     "TWILIO_API_KEY": ("api", "api_key"),
     "TWILIO_API_SECRET": ("api", "api_secret"),
 }
-"""The vendor's own variables. Any `POLLER_API__…` variable or file beats them."""
+"""The vendor's own variables. Any `POLLER_API__…` variable or file takes precedence."""
 
 _NO_SETTINGS: Final = frozenset({"POLLER_CONFIG", "POLLER_SECRETS_DIR", "POLLER_URL"})
 _KUBERNETES: Final = ("POLLER_SERVICE_", "POLLER_PORT")  # made for a Service named `poller`
@@ -51,7 +51,7 @@ _MAX_SECRET_BYTES: Final = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcedValue:
-    """A value as it was found, secrets wrapped, and where it was found, in words."""
+    """A value as it was found, secrets wrapped, and a description of its origin."""
 
     value: object
     origin: str
@@ -61,7 +61,7 @@ class SourcedValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownKey:
-    """A key that is no setting; `variable` is its name if it came as a variable."""
+    """A key that is not a setting; `variable` is its name if it came as a variable."""
 
     path: SettingPath
     origin: str
@@ -74,12 +74,12 @@ class UnknownKey:
 
 
 class OriginSource(PydanticBaseSettingsSource):
-    """What one source says: `given` by path, `unknown` keys, and `problems` of its own.
+    """The content of one source: values `given` by path, `unknown` keys, and `problems`.
 
-    `unread` is true if the source could not be read, so that its values only seem to be missing.
+    `unread` is true if the source could not be read, so that its values are not really missing.
     With `repeats`, a later value of the same rank replaces an earlier one, as on the command line;
-    without it that is a problem. A value of a higher rank always wins. The source ignores what
-    belongs to none of its `sections`.
+    without it that is a problem. A value of a higher rank always wins. The source ignores settings
+    outside of its `sections`.
     """
 
     def __init__(self, *, sections: Collection[str] = SECTIONS, repeats: bool = False) -> None:
@@ -151,7 +151,7 @@ class OriginSource(PydanticBaseSettingsSource):
             self.given.setdefault(path, SourcedValue(value={}, origin=origin, rank=rank))
 
     def _add_unknown(self, key: UnknownKey) -> None:
-        """Keep an unknown key, unless it seems to be meant for a section that is ignored."""
+        """Keep an unknown key, unless it seems to belong to a section that is ignored."""
         meant = meant_by(key.path)
         section = key.path[0] if meant is None else meant[0]
         if not self._ignored or section in SECTIONS - self._ignored:
@@ -160,7 +160,7 @@ class OriginSource(PydanticBaseSettingsSource):
     def _put(self, row: Setting, path: SettingPath, value: object, origin: str, rank: int) -> None:
         if row.path in CREDENTIALS and (value is None or not str(value).strip()):
             return
-        if path[2:3] == ("headers",):  # names of headers know no case
+        if path[2:3] == ("headers",):  # names of headers ignore case
             path = (*path[:3], path[3].lower())
         before = self.given.get(path)
         if before is not None and before.rank == rank and not self._repeats:
@@ -196,7 +196,7 @@ class OriginSource(PydanticBaseSettingsSource):
 
 
 def _wrapped(row: Setting, value: object) -> object:
-    """Return the value in a type that hides it where it is printed by accident."""
+    """Return the value in a type that hides it when it is printed by accident."""
     if not isinstance(value, str):
         return value
     if row.path == ("store", "url"):
@@ -249,7 +249,7 @@ def read_sources(
 def from_command_line(overrides: Sequence[str], sections: Collection[str]) -> OriginSource:
     """Read each `--set KEY=VALUE`; a later one replaces an earlier one, and secrets are refused.
 
-    A mistake counts whatever section it is in: it was made in this very call.
+    A mistake in any section counts, because it was made in this call.
     """
     source = OriginSource(repeats=True)
     for number, override in enumerate(overrides, start=1):
@@ -307,7 +307,7 @@ def from_secret_files(
     except FileNotFoundError:
         return own, vendor
     except OSError as exc:
-        if named:  # nobody asked for the default directory, so it may be closed to us
+        if named:  # the default directory was not requested, so it may be unreadable
             own.problems.append(_unreadable(str(directory), exc))
         return own, vendor
     for name in names:

@@ -1,6 +1,6 @@
-"""A faithful stand-in for the Communications API: for demos, tests, and other people's tests.
+"""A simulated Communications API, for demos and for tests, including those of other programs.
 
-It imports nothing else of the poller. The model (`World` and below) is pure and knows no HTTP.
+It imports nothing else of the poller. The model (`World` and below) is pure and without HTTP.
 """
 
 from poller.simulator.config import Faults, SimulatorConfig, usage

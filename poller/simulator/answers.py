@@ -26,7 +26,7 @@ _CODE_OF_STATUS: Final[Mapping[int, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class SimulatedProblem:
-    """One thing that is wrong: what, and where (a member or a parameter)."""
+    """One error: a message, and its place (a member or a parameter)."""
 
     message: str
     context: str | None = None
@@ -74,7 +74,7 @@ def answer(
 ) -> Response:
     """Make a JSON answer."""
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(
-        errors="backslashreplace"  # a lone surrogate in a send goes back as its escape
+        errors="backslashreplace"  # a lone surrogate in a send is answered as its escape
     )
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 

@@ -1,4 +1,4 @@
-"""The vendor's routes for one kind of operation, answered from the world."""
+"""The vendor's routes for one kind of operation, answered from the simulated world."""
 
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
@@ -127,7 +127,7 @@ class KindApi:
     def _messages(
         self, query: MessageQuery, paging: Paging, request: Request
     ) -> Iterator[tuple[PageStart, tuple[_View, int]]]:
-        """Yield what the query asks for, from the start of the page on."""
+        """Yield the messages that match the query, from the start of the page on."""
         if query.profile is not None:
             return  # no message of the simulator is addressed to a profile
         ordinal, first = paging.start or (None, 0)

@@ -16,11 +16,11 @@ _RATES: Final = ("rate_429", "rate_500", "rate_503", "rate_slow", "rate_broken")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What goes wrong, and how often: each rate is the share of requests, all together at most 1.
+    """The simulated faults: each rate is a share of the requests, all together at most 1.
 
-    A request meets at most one fault. `retry_after` (seconds, sent in whole ones) is what 429 and
-    503 ask for; a slow answer begins after `slow_seconds`; a broken one is HTML, empty, cut short
-    or a reset connection. `max_concurrency` counts requests in flight, as the vendor's does.
+    A request gets at most one fault. `retry_after` (seconds, sent in whole ones) is the wait of 429
+    and 503; a slow answer begins after `slow_seconds`; a broken one is HTML, empty, cut short or a
+    reset connection. `max_concurrency` limits requests in flight, like the vendor's limit.
 
     :raises ValueError: where a value is out of its range; the message names the field.
     """
@@ -59,9 +59,9 @@ class SimulatorConfig(Faults):
 
     `speed` shortens what happens between a send and its end. Timestamps stay those of the clock,
     because clients compare them with their own. Credentials left empty are made from the seed:
-    the same seed accepts the same ones after a restart. They guard nothing and are made to be
-    printed. `fate` names what becomes of a send whose tags do not say; `shapes` are names of
-    `SHAPES`, in which the answers differ from the vendor's reference.
+    the same seed accepts the same ones after a restart. They protect nothing and may be printed.
+    `fate` is the scenario of a send whose tags name none; `shapes` are names of `SHAPES`, in which
+    the answers differ from the vendor's reference.
 
     :raises ValueError: where a value is out of its range; the message names the field.
     """
@@ -88,7 +88,7 @@ class SimulatorConfig(Faults):
             "api_secret": self._made("secret"),
         }
         for name, value in made.items():
-            # The one moment at which a frozen value may be completed.
+            # The only place where the frozen value is completed.
             object.__setattr__(self, name, getattr(self, name) or value)
 
     def faults(self) -> Faults:
@@ -96,7 +96,7 @@ class SimulatorConfig(Faults):
         return Faults(**{each.name: getattr(self, each.name) for each in fields(Faults)})
 
     def accepts(self, username: str, password: str) -> bool:
-        """Tell whether these are the account's id and token, or its key and secret."""
+        """Return whether these are the account's id and token, or its key and secret."""
         return (username, password) in {
             (self.account_sid, self.auth_token),
             (self.api_key, self.api_secret),
@@ -116,7 +116,7 @@ _SEND: Final = {
 
 
 def usage(base_url: str, config: SimulatorConfig) -> str:
-    """Say how to point a client at the simulator and how to send; ends with a newline."""
+    """Return how to point a client at the simulator and how to send; ends with a newline."""
     server = f"{urlsplit(base_url).scheme}://{urlsplit(base_url).netloc}"
     fates = ", ".join(SCENARIOS)
     return f"""\

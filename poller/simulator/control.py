@@ -1,6 +1,6 @@
-"""The simulator's own routes, under `/_simulator/`: the vendor has nothing like them.
+"""The simulator's own routes, under `/_simulator/`. The vendor's API has no such routes.
 
-They ask for no credentials and meet no fault.
+They require no credentials and have no faults.
 """
 
 import time
@@ -16,7 +16,7 @@ from starlette.routing import Route
 from poller.simulator.answers import ApiError, SimulatedProblem, answer, read_json
 from poller.simulator.config import Faults
 from poller.simulator.gate import CONTROL_PREFIX, Controls
-from poller.simulator.scenarios import describe_scenario
+from poller.simulator.scenarios import parse_scenario
 from poller.simulator.world import AlreadyEnded, World
 
 _MAX_OPERATIONS: Final = 100_000
@@ -57,7 +57,7 @@ class ControlApi:
         return answer(asdict(self._controls.faults))
 
     async def _turn_faults(self, request: Request) -> Response:
-        """Turn the faults named in the body; the others stay."""
+        """Set the faults named in the body; the others stay."""
         body = _members(await read_json(request), {each.name for each in fields(Faults)})
         try:
             self._controls.faults = replace(self._controls.faults, **body)
@@ -68,8 +68,8 @@ class ControlApi:
     async def _send(self, request: Request) -> Response:
         """Create `count` sample operations at once, each for a number of `recipients`.
 
-        `fate` is a name or an object of a fate's members; `group` how many share one message;
-        `scheduled_in` in how many of the clock's seconds they begin.
+        `fate` is the name of a scenario or an object of its members; `group` how many recipients
+        share one message; `scheduled_in` in how many seconds of the clock the operations begin.
         """
         known = {"count", "recipients", "fate", "kind", "tags", "group", "scheduled_in"}
         body = _members(await read_json(request), known)
@@ -86,7 +86,7 @@ class ControlApi:
         return answer({"operationIds": made})
 
     def _wanted(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a sample send is made of."""
+        """Return the arguments of a sample send."""
         group, tags = body.get("group"), body.get("tags", {})
         if not _is_number(recipients := body.get("recipients", 100)):
             raise ValueError("“recipients” is how many each send has")
@@ -96,7 +96,7 @@ class ControlApi:
             raise ValueError("“tags” is an object of texts")
         return {
             "recipients": recipients,
-            "fate": describe_scenario(body.get("fate", "ordinary")),
+            "fate": parse_scenario(body.get("fate", "ordinary")),
             "kind": str(body.get("kind", "messages")),
             "tags": tags,
             "group": group,
@@ -113,10 +113,10 @@ class ControlApi:
         return self._world.now() + timedelta(seconds=wait)
 
     async def _receive(self, request: Request) -> Response:
-        """Let the phone number `from` write `text` to the account."""
+        """Receive the message `text` from the phone number `from`."""
         body = _members(await read_json(request), {"from", "text"})
-        told = {{"from": "sender"}.get(name, name): str(value) for name, value in body.items()}
-        return answer({"messageId": self._world.receive(**told)})
+        members = {{"from": "sender"}.get(name, name): str(value) for name, value in body.items()}
+        return answer({"messageId": self._world.receive(**members)})
 
     async def _show_truth(self, request: Request) -> Response:
         operation_id = request.path_params["id"]

@@ -21,7 +21,7 @@ def format_instant(instant: datetime) -> str:
 def parse_instant(text: str, *, naive_is_utc: bool = False) -> datetime:
     """Read an instant as UTC.
 
-    :raises ValueError: if it is none, or has no offset and `naive_is_utc` is false.
+    :raises ValueError: if it is not an instant, or has no offset and `naive_is_utc` is false.
     """
     instant = datetime.fromisoformat(text.upper())
     if instant.tzinfo is None:
@@ -52,7 +52,7 @@ class IdMaker:
     kind: str
 
     def make(self, prefix: str, ordinal: int, index: int = 0) -> str:
-        """Return the id of what stands at `index` of operation `ordinal`.
+        """Return the id of the item at `index` of operation `ordinal`.
 
         Up to 2⁴⁴ operations of up to 2²⁰ messages.
         """

@@ -39,7 +39,7 @@ class SimulatedFault(StrEnum):
     EMPTY = "empty"
     """The answer without its body, and a 202 without its operation headers."""
     TRUNCATED = "truncated"
-    """Half of the body, of a length that says so."""
+    """Half of the body, with a matching length."""
     RESET = "reset"
     """Processed, and the connection reset before a byte of the answer."""
 
@@ -48,13 +48,13 @@ BROKEN = (SimulatedFault.HTML, SimulatedFault.EMPTY, SimulatedFault.TRUNCATED, S
 
 
 class FaultSource:
-    """Draws faults; the same seed draws the same row of numbers, whatever the rates are."""
+    """Draws faults; the same seed draws the same sequence of numbers, whatever the rates are."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(f"{seed}:faults")  # noqa: S311 - has to repeat, not to be secret
 
     def draw(self, faults: Faults) -> SimulatedFault | None:
-        """Return the fault of the next request, None for none."""
+        """Return the fault of the next request, None for no fault."""
         drawn, broken = self._chance.random(), self._chance.choice(BROKEN)
         stack = (
             (faults.rate_429, SimulatedFault.TOO_MANY),
@@ -74,9 +74,9 @@ _OPERATION_HEADERS: Final = frozenset((b"operationid", b"operation-id", b"operat
 
 
 class Reply:
-    """The way back to the client; remembers how the request ended.
+    """Sends the answer to the client, and remembers how the request ended.
 
-    Every answer says how many requests of the account are in flight, as the vendor's do.
+    Every answer says how many requests of the account are in flight, like the vendor's.
     """
 
     def __init__(self, send: Send, in_flight: str) -> None:
@@ -106,14 +106,14 @@ class Reply:
 
 
 class Discarded:
-    """Takes an answer that nobody will see."""
+    """Accepts an answer and discards it."""
 
     async def send(self, message: Message) -> None:
         """Take one part."""
 
 
 class Broken:
-    """Holds an answer until it is whole, then sends it without its body or without half of it."""
+    """Holds an answer until it is complete, then sends it without its body or half of it."""
 
     def __init__(self, fault: SimulatedFault, reply: Reply) -> None:
         self._fault = fault
@@ -144,13 +144,13 @@ class Broken:
 async def reset(scope: Scope, receive: Receive) -> None:
     """Reset the connection, and wait until the server has noticed.
 
-    :raises ConnectionResetError: where the server gives no hold on the connection.
+    :raises ConnectionResetError: where the server gives no access to the connection.
     """
     transport: Transport | None = scope.get("state", {}).get("transport")
     if transport is None:
         raise ConnectionResetError("simulated")
     connection = transport.get_extra_info("socket")
-    # Closing with no time to linger sends RST in place of FIN.
+    # Closing without time to linger sends RST in place of FIN.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
     while (await receive())["type"] != "http.disconnect":
@@ -166,7 +166,7 @@ _KNOWN: Final = frozenset(
 
 
 def route_of(method: str, path: str) -> str:
-    """Name the route of a request, with `{id}` for any id; one for all that are unknown."""
+    """Return the route of a request, with `{id}` for any id; all unknown ones are one route."""
     template = _ID.sub("{id}", path)
     return f"{method} {template}" if template in _KNOWN else "unknown"
 
@@ -179,7 +179,7 @@ class Stats:
         self.reset()
 
     def reset(self) -> None:
-        """Begin again; what is in flight stays."""
+        """Start counting again; the requests in flight stay."""
         self._total = 0
         self._peak_concurrency = self.in_flight
         self._peak_rate = 0
@@ -196,7 +196,7 @@ class Stats:
         self._peak_rate = max(self._peak_rate, len(self._begun))
 
     def end(self, route: str, outcome: str) -> None:
-        """Count how it ended: a status, or the name of a fault that gave none."""
+        """Count how a request ended: a status, or the name of a fault without one."""
         self.in_flight -= 1
         self._outcomes.setdefault(route, Counter())[outcome] += 1
 
@@ -225,7 +225,7 @@ _HTML: Final = b"<html><head><title>502 Bad Gateway</title></head><body>Bad Gate
 
 
 class Controls:
-    """What can be read and turned while the simulator runs."""
+    """The state that can be read and changed while the simulator runs."""
 
     def __init__(self, config: SimulatorConfig) -> None:
         self.config = config
@@ -273,7 +273,7 @@ class SimulatedGate:
     async def _meet(
         self, fault: SimulatedFault | None, scope: Scope, receive: Receive, reply: Reply
     ) -> None:
-        """Answer as the fault wants it, or let the request through."""
+        """Answer according to the fault, or let the request through."""
         match fault:
             case None | SimulatedFault.SLOW:
                 await self._app(scope, receive, reply.send)

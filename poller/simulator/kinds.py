@@ -19,7 +19,7 @@ from typing import Final
 class Hop:
     """The message takes `status` `lag` seconds after it left the queue.
 
-    Where that is the status that it had, something else of it changed: another attempt was made.
+    If it has that status already, another attempt was made.
     """
 
     lag: float
@@ -28,10 +28,10 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A try to send, made `lag` seconds after the message left the queue.
+    """An attempt to send, made `lag` seconds after the message left the queue.
 
-    `channel` None is the sender's own, `error` None leaves it as the message. It has failed as
-    soon as the next one is made.
+    `channel` None is the sender's own. The last attempt has the status of its message, those before
+    have failed. `error` is the code of a failure.
     """
 
     channel: str | None = None
@@ -43,8 +43,8 @@ class Attempt:
 class MessagePath:
     """One way from the queue to an end.
 
-    Where `addressed` is false no message comes to be: the recipient shows in the counters and
-    among the errors only, as `error`.
+    Where `addressed` is false no message is created: the recipient appears in the counters and,
+    with the code `error`, among the errors only.
     """
 
     hops: tuple[Hop, ...]
@@ -76,7 +76,7 @@ _ONLY_WITH_RCS: Final = 61337
 _FALLBACK: Final = (Attempt(channel="RCS", error=_ONLY_WITH_RCS), Attempt(lag=2))
 
 _BY_CODE: Final = "by code"
-"""The outcome whose paths are taken only where a fate names the code that they end in."""
+"""The outcome whose paths are taken only where a scenario names the code that they end in."""
 
 # By outcome; the paths of one outcome are taken equally often.
 MESSAGE_PATHS: Final[Mapping[str, tuple[MessagePath, ...]]] = {
@@ -100,7 +100,7 @@ MESSAGE_PATHS: Final[Mapping[str, tuple[MessagePath, ...]]] = {
         ),
     ),
 }
-# A push notification knows no other channel to fall back to.
+# A push notification has no other channel to fall back to.
 PUSH_PATHS: Final[Mapping[str, tuple[MessagePath, ...]]] = {
     name: paths for name, paths in MESSAGE_PATHS.items() if name not in {"fallback", _BY_CODE}
 }
@@ -129,7 +129,7 @@ _ERROR_TEXTS: Final[Mapping[int, str]] = {
 
 
 def error_text(code: int) -> str:
-    """Return what the vendor says of an error code: little, of one that it does not publish."""
+    """Return the vendor's text for an error code; a general one where it publishes none."""
     return _ERROR_TEXTS.get(code, "Unknown error.")
 
 
@@ -192,7 +192,7 @@ _ROWS: Final = (
         path="Emails",
         items="emails",
         item_prefix="comms_email_",
-        # The vendor leaves `recipients` and `attempts` out here, and knows no `unaddressable`.
+        # The vendor has no `recipients`, `attempts` and `unaddressable` here.
         counters=tuple(
             "total queued sent scheduled delivered opened undelivered failed canceled".split()
         ),
@@ -256,7 +256,7 @@ def check_shapes(shapes: tuple[str, ...]) -> None:
 
 @lru_cache
 def kinds_shaped(shapes: tuple[str, ...]) -> Mapping[str, SimulatedKind]:
-    """Return the table of kinds as these shapes change it."""
+    """Return the table of kinds in these shapes."""
     return {name: _shaped(kind, shapes) for name, kind in KINDS.items()}
 
 

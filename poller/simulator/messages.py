@@ -23,8 +23,8 @@ _SENDERS: Final[Mapping[str, str]] = {"RCS": "sample_rcs_sender", "EMAIL": "send
 class MessageView:
     """The messages of one operation at one instant, named from one base URL.
 
-    A message to a group is sent and delivered; how each of its recipients fared, as the `dealt`
-    paths say, is in its receipts only.
+    A message to a group is sent and delivered; the `dealt` paths of its recipients show in its
+    receipts only.
     """
 
     operation: SimulatedOperation
@@ -38,7 +38,7 @@ class MessageView:
     def of(
         cls, operation: SimulatedOperation, *, seed: int, now: datetime, base_url: str
     ) -> "MessageView":
-        """Look at an operation's messages."""
+        """Make the view of an operation's messages."""
         kind, send, dealt = operation.kind, operation.send, operation.timeline.deck
         if send.groups is not None:
             dealt = deck_for(kind, send.fate, seed)
@@ -47,7 +47,7 @@ class MessageView:
 
     @property
     def total(self) -> int:
-        """How many messages the operation has, were all recipients addressable."""
+        """How many messages the operation has, unaddressable recipients included."""
         return self.operation.timeline.total
 
     def id_of(self, index: int) -> str:
@@ -59,7 +59,7 @@ class MessageView:
         return self.ids.make("comms_session_", self.operation.ordinal, index)
 
     def exists(self, index: int) -> bool:
-        """Tell whether a message came to be: none does for a recipient that is unaddressable."""
+        """Return whether the message exists: there is none for an unaddressable recipient."""
         return self.moment.path_of(index).addressed
 
     def status(self, index: int) -> str:
@@ -114,11 +114,11 @@ class MessageView:
         return len(self.operation.send.places_of(index))
 
     def receipt(self, index: int, number: int) -> dict[str, Any]:
-        """Return how the message fared with its recipient of that number, from 0."""
+        """Return the receipt of the message's recipient with that number, from 0."""
         place = self.operation.send.places_of(index)[number]
         path = self._dealt_to(place)
         status, since = self.moment.status_along(path, index)
-        # No message came to be for him alone: for the group's he is one whom it did not reach.
+        # A recipient alone would have no message; in a group the message did not reach it.
         shown = "FAILED" if status == "UNADDRESSABLE" else status or self._waiting()
         return {
             "to": [self.operation.send.recipients[place]],
@@ -132,7 +132,7 @@ class MessageView:
     def error(self, index: int) -> dict[str, Any] | None:
         """Return the error in which a message has ended by now, None where there is none.
 
-        Its context is the message's id, or the place among the recipients where none came to be.
+        Its context is the message's id, or the place among the recipients if there is no message.
         """
         path = self.moment.path_of(index)
         if path.error is None:
@@ -219,7 +219,7 @@ def _error(code: int) -> dict[str, Any]:
 
 
 ORDINAL: Final = 0
-"""What stands for the ordinal of an operation, which theirs begin above."""
+"""The ordinal in the ids of received messages; ordinals of operations begin above it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +232,7 @@ class Inbound:
 
 
 class Inbox:
-    """The messages of one kind that came in, in the order in which they did."""
+    """The received messages of one kind, in the order of their arrival."""
 
     def __init__(self, kind: SimulatedKind, *, seed: int) -> None:
         self.kind = kind
@@ -249,7 +249,7 @@ class Inbox:
         return self.ids.make(self.kind.item_prefix, ORDINAL, index)
 
     def find(self, message_id: str) -> int | None:
-        """Return the place of a message, None where there is none."""
+        """Return the index of a message, None where there is no such message."""
         place = self.ids.read(self.kind.item_prefix, message_id)
         if place is None or place[0] != ORDINAL or place[1] >= len(self.messages):
             return None
@@ -266,7 +266,7 @@ class InboxView:
 
     @property
     def total(self) -> int:
-        """How many there have been."""
+        """How many messages were received."""
         return len(self.inbox.messages)
 
     def received(self, index: int) -> datetime:
@@ -274,11 +274,11 @@ class InboxView:
         return self.inbox.messages[index].received
 
     def exists(self, index: int) -> bool:
-        """Tell whether its record is still kept."""
+        """Return whether its record is still kept."""
         return self.now - self.received(index) <= RETENTION
 
     def status(self, _index: int) -> str:
-        """Return its status, the only one that it ever has."""
+        """Return its status, which never changes."""
         return "INBOUND"
 
     def channel(self, _index: int) -> str:
@@ -312,7 +312,7 @@ class InboxView:
         }
 
     def document(self, index: int) -> dict[str, Any]:
-        """Return a message as a fetch shows it: nobody attempted to send it."""
+        """Return a message as a fetch shows it: it has no attempts."""
         content = {"media": [], "text": self.inbox.messages[index].text}
         return {**self.metadata(index), "content": content, "attempts": []}
 
@@ -321,7 +321,7 @@ class InboxView:
         return 1
 
     def receipt(self, index: int, _number: int) -> dict[str, Any]:
-        """Return that it came in."""
+        """Return the receipt of the account's own number."""
         return {
             "to": [self._account()],
             "status": self.status(index),

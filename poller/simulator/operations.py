@@ -1,6 +1,6 @@
-"""A send, and the operation that comes of it, shown as it is at a given instant.
+"""A send, and the operation that it starts, as the API shows it at a given instant.
 
-A send is read from the body of a request, or made up as a sample.
+A send is read from the body of a request, or created as a sample.
 """
 
 import re
@@ -17,7 +17,7 @@ from poller.simulator.scenarios import Scenario, scenario_named
 from poller.simulator.timeline import SimulatedMoment, Timeline
 
 FATE_TAG: Final = "simulator-fate"
-"""The tag by which a send asks the simulator, and no one else, for a fate."""
+"""The tag of a send that chooses its scenario in the simulator."""
 
 MAX_RECIPIENTS: Final = 10_000
 _MAX_TAGS: Final = 10
@@ -36,8 +36,8 @@ class SimulatedSend:
     """One send as it was accepted.
 
     `recipients` and `sender` are shown as they are; `scheduled_for` is None without a schedule.
-    `groups` are the places, among the recipients, where each group's begin, and the end of the
-    last; None where each recipient gets a message of his own.
+    `groups` are the indices of the first recipient of each group, and the end of the last group;
+    None where each recipient gets its own message.
     """
 
     kind: SimulatedKind
@@ -51,18 +51,18 @@ class SimulatedSend:
 
     @property
     def messages(self) -> int:
-        """How many messages it takes, were all recipients addressable."""
+        """How many messages it has, unaddressable recipients included."""
         return len(self.recipients) if self.groups is None else len(self.groups) - 1
 
     def places_of(self, index: int) -> range:
-        """Return the places, among the recipients, of those of the message at `index`."""
+        """Return the indices of the recipients of the message at `index`."""
         if self.groups is None:
             return range(index, index + 1)
         return range(self.groups[index], self.groups[index + 1])
 
 
 class SampleRecipients(Sequence[Json]):
-    """Made-up recipients, each made when it is looked at."""
+    """Sample recipients, each created when it is read."""
 
     _PATTERN: Final = {
         "PHONE": "+1415555{:04d}",
@@ -154,7 +154,7 @@ def _recipients(
 
 
 def _shown(item: object, kind: SimulatedKind) -> Json:
-    """Return a recipient as messages show it; empty where it is none."""
+    """Return a recipient as messages show it; empty where it is not an object."""
     if not isinstance(item, dict):
         return {}
     usual = {"channel": kind.channel} if "address" in item else {}
@@ -218,7 +218,7 @@ def _tag_problems(tags: object) -> Iterator[SimulatedProblem]:
 def _schedule(
     schedule: object, kind: SimulatedKind, problems: list[SimulatedProblem]
 ) -> datetime | None:
-    """Read `{"sendAt": […]}`; of several instants the last is the first that suits them all."""
+    """Read `{"sendAt": […]}`; of several instants the latest counts."""
     if schedule is None:
         return None
     if "SCHEDULED" not in kind.statuses:
@@ -259,13 +259,13 @@ ENDED: Final = frozenset(("COMPLETED", "CANCELED"))
 class SimulatedOperation:
     """An operation as a function of the clock.
 
-    `starts` is `created`, or the schedule's instant where that is later; `speed` is the number of
-    the timeline's seconds in one of the clock's.
+    `starts` is `created`, or the scheduled instant where that is later; `speed` is how many seconds
+    of the timeline pass in one second of the clock.
 
-    Of its messages (one for each recipient, or for each group) each counts in one counter: a read
-    one has left `delivered` for `read`. So all counters but `total`, `recipients` and `attempts`
-    always add up to `total`, unless the kind counts cumulatively. Where a kind has no counter for
-    what is canceled, it stays queued.
+    Each of its messages (one for each recipient, or for each group) counts in one counter: when
+    read, it moves from `delivered` to `read`. So all counters but `total`, `recipients` and
+    `attempts` always add up to `total`, unless the kind counts cumulatively. Where a kind has no
+    counter for canceled messages, they count as queued.
     """
 
     id: str
@@ -286,9 +286,9 @@ class SimulatedOperation:
         return (now - self.starts).total_seconds() * self.speed
 
     def instant_of(self, time: float | None, *, now: datetime) -> datetime:
-        """Return the instant of a timeline's time, at most `now`; None is its beginning.
+        """Return the instant of a time of the timeline, at most `now`; None is its beginning.
 
-        What is scheduled began when it was created, until it starts.
+        Before a scheduled operation starts, its beginning is its creation.
         """
         begun = self.starts if now >= self.starts else self.created
         if time is None:
@@ -310,7 +310,7 @@ class SimulatedOperation:
         return "COMPLETED" if moment.emptied else "PROCESSING"
 
     def expired(self, now: datetime) -> bool:
-        """Tell whether its records are gone."""
+        """Return whether its records have been deleted."""
         return now - self.created > RETENTION
 
     def document(self, now: datetime) -> dict[str, Any]:

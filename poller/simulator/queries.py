@@ -1,4 +1,4 @@
-"""The query of a list: filters, page size, page token. What the API does not know is ignored."""
+"""The query of a list: filters, page size, page token. Unknown parameters are ignored."""
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ from poller.simulator.formats import WELL_FORMED, parse_instant
 from poller.simulator.kinds import SimulatedKind
 
 PageStart = tuple[int, int]
-"""Where a page begins: the ordinal of an operation, and a place in it."""
+"""Where a page begins: the ordinal of an operation, and an index in it."""
 
 _Item = TypeVar("_Item")
 
@@ -28,7 +28,7 @@ _MESSAGE_STATUSES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paging:
-    """Which page of a list is asked for; `start` None is the first."""
+    """Which page of a list is requested; `start` None is the first."""
 
     scope: str
     start: PageStart | None
@@ -39,7 +39,7 @@ class Paging:
     ) -> dict[str, Any]:
         """Return the answer: the first items, shown, and the tokens of this page and the next.
 
-        An item's cursor is where a page that begins with it starts.
+        Each item comes with the start of a page that begins with it.
         """
         found = list(islice(items, self.size + 1))
         first = self.start or (found[0][0] if found else (0, 0))
@@ -55,14 +55,14 @@ class Paging:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedOperationQuery:
-    """Which operations are asked for; bounds are on their creation and belong to the range."""
+    """Which operations are requested; the bounds on their creation are inclusive."""
 
     start_date: datetime | None
     end_date: datetime | None
     status: str | None
 
     def covers(self, created: datetime) -> bool:
-        """Tell whether an operation created then is asked for."""
+        """Return whether an operation created then is requested."""
         return (self.start_date is None or self.start_date <= created) and (
             self.end_date is None or created <= self.end_date
         )
@@ -70,7 +70,7 @@ class SimulatedOperationQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageQuery(SimulatedOperationQuery):
-    """Which messages are asked for."""
+    """Which messages are requested."""
 
     operation_id: str | None
     session_id: str | None
@@ -79,7 +79,7 @@ class MessageQuery(SimulatedOperationQuery):
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def tagged(self, tags: Mapping[str, str]) -> bool:
-        """Tell whether these tags hold all that are asked for."""
+        """Return whether these tags include all requested ones."""
         return all(tags.get(key) == value for key, value in self.tags.items())
 
 
@@ -133,7 +133,7 @@ def read_message_query(query: Mapping[str, str]) -> MessageQuery:
 
 
 def paged(page: Mapping[str, Any], url: URL, shapes: tuple[str, ...]) -> dict[str, Any]:
-    """Return a page of a list, asked for at `url`, with its pagination in these shapes."""
+    """Return a page of a list, requested at `url`, with its pagination in these shapes."""
     rest = {name: value for name, value in page.items() if name != "pagination"}
     tokens: Mapping[str, str | None] = page["pagination"]
     urls = {

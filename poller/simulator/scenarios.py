@@ -1,4 +1,7 @@
-"""What becomes of a send: the shares of its recipients that go each way, and who interrupts it."""
+"""Scenarios of a send: the shares of its recipients with each outcome, and its cancellation.
+
+Users choose a scenario as the fate of a send.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,11 +16,11 @@ class Scenario:
     """Shares of the recipients, all together at most 1; the rest is delivered promptly.
 
     A `fallback` is delivered by SMS after RCS failed, a `late` one long after it was sent. A kind
-    that knows no such outcome delivers that share. `codes` are pairs of an error code and the
-    share that ends in it. A share is dealt in whole thousandths: of 10,000 recipients, and of any
-    other number of thousands, exactly as many go that way. `canceled_at` is the part of the
-    sending time after which somebody cancels what is still queued. `seconds` is how long the queue
-    takes at speed 1, None for what its length asks for.
+    without such an outcome delivers that share. `codes` are pairs of an error code and the share
+    that ends in it. Shares are whole thousandths: of 10,000 recipients, and of any other number of
+    thousands, the numbers are exact. `canceled_at` is the part of the sending time after which the
+    queued messages are canceled. `seconds` is how long the queue takes at speed 1, None for a time
+    that depends on its length.
 
     :raises ValueError: where a value is out of its range; the message names the field.
     """
@@ -56,7 +59,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         fallback=0.15, late=0.1, read=0.1, undelivered=0.12, failed=0.18, unaddressable=0.05
     ),
     "canceled": Scenario(read=0.2, undelivered=0.03, failed=0.02, canceled_at=0.5),
-    # Of 10,000 recipients 700 end in one of five errors, each in a number of its own.
+    # Of 10,000 recipients 700 end in one of five errors, a different number in each.
     "failing": Scenario(
         fallback=0.08,
         read=0.3,
@@ -66,37 +69,37 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
 
 
 def scenario_named(name: str) -> Scenario:
-    """Return the fate of that name.
+    """Return the scenario of that name.
 
-    :raises ValueError: if there is none; the message lists those that there are.
+    :raises ValueError: if there is none; the message lists the known names.
     """
     if name not in SCENARIOS:
         raise ValueError(f"unknown fate {name!r}; one of: {', '.join(SCENARIOS)}")
     return SCENARIOS[name]
 
 
-def describe_scenario(told: object) -> Scenario:
-    """Return the fate that a JSON value tells: a name, or an object of a fate's members.
+def parse_scenario(value: object) -> Scenario:
+    """Read a scenario from JSON: a name, or an object of its members.
 
     `codes` is an object, too: `{"30003": 0.025}`.
 
-    :raises ValueError: where it tells none; the message names the member.
+    :raises ValueError: where it is neither; the message names the member.
     """
-    if not isinstance(told, dict):
-        return scenario_named(str(told))
+    if not isinstance(value, dict):
+        return scenario_named(str(value))
     known = {each.name for each in fields(Scenario)}
-    if unknown := told.keys() - known:
+    if unknown := value.keys() - known:
         raise ValueError(f"fate.{min(unknown)} is unknown; one of: {', '.join(sorted(known))}")
     members: dict[str, Any] = {
-        name: _number(value, f"fate.{name}") for name, value in told.items() if name != "codes"
+        name: _number(member, f"fate.{name}") for name, member in value.items() if name != "codes"
     }
-    return Scenario(**members, codes=_codes(told.get("codes", {})))
+    return Scenario(**members, codes=_codes(value.get("codes", {})))
 
 
-def _codes(told: object) -> tuple[tuple[int, float], ...]:
-    if not isinstance(told, dict) or not all(code.isdecimal() for code in told):
+def _codes(value: object) -> tuple[tuple[int, float], ...]:
+    if not isinstance(value, dict) or not all(code.isdecimal() for code in value):
         raise ValueError('fate.codes is an object of codes and shares, such as {"30003": 0.025}')
-    return tuple((int(code), _number(share, f"fate.codes.{code}")) for code, share in told.items())
+    return tuple((int(code), _number(share, f"fate.codes.{code}")) for code, share in value.items())
 
 
 def _number(value: object, name: str) -> float:

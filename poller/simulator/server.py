@@ -29,7 +29,7 @@ def create_app(
 ) -> Starlette:
     """Make the ASGI application of a simulator.
 
-    A `world` made before, to put sample operations into it, brings its own clock.
+    A given `world`, such as one with sample operations, has its own clock.
     """
     world = world or World(config, clock=clock)
     controls = Controls(config)
@@ -39,7 +39,7 @@ def create_app(
         middleware=[Middleware(SimulatedGate, controls=controls)],
         exception_handlers={ApiError: _refuse, HTTPException: _refuse_unrouted},
     )
-    # The vendor knows no second spelling of a path.
+    # The vendor does not accept a path with another ending slash.
     app.router.redirect_slashes = False
     return app
 
@@ -58,8 +58,8 @@ async def _refuse_unrouted(_request: Request, error: Exception) -> Response:
     return answer(refusal.document(), status=error.status_code, headers=dict(error.headers or {}))
 
 
-# Uvicorn's own loggers may belong to another server of this process; what this one would log are
-# the faults that it was asked for.
+# Uvicorn's own loggers may belong to another server of this process; this one would only log the
+# faults that it simulates.
 _SILENT: Final = logging.getLogger("poller.simulator.silent")
 _SILENT.setLevel(logging.CRITICAL + 1)
 
@@ -79,7 +79,7 @@ class _Protocol(H11Protocol):
         self.access_log = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Hand the connection to the application, in its scope's state."""
+        """Give the application access to the connection, in its scope's state."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
 
@@ -94,8 +94,8 @@ async def serve(
 ) -> None:
     """Serve until cancelled; `task_group.start(serve, config)` returns the base URL.
 
-    Port 0 takes a free one. A `world` made before serves what was put into it, and may be given
-    more while it is served. Cancelling drops every connection at once and raises nothing else.
+    Port 0 takes a free one. Operations may be added to a given `world` before and while it is
+    served. Cancelling drops every connection at once and raises nothing else.
 
     :raises OSError: if the address cannot be bound.
     """
@@ -155,7 +155,7 @@ async def _stop(server: uvicorn.Server, listener: socket.socket) -> None:
             connection.transport.abort()
     while state.connections:
         await anyio.lowlevel.checkpoint()
-    # Only now, so that what is canceled has nobody left to apologise to.
+    # Only now: without connections, canceled tasks cannot send error answers.
     for task in (tasks := list(state.tasks)):
         task.cancel()
     if tasks:

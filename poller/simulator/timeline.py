@@ -75,7 +75,7 @@ class Deck:
 
 @lru_cache(maxsize=64)
 def deck_for(kind: SimulatedKind, fate: Scenario, seed: int) -> Deck:
-    """Return the deck of a fate; sends of the same kind, fate and seed share it."""
+    """Return the deck of a scenario; sends of the same kind, scenario and seed share it."""
     hands = _hands(kind, fate)
     paths = [path for path, _ in hands]
     cards = [number for number, (_, size) in enumerate(hands) for _ in range(size)]
@@ -89,7 +89,7 @@ def deck_for(kind: SimulatedKind, fate: Scenario, seed: int) -> Deck:
 
 
 def _hands(kind: SimulatedKind, fate: Scenario) -> list[tuple[MessagePath, int]]:
-    """Return each path that the fate deals, with its number of cards."""
+    """Return each path of the scenario, with its number of cards."""
     outcomes = kind.outcomes
     hands: list[tuple[MessagePath, int]] = []
     for name in SHARES:
@@ -126,7 +126,7 @@ def _move(
 
 
 def _tries(dealt: Sequence[MessagePath]) -> list[tuple[float, Sequence[int]]]:
-    """Return for each lag at which any path attempts something the sums along the cards."""
+    """Return, for each lag of an attempt on any path, the sums along the cards."""
     lags = sorted({attempt.lag for path in dealt for attempt in path.attempts})
     return [
         (lag, _sums([sum(attempt.lag == lag for attempt in path.attempts) for path in dealt]))
@@ -142,7 +142,7 @@ def _sums(values: Sequence[int]) -> Sequence[int]:
 
 
 _RAMP: Final = 1.2
-"""The queue empties a little faster as it goes: the part sent is the part of time, to this."""
+"""The queue empties faster and faster: the share sent is the share of time to this power."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +161,7 @@ class Timeline:
     canceled_at: float | None = None
 
     def left(self, time: float) -> int:
-        """Count the messages that would have left the queue by then, were none canceled."""
+        """Count the messages that have left the queue by then, without cancellation."""
         part = (time - self.latency) / self.span
         if part <= 0:
             return 0
@@ -178,7 +178,7 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedTally:
-    """How many messages stand in which status, the attempts made, and when it last changed.
+    """How many messages have which status, the attempts made, and the time of the last change.
 
     `changed_at` is None before the first change. `waiting` have not left the queue.
     """
@@ -238,7 +238,7 @@ class SimulatedMoment:
         return self.status_along(self.path_of(index), index)
 
     def status_along(self, path: MessagePath, index: int) -> tuple[str | None, float | None]:
-        """Return the same for what goes this way and leaves with the message at `index`."""
+        """Return the same for this path, with the message at `index` leaving the queue."""
         if self.canceled and index >= self._end:
             return "CANCELED", self._timeline.canceled_at
         for hop in reversed(path.hops):
@@ -247,7 +247,7 @@ class SimulatedMoment:
         return None, None
 
     def has_left(self, index: int, *, lag: float) -> bool:
-        """Tell whether one message left the queue at least `lag` seconds ago."""
+        """Return whether one message left the queue at least `lag` seconds ago."""
         return self._left(lag) > index
 
     def path_of(self, index: int) -> MessagePath:

@@ -24,9 +24,9 @@ from poller.simulator.timeline import CARDS, Timeline, deck_for
 class ExpectedCounts:
     """The messages and errors of an operation at one instant.
 
-    `statuses` counts the messages that came to be; `channels` the same, for each channel of the
-    sender; `receipts` their recipients. `codes` counts the operation's errors; `contexts` says of
-    which messages (ids), or of which recipients that got none (`to[3]`).
+    `statuses` counts the messages; `channels` the same, for each channel of the sender; `receipts`
+    their recipients. `codes` counts the operation's errors; `contexts` names their messages (ids),
+    or the recipients without a message (`to[3]`).
     """
 
     operation_id: str
@@ -100,7 +100,7 @@ def utc_now() -> datetime:
 class World:
     """The operations of one account.
 
-    The same seed and the same sends in the same order give the same ids and fates.
+    The same seed and the same sends in the same order give the same ids and outcomes.
     """
 
     def __init__(self, config: SimulatorConfig, *, clock: Clock = utc_now) -> None:
@@ -129,12 +129,13 @@ class World:
         text: str = "Hello from the simulator",
         group: int | None = None,
     ) -> SimulatedOperation:
-        """Create a sample operation with a chosen fate; a number of recipients makes them up.
+        """Create a sample operation with a chosen scenario (`fate`).
 
-        Where `group` is given, so many recipients share one group message, the last one's rest.
+        A number of recipients creates sample recipients. With `group`, that many recipients share
+        one group message; the last one has the rest.
 
-        :raises ValueError: for an unknown fate or kind, a wrong number of recipients, or a group or
-            a schedule that the kind does not know.
+        :raises ValueError: for an unknown scenario or kind, a wrong number of recipients, or a
+            group or a schedule that the kind does not support.
         """
         row = self._kind_named(kind)
         made = SampleRecipients(row, recipients) if isinstance(recipients, int) else recipients
@@ -155,7 +156,7 @@ class World:
         )
 
     def accept(self, send: SimulatedSend) -> SimulatedOperation:
-        """Begin a send now."""
+        """Start the operation of a send now."""
         now = to_millisecond(self.now())
         name = send.kind.name
         ordinal = self._sent[name] = self._sent[name] + 1
@@ -175,9 +176,9 @@ class World:
     def receive(
         self, *, text: str = "Hello, simulator", sender: str = _WRITER, kind: str = "messages"
     ) -> str:
-        """Let somebody write to the account; returns the id of the message.
+        """Receive a message from a person; return its id.
 
-        :raises ValueError: for a kind in which nobody writes back.
+        :raises ValueError: for a kind without received messages.
         """
         inbox = self.inbox(self._kind_named(kind).name)
         if inbox is None:
@@ -186,16 +187,16 @@ class World:
         return inbox.take(Inbound(text=text, sender=sender, received=received))
 
     def inbox(self, kind: str) -> Inbox | None:
-        """Return what came in of a kind, None for a kind in which nobody writes back."""
+        """Return the received messages of a kind, None for a kind without them."""
         return self._inboxes.get(kind)
 
     def find(self, kind: str, operation_id: str) -> SimulatedOperation | None:
-        """Return an operation of that kind, None where there is none or its records are gone."""
+        """Return an operation of that kind, None where it is unknown or its records are deleted."""
         place = self._ids(kind).read(OPERATION_PREFIX, operation_id)
         return None if place is None else self._kept(kind, place[0])
 
     def find_message(self, kind: str, message_id: str) -> tuple[SimulatedOperation, int] | None:
-        """Return the operation of a message and the message's place in it, or None."""
+        """Return the operation of a message and the message's index in it, or None."""
         place = self._ids(kind).read(self.kinds[kind].item_prefix, message_id)
         operation = None if place is None else self._kept(kind, place[0])
         return None if place is None or operation is None else (operation, place[1])
@@ -212,7 +213,7 @@ class World:
                 yield operation
 
     def cancel(self, operation_id: str) -> SimulatedOperation:
-        """Cancel what an operation, of any kind, has not sent yet.
+        """Cancel the messages that an operation, of any kind, has not sent yet.
 
         :raises KeyError: if there is no such operation.
         :raises AlreadyEnded: if it is completed or canceled.
@@ -227,7 +228,7 @@ class World:
         return canceled
 
     def expected(self, operation_id: str) -> ExpectedCounts:
-        """Count what has become of an operation, of any kind, by now.
+        """Count the messages, receipts and errors of an operation, of any kind, by now.
 
         :raises KeyError: if there is no such operation.
         """
@@ -266,7 +267,7 @@ class World:
         pace = chance.uniform(0.85, 1.2)
         total = send.messages
         span = send.fate.seconds or (_SECONDS + _SECONDS_A_MESSAGE * total) * pace
-        # A message to a group is delivered; what the fate has for its recipients, receipts tell.
+        # A message to a group is delivered; the scenario applies to the receipts of its recipients.
         fate = send.fate if send.groups is None else SCENARIOS["smooth"]
         part = send.fate.canceled_at
         return Timeline(

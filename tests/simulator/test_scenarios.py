@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from poller.simulator import SCENARIOS, Scenario
-from poller.simulator.scenarios import describe_scenario
+from poller.simulator.scenarios import parse_scenario
 
 
 def test_a_fate_is_told_by_name_or_member_by_member() -> None:
     """What is not named has its default."""
-    assert describe_scenario("troubled") is SCENARIOS["troubled"]
-    assert describe_scenario({}) == Scenario()
+    assert parse_scenario("troubled") is SCENARIOS["troubled"]
+    assert parse_scenario({}) == Scenario()
     told = {"failed": 0.1, "codes": {"30003": 0.2, "30005": 0.05}, "seconds": 5}
-    assert describe_scenario(told) == Scenario(
+    assert parse_scenario(told) == Scenario(
         failed=0.1, codes=((30003, 0.2), (30005, 0.05)), seconds=5
     )
 
@@ -42,4 +42,4 @@ def test_a_fate_is_told_by_name_or_member_by_member() -> None:
 def test_what_is_no_fate_is_refused(wrong: Any, says: str) -> None:  # noqa: ANN401 - any JSON
     """The message names the member."""
     with pytest.raises(ValueError, match=says):
-        describe_scenario(wrong)
+        parse_scenario(wrong)
