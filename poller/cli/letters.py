@@ -15,10 +15,10 @@ from poller.cli.selection import store_beside_daemon
 from poller.server.documents import DeadLetterDocument
 from poller.server.views import show_dead_letter
 from poller.settings import Settings, SettingsError
-from poller.store.database import sqlite_path
 from poller.store.dead_letters import Selection, UnknownEvent
 from poller.store.errors import StoreUnavailable
 from poller.store.lock import lock_holder
+from poller.store.sqlite import sqlite_path
 from poller.store.store import Store
 from poller.text import format_instant
 

@@ -48,6 +48,8 @@ from poller.tracking.watch import Watch
 log = structlog.get_logger()
 
 _QUERY_AGAIN: Final = 1.0
+# Seconds for the store after the end of the grace: results of attempts, leases given up.
+_LAST_WORDS: Final = 1.0
 _LOOPS: Final = ("poll", "housekeeping")
 
 
@@ -245,20 +247,29 @@ class Daemon:
 
     async def run(self) -> None:
         """Run until stopped. `open` comes first."""
-        async with AsyncExitStack() as stack:
+        async with AsyncExitStack() as ending, AsyncExitStack() as stack:
             stack.push_async_callback(self._release)
             async with anyio.create_task_group() as loops:
                 await self._start(loops)
-                await self.signals.stopping.wait()
-                log.info("daemon.stopping", reason=self.reason.value)
-                with anyio.move_on_after(self._configuration.shutdown_grace) as grace:
-                    self._poll.stop()
-                    await self._polled.wait()
-                    await self._sinks.drain()
-                if grace.cancelled_caught:
-                    log.warning("daemon.grace_over", hint="what was under way is done next time")
+                try:
+                    await self.signals.stopping.wait()
+                    await self._drain()
+                finally:
+                    # what is being written may come to its end, but a database that does not
+                    # answer holds up nobody
+                    ending.enter_context(self._store.finishing(_LAST_WORDS))
                 loops.cancel_scope.cancel()
         log.info("daemon.stopped", reason=self.reason.value)
+
+    async def _drain(self) -> None:
+        """Let what is under way come to its end, within the grace."""
+        log.info("daemon.stopping", reason=self.reason.value)
+        with anyio.move_on_after(self._configuration.shutdown_grace) as grace:
+            self._poll.stop()
+            await self._polled.wait()
+            await self._sinks.drain()
+        if grace.cancelled_caught:
+            log.warning("daemon.grace_over", hint="what was under way is done next time")
 
     async def summary(self) -> Summary:
         """Count what is watched and what waits, from the start of this daemon on."""

@@ -1,76 +1,79 @@
-"""The connection: how a transaction begins on SQLite and on PostgreSQL.
+"""The connection: how a transaction runs on SQLite and on PostgreSQL, and what an error means.
 
-Synchronous, used from one worker thread. Writers lock from the first statement on (SQLite
-`BEGIN IMMEDIATE`), so a transaction that has read can always write.
+Synchronous, used from worker threads. Writers lock from the first statement on (SQLite
+`BEGIN IMMEDIATE`), so a transaction that has read can always write. A transaction that failed
+before its commit changed nothing: it runs again where the next try may succeed.
 """
 
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import datetime
-from pathlib import Path
-from typing import Final, TypeVar
+from time import monotonic
+from typing import Any, Final, NoReturn, TypeVar
 
-from sqlalchemy import (
-    URL,
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Engine,
-    cast,
-    create_engine,
-    event,
-    func,
-    literal,
-)
+from sqlalchemy import URL, BigInteger, ColumnElement, Connection, cast, event, func, literal
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.pool import StaticPool
 
-from poller.store.errors import Contended, StoreUnavailable
+from poller.store import postgres, sqlite
+from poller.store.errors import Retryable, StoreUnavailable
+from poller.store.postgres import ORDINARY, Limits
 from poller.store.schema import microseconds
+from poller.store.sqlite import sqlite_path
 
 T = TypeVar("T")
 
-_BUSY: Final = 10.0
 _VACUUM_PAGES: Final = 1000
-_LOG_LIMIT: Final = 4 * 1024 * 1024
-_READING: Final = "poller_reading"
 _TRIES: Final = 3
-# PostgreSQL, appendix A: foreign_key_violation, unique_violation, serialization_failure,
-# deadlock_detected; a SQLite file has one writer at a time
-_CONTENTION: Final = frozenset({"23503", "23505", "40001", "40P01"})
-# SQLite's errors of the path, the permissions or the file's content
-_NEED_CHANGE: Final = (
-    "SQLITE_AUTH",
-    "SQLITE_CANTOPEN",
-    "SQLITE_CORRUPT",
-    "SQLITE_ERROR",
-    "SQLITE_NOTADB",
-    "SQLITE_PERM",
-    "SQLITE_READONLY",
-)
-# PostgreSQL's class of missing rights and of tables that are in the way
-_WRONG_DATABASE: Final = "42"
-_CONNECT_SECONDS: Final = 10
+# a transaction that failed later than this is not tried again: its caller waits
+_RETRY_WITHIN: Final = 4.0
+# Seconds in which the database answers, as a caller sees it. A SQLite file may first be waited for.
+_SERVER_PATIENCE: Final = 10.0
+_FILE_PATIENCE: Final = 15.0
 
 
-def sqlite_path(url: str) -> Path | None:
-    """Return the file of a SQLite URL; None for a server or a database in memory."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or parsed.database in {None, "", ":memory:"}:
-        return None
-    return Path(str(parsed.database))
+class Call:
+    """One call on a worker thread, which another thread may cut short.
+
+    `has_begun` is true once the database has answered; `is_abandoned` once nobody waits for the
+    result any more.
+    """
+
+    def __init__(self) -> None:
+        self.has_begun = False
+        self.is_abandoned = False
+        self._connection: Any = None
+
+    def connected(self, connection: Any) -> None:  # noqa: ANN401 - a connection of either driver
+        """Take note of the connection that is used, None for none."""
+        self._connection = connection
+
+    def cut(self) -> None:
+        """Make the connection fail, so that the thread that waits for its answer comes back."""
+        connection = self._connection
+        if isinstance(connection, sqlite3.Connection):
+            with suppress(sqlite3.Error):
+                connection.interrupt()
+        elif connection is not None:
+            postgres.cut(connection)
+
+    def abandon(self) -> None:
+        """Cut the call short: nobody waits for it any more, and it must not begin anything."""
+        self.is_abandoned = True
+        self.cut()
 
 
 class Database:
     """An engine and its transactions.
 
     A SQLite database in memory lives in one connection, which only one transaction can use at a
-    time: `has_one_connection`.
+    time: `has_one_connection`. `patience` is how many seconds an ordinary call may take.
 
-    :raises StoreUnavailable: where the driver of the database is not installed.
+    :raises StoreUnavailable: where the driver of the database is not installed, or its URL sets
+        something that it does not know.
     """
 
     def __init__(self, url: str) -> None:
@@ -81,50 +84,67 @@ class Database:
         self.path = sqlite_path(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.has_one_connection = self.is_sqlite and self.path is None
+        self.patience = _FILE_PATIENCE if self.is_sqlite else _SERVER_PATIENCE
+        self._local = threading.local()
         if self.is_sqlite:
-            self.engine = create_engine(
-                parsed,
-                connect_args={"timeout": _BUSY, "check_same_thread": False},
-                poolclass=StaticPool if self.has_one_connection else None,
-            )
-            event.listen(self.engine, "connect", _prepare_sqlite)
-            event.listen(self.engine, "begin", _begin_sqlite)
+            self.engine = sqlite.make_engine(parsed, has_one_connection=self.has_one_connection)
         else:
-            self.engine = _server_engine(parsed)
+            self.engine = postgres.make_engine(parsed)
+            event.listen(self.engine, "do_connect", self._connect)
+
+    @property
+    def name(self) -> str:
+        """How messages name it: its file, or its URL without the password."""
+        return str(self.path or self.url.render_as_string(hide_password=True))
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """Run a transaction that writes; commits at the end, rolls back on an exception.
-
-        :raises Contended: where another daemon wrote the same rows at the same moment.
-        :raises StoreUnavailable: where the database refuses.
-        """
-        with self._said_clearly(), self.engine.begin() as connection:
-            yield connection
+    def calling(self, call: Call) -> Iterator[None]:
+        """Let `call` cut short what this thread does in the block."""
+        self._local.call = call
+        try:
+            yield
+        finally:
+            self._local.call = None
+            call.connected(None)
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in a transaction that writes; again where another daemon was in its way.
+        """Run `work` in a transaction that writes; again where the next try may succeed.
 
         :raises StoreUnavailable: where the database refuses.
         """
-        for _ in range(_TRIES - 1):
-            try:
-                with self.writing() as connection:
-                    return work(connection)
-            except Contended:
-                # what the other one wrote is found by the next try
-                continue
-        with self.writing() as connection:
-            return work(connection)
+        return self._run(self.writing, work)
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a transaction that only reads; again where the next try may succeed.
+
+        :raises StoreUnavailable: where the database refuses.
+        """
+        return self._run(self.reading, work)
+
+    @contextmanager
+    def writing(self, limits: Limits = ORDINARY) -> Iterator[Connection]:
+        """Run a transaction that writes; commits at the end, rolls back on an exception.
+
+        :raises Retryable: where nothing was done, and the next try may succeed.
+        :raises StoreUnavailable: where the database refuses.
+        """
+        connection = self._begin(limits, reads=False)
+        with closing(connection):
+            with self._said_clearly():
+                yield connection
+            self._check_wanted()
+            with self._said_clearly(commits=True):
+                connection.commit()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Run a transaction that only reads, beside a writer.
 
+        :raises Retryable: where the next try may succeed.
         :raises StoreUnavailable: where the database refuses.
         """
-        with self._said_clearly(), self.engine.connect() as connection:
-            yield connection.execution_options(**{_READING: True})
+        with closing(self._begin(ORDINARY, reads=True)) as connection, self._said_clearly():
+            yield connection
 
     def make_private(self) -> None:
         """Make a SQLite file that only its owner can read: labels and counters are nobody else's.
@@ -150,28 +170,119 @@ class Database:
         """Release every connection."""
         self.engine.dispose()
 
+    def _run(
+        self,
+        transaction: Callable[[], AbstractContextManager[Connection]],
+        work: Callable[[Connection], T],
+    ) -> T:
+        begun = monotonic()
+        for _ in range(_TRIES - 1):
+            try:
+                with transaction() as connection:
+                    return work(connection)
+            except Retryable:
+                # what another daemon wrote is found by the next try, which has a good connection
+                self._check_wanted()
+                if monotonic() - begun > _RETRY_WITHIN:
+                    raise
+        with transaction() as connection:
+            return work(connection)
+
+    def _begin(self, limits: Limits, *, reads: bool) -> Connection:
+        """Return a connection in a transaction that has had its first answer.
+
+        A connection of the pool that has died shows with its first statement: nothing was done,
+        and a fresh one takes its place.
+        """
+        try:
+            with self._said_clearly():
+                return self._begin_once(limits, reads=reads)
+        except Retryable:
+            self._check_wanted()
+        with self._said_clearly():
+            return self._begin_once(limits, reads=reads)
+
+    def _begin_once(self, limits: Limits, *, reads: bool) -> Connection:
+        connection = self.engine.connect()
+        try:
+            self._note(connection.connection.driver_connection)
+            if self.is_sqlite:
+                return connection.execution_options(**{sqlite.READING: reads})
+            answer = connection.exec_driver_sql(limits.first_statement).one()
+            if answer[0] == "on":
+                self._give_up_on(connection)
+            if (call := self._call) is not None:
+                call.has_begun = True
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _give_up_on(self, connection: Connection) -> NoReturn:
+        """Drop a connection that refuses writes, and all others: their server is a standby now."""
+        connection.invalidate()
+        self.engine.dispose()
+        raise Retryable(f"store.url: {self.name}: {postgres.TAKES_NO_WRITES}")
+
+    def _connect(self, dialect: Any, _record: Any, args: Any, options: Any) -> Any:  # noqa: ANN401 - SQLAlchemy's
+        """Connect to a server; what follows, before the first transaction, can be cut short."""
+        connection = dialect.connect(*args, **options)
+        self._note(connection)
+        return connection
+
+    @property
+    def _call(self) -> Call | None:
+        call: Call | None = getattr(self._local, "call", None)
+        return call
+
+    def _note(self, connection: Any) -> None:  # noqa: ANN401 - a connection of either driver
+        if (call := self._call) is not None:
+            call.connected(connection)
+            self._check_wanted()
+
+    def _check_wanted(self) -> None:
+        """End a call that nobody waits for any more, before it does anything."""
+        if (call := self._call) is not None and call.is_abandoned:
+            raise StoreUnavailable(f"store.url: {self.name}: nobody waits for this any more")
+
     @contextmanager
-    def _said_clearly(self) -> Iterator[None]:
+    def _said_clearly(self, *, commits: bool = False) -> Iterator[None]:
         try:
             yield
-        except (DBAPIError, sqlite3.Error) as error:
-            where = self.path or self.url.render_as_string(hide_password=True)
-            kind = Contended if _is_contention(error) else StoreUnavailable
-            raise kind(
-                f"store.url: {where}: {_cause(error)}", needs_change=_needs_change(error)
-            ) from error
+        except DBAPIError as error:
+            raise self._refusal(error.orig, error, commits=commits) from error
+        except sqlite3.Error as error:
+            raise self._refusal(error, None, commits=commits) from error
 
-
-def _server_engine(url: URL) -> Engine:
-    try:
-        # a server that does not answer must not hold up the start, nor the end, for minutes
-        seconds = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_SECONDS}
-        return create_engine(url, pool_pre_ping=True, connect_args=seconds)
-    except ImportError as error:
-        raise StoreUnavailable(
-            "store.url: there is no driver for PostgreSQL; pip install 'comms-poller[postgres]'",
-            needs_change=True,
-        ) from error
+    def _refusal(
+        self, cause: BaseException | None, error: DBAPIError | None, *, commits: bool
+    ) -> StoreUnavailable:
+        said = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+        prefix = f"store.url: {self.name}: {said}"
+        if isinstance(cause, sqlite3.Error):
+            hint = sqlite.hint_for(cause)
+            return StoreUnavailable(
+                prefix if hint is None else f"{prefix}; {hint}",
+                needs_change=sqlite.needs_change(cause),
+            )
+        state = getattr(cause, "sqlstate", None) or ""
+        is_lost = error is not None and error.connection_invalidated
+        if postgres.is_cut(state):
+            # connections to a server that stops, or takes no writes, are worth nothing
+            self.engine.dispose()
+            is_lost = True
+        if commits and is_lost:
+            return StoreUnavailable(
+                f"{prefix}; the connection ended at the commit, which may or may not be done"
+            )
+        kind = Retryable if is_lost or postgres.is_contention(state) else StoreUnavailable
+        hint = postgres.hint_for(
+            state, said, may_be_unreachable=isinstance(error, OperationalError)
+        )
+        return kind(
+            prefix if hint is None else f"{prefix}; {hint}",
+            needs_change=postgres.needs_change(state),
+        )
 
 
 def lease_clock(connection: Connection, now: datetime) -> ColumnElement[int]:
@@ -184,62 +295,3 @@ def lease_clock(connection: Connection, now: datetime) -> ColumnElement[int]:
         seconds = func.extract("epoch", func.clock_timestamp())
         return cast(seconds * 1_000_000, BigInteger)
     return literal(microseconds(now), BigInteger)
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    try:
-        # before the first table, or never: lets retention shrink the file
-        cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        cursor.execute("PRAGMA journal_mode = WAL")
-        # a log that one long reader made large is cut back at the next checkpoint
-        cursor.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
-        # FULL: an acknowledged registration survives a power cut, not only a crash
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-    finally:
-        cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    reading = connection.get_execution_options().get(_READING, False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-
-def _is_contention(error: Exception) -> bool:
-    return getattr(_driver_error(error), "sqlstate", None) in _CONTENTION
-
-
-def sqlite_needs_change(error: sqlite3.Error) -> bool:
-    """Whether SQLite answers so until somebody changes the path, its permissions or the file."""
-    return getattr(error, "sqlite_errorname", "").startswith(_NEED_CHANGE)
-
-
-def _needs_change(error: Exception) -> bool:
-    cause = _driver_error(error)
-    if isinstance(cause, sqlite3.Error):
-        return sqlite_needs_change(cause)
-    return (getattr(cause, "sqlstate", None) or "").startswith(_WRONG_DATABASE)
-
-
-def _driver_error(error: Exception) -> BaseException | None:
-    return error.orig if isinstance(error, DBAPIError) else error
-
-
-def _cause(error: Exception) -> str:
-    cause = _driver_error(error)
-    name = getattr(cause, "sqlite_errorname", "")
-    said = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-    hints = {
-        "SQLITE_CANTOPEN": "the directory must exist and be writable for this user",
-        "SQLITE_READONLY": "the file and its directory must be writable for this user",
-        "SQLITE_FULL": "the disk is full; free some space",
-        "SQLITE_NOTADB": "name another file, or one that is not there yet",
-        "SQLITE_CORRUPT": "the file is damaged; restore the copy beside it",
-        "SQLITE_BUSY": "another process holds it; end that process",
-    }
-    hint = next((hint for prefix, hint in hints.items() if name.startswith(prefix)), None)
-    if not name and isinstance(error, OperationalError):
-        hint = "check store.url, and that the server runs and lets this user in"
-    return said if hint is None else f"{said}; {hint}"

@@ -19,8 +19,11 @@ class StoreUnavailable(StoreError):
     """It cannot be opened or written: path, rights, disk, server."""
 
 
-class Contended(StoreUnavailable):
-    """Another daemon wrote the same rows at the same moment: the transaction may run again."""
+class Retryable(StoreUnavailable):
+    """Nothing of the transaction was done, and the same transaction may succeed now.
+
+    Another daemon was in its way, or its connection ended before the commit.
+    """
 
 
 class StoreInUse(StoreError):

@@ -32,14 +32,17 @@ from sqlalchemy.pool import NullPool
 
 from poller import __version__
 from poller.os_errors import needs_change
-from poller.store.database import Database, sqlite_needs_change, sqlite_path
+from poller.store import sqlite
+from poller.store.database import Database
 from poller.store.errors import StoreTooNew, StoreTooOld, StoreUnavailable
 from poller.store.events import POSITION
 from poller.store.lock import lock_holder
 from poller.store.migrations import FIRST, HEAD
+from poller.store.postgres import MIGRATION
 from poller.store.schema import counters, metadata
 from poller.store.scopes import find_scope
 from poller.store.sinks import SinkReport, report
+from poller.store.sqlite import sqlite_path
 from poller.tracking.watch import AccountScope
 
 _LOCK: Final = 0x636F_6D6D  # "comm": the advisory lock of PostgreSQL that migrations take
@@ -72,7 +75,7 @@ def migrate(database: Database) -> str | None:
         return None
     if found and database.path is not None:
         _copy(database.path, HEAD)
-    with database.writing() as connection:
+    with database.writing(MIGRATION) as connection:
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         # read again: while this one waited for the lock, another may have done it
@@ -145,7 +148,7 @@ def _copy(path: Path, target: str) -> None:
         raise StoreUnavailable(
             f"store.url: cannot copy {path} to {beside} before migrating: {error}; "
             "free some space or make the directory writable",
-            needs_change=sqlite_needs_change(error),
+            needs_change=sqlite.needs_change(error),
         ) from error
 
 
@@ -226,13 +229,6 @@ def _inspect_server(url: str) -> Condition:
     database = Database(url)
     try:
         revision = check_schema(database)
-        with database.reading() as connection:
-            if connection.execute(text("SHOW transaction_read_only")).scalar_one() == "on":
-                where = database.url.render_as_string(hide_password=True)
-                raise StoreUnavailable(
-                    f"store.url: {where} takes no writes; name the primary server, "
-                    "and a user that may write"
-                )
     finally:
         database.close()
     return Condition(is_file=False, exists=True, revision=revision)
@@ -277,7 +273,7 @@ def _revision_in_file(path: Path) -> str:
             found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.Error as error:
         raise StoreUnavailable(
-            f"store.url: {path}: {error}; {_NOT_OURS}", needs_change=sqlite_needs_change(error)
+            f"store.url: {path}: {error}; {_NOT_OURS}", needs_change=sqlite.needs_change(error)
         ) from error
     return str(found[0]) if found else ""
 

@@ -6,12 +6,12 @@ for its transaction, which is committed or not at all.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import partial
 from random import Random
 from typing import Self
 
-from anyio import to_thread
 from sqlalchemy import Connection
 
 from poller.comms.gate import Pause
@@ -24,7 +24,7 @@ from poller.store import sinks as sink_rows
 from poller.store import sweeps as sweep_rows
 from poller.store import watches as watch_rows
 from poller.store.claims import ClaimRequest
-from poller.store.database import Database
+from poller.store.database import Call, Database
 from poller.store.dead_letters import DeadLetter, Selection
 from poller.store.deliveries import ClaimResult
 from poller.store.errors import StoreUnavailable
@@ -36,7 +36,7 @@ from poller.store.reports import Listing, OperationDetail, OperationFilter, Summ
 from poller.store.retention import Pruned
 from poller.store.sinks import SinkReport
 from poller.store.sweeps import Listed, Swept
-from poller.store.transactions import Timed, Transactions
+from poller.store.transactions import Threads, Timed, Transactions
 from poller.store.watches import Claim, Lease, Observation, Registered
 from poller.tracking.answer import Answer
 from poller.tracking.delivery import DeliveryAttempt, Subscription
@@ -59,6 +59,7 @@ class Store:
         scope: AccountScope,
         *,
         lock: FileLock | None,
+        threads: Threads,
         now: Callable[[], datetime],
         random: Random,
         timed: Timed | None = None,
@@ -67,13 +68,13 @@ class Store:
         self.migrated_from: str | None = None
         self._database = database
         self._lock = lock
+        self._threads = threads
         self._now = now
         self._random = random
-        transactions = Transactions(database, scope, timed=timed)
-        self._limiter = transactions.turn
-        self._write = transactions.write
-        self._read = transactions.read
-        self._browse = transactions.browse
+        self._transactions = Transactions(database, scope, threads=threads, timed=timed)
+        self._write = self._transactions.write
+        self._read = self._transactions.read
+        self._browse = self._transactions.browse
 
     @classmethod
     async def open(
@@ -97,44 +98,36 @@ class Store:
         """
         # it only spreads polls and retries; the system's generator costs a system call each time
         chance = random or Random()  # noqa: S311 - nothing secret
-        opening = partial(cls._open, url, scope, now, chance, as_daemon=as_daemon, timed=timed)
-        return await to_thread.run_sync(opening)
-
-    @classmethod
-    def _open(
-        cls,
-        url: str,
-        scope: AccountScope,
-        now: Callable[[], datetime],
-        random: Random,
-        *,
-        as_daemon: bool,
-        timed: Timed | None,
-    ) -> Self:
-        database = Database(url)
-        lock = None
+        threads, call = Threads(), Call()
+        preparing = partial(_prepare, url, scope, call, as_daemon=as_daemon)
         try:
-            if as_daemon and database.path is not None:
-                lock = FileLock(database.path).acquire()
-                database.make_private()
-            migrated_from = migrate(database) if as_daemon else None
-            if not as_daemon:
-                _require_current(database)
-            scope = database.write(partial(_take_over, scope=scope, void=lock is not None))
+            database, known, lock, migrated_from = await threads.run(preparing)
         except BaseException:
-            database.close()
-            if lock is not None:
-                lock.release()
+            # cancelled: nobody waits for a database that may not answer
+            call.abandon()
+            threads.close()
             raise
-        store = cls(database, scope, lock=lock, now=now, random=random, timed=timed)
+        store = cls(
+            database, known, lock=lock, threads=threads, now=now, random=chance, timed=timed
+        )
         store.migrated_from = migrated_from
         return store
 
     async def aclose(self) -> None:
-        """Close the database and release its lock."""
-        await to_thread.run_sync(self._database.close, limiter=self._limiter)
+        """Close the database and release its lock, after the transaction that is under way."""
+        with suppress(StoreUnavailable):
+            await self._transactions.call(self._database.close)
+        self._threads.close()
         if self._lock is not None:
             self._lock.release()
+
+    def finishing(self, within: float) -> AbstractContextManager[None]:
+        """End every call in that many seconds from now on, also those that begin in the block.
+
+        For a process that stops, whatever the database does. A call that is ended raises
+        `StoreUnavailable`.
+        """
+        return self._transactions.finishing(within)
 
     async def register(
         self, registrations: Sequence[Registration], *, all_or_none: bool = False
@@ -348,8 +341,31 @@ class Store:
             retention_rows.prune, retention=retention_seconds, now=self._now()
         )
         if pruned.operations or pruned.stubs:
-            await to_thread.run_sync(self._database.vacuum, limiter=self._limiter)
+            await self._transactions.call(self._database.vacuum)
         return pruned
+
+
+def _prepare(
+    url: str, scope: AccountScope, call: Call, *, as_daemon: bool
+) -> tuple[Database, AccountScope, FileLock | None, str | None]:
+    """Make a store ready for use. Returns, last, the revision that it was migrated from."""
+    database = Database(url)
+    lock = None
+    try:
+        with database.calling(call):
+            if as_daemon and database.path is not None:
+                lock = FileLock(database.path).acquire()
+                database.make_private()
+            migrated_from = migrate(database) if as_daemon else None
+            if not as_daemon:
+                _require_current(database)
+            known = database.write(partial(_take_over, scope=scope, void=lock is not None))
+    except BaseException:
+        database.close()
+        if lock is not None:
+            lock.release()
+        raise
+    return database, known, lock, migrated_from
 
 
 def _take_over(connection: Connection, *, scope: AccountScope, void: bool) -> AccountScope:

@@ -1,13 +1,24 @@
-"""Transactions off the loop: each on a worker thread, in its turn, and timed."""
+"""Transactions off the loop: each on a worker thread, in its turn, within its deadline, and timed.
 
-from collections.abc import Callable
+A database that does not answer must not hold anybody: the caller gets an error when the deadline
+is over, the connection is cut so that its thread comes back, and where even that does not help the
+thread is left behind. The threads are daemons: none holds up the end of the process.
+"""
+
+from asyncio import AbstractEventLoop, get_running_loop
+from collections.abc import Callable, Iterator, Sized
+from contextlib import contextmanager, suppress
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
 from time import perf_counter
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar
 
-from anyio import CapacityLimiter, to_thread
+import anyio
+from anyio import CancelScope, CapacityLimiter
 from sqlalchemy import Connection
 
-from poller.store.database import Database
+from poller.store.database import Call, Database
 from poller.store.errors import StoreUnavailable
 from poller.tracking.watch import AccountScope
 
@@ -20,23 +31,35 @@ seconds from begin to commit, waiting for the database's lock included, and whet
 
 # SQLite reads beside a writer; more than a few at once would only take CPU from the engine
 _BROWSERS: Final = 2
+# a call with thousands of items may take longer, by a second for each so many
+_ITEMS_A_SECOND: Final = 500
+# A pooled connection that has not answered its first statement by then is taken for dead. The
+# thread goes on with a fresh one.
+_FIRST_ANSWER: Final = 3.0
 
 
 class Transactions:
     """Runs functions of a connection and a scope, one transaction each.
 
     A cancelled caller waits for the end. Every method raises `StoreUnavailable` where the
-    database refuses; nothing is then written.
+    database refuses; nothing is then written. Where the database gives no answer in time the same
+    is raised, and what was asked for may or may not be done.
     """
 
-    def __init__(self, database: Database, scope: AccountScope, *, timed: Timed | None) -> None:
+    def __init__(
+        self, database: Database, scope: AccountScope, *, threads: "Threads", timed: Timed | None
+    ) -> None:
         self._database = database
         self._scope = scope
         self._timed = timed
+        self._threads = threads
         # one writer at a time is all that SQLite allows, and order is kept for free
         self.turn = CapacityLimiter(1)
         one_connection = database.has_one_connection
         self._browsers = self.turn if one_connection else CapacityLimiter(_BROWSERS)
+        self._scopes: set[CancelScope] = set()
+        self._waiting: set[CancelScope] = set()
+        self._last_moments: list[float] = []
 
     async def write(
         self,
@@ -49,10 +72,11 @@ class Transactions:
         def work(connection: Connection) -> T:
             return function(connection, self._scope, *args, **kwargs)
 
-        def run() -> T:
-            return self._clocked(function, lambda: self._database.write(work))
-
-        return await to_thread.run_sync(run, limiter=self.turn)
+        return await self._run(
+            lambda: self._clocked(function, lambda: self._database.write(work)),
+            limiter=self.turn,
+            items=_count(args),
+        )
 
     async def read(
         self,
@@ -65,8 +89,10 @@ class Transactions:
         def work(connection: Connection) -> T:
             return function(connection, self._scope, *args, **kwargs)
 
-        return await to_thread.run_sync(
-            lambda: self._clocked(function, lambda: self._reading(work)), limiter=self.turn
+        return await self._run(
+            lambda: self._clocked(function, lambda: self._database.read(work)),
+            limiter=self.turn,
+            items=_count(args),
         )
 
     async def browse(
@@ -80,13 +106,83 @@ class Transactions:
         def work(connection: Connection) -> T:
             return function(connection, self._scope, *args, **kwargs)
 
-        return await to_thread.run_sync(
-            lambda: self._clocked(function, lambda: self._reading(work)), limiter=self._browsers
+        return await self._run(
+            lambda: self._clocked(function, lambda: self._database.read(work)),
+            limiter=self._browsers,
+            items=_count(args),
         )
 
-    def _reading(self, work: Callable[[Connection], T]) -> T:
-        with self._database.reading() as connection:
-            return work(connection)
+    async def call(self, function: Callable[[], T]) -> T:
+        """Run what is no transaction, when it is its turn."""
+        return await self._run(function, limiter=self.turn, items=0)
+
+    @contextmanager
+    def finishing(self, within: float) -> Iterator[None]:
+        """End every call in that many seconds from now on, also those that begin in the block.
+
+        For a process that stops: it keeps its own time, whatever the database does.
+        """
+        moment = anyio.current_time() + within
+        self._last_moments.append(moment)
+        for scope in self._scopes | self._waiting:
+            scope.deadline = min(scope.deadline, moment)
+        try:
+            yield
+        finally:
+            self._last_moments.remove(moment)
+
+    async def _run(self, function: Callable[[], T], *, limiter: CapacityLimiter, items: int) -> T:
+        await self._take_turn(limiter)
+        call = Call()
+        seconds = self._database.patience + items / _ITEMS_A_SECOND
+        loop = get_running_loop()
+        first = loop.call_later(_FIRST_ANSWER, self._cut_if_silent, call)
+        scope = CancelScope(shield=True, deadline=self._deadline(seconds))
+        self._scopes.add(scope)
+        try:
+            with scope:
+                result = await self._threads.run(partial(self._calling, call, function))
+                self._answered()
+                return result
+        finally:
+            first.cancel()
+            self._scopes.discard(scope)
+            limiter.release()
+        call.abandon()
+        raise StoreUnavailable(
+            f"store.url: {self._database.name}: no answer within {seconds:g} s; what was asked "
+            "for may or may not be done"
+        )
+
+    async def _take_turn(self, limiter: CapacityLimiter) -> None:
+        """Wait for the turn, for as long as calls are answered at all."""
+        with CancelScope(deadline=self._deadline(self._database.patience)) as scope:
+            self._waiting.add(scope)
+            try:
+                await limiter.acquire()
+                return
+            finally:
+                self._waiting.discard(scope)
+        raise StoreUnavailable(
+            f"store.url: {self._database.name}: the database does not answer; nothing was done"
+        )
+
+    def _answered(self) -> None:
+        """Let those who wait for their turn wait on: it comes."""
+        deadline = self._deadline(self._database.patience)
+        for scope in self._waiting:
+            scope.deadline = deadline
+
+    def _deadline(self, seconds: float) -> float:
+        return min([anyio.current_time() + seconds, *self._last_moments])
+
+    def _cut_if_silent(self, call: Call) -> None:
+        if not (self._database.is_sqlite or call.has_begun):
+            call.cut()
+
+    def _calling(self, call: Call, function: Callable[[], T]) -> T:
+        with self._database.calling(call):
+            return function()
 
     def _clocked(self, function: Callable[..., object], run: Callable[[], T]) -> T:
         begun, refused = perf_counter(), False
@@ -98,6 +194,84 @@ class Transactions:
         finally:
             if self._timed is not None:
                 self._timed(_name(function), perf_counter() - begun, refused)
+
+
+class Threads:
+    """Daemon threads that run one call at a time; as many as there are calls at once."""
+
+    def __init__(self) -> None:
+        self._idle: list[_Worker] = []
+        self._is_closed = False
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Run `function` on a thread that is free, or on a new one; raises what it raises.
+
+        Where the caller is cancelled, this returns at once, and the thread goes on: a caller that
+        wants the end shields itself.
+        """
+        job = _Job(function)
+        worker = self._idle.pop() if self._idle else _Worker(self._free)
+        worker.jobs.put(job)
+        await job.done.wait()
+        if job.error is not None:
+            raise job.error
+        result: T = job.result
+        return result
+
+    def close(self) -> None:
+        """End the threads that have nothing to do, and the others after their call."""
+        self._is_closed = True
+        while self._idle:
+            self._idle.pop().jobs.put(None)
+
+    def _free(self, worker: "_Worker") -> None:
+        self._idle.append(worker)
+        if self._is_closed:
+            self.close()
+
+
+class _Job(Generic[T]):
+    """A function, who waits for it, and what became of it."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._function = function
+        self._loop: AbstractEventLoop = get_running_loop()
+        self.done = anyio.Event()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Run it, on this thread."""
+        try:
+            self.result = self._function()
+        except BaseException as error:  # noqa: BLE001 - it is raised where the caller waits
+            self.error = error
+
+    def report(self) -> None:
+        """Wake who waits."""
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            self._loop.call_soon_threadsafe(self.done.set)
+
+
+class _Worker:
+    """One thread."""
+
+    def __init__(self, free: Callable[["_Worker"], None]) -> None:
+        self.jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
+        self._free = free
+        Thread(target=self._work, name="poller store", daemon=True).start()
+
+    def _work(self) -> None:
+        while (job := self.jobs.get()) is not None:
+            job.run()
+            self._free(self)
+            job.report()
+            del job
+
+
+def _count(args: tuple[object, ...]) -> int:
+    """Count the items that a call is about."""
+    return max((len(arg) for arg in args if isinstance(arg, Sized)), default=0)
 
 
 def _name(function: Callable[..., object]) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from poller.cli.app import app
 from poller.os_errors import needs_change
-from poller.store.database import sqlite_needs_change
+from poller.store import sqlite
 from poller.store.lock import FileLock
 from tests.cli.surroundings import Surroundings
 
@@ -213,4 +213,4 @@ def test_errors_of_sqlite(name: str, *, expected: bool) -> None:
     """The same for what SQLite says of its file."""
     error = sqlite3.OperationalError("…")
     error.sqlite_errorname = name
-    assert sqlite_needs_change(error) is expected
+    assert sqlite.needs_change(error) is expected

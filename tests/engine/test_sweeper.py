@@ -200,7 +200,7 @@ async def test_one_request_is_never_more_than_a_sweep(scene: Scene) -> None:
 async def test_the_next_page_comes_while_one_is_recorded(scene: Scene) -> None:
     """It may be asked for before the store is done, and no third: memory stays bounded."""
     await scene.daemon.register(*(op(number) for number in range(6)))
-    turn = scene.store._limiter
+    turn = scene.store._transactions.turn
     sweep = await scene.choose()
     assert sweep is not None
     async with anyio.create_task_group() as reads:

@@ -183,7 +183,7 @@ class Show:
             with self.store._database.engine.connect() as connection:
                 work(connection.connection.driver_connection)
 
-        await anyio.to_thread.run_sync(run, limiter=self.store._limiter)
+        await anyio.to_thread.run_sync(run, limiter=self.store._transactions.turn)
 
 
 @dataclass(kw_only=True)

@@ -107,7 +107,7 @@ async def test_a_file_that_somebody_else_holds(
     migrated_file: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A shell that left a transaction open: the message says what to end."""
-    monkeypatch.setattr("poller.store.database._BUSY", 0.01)
+    monkeypatch.setattr("poller.store.sqlite._BUSY", 0.01)
     path = shutil.copy(migrated_file, tmp_path)
     with closing(sqlite3.connect(path, isolation_level=None)) as shell:
         shell.execute("BEGIN IMMEDIATE")

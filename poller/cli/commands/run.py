@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import anyio
 import structlog
@@ -52,6 +52,9 @@ from poller.tracking.registration import Defaults, Registration
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+# seconds for what the control API and standard input still ask of the store
+_LAST_WORDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +222,7 @@ async def _serve(
         await anyio.sleep(seconds)
         daemon.stop(Stop.TIMEOUT)
 
-    async with anyio.create_task_group() as helpers:
+    async with AsyncExitStack() as ending, anyio.create_task_group() as helpers:
         use_token = await _open_door(helpers, opened, settings)
         reloader = Reloader(daemon, settings, loader, use_token)
         await _announce(settings, opened.store)
@@ -231,7 +234,11 @@ async def _serve(
             daemon.registered_all()
         if job.timeout is not None:
             helpers.start_soon(time_out, job.timeout)
-        await daemon.run()
+        try:
+            await daemon.run()
+        finally:
+            # a request or a line of input that is being registered must not hold up the end
+            ending.enter_context(opened.store.finishing(_LAST_WORDS))
         notifier.stopping()
         helpers.cancel_scope.cancel()
     return await _exit_code(daemon, refused_lines=stdin.refused)

@@ -1,0 +1,84 @@
+"""SQLite: how a file is opened, how a transaction begins, what an error means."""
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import StaticPool
+
+READING: Final = "poller_reading"
+# seconds that a statement waits for another process's transaction
+_BUSY: Final = 10.0
+_LOG_LIMIT: Final = 4 * 1024 * 1024
+# SQLite's errors of the path, the permissions or the file's content
+_NEED_CHANGE: Final = (
+    "SQLITE_AUTH",
+    "SQLITE_CANTOPEN",
+    "SQLITE_CORRUPT",
+    "SQLITE_ERROR",
+    "SQLITE_NOTADB",
+    "SQLITE_PERM",
+    "SQLITE_READONLY",
+)
+_HINTS: Final = {
+    "SQLITE_CANTOPEN": "the directory must exist and be writable for this user",
+    "SQLITE_READONLY": "the file and its directory must be writable for this user",
+    "SQLITE_FULL": "the disk is full; free some space",
+    "SQLITE_NOTADB": "name another file, or one that is not there yet",
+    "SQLITE_CORRUPT": "the file is damaged; restore the copy beside it",
+    "SQLITE_BUSY": "another process holds it; end that process",
+}
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the file of a SQLite URL; None for a server or a database in memory."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or parsed.database in {None, "", ":memory:"}:
+        return None
+    return Path(str(parsed.database))
+
+
+def make_engine(url: URL, *, has_one_connection: bool) -> Engine:
+    """Make the engine of a SQLite database; it opens nothing yet."""
+    engine = create_engine(
+        url,
+        connect_args={"timeout": _BUSY, "check_same_thread": False},
+        poolclass=StaticPool if has_one_connection else None,
+    )
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def needs_change(error: sqlite3.Error) -> bool:
+    """Whether SQLite answers so until somebody changes the path, its permissions or the file."""
+    return getattr(error, "sqlite_errorname", "").startswith(_NEED_CHANGE)
+
+
+def hint_for(error: sqlite3.Error) -> str | None:
+    """Return what to do about an error, None where nobody knows."""
+    name = getattr(error, "sqlite_errorname", "")
+    return next((hint for prefix, hint in _HINTS.items() if name.startswith(prefix)), None)
+
+
+def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    try:
+        # before the first table, or never: lets retention shrink the file
+        cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        # a log that one long reader made large is cut back at the next checkpoint
+        cursor.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
+        # FULL: an acknowledged registration survives a power cut, not only a crash
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+    finally:
+        cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    reading = connection.get_execution_options().get(READING, False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
