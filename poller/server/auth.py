@@ -16,9 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from poller.addresses import is_loopback
-from poller.server.problems import FORBIDDEN, UNAUTHORIZED, Problem, problem_response
-
-__all__ = ["OPEN_PATHS", "AuthMiddleware"]
+from poller.server.problems import FORBIDDEN, UNAUTHORIZED, Problem
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Whoever asks for these may be a probe, which has no token."""
@@ -47,7 +45,7 @@ class AuthMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what may not come in; hand on the rest."""
         problem = self._refuse(scope["path"], Headers(scope=scope))
-        answer = self._app if problem is None else problem_response(problem)
+        answer = self._app if problem is None else problem.response
         await answer(scope, receive, send)
 
     def _refuse(self, path: str, headers: Mapping[str, str]) -> Problem | None:

@@ -14,16 +14,13 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from poller.server.limits import Limits
+from poller.server.control import Limits
 from poller.server.problems import (
     CROWDED,
     PROBLEM_JSON,
     UNREADABLE,
     Problem,
-    problem_response,
 )
-
-__all__ = ["Connection", "connection_of"]
 
 # what goes wrong in the application has been logged by it
 _SILENT: Final = logging.getLogger("poller.server.silent")
@@ -82,7 +79,7 @@ class Connection(H11Protocol):
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             self.transport.close()
             return
-        answer = problem_response(Problem(UNREADABLE, msg))
+        answer = Problem(UNREADABLE, msg).response
         headers = [
             ("content-type", PROBLEM_JSON),
             ("content-length", str(len(answer.body))),
@@ -144,4 +141,4 @@ async def _crowded(scope: Scope, receive: Receive, send: Send) -> None:
         hint="close those that are not needed",
         headers={"Connection": "close", "Retry-After": "1"},
     )
-    await problem_response(problem)(scope, receive, send)
+    await problem.response(scope, receive, send)

@@ -3,22 +3,15 @@
 Instants are RFC 3339 in UTC. Within 1.x members are only added.
 """
 
-from typing import Annotated, Any, Final, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from poller.comms.ids import MESSAGE_ID, OPERATION_ID
-from poller.comms.kinds import KINDS
-
 Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
-Phase = Literal["active", "settling", "explaining", "ended", "forgotten"]
+PhaseName = Literal["active", "settling", "explaining", "ended", "forgotten"]
 SinkStateName = Literal["ok", "rejecting", "failing", "down", "disabled"]
-Outcome = Literal["completed", "failed", "canceled", "lost"]
-
-WATCHABLE_ID_PATTERN: Final = f"^(?:{OPERATION_ID.pattern}|{MESSAGE_ID.pattern})$"
-SINK_NAME: Final = "^[a-z][a-z0-9_]*$"
-KIND_NAMES: Final = tuple(KINDS)
+OutcomeName = Literal["completed", "failed", "canceled", "lost"]
 
 
 class FieldErrorDocument(TypedDict):
@@ -47,8 +40,8 @@ class OperationDocument(TypedDict):
     labels: dict[str, str]
     account: str
     source: Annotated[str, Field(description="Where the API serves it; `source` of its events.")]
-    phase: Annotated[Phase, Field(description="Where the watch stands.")]
-    outcome: Annotated[Outcome | None, Field(description="How it ended; null until then.")]
+    phase: Annotated[PhaseName, Field(description="Where the watch stands.")]
+    outcome: Annotated[OutcomeName | None, Field(description="How it ended; null until then.")]
     status: Annotated[str | None, Field(description="The last status that was seen.")]
     snapshot: Annotated[
         dict[str, Any] | None,
@@ -132,8 +125,8 @@ class BulkItemDocument(TypedDict):
 
     id: str | None
     status: int
-    phase: NotRequired[Phase]
-    outcome: NotRequired[Outcome | None]
+    phase: NotRequired[PhaseName]
+    outcome: NotRequired[OutcomeName | None]
     problem: NotRequired[ProblemDocument]
 
 
@@ -236,66 +229,3 @@ class ReadinessDocument(TypedDict):
     version: str
     reason: str | None
     degraded: list[DegradedDocument]
-
-
-_LABELS: Final = {
-    "type": ["object", "null"],
-    "description": "Added to those that are known, and shown from the next event on.",
-    "maxProperties": 32,
-    "propertyNames": {"minLength": 1, "maxLength": 128},
-    "additionalProperties": {"type": "string", "maxLength": 256},
-}
-REGISTRATION: Final[dict[str, Any]] = {
-    "title": "Registration",
-    "type": "object",
-    "required": ["id"],
-    "additionalProperties": False,
-    "properties": {
-        "id": {"type": "string"},
-        "kind": {"enum": [*KIND_NAMES, None], "default": "messages"},
-        "labels": _LABELS,
-        "breakdown": {
-            "type": ["boolean", "null"],
-            "description": "Whether to read what failed once it has ended; absent or null: as "
-            "the settings say (polling.breakdown).",
-        },
-    },
-    # the id of a message says its kind
-    "anyOf": [
-        {"properties": {"id": {"pattern": f"^{OPERATION_ID.pattern}$"}}},
-        {
-            "properties": {
-                "id": {"pattern": f"^{MESSAGE_ID.pattern}$"},
-                "kind": {"enum": ["messages", None]},
-            }
-        },
-    ],
-}
-BULK: Final[dict[str, Any]] = {
-    "title": "Bulk",
-    "description": "One transaction. What is wrong with an item is said in its result.",
-    "type": "object",
-    "required": ["operations"],
-    "additionalProperties": False,
-    "properties": {
-        "operations": {
-            "type": "array",
-            "maxItems": 10_000,
-            "items": {"description": "A Registration."},
-        }
-    },
-}
-REPLAY: Final[dict[str, Any]] = {
-    "title": "Replay",
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "sinks": {
-            "description": "To these only; absent or null: to all that it was recorded for.",
-            "type": ["array", "null"],
-            "minItems": 1,
-            "maxItems": 100,
-            "items": {"type": "string", "pattern": SINK_NAME},
-        }
-    },
-}

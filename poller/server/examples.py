@@ -1,6 +1,6 @@
 """One example of every document, for the description of the API. A test validates each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from poller.server.documents import (
@@ -15,8 +15,6 @@ from poller.server.documents import (
     ReplayedDocument,
     SinksDocument,
 )
-
-__all__ = ["EVENT_STREAM", "EXAMPLES"]
 
 _ID: Final = "comms_operation_01h9krwprkeee8fzqspvwy6nq8"
 _MESSAGE_ID: Final = "comms_message_01h9krwprkeee8fzqspvwy6nq8"
@@ -273,3 +271,19 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "degraded": _DEGRADED,
     "unready": _UNREADY,
 }
+
+EXAMPLES_OF_ROUTES: Final[Mapping[str, Mapping[int | str, Sequence[str]]]] = {
+    "POST /v1/operations": {
+        "body": ("registration", "messageRegistration", "bulk"),
+        201: ("operation", "message"),
+        200: ("operation", "bulkResult"),
+    },
+    "GET /v1/operations": {200: ("operations",)},
+    "GET /v1/operations/{operation_id}": {200: ("story", "messageStory")},
+    "POST /v1/events/{event_id}/replay": {"body": ("replay", "replayToAll"), 202: ("replayed",)},
+    "GET /v1/sinks": {200: ("sinks",)},
+    "GET /v1/dead-letters": {200: ("deadLetters",)},
+    "GET /healthz": {200: ("healthy",), 503: ("hanging",)},
+    "GET /readyz": {200: ("ready", "degraded"), 503: ("unready",)},
+}
+"""The examples of bodies and answers, by the method and path of the route."""

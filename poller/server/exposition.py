@@ -19,8 +19,6 @@ from poller.server.metrics import PrometheusMeter
 from poller.store.errors import StoreError
 from poller.store.store import Store
 
-__all__ = ["Exposition", "wants_openmetrics"]
-
 _KEPT: Final = 5.0
 """Seconds for which what was counted in the store is good enough: it costs a scan."""
 _OPENMETRICS: Final = "application/openmetrics-text"

@@ -15,8 +15,6 @@ from poller.store.sinks import SinkReport
 from poller.tracking.lifecycle import LIFECYCLES
 from poller.tracking.sink_health import SinkState
 
-__all__ = ["Moment", "Stock", "families"]
-
 Values = dict[tuple[str, ...], float]
 """The value of a gauge for each tuple of label values."""
 

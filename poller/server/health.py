@@ -1,66 +1,123 @@
-"""The health routes as the framework describes them; `probes` answers them."""
+"""The health routes: do the loops turn, can a registration be acknowledged, the metrics."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
 
-from poller.server.described import answer, problems
-from poller.server.documents import HealthDocument, ReadinessDocument
-from poller.server.probes import Answer, Probes
+import anyio
+from fastapi import APIRouter, Depends, Request, Response
 
-__all__ = ["health_routes"]
+from poller.server.control import Control, DocumentResponse, InControl, Metrics
+from poller.server.documents import DegradedDocument, HealthDocument, ReadinessDocument
+from poller.server.openapi import problems
+from poller.server.views import show_degraded, show_loops
+from poller.store.errors import StoreError
+
+router = APIRouter(tags=["health"])
+
+# finding out costs a write of the store, and probes may ask often
+_FRESH_SECONDS = 1.0
 
 
-def health_routes(probes: Probes) -> APIRouter:
-    """Make the three routes that probes ask for; they never want a token."""
+class Readiness:
+    """Whether a registration can be acknowledged, found out at most once a second."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._lock = anyio.Lock()
+        self._known: ReadinessDocument | None = None
+        self._known_at = 0.0
+
+    async def document(self) -> ReadinessDocument:
+        """Return what was found out within the last second."""
+        async with self._lock:
+            is_fresh = anyio.current_time() - self._known_at < _FRESH_SECONDS
+            if self._known is None or not is_fresh:
+                self._known = await self._find_out()
+                self._known_at = anyio.current_time()
+            return self._known
+
+    async def _find_out(self) -> ReadinessDocument:
+        daemon = self._control.daemon
+        loops = daemon.loops()
+        degraded: list[DegradedDocument] = []
+        reason = None
+        try:
+            await self._control.store.prove_writable()
+            degraded = [show_degraded(found) for found in await daemon.degraded()]
+        except StoreError as error:
+            reason = str(error)
+        if loops.silent:
+            reason = f"these loops do not turn: {', '.join(sorted(loops.silent))}"
+        if loops.stopping:
+            reason = "the daemon stops"
+        return {
+            "status": "unready" if reason else "degraded" if degraded else "ready",
+            "version": self._control.version,
+            "reason": reason,
+            "degraded": degraded,
+        }
+
+
+async def _readiness(request: Request) -> Readiness:
+    readiness: Readiness = request.app.state.readiness
+    return readiness
+
+
+@router.get(
+    "/healthz",
+    response_model=HealthDocument,
+    summary="Do the loops turn?",
+    responses={
+        200: {"description": "They do."},
+        503: {"description": "One hangs: restart the daemon.", "model": HealthDocument},
+        **problems(is_open=True),
+    },
+)
+async def healthz(control: InControl) -> Response:
+    """Show when each loop of the daemon last ran."""
+    loops = control.daemon.loops()
+    health: HealthDocument = {
+        "status": "hanging" if loops.silent else "ok",
+        "version": control.version,
+        "loops": show_loops(loops),
+    }
+    return DocumentResponse(health, 503 if loops.silent else 200)
+
+
+@router.get(
+    "/readyz",
+    response_model=ReadinessDocument,
+    summary="Can a registration be acknowledged?",
+    responses={
+        200: {"description": "It can."},
+        503: {"description": "It cannot, for `reason`.", "model": ReadinessDocument},
+        **problems(is_open=True),
+    },
+)
+async def readyz(readiness: Annotated[Readiness, Depends(_readiness)]) -> Response:
+    """Trouble with credentials, the API or a sink is listed, and does not make it unready."""
+    found = await readiness.document()
+    return DocumentResponse(found, 503 if found["status"] == "unready" else 200)
+
+
+def metrics_router(render: Metrics) -> APIRouter:
+    """Make the route of the metrics page that `render` writes."""
     router = APIRouter(tags=["health"])
-    routes = probes.routes
-
-    @router.get(
-        "/healthz",
-        response_model=HealthDocument,
-        summary="Do the loops turn?",
-        responses={
-            **answer(200, "They do.", "healthy"),
-            **answer(503, "One hangs: restart the daemon.", "hanging", model=HealthDocument),
-            **problems(guarded=False),
+    page = {
+        "description": "OpenMetrics, or Prometheus' text format.",
+        "content": {
+            kind: {"schema": {"type": "string"}}
+            for kind in ("text/plain", "application/openmetrics-text")
         },
-    )
-    async def healthz(request: Request) -> Response:
-        return await routes["/healthz"](request.headers)
+    }
 
-    @router.get(
-        "/readyz",
-        response_model=ReadinessDocument,
-        summary="Can a registration be acknowledged?",
-        description="Trouble with credentials, the API or a sink is listed and does not count.",
-        responses={
-            **answer(200, "It can.", "ready", "degraded"),
-            **answer(503, "It cannot, for `reason`.", "unready", model=ReadinessDocument),
-            **problems(guarded=False),
-        },
-    )
-    async def readyz(request: Request) -> Response:
-        return await routes["/readyz"](request.headers)
-
-    if "/metrics" in routes:
-        _add_metrics(router, routes["/metrics"])
-    return router
-
-
-def _add_metrics(router: APIRouter, metrics: Answer) -> None:
     @router.get(
         "/metrics",
         response_class=Response,
         summary="Metrics for Prometheus",
-        responses={
-            200: {
-                "description": "OpenMetrics, or Prometheus' text format.",
-                "content": {
-                    kind: {"schema": {"type": "string"}}
-                    for kind in ("text/plain", "application/openmetrics-text")
-                },
-            },
-            **problems(guarded=False),
-        },
+        responses={200: page, **problems(is_open=True)},
     )
     async def show(request: Request) -> Response:
-        return await metrics(request.headers)
+        text, media_type = await render(", ".join(request.headers.getlist("accept")))
+        return Response(text, headers={"Content-Type": media_type})
+
+    return router

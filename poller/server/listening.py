@@ -15,8 +15,6 @@ from pydantic import SecretStr
 from poller.addresses import ListenAddress, TcpAddress, is_loopback, join_host
 from poller.os_errors import needs_change
 
-__all__ = ["ListenError", "Listening", "taken", "url_of"]
-
 _BACKLOG: Final = 256
 _PATIENCE: Final = 1.0
 

@@ -18,8 +18,6 @@ from poller.store.watches import Observation
 from poller.tracking.answer import Verdict
 from poller.tracking.delivery import Delivery, DeliveryState
 
-__all__ = ["OTHER", "PREFIX", "PrometheusMeter", "bounded_kind"]
-
 PREFIX: Final = "comms_poller"
 OTHER: Final = "other"
 

@@ -1,26 +1,22 @@
-"""What is watched, operations and messages: register, list, show, forget."""
+"""The routes of operations and messages: register, list, show, stop watching."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from poller.comms.ids import InvalidId, check_watchable_id
-from poller.server.control import Control, reply
-from poller.server.described import answer, body, problems
+from poller.server.bodies import BulkRegistration, JsonBody, RegistrationBody
+from poller.server.control import Control, DocumentResponse, InControl
 from poller.server.documents import (
-    BULK,
-    REGISTRATION,
     BulkItemDocument,
     BulkResultDocument,
     OperationDocument,
     OperationsDocument,
     OperationStoryDocument,
 )
-from poller.server.invalid import KNOWN_PARAMETERS, invalid
-from poller.server.limits import MOST_IN_BULK, read_json
-from poller.server.params import OperationQuery, StoryQuery, labels_of
+from poller.server.openapi import problems
 from poller.server.problems import (
     CONFLICT,
     INVALID,
@@ -30,110 +26,120 @@ from poller.server.problems import (
     UNKNOWN_OPERATION,
     UNREADABLE,
     Problem,
+    invalid,
 )
-from poller.server.views import show_operation, show_registered, show_story
+from poller.server.queries import KNOWN_PARAMETERS, DetailQuery, OperationQuery, labels_of
+from poller.server.views import show_detail, show_operation, show_registered
 from poller.store.reports import OperationFilter
 from poller.store.watches import Registered
 from poller.tracking.lifecycle import LIFECYCLES
 from poller.tracking.registration import BadRegistration, Registration, parse_registration
 
-__all__ = ["operation_routes"]
+router = APIRouter(tags=["operations"], dependencies=[KNOWN_PARAMETERS])
 
-_PATH: Final = "/v1/operations"
-_ONE: Final = f"{_PATH}/{{operation_id}}"
-_SHOWN: Final = 500
+_LONGEST_ID_SHOWN: Final = 500
 _STATUSES: Final = frozenset(status for one in LIFECYCLES.values() for status in one.events)
 
 
-def operation_routes(control: Control) -> APIRouter:
-    """Make the routes of operations."""
-    router = APIRouter(tags=["operations"], dependencies=[KNOWN_PARAMETERS])
+def _one_or_many(document: object) -> object:
+    """Check the envelope of many registrations; one is left to its parser.
 
-    @router.post(
-        _PATH,
-        status_code=201,
-        response_model=OperationDocument,
-        summary="Register an operation or a message, or many",
-        openapi_extra=body(
-            {"oneOf": [REGISTRATION, BULK]},
-            "registration",
-            "messageRegistration",
-            "bulk",
-        ),
-        responses={
-            **answer(201, "Watched from now on; durable.", "operation", "message"),
-            **answer(
-                200,
-                "Known already; or, for many, one result for each.",
-                "operation",
-                "bulkResult",
-                model=OperationDocument | BulkResultDocument,
-            ),
-            **problems(UNREADABLE, SLOW_BODY, CONFLICT, TOO_LARGE, NOT_JSON, INVALID),
+    :raises Problem: where it is neither.
+    :raises ValidationError: where the list of registrations is wrong.
+    """
+    if isinstance(document, list):
+        raise invalid("operations", 'to register many write {"operations": […]}, not a bare list')
+    if not isinstance(document, dict) or "operations" not in document:
+        return document
+    if len(document) > 1:
+        raise invalid("operations", "must stand alone: each item has its own kind and labels")
+    return BulkRegistration.model_validate(document)
+
+
+@router.post(
+    "/v1/operations",
+    status_code=201,
+    response_model=OperationDocument,
+    summary="Register an operation or a message, or many",
+    responses={
+        201: {"description": "Watched from now on; durable."},
+        200: {
+            "description": "Known already; or, for many, one result for each.",
+            "model": OperationDocument | BulkResultDocument,
         },
-    )
-    async def register(request: Request) -> Response:
-        document = await read_json(request, control.limits)
-        if isinstance(document, list):
-            raise invalid(
-                "operations", 'to register many write {"operations": […]}, not a bare list'
-            )
-        if isinstance(document, dict) and "operations" in document:
-            return reply(await _register_many(control, document))
-        return await _register_one(control, document)
+        **problems(UNREADABLE, SLOW_BODY, CONFLICT, TOO_LARGE, NOT_JSON, INVALID),
+    },
+)
+async def register(
+    control: InControl,
+    document: Annotated[
+        object, Depends(JsonBody(RegistrationBody, BulkRegistration, check=_one_or_many))
+    ],
+) -> Response:
+    """Watch it until its end. A repeated registration adds its labels."""
+    if isinstance(document, BulkRegistration):
+        return DocumentResponse(await _register_many(control, document.operations))
+    return await _register_one(control, document)
 
-    @router.get(
-        _PATH,
-        response_model=OperationsDocument,
-        summary="List operations and messages",
-        responses={
-            **answer(200, "A page, the latest registration first.", "operations"),
-            **problems(INVALID),
-        },
-    )
-    async def list_operations(query: Annotated[OperationQuery, Query()]) -> Response:
-        wanted = OperationFilter(
-            statuses=await _statuses(control, query.status),
-            kinds=query.kind,
-            phases=query.phase,
-            outcomes=query.outcome,
-            labels=labels_of(query.label),
-        )
-        page = await control.store.list_operations(wanted, limit=query.limit, before=query.cursor)
-        shown = [show_operation(watch) for watch in page.watches]
-        return reply({"operations": shown, "next": page.next_before})
 
-    @router.get(
-        _ONE,
-        response_model=OperationStoryDocument,
-        summary="Show an operation or a message, its events and where they are",
-        responses={
-            **answer(200, "It with its time line.", "story", "messageStory"),
-            **problems(INVALID, UNKNOWN_OPERATION),
-        },
+@router.get(
+    "/v1/operations",
+    response_model=OperationsDocument,
+    summary="List operations and messages",
+    responses={
+        200: {"description": "A page, the latest registration first."},
+        **problems(INVALID),
+    },
+)
+async def list_operations(
+    control: InControl, query: Annotated[OperationQuery, Query()]
+) -> Response:
+    """Several values of one parameter mean any of them; `next` is the cursor of the next page."""
+    wanted = OperationFilter(
+        statuses=await _statuses(control, query.status),
+        kinds=query.kind,
+        phases=query.phase,
+        outcomes=query.outcome,
+        labels=labels_of(query.label),
     )
-    async def show(operation_id: str, query: Annotated[StoryQuery, Query()]) -> Response:
-        _check_id(operation_id)
-        story = await control.store.find_operation(operation_id, latest=query.events)
-        if story is None:
-            raise _unknown(operation_id)
-        return reply(show_story(story))
+    page = await control.store.list_operations(wanted, limit=query.limit, before=query.cursor)
+    shown = [show_operation(watch) for watch in page.watches]
+    return DocumentResponse({"operations": shown, "next": page.next_before})
 
-    @router.delete(
-        _ONE,
-        status_code=204,
-        response_class=Response,
-        summary="Stop watching an operation or a message",
-        description="What was recorded still goes out. Repeating it is no error.",
-        responses={**answer(204, "No longer watched."), **problems(INVALID, UNKNOWN_OPERATION)},
-    )
-    async def forget(operation_id: str) -> Response:
-        _check_id(operation_id)
-        if await control.daemon.forget(operation_id) is None:
-            raise _unknown(operation_id)
-        return Response(status_code=204)
 
-    return router
+@router.get(
+    "/v1/operations/{operation_id}",
+    response_model=OperationStoryDocument,
+    summary="Show an operation or a message, its events and their deliveries",
+    responses={
+        200: {"description": "The operation or message with its timeline."},
+        **problems(INVALID, UNKNOWN_OPERATION),
+    },
+)
+async def show(
+    control: InControl, operation_id: str, query: Annotated[DetailQuery, Query()]
+) -> Response:
+    """Show the latest answer of the API, the events and the state of their deliveries."""
+    _check_id(operation_id)
+    detail = await control.store.find_operation(operation_id, latest=query.events)
+    if detail is None:
+        raise _unknown(operation_id)
+    return DocumentResponse(show_detail(detail))
+
+
+@router.delete(
+    "/v1/operations/{operation_id}",
+    status_code=204,
+    response_class=Response,
+    summary="Stop watching an operation or a message",
+    responses={204: {"description": "No longer watched."}, **problems(INVALID, UNKNOWN_OPERATION)},
+)
+async def forget(control: InControl, operation_id: str) -> Response:
+    """Events that are recorded already are still delivered. Repeating it is no error."""
+    _check_id(operation_id)
+    if await control.daemon.forget(operation_id) is None:
+        raise _unknown(operation_id)
+    return Response(status_code=204)
 
 
 async def _statuses(control: Control, asked: Sequence[str]) -> list[str]:
@@ -160,30 +166,25 @@ def _cases(status: str) -> set[str]:
 
 
 async def _register_one(control: Control, document: object) -> Response:
-    wish = _parsed(document)
-    if isinstance(wish, Problem):
-        raise wish
-    (registered,) = await control.daemon.register([wish])
+    registration = _parsed(document)
+    if isinstance(registration, Problem):
+        raise registration
+    (registered,) = await control.daemon.register([registration])
     if registered.watch is None:
         raise Problem(CONFLICT, registered.conflict or "")
-    return reply(show_operation(registered.watch), 201 if registered.is_new else 200)
+    return DocumentResponse(show_operation(registered.watch), 201 if registered.is_new else 200)
 
 
-async def _register_many(control: Control, document: dict[str, Any]) -> BulkResultDocument:
-    """Register all that can be, in one transaction; one result for each item."""
-    items = document["operations"]
-    if len(document) > 1:
-        raise invalid("operations", "stands alone: each item has its own kind and labels")
-    if not isinstance(items, list) or len(items) > MOST_IN_BULK:
-        raise invalid("operations", f"must be a list of up to {MOST_IN_BULK} registrations")
-    # off the loop: thousands of them take a while
+async def _register_many(control: Control, items: Sequence[object]) -> BulkResultDocument:
+    """Register all valid items in one transaction; one result for each item."""
+    # in a thread: thousands of items would stop the event loop for too long
     parsed = await run_sync(lambda: [_parsed(item) for item in items])
-    wishes = [wish for wish in parsed if isinstance(wish, Registration)]
-    registered = iter(await control.daemon.register(wishes) if wishes else [])
+    registrations = [one for one in parsed if isinstance(one, Registration)]
+    registered = iter(await control.daemon.register(registrations) if registrations else [])
     return {
         "results": [
-            _problem_item(item, wish) if isinstance(wish, Problem) else _item(next(registered))
-            for item, wish in zip(items, parsed, strict=True)
+            _refused_item(item, one) if isinstance(one, Problem) else _item(next(registered))
+            for item, one in zip(items, parsed, strict=True)
         ]
     }
 
@@ -202,10 +203,10 @@ def _item(registered: Registered) -> BulkItemDocument:
     return {"id": registered.id, "status": problem.kind.status, "problem": problem.document}
 
 
-def _problem_item(item: object, problem: Problem) -> BulkItemDocument:
+def _refused_item(item: object, problem: Problem) -> BulkItemDocument:
     given = item.get("id") if isinstance(item, dict) else None
     return {
-        "id": given[:_SHOWN] if isinstance(given, str) else None,
+        "id": given[:_LONGEST_ID_SHOWN] if isinstance(given, str) else None,
         "status": problem.kind.status,
         "problem": problem.document,
     }

@@ -1,100 +1,73 @@
-"""Everything that can be wrong, as problem details (RFC 9457)."""
+"""Everything that can be wrong with a request, as problem details (RFC 9457)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from poller.server.documents import ProblemDocument
+from poller.server.control import DocumentResponse
+from poller.server.documents import FieldErrorDocument, ProblemDocument
 from poller.store.errors import StoreError
-from poller.text import dump_json
-
-__all__ = [
-    "CONFLICT",
-    "CROWDED",
-    "DEFECT",
-    "FORBIDDEN",
-    "GONE",
-    "INVALID",
-    "METHOD",
-    "NOT_JSON",
-    "PROBLEM_JSON",
-    "SLOW_BODY",
-    "STORE",
-    "TOO_LARGE",
-    "UNAUTHORIZED",
-    "UNKNOWN_EVENT",
-    "UNKNOWN_OPERATION",
-    "UNKNOWN_PATH",
-    "UNKNOWN_SINK",
-    "UNREADABLE",
-    "FieldError",
-    "Kind",
-    "Problem",
-    "problem_of",
-    "problem_response",
-]
 
 PROBLEM_JSON: Final = "application/problem+json"
+_LONGEST_SHOWN: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """A sort of problem: `name` ends its type URI, for programs; `title` is for people."""
+class ProblemKind:
+    """A kind of problem: `name` ends its type URI, for programs; `title` is for people."""
 
     name: str
     status: int
     title: str
 
 
-UNREADABLE: Final = Kind(name="unreadable", status=400, title="The request cannot be read")
-UNAUTHORIZED: Final = Kind(name="unauthorized", status=401, title="The bearer token is needed")
-FORBIDDEN: Final = Kind(name="forbidden", status=403, title="Not from there")
-UNKNOWN_OPERATION: Final = Kind(
+UNREADABLE: Final = ProblemKind(name="unreadable", status=400, title="The request cannot be read")
+UNAUTHORIZED: Final = ProblemKind(
+    name="unauthorized", status=401, title="The bearer token is needed"
+)
+FORBIDDEN: Final = ProblemKind(name="forbidden", status=403, title="Not from there")
+UNKNOWN_OPERATION: Final = ProblemKind(
     name="unknown-operation", status=404, title="No such operation or message is known"
 )
-UNKNOWN_EVENT: Final = Kind(name="unknown-event", status=404, title="No such event is kept")
-UNKNOWN_SINK: Final = Kind(name="unknown-sink", status=404, title="There is no such sink")
-UNKNOWN_PATH: Final = Kind(name="unknown-path", status=404, title="There is nothing at this path")
-METHOD: Final = Kind(name="method", status=405, title="Not with this method")
-SLOW_BODY: Final = Kind(name="slow-body", status=408, title="The body did not come in time")
-CONFLICT: Final = Kind(name="conflict", status=409, title="It contradicts what is known")
-GONE: Final = Kind(name="gone", status=410, title="The events after this one are no longer kept")
-TOO_LARGE: Final = Kind(name="too-large", status=413, title="The body is too large")
-NOT_JSON: Final = Kind(name="not-json", status=415, title="The body must be JSON")
-INVALID: Final = Kind(name="invalid", status=422, title="Something in the request is wrong")
-DEFECT: Final = Kind(name="defect", status=500, title="A defect of ours; it has been logged")
-STORE: Final = Kind(name="store", status=503, title="The store cannot be used at the moment")
-CROWDED: Final = Kind(name="crowded", status=503, title="Too many at the same time")
+UNKNOWN_EVENT: Final = ProblemKind(name="unknown-event", status=404, title="No such event is kept")
+UNKNOWN_SINK: Final = ProblemKind(name="unknown-sink", status=404, title="There is no such sink")
+UNKNOWN_PATH: Final = ProblemKind(
+    name="unknown-path", status=404, title="There is nothing at this path"
+)
+METHOD: Final = ProblemKind(name="method", status=405, title="Not with this method")
+SLOW_BODY: Final = ProblemKind(name="slow-body", status=408, title="The body did not come in time")
+CONFLICT: Final = ProblemKind(name="conflict", status=409, title="It contradicts what is known")
+GONE: Final = ProblemKind(
+    name="gone", status=410, title="The events after this one are no longer kept"
+)
+TOO_LARGE: Final = ProblemKind(name="too-large", status=413, title="The body is too large")
+NOT_JSON: Final = ProblemKind(name="not-json", status=415, title="The body must be JSON")
+INVALID: Final = ProblemKind(name="invalid", status=422, title="Something in the request is wrong")
+DEFECT: Final = ProblemKind(name="defect", status=500, title="A defect of ours; it has been logged")
+STORE: Final = ProblemKind(name="store", status=503, title="The store cannot be used at the moment")
+CROWDED: Final = ProblemKind(name="crowded", status=503, title="Too many at the same time")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldError:
-    """What is wrong with one member, parameter or header."""
-
-    field: str
-    message: str
-
-
-class Problem(Exception):
-    """Ends a request with that problem. `detail` says what happened, `hint` what to do."""
+class Problem(HTTPException):
+    """Ends a request with this problem. `detail` says what happened, `hint` what to do."""
 
     def __init__(
         self,
-        kind: Kind,
+        kind: ProblemKind,
         detail: str,
         *,
         hint: str | None = None,
-        errors: Sequence[FieldError] = (),
+        errors: Sequence[FieldErrorDocument] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(detail)
+        super().__init__(kind.status, detail, headers)
         self.kind = kind
-        self.detail = detail
         self.hint = hint
         self.errors = errors
-        self.headers = headers or {}
 
     @property
     def document(self) -> ProblemDocument:
@@ -108,24 +81,76 @@ class Problem(Exception):
         if self.hint is not None:
             document["hint"] = self.hint
         if self.errors:
-            document["errors"] = [
-                {"field": error.field, "message": error.message} for error in self.errors
-            ]
+            document["errors"] = list(self.errors)
         return document
+
+    @property
+    def response(self) -> Response:
+        """The answer that carries it."""
+        return DocumentResponse(
+            self.document, self.kind.status, headers=self.headers, media_type=PROBLEM_JSON
+        )
+
+
+def invalid(field: str, message: str) -> Problem:
+    """Say what is wrong with one field."""
+    return _invalid([{"field": field[:_LONGEST_SHOWN], "message": message[:_LONGEST_SHOWN]}])
+
+
+def invalid_request(error: RequestValidationError) -> Problem:
+    """Say what is wrong with parameters, headers or the members of a body."""
+    return _invalid([_field_error(one) for one in error.errors()])
 
 
 def problem_of(error: Exception) -> Problem:
-    """Say what an exception that no route expects means for who asked."""
+    """Say what an exception that no route expects means for the client."""
     if isinstance(error, StoreError):
         return Problem(STORE, str(error), headers={"Retry-After": "1"})
     return Problem(DEFECT, "what was asked for may or may not be done")
 
 
-def problem_response(problem: Problem) -> Response:
-    """Make the answer."""
-    return Response(
-        dump_json(problem.document),
-        status_code=problem.kind.status,
-        headers=dict(problem.headers),
-        media_type=PROBLEM_JSON,
+def _invalid(errors: Sequence[FieldErrorDocument]) -> Problem:
+    first = errors[0]
+    return Problem(INVALID, f"{first['field']}: {first['message']}", errors=errors)
+
+
+def _field_error(error: Mapping[str, Any]) -> FieldErrorDocument:
+    # the value, which the message names, says more than its place within a list
+    place = error["loc"]
+    field = str(place[1] if len(place) > 1 else place[0])
+    describe = _FAULTS.get(error["type"])
+    context = error.get("ctx", {}) | {"in_body": place[0] == "body"}
+    message = "cannot be used as it is" if describe is None else describe(context)
+    return {"field": field[:_LONGEST_SHOWN], "message": message[:_LONGEST_SHOWN]}
+
+
+def _too_many(context: Mapping[str, Any]) -> str:
+    most = context["max_length"]
+    return (
+        f"may have {most} items at most"
+        if context["in_body"]
+        else f"may be given {most} times at most"
     )
+
+
+def _one_of(expected: str) -> str:
+    return f"must be one of: {expected.replace(chr(39), '').replace(' or ', ', ')}"
+
+
+# in our own words: the library's describe its types, not what to write
+_FAULTS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "missing": lambda _: "is missing",
+    "extra_forbidden": lambda _: "there is no such member",
+    "model_type": lambda _: "must be a JSON object",
+    "list_type": lambda _: "must be a list",
+    "string_type": lambda _: "must be text",
+    "int_parsing": lambda _: "must be a whole number",
+    "greater_than_equal": lambda context: f"must be at least {context['ge']}",
+    "less_than_equal": lambda context: f"must be at most {context['le']}",
+    "too_short": lambda context: f"must have at least {context['min_length']} items",
+    "too_long": _too_many,
+    "string_too_long": lambda context: f"may have {context['max_length']} characters at most",
+    "enum": lambda context: _one_of(context["expected"]),
+    "literal_error": lambda context: _one_of(context["expected"]),
+    "value_error": lambda context: str(context["error"]),
+}

@@ -20,16 +20,13 @@ from uvicorn.server import ServerState
 
 from poller.addresses import ListenAddress, TcpAddress
 from poller.engine.daemon import Daemon
+from poller.server.app import control_app, health_app
 from poller.server.auth import AuthMiddleware
 from poller.server.connection import Connection
-from poller.server.control import Control, Metrics
-from poller.server.later import Later
-from poller.server.limits import Limits
+from poller.server.control import Control, Limits, Metrics
+from poller.server.health import Readiness
 from poller.server.listening import Listening, taken, url_of
-from poller.server.probes import Probed, Probes
 from poller.store.store import Store
-
-__all__ = ["Bound", "serve"]
 
 log = structlog.get_logger()
 
@@ -129,23 +126,23 @@ async def serve(
         metrics=metrics,
         limits=limits,
         stopping=anyio.Event(),
-        places=anyio.Semaphore(limits.streams),
+        free_streams=anyio.Semaphore(limits.streams),
     )
-    probes = Probes(control)
-    door = _guarded(control, probes, listening)
+    readiness = Readiness(control)
+    guard = _guarded(control, readiness, listening)
 
     def use_token(token: SecretStr | None) -> None:
-        if door.use(token):
+        if guard.use(token):
             control.end_streams()
 
     async with AsyncExitStack() as stack:
         main = observe = None
         if listening.address is not None:
             taken_by = await _take(stack, listening, listening.address, "server.listen")
-            main = _Listener(door, taken_by, limits)
+            main = _Listener(guard, taken_by, limits)
         if listening.observe is not None:
             taken_by = await _take(stack, listening, listening.observe, "server.observe")
-            observe = _Listener(_observed(probes), taken_by, limits)
+            observe = _Listener(health_app(control, readiness), taken_by, limits)
         running = [listener for listener in (main, observe) if listener is not None]
         try:
             for listener in running:
@@ -186,24 +183,11 @@ async def _take(
     return listener
 
 
-def _guarded(control: Control, probes: Probes, listening: Listening) -> AuthMiddleware:
-    def make() -> ASGIApp:
-        from poller.server.app import control_app  # noqa: PLC0415 - when the first request comes
+def _guarded(control: Control, readiness: Readiness, listening: Listening) -> AuthMiddleware:
+    guard: AuthMiddleware
 
-        return control_app(control, probes, wants_token=lambda: door.wants_token)
-
-    door = AuthMiddleware(
-        Probed(probes, Later(make)),
-        token=listening.token,
-        checks_host=isinstance(listening.address, TcpAddress),
+    app = control_app(control, readiness, wants_token=lambda: guard.wants_token)
+    guard = AuthMiddleware(
+        app, token=listening.token, checks_host=isinstance(listening.address, TcpAddress)
     )
-    return door
-
-
-def _observed(probes: Probes) -> ASGIApp:
-    def make() -> ASGIApp:
-        from poller.server.app import health_app  # noqa: PLC0415 - when the first request comes
-
-        return health_app(probes)
-
-    return Probed(probes, Later(make))
+    return guard

@@ -10,23 +10,24 @@ widely used clients report each blank line as an event, also where no data came 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Any, Final
 
 import anyio
 import structlog
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from poller.server.connection import connection_of
-from poller.server.control import Control
-from poller.server.limits import Limits
-from poller.server.problems import CROWDED, GONE, STORE, Kind, Problem, problem_response
+from poller.server.control import Control, InControl, Limits
+from poller.server.examples import EVENT_STREAM
+from poller.server.openapi import problems
+from poller.server.problems import CROWDED, GONE, INVALID, STORE, Problem, ProblemKind
+from poller.server.queries import KNOWN_PARAMETERS, EventQuery, LastEventId, labels_of
 from poller.store.errors import StoreError
 from poller.store.events import Cursor, Page, StoredEvent
 from poller.text import dump_json
 from poller.tracking.delivery import wants_type
-
-__all__ = ["EventStream", "StreamFilter", "gone"]
 
 log = structlog.get_logger()
 
@@ -35,7 +36,7 @@ _PAGE: Final = 100
 _LOOK_AGAIN: Final = 1.0
 # events that come together go together
 _GATHER: Final = 0.02
-_SLOW: Final = Kind(name="slow-client", status=408, title="The client takes no events")
+_SLOW: Final = ProblemKind(name="slow-client", status=408, title="The client takes no events")
 _STOPPING: Final = b": the stream ends; come back with the last id\n"
 _HEADERS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -43,6 +44,55 @@ _HEADERS: Final = [
     (b"connection", b"close"),
     (b"x-accel-buffering", b"no"),
 ]
+
+
+router = APIRouter(tags=["events"], dependencies=[KNOWN_PARAMETERS])
+
+_STREAM: Final[dict[str, Any]] = {
+    "description": "Events in commit order, until one side closes the connection. `id` is the id "
+    "of the event, `event` its type, `data` the CloudEvent on one line. A line that begins with "
+    "`:` is a comment and shows that the stream is alive; `: last-event-id …` names the last "
+    "event that was read, wanted or not. `event: error` with problem details comes last, where "
+    "something is wrong.",
+    "headers": {
+        "Last-Event-ID": {
+            "description": "The id after which the stream begins. A client that is disconnected "
+            "before its first event sends it and misses no event. Absent before the first event.",
+            "schema": {"type": "string"},
+        }
+    },
+    "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EVENT_STREAM}},
+}
+
+
+@router.get(
+    "/v1/events",
+    response_class=Response,
+    summary="Follow everything emitted",
+    responses={200: _STREAM, **problems(GONE, INVALID, CROWDED)},
+)
+async def follow(
+    control: InControl,
+    query: Annotated[EventQuery, Query()],
+    last_event_id: LastEventId = None,
+) -> Response:
+    """Follow from now on, or with `from=oldest` from the oldest event that is kept.
+
+    With `Last-Event-ID`, which browsers send by themselves, the stream begins after that event.
+    """
+    wanted = StreamFilter(
+        operations=query.operation, types=query.type, labels=labels_of(query.label)
+    )
+    if last_event_id:
+        cursor = await control.store.find_cursor(last_event_id)
+        if cursor is None:
+            raise _gone(last_event_id)
+        return EventStream(control, wanted, start=cursor)
+    if query.start is None:
+        return EventStream(control, wanted, start=await control.store.last_cursor())
+    oldest = Cursor(position=0)
+    kept = await control.store.event_page(after=oldest, limit=1)
+    return EventStream(control, wanted, start=oldest, pruned_to=kept.pruned_to)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +113,7 @@ class StreamFilter:
         return all(labels.get(name) == value for name, value in self.labels)
 
 
-def gone(event_id: str) -> Problem:
+def _gone(event_id: str) -> Problem:
     """Say that nobody can go on after this event without missing some."""
     return Problem(
         GONE,
@@ -83,7 +133,7 @@ class EventStream(Response):
         self, control: Control, wanted: StreamFilter, *, start: Cursor, pruned_to: int = 0
     ) -> None:
         super().__init__()
-        self._places = control.places
+        self._free_streams = control.free_streams
         self._store = control.store
         self._recorded = control.daemon.signals.events.listen()
         self._stopping = control.stopping
@@ -96,14 +146,14 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream, where there is a place."""
         try:
-            self._places.acquire_nowait()
+            self._free_streams.acquire_nowait()
         except anyio.WouldBlock:
-            await problem_response(_crowded(self._limits))(scope, receive, send)
+            await _crowded(self._limits).response(scope, receive, send)
             return
         try:
             await self._stream(scope, receive, send)
         finally:
-            self._places.release()
+            self._free_streams.release()
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [*_HEADERS, *_position_header(self._mark)]
@@ -134,7 +184,7 @@ class EventStream(Response):
                 return _error(Problem(STORE, str(error)))
             self._troubles.success(log, "store.unavailable", "store.recovered", loop="stream")
             if page.pruned_to > max(self._mark.position, self._pruned_to):
-                return _error(gone(self._mark.event_id))
+                return _error(_gone(self._mark.event_id))
             chunk = self._render(page)
             has_more = len(page.events) == _PAGE
             if not chunk and not has_more:

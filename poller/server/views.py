@@ -22,16 +22,6 @@ from poller.text import format_instant
 from poller.tracking.sink_health import SinkHealth, SinkState
 from poller.tracking.watch import Watch
 
-__all__ = [
-    "show_dead_letter",
-    "show_degraded",
-    "show_loops",
-    "show_operation",
-    "show_registered",
-    "show_sink",
-    "show_story",
-]
-
 
 def show_operation(watch: Watch) -> OperationDocument:
     """Show an operation or a message."""
@@ -64,15 +54,15 @@ def show_registered(registered: Registered, watch: Watch) -> BulkItemDocument:
     }
 
 
-def show_story(story: reports.OperationDetail) -> OperationStoryDocument:
-    """Show an operation with its time line."""
+def show_detail(detail: reports.OperationDetail) -> OperationStoryDocument:
+    """Show an operation or a message with its timeline."""
     return {
-        **show_operation(story.watch),
+        **show_operation(detail.watch),
         "events": [
-            _show_event(event, story.deliveries.get(event.position, ())) for event in story.events
+            _show_event(event, detail.deliveries.get(event.position, ())) for event in detail.events
         ],
-        "earlierEvents": story.omitted,
-        "pruned": story.is_stub,
+        "earlierEvents": detail.omitted,
+        "pruned": detail.is_stub,
     }
 
 

@@ -22,8 +22,7 @@ from poller.comms.credentials import Credentials
 from poller.comms.throttle import Throttle
 from poller.engine.configuration import Configuration
 from poller.engine.daemon import Daemon
-from poller.server.control import Metrics
-from poller.server.limits import Limits
+from poller.server.control import Limits, Metrics
 from poller.server.listening import Listening
 from poller.server.serving import Bound, serve
 from poller.store.store import Store

@@ -11,7 +11,7 @@ from anyio.abc import ByteStream
 from structlog.testing import capture_logs
 
 from poller.addresses import UnixAddress
-from poller.server.limits import Limits
+from poller.server.control import Limits
 from poller.store.errors import StoreUnavailable
 from tests.server.conftest import Build
 from tests.server.house import House

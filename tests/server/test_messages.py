@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from poller.comms.models import decode_message
-from poller.server.documents import REGISTRATION
+from poller.server.bodies import RegistrationBody
 from poller.tracking.answer import FoundAnswer
 from tests.server.house import House
 from tests.store.scenes import POLICY, op, seen
@@ -81,7 +81,7 @@ async def test_a_contradictory_kind_is_refused(door: House) -> None:
 
 def test_the_description_of_a_registration_knows_messages() -> None:
     """Its schema takes a message without a kind or with its own, and no other."""
-    check = Draft202012Validator(REGISTRATION)
+    check = Draft202012Validator(RegistrationBody.model_json_schema())
     assert check.is_valid({"id": msg(1)})
     assert check.is_valid({"id": msg(1), "kind": "messages"})
     assert not check.is_valid({"id": msg(1), "kind": "emails"})

@@ -14,8 +14,7 @@ import pytest
 from starlette.types import Message
 from structlog.testing import capture_logs
 
-from poller.server.control import Control
-from poller.server.limits import Limits
+from poller.server.control import Control, Limits
 from poller.server.stream import EventStream, StreamFilter
 from poller.tracking.event import load_event_schema
 from tests.server.conftest import Build
@@ -172,7 +171,7 @@ async def test_what_was_pruned_under_a_stream_ends_it(door: House) -> None:
         metrics=None,
         limits=QUICK,
         stopping=anyio.Event(),
-        places=anyio.Semaphore(1),
+        free_streams=anyio.Semaphore(1),
     )
     sent: list[bytes] = []
 

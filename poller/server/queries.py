@@ -1,9 +1,10 @@
-"""The query parameters, checked: an unknown one is an error, a typing mistake widens no filter."""
+"""Query, path and header parameters. An unknown one is refused: it would filter nothing."""
 
 import re
 from typing import Annotated, Final, Literal
 
-from fastapi import Header, Path
+from fastapi import Depends, Header, Path, Request
+from fastapi.routing import APIRoute
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -14,32 +15,25 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from poller.comms.ids import check_watchable_id
-from poller.comms.kinds import kind_named
-from poller.server.documents import KIND_NAMES, WATCHABLE_ID_PATTERN, Outcome, Phase
+from poller.comms.ids import MESSAGE_ID, OPERATION_ID, check_watchable_id
+from poller.comms.kinds import KINDS, kind_named
+from poller.server.documents import OutcomeName, PhaseName
+from poller.server.problems import invalid
 from poller.text import parse_instant
 from poller.tracking.delivery import FINAL, wants_type
 from poller.tracking.lifecycle import EventType
 
-__all__ = [
-    "DeadLetterQuery",
-    "EventId",
-    "EventQuery",
-    "LastEventId",
-    "OperationQuery",
-    "StoryQuery",
-    "labels_of",
-]
-
-_MANY: Final = 100
+_MOST_VALUES: Final = 100
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:")
 _LABEL: Final = re.compile(r"[^=]{1,128}=[\s\S]{0,256}|[^:=]{1,128}:[^=]{0,256}")
 _STATUS: Final = "[A-Za-z_-]{1,64}"
-_SINK: Final = "[a-z][a-z0-9_]{0,127}"
+_SINK: Final = "[a-z][a-z0-9_]*"
 _EVENT_ID: Final = "[0-9A-Za-z_-]{1,100}"
-_OPERATION: Final = rf"[0-9]{{1,17}}\.{WATCHABLE_ID_PATTERN.removeprefix('^').removesuffix('$')}"
-_DEAD_LETTER: Final = r"[0-9]{1,18}\.[a-z][a-z0-9_]{0,127}"
+_WATCHABLE_ID: Final = f"(?:{OPERATION_ID.pattern}|{MESSAGE_ID.pattern})"
+_OPERATION_CURSOR: Final = rf"[0-9]{{1,17}}\.{_WATCHABLE_ID}"
+_DEAD_LETTER_CURSOR: Final = rf"[0-9]{{1,18}}\.{_SINK}"
 _LONGEST_SHOWN: Final = 80
+_NO_CURSOR: Final = "is no cursor; send next of the page before"
 
 
 def _matching(pattern: str, fault: str) -> tuple[AfterValidator, WithJsonSchema]:
@@ -65,7 +59,7 @@ def _check_event_type(text: str) -> str:
     return text
 
 
-def _written_out(value: object) -> object:
+def _parse_instant(value: object) -> object:
     found = parse_instant(value) if isinstance(value, str) and _RFC3339.match(value) else None
     if found is None:
         raise ValueError(
@@ -88,11 +82,11 @@ Labels = Annotated[
     ),
 ]
 # pydantic alone would also take seconds since 1970
-Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_parse_instant)]
 WatchableId = Annotated[
     str,
     AfterValidator(check_watchable_id),
-    WithJsonSchema({"type": "string", "pattern": WATCHABLE_ID_PATTERN}),
+    WithJsonSchema({"type": "string", "pattern": f"^{_WATCHABLE_ID}$"}),
 ]
 EventId = Annotated[
     str,
@@ -115,7 +109,7 @@ EventPattern = Annotated[
 KindName = Annotated[
     str,
     AfterValidator(lambda name: kind_named(name).name),
-    WithJsonSchema({"type": "string", "enum": list(KIND_NAMES)}),
+    WithJsonSchema({"type": "string", "enum": list(KINDS)}),
 ]
 
 
@@ -129,25 +123,25 @@ class OperationQuery(_Query):
     status: Annotated[
         list[Status],
         Field(
-            max_length=_MANY,
+            max_length=_MOST_VALUES,
             description="The last seen status, in upper or lower case: a documented one, or one "
             "that some operation or message has.",
             examples=[["PROCESSING"], ["FAILED"]],
         ),
     ] = []
-    kind: Annotated[list[KindName], Field(max_length=_MANY)] = []
-    phase: Annotated[list[Phase], Field(max_length=_MANY)] = []
-    outcome: Annotated[list[Outcome], Field(max_length=_MANY)] = []
+    kind: Annotated[list[KindName], Field(max_length=_MOST_VALUES)] = []
+    phase: Annotated[list[PhaseName], Field(max_length=_MOST_VALUES)] = []
+    outcome: Annotated[list[OutcomeName], Field(max_length=_MOST_VALUES)] = []
     label: Labels = []
     cursor: Annotated[
-        Annotated[str, *_matching(_OPERATION, "is no cursor; send next of the page before")] | None,
+        Annotated[str, *_matching(_OPERATION_CURSOR, _NO_CURSOR)] | None,
         Field(description="`next` of the page before."),
     ] = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
-class StoryQuery(_Query):
-    """How much of the time line to show."""
+class DetailQuery(_Query):
+    """How much of the timeline to show."""
 
     events: Annotated[
         int, Field(ge=0, le=1000, description="The most events to show, the latest ones.")
@@ -163,12 +157,12 @@ class EventQuery(_Query):
     ] = None
     operation: Annotated[
         list[WatchableId],
-        Field(max_length=_MANY, description="Only of these: ids of operations or messages."),
+        Field(max_length=_MOST_VALUES, description="Only of these: ids of operations or messages."),
     ] = []
     type: Annotated[
         list[EventPattern],
         Field(
-            max_length=_MANY,
+            max_length=_MOST_VALUES,
             description="`operation.completed`, `message.*`, or `final`: one for each end.",
             examples=[["final"], ["message.*"]],
         ),
@@ -183,14 +177,38 @@ class DeadLetterQuery(_Query):
     operation: Annotated[
         WatchableId | None, Field(description="Only of this operation or message.")
     ] = None
-    since: Annotated[Moment | None, Field(description="Recorded then or later.")] = None
-    until: Annotated[Moment | None, Field(description="Recorded before.")] = None
+    since: Annotated[Instant | None, Field(description="Recorded then or later.")] = None
+    until: Annotated[Instant | None, Field(description="Recorded before.")] = None
     cursor: Annotated[
-        Annotated[str, *_matching(_DEAD_LETTER, "is no cursor; send next of the page before")]
-        | None,
+        Annotated[str, *_matching(_DEAD_LETTER_CURSOR, _NO_CURSOR)] | None,
         Field(description="`next` of the page before."),
     ] = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+async def _refuse_unknown_parameters(request: Request) -> None:
+    """Refuse a query parameter that the route does not have.
+
+    :raises Problem: naming it, and the parameters of the route.
+    """
+    known = _parameters(request.scope["route"])
+    for name in request.query_params:
+        if name not in known:
+            there_are = f"there are {', '.join(known)}" if known else "this route takes none"
+            raise invalid(name, f"there is no such parameter; {there_are}")
+
+
+KNOWN_PARAMETERS: Final = Depends(_refuse_unknown_parameters)
+"""Makes a route refuse query parameters that it does not have."""
+
+
+def _parameters(route: APIRoute) -> list[str]:
+    names: list[str] = []
+    for field in route.dependant.query_params:
+        model = field.field_info.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            names += [found.alias or name for name, found in model.model_fields.items()]
+    return names
 
 
 def labels_of(texts: list[str]) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,206 @@
+"""The bodies of requests: their limits, how they are read, and the models that check them."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+import anyio
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from poller.comms.ids import MESSAGE_ID, OPERATION_ID
+from poller.server.control import Limits
+from poller.server.problems import NOT_JSON, SLOW_BODY, TOO_LARGE, UNREADABLE, Problem
+from poller.server.queries import KindName, SinkName
+
+_MOST_IN_BULK: Final = 10_000
+_JSON: Final = re.compile(r"application/([\w.+-]+\+)?json", re.IGNORECASE)
+
+
+class BodyLimits:
+    """Ends a request whose body takes too many bytes or too long, when a route reads it."""
+
+    def __init__(self, app: ASGIApp, *, limits: Limits) -> None:
+        self._app = app
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on, with a body that is limited until the answer begins."""
+        body = _LimitedBody(receive, self._limits, Headers(scope=scope))
+
+        async def watch(message: Message) -> None:
+            body.is_answered = True
+            await send(message)
+
+        await self._app(scope, body.receive, watch)
+
+
+class _LimitedBody:
+    def __init__(self, receive: Receive, limits: Limits, headers: Headers) -> None:
+        self._receive = receive
+        self._limits = limits
+        declared = headers.get("content-length", "")
+        self._declared = int(declared) if declared.isdecimal() else 0
+        self._taken = 0
+        self._deadline: float | None = None
+        self._is_whole = False
+        self.is_answered = False
+
+    async def receive(self) -> Message:
+        """Receive the next part.
+
+        :raises Problem: where the body is too large or too slow.
+        """
+        if self._is_whole or self.is_answered:
+            return await self._receive()
+        self._check_size(self._declared)
+        if self._deadline is None:
+            self._deadline = anyio.current_time() + self._limits.body_seconds
+        try:
+            with anyio.fail_after(self._deadline - anyio.current_time()):
+                message = await self._receive()
+        except TimeoutError:
+            seconds = self._limits.body_seconds
+            raise Problem(SLOW_BODY, f"no whole body within {seconds:g} s") from None
+        self._taken += len(message.get("body", b""))
+        self._check_size(self._taken)
+        self._is_whole = not message.get("more_body", False)
+        return message
+
+    def _check_size(self, size: int) -> None:
+        if size > self._limits.body_bytes:
+            raise Problem(
+                TOO_LARGE,
+                f"a body may have up to {self._limits.body_bytes} bytes",
+                hint=f"register up to {_MOST_IN_BULK} operations at a time, in several requests",
+            )
+
+
+class JsonBody:
+    """Reads the JSON body of a request: `Annotated[Model, Depends(JsonBody(Model))]`.
+
+    `models` describe the body. The first checks it, unless there is a `check` of its own. Without
+    a body that is not `required`, the route gets None.
+    """
+
+    def __init__(
+        self,
+        *models: type[BaseModel],
+        check: Callable[[object], object] | None = None,
+        required: bool = True,
+    ) -> None:
+        self._models = models
+        self._check = check or models[0].model_validate
+        self.is_required = required
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of the body."""
+        schemas = [model.model_json_schema() for model in self._models]
+        return schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
+
+    async def __call__(self, request: Request) -> Any:  # noqa: ANN401 - as the route declares it
+        """Read and check.
+
+        :raises Problem: where the body is no JSON, or says that it is something else.
+        :raises RequestValidationError: where the document is not as described.
+        """
+        content = await request.body()
+        if not content and not self.is_required:
+            return None
+        document = _parse(content, request.headers.get("content-type", ""))
+        try:
+            return self._check(document)
+        except ValidationError as error:
+            errors = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+            raise RequestValidationError(errors) from None
+
+
+def _parse(content: bytes, content_type: str) -> object:
+    media_type = content_type.partition(";")[0].strip()
+    if not _JSON.fullmatch(media_type):
+        raise Problem(
+            NOT_JSON,
+            f"Content-Type is {media_type[:80] or 'missing'!r}",
+            hint="send Content-Type: application/json",
+        )
+    try:
+        document: object = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise Problem(UNREADABLE, f"not valid JSON: {error}"[:300]) from None
+    return document
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RegistrationBody(_Body):
+    """An operation or a message to watch."""
+
+    # it only describes: `parse_registration` checks
+
+    model_config = ConfigDict(
+        title="Registration",
+        # the id of a message says its kind
+        json_schema_extra={
+            "anyOf": [
+                {"properties": {"id": {"pattern": f"^{OPERATION_ID.pattern}$"}}},
+                {
+                    "properties": {
+                        "id": {"pattern": f"^{MESSAGE_ID.pattern}$"},
+                        "kind": {"enum": ["messages", None]},
+                    }
+                },
+            ]
+        },
+    )
+
+    id: str
+    kind: KindName | None = "messages"
+    labels: Annotated[
+        dict[
+            Annotated[str, Field(min_length=1, max_length=128)],
+            Annotated[str, Field(max_length=256)],
+        ]
+        | None,
+        Field(
+            max_length=32,
+            description="Added to the known labels, and shown from the next event on.",
+        ),
+    ] = None
+    breakdown: Annotated[
+        bool | None,
+        Field(
+            description="Whether to read what failed once it has ended. Absent or null: as the "
+            "settings say (polling.breakdown)."
+        ),
+    ] = None
+
+
+class BulkRegistration(_Body):
+    """Many registrations in one transaction. Each has a result of its own."""
+
+    model_config = ConfigDict(title="Bulk")
+
+    operations: Annotated[
+        list[Annotated[Any, Field(description="A Registration.")]],
+        Field(max_length=_MOST_IN_BULK),
+    ]
+
+
+class Replay(_Body):
+    """Which sinks get an event again."""
+
+    sinks: Annotated[
+        list[SinkName] | None,
+        Field(
+            min_length=1,
+            max_length=100,
+            description="Only these sinks. Absent or null: all sinks for which it was recorded.",
+        ),
+    ] = None
