@@ -74,13 +74,13 @@ def _wrong_deltas(events: Sequence[Event]) -> list[str]:
     total: Counter[str] = Counter()
     for event in events:
         total.update(event["data"]["delta"])
-        told = {name: count for name, count in total.items() if count}
+        emitted = {name: count for name, count in total.items() if count}
         counters = _counters(event)
         if counters is None:
             if event["data"]["delta"]:
                 problems.append(f"{event['sequence']} has a delta and no counters")
-        elif told != counters:
-            problems.append(f"deltas up to {event['sequence']} are {told}, not {counters}")
+        elif emitted != counters:
+            problems.append(f"deltas up to {event['sequence']} are {emitted}, not {counters}")
     return problems
 
 

@@ -21,7 +21,7 @@ def test_a_place_on_the_map_exists(file: str, name: str) -> None:
 
 
 def test_the_map_is_short() -> None:
-    """A map that takes long to read is none."""
+    """A long map is of no use."""
     assert len(MAP.splitlines()) <= 120
     assert len(PLACES) > 40
 

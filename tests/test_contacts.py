@@ -131,7 +131,7 @@ def test_time_grows_with_the_text_at_most(piece: str) -> None:
     ],
 )
 def test_mask_keeps_the_ends(address: str, expected: str) -> None:
-    """As much as tells it from others."""
+    """Enough to distinguish it from others."""
     assert mask(address) == expected
 
 

@@ -288,7 +288,7 @@ def test_duplicates_are_counted_and_are_no_problem() -> None:
     assert (summary.events, summary.duplicates) == (6, 3)
 
 
-def test_what_is_wrong_with_a_duplicate_is_told_once() -> None:
+def test_a_fault_of_a_duplicate_is_reported_once() -> None:
     """It is the same event."""
     documents = _settled()
     documents[2]["time"] = None
@@ -344,7 +344,7 @@ def _move(index: int, to: int) -> Change:
 def test_gaps_order_and_repetition(
     change: Change, expected: list[tuple[int, AuditFault, str]]
 ) -> None:
-    """Each is told where it shows, and what follows is checked on."""
+    """Each is reported where it shows, and the rest is still checked."""
     documents = _settled()
     change(documents)
     assert _problems(documents) == expected
@@ -406,7 +406,7 @@ def test_what_counts_is_an_integer_from_0() -> None:
 
 
 def test_a_broken_chain_of_statuses() -> None:
-    """Each event says what the one before it told."""
+    """Each event has the values of the one before it."""
     documents = _lost_and_found()
     documents[3]["data"]["previousStatus"] = "SCHEDULED"
     assert _problems(documents) == [
@@ -474,8 +474,8 @@ def test_a_lost_operation_that_is_watched_again_is_unfinished() -> None:
     ]
 
 
-def test_operations_are_told_apart() -> None:
-    """By base URL and id; a kind that was mended goes on with its sequence."""
+def test_operations_are_distinguished() -> None:
+    """By base URL and id; the sequence continues under a corrected kind."""
     ours = _settled()
     theirs = [
         document

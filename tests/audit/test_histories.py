@@ -33,7 +33,7 @@ def _documents(history: History) -> Documents:
 
 @given(history=HISTORIES)
 def test_every_history_is_clean(history: History) -> None:
-    """Whatever the API answered, whoever forgot and registered."""
+    """Whatever the API answered, and whatever was forgotten and registered."""
     problems, audit = _audit(history.lines)
     assert problems == []
     assert audit.summary.events == len(history.events)

@@ -83,7 +83,7 @@ class _TimedSink(WebhookSink):
         return outcomes
 
     def expect(self, more: int) -> None:
-        """Wait for so many more."""
+        """Wait for this many more."""
         self.expected, self.enough = len(self.done) + more, asyncio.Event()
 
 

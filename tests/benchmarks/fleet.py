@@ -74,7 +74,7 @@ def _interval(size: int) -> float:
 
 def _ours(simulator: Simulated, size: int, scene: str, seconds: float, place: Path) -> Row:
     budget, database = _budget(size), place / "poller.db"
-    told = {
+    variables = {
         **simulator.environment,
         "POLLER_API__REQUESTS_PER_SECOND": str(budget),
         "POLLER_API__MAX_CONCURRENCY": str(_CONCURRENCY),
@@ -83,12 +83,14 @@ def _ours(simulator: Simulated, size: int, scene: str, seconds: float, place: Pa
         "POLLER_SINKS": '{"out": {"type": "file", "path": "events", "events": ["final"]}}',
     }
     with Poller(
-        "run", "--discover", cwd=place, environment=told, without_server=_BARE, program=_OWN
+        "run", "--discover", cwd=place, environment=variables, without_server=_BARE, program=_OWN
     ) as daemon:
         settled(database, size=size, wait=0, timeout=_PATIENCE)
         assert daemon.stop(60) == 0, daemon.err[-5:]
-    told["POLLER_POLLING__MAX_INTERVAL"] = str(_interval(size))
-    with Poller("run", cwd=place, environment=told, without_server=_BARE, program=_OWN) as daemon:
+    variables["POLLER_POLLING__MAX_INTERVAL"] = str(_interval(size))
+    with Poller(
+        "run", cwd=place, environment=variables, without_server=_BARE, program=_OWN
+    ) as daemon:
         pid = daemon.process.pid
         # the first looks are close together; then waits have grown to what they stay at
         if scene == "still":
@@ -121,14 +123,14 @@ def _observed(stats: Mapping[str, Any], size: int) -> int:
 
 def _naive(simulator: Simulated, names: Sequence[str], seconds: float) -> Row:
     size = len(names)
-    told = simulator.environment
+    variables = simulator.environment
     simulator.reset()
     done = subprocess.run(
         [
             sys.executable, "-m", "tests.benchmarks.naive",
             "--url", simulator.base_url,
-            "--user", told["TWILIO_ACCOUNT_SID"],
-            "--password", told["TWILIO_AUTH_TOKEN"],
+            "--user", variables["TWILIO_ACCOUNT_SID"],
+            "--password", variables["TWILIO_AUTH_TOKEN"],
             "--interval", str(_interval(size)),
             "--seconds", str(seconds),
         ],

@@ -120,9 +120,9 @@ def _ours(policy: Policy) -> Watcher:
 
     def watch(course: Course, random: Random) -> tuple[int, float]:
         at = random.uniform(0, 1)
-        wish = Registration(id=course.name, kind="messages")
+        registration = Registration(id=course.name, kind="messages")
         home = AccountScope(account="AC", base_url="http://api.test/v1")
-        state, _ = register(None, wish, scope=home, now=seconds_after(at))
+        state, _ = register(None, registration, scope=home, now=seconds_after(at))
         requests = 0
         while True:
             requests += 1

@@ -51,7 +51,7 @@ class Simulated:
         return self._process.process.pid
 
     def send(self, count: int, **wanted: Any) -> list[str]:  # noqa: ANN401 - the members of a JSON body
-        """Create so many operations; their ids."""
+        """Create this many operations; return their ids."""
         found = self.control("POST", "operations", {"count": count, **wanted})
         return [str(name) for name in found["operationIds"]]
 
@@ -64,7 +64,7 @@ class Simulated:
         return self.control("GET", "stats")
 
     def reset(self) -> None:
-        """Begin to count anew."""
+        """Restart the counts."""
         self.control("DELETE", "stats")
 
     def control(self, method: str, path: str, body: object = None) -> dict[str, Any]:

@@ -100,9 +100,9 @@ class _Fleet:
             self.registered < len(self.courses) and self.courses[self.registered].created <= self.at
         ):
             course = self.courses[self.registered]
-            wish = Registration(id=course.name, kind="messages")
+            registration = Registration(id=course.name, kind="messages")
             self.known[course.name], _ = register(
-                None, wish, scope=_HOME, now=seconds_after(course.created)
+                None, registration, scope=_HOME, now=seconds_after(course.created)
             )
             self.registered += 1
 

@@ -23,7 +23,7 @@ _POINTS: Final = 200
 
 
 def seconds_after(seconds: float) -> datetime:
-    """Give the moment so many virtual seconds after the start."""
+    """Return the moment this many virtual seconds after the start."""
     return START + timedelta(seconds=seconds)
 
 

@@ -358,7 +358,7 @@ async def test_a_broken_connection_is_the_networks_fault(
 async def test_a_wrong_answer_is_the_vendors_fault(
     api: Api, client: CommsClient, answer: bytes, cls: type[errors.CommsError], says: str
 ) -> None:
-    """Nonsense, which is JSON, is told apart from what is no answer of this API at all."""
+    """JSON of the wrong shape is distinguished from an answer of another server."""
     api.will(answer)
     with pytest.raises(errors.Unexpected, match=says) as raised:
         await fetch(client)

@@ -66,7 +66,7 @@ def test_each_has_a_label_of_its_own() -> None:
 
 
 def test_nonsense_is_an_unexpected_answer_of_its_own() -> None:
-    """It can be told apart, and caught with the others."""
+    """It can be distinguished, and caught with the others."""
     assert issubclass(errors.NonsensicalAnswer, errors.Unexpected)
 
 

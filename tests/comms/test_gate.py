@@ -15,7 +15,7 @@ REFUSED_401 = Refusal(reason=Reason.UNAUTHORIZED, wait=PROBE_INTERVAL)
 
 
 def after(seconds: float) -> datetime:
-    """Return the moment so many seconds from the beginning."""
+    """Return the moment this many seconds after the beginning."""
     return NOW + timedelta(seconds=seconds)
 
 
@@ -53,7 +53,7 @@ def test_an_open_gate_lets_everything_through() -> None:
     ],
 )
 def test_a_429_pauses_for_what_it_asks(asked: float | None, seconds: float) -> None:
-    """At most five minutes; to be asked back at once is as good as not to be told."""
+    """At most five minutes; a wait of zero counts as none given."""
     gate = paused(throttled(asked))
     assert pause_of(gate).until == after(seconds)
     assert gate.room(after(seconds - 0.001), in_flight=0) is Room.CLOSED
@@ -112,7 +112,7 @@ def test_a_probe_without_an_answer_pauses_for_as_long_again() -> None:
 
 
 def test_a_401_pauses_for_the_probe_interval_each_time() -> None:
-    """It does not grow: credentials are mended at any time."""
+    """It does not grow: credentials may be corrected at any time."""
     gate = paused(REFUSED_401)
     again = gate.refused(REFUSED_401, after(61), probe=True)
     assert (pause_of(again).until, pause_of(again).level) == (after(121), 2)

@@ -56,7 +56,7 @@ def test_refuses_what_is_no_operation_id(text: str) -> None:
 
 
 def test_a_message_id_is_told_apart() -> None:
-    """Whoever gives the id of a message is told to give that of its operation."""
+    """For the id of a message the error asks for that of its operation."""
     with pytest.raises(InvalidId, match="the id of a message"):
         check_operation_id(MESSAGE_ID)
     with pytest.raises(InvalidId, match="not the id of a message"):

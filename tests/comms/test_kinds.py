@@ -28,7 +28,7 @@ def test_what_failed_can_be_listed_where_messages_are(kind: KindSpec) -> None:
     assert {status.lower() for status in kind.failed_statuses} <= kind.unsuccessful
 
 
-def test_the_prefix_of_an_item_tells_its_kind() -> None:
+def test_the_prefix_of_an_item_identifies_its_kind() -> None:
     """No two kinds share one, and all are of a form that a sample of a breakdown may have."""
     prefixes = [prefix for kind in KINDS.values() for prefix in kind.item_prefixes]
     assert len(set(prefixes)) == len(prefixes)

@@ -110,7 +110,7 @@ def test_a_garbled_member_is_decoded_or_nonsensical(value: object, member: str) 
 
 
 def test_a_bad_item_does_not_spoil_its_page() -> None:
-    """The other operations are used, and what was wrong is told."""
+    """The other operations are used, and the problem is reported."""
     page = decode_page(
         {"operations": [operation(), 7, operation(stats=None)], "pagination": {"next": "abc"}},
         kind=DEFAULT_KIND,
@@ -211,7 +211,7 @@ def test_messages_are_listed_under_the_name_of_their_kind(kind: KindSpec) -> Non
 
 
 def test_receipts_say_a_status_for_each_recipient() -> None:
-    """Whatever else they hold; what has none is told and left out."""
+    """Whatever else they hold; an item without a status is reported and left out."""
     receipts = [{"status": "READ", "to": []}, {"status": "SENT"}, {"to": []}, 7]
     page = decode_receipt_page({"receipts": receipts, "pagination": {"next": "t"}})
     assert (page.statuses, page.next_token) == (["READ", "SENT"], "t")
@@ -224,6 +224,6 @@ def test_receipts_say_a_status_for_each_recipient() -> None:
 
 
 def test_operation_errors_are_read_leniently() -> None:
-    """Any object in the list is an error; what is none is left out."""
+    """Any object in the list is an error; other items are left out."""
     page = decode_error_page({"errors": [{"code": 1}, "x", {"odd": []}], "pagination": None})
     assert page.errors == [{"code": 1}, {"odd": []}]

@@ -180,7 +180,7 @@ async def test_a_pause_set_between_admission_and_beginning_counts(clock: Clock) 
 
 @pytest.mark.parametrize("cls", [NotFound, ServerError, Forbidden])
 async def test_any_other_answer_of_the_probe_resumes(clock: Clock, cls: type[CommsError]) -> None:
-    """The account is served again, whatever it is told."""
+    """The account is served again, whatever the answer is."""
     throttle = make(clock)
     throttle.finish(await start(throttle), failure(Throttled))
     clock.advance(1)
@@ -190,7 +190,7 @@ async def test_any_other_answer_of_the_probe_resumes(clock: Clock, cls: type[Com
 
 @pytest.mark.parametrize("cls", [NetworkError, DeadlineExceeded])
 async def test_a_probe_without_an_answer_waits_again(clock: Clock, cls: type[CommsError]) -> None:
-    """The change is told, so that the stored pause is as long."""
+    """The change is reported, so that the stored pause is as long."""
     throttle = make(clock)
     throttle.finish(await start(throttle), failure(Throttled, retry_after=20))
     clock.advance(20)
@@ -238,7 +238,7 @@ async def test_a_429_says_nothing_about_permission(clock: Clock) -> None:
 
 
 async def test_a_401_is_probed_each_interval_or_on_request(clock: Clock) -> None:
-    """The ticket says that the credentials are to be read afresh."""
+    """The ticket says that the credentials must be read again."""
     throttle = make(clock)
     throttle.finish(await start(throttle), failure(Unauthorized))
     assert await is_blocked(throttle)

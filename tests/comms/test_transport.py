@@ -44,7 +44,7 @@ def refusal(status: int, body: object = b"", **headers: str) -> CommsError:
     ],
 )
 def test_the_status_decides_the_class(status: int, cls: type[CommsError]) -> None:
-    """With the vendor's envelope or a gateway's page, which are told apart."""
+    """With the vendor's envelope or a gateway's page, which are distinguished."""
     enveloped = refusal(status, envelope())
     assert type(enveloped) is cls
     assert (enveloped.status, enveloped.code, enveloped.enveloped) == (status, 20404, True)
@@ -139,7 +139,7 @@ def _nonsense(_: object) -> None:
 
 
 def test_each_failure_has_its_class() -> None:
-    """HTML, nonsense and bombs can be told apart, and none drags its cause along."""
+    """HTML, nonsense and bombs are distinguished, and no error keeps its cause."""
     with pytest.raises(errors.Unexpected, match="HTML") as unexpected:
         decoded(b"<html>")
     with pytest.raises(errors.NonsensicalAnswer, match="stats is missing") as nonsense:

@@ -38,8 +38,8 @@ def composed() -> Mapping[str, Any]:
 @pytest.fixture(scope="module")
 def settings(composed: Mapping[str, Any]) -> Settings:
     """Load what the poller's service sets."""
-    told = composed["poller"]["environment"] | {"POLLER_SECRETS_DIR": "/nowhere"}
-    return load_settings(config=None, overrides=(), environ=told).settings
+    variables = composed["poller"]["environment"] | {"POLLER_SECRETS_DIR": "/nowhere"}
+    return load_settings(config=None, overrides=(), environ=variables).settings
 
 
 @pytest.mark.parametrize(
@@ -98,15 +98,15 @@ def test_the_services_work_together(tmp_path: Path) -> None:
     ports = spare_ports(8480, 8470, 3000)
     text = relocated(COMPOSE.parent, tmp_path / "compose", ports) / "compose.yaml"
     here = text.read_text().replace("//simulator:", "//127.0.0.1:").replace("0.0.0.0", "127.0.0.1")
-    told = services(here)
+    variables = services(here)
     examples = relocated(DEPLOY / "examples", tmp_path / "examples", ports)
     listen = {"POLLER_SERVER__LISTEN": f"127.0.0.1:{ports['8470']}"}
     with (
-        Poller(*told["simulator"]["command"], cwd=tmp_path, environment={}) as simulator,
-        Poller("run", cwd=tmp_path, environment={**told["poller"]["environment"], **listen}),
+        Poller(*variables["simulator"]["command"], cwd=tmp_path, environment={}) as simulator,
+        Poller("run", cwd=tmp_path, environment={**variables["poller"]["environment"], **listen}),
     ):
         eventually(lambda: bool(simulator.out))
-        form, program, *check = told["poller"]["healthcheck"]["test"]
+        form, program, *check = variables["poller"]["healthcheck"]["test"]
         assert (form, program) == ("CMD", "poller")
         eventually(lambda: poller(*check, cwd=tmp_path, environment=listen).returncode == 0)
         python, *arguments = stages(DEPLOY / "examples/Dockerfile")[0].command("CMD")
@@ -114,7 +114,7 @@ def test_the_services_work_together(tmp_path: Path) -> None:
         app = subprocess.run(
             [sys.executable, *arguments],
             cwd=examples,
-            env=told["app"]["environment"],
+            env=variables["app"]["environment"],
             capture_output=True,
             text=True,
             timeout=60,

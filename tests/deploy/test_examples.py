@@ -42,8 +42,8 @@ class Example:
     @property
     def account(self) -> tuple[str, str]:
         """What it is asked with."""
-        told = self.environment
-        return told["TWILIO_ACCOUNT_SID"], told["TWILIO_AUTH_TOKEN"]
+        variables = self.environment
+        return variables["TWILIO_ACCOUNT_SID"], variables["TWILIO_AUTH_TOKEN"]
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def example(tmp_path: Path) -> Iterator[Example]:
     ports = spare_ports(8480, 8470, 3000)
     place = relocated(DEPLOY / "examples", tmp_path / "examples", ports)
     config = SimulatorConfig()
-    told = {
+    variables = {
         "POLLER_API__BASE_URL": f"http://127.0.0.1:{ports['8480']}/v1",
         "TWILIO_ACCOUNT_SID": config.account_sid,
         "TWILIO_AUTH_TOKEN": config.auth_token,
@@ -63,11 +63,11 @@ def example(tmp_path: Path) -> Iterator[Example]:
     run = ("run", "--config", str(place / "poller.toml"))
     with (
         Poller("simulate", *options, cwd=tmp_path, environment={}) as simulator,
-        Poller(*run, cwd=tmp_path, environment={**told, **listen}) as daemon,
+        Poller(*run, cwd=tmp_path, environment={**variables, **listen}) as daemon,
     ):
         eventually(lambda: bool(simulator.out))
         eventually(lambda: bool(daemon.logged("server.listening")))
-        yield Example(place=place, daemon=daemon, environment=told)
+        yield Example(place=place, daemon=daemon, environment=variables)
         assert daemon.stop() == 0
         assert simulator.stop() == 0
 
@@ -188,11 +188,14 @@ def test_the_shared_variables_fit_the_simulator() -> None:
 
 def test_the_example_settings_are_good(tmp_path: Path) -> None:
     """`poller check` finds nothing but that no API answers."""
-    told = {"TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "made-up"}
-    told |= {"POLLER_API__BASE_URL": "http://127.0.0.1:9/v1", "POLLER_SINKS__APP__SECRET": SECRET}
+    variables = {"TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "made-up"}
+    variables |= {
+        "POLLER_API__BASE_URL": "http://127.0.0.1:9/v1",
+        "POLLER_SINKS__APP__SECRET": SECRET,
+    }
     # a daemon of the developer's own may listen at the default address
-    told |= {"POLLER_SERVER__LISTEN": f"unix:{tmp_path}/absent.sock"}
+    variables |= {"POLLER_SERVER__LISTEN": f"unix:{tmp_path}/absent.sock"}
     config = str(DEPLOY / "examples/poller.toml")
-    done = poller("check", "--config", config, cwd=tmp_path, environment=told)
+    done = poller("check", "--config", config, cwd=tmp_path, environment=variables)
     assert done.returncode == 1
     assert "1 problem" in done.stdout

@@ -149,7 +149,7 @@ def run_confined(image: Path, data: Path, environment: Mapping[str, str]) -> Non
     """Run the daemon as the container does, ask how it is, and stop it with SIGTERM."""
     ports = spare_ports(8470)
     with FakeApi() as api:
-        told = {
+        variables = {
             **{name: value for name, value in environment.items() if name != "PATH"},
             **api.environment,
             "PATH": f"{image / 'bin'}:{os.environ['PATH']}",
@@ -161,7 +161,7 @@ def run_confined(image: Path, data: Path, environment: Mapping[str, str]) -> Non
         }
         outside = subprocess.Popen(
             ["/bin/sh", "-c", CONFINED],
-            env=told,
+            env=variables,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -170,7 +170,9 @@ def run_confined(image: Path, data: Path, environment: Mapping[str, str]) -> Non
             eventually(
                 lambda: (
                     outside.poll() is not None
-                    or subprocess.run(asked, env=told, capture_output=True, check=False).returncode
+                    or subprocess.run(
+                        asked, env=variables, capture_output=True, check=False
+                    ).returncode
                     == 0
                 )
             )

@@ -110,11 +110,13 @@ def test_the_secret_has_what_is_needed(manifest: Manifest) -> None:
     ]
     assert hooks
     assert all(hook.secret is not None for hook in hooks)
-    told = {each["name"]: each["value"] for each in manifest.poller["env"]}
+    variables = {each["name"]: each["value"] for each in manifest.poller["env"]}
     mounted = {each["mountPath"]: each["name"] for each in manifest.poller["volumeMounts"]}
     volumes = {each["name"]: each for each in manifest.pod["volumes"]}
-    assert volumes[mounted[told["POLLER_SECRETS_DIR"]]]["secret"]["secretName"] == "comms-poller"
-    config = volumes[mounted[str(Path(told["POLLER_CONFIG"]).parent)]]["configMap"]
+    assert (
+        volumes[mounted[variables["POLLER_SECRETS_DIR"]]]["secret"]["secretName"] == "comms-poller"
+    )
+    config = volumes[mounted[str(Path(variables["POLLER_CONFIG"]).parent)]]["configMap"]
     assert config["name"] == manifest.objects["ConfigMap"]["metadata"]["name"]
 
 

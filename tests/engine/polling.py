@@ -26,7 +26,7 @@ async def polling_of(
     rate: float = 100_000,
     refused: Callable[[CommsError], None] = lambda _: None,
 ) -> AsyncIterator[PollLoop]:
-    """Run a poll loop until the end of the block; `refused` is told of every 401 and 403."""
+    """Run a poll loop until the end of the block; `refused` is called for every 401 and 403."""
     throttle = api.throttle(clock, concurrency=concurrency, rate=rate)
     async with api.client(clock) as client, anyio.create_task_group() as tasks:
         caller = make_caller(

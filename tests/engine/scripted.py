@@ -153,7 +153,7 @@ class TickingClock(Clock):
 
 
 class FickleStore(Store):
-    """A real store that refuses for as long as it is told to, and counts exchanges."""
+    """A real store that refuses for as long as the test says, and counts claims."""
 
     refuses = False
     refused = 0

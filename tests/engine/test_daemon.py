@@ -123,7 +123,7 @@ async def test_until_idle_ends_when_everything_has_ended_and_is_delivered(
     assert not await store.leased()
 
 
-async def test_a_registration_is_asked_about_and_told_at_once(running: Running) -> None:
+async def test_a_registration_is_polled_and_emitted_at_once(running: Running) -> None:
     """From the registration to the sink without a tick between."""
     sink = ScriptedSink()
     async with running(ScriptedApi(ScriptedApi.completed), sink) as (daemon, _):

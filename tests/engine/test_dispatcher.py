@@ -141,8 +141,8 @@ async def test_410_disables_until_somebody_enables(running: Running, logs: Logs,
         ids = await stage.events(3, 1)
         await stage.advance(24 * HOUR)
         assert sink.ids == ids[:1]
-        [told] = lines(logs, "sink.disabled")
-        assert "SIGHUP" in told["hint"]
+        [logged] = lines(logs, "sink.disabled")
+        assert "SIGHUP" in logged["hint"]
         sink.answers = lambda _: DELIVERED
         if by == "configuration":
             await stage.store.configure_sinks(["app"])
@@ -209,9 +209,9 @@ async def test_a_failed_attempt_is_one_log_line(running: Running, logs: Logs) ->
         [event_id] = await stage.events(1, 1)
         await stage.advance(5)
         rows = await stage.rows()
-        told = lines(logs, "delivery.failed")
-        assert len(told) == len(sink.attempts) == 3
-        assert told[-1] == {
+        logged = lines(logs, "delivery.failed")
+        assert len(logged) == len(sink.attempts) == 3
+        assert logged[-1] == {
             "event": "delivery.failed",
             "log_level": "debug",
             "sink": "app",
@@ -229,7 +229,7 @@ async def test_a_failed_attempt_is_one_log_line(running: Running, logs: Logs) ->
 async def test_a_sink_that_raises_costs_a_wait_and_nothing_else(
     running: Running, logs: Logs
 ) -> None:
-    """A defect of a sink is told with its traceback; its event waits, the others go."""
+    """A defect of a sink is logged with its traceback; its event waits, others are delivered."""
     sink = ScriptedSink(concurrency=2)
     async with running(sink) as stage:
         odd, *_ = await stage.events(3, 1)
@@ -262,7 +262,7 @@ async def test_draining_finishes_what_is_due_and_waits_for_nothing_else(
 
 
 async def test_results_are_kept_when_it_is_cancelled(running: Running, clock: Clock) -> None:
-    """What had ended is recorded, what had not is due at once for whoever comes next."""
+    """Finished attempts are recorded, others are due at once for the next process."""
     sink = ScriptedSink(concurrency=3)
     async with running(sink) as stage:
         ids = await stage.events(3, 1)

@@ -51,7 +51,7 @@ def lines(logs: Logs, event: str) -> Logs:
 async def test_a_clock_that_went_back_frees_what_waits_since_the_future(
     store: FickleStore, clock: TickingClock, logs: Logs
 ) -> None:
-    """Every wait set in the future is due now, the loop is woken, and it is told once."""
+    """Every wait set in the future is due now, the loop is woken, and it is logged once."""
     woken = CountedNotifier()
     await record_events(store, 3, 1, sinks=["app"])
     async with keeping_house(store, clock, signals=Signals(polls=woken)):
@@ -60,8 +60,8 @@ async def test_a_clock_that_went_back_frees_what_waits_since_the_future(
         clock.advance(hours=-1)
         await until(lambda: woken.count > 0)
         await anyio.sleep(0.05)
-    [told] = lines(logs, "clock.went_back")
-    assert told["due_now"] == 6
+    [logged] = lines(logs, "clock.went_back")
+    assert logged["due_now"] == 6
     assert woken.count == 1
 
 
@@ -78,7 +78,7 @@ async def test_a_clock_that_jumps_ahead_is_nothing_to_tell(
 async def test_retention_goes_on_until_a_step_finds_nothing(
     store: FickleStore, clock: TickingClock, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One small step a tick while there is more, then a minute's rest; each is told."""
+    """One small step a tick while there is more, then a minute's rest; each is logged."""
     steps = [Pruned(operations=100, events=500), Pruned(operations=7, events=20, dead_letters=1)]
     asked: list[float] = []
 
@@ -98,7 +98,7 @@ async def test_retention_goes_on_until_a_step_finds_nothing(
     assert (second["log_level"], second["dead_letters"]) == ("warning", 1)
 
 
-async def test_a_store_that_refuses_is_told_and_tried_again(
+async def test_a_store_that_refuses_is_logged_and_tried_again(
     store: FickleStore, clock: TickingClock, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Housekeeping outlives it."""
@@ -115,5 +115,5 @@ async def test_a_store_that_refuses_is_told_and_tried_again(
     monkeypatch.setattr(store, "tidy", tidy)
     async with keeping_house(store, clock):
         await until(lambda: not answers)
-    [told] = lines(logs, "store.unavailable")
-    assert (told["loop"], told["error"]) == ("housekeeping", "store.url: full")
+    [logged] = lines(logs, "store.unavailable")
+    assert (logged["loop"], logged["error"]) == ("housekeeping", "store.url: full")

@@ -56,8 +56,8 @@ async def test_a_down_sink_is_probed_by_one_attempt(running: Running, logs: Logs
         await stage.events(50, 2)
         await stage.advance(30)
         assert (await stage.settle()).health.state is SinkState.DOWN
-        [told, *_] = lines(logs, "sink.down")
-        assert (told["sink"], told["error"]) == ("app", "answered None")
+        [logged, *_] = lines(logs, "sink.down")
+        assert (logged["sink"], logged["error"]) == ("app", "answered None")
         before, sink.peak = len(sink.attempts), 0
         await stage.advance(2 * HOUR)
         assert sink.peak == 1

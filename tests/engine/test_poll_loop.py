@@ -36,7 +36,7 @@ class Refusals:
 
 @pytest.fixture
 def refusals() -> Refusals:
-    """Return what is told of refusals."""
+    """Return what is reported about refusals."""
     return Refusals()
 
 
@@ -52,8 +52,8 @@ def polling(
     def run(
         api: ScriptedApi, *, concurrency: int = 4, rate: float = 100_000
     ) -> AbstractAsyncContextManager[PollLoop]:
-        told = refusals.errors.append
-        return polling_of(api, store, clock, concurrency=concurrency, rate=rate, refused=told)
+        logged = refusals.errors.append
+        return polling_of(api, store, clock, concurrency=concurrency, rate=rate, refused=logged)
 
     return run
 
@@ -206,7 +206,7 @@ async def test_stopping_records_what_is_under_way_and_begins_nothing(
 async def test_a_defect_in_one_answer_ends_nothing(
     polling: Polling, store: FickleStore, clock: TickingClock, logs: list[Any]
 ) -> None:
-    """What raises where nobody expects it is told; its operation backs off, the others go on."""
+    """An unexpected exception is logged; its operation backs off, the others continue."""
     odd, *_ = names = await register(store, 3)
 
     def answers(name: str) -> tuple[int, Any]:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 DAY = 86400.0
 
 
-async def test_one_page_of_messages_tells_the_earliest_schedule() -> None:
+async def test_one_page_of_messages_gives_the_earliest_schedule() -> None:
     """A scheduled operation costs one request more, and wakes for its first send."""
     asked: list[httpx.URL] = []
     hours = (72, 5, 9)

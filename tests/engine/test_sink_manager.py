@@ -58,7 +58,7 @@ class Ending:
 
 @pytest.fixture
 def ending() -> Ending:
-    """Return what is told of ends."""
+    """Return what is reported about ends."""
     return Ending()
 
 
@@ -213,7 +213,7 @@ async def test_a_file_may_pass_from_one_sink_to_another(
 async def test_a_file_held_by_another_process_leaves_the_old_sinks(
     outlets: SinkManager, store: FickleStore, tmp_path: Path
 ) -> None:
-    """What was stopped to make room goes on, with a sink of its own made anew."""
+    """A sink that was stopped to make room continues, as a new sink."""
     one, theirs = tmp_path / "one.ndjson", tmp_path / "theirs.ndjson"
     holder = FileSink(name="holder", path=theirs)
     await holder.start()

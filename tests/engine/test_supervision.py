@@ -41,7 +41,7 @@ def test_a_loop_that_was_never_heard_of_hangs() -> None:
 
 
 def test_a_loop_that_beats_no_more_hangs() -> None:
-    """After so many seconds, counted from its own last beat; the next beat mends it."""
+    """After this many seconds, counted from its own last beat; the next beat ends it."""
     clock = Seconds()
     beats = Heartbeats(clock=clock)
     beats.beat("poll")
@@ -55,7 +55,7 @@ def test_a_loop_that_beats_no_more_hangs() -> None:
 
 
 def test_a_loop_that_left_is_not_missed() -> None:
-    """An end in order is no hang; leaving twice is none either."""
+    """A normal end is no hang, nor is leaving twice."""
     beats = Heartbeats(("poll",), clock=Seconds())
     beats.leave("poll")
     beats.leave("poll")
@@ -105,7 +105,7 @@ async def test_a_paused_account_does_not_look_like_a_hang(store: Store) -> None:
 
 
 class _Counting(Heartbeats):
-    """Tells when there were so many beats."""
+    """Counts beats, and wakes a waiter at a given number."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class _Counting(Heartbeats):
         self._changed = anyio.Event()
 
     async def seen(self, number: int) -> None:
-        """Wait for so many."""
+        """Wait for this many."""
         while self._count < number:
             await self._changed.wait()
 

@@ -62,7 +62,7 @@ class Asked:
 
     @property
     def reaches_back(self) -> float:
-        """To so many seconds before the start; the clock ticks a little at each look."""
+        """To this many seconds before the start; the clock advances a little at each reading."""
         assert self.start_date is not None
         return round((NOW - self.start_date).total_seconds())
 
@@ -147,7 +147,7 @@ class Scene:
         return await self.sweeper.next_page(kinds, backlogged=backlogged)
 
     async def read(self, *answers: OperationPage | CommsError) -> None:
-        """Let the sweep that is chosen read so many pages."""
+        """Let the chosen sweep read this many pages."""
         for answer in answers:
             self.caller.script = [answer]
             sweep = await self.choose()
@@ -362,7 +362,7 @@ async def test_what_is_refused_is_given_up_at_once(
 
 
 async def test_items_that_make_no_sense_are_skipped(scene: Scene, logs: Logs) -> None:
-    """They are told, and the others on the page are seen."""
+    """They are logged, and the others on the page are used."""
     await scene.daemon.register(op(1), op(2))
     items: list[object] = [
         {"id": op(1), "status": "PROCESSING", "stats": None},
@@ -388,7 +388,7 @@ async def test_discovery_reads_every_kind_at_intervals(scene: Scene, clock: Cloc
 
 
 async def test_discovery_finds_what_is_new_enough(scene: Scene, clock: Clock, logs: Logs) -> None:
-    """Registered, observed and told; what is older is passed by, what is known is not found."""
+    """Registered, observed and logged; older ones are skipped, known ones are not discovered."""
     scene.discover_age = 1800
     await scene.store.register([Registration(id=op(9), kind="messages")])
     await scene.store.forget(op(9))

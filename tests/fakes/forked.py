@@ -153,7 +153,7 @@ class Forked:
         return _null(stack) if wanted == subprocess.DEVNULL else wanted
 
     def _look(self, timeout: float | None) -> int | None:
-        """Wait until the server tells how it ended."""
+        """Wait until the server reports how it ended."""
         with self._lock:
             if self.returncode is None and select.select([self._end], [], [], timeout)[0]:
                 self.returncode = int(self._end.recv(16) or b"-9")

@@ -45,7 +45,7 @@ def _import_everything() -> None:
 
 
 def _serve(control: socket.socket) -> dict[str, Any]:
-    """Fork for every request and tell how each child ended; returns in the child."""
+    """Fork for every request and report how each child ended; returns in the child."""
     ends: dict[int, socket.socket] = {}
     wake, woken = os.pipe()
     for descriptor in (wake, woken):

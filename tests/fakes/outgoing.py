@@ -10,7 +10,7 @@ __all__ = ["outgoing"]
 def outgoing(
     event_id: str, *, operation_id: str = "comms_operation_1", pad: int = 0
 ) -> OutgoingEvent:
-    """Return a CloudEvent on its way; `pad` adds so many bytes to its data."""
+    """Return an outgoing CloudEvent; `pad` adds this many bytes to its data."""
     body = {
         "specversion": "1.0",
         "id": event_id,

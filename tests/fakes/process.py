@@ -51,12 +51,12 @@ def poller(
     without_server: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; a descriptor given as `stdout` is closed then."""
-    told = command_environment(arguments, environment or {}, without_server=without_server)
+    variables = command_environment(arguments, environment or {}, without_server=without_server)
     try:
         with Forked(
             *arguments,
             cwd=cwd,
-            env=told,
+            env=variables,
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=stdout,
         ) as process:

@@ -56,8 +56,8 @@ __all__ = [
     "file_plan",
     "of",
     "read_events",
+    "registration",
     "webhook_plan",
-    "wish",
 ]
 
 Event = dict[str, Any]
@@ -198,7 +198,7 @@ class Stage:
     @asynccontextmanager
     async def running(
         self,
-        *wishes: Registration,
+        *registrations: Registration,
         policy: Policy = FAST,
         sinks: Sequence[SinkPlan] = (),
         base_url: str | None = None,
@@ -269,7 +269,7 @@ class Stage:
             show.ended = True
 
         try:
-            await daemon.register(wishes or [wish(ODD), wish(WELL)])
+            await daemon.register(registrations or [registration(ODD), registration(WELL)])
             await daemon.open()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(run)
@@ -309,6 +309,6 @@ async def _serve(
             task_status.started(scope)
 
 
-def wish(name: str, kind: str = "messages", **labels: str) -> Registration:
+def registration(name: str, kind: str = "messages", **labels: str) -> Registration:
     """Wish to have an operation watched."""
     return Registration(id=name, kind=kind, labels=labels)

@@ -77,7 +77,7 @@ async def test_scheduled_does_not_follow_processing(stage: Stage) -> None:
 
 
 async def test_counters_may_shrink(stage: Stage) -> None:
-    """A negative delta is told as it is."""
+    """A negative delta is emitted as it is."""
     events = await stage.play(
         looks(
             ("PROCESSING", 1, {"total": 9, "delivered": 5, "failed": 2}),
@@ -174,7 +174,7 @@ def _without(member: str) -> Reply:
 async def test_a_broken_answer_is_asked_for_again(
     stage: Stage, answer: Reply, fault: str, said: str
 ) -> None:
-    """It changes nothing, is told with whose fault it is, and the operation goes on."""
+    """It changes nothing, is logged with its fault, and the operation continues."""
     before, *_, last = campaign(ODD)
     events = await stage.play([before, answer, answer, last])
     assert kinds(events) == ["scheduled", "completed"]

@@ -40,8 +40,8 @@ from tests.faults.stage import (
     accepted,
     file_plan,
     read_events,
+    registration,
     webhook_plan,
-    wish,
 )
 from tests.oracle import check_promises
 
@@ -149,10 +149,10 @@ async def endure(
                 request_timeout=1.0,
                 sweep=ordeal.sweep,
             )
-            wishes = [wish(one.id, one.kind.name) for one in made]
+            registrations = [registration(one.id, one.kind.name) for one in made]
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_hurry, clock, path, len(made), receiver, hook)
-                daemon = await _until_idle(configuration, wishes, directory, clock, seed)
+                daemon = await _until_idle(configuration, registrations, directory, clock, seed)
                 tasks.cancel_scope.cancel()
             assert daemon.reason is Stop.IDLE
             assert {request.signature for request in receiver.received} == {"good"}
@@ -185,7 +185,7 @@ async def _hurry(
 
 
 async def _until_idle(
-    configuration: Configuration, wishes: list[Any], directory: Path, clock: Clock, seed: int
+    configuration: Configuration, registrations: list[Any], directory: Path, clock: Clock, seed: int
 ) -> Daemon:
     store = await Store.open(
         f"sqlite:///{directory / 'poller.db'}",
@@ -216,7 +216,7 @@ async def _until_idle(
         meter=Meter(PrometheusMeter()),
     )
     try:
-        await daemon.register(wishes)
+        await daemon.register(registrations)
         daemon.registered_all()
         await daemon.open()
         await daemon.run()

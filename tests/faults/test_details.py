@@ -13,7 +13,7 @@ import pytest
 from tests.fakes.api import Reply, envelope, operation, operation_id
 from tests.fakes.process import Poller, eventually
 from tests.faults.conftest import Witness
-from tests.faults.stage import FAST, ODD, WELL, Event, Show, Stage, campaign, of, wish
+from tests.faults.stage import FAST, ODD, WELL, Event, Show, Stage, campaign, of, registration
 from tests.faults.wild import Raw, WildApi
 
 pytestmark = pytest.mark.anyio
@@ -43,7 +43,7 @@ LISTED: Final = page(message(FAILED[0], "FAILED"), message(FAILED[1], "FAILED"))
 
 
 def breakdowns(show: Show) -> list[Event]:
-    """Return what was told of what failed in `ODD`."""
+    """Return the breakdown that was emitted for `ODD`."""
     told = [event["data"] for event in of(ODD, show.events) if "breakdown" in event["type"]]
     return [data["breakdown"] for data in told]
 
@@ -84,7 +84,7 @@ async def explain(
     ],
 )
 async def test_errors_that_are_refused(stage: Stage, answer: Reply) -> None:
-    """The breakdown is told without them, and says so."""
+    """The breakdown is emitted without them, and says so."""
     found = await explain(stage, [answer], [LISTED])
     assert (found["complete"], found["missing"], found["errors"]) == (False, ["errors"], [])
     assert found["messages"] == [{"status": "FAILED", "channel": "SMS", "count": 2}]
@@ -166,7 +166,7 @@ async def test_receipts_that_cannot_be_read(stage: Stage) -> None:
     ]
     good = {"receipts": [{"status": "DELIVERED"}, {"status": "READ"}]}
     stage.script("Receipts", [*broken, *broken, good])
-    async with stage.running(wish(GROUP), wish(WELL)) as show:
+    async with stage.running(registration(GROUP), registration(WELL)) as show:
         await show.until(lambda: show.has_ended(GROUP, WELL))
     told = of(GROUP, show.events)
     assert [event["type"] for event in told] == ["message.group", "message.settled"]
@@ -177,7 +177,7 @@ async def test_receipts_that_are_gone(stage: Stage) -> None:
     """A group whose record was dropped is not watched for ever."""
     stage.script(GROUP, [message(GROUP, "GROUP")])
     stage.script("Receipts", [Reply(status=404, body=envelope(20404, "gone"))])
-    async with stage.running(wish(GROUP), wish(WELL)) as show:
+    async with stage.running(registration(GROUP), registration(WELL)) as show:
         await show.until(lambda: sum("/Receipts" in path for path in stage.api.requests) > 3)
         stage.clock.jump(7 * 86400)
         await show.until(lambda: show.has_ended(GROUP, WELL))

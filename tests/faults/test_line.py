@@ -30,7 +30,7 @@ _CALM: Final = Weather(stall=1.2)
 
 
 async def test_a_garbled_handshake(tmp_path: Path, clock: Clock, witness: Witness) -> None:
-    """TLS that fails is told as such; once it is in order all goes on."""
+    """TLS that fails is logged as such; once it works all continues."""
     speaks, trusts = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     speaks.load_cert_chain(_LOCALHOST)
     trusts.load_verify_locations(_LOCALHOST)

@@ -46,10 +46,10 @@ class Scene:
     @contextmanager
     def running(self, **settings: str) -> Iterator[Poller]:
         """Run it; it must still be there at the end, and stop in order."""
-        told = {**self.api.environment, **FAST, **settings}
-        told |= {"POLLER_SECRETS_DIR": str(self.token.parent)}
-        del told["TWILIO_AUTH_TOKEN"]
-        with Poller("run", ODD, WELL, cwd=self.directory, environment=told) as daemon:
+        variables = {**self.api.environment, **FAST, **settings}
+        variables |= {"POLLER_SECRETS_DIR": str(self.token.parent)}
+        del variables["TWILIO_AUTH_TOKEN"]
+        with Poller("run", ODD, WELL, cwd=self.directory, environment=variables) as daemon:
             eventually(lambda: self.api.count(ODD) > 2 and self.api.count(WELL) > 2)
             yield daemon
             assert daemon.stop() == 0, daemon.err
@@ -75,7 +75,7 @@ def scene(api: WildApi, tmp_path: Path, witness: Witness) -> Scene:
     "with_sighup", [pytest.param(False, id="probe"), pytest.param(True, id="sighup")]
 )
 def test_credentials_refused_in_mid_run(scene: Scene, *, with_sighup: bool) -> None:
-    """Nothing is lost; the mended file is read at the next probe, or at once after SIGHUP."""
+    """Nothing is lost; the corrected file is read at the next probe, or at once after SIGHUP."""
     interval = "1h" if with_sighup else "100ms"
     with scene.running(POLLER_POLLING__MAX_INTERVAL=interval) as daemon:
         scene.api.credentials = (scene.api.credentials[0], MENDED)

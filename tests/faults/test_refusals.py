@@ -18,7 +18,7 @@ from tests.faults.stage import (
     Stage,
     campaign,
     of,
-    wish,
+    registration,
 )
 from tests.oracle import check_promises
 
@@ -101,7 +101,9 @@ async def test_forbidden_for_one_kind(stage: Stage) -> None:
     stage.script(ODD, [campaign(ODD)[0], FORBIDDEN])
     second = operation_id(3)
     stage.script(second, campaign(second))
-    async with stage.running(wish(ODD, "emails"), wish(second, "emails"), wish(WELL)) as show:
+    async with stage.running(
+        registration(ODD, "emails"), registration(second, "emails"), registration(WELL)
+    ) as show:
         await show.until(lambda: show.has_ended(WELL) and len(show.logged("kind.paused")) > 1)
         assert {line["kind"] for line in show.logged("kind.paused")} == {"emails"}
         stage.clock.jump(8 * 86_400)  # no pause lets anything expire
@@ -120,7 +122,7 @@ async def test_a_storm_of_429(stage: Stage) -> None:
         stage.script(name, campaign(name))
     stage.script(ODD, campaign(ODD))
     stage.api.override = refusal(429, "30")
-    async with stage.running(*map(wish, (ODD, WELL, *crowd))) as show:
+    async with stage.running(*map(registration, (ODD, WELL, *crowd))) as show:
         await show.until(lambda: bool(show.logged("account.paused")))
         stage.clock.jump(31)
         await show.until(lambda: len(show.logged("account.paused")) > 1)
@@ -155,10 +157,10 @@ def _dated(*, seconds: int) -> Reply:
 async def test_how_long_a_pause_lasts(stage: Stage, answer: Reply, seconds: int) -> None:
     """As long as asked, by the answer's own clock, at most five minutes; else from a second on."""
     stage.script(ODD, [campaign(ODD)[0], answer, *campaign(ODD)[1:]])
-    async with stage.running(wish(ODD)) as show:
+    async with stage.running(registration(ODD)) as show:
         await show.until(lambda: bool(show.logged("account.paused")))
         assert [line["seconds"] for line in show.logged("account.paused")] == [seconds]
-        await show.daemon.register([wish(WELL)])
+        await show.daemon.register([registration(WELL)])
         asked = len(stage.api.requests)
         stage.clock.jump(seconds - 0.9)
         assert len(stage.api.requests) == asked
@@ -168,7 +170,7 @@ async def test_how_long_a_pause_lasts(stage: Stage, answer: Reply, seconds: int)
 
 
 async def test_credentials_missing_at_a_probe(stage: Stage) -> None:
-    """The old ones stay in force, it is told, and the next probe reads them again."""
+    """The old ones stay in force, it is logged, and the next probe reads them again."""
     good = Credentials(username=ACCOUNT, password=SecretStr(TOKEN))
     reads = iter([None, None])
 

@@ -14,8 +14,8 @@ from tests.faults.stage import (
     campaign,
     of,
     read_events,
+    registration,
     webhook_plan,
-    wish,
 )
 from tests.oracle import check_promises
 
@@ -62,7 +62,7 @@ async def test_a_webhook_that_is_gone(stage: Stage) -> None:
             tried = len(receiver.received)
             stage.clock.jump(HOUR)
             receiver.answer_always(Answer())
-            await show.daemon.register([wish(ODD)])
+            await show.daemon.register([registration(ODD)])
             assert len(receiver.received) == tried
             await show.daemon.reload(show.configuration)
             await show.until(lambda: len(accepted(receiver.received)) == 8)
@@ -74,7 +74,9 @@ async def test_a_webhook_that_refuses(stage: Stage) -> None:
     stage.script(ODD, campaign(ODD))
     with Receiver(secret=SECRET, default=Answer(status=400, body=b"no such customer")) as receiver:
         sinks = [webhook_plan(receiver, stage.clock, team="red")]
-        async with stage.running(wish(ODD, team="red"), wish(WELL), sinks=sinks) as show:
+        async with stage.running(
+            registration(ODD, team="red"), registration(WELL), sinks=sinks
+        ) as show:
             await show.until(lambda: show.has_ended() and bool(show.logged("delivery.failed")))
             assert {request.event["sequence"] for request in receiver.received} == {"0000000001"}
             stage.clock.jump(HOUR)

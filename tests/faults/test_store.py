@@ -63,7 +63,7 @@ def _path(show: Show) -> Path:
 async def test_a_store_that_cannot_be_written(
     stage: Stage, hurt: Callable[[Show], Awaitable[Mend]], said: str
 ) -> None:
-    """It is told with path and cause, nothing half-done is kept, and all goes on by itself."""
+    """It is logged with path and cause, nothing half-done is kept, and all continues by itself."""
     stage.script(ODD, campaign(ODD)[:1])
     stage.script(WELL, campaign(WELL)[:1])
     async with stage.running() as show:

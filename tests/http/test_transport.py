@@ -52,7 +52,7 @@ def test_a_bad_certificate_file_is_named(
 
 
 class Lane(httpx.AsyncBaseTransport):
-    """Answers when it is told to; counts what it is asked."""
+    """Answers when the test says so; counts requests."""
 
     def __init__(self) -> None:
         self.asked = 0

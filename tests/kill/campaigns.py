@@ -36,7 +36,7 @@ class Campaign:
 
 
 class Campaigns(FakeApi):
-    """An API of so many campaigns, all of them from one seed."""
+    """An API with this many campaigns, all of them from one seed."""
 
     def __init__(self, *, seed: int, number: int, phases: int, steps: int) -> None:
         super().__init__()

@@ -48,17 +48,19 @@ def test_a_breakdown_goes_on_where_it_was_killed(kills: tuple[int, ...], tmp_pat
     ):
         [name] = simulator.send(1, recipients=10_000, fate="failing")
         api.rewrite = lambda path: path.replace("pageSize=1000", f"pageSize={PAGE}")
-        told = {**simulator.environment, **api.environment, **FAST}
+        variables = {**simulator.environment, **api.environment, **FAST}
         out = ""
         for kill in kills:
             api.hold_from(is_detail, number=kill)
-            with Poller("run", name, cwd=tmp_path, environment=told) as daemon:
+            with Poller("run", name, cwd=tmp_path, environment=variables) as daemon:
                 eventually(lambda: api.holding.is_set() or daemon.process.poll() is not None)
                 assert api.holding.is_set(), "".join(daemon.err)[-3000:]
                 daemon.kill()
                 out += "".join(daemon.out)
             api.let_go()
-        done = poller("run", "--until-idle", "--timeout", "25s", cwd=tmp_path, environment=told)
+        done = poller(
+            "run", "--until-idle", "--timeout", "25s", cwd=tmp_path, environment=variables
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         out += done.stdout
         truth = simulator.control("GET", f"operations/{name}/truth")

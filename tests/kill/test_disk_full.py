@@ -43,7 +43,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(place: Path, *, leave: int = 0) -> Path:
-    """Fill a disk but for so many bytes; the file that does it."""
+    """Fill a disk except this many bytes; return the file that does it."""
     ballast = place / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:
@@ -95,9 +95,11 @@ def test_the_file_waits_for_room_and_is_never_torn(tmp_path: Path, small_disk: P
     """The disk of the events is full: they wait and say so, stdout goes on; with room they go."""
     path = small_disk / "events.ndjson"
     with Campaigns(seed=1, number=OPERATIONS, phases=1, steps=4) as api:
-        told = environment(api, small_disk, POLLER_STORE__URL=f"sqlite:///{tmp_path}/poller.db")
+        variables = environment(
+            api, small_disk, POLLER_STORE__URL=f"sqlite:///{tmp_path}/poller.db"
+        )
         with Poller(
-            "run", "--until-idle", *api.campaigns, cwd=tmp_path, environment=told
+            "run", "--until-idle", *api.campaigns, cwd=tmp_path, environment=variables
         ) as daemon:
             eventually(lambda: path.exists() and len(lines(path)) > OPERATIONS)
             ballast = fill(small_disk, leave=1500)
@@ -117,16 +119,18 @@ def test_a_crash_on_a_full_disk_repeats_nothing(tmp_path: Path, small_disk: Path
     """Killed while the disk is full and started while it is: each event is in the file once."""
     path = small_disk / "events.ndjson"
     with Campaigns(seed=2, number=OPERATIONS, phases=1, steps=4) as api:
-        told = environment(api, small_disk, POLLER_STORE__URL=f"sqlite:///{tmp_path}/poller.db")
+        variables = environment(
+            api, small_disk, POLLER_STORE__URL=f"sqlite:///{tmp_path}/poller.db"
+        )
         printed = []
-        with Poller("run", *api.campaigns, cwd=tmp_path, environment=told) as daemon:
+        with Poller("run", *api.campaigns, cwd=tmp_path, environment=variables) as daemon:
             eventually(lambda: path.exists() and len(lines(path)) > OPERATIONS)
             ballast = fill(small_disk, leave=1500)
             api.phase = 1
             eventually(lambda: bool(refusals(daemon)))
             daemon.kill()
             printed += daemon.events
-        with Poller("run", "--until-idle", cwd=tmp_path, environment=told) as daemon:
+        with Poller("run", "--until-idle", cwd=tmp_path, environment=variables) as daemon:
             eventually(lambda: bool(refusals(daemon)))
             ballast.unlink()
             assert daemon.wait() == 0
@@ -138,8 +142,8 @@ def test_the_daemon_outlives_a_full_store(small_disk: Path) -> None:
     """Neither answers nor deliveries can be recorded: it says so, waits, and loses nothing."""
     path, database = small_disk / "events.ndjson", small_disk / "poller.db"
     with Campaigns(seed=3, number=OPERATIONS, phases=1, steps=4) as api:
-        told = environment(api, small_disk)
-        with Poller("run", *api.campaigns, cwd=small_disk, environment=told) as daemon:
+        variables = environment(api, small_disk)
+        with Poller("run", *api.campaigns, cwd=small_disk, environment=variables) as daemon:
             eventually(lambda: path.exists() and len(lines(path)) > OPERATIONS)
             ballast = fill(small_disk)
             api.phase = 1
@@ -150,7 +154,7 @@ def test_the_daemon_outlives_a_full_store(small_disk: Path) -> None:
             # what was being asked for meanwhile waits for its lease, or for the next start
             eventually(lambda: sum(one["data"]["final"] for one in daemon.events) >= UNDISTURBED)
             assert daemon.stop() == 0
-        done = poller("run", "--until-idle", cwd=small_disk, environment=told)
+        done = poller("run", "--until-idle", cwd=small_disk, environment=variables)
         assert done.returncode == 0, done.stderr
         check(api, path, [*daemon.events, *map(json.loads, done.stdout.splitlines())])
         with closing(sqlite3.connect(database)) as connection:

@@ -55,17 +55,17 @@ def test_no_kill_loses_or_repeats_what_it_must_not(
         Campaigns(seed=SEED, number=OPERATIONS, phases=kills, steps=steps) as api,
         Receiver(secret=SECRET, default=fickle) as receiver,
     ):
-        told = _environment(api, receiver.url)
+        variables = _environment(api, receiver.url)
         missing = set(api.campaigns)
         for number in range(kills):
             api.phase = number
-            missing -= _one_life(chance, number, sorted(missing), tmp_path, told)
+            missing -= _one_life(chance, number, sorted(missing), tmp_path, variables)
         api.phase = kills
         if heals:
             receiver.answer_always(Answer())
         done = poller(
             "run", "--until-idle", "--timeout", "5m", *sorted(missing),
-            cwd=tmp_path, environment=told, timeout=330,
+            cwd=tmp_path, environment=variables, timeout=330,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
         posted = [request for request in receiver.received if _is_whole(request)]
@@ -106,13 +106,15 @@ class Fickle:
 
 
 def _one_life(
-    chance: Random, number: int, missing: Sequence[str], cwd: Path, told: dict[str, str]
+    chance: Random, number: int, missing: Sequence[str], cwd: Path, variables: dict[str, str]
 ) -> set[str]:
     """Start a daemon, give it operations, and kill it; those that it acknowledged."""
     fed = chance.sample(missing, min(len(missing), OPERATIONS // 3))
     # some of them are there already: a repeated registration changes nothing
     by_argument, by_line = fed[::2], fed[1::2]
-    with life("run", "--stdin", *by_argument, cwd=cwd, environment=told, number=number) as daemon:
+    with life(
+        "run", "--stdin", *by_argument, cwd=cwd, environment=variables, number=number
+    ) as daemon:
         in_start = chance.random() < 0.2
         pause = chance.uniform(0, 0.9)
         if in_start:

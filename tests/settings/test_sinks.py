@@ -98,7 +98,7 @@ def test_a_channel_for_people_is_not_signed() -> None:
 
 
 @pytest.mark.parametrize("value", ["Slack", ["slack"], {}, None, 1])
-def test_formats_that_are_none(value: object) -> None:
+def test_unknown_formats_are_refused(value: object) -> None:
     """Only the four of the list; nothing else breaks the reading."""
     with pytest.raises(ValidationError):
         WebhookSinkSettings.model_validate({"url": "https://h/x", "format": value})

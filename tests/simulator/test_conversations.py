@@ -1,4 +1,4 @@
-"""Messages to groups, whose receipts tell each recipient apart, and messages that come in."""
+"""Messages to groups, with a receipt for each recipient, and received messages."""
 
 from collections import Counter
 from datetime import timedelta

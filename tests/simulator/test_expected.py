@@ -36,21 +36,21 @@ async def read(simulator: Simulator, kind: SimulatedKind, operation_id: str) -> 
     }
 
 
-def told(truth: ExpectedCounts) -> dict[str, Any]:
+def as_json(truth: ExpectedCounts) -> dict[str, Any]:
     """Return the same of the truth."""
     return {name: getattr(truth, name) for name in ("statuses", "channels", "codes", "contexts")}
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 @pytest.mark.parametrize("fate", SCENARIOS)
-async def test_the_api_tells_the_truth(
+async def test_the_api_answers_agree_with_the_expected_counts(
     simulator: Simulator, kind: SimulatedKind, fate: str
 ) -> None:
     """At any time, of every kind and fate, its lists are what was counted one by one."""
     operation = simulator.world.send(recipients=700, fate=fate, kind=kind.name)
     for seconds in (0, 25, 300):
         simulator.clock.advance(seconds)
-        expected = told(simulator.world.expected(operation.id))
+        expected = as_json(simulator.world.expected(operation.id))
         if kind.items is None:  # what became of them shows in the counters only
             expected |= {"statuses": {}, "channels": {}}
         assert await read(simulator, kind, operation.id) == expected
@@ -60,7 +60,7 @@ async def test_the_api_tells_the_truth(
 async def test_of_ten_thousand_seven_hundred_fail(
     simulator: Simulator, kind: SimulatedKind
 ) -> None:
-    """Exactly so many of each of five codes, and the counters know them all."""
+    """Exact numbers of each of five codes, and the counters include them all."""
     operation = simulator.world.send(recipients=10_000, fate="failing", kind=kind.name)
     simulator.clock.advance(3600)
     truth = simulator.world.expected(operation.id)
@@ -89,8 +89,8 @@ async def test_messages_fail_on_several_channels(simulator: Simulator) -> None:
     assert (attempt["status"], attempt["error"]["code"]) == ("FAILED", 61337)
 
 
-async def test_the_truth_is_told_by_the_simulators_own_route(simulator: Simulator) -> None:
-    """In JSON, without credentials; there is none of what is not there."""
+async def test_the_simulators_own_route_answers_the_expected_counts(simulator: Simulator) -> None:
+    """In JSON, without credentials; 404 for an unknown operation."""
     wanted = {
         "recipients": 1000,
         "fate": {"codes": {"30007": 0.005}, "unaddressable": 0.001},

@@ -17,7 +17,7 @@ def test_an_id_leads_back(ordinal: int, index: int) -> None:
 
 
 @given(text=st.from_regex(WELL_FORMED, fullmatch=True) | st.text())
-def test_a_foreign_id_is_none(text: str) -> None:
+def test_a_foreign_id_is_not_read(text: str) -> None:
     """What nobody made is not found."""
     assert IDS.read("comms_message_", text) is None
 

@@ -53,7 +53,7 @@ async def test_a_send_becomes_an_operation(simulator: Simulator, kind: Simulated
 
 
 async def test_an_operation_belongs_to_its_kind(simulator: Simulator) -> None:
-    """The id does not tell the kind, and under another kind it is not found."""
+    """The id does not contain the kind, and under another kind it is not found."""
     operation = simulator.world.send(recipients=1)
     await simulator.get(f"/Messages/Operations/{operation.id}")
     await simulator.get(f"/Emails/Operations/{operation.id}", expect=404)
@@ -224,7 +224,7 @@ async def test_errors_say_who_was_not_reached(simulator: Simulator) -> None:
 async def test_what_is_not_there_answers_in_the_envelope(
     simulator: Simulator, path: str, status: int
 ) -> None:
-    """Unknown ids, routes and methods are told the vendor's way."""
+    """Unknown ids, routes and methods are answered in the vendor's envelope."""
     refused = await simulator.get(path, expect=status)
     assert refused["errors"][0]["code"] == {400: 20001, 404: 20404, 405: 20004}[status]
 

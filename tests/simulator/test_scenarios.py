@@ -1,4 +1,4 @@
-"""Fates: what they may say, and how they are told in JSON."""
+"""Scenarios: their bounds, and their form in JSON."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from poller.simulator import SCENARIOS, Scenario
 from poller.simulator.scenarios import parse_scenario
 
 
-def test_a_fate_is_told_by_name_or_member_by_member() -> None:
+def test_a_scenario_is_given_by_name_or_by_its_members() -> None:
     """What is not named has its default."""
     assert parse_scenario("troubled") is SCENARIOS["troubled"]
     assert parse_scenario({}) == Scenario()

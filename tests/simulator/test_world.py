@@ -210,6 +210,6 @@ def test_a_wrong_send_is_refused(clock: Clock, wrong: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("wrong", [{"failed": 1.5}, {"canceled_at": 1.0}, {"seconds": 0.0}])
 def test_an_impossible_fate_is_refused(wrong: dict[str, Any]) -> None:
-    """A fate whose shares do not fit, or that ends before it begins, is none."""
+    """A scenario whose shares do not fit, or that ends before it begins, is refused."""
     with pytest.raises(ValueError, match=r"share|canceled_at|seconds"):
         Scenario(**wrong)

@@ -147,7 +147,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 async def test_is_a_sink(place: Place) -> None:
-    """A sink tells its name and limits, and starting it twice is starting it once."""
+    """A sink has a name and limits, and starting it twice is starting it once."""
     assert isinstance(place.sink, Sink)
     assert place.sink.name == "place"
     assert place.sink.concurrency >= 1
@@ -198,7 +198,7 @@ async def test_a_place_out_of_order_fails_in_a_sentence(place: Place) -> None:
     assert [json.loads(body)["id"] for body in place.arrived()][-2:] == ["e1", "e2"]
 
 
-async def test_recall_tells_only_of_what_was_asked_and_delivered(place: Place) -> None:
+async def test_recall_returns_only_what_was_asked_and_delivered(place: Place) -> None:
     """An id that was never sent is never recalled."""
     await place.sink.start()
     await place.sink.deliver([outgoing("e1")])

@@ -28,7 +28,7 @@ BROKEN = OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 class FaultyDisk(Disk):
-    """A disk that fails as it is told: `room` bytes are left, the next syncs and cuts fail."""
+    """A disk with injected failures: `room` bytes are left, the next syncs and cuts fail."""
 
     def __init__(self) -> None:
         self.room: int | None = None
@@ -95,7 +95,7 @@ async def test_an_event_counts_only_when_it_is_on_disk(path: Path) -> None:
 
 
 async def test_a_second_writer_is_refused(path: Path) -> None:
-    """A path has one writer; the other is told which path and what to do, and may come later."""
+    """A path has one writer; the error of another names the path and the fix, and it may retry."""
     first, second = FileSink(name="a", path=path), FileSink(name="b", path=path)
     await first.start()
     with pytest.raises(SinkHeld, match="another process or sink") as caught:
@@ -213,7 +213,7 @@ async def test_the_kernels_own_limit_is_a_full_disk_too(path: Path) -> None:
 async def test_a_failed_sync_counts_for_nothing(
     path: Path, cut_fails: int, sync_fails: int
 ) -> None:
-    """After a failed fsync the batch is written anew, even if it could not be cut off at first."""
+    """After a failed fsync the batch is written again, even if it could not be cut at first."""
     disk = FaultyDisk()
     sink = FileSink(name="audit", path=path, disk=disk)
     await sink.deliver(_events("e1"))
@@ -288,7 +288,7 @@ async def test_recall_passes_over_what_is_no_event(path: Path) -> None:
 
 
 async def test_a_cancelled_batch_is_whole(path: Path) -> None:
-    """Cancellation in the middle of a batch lets it come to its end, and tells so."""
+    """A batch that is cancelled in the middle is completed, and reported as delivered."""
     outcomes: list[SinkOutcome] = []
     entered, leave = anyio.Event(), anyio.Event()
 

@@ -109,7 +109,7 @@ async def test_the_half_line_is_not_written_twice(pipe: Pipe) -> None:
     assert got.decode().splitlines() == [event.body for event in events]
 
 
-async def test_cancellation_ends_a_stalled_write_and_tells_what_is_out(pipe: Pipe) -> None:
+async def test_cancellation_ends_a_stalled_write_and_reports_what_is_written(pipe: Pipe) -> None:
     """Shutdown does not wait for a reader that stalls, and no line is torn by it."""
     sink = StdoutSink(fd=pipe.writing, timeout=3600.0)
     outcomes: list[SinkOutcome] = []
@@ -196,7 +196,7 @@ async def test_a_file_behind_stdout_is_written_in_one_go(tmp_path: Path) -> None
 
 
 class MeteredPipe(PipeWriter):
-    """A writer whose descriptor takes so many bytes, then is out of order until the next write."""
+    """A writer whose descriptor accepts this many bytes, then fails until the next write."""
 
     def __init__(self, allowances: list[int]) -> None:
         super().__init__(-1)

@@ -56,7 +56,7 @@ class Load:
         self._daemon = daemon
 
     def run(self, stop: threading.Event) -> None:
-        """Begin operations until told to stop."""
+        """Begin operations until stopped."""
         chance = random.Random(SEED)  # noqa: S311 - a load that can be repeated
         with httpx.Client(auth=self._auth, trust_env=False) as client:
             while not stop.wait(1 / A_SECOND):
@@ -129,10 +129,10 @@ def test_nothing_grows(tmp_path: Path) -> None:
     config = SimulatorConfig(seed=SEED)
     rotated = Rotated(tmp_path / "events.ndjson")
     with _simulator() as base_url, Counting() as receiver:
-        told = _environment(base_url, config, receiver.url)
+        variables = _environment(base_url, config, receiver.url)
         run = ("run", "--stdin", "--until-idle")
         with Poller(
-            *run, cwd=tmp_path, environment=told, stdin=True, program=("-m", "poller")
+            *run, cwd=tmp_path, environment=variables, stdin=True, program=("-m", "poller")
         ) as daemon:
             # the file of events is opened after the store
             eventually(rotated.path.exists)

@@ -1,4 +1,4 @@
-"""One watch told answer by answer, with a clock that only the test moves."""
+"""One watch, answer by answer, with a clock that only the test moves."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -48,9 +48,9 @@ def new_watch(
     watched: str = ID,
     breakdown: bool | None = None,
 ) -> Watch:
-    """Return a watch that was registered at the start and never looked at."""
-    wish = Registration(id=watched, kind=kind, labels=labels or {}, breakdown=breakdown)
-    watch, is_new = register(None, wish, scope=HOME, now=START)
+    """Return a watch that was registered at the start and never polled."""
+    registration = Registration(id=watched, kind=kind, labels=labels or {}, breakdown=breakdown)
+    watch, is_new = register(None, registration, scope=HOME, now=START)
     assert is_new
     return watch
 
@@ -128,7 +128,7 @@ class Story:
         return self.take(FoundAnswer(found=found, begun_at=self.now, arrived_at=self.now))
 
     def receipts(self, *statuses: str) -> Decision:
-        """See how the recipients of a group fared."""
+        """See the receipts of the recipients of a group."""
         return self.take(ReceiptsAnswer(statuses=statuses, begun_at=self.now, arrived_at=self.now))
 
     def schedule(self, *seconds: float, created: float = 0) -> Decision:
@@ -169,14 +169,14 @@ class Story:
         self.watch = forget(self.watch, now=self.now)
 
     def register(self, *, kind: str | None = None, **labels: str) -> bool:
-        """Register the operation again; tells whether watching began with it."""
-        wish = Registration(id=ID, kind=kind or self.watch.kind, labels=labels)
-        self.watch, is_new = register(self.watch, wish, scope=HOME, now=self.now)
+        """Register the operation again; return whether watching began with it."""
+        registration = Registration(id=ID, kind=kind or self.watch.kind, labels=labels)
+        self.watch, is_new = register(self.watch, registration, scope=HOME, now=self.now)
         return is_new
 
     @property
     def due_in(self) -> float:
-        """Seconds until the next look."""
+        """Seconds until the next poll."""
         return (self.watch.next_poll.due_at - self.now).total_seconds()
 
     @property
@@ -190,11 +190,11 @@ class Story:
         return self.events[-1].data
 
 
-def told(decision: Decision) -> list[str]:
+def types_of(decision: Decision) -> list[str]:
     """Return the types of the events of one decision, without their family."""
     return [event.type.value.partition(".")[2] for event in decision.events]
 
 
 def is_silent(decision: Decision, verdict: Verdict) -> bool:
-    """Tell whether the answer was judged so and made no event."""
+    """Return whether the answer got this verdict and made no event."""
     return decision.verdict is verdict and not decision.events

@@ -166,7 +166,7 @@ def test_what_is_no_event_is_refused(event_type: str, path: str, wrong: object) 
 
 @pytest.mark.parametrize("path", ["id", "sequence", "partitionkey", "data", "data.delta"])
 def test_required_members_are_required(path: str) -> None:
-    """An event without them is none."""
+    """An event without them is not valid."""
     document = _document("progress")
     *way, name = path.split(".")
     place = document

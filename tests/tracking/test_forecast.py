@@ -14,7 +14,7 @@ from tests.tracking.story import START, Story, at, text_at
 
 
 def look(seconds: float, passed: int, done: int = 0, *, total: int = 1000) -> Look:
-    """Make a look at so many seconds after the start."""
+    """Make a look this many seconds after the start."""
     return Look(at=at(seconds), passed=passed, done=done, total=total)
 
 

@@ -69,7 +69,7 @@ def test_only_a_lost_operation_has_a_life_after_its_final_event(history: History
 
 @given(history=HISTORIES)
 def test_previous_status_is_a_chain(history: History) -> None:
-    """Each event says what status the one before it told."""
+    """Each event has the status of the one before it."""
     last = None
     for event in history.events:
         assert event.data["previousStatus"] == last

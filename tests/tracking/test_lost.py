@@ -1,4 +1,4 @@
-"""The three ways in which a watch ends without a terminal status, and what is none of them."""
+"""The three ways in which a watch ends without a terminal status, and cases that do not end it."""
 
 from datetime import timedelta
 
@@ -7,7 +7,7 @@ import pytest
 from poller.tracking.answer import Verdict
 from poller.tracking.pacing import RETENTION, Policy
 from poller.tracking.watch import Outcome, Phase
-from tests.tracking.story import ID, Story, at, is_silent, text_at, told
+from tests.tracking.story import ID, Story, at, is_silent, text_at, types_of
 
 MINUTE = Policy(not_found_grace=60, max_interval=1000)
 WEEK = RETENTION.total_seconds()
@@ -113,7 +113,7 @@ def test_no_number_of_failures_loses_an_operation(how: str) -> None:
     """Nothing is ever dropped because of them."""
     story = Story(Policy(not_found_grace=0))
     for _ in range(200):
-        assert told(getattr(story.wait(60), how)()) == []
+        assert types_of(getattr(story.wait(60), how)()) == []
     assert story.watch.is_watched
 
 
@@ -122,7 +122,7 @@ def test_an_operation_expires_seven_days_after_its_creation() -> None:
     story = Story()
     story.see(queued=1, created=text_at(-100))
     story.wait(WEEK - 100)
-    assert told(story.see(queued=1)) == []
+    assert types_of(story.see(queued=1)) == []
     story.wait(0.001).see(queued=1)
     _assert_lost(story, "expired")
 
@@ -150,7 +150,7 @@ def test_an_outage_expires_nothing() -> None:
     """No answer is no fetch that shows anything."""
     story = Story()
     story.see(queued=1, created=text_at(0))
-    assert told(story.wait(2 * WEEK).fail()) == []
+    assert types_of(story.wait(2 * WEEK).fail()) == []
     assert story.watch.is_watched
 
 
@@ -158,7 +158,7 @@ def test_a_list_expires_nothing() -> None:
     """Only a fetch of that operation counts."""
     story = Story()
     story.see(queued=1, created=text_at(0))
-    assert told(story.wait(2 * WEEK).see(queued=1, fetched=False)) == []
+    assert types_of(story.wait(2 * WEEK).see(queued=1, fetched=False)) == []
 
 
 def test_a_fetch_begun_before_the_moment_expires_nothing() -> None:
@@ -166,7 +166,7 @@ def test_a_fetch_begun_before_the_moment_expires_nothing() -> None:
     story = Story()
     story.see(queued=1, created=text_at(0))
     story.wait(WEEK + 5)
-    assert told(story.see(queued=1, begun_at=at(WEEK))) == []
+    assert types_of(story.see(queued=1, begun_at=at(WEEK))) == []
     assert story.watch.is_watched
 
 
@@ -181,7 +181,7 @@ def test_an_end_at_the_last_moment_is_an_end() -> None:
 def test_what_was_never_seen_expires_after_its_registration() -> None:
     """There is no createdAt to count from."""
     story = Story(Policy(not_found_grace=10 * WEEK))
-    assert told(story.wait(WEEK).not_found()) == []
+    assert types_of(story.wait(WEEK).not_found()) == []
     story.wait(1).not_found()
     _assert_lost(story, "expired")
 
@@ -191,7 +191,7 @@ def test_scheduled_never_expires() -> None:
     story = Story()
     story.see("SCHEDULED", scheduled=1, created=text_at(-WEEK))
     for _ in range(30):
-        assert told(story.wait(86400).see("SCHEDULED", scheduled=1)) == []
+        assert types_of(story.wait(86400).see("SCHEDULED", scheduled=1)) == []
 
 
 def test_the_days_of_a_scheduled_one_count_from_when_it_left() -> None:
@@ -200,7 +200,7 @@ def test_the_days_of_a_scheduled_one_count_from_when_it_left() -> None:
     story.see("SCHEDULED", scheduled=1, created=text_at(-WEEK))
     story.wait(86400).see("PROCESSING", queued=1)
     assert story.watch.left_scheduled_at == story.now
-    assert told(story.wait(WEEK).see("PROCESSING", queued=1)) == []
+    assert types_of(story.wait(WEEK).see("PROCESSING", queued=1)) == []
     story.wait(1).see("PROCESSING", queued=1)
     _assert_lost(story, "expired")
 
@@ -219,14 +219,14 @@ def test_an_operation_that_completed_cannot_get_lost() -> None:
     story = Story(Policy(settle=600, not_found_grace=0))
     story.see("COMPLETED", sent=1)
     for _ in range(10):
-        assert told(story.wait(1).not_found()) == []
+        assert types_of(story.wait(1).not_found()) == []
     assert story.watch.settle_until == story.now + timedelta(seconds=590)
 
 
 def test_a_status_that_is_not_documented_ends_nothing_and_expires() -> None:
-    """Some clients expect FAILED of sender pools: it is told, and not waited behind for ever."""
+    """Some clients expect FAILED of sender pools: it is emitted, and does not block for ever."""
     story = Story(kind="sender-pools")
-    assert told(story.see("FAILED", created=text_at(0), total=2, failed=2)) == ["changed"]
+    assert types_of(story.see("FAILED", created=text_at(0), total=2, failed=2)) == ["changed"]
     assert story.watch.is_watched
-    assert told(story.wait(8 * 86400).see("FAILED", total=2, failed=2)) == ["lost"]
+    assert types_of(story.wait(8 * 86400).see("FAILED", total=2, failed=2)) == ["lost"]
     assert story.last["reason"] == "expired"

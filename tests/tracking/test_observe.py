@@ -8,7 +8,7 @@ from poller.comms.decoding import Nonsensical
 from poller.tracking.answer import Verdict
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import Outcome, Phase
-from tests.tracking.story import ID, START, Story, is_silent, told
+from tests.tracking.story import ID, START, Story, is_silent, types_of
 
 AT_ONCE = Policy(progress_interval=0)
 
@@ -28,7 +28,7 @@ AT_ONCE = Policy(progress_interval=0)
 def test_a_new_status_makes_the_event_named_after_it(status: str, event: str) -> None:
     """A status outside the table makes `operation.changed` and is never terminal."""
     story = Story()
-    assert told(story.see(status, queued=1)) == [event]
+    assert types_of(story.see(status, queued=1)) == [event]
     ends = event in {"completed", "canceled"}
     assert story.watch.is_watched is not ends
     assert story.last["final"] is ends
@@ -65,7 +65,7 @@ def test_before_the_first_event_all_counters_are_zero() -> None:
 
 
 def test_a_status_between_two_looks_is_not_made_up() -> None:
-    """What was never seen is not told; previousStatus says from where the jump was."""
+    """Skipped statuses are not emitted; previousStatus says where the jump began."""
     story = Story()
     story.see("SCHEDULED", scheduled=2)
     story.see("COMPLETED", delivered=2)
@@ -109,7 +109,7 @@ def test_a_known_counter_that_is_none_is_nonsense(wrong: object) -> None:
 
 
 def test_a_nonsensical_answer_changes_nothing_but_the_next_look() -> None:
-    """It is told as such and dropped."""
+    """It is logged as such and dropped."""
     story = Story()
     story.see(queued=1)
     before = story.watch

@@ -58,7 +58,7 @@ def test_what_is_given_wins() -> None:
     ],
 )
 def test_what_is_wrong_is_named(document: object, field: str, message: str) -> None:
-    """The member, and how to mend it."""
+    """The member, and how to correct it."""
     with pytest.raises(BadRegistration) as caught:
         _parse(document)
     assert caught.value.field == field

@@ -1,4 +1,4 @@
-"""What of a message may be stored and told."""
+"""Which parts of a message may be stored and emitted."""
 
 import copy
 import json
@@ -97,25 +97,25 @@ def _planted(document: object) -> set[str]:
 def test_nothing_planted_shows(raw: dict[str, Any]) -> None:
     """No address anywhere; no text but where the vendor's and the customer's own words stand."""
     shown = public_message(raw, Addresses.HIDDEN)
-    told = "\n".join(_texts(shown))
+    shown_text = "\n".join(_texts(shown))
     for address in _planted(raw):
-        assert address not in told
-    assert "jane" not in told
+        assert address not in shown_text
+    assert "jane" not in shown_text
     for attempt in shown.get("attempts", ()):
         if attempt.get("error"):
             attempt["error"]["message"] = None
-    told = "\n".join(_texts({name: value for name, value in shown.items() if name != "tags"}))
+    shown_text = "\n".join(_texts({name: value for name, value in shown.items() if name != "tags"}))
     for text in TEXTS:
-        assert text not in told
+        assert text not in shown_text
 
 
 @_thorough
 @given(raw=MESSAGES)
 def test_masked_addresses_are_not_whole(raw: dict[str, Any]) -> None:
     """Masking shows no planted address either."""
-    told = "\n".join(_texts(public_message(raw, Addresses.MASKED)))
+    shown_text = "\n".join(_texts(public_message(raw, Addresses.MASKED)))
     for address in _planted(raw):
-        assert address not in told
+        assert address not in shown_text
 
 
 @_thorough
@@ -221,7 +221,7 @@ def test_what_is_no_url_to_follow_is_left_out(url: object) -> None:
 
 
 def test_changes_of_attempts() -> None:
-    """A new attempt and a changed one are told; what was told is not."""
+    """A new attempt and a changed one are emitted; others are not emitted again."""
     failed = {"code": 61337, "message": "No RCS.", "infoUrl": None}
     message = public_message(
         {

@@ -3,14 +3,14 @@
 import pytest
 
 from poller.tracking.pacing import Policy
-from tests.tracking.story import Story, told
+from tests.tracking.story import Story, types_of
 
 TEN = Policy(min_interval=1, max_interval=60, progress_interval=10, not_found_grace=0)
 
 
 @pytest.fixture
 def story() -> Story:
-    """Make an operation whose progress was told at the second 0."""
+    """Make an operation whose progress was emitted at second 0."""
     story = Story(TEN)
     story.see(queued=9)
     story.see(queued=8)
@@ -19,12 +19,12 @@ def story() -> Story:
 
 
 def test_at_most_one_progress_in_the_interval(story: Story) -> None:
-    """The second one is told when the interval ends, with everything since the first."""
+    """The second one is emitted when the interval ends, with everything since the first."""
     for second, queued in ((3, 7), (6, 6), (9.999, 5)):
         story.wait(second - (story.now.timestamp() - story.events[0].time.timestamp()))
-        assert told(story.see(queued=queued)) == []
+        assert types_of(story.see(queued=queued)) == []
     story.wait(0.001)
-    assert told(story.see(queued=5)) == ["progress"]
+    assert types_of(story.see(queued=5)) == ["progress"]
     assert story.last["delta"] == {"queued": -3}
 
 
@@ -50,7 +50,7 @@ def test_a_change_that_was_undone_meanwhile_is_no_change(story: Story) -> None:
     """Change is measured against what was emitted, not against what was seen."""
     story.wait(2).see(queued=7)
     story.wait(2).see(queued=8)
-    assert told(story.wait(20).see(queued=8)) == []
+    assert types_of(story.wait(20).see(queued=8)) == []
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_change_that_was_undone_meanwhile_is_no_change(story: Story) -> None:
 def test_a_change_of_status_is_never_held_back(story: Story, status: str, event: str) -> None:
     """It carries what was held back."""
     story.wait(1).see(queued=7)
-    assert told(story.wait(1).see(status, queued=6)) == [event]
+    assert types_of(story.wait(1).see(status, queued=6)) == [event]
     assert story.last["delta"] == {"queued": -2}
 
 
@@ -90,17 +90,17 @@ def test_other_events_do_not_start_the_interval() -> None:
     story = Story(TEN)
     story.see("SCHEDULED", queued=2)
     story.wait(1).see("PROCESSING", queued=2)
-    assert told(story.wait(1).see("PROCESSING", queued=1)) == ["progress"]
+    assert types_of(story.wait(1).see("PROCESSING", queued=1)) == ["progress"]
 
 
 def test_a_clock_that_went_back_holds_nothing_up(story: Story) -> None:
     """The last progress lies in the future: nobody waits for it."""
-    assert told(story.wait(-3600).see(queued=7)) == ["progress"]
-    assert told(story.wait(5).see(queued=6)) == []
+    assert types_of(story.wait(-3600).see(queued=7)) == ["progress"]
+    assert types_of(story.wait(5).see(queued=6)) == []
 
 
-def test_an_interval_of_zero_tells_every_change() -> None:
+def test_an_interval_of_zero_emits_every_change() -> None:
     """Nothing is coalesced."""
     story = Story(Policy(progress_interval=0))
     for queued in (3, 2, 1):
-        assert len(told(story.see(queued=queued))) == 1
+        assert len(types_of(story.see(queued=queued))) == 1

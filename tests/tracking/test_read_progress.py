@@ -11,7 +11,7 @@ from poller.comms.kinds import DEFAULT_KIND, KINDS, KindSpec
 from poller.tracking.pacing import Policy
 from poller.tracking.progress import Progress, delta_between, read_progress, read_receipts
 from poller.tracking.watch import Phase
-from tests.tracking.story import Story, told
+from tests.tracking.story import Story, types_of
 
 Stats = dict[str, Any]
 
@@ -195,7 +195,7 @@ def test_cumulative_counters_settle_at_once() -> None:
     """Five of five are delivered: nothing is waited for, and the event says what came."""
     story = Story(SETTLE, kind="emails")
     stats: Stats = {"total": 5, "sent": 5, "delivered": 5, "opened": 3}
-    assert told(story.see("COMPLETED", **stats)) == ["completed", "settled"]
+    assert types_of(story.see("COMPLETED", **stats)) == ["completed", "settled"]
     assert story.last["operation"]["stats"] == stats
     assert story.events[0].data["delta"] == stats
 
@@ -203,24 +203,27 @@ def test_cumulative_counters_settle_at_once() -> None:
 def test_cumulative_counters_wait_for_their_receipts() -> None:
     """One receipt is out until it is in."""
     story = Story(SETTLE, kind="emails")
-    assert told(story.see("COMPLETED", total=5, sent=5, delivered=4, opened=3)) == ["completed"]
+    assert types_of(story.see("COMPLETED", total=5, sent=5, delivered=4, opened=3)) == ["completed"]
     assert story.watch.phase is Phase.SETTLING
     last = story.wait(75).see("COMPLETED", total=5, sent=5, delivered=4, undelivered=1, opened=4)
-    assert told(last) == ["settled"]
+    assert types_of(last) == ["settled"]
 
 
 def test_an_incomplete_snapshot_says_nothing_about_columns() -> None:
     """Without a total its other counters may be missing, too: what is sent is waited for."""
     story = Story(SETTLE)
-    assert told(story.see("COMPLETED", sent=3)) == ["completed"]
+    assert types_of(story.see("COMPLETED", sent=3)) == ["completed"]
 
 
 def test_what_has_no_delivered_column_ends_at_sent() -> None:
     """There is no receipt to wait for; a column that is null is there, and waited for."""
     story = Story(SETTLE, kind="push-notifications")
-    assert told(story.see("COMPLETED", total=300, sent=295, failed=5)) == ["completed", "settled"]
+    assert types_of(story.see("COMPLETED", total=300, sent=295, failed=5)) == [
+        "completed",
+        "settled",
+    ]
     story = Story(SETTLE, kind="push-notifications")
-    assert told(story.see("COMPLETED", total=300, sent=295, failed=5, delivered=None)) == [
+    assert types_of(story.see("COMPLETED", total=300, sent=295, failed=5, delivered=None)) == [
         "completed"
     ]
     assert story.watch.phase is Phase.SETTLING
@@ -231,7 +234,7 @@ def test_unaddressable_recipients_are_not_taken_for_cumulative_counters() -> Non
     story = Story(SETTLE)
     stats: Stats = {"total": 5, "unaddressable": 1, "delivered": 3, "read": 1}
     story.see("COMPLETED", **stats, sent=1)
-    assert told(story.wait(75).see("COMPLETED", **{**stats, "read": 2}, sent=0)) == ["settled"]
+    assert types_of(story.wait(75).see("COMPLETED", **{**stats, "read": 2}, sent=0)) == ["settled"]
 
 
 def test_a_forecast_knows_when_cumulative_counters_are_done() -> None:

@@ -35,7 +35,7 @@ def test_new_labels_are_merged_and_show_from_the_next_event() -> None:
 
 
 def test_a_repeated_registration_leaves_a_running_watch_as_it_is() -> None:
-    """The next look, the registration's time and all that was told stay."""
+    """The next poll, the registration's time and everything emitted stay."""
     story = Story()
     story.see(queued=1)
     before = story.watch
@@ -55,7 +55,7 @@ def test_another_kind_is_taken_over_while_nothing_was_seen() -> None:
 
 @pytest.mark.parametrize("how", ["not_found", "rejected"])
 def test_refusals_under_the_wrong_kind_do_not_count_for_the_right_one(how: str) -> None:
-    """The row of refusals begins anew with the kind, and the first look is now."""
+    """The count of refusals starts again with the kind, and the first poll is now."""
     story = Story(Policy(not_found_grace=0), kind="emails")
     getattr(story, how)()
     story.register(kind="messages")
@@ -96,7 +96,7 @@ def test_a_lost_operation_can_be_found_under_another_kind() -> None:
 
 
 def test_a_lost_operation_goes_on_where_it_was() -> None:
-    """Watched again: deltas are measured against what was last emitted, refusals count anew."""
+    """Watched again: deltas continue from the last emitted counters, refusals count from 0."""
     story = Story(Policy(not_found_grace=0))
     story.see(queued=5)
     for _ in range(3):
@@ -115,7 +115,7 @@ def test_a_lost_operation_goes_on_where_it_was() -> None:
 
 
 def test_a_forgotten_operation_goes_on_where_it_was() -> None:
-    """What was held back when it was forgotten is told by the next event."""
+    """What was held back when it was forgotten is in the next event."""
     story = Story()
     story.see(queued=5)
     story.see(queued=4)
@@ -147,7 +147,7 @@ def test_a_stub_goes_on_where_it_was() -> None:
 
 
 def test_what_was_forgotten_while_settling_settles_on() -> None:
-    """Its terminal event is out, the final one is not: it is owed."""
+    """Its terminal event was emitted, the final one was not: it follows."""
     story = Story(SETTLING)
     story.see("COMPLETED", sent=1)
     story.forget()

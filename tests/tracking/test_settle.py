@@ -4,7 +4,7 @@ from typing import Any
 
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import Outcome, Phase
-from tests.tracking.story import Story, told
+from tests.tracking.story import Story, types_of
 
 SETTLE = Policy(settle=600, progress_interval=10, not_found_grace=0)
 
@@ -16,7 +16,7 @@ def _finals(story: Story) -> list[str]:
 def test_with_open_counters_it_is_watched_on() -> None:
     """The terminal event is out and not final; the outcome is known."""
     story = Story(SETTLE)
-    assert told(story.see("COMPLETED", sent=2)) == ["completed"]
+    assert types_of(story.see("COMPLETED", sent=2)) == ["completed"]
     assert story.watch.phase is Phase.SETTLING
     assert story.watch.outcome is Outcome.COMPLETED
     assert story.watch.ended_at is None
@@ -26,7 +26,7 @@ def test_with_open_counters_it_is_watched_on() -> None:
 def test_with_nothing_open_it_settles_at_once() -> None:
     """One look makes both events, in order; only the second is final."""
     story = Story(SETTLE)
-    assert told(story.see("COMPLETED", queued=0, delivered=2)) == ["completed", "settled"]
+    assert types_of(story.see("COMPLETED", queued=0, delivered=2)) == ["completed", "settled"]
     assert story.last["delta"] == {}
     assert _finals(story) == ["settled"]
     assert story.watch.phase is Phase.ENDED
@@ -45,11 +45,11 @@ def test_progress_while_settling_then_exactly_one_settled() -> None:
 
 
 def test_the_last_receipts_are_not_held_back() -> None:
-    """Settling ends at once even where progress was just told."""
+    """Settling ends at once even where progress was just emitted."""
     story = Story(SETTLE)
     story.see("COMPLETED", sent=3)
     story.wait(75).see("COMPLETED", sent=1)
-    assert told(story.wait(1).see("COMPLETED", sent=0)) == ["settled"]
+    assert types_of(story.wait(1).see("COMPLETED", sent=0)) == ["settled"]
 
 
 def test_each_open_counter_keeps_it_open() -> None:
@@ -68,8 +68,8 @@ def test_the_deadline_ends_it() -> None:
     """`settle` after the terminal event, whatever is still open."""
     story = Story(SETTLE)
     story.see("COMPLETED", sent=3)
-    assert told(story.wait(599).see("COMPLETED", sent=3)) == []
-    assert told(story.wait(1).see("COMPLETED", sent=3)) == ["settled"]
+    assert types_of(story.wait(599).see("COMPLETED", sent=3)) == []
+    assert types_of(story.wait(1).see("COMPLETED", sent=3)) == ["settled"]
     assert story.last["operation"]["stats"] == {"sent": 3}
 
 
@@ -79,8 +79,8 @@ def test_the_deadline_ends_it_without_an_answer() -> None:
         story = Story(SETTLE)
         story.see("COMPLETED", sent=3)
         for _ in range(5):
-            assert told(getattr(story.wait(10), how)()) == []
-        assert told(getattr(story.wait(600), how)()) == ["settled"]
+            assert types_of(getattr(story.wait(10), how)()) == []
+        assert types_of(getattr(story.wait(600), how)()) == ["settled"]
         assert story.watch.outcome is Outcome.COMPLETED
 
 
@@ -89,8 +89,8 @@ def test_the_deadline_is_stored() -> None:
     story = Story(SETTLE)
     story.see("COMPLETED", sent=3)
     story.policy = Policy(settle=0)
-    assert told(story.wait(300).see("COMPLETED", sent=3)) == []
-    assert told(story.wait(300).see("COMPLETED", sent=3)) == ["settled"]
+    assert types_of(story.wait(300).see("COMPLETED", sent=3)) == []
+    assert types_of(story.wait(300).see("COMPLETED", sent=3)) == ["settled"]
 
 
 def test_a_canceled_operation_does_not_settle() -> None:
@@ -113,4 +113,4 @@ def test_settling_does_not_expire() -> None:
     """The seven days end watches without an end; this one has its end."""
     story = Story(Policy(settle=30 * 86400, max_interval=86400))
     story.see("COMPLETED", sent=1, created="2026-11-01T00:00:00Z")
-    assert told(story.wait(10 * 86400).see("COMPLETED", sent=1)) == []
+    assert types_of(story.wait(10 * 86400).see("COMPLETED", sent=1)) == []

@@ -83,6 +83,6 @@ def test_after_a_failure_there_is_a_minute_of_fetches() -> None:
 
 
 def test_a_clock_that_went_back_does_not_forbid_lists_for_long() -> None:
-    """A minute that lies further ahead than a minute is none."""
+    """A wait of a minute that lies further ahead than a minute is ignored."""
     failed = after_failure(NOTHING, now=at(3600))
     assert is_worth_it(9999, Reach(tracked=1), failed, now=START)

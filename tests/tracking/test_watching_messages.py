@@ -7,7 +7,7 @@ import pytest
 from poller.tracking.pacing import Policy
 from poller.tracking.privacy import Addresses
 from poller.tracking.watch import NextRequest, Outcome, Phase
-from tests.tracking.story import MESSAGE_ID, Story, at, text_at, told
+from tests.tracking.story import MESSAGE_ID, Story, at, text_at, types_of
 from tests.tracking.test_event_schema import VALIDATOR
 
 RCS_FAILED = ("RCS", "FAILED", 61337)
@@ -69,10 +69,10 @@ def test_a_final_status_ends_at_once(status: str, outcome: Outcome) -> None:
 def test_delivered_settles_until_it_is_read() -> None:
     """With `settle` the last word is `message.settled`."""
     story = _story(settle=600)
-    assert told(story.see_message("DELIVERED")) == ["delivered"]
+    assert types_of(story.see_message("DELIVERED")) == ["delivered"]
     assert not story.last["final"]
     assert story.watch.phase is Phase.SETTLING
-    assert told(story.wait(60).see_message("READ")) == ["read", "settled"]
+    assert types_of(story.wait(60).see_message("READ")) == ["read", "settled"]
     assert [event.final for event in story.events] == [False, False, True]
 
 
@@ -80,7 +80,7 @@ def test_settling_ends_at_its_deadline() -> None:
     """Nobody read it."""
     story = _story(settle=600)
     story.see_message("DELIVERED")
-    assert told(story.wait(600).see_message("DELIVERED")) == ["settled"]
+    assert types_of(story.wait(600).see_message("DELIVERED")) == ["settled"]
     assert story.watch.outcome is Outcome.COMPLETED
 
 
@@ -88,7 +88,7 @@ def test_an_older_status_is_stale() -> None:
     """`DELIVERED` can become `READ`, and nothing else."""
     story = _story(settle=600)
     story.see_message("DELIVERED")
-    assert told(story.wait(1).see_message("SENT")) == []
+    assert types_of(story.wait(1).see_message("SENT")) == []
     assert story.watch.status == "DELIVERED"
 
 

@@ -1,4 +1,4 @@
-"""After the end: the breakdown is read page by page, and told once."""
+"""After the end: the breakdown is read page by page, and emitted once."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from poller.tracking.breakdown.reading import progress_of
 from poller.tracking.breakdown.steps import ReadErrors, Request, begin, request
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import NextRequest, Phase
-from tests.tracking.story import Story, text_at, told
+from tests.tracking.story import Story, text_at, types_of
 
 MESSAGES = [f"comms_message_0{number:025d}" for number in range(4)]
 ERRORS = {
@@ -67,9 +67,9 @@ def test_the_end_is_told_first_and_the_breakdown_after_it() -> None:
         NextRequest.BREAKDOWN,
     )
     assert story.due_in == 0
-    assert told(_read(story, ERRORS)) == []
-    assert told(_read(story, _listed(*MESSAGES))) == []
-    assert told(_read(story, {"messages": []})) == ["breakdown"]
+    assert types_of(_read(story, ERRORS)) == []
+    assert types_of(_read(story, _listed(*MESSAGES))) == []
+    assert types_of(_read(story, {"messages": []})) == ["breakdown"]
     assert not story.last["final"]
     assert [(one["code"], one["count"]) for one in story.last["breakdown"]["errors"]] == [
         (30003, 3),
@@ -85,7 +85,7 @@ def test_the_end_is_told_first_and_the_breakdown_after_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "wish", "expected"),
+    ("setting", "registration", "expected"),
     [
         (True, None, Phase.EXPLAINING),
         (True, False, Phase.ENDED),
@@ -94,10 +94,10 @@ def test_the_end_is_told_first_and_the_breakdown_after_it() -> None:
     ],
 )
 def test_the_registration_beats_the_settings(
-    *, setting: bool, wish: bool | None, expected: Phase
+    *, setting: bool, registration: bool | None, expected: Phase
 ) -> None:
     """Where it says nothing, they hold."""
-    story = _ended(Policy(breakdown=setting), breakdown=wish)
+    story = _ended(Policy(breakdown=setting), breakdown=registration)
     assert story.watch.phase is expected
 
 
@@ -189,7 +189,7 @@ def test_messages_of_older_operations_are_not_counted() -> None:
 
 
 def test_forgetting_ends_the_reading() -> None:
-    """Its end was told: what has ended stays ended, also when it is registered again."""
+    """Its end was emitted: it stays ended, also when it is registered again."""
     story = _ended()
     story.forget()
     assert (story.watch.phase, story.watch.breakdown) == (Phase.ENDED, None)

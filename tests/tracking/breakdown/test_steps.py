@@ -31,7 +31,7 @@ HIDDEN = Addresses.HIDDEN
 
 
 def _campaign(*, contexts: bool = True) -> Lists:
-    """Return 10,000 messages of which 700 failed, with 5 codes, some of them on another channel."""
+    """Return 10,000 messages, 700 of them failed, with 5 codes, some on another channel."""
     messages = []
     errors = []
     for number in range(10_000):
@@ -53,28 +53,28 @@ def test_it_is_exact_and_cheap(crashes: bool) -> None:  # noqa: FBT001 - the par
     """700 failures of 5 codes among 10,000 messages, in pages of 1,000; a crash changes nothing."""
     lists = _campaign()
     keep = restored if crashes else lambda state: state
-    told = report(lists.run(begin(statuses=STATUSES), between=keep))
-    assert [(one["code"], one["count"]) for one in told["errors"]] == [
+    reported = report(lists.run(begin(statuses=STATUSES), between=keep))
+    assert [(one["code"], one["count"]) for one in reported["errors"]] == [
         (30003, 250),
         (30005, 180),
         (21610, 130),
         (30006, 90),
         (30007, 50),
     ]
-    assert told["errors"][0] == {
+    assert reported["errors"][0] == {
         "code": 30003,
         "count": 250,
         "message": "It failed with 30003.",
         "infoUrl": "https://www.twilio.com/docs/api/errors/30003",
         "samples": [{"id": message_id(14 * place)} for place in range(5)],
     }
-    assert told["messages"] == [
+    assert reported["messages"] == [
         {"status": "FAILED", "channel": "SMS", "count": 220},
         {"status": "FAILED", "channel": "RCS", "count": 50},
         {"status": "UNDELIVERED", "channel": "SMS", "count": 430},
     ]
-    assert told["complete"] is True
-    assert told["missing"] == []
+    assert reported["complete"] is True
+    assert reported["missing"] == []
     assert len(lists.asked) == 3
 
 
@@ -84,23 +84,23 @@ def test_errors_that_name_no_message(crashes: bool) -> None:  # noqa: FBT001 - a
     lists = _campaign(contexts=False)
     keep = restored if crashes else lambda state: state
     state = lists.run(begin(statuses=STATUSES), addresses=Addresses.MASKED, between=keep)
-    told = report(state)
-    assert sum(one["count"] for one in told["errors"]) == 700
+    reported = report(state)
+    assert sum(one["count"] for one in reported["errors"]) == 700
     fetched = [one for one in lists.asked if isinstance(one, ReadMessage)]
     assert len(fetched) == 5
     assert len(lists.asked) <= 12
-    samples = [sample for one in told["errors"] for sample in one["samples"]]
+    samples = [sample for one in reported["errors"] for sample in one["samples"]]
     assert len(samples) == 5
     assert all(sample["to"] == ["+1415•••1002"] for sample in samples)
-    assert next(one for one in told["errors"] if one["code"] == 30007)["samples"]
+    assert next(one for one in reported["errors"] if one["code"] == 30007)["samples"]
 
 
 def test_fetching_ends_when_every_code_has_a_sample() -> None:
     """One message is enough for the one code."""
     messages = [message(number, "FAILED", code=30003) for number in range(9)]
     lists = Lists([error("30003")] * 9, messages)
-    told = report(lists.run(begin(statuses=STATUSES)))
-    assert told["errors"][0]["samples"] == [{"id": message_id(0)}]
+    reported = report(lists.run(begin(statuses=STATUSES)))
+    assert reported["errors"][0]["samples"] == [{"id": message_id(0)}]
     assert lists.asked[-1] == ReadMessage(message_id=message_id(0))
     assert len(lists.asked) == 4
 
@@ -108,18 +108,18 @@ def test_fetching_ends_when_every_code_has_a_sample() -> None:
 def test_a_kind_that_lists_no_messages() -> None:
     """Only its errors are read."""
     lists = Lists([error(30008), error(30008), error(None)])
-    told = report(lists.run(begin(statuses=())))
-    assert [(one["code"], one["count"]) for one in told["errors"]] == [(30008, 2), (None, 1)]
+    reported = report(lists.run(begin(statuses=())))
+    assert [(one["code"], one["count"]) for one in reported["errors"]] == [(30008, 2), (None, 1)]
     assert lists.asked == [ReadErrors(token=None)]
-    assert told["complete"] is True
+    assert reported["complete"] is True
 
 
 def test_addresses_come_with_the_list() -> None:
     """A sample that an error named is met again among the messages, and shows its address there."""
     lists = Lists([error(30003, 1), error(30005, 1)], [message(1, "FAILED")])
     shown = {"id": message_id(1), "to": ["+14155551002"]}
-    told = report(lists.run(begin(statuses=STATUSES), addresses=Addresses.FULL))
-    assert [one["samples"] for one in told["errors"]] == [[shown], [shown]]
+    reported = report(lists.run(begin(statuses=STATUSES), addresses=Addresses.FULL))
+    assert [one["samples"] for one in reported["errors"]] == [[shown], [shown]]
     hidden = report(lists.run(begin(statuses=STATUSES), addresses=Addresses.HIDDEN))
     assert [one["samples"] for one in hidden["errors"]] == [[{"id": message_id(1)}]] * 2
 
@@ -130,9 +130,9 @@ def test_what_is_refused_is_missing() -> None:
     assert request(state) == ReadMessages(status="FAILED", token=None)
     state = after_refusal(after_refusal(state))
     assert request(state) is None
-    told = report(state)
-    assert told["missing"] == ["errors", "messages:FAILED", "messages:UNDELIVERED"]
-    assert told["complete"] is False
+    reported = report(state)
+    assert reported["missing"] == ["errors", "messages:FAILED", "messages:UNDELIVERED"]
+    assert reported["complete"] is False
     state = after_errors(begin(statuses=("FAILED",)), [error(30003), error(30003)], None)
     state = after_messages(
         state, [message(1, "FAILED"), message(2, "FAILED"), message(3, "FAILED")], None, HIDDEN
@@ -140,9 +140,9 @@ def test_what_is_refused_is_missing() -> None:
     state = after_refusal(after_refusal(state))
     assert request(state) == ReadMessage(message_id=message_id(3))
     state = after_message(state, message(3, "FAILED", code=30003), HIDDEN)
-    told = report(state)
-    assert told["missing"] == ["message"]
-    assert told["errors"][0]["samples"] == [{"id": message_id(3)}]
+    reported = report(state)
+    assert reported["missing"] == ["message"]
+    assert reported["errors"][0]["samples"] == [{"id": message_id(3)}]
     with pytest.raises(ValueError, match="done"):
         after_refusal(state)
 
@@ -170,10 +170,10 @@ def test_a_token_that_repeats_ends_the_source(tokens: list[str]) -> None:
 def test_fifty_pages_are_enough() -> None:
     """A list that never ends is given up."""
     lists = Lists([error(30003, number) for number in range(60)], page_size=1)
-    told = report(lists.run(begin(statuses=())))
+    reported = report(lists.run(begin(statuses=())))
     assert len(lists.asked) == 50
-    assert told["errors"][0]["count"] == 50
-    assert told["missing"] == ["errors"]
+    assert reported["errors"][0]["count"] == 50
+    assert reported["missing"] == ["errors"]
     lists = Lists([error(30003, number) for number in range(50)], page_size=1)
     assert report(lists.run(begin(statuses=())))["complete"] is True
 
@@ -197,9 +197,9 @@ def test_recipients_without_a_message_are_told_apart_by_their_place() -> None:
     """And errors that say nothing of whose they are all count."""
     places = [error(21612, context=f"to[{number}]") for number in (1, 2, 2)]
     unknown = [error(30003, context="recipient")] * 3
-    told = report(after_errors(begin(statuses=()), [*places, *unknown], None))
-    assert [(one["code"], one["count"]) for one in told["errors"]] == [(30003, 3), (21612, 2)]
-    assert [one["samples"] for one in told["errors"]] == [[], []]
+    reported = report(after_errors(begin(statuses=()), [*places, *unknown], None))
+    assert [(one["code"], one["count"]) for one in reported["errors"]] == [(30003, 3), (21612, 2)]
+    assert [one["samples"] for one in reported["errors"]] == [[], []]
 
 
 def test_a_filter_that_is_ignored_changes_no_count() -> None:
@@ -228,20 +228,20 @@ def test_a_step_that_was_not_asked_for_is_refused() -> None:
 def test_codes_beyond_the_bound_are_counted_together() -> None:
     """Under null, by a name that says so."""
     errors = [error(number) for number in range(1000, 1250)] * 2
-    told = report(after_errors(begin(statuses=()), errors, None))
-    assert len(told["errors"]) == 201
-    rest = told["errors"][0]
+    reported = report(after_errors(begin(statuses=()), errors, None))
+    assert len(reported["errors"]) == 201
+    rest = reported["errors"][0]
     assert (rest["code"], rest["count"], rest["message"]) == (None, 100, "other codes")
-    assert sum(one["count"] for one in told["errors"]) == 500
+    assert sum(one["count"] for one in reported["errors"]) == 500
 
 
 def test_what_the_vendor_says_is_scrubbed() -> None:
     """The sentence and the link."""
     url = "https://example.com/?to=14155551002"
     odd = error(30003, message="+14155551002 is off", infoUrl=url)
-    (told,) = report(after_errors(begin(statuses=()), [odd], None))["errors"]
-    assert told["message"] == "••• is off"
-    assert told["infoUrl"] is None
+    (reported,) = report(after_errors(begin(statuses=()), [odd], None))["errors"]
+    assert reported["message"] == "••• is off"
+    assert reported["infoUrl"] is None
 
 
 def test_the_state_stays_small() -> None:
@@ -290,9 +290,9 @@ def test_the_state_stays_small() -> None:
 def test_fifty_codes_have_all_their_samples() -> None:
     """The bound does not show in real life."""
     errors = [error(30000 + n % 50, n) for n in range(1000)]
-    told = report(after_errors(begin(statuses=()), errors, None))
-    assert {len(one["samples"]) for one in told["errors"]} == {5}
-    assert all(one["message"] and one["infoUrl"] for one in told["errors"])
+    reported = report(after_errors(begin(statuses=()), errors, None))
+    assert {len(one["samples"]) for one in reported["errors"]} == {5}
+    assert all(one["message"] and one["infoUrl"] for one in reported["errors"])
 
 
 @given(
@@ -319,15 +319,15 @@ def test_counts_are_exact(
     ]
     lists = Lists(errors, messages, page_size=page_size)
     state = lists.run(begin(statuses=STATUSES), addresses=addresses, between=restored)
-    told = report(state)
+    reported = report(state)
     by_code = Counter(30003 if code == "30003" else code for code, *_ in failures)
     by_place = Counter((status, channel) for _, status, channel, _ in failures)
-    assert {one["code"]: one["count"] for one in told["errors"]} == by_code
-    assert {(o["status"], o["channel"]): o["count"] for o in told["messages"]} == by_place
-    counts = [one["count"] for one in told["errors"]]
+    assert {one["code"]: one["count"] for one in reported["errors"]} == by_code
+    assert {(o["status"], o["channel"]): o["count"] for o in reported["messages"]} == by_place
+    counts = [one["count"] for one in reported["errors"]]
     assert counts == sorted(counts, reverse=True)
-    assert all(len(one["samples"]) <= 5 for one in told["errors"])
-    assert told["complete"] is True
+    assert all(len(one["samples"]) <= 5 for one in reported["errors"])
+    assert reported["complete"] is True
 
 
 @given(
@@ -344,9 +344,9 @@ def test_any_answer_is_survived_and_nothing_planted_is_kept(
     state = after_messages(state, [*listed, *known], None, HIDDEN)
     while request(state) is not None:
         state = restored(after_message(state, fetched, HIDDEN))
-    for one in (told := report(state))["errors"]:
+    for one in (reported := report(state))["errors"]:
         one["message"] = None
-    written = json.dumps(told, ensure_ascii=False)
+    written = json.dumps(reported, ensure_ascii=False)
     for secret in ("jane", "55510", *TEXTS):
         assert secret not in written
     assert "jane" not in state.to_json()
