@@ -24,7 +24,7 @@ from poller.comms.errors import CommsError, Scope
 from poller.comms.gate import Gate, Pace, Pause, Reason, Refusal, Room
 
 # A pause ends by the wall clock, which may jump: nothing sleeps longer than this, in seconds.
-_LOOK_AGAIN: Final = 1.0
+_CHECK_AGAIN: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,13 +218,13 @@ class Throttle:
 
     def _wait(self) -> float:
         if self._reserved or self.in_flight >= self._max_concurrency:
-            return _LOOK_AGAIN
+            return _CHECK_AGAIN
         now, pause = self._now(), self._account.pause
         if self._account.room(now, in_flight=self.in_flight) is Room.CLOSED:
             if pause is None or not pause.holds(now):
-                return _LOOK_AGAIN
-            return min(_LOOK_AGAIN, (pause.until - now).total_seconds())
-        return min(_LOOK_AGAIN, self._pace.wait(anyio.current_time()))
+                return _CHECK_AGAIN
+            return min(_CHECK_AGAIN, (pause.until - now).total_seconds())
+        return min(_CHECK_AGAIN, self._pace.wait(anyio.current_time()))
 
     def _after(self, gate: Gate, ticket: Ticket, error: CommsError | None, *, probe: bool) -> Gate:
         """Return the account's gate after a request."""

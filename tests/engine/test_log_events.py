@@ -88,4 +88,4 @@ def test_instants_are_written_in_one_place() -> None:
         for path in root.rglob("*.py")
         if ".isoformat(" in path.read_text(encoding="utf-8")
     }
-    assert found == {"comms/client.py", "simulator/instants.py", "tracking/event.py"}
+    assert found == {"comms/client.py", "simulator/formats.py", "text.py"}
