@@ -1,8 +1,8 @@
-"""The door: who may come in, decided before anything else looks at a request.
+"""Authentication, before anything else reads a request.
 
-A request with the token is let in. Any other one is not, if a web page of another origin sends it.
-Where there is no token the listener is on loopback or a unix socket; a web page in a browser of
-this machine could still reach a loopback port by a name of its own (DNS rebinding), so the `Host`
+A request with the token is accepted. Without it, a request from a web page of another origin is
+refused. A listener without a token is on loopback or a unix socket; a web page in a browser of this
+machine could still reach a loopback port under a name of its own (DNS rebinding), so the `Host`
 must be a loopback name, too.
 """
 
@@ -19,11 +19,11 @@ from poller.addresses import is_loopback
 from poller.server.problems import FORBIDDEN, UNAUTHORIZED, Problem
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Whoever asks for these may be a probe, which has no token."""
+"""These need no token: probes have none."""
 
 
 class AuthMiddleware:
-    """Lets requests through to `app`; `checks_host` is for a port, where it asks for no token."""
+    """Hands accepted requests to `app`; `checks_host` applies to a TCP port without a token."""
 
     def __init__(self, app: ASGIApp, *, token: SecretStr | None, checks_host: bool) -> None:
         self._app = app
@@ -37,13 +37,13 @@ class AuthMiddleware:
         return self._token is not None
 
     def use(self, token: SecretStr | None) -> bool:
-        """Ask for this token from the next request on, None for none; False if nothing changes."""
+        """Require this token from the next request on, None for none; False if nothing changes."""
         before = self._token
         self._token = None if token is None else token.get_secret_value().encode()
         return self._token != before
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what may not come in; hand on the rest."""
+        """Answer refused requests; hand on the rest."""
         problem = self._refuse(scope["path"], Headers(scope=scope))
         answer = self._app if problem is None else problem.response
         await answer(scope, receive, send)
@@ -67,7 +67,7 @@ class AuthMiddleware:
 
 def _has_token(headers: Mapping[str, str], token: bytes) -> bool:
     scheme, _, given = headers.get("authorization", "").partition(" ")
-    # both, whatever the scheme: the time taken says nothing of the token
+    # compare whatever the scheme: the time that it takes must not depend on the token
     same = hmac.compare_digest(given.strip().encode("latin-1"), token)
     return same and scheme.lower() == "bearer"
 

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poller.comms.ids import MESSAGE_ID, OPERATION_ID
-from poller.server.control import Limits
+from poller.server.control import ClientLimits
 from poller.server.problems import NOT_JSON, SLOW_BODY, TOO_LARGE, UNREADABLE, Problem
 from poller.server.queries import KindName, SinkName
 
@@ -24,7 +24,7 @@ _JSON: Final = re.compile(r"application/([\w.+-]+\+)?json", re.IGNORECASE)
 class BodyLimits:
     """Ends a request whose body takes too many bytes or too long, when a route reads it."""
 
-    def __init__(self, app: ASGIApp, *, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, *, limits: ClientLimits) -> None:
         self._app = app
         self._limits = limits
 
@@ -40,7 +40,7 @@ class BodyLimits:
 
 
 class _LimitedBody:
-    def __init__(self, receive: Receive, limits: Limits, headers: Headers) -> None:
+    def __init__(self, receive: Receive, limits: ClientLimits, headers: Headers) -> None:
         self._receive = receive
         self._limits = limits
         declared = headers.get("content-length", "")

@@ -1,7 +1,7 @@
-"""One connection: HTTP/1.1 that logs nothing, answers nonsense properly and waits for nobody.
+"""One HTTP/1.1 connection, with time limits and problem details for what is not HTTP.
 
-Uvicorn has no time limit for a request that trickles in, and answers what is no HTTP in plain
-text. Both are mended here; the rest is uvicorn's.
+Uvicorn has no time limit for a request that arrives slowly, and answers what is not HTTP in plain
+text. Both are changed here; the rest is uvicorn's.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from poller.server.control import Limits
+from poller.server.control import ClientLimits
 from poller.server.problems import (
     CROWDED,
     PROBLEM_JSON,
@@ -22,17 +22,17 @@ from poller.server.problems import (
     Problem,
 )
 
-# what goes wrong in the application has been logged by it
+# the application has logged its defects already
 _SILENT: Final = logging.getLogger("poller.server.silent")
 _SILENT.setLevel(logging.CRITICAL + 1)
 
-_LAST_WORDS: Final = 5.0
+_CLOSING_SECONDS: Final = 5.0
 
 
 class Connection(H11Protocol):
-    """A connection; the application finds it in the state of its scope."""
+    """A connection; `connection_of` finds it in the scope of a request."""
 
-    limits = Limits()
+    limits = ClientLimits()
 
     def __init__(
         self,
@@ -47,12 +47,12 @@ class Connection(H11Protocol):
         self._deadline: asyncio.TimerHandle | None = None
 
     @classmethod
-    def within(cls, limits: Limits) -> type["Connection"]:
+    def within(cls, limits: ClientLimits) -> type["Connection"]:
         """Return this class with these limits: uvicorn makes connections by their class."""
         return type("Connection", (cls,), {"limits": limits})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin; the first request must be whole in time."""
+        """Begin; the first request must arrive in time."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, "connection": self}
         if len(self.connections) > self.limits.connections:
@@ -60,7 +60,7 @@ class Connection(H11Protocol):
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, and watch the time while a request is not whole."""
+        """Read data, and limit the time until the request is complete."""
         super().data_received(data)
         self._watch()
 
@@ -70,12 +70,12 @@ class Connection(H11Protocol):
         self._unwatch()
 
     def on_response_complete(self) -> None:
-        """Go on with what the client has sent meanwhile."""
+        """Go on with what the client has sent during the answer."""
         super().on_response_complete()
         self._watch()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, or too long for it."""
+        """Answer what is not HTTP, or has too long a head."""
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             self.transport.close()
             return
@@ -90,10 +90,10 @@ class Connection(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
-    def say_last_words(self) -> None:
-        """Let one more message through although the client takes none, then hang up."""
+    def close_soon(self) -> None:
+        """Let one more message through although the client reads nothing, then close."""
         self.flow.resume_writing()
-        self.loop.call_later(_LAST_WORDS, self.transport.abort)
+        self.loop.call_later(_CLOSING_SECONDS, self.transport.abort)
 
     def _watch(self) -> None:
         waits = self._waits_for_more()
@@ -118,7 +118,7 @@ class Connection(H11Protocol):
 
     @property
     def _exchange(self) -> RequestResponseCycle | None:
-        return self.cycle  # which uvicorn declares as always there, and sets to None at first
+        return self.cycle  # uvicorn declares it as never None, and sets it to None at first
 
     def _too_slow(self) -> None:
         self._deadline = None

@@ -18,7 +18,7 @@ Metrics = Callable[[str | None], Awaitable[tuple[bytes, str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ClientLimits:
     """Bytes, seconds and numbers; the daemon runs with the defaults.
 
     `head_seconds` is the time for a whole request, `body_seconds` the time for a body that a route
@@ -48,7 +48,7 @@ class Control:
     store: Store
     version: str
     metrics: Metrics | None
-    limits: Limits
+    limits: ClientLimits
     stopping: anyio.Event
     free_streams: anyio.Semaphore
     troubles: TroubleLog = field(default_factory=TroubleLog)

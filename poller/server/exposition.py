@@ -1,6 +1,7 @@
-"""The page of metrics: what was counted, how it stands, in the format that was asked for."""
+"""The page of metrics: counters, and gauges of the present state, in the requested format."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -8,28 +9,64 @@ from typing import Final
 import anyio
 from anyio.to_thread import run_sync
 from prometheus_client import ProcessCollector
-from prometheus_client.core import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import generate_latest as write_text
 from prometheus_client.openmetrics.exposition import generate_latest as write_openmetrics
 
+from poller.comms.gate import Pause, Reason
+from poller.comms.kinds import KINDS
 from poller.comms.throttle import Throttle
 from poller.engine.daemon import Daemon
-from poller.server.gauges import Moment, Stock, families
-from poller.server.metrics import PrometheusMeter
+from poller.server.metrics import OTHER, PREFIX, PrometheusMeter, bounded_kind
 from poller.store.errors import StoreError
+from poller.store.reports import WatchCount
+from poller.store.sinks import SinkReport
 from poller.store.store import Store
+from poller.tracking.lifecycle import LIFECYCLES
+from poller.tracking.sink_health import SinkState
 
 _KEPT: Final = 5.0
-"""Seconds for which what was counted in the store is good enough: it costs a scan."""
+"""Seconds for which counts of the store are reused: counting costs a scan."""
 _OPENMETRICS: Final = "application/openmetrics-text"
 _TYPES: Final = {
     True: f"{_OPENMETRICS}; version=1.0.0; charset=utf-8",
     False: "text/plain; version=0.0.4; charset=utf-8",
 }
+Values = dict[tuple[str, ...], float]
+"""The value of a gauge for each tuple of label values."""
+
+_UNSEEN: Final = "unseen"
+_STATUSES: Final = tuple(
+    dict.fromkeys(status for lifecycle in LIFECYCLES.values() for status in lifecycle.events)
+)
+_ACCOUNT_REASONS: Final = (Reason.THROTTLED, Reason.UNAUTHORIZED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSnapshot:
+    """What the store holds, counted `at` a process."""
+
+    at: datetime
+    tallies: Sequence[WatchCount]
+    sinks: Sequence[SinkReport]
+    foreign: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSnapshot:
+    """What the process knows without the store; `loops` are seconds since each loop last ran."""
+
+    version: str
+    account: Pause | None
+    kinds: Collection[str]
+    in_flight: int
+    loops: Mapping[str, float | None]
+    closed: Collection[str]
+    dropped_lines: int = 0
 
 
 class Exposition:
-    """Renders `/metrics` for one daemon. `seconds` is for how long a look at the store serves."""
+    """Renders `/metrics` for one daemon; it reads the store at most once in `seconds`."""
 
     def __init__(
         self,
@@ -51,28 +88,28 @@ class Exposition:
         self._now = now
         self._dropped_lines = dropped_lines
         self._seconds = seconds
-        self._looking = anyio.Lock()
-        self._stock: Stock | None = None
-        self._looked_at: float | None = None
+        self._lock = anyio.Lock()
+        self._stored: StoreSnapshot | None = None
+        self._read_at: float | None = None
         ProcessCollector(registry=meter.registry)
 
     async def render(self, accept: str | None = None) -> tuple[bytes, str]:
         """Return the page and its media type; `accept` is the header of the request.
 
-        Never raises for what is wrong with the store: its gauges are then missing.
+        Where the store cannot be read, its gauges are missing.
         """
-        stock = await self._look()
-        if stock is not None:
-            self._meter.expect([sink.name for sink in stock.sinks if sink.is_configured])
+        stored = await self._snapshot()
+        if stored is not None:
+            self._meter.expect([sink.name for sink in stored.sinks if sink.is_configured])
         openmetrics = wants_openmetrics(accept)
-        page = _Page(self._meter, self._moment(), stock, created=openmetrics)
+        page = _Page(self._meter, self._process_snapshot(), stored, created=openmetrics)
         write = write_openmetrics if openmetrics else write_text
-        # reads /proc, and takes a while
+        # in a thread: it reads /proc and takes a while
         return await run_sync(partial(write, page)), _TYPES[openmetrics]
 
-    def _moment(self) -> Moment:
-        """Note, in the loop that changes it, what the process knows."""
-        return Moment(
+    def _process_snapshot(self) -> ProcessSnapshot:
+        """Copy, on the event loop that changes it, what the process knows."""
+        return ProcessSnapshot(
             version=self._version,
             account=self._throttle.account_pause,
             kinds=frozenset(self._throttle.kind_pauses),
@@ -82,17 +119,17 @@ class Exposition:
             dropped_lines=self._dropped_lines(),
         )
 
-    async def _look(self) -> Stock | None:
-        async with self._looking:
+    async def _snapshot(self) -> StoreSnapshot | None:
+        async with self._lock:
             now = anyio.current_time()
-            if self._looked_at is None or now - self._looked_at >= self._seconds:
-                self._stock = await self._count()
-                self._looked_at = anyio.current_time()
-            return self._stock
+            if self._read_at is None or now - self._read_at >= self._seconds:
+                self._stored = await self._count()
+                self._read_at = anyio.current_time()
+            return self._stored
 
-    async def _count(self) -> Stock | None:
+    async def _count(self) -> StoreSnapshot | None:
         try:
-            return Stock(
+            return StoreSnapshot(
                 at=self._now(),
                 tallies=await self._store.watch_counts(),
                 sinks=await self._store.sinks(),
@@ -103,17 +140,22 @@ class Exposition:
 
 
 class _Page:
-    """Everything on one page, as the writers of both formats want it.
+    """All metrics of one page, as the writers of both formats read them.
 
-    `created` keeps the moments at which series began, which only OpenMetrics has a place for.
+    `created` keeps the times at which series began; only OpenMetrics has a place for them.
     """
 
     def __init__(
-        self, meter: PrometheusMeter, moment: Moment, stock: Stock | None, *, created: bool
+        self,
+        meter: PrometheusMeter,
+        process: ProcessSnapshot,
+        stored: StoreSnapshot | None,
+        *,
+        created: bool,
     ) -> None:
         self._meter = meter
-        self._moment = moment
-        self._stock = stock
+        self._process = process
+        self._stored = stored
         self._created = created
 
     def collect(self) -> Iterator[Metric]:
@@ -123,16 +165,145 @@ class _Page:
                     sample for sample in metric.samples if not sample.name.endswith("_created")
                 ]
             yield metric
-        yield from families(self._moment, self._stock)
+        yield from families(self._process, self._stored)
 
 
 def wants_openmetrics(accept: str | None) -> bool:
-    """Tell whether a request names OpenMetrics among what it accepts (RFC 9110, section 12.5.1)."""
-    for wish in (accept or "").lower().split(","):
-        name, *parameters = (part.strip() for part in wish.split(";"))
+    """Return whether a request accepts OpenMetrics by name (RFC 9110, section 12.5.1)."""
+    for accepted in (accept or "").lower().split(","):
+        name, *parameters = (part.strip() for part in accepted.split(";"))
         refused = any(
             part.replace(" ", "") in {"q=0", "q=0.0", "q=0.00", "q=0.000"} for part in parameters
         )
         if name == _OPENMETRICS and not refused:
             return True
     return False
+
+
+def families(process: ProcessSnapshot, stored: StoreSnapshot | None) -> Iterator[Metric]:
+    """Make the gauges; without those of the store where it could not be read."""
+    yield InfoMetricFamily(
+        f"{PREFIX}_build", "Which version is running.", value={"version": process.version}
+    )
+    yield CounterMetricFamily(
+        f"{PREFIX}_log_lines_dropped",
+        "Lines of the log that could not be written: no reader, a slow one, or a full disk.",
+        value=process.dropped_lines,
+    )
+    yield from _pauses(process)
+    yield _gauge("requests_in_flight", "Requests to the API under way.", {(): process.in_flight})
+    yield _gauge(
+        "loop_silence_seconds",
+        "Seconds since a loop of the daemon turned; one that hangs is silent for long.",
+        {(loop,): age for loop, age in process.loops.items() if age is not None},
+        "loop",
+    )
+    yield _gauge(
+        "store_readable",
+        "1 where the store could be read for this page, else 0.",
+        {(): stored is not None},
+    )
+    if stored is not None:
+        yield from _operations(stored)
+        yield from _sinks(stored, process.closed)
+
+
+def _pauses(process: ProcessSnapshot) -> Iterator[Metric]:
+    reason = None if process.account is None else process.account.reason
+    yield _gauge(
+        "account_paused",
+        "1 while no request goes out but a probe, by reason: 429 or 503, 401.",
+        {(one.value,): reason is one for one in _ACCOUNT_REASONS},
+        "reason",
+    )
+    yield _gauge(
+        "kind_paused",
+        "1 while the API refuses this kind (403) and only a probe goes out.",
+        {(kind,): kind in process.kinds for kind in KINDS},
+        "kind",
+    )
+
+
+def _operations(stored: StoreSnapshot) -> Iterator[Metric]:
+    statuses = (_UNSEEN, *_STATUSES, OTHER)
+    watched: Values = {(kind, status): 0 for kind in KINDS for status in statuses}
+    due: Values = {(kind,): 0 for kind in KINDS}
+    overdue: Values = {(kind,): 0 for kind in KINDS}
+    for tally in stored.tallies:
+        kind = bounded_kind(tally.kind)
+        cell = (kind, _bounded_status(tally.status))
+        watched[cell] = watched.get(cell, 0) + tally.watched
+        due[kind,] = due.get((kind,), 0) + tally.due
+        overdue[kind,] = max(overdue.get((kind,), 0), _age(stored.at, tally.oldest_due))
+    yield _gauge(
+        "operations",
+        "Operations and messages that are being watched, by the status last seen.",
+        watched,
+        "kind status",
+    )
+    yield _gauge("operations_due", "Watched operations whose next look is due.", due, "kind")
+    yield _gauge(
+        "operations_overdue_seconds",
+        "For how long the first of the due operations has been due; 0 where none is.",
+        overdue,
+        "kind",
+    )
+    yield _gauge(
+        "foreign_operations",
+        "Operations in the store that wait for the daemon of another account or base URL.",
+        {(): stored.foreign},
+    )
+
+
+def _sinks(stored: StoreSnapshot, closed: Collection[str]) -> Iterator[Metric]:
+    states = {
+        report.name: SinkState.DISABLED if report.name in closed else report.health.state
+        for report in stored.sinks
+    }
+    yield _gauge(
+        "sink_state",
+        "1 for the state that a sink is in: ok, rejecting, failing, down or disabled.",
+        {(name, one.value): state is one for name, state in states.items() for one in SinkState},
+        "sink state",
+    )
+    yield _gauge(
+        "sink_configured",
+        "0 where events wait for a sink that no settings name any more, else 1.",
+        {(report.name,): report.is_configured for report in stored.sinks},
+        "sink",
+    )
+    yield _gauge(
+        "outbox_events",
+        "Events that wait for their delivery.",
+        {(report.name,): report.waiting for report in stored.sinks},
+        "sink",
+    )
+    yield _gauge(
+        "outbox_oldest_age_seconds",
+        "For how long the first of the waiting events has been waiting; 0 where none is.",
+        {(report.name,): _age(stored.at, report.oldest) for report in stored.sinks},
+        "sink",
+    )
+    yield _gauge(
+        "dead_letters",
+        "Events that were given up and are kept until retention takes them.",
+        {(report.name,): report.dead for report in stored.sinks},
+        "sink",
+    )
+
+
+def _gauge(name: str, text: str, values: Values, labels: str = "") -> Metric:
+    family = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=labels.split())
+    for key, value in values.items():
+        family.add_metric(key, float(value))
+    return family
+
+
+def _bounded_status(status: str | None) -> str:
+    if status is None:
+        return _UNSEEN
+    return status if status in _STATUSES else OTHER
+
+
+def _age(now: datetime, since: datetime | None) -> float:
+    return 0.0 if since is None else max(0.0, (now - since).total_seconds())

@@ -1,4 +1,4 @@
-"""Where to listen, and taking the place: a port, or a unix socket that only a live owner keeps."""
+"""Where to listen, and opening the socket: a TCP port, or a unix socket."""
 
 import errno
 import os
@@ -16,13 +16,13 @@ from poller.addresses import ListenAddress, TcpAddress, is_loopback, join_host
 from poller.os_errors import needs_change
 
 _BACKLOG: Final = 256
-_PATIENCE: Final = 1.0
+_PROBE_SECONDS: Final = 1.0
 
 
 class ListenError(Exception):
     """The address cannot be listened on: `message` names it and the fault, `hint` the fix.
 
-    `needs_change` says that it stays so until somebody changes a setting, a path or a permission.
+    With `needs_change`, only another setting, path or permission helps; a retry does not.
     """
 
     def __init__(self, message: str, hint: str, *, needs_change: bool = False) -> None:
@@ -36,8 +36,8 @@ class ListenError(Exception):
 class Listening:
     """Where the control API listens, None for nowhere.
 
-    `observe` has the three health routes only and never asks for the token. `socket_mode` is for
-    unix sockets, as `os.chmod` takes it.
+    `observe` serves only the health routes and never asks for the token. `socket_mode` is the mode
+    of unix sockets, as `os.chmod` takes it.
     """
 
     address: ListenAddress | None
@@ -55,7 +55,7 @@ class Listening:
 def taken(
     place: ListenAddress, *, setting: str, mode: int, guarded: bool
 ) -> Iterator[socket.socket]:
-    """Listen at a place, and leave it as it was; `setting` is named in errors.
+    """Listen at an address, and remove the unix socket at the end; errors name the `setting`.
 
     :raises ListenError: where it cannot be listened on, or where other machines could reach it and
         it is not `guarded` by a token.
@@ -74,7 +74,7 @@ def taken(
 
 
 def url_of(listener: socket.socket) -> str:
-    """Write where it listens as clients take it: `http://…` or `unix:/…`."""
+    """Return the address of a listener as clients take it: `http://…` or `unix:/…`."""
     name = listener.getsockname()
     if listener.family is socket.AF_UNIX:
         return f"unix:{name}"
@@ -100,7 +100,7 @@ def _bind_tcp(place: TcpAddress, setting: str, *, guarded: bool) -> socket.socke
         listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        # now, not later: a port is taken when somebody listens, not when it is bound
+        # now: another process could still listen on a port that is only bound
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
@@ -109,11 +109,11 @@ def _bind_tcp(place: TcpAddress, setting: str, *, guarded: bool) -> socket.socke
 
 
 def _bind_unix(path: Path, setting: str, mode: int) -> socket.socket:
-    _make_way(path, setting)
+    _remove_stale(path, setting)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        # Linux makes the file with the mode of the socket: at no moment it is more open
+        # Linux creates the file with the mode of the socket: it is never more open than that
         os.fchmod(listener.fileno(), mode)
         listener.bind(str(path))
         path.chmod(mode)
@@ -124,18 +124,18 @@ def _bind_unix(path: Path, setting: str, mode: int) -> socket.socket:
     return listener
 
 
-def _make_way(path: Path, setting: str) -> None:
-    """Remove a socket that nobody listens at any more."""
+def _remove_stale(path: Path, setting: str) -> None:
+    """Remove a socket at which no process listens."""
     try:
         found = path.lstat()
         if not stat.S_ISSOCK(found.st_mode):
             raise ListenError(
-                f"{setting}: {path} is there and is not a socket",
+                f"{setting}: {path} exists and is not a socket",
                 "name another path, or move it away",
                 needs_change=True,
             )
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(_PATIENCE)
+            probe.settimeout(_PROBE_SECONDS)
             probe.connect(str(path))
     except FileNotFoundError:
         return
@@ -163,7 +163,7 @@ def _refused(setting: str, where: str, error: OSError) -> ListenError:
     hints = {
         errno.EADDRINUSE: f"stop what listens there, or choose another port ({none})",
         errno.EACCES: "choose a port above 1023, or a path that this user may write to",
-        errno.ENOENT: "the directory must be there; under systemd RuntimeDirectory= makes it",
+        errno.ENOENT: "the directory must exist; under systemd RuntimeDirectory= creates it",
         errno.EADDRNOTAVAIL: "name an address that this machine has",
     }
     hint = hints.get(error.errno or 0, f"choose another address ({none})")
@@ -175,8 +175,8 @@ def _refused(setting: str, where: str, error: OSError) -> ListenError:
 
 
 def _needs_change(error: OSError) -> bool:
-    # an address that the machine has not yet comes with its network; a name that nobody knows
-    # is a mistake, while a name service that does not answer is not
+    # a missing address may come with the network; an unknown name is a mistake, but a name
+    # service that does not answer is not
     if isinstance(error, socket.gaierror):
         return error.errno == socket.EAI_NONAME
     return needs_change(error)

@@ -1,7 +1,7 @@
-"""What happened since the start, counted for Prometheus: the engine's meter.
+"""The engine's meter: counts for Prometheus what happened since the start.
 
-No label holds anything that is made elsewhere: kinds come from the table, sinks from settings,
-all else is named in the code. So no operation can make a series of its own.
+The values of labels are bounded: kinds come from the table, sinks from settings, all others from
+the code. So no operation can add a series.
 """
 
 from collections.abc import Sequence
@@ -102,7 +102,7 @@ class PrometheusMeter:
                 self._polls.labels(kind, request.value, _OK)
 
     def expect(self, sinks: Sequence[str]) -> None:
-        """Begin the counters of these sinks at 0, so that the first step is seen as one."""
+        """Start the counters of these sinks at 0, so that the first increment is visible."""
         for sink in sinks:
             self._dead.labels(sink)
             for verdict in (SinkVerdict.DELIVERED, SinkVerdict.FAILED):
@@ -156,7 +156,7 @@ class PrometheusMeter:
             lag = delivery.done_at - delivery.fresh_at
             self._delivery_lag.labels(sink).observe(_seconds(lag))
 
-    def transacted(self, name: str, seconds: float, refused: bool) -> None:  # noqa: FBT001 - as the store tells it
+    def transacted(self, name: str, seconds: float, refused: bool) -> None:  # noqa: FBT001 - the store's callback
         """Count a transaction of the store."""
         self._transaction_seconds.labels(name).observe(seconds)
         if refused:
@@ -177,7 +177,7 @@ def bounded_kind(kind: str) -> str:
 
 
 def _detection_lag(observation: Observation) -> float | None:
-    """Tell how old the change was that this answer showed; None where it showed none."""
+    """Return the age of the change that this answer showed; None without a change."""
     events = (stored.event for stored in observation.events)
     first = next((event for event in events if event.tells_a_change), None)
     if first is None:
@@ -189,5 +189,5 @@ def _detection_lag(observation: Observation) -> float | None:
 
 
 def _seconds(span: timedelta) -> float:
-    """Return the seconds of a span; a clock that went back makes no negative ones."""
+    """Return the seconds of a span; negative ones, after the clock was set back, count as 0."""
     return max(0.0, span.total_seconds())

@@ -1,13 +1,13 @@
-"""The control API on its sockets, inside somebody else's task group: no signals, no exit."""
+"""Serves the control API on its sockets within a task group: no signal handlers, no exit."""
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from email.utils import formatdate
 from functools import partial
-from typing import Final
+from typing import Final, Never
 
 import anyio
 import structlog
@@ -23,23 +23,23 @@ from poller.engine.daemon import Daemon
 from poller.server.app import control_app, health_app
 from poller.server.auth import AuthMiddleware
 from poller.server.connection import Connection
-from poller.server.control import Control, Limits, Metrics
+from poller.server.control import ClientLimits, Control, Metrics
 from poller.server.health import Readiness
 from poller.server.listening import Listening, taken, url_of
 from poller.store.store import Store
 
 log = structlog.get_logger()
 
-_LONGEST_HEAD: Final = 32 * 1024
-_TICK: Final = 1.0
-_LOOK: Final = 0.02
+_MOST_HEAD_BYTES: Final = 32 * 1024
+_TICK_SECONDS: Final = 1.0
+_CHECK_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
     """Where it listens, as clients take it: `http://…` or `unix:/…`; None for nowhere.
 
-    `use_token` makes it ask for another token from the next request on. A changed token ends the
+    `use_token` makes it require another token from the next request on. A changed token ends the
     event streams, which were opened with the one before.
     """
 
@@ -51,7 +51,7 @@ class Bound:
 class _Listener:
     """One application on one socket."""
 
-    def __init__(self, app: ASGIApp, listener: socket.socket, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, listener: socket.socket, limits: ClientLimits) -> None:
         self._socket = listener
         self._state = ServerState()
         self._connections = Connection.within(limits)
@@ -64,7 +64,7 @@ class _Listener:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=int(limits.keep_alive_seconds),
-            h11_max_incomplete_event_size=_LONGEST_HEAD,
+            h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
         )
         self._config.load()
         self.url = url_of(listener)
@@ -84,15 +84,15 @@ class _Listener:
         self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
 
     async def stop(self, seconds: float) -> None:
-        """Let what is under way end, for so long; then cut it off."""
+        """Give running requests these seconds to end, then abort them."""
         self._server.close()
         connections = self._state.connections
         for connection in list(connections):
             connection.shutdown()
         with anyio.move_on_after(seconds):
-            # uvicorn tells nobody when one is gone
+            # uvicorn sends no signal when a connection ends
             while connections or self._state.tasks:  # noqa: ASYNC110 - hence
-                await anyio.sleep(_LOOK)
+                await anyio.sleep(_CHECK_SECONDS)
         for connection in list(connections):
             connection.transport.abort()
         for task in (tasks := list(self._state.tasks)):
@@ -108,7 +108,7 @@ async def serve(
     *,
     version: str,
     metrics: Metrics | None = None,
-    limits: Limits | None = None,
+    limits: ClientLimits | None = None,
     task_status: TaskStatus[Bound] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; `await task_group.start(serve, …)` returns where.
@@ -116,9 +116,9 @@ async def serve(
     Cancelling ends the event streams with what was recorded so far, gives other requests a moment,
     and returns.
 
-    :raises ListenError: where an address cannot be had.
+    :raises ListenError: where it cannot listen at an address.
     """
-    limits = limits or Limits()
+    limits = limits or ClientLimits()
     control = Control(
         daemon=daemon,
         store=store,
@@ -138,41 +138,47 @@ async def serve(
     async with AsyncExitStack() as stack:
         main = observe = None
         if listening.address is not None:
-            taken_by = await _take(stack, listening, listening.address, "server.listen")
-            main = _Listener(guard, taken_by, limits)
+            listener = await _open(stack, listening, listening.address, "server.listen")
+            main = _Listener(guard, listener, limits)
         if listening.observe is not None:
-            taken_by = await _take(stack, listening, listening.observe, "server.observe")
-            observe = _Listener(health_app(control, readiness), taken_by, limits)
-        running = [listener for listener in (main, observe) if listener is not None]
+            listener = await _open(stack, listening, listening.observe, "server.observe")
+            observe = _Listener(health_app(control, readiness), listener, limits)
+        bound = Bound(
+            address=None if main is None else main.url,
+            observe=None if observe is None else observe.url,
+            use_token=use_token,
+        )
+        running = [one for one in (main, observe) if one is not None]
         try:
-            for listener in running:
-                await listener.start()
-            bound = Bound(
-                address=None if main is None else main.url,
-                observe=None if observe is None else observe.url,
-                use_token=use_token,
-            )
-            log.info("server.listening", address=bound.address, observe=bound.observe)
-            task_status.started(bound)
-            while True:
-                await anyio.sleep(_TICK)
-                for listener in running:
-                    listener.tick()
+            await _run(running, bound, task_status)
         finally:
             with anyio.CancelScope(shield=True):
                 control.stopping.set()
                 daemon.signals.events.notify()
-                for listener in running:
-                    await listener.stop(limits.stop_seconds)
+                for one in running:
+                    await one.stop(limits.stop_seconds)
 
 
-async def _take(
+async def _run(
+    listeners: Sequence[_Listener], bound: Bound, task_status: TaskStatus[Bound]
+) -> Never:
+    for listener in listeners:
+        await listener.start()
+    log.info("server.listening", address=bound.address, observe=bound.observe)
+    task_status.started(bound)
+    while True:
+        await anyio.sleep(_TICK_SECONDS)
+        for listener in listeners:
+            listener.tick()
+
+
+async def _open(
     stack: AsyncExitStack, listening: Listening, place: ListenAddress, setting: str
 ) -> socket.socket:
-    # the health routes are open to all: no token is asked for, and none is needed
+    # the health routes need no token
     guarded = setting == "server.observe" or listening.token is not None
     place_taken = taken(place, setting=setting, mode=listening.socket_mode, guarded=guarded)
-    # in a thread: names are looked up, and sockets that may be stale are knocked at
+    # in a thread: it resolves names, and connects to a socket that may be stale
     listener = await run_sync(place_taken.__enter__)
 
     async def leave() -> None:

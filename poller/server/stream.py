@@ -1,8 +1,8 @@
 """The event stream: Server-Sent Events of everything emitted, in commit order.
 
-Nothing is queued for a client. Its stream reads the store page by page from where it is, waits
-for news, and takes the next page only when the client took the last one. A client that takes
-nothing for too long is told so and let go; it comes back with the last id that it has.
+Nothing is queued for a client. Its stream reads the store page by page, waits for new events, and
+reads the next page only when the client has read the last one. A client that reads nothing for too
+long gets an error and is disconnected; it reconnects with the last id that it has.
 
 Only events are sent as blocks. Everything else is a comment line with no blank line after it:
 widely used clients report each blank line as an event, also where no data came before it.
@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from poller.server.connection import connection_of
-from poller.server.control import Control, InControl, Limits
+from poller.server.control import ClientLimits, Control, InControl
 from poller.server.examples import EVENT_STREAM
 from poller.server.openapi import problems
 from poller.server.problems import CROWDED, GONE, INVALID, STORE, Problem, ProblemKind
@@ -32,11 +32,13 @@ from poller.tracking.delivery import wants_type
 log = structlog.get_logger()
 
 _PAGE: Final = 100
-# the store may be written by another daemon of the same home, which rings no bell of ours
-_LOOK_AGAIN: Final = 1.0
-# events that come together go together
-_GATHER: Final = 0.02
-_SLOW: Final = ProblemKind(name="slow-client", status=408, title="The client takes no events")
+# another daemon of the same account may write to the store, which sends no signal here
+_POLL_SECONDS: Final = 1.0
+# events that are recorded together are sent together
+_GATHER_SECONDS: Final = 0.02
+_SLOW_CLIENT: Final = ProblemKind(
+    name="slow-client", status=408, title="The client takes no events"
+)
 _STOPPING: Final = b": the stream ends; come back with the last id\n"
 _HEADERS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -104,7 +106,7 @@ class StreamFilter:
     labels: Sequence[tuple[str, str]] = ()
 
     def wants(self, stored: StoredEvent) -> bool:
-        """Tell whether an event, already of the right operation, is to be sent."""
+        """Return whether to send an event, which is already of the right operation."""
         if self.types and not wants_type(self.types, stored.type, final=stored.final):
             return False
         if not self.labels:
@@ -114,7 +116,7 @@ class StreamFilter:
 
 
 def _gone(event_id: str) -> Problem:
-    """Say that nobody can go on after this event without missing some."""
+    """Say that a stream after this event would miss some."""
     return Problem(
         GONE,
         f"the event {event_id[:80]!r}, or one that came after it, is not kept",
@@ -126,7 +128,7 @@ def _gone(event_id: str) -> Problem:
 class EventStream(Response):
     """The answer to one client: runs until it leaves, or the daemon stops.
 
-    Events up to `pruned_to` may be missing: the client asked for those that are kept.
+    Events up to `pruned_to` may be missing: the client asked for the kept ones.
     """
 
     def __init__(
@@ -140,11 +142,11 @@ class EventStream(Response):
         self._troubles = control.troubles
         self._limits = control.limits
         self._wanted = wanted
-        self._mark = start
+        self._cursor = start
         self._pruned_to = pruned_to
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream, where there is a place."""
+        """Stream, unless there are too many streams."""
         try:
             self._free_streams.acquire_nowait()
         except anyio.WouldBlock:
@@ -156,24 +158,24 @@ class EventStream(Response):
             self._free_streams.release()
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [*_HEADERS, *_position_header(self._mark)]
+        headers = [*_HEADERS, *_position_header(self._cursor)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_leave_with_client, receive, tasks.cancel_scope)
-            last_words = await self._pump(scope, send)
+            tasks.start_soon(_stop_with_client, receive, tasks.cancel_scope)
+            last_chunk = await self._pump(scope, send)
             with anyio.move_on_after(self._limits.slow_seconds):
-                await send({"type": "http.response.body", "body": last_words, "more_body": False})
+                await send({"type": "http.response.body", "body": last_chunk, "more_body": False})
             tasks.cancel_scope.cancel()
 
     async def _pump(self, scope: Scope, send: Send) -> bytes:
-        """Send until there is a reason to end; returns what is to be said last."""
-        chunk = _comment(self._mark.event_id)
-        spoke_at = anyio.current_time()
+        """Send until there is a reason to end; returns the last chunk."""
+        chunk = _comment(self._cursor.event_id)
+        sent_at = anyio.current_time()
         while True:
             if chunk:
-                if not await self._take(send, chunk):
-                    return self._let_go(scope)
-                spoke_at = anyio.current_time()
+                if not await self._send(send, chunk):
+                    return self._drop(scope)
+                sent_at = anyio.current_time()
             ends = self._stopping.is_set()
             try:
                 page = await self._next_page()
@@ -183,29 +185,29 @@ class EventStream(Response):
                 )
                 return _error(Problem(STORE, str(error)))
             self._troubles.success(log, "store.unavailable", "store.recovered", loop="stream")
-            if page.pruned_to > max(self._mark.position, self._pruned_to):
-                return _error(_gone(self._mark.event_id))
+            if page.pruned_to > max(self._cursor.position, self._pruned_to):
+                return _error(_gone(self._cursor.event_id))
             chunk = self._render(page)
             has_more = len(page.events) == _PAGE
             if not chunk and not has_more:
                 if ends:
                     return _STOPPING
                 await self._wait()
-                if anyio.current_time() - spoke_at >= self._limits.heartbeat_seconds:
-                    chunk = _comment(self._mark.event_id)
+                if anyio.current_time() - sent_at >= self._limits.heartbeat_seconds:
+                    chunk = _comment(self._cursor.event_id)
 
     async def _next_page(self) -> Page:
         return await self._store.event_page(
-            after=self._mark, limit=_PAGE, operations=self._wanted.operations
+            after=self._cursor, limit=_PAGE, operations=self._wanted.operations
         )
 
     async def _wait(self) -> None:
-        until_heartbeat = min(_LOOK_AGAIN, self._limits.heartbeat_seconds)
+        until_heartbeat = min(_POLL_SECONDS, self._limits.heartbeat_seconds)
         if await self._recorded.wait(until_heartbeat):
-            await anyio.sleep(_GATHER)
+            await anyio.sleep(_GATHER_SECONDS)
 
-    async def _take(self, send: Send, chunk: bytes) -> bool:
-        """Send; False where the client took nothing for too long."""
+    async def _send(self, send: Send, chunk: bytes) -> bool:
+        """Send; False where the client read nothing for too long."""
         message: Message = {"type": "http.response.body", "body": chunk, "more_body": True}
         with anyio.move_on_after(self._limits.slow_seconds) as scope:
             await send(message)
@@ -213,30 +215,32 @@ class EventStream(Response):
 
     def _render(self, page: Page) -> bytes:
         wanted = [event for event in page.events if self._wanted.wants(event)]
-        self._mark = page.end
+        self._cursor = page.end
         return "".join(_frame(event) for event in wanted).encode()
 
-    def _let_go(self, scope: Scope) -> bytes:
+    def _drop(self, scope: Scope) -> bytes:
         seconds = self._limits.slow_seconds
         self._troubles.failure(
             log,
             "stream.dropped",
             reason="slow client",
             seconds=seconds,
-            last_id=self._mark.event_id,
+            last_id=self._cursor.event_id,
         )
         if (connection := connection_of(scope)) is not None:
-            connection.say_last_words()
-        return _error(Problem(_SLOW, f"nothing was taken for {seconds:g} s", hint="read faster"))
+            connection.close_soon()
+        return _error(
+            Problem(_SLOW_CLIENT, f"nothing was taken for {seconds:g} s", hint="read faster")
+        )
 
 
-def _position_header(mark: Cursor) -> list[tuple[bytes, bytes]]:
-    """Name the id to come back with, so that even a client that saw no event misses none."""
-    return [(b"last-event-id", mark.event_id.encode())] if mark.event_id else []
+def _position_header(cursor: Cursor) -> list[tuple[bytes, bytes]]:
+    """Name the id to reconnect with, so that even a client that got no event misses none."""
+    return [(b"last-event-id", cursor.event_id.encode())] if cursor.event_id else []
 
 
 def _comment(event_id: str) -> bytes:
-    """Show that the stream lives, and name the last event that was looked at, wanted or not."""
+    """Show that the stream is alive, and name the last event that was read, wanted or not."""
     return f": last-event-id {event_id}\n".encode() if event_id else b": keep-alive\n"
 
 
@@ -244,7 +248,7 @@ def _frame(event: StoredEvent) -> str:
     return f"id: {event.id}\nevent: {event.type}\ndata: {event.body}\n\n"
 
 
-def _crowded(limits: Limits) -> Problem:
+def _crowded(limits: ClientLimits) -> Problem:
     return Problem(
         CROWDED,
         f"there are {limits.streams} event streams already",
@@ -257,7 +261,7 @@ def _error(problem: Problem) -> bytes:
     return f"event: error\ndata: {dump_json(problem.document)}\n\n".encode()
 
 
-async def _leave_with_client(receive: Receive, scope: anyio.CancelScope) -> None:
+async def _stop_with_client(receive: Receive, scope: anyio.CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()

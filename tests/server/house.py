@@ -22,7 +22,7 @@ from poller.comms.credentials import Credentials
 from poller.comms.throttle import Throttle
 from poller.engine.configuration import Configuration
 from poller.engine.daemon import Daemon
-from poller.server.control import Limits, Metrics
+from poller.server.control import ClientLimits, Metrics
 from poller.server.listening import Listening
 from poller.server.serving import Bound, serve
 from poller.store.store import Store
@@ -123,7 +123,7 @@ async def house(
     address: ListenAddress | None = ANYWHERE,
     observe: ListenAddress | None = None,
     token: str | None = None,
-    limits: Limits | None = None,
+    limits: ClientLimits | None = None,
     metrics: Metrics | None = None,
     loops: bool = False,
     home: Any = HOME,  # noqa: ANN401 - a Home

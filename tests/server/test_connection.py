@@ -11,14 +11,14 @@ from anyio.abc import ByteStream
 from structlog.testing import capture_logs
 
 from poller.addresses import UnixAddress
-from poller.server.control import Limits
+from poller.server.control import ClientLimits
 from poller.store.errors import StoreUnavailable
 from tests.server.conftest import Build
 from tests.server.house import House
 
 pytestmark = pytest.mark.anyio
 
-HASTY = Limits(head_seconds=0.3, body_seconds=0.2, keep_alive_seconds=1)
+HASTY = ClientLimits(head_seconds=0.3, body_seconds=0.2, keep_alive_seconds=1)
 
 
 async def connect(door: House) -> ByteStream:
@@ -97,7 +97,7 @@ async def trickle(stream: ByteStream) -> None:
 
 async def test_a_body_that_never_comes_is_a_problem(build: Build) -> None:
     """408, and then the connection goes."""
-    limits = Limits(body_seconds=0.2, keep_alive_seconds=1)
+    limits = ClientLimits(body_seconds=0.2, keep_alive_seconds=1)
     async with build(limits=limits) as door, await connect(door) as stream:
         await stream.send(
             b"POST /v1/operations HTTP/1.1\r\nHost: localhost\r\n"
@@ -110,7 +110,7 @@ async def test_a_body_that_never_comes_is_a_problem(build: Build) -> None:
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
 async def test_a_body_may_not_be_too_large(build: Build, declared: bool) -> None:  # noqa: FBT001
     """413 with how much there may be, said at once or found out on the way."""
-    async with build(limits=Limits(body_bytes=1000)) as door:
+    async with build(limits=ClientLimits(body_bytes=1000)) as door:
 
         async def chunks() -> Any:  # noqa: ANN401 - an iterator of bytes
             for _ in range(20):
@@ -128,7 +128,7 @@ async def test_a_body_may_not_be_too_large(build: Build, declared: bool) -> None
 
 async def test_too_many_connections_are_turned_away(build: Build) -> None:
     """503 problem details instead of a queue without end."""
-    async with build(limits=Limits(connections=1)) as door, await connect(door):
+    async with build(limits=ClientLimits(connections=1)) as door, await connect(door):
         answer = await door.client.get("/v1/sinks")
         assert answer.status_code == 503
         assert answer.json()["type"] == "urn:comms-poller:problem:crowded"

@@ -14,7 +14,7 @@ import pytest
 from starlette.types import Message
 from structlog.testing import capture_logs
 
-from poller.server.control import Control, Limits
+from poller.server.control import ClientLimits, Control
 from poller.server.stream import EventStream, StreamFilter
 from poller.tracking.event import load_event_schema
 from tests.server.conftest import Build
@@ -24,7 +24,7 @@ from tests.store.scenes import op, wish
 pytestmark = pytest.mark.anyio
 
 REQUIRED = set(load_event_schema()["required"])
-QUICK = Limits(heartbeat_seconds=0.1, slow_seconds=0.5)
+QUICK = ClientLimits(heartbeat_seconds=0.1, slow_seconds=0.5)
 
 
 async def take(events: AsyncIterator[ServerSentEvent], number: int) -> list[ServerSentEvent]:
@@ -284,7 +284,7 @@ def _read_all(client: socket.socket) -> bytes:
 
 async def test_there_are_only_so_many_streams(build: Build) -> None:
     """503 with problem details for one too many; a place is free when one leaves."""
-    async with build(limits=Limits(streams=1)) as door:
+    async with build(limits=ClientLimits(streams=1)) as door:
         async with door.follow():
             answer = await door.client.get("/v1/events")
             assert answer.status_code == 503

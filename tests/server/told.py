@@ -11,7 +11,7 @@ from poller.comms.caller import Request
 from poller.comms.errors import CommsError
 from poller.comms.gate import Pause, Reason
 from poller.comms.kinds import KINDS
-from poller.server.gauges import Moment, Stock, families
+from poller.server.exposition import ProcessSnapshot, StoreSnapshot, families
 from poller.server.metrics import PrometheusMeter
 from poller.sinks.base import SinkOutcome, SinkVerdict
 from poller.store.events import StoredEvent
@@ -114,9 +114,9 @@ def _tell_everything(meter: PrometheusMeter) -> None:
     meter.transacted("watches.record", 0.1, refused=True)
 
 
-def _moment() -> Moment:
+def _moment() -> ProcessSnapshot:
     pause = Pause(reason=Reason.UNAUTHORIZED, since=NOW, set_at=NOW, until=NOW, level=1)
-    return Moment(
+    return ProcessSnapshot(
         version="1.2.3",
         account=pause,
         kinds=["emails"],
@@ -126,7 +126,7 @@ def _moment() -> Moment:
     )
 
 
-def _stock() -> Stock:
+def _stock() -> StoreSnapshot:
     def tally(kind: str, status: str | None, watched: int) -> WatchCount:
         since = NOW - timedelta(seconds=watched)
         return WatchCount(kind=kind, status=status, watched=watched, due=1, oldest_due=since)
@@ -144,7 +144,7 @@ def _stock() -> Stock:
             oldest=NOW - timedelta(minutes=2),
         )
 
-    return Stock(
+    return StoreSnapshot(
         at=NOW,
         tallies=[
             tally("messages", None, 3),
