@@ -185,7 +185,7 @@ class Dispatcher:
                 await attempt(partial(self._exchange, limit=0), name=self._name)
             if self._held:
                 release = partial(
-                    self._store.release_deliveries, self.sink.name, sorted(self._held)
+                    self._store.release_deliveries, self.sink.name, sorted(self._held), self._owner
                 )
                 await attempt(release, name=self._name)
 

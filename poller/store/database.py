@@ -8,13 +8,26 @@ before its commit changed nothing: it runs again where the next try may succeed.
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import datetime
 from time import monotonic
 from typing import Any, Final, NoReturn, TypeVar
 
-from sqlalchemy import URL, BigInteger, ColumnElement, Connection, cast, event, func, literal
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    TextClause,
+    Update,
+    cast,
+    event,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -283,6 +296,25 @@ class Database:
             prefix if hint is None else f"{prefix}; {hint}",
             needs_change=postgres.needs_change(state),
         )
+
+
+def in_order(
+    *key: ColumnElement[Any], where: Sequence[ColumnElement[bool] | TextClause]
+) -> ColumnElement[bool]:
+    """Match the rows of these conditions, locked one after the other in the order of their key.
+
+    Two daemons that write the same rows must not wait for each other, and a statement that updates
+    many rows locks them in any order. A CTE runs once, before the update; where the rows are to be
+    counted, `count_written` does.
+    """
+    rows = select(*key).where(*where).order_by(*key).with_for_update().cte("locked")
+    found = tuple_(*key) if len(key) > 1 else key[0]
+    return found.in_(select(*rows.c))
+
+
+def count_written(connection: Connection, statement: Update, key: ColumnElement[Any]) -> int:
+    """Run an update and count its rows: SQLite's driver counts none of one that has a CTE."""
+    return len(connection.execute(statement.returning(key)).all())
 
 
 def lease_clock(connection: Connection, now: datetime) -> ColumnElement[int]:

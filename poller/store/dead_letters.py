@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
 
+from poller.store.database import in_order
 from poller.store.schema import deliveries, events
 from poller.store.sinks import enable
 from poller.tracking.delivery import DeliveryState
@@ -104,7 +105,7 @@ def replay(
     by_sink: dict[str, list[int]] = {}
     for row in connection.execute(positions):
         by_sink.setdefault(row.sink, []).append(row.position)
-    for sink, chosen in by_sink.items():
+    for sink, chosen in sorted(by_sink.items()):
         _refresh(connection, scope, sink, chosen, now)
     return {sink: len(chosen) for sink, chosen in sorted(by_sink.items())}
 
@@ -151,16 +152,19 @@ def replay_event(
 def _refresh(
     connection: Connection, scope: AccountScope, sink: str, positions: Sequence[int], now: datetime
 ) -> None:
+    # the row of the sink first, then deliveries by position, as when attempts are written
+    enable(connection, scope, sink, now)
+    positions = sorted(positions)
     for start in range(0, len(positions), 500):
+        chosen = [
+            deliveries.c.sink == sink,
+            deliveries.c.position.in_(positions[start : start + 500]),
+        ]
         connection.execute(
             update(deliveries)
-            .where(
-                deliveries.c.sink == sink,
-                deliveries.c.position.in_(positions[start : start + 500]),
-            )
+            .where(deliveries.c.sink == sink, in_order(deliveries.c.position, where=chosen))
             .values(**_FRESH, fresh_at=now, due_at=now, set_at=now)
         )
-    enable(connection, scope, sink, now)
 
 
 def _chosen(scope: AccountScope, selection: Selection) -> list[ColumnElement[bool]]:

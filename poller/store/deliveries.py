@@ -3,6 +3,8 @@
 Order is a query, not a state: per sink and operation an event may go only when none before it
 waits. So a crash between any two steps leaves nothing to repair. Of different operations, first
 attempts go before repeated ones, except to a sink that takes events in commit order.
+
+Everywhere, the row of the sink is locked first, if at all, then deliveries by position.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +14,9 @@ from random import Random
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
+    TextClause,
     bindparam,
     exists,
     func,
@@ -21,10 +25,11 @@ from sqlalchemy import (
 )
 
 from poller.store.claims import ClaimRequest, claim
+from poller.store.database import count_written, in_order
 from poller.store.events import StoredEvent
 from poller.store.rows import delivery_of, delivery_values, difference
 from poller.store.schema import TRIED, deliveries, events
-from poller.store.sinks import health_for_update, write_health
+from poller.store.sinks import read_health, write_health
 from poller.tracking.delivery import (
     AttemptResult,
     Delivery,
@@ -36,6 +41,7 @@ from poller.tracking.sink_health import SinkHealth, SinkState, after_result
 from poller.tracking.watch import AccountScope
 
 _WAITING = DeliveryState.WAITING.value
+_KEY = (deliveries.c.position, deliveries.c.sink)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +65,12 @@ def complete_and_claim(
     random: Random,
 ) -> ClaimResult:
     """Write what became of finished attempts and claim what may go next, in one transaction."""
-    before = health_for_update(connection, scope, request.sink, now)
-    finished = _complete(connection, request.sink, attempts, now, random)
+    before = read_health(connection, scope, request.sink, now)
+    if not _is_quiet(before, attempts):
+        # only who may change it locks it, and for the whole transaction: workers whose deliveries
+        # succeed wait for nobody
+        before = read_health(connection, scope, request.sink, now, lock=True)
+    finished = _complete(connection, request, attempts, now, random)
     health = _health_after(
         connection, scope, request.sink, before, attempts, finished=finished, now=now, random=random
     )
@@ -83,11 +93,17 @@ def release_deliveries(
     scope: AccountScope,  # noqa: ARG001 - no condition: a planner would read all of a scope by it
     sink: str,
     positions: Sequence[int],
+    owner: str,
 ) -> None:
-    """Give up claims without an attempt: the deliveries are as due as they were."""
+    """Give up claims of `owner` without an attempt: the deliveries are as due as they were."""
+    held = [
+        deliveries.c.sink == sink,
+        deliveries.c.position.in_(positions),
+        deliveries.c.lease_owner == owner,
+    ]
     connection.execute(
         update(deliveries)
-        .where(deliveries.c.sink == sink, deliveries.c.position.in_(positions))
+        .where(deliveries.c.sink == sink, in_order(deliveries.c.position, where=held))
         .values(lease_owner=None, lease_until=None)
     )
 
@@ -95,29 +111,29 @@ def release_deliveries(
 def void_leases(connection: Connection, scope: AccountScope, owner: str | None = None) -> None:
     """Void every claim of `owner`, or of anybody: who held them is gone."""
     holder = deliveries.c.lease_owner
+    held = [
+        deliveries.c.scope_id == scope.id,
+        deliveries.c.state == _WAITING,
+        holder.is_not(None) if owner is None else holder == owner,
+    ]
     connection.execute(
         update(deliveries)
-        .where(
-            deliveries.c.scope_id == scope.id,
-            deliveries.c.state == _WAITING,
-            holder.is_not(None) if owner is None else holder == owner,
-        )
+        .where(in_order(*_KEY, where=held))
         .values(lease_owner=None, lease_until=None)
     )
 
 
 def void_future_waits(connection: Connection, scope: AccountScope, now: datetime) -> int:
     """Make due what waits since a moment in the future: the clock went back. Returns how many."""
+    ahead = [
+        deliveries.c.scope_id == scope.id,
+        deliveries.c.state == _WAITING,
+        deliveries.c.set_at > now,
+    ]
     statement = (
-        update(deliveries)
-        .where(
-            deliveries.c.scope_id == scope.id,
-            deliveries.c.state == _WAITING,
-            deliveries.c.set_at > now,
-        )
-        .values(due_at=now, set_at=now)
+        update(deliveries).where(in_order(*_KEY, where=ahead)).values(due_at=now, set_at=now)
     )
-    return connection.execute(statement).rowcount
+    return count_written(connection, statement, deliveries.c.position)
 
 
 def recall(
@@ -125,19 +141,20 @@ def recall(
 ) -> int:
     """Count as delivered what the sink says it already holds. Returns how many."""
     positions = select(events.c.position).where(events.c.id.in_(delivered))
+    held = [
+        deliveries.c.scope_id == scope.id,
+        deliveries.c.sink == sink,
+        deliveries.c.state == _WAITING,
+        deliveries.c.position.in_(positions.scalar_subquery()),
+    ]
     statement = (
         update(deliveries)
-        .where(
-            deliveries.c.scope_id == scope.id,
-            deliveries.c.sink == sink,
-            deliveries.c.state == _WAITING,
-            deliveries.c.position.in_(positions.scalar_subquery()),
-        )
+        .where(deliveries.c.sink == sink, in_order(deliveries.c.position, where=held))
         .values(
             state=DeliveryState.DELIVERED.value, done_at=now, attempts=deliveries.c.attempts + 1
         )
     )
-    return connection.execute(statement).rowcount
+    return count_written(connection, statement, deliveries.c.position)
 
 
 def waiting_ids(
@@ -161,11 +178,17 @@ def waiting_ids(
 
 def _complete(
     connection: Connection,
-    sink: str,
+    request: ClaimRequest,
     attempts: Sequence[tuple[int, DeliveryAttempt]],
     now: datetime,
     random: Random,
 ) -> dict[int, Delivery]:
+    """Write what became of attempts.
+
+    Where the lease is another's by now, or nobody's, only a delivery counts, which is a fact: the
+    rest is for the attempt of whoever has it.
+    """
+    sink = request.sink
     by_position = dict(attempts)
     if not by_position:
         return {}
@@ -182,6 +205,9 @@ def _complete(
         if before.state is not DeliveryState.WAITING:
             continue
         position = row["position"]
+        is_lost = row["lease_owner"] != request.lease.owner
+        if is_lost and by_position[position].result is not AttemptResult.DELIVERED:
+            continue
         after = after_attempt(before, by_position[position], now=now, jitter=random.random())
         finished[position] = after
         changes = difference(delivery_values(before), delivery_values(after))
@@ -206,10 +232,7 @@ def _health_after(
     random: Random,
 ) -> SinkHealth:
     """Return the health of a sink as these attempts leave it."""
-    is_quiet = health.state is SinkState.OK and all(
-        attempt.result is AttemptResult.DELIVERED for _, attempt in attempts
-    )
-    if not attempts or is_quiet:
+    if not attempts or _is_quiet(health, attempts):
         return health
     refused_wait = _refused_wait(connection, scope, sink)
     for position, attempt in attempts:
@@ -228,6 +251,13 @@ def _health_after(
     return health
 
 
+def _is_quiet(health: SinkHealth, attempts: Sequence[tuple[int, DeliveryAttempt]]) -> bool:
+    """Whether neither these attempts nor a claim can change the health of a sink."""
+    return health.state is SinkState.OK and all(
+        attempt.result is AttemptResult.DELIVERED for _, attempt in attempts
+    )
+
+
 def _refused_wait(connection: Connection, scope: AccountScope, sink: str) -> bool:
     """Tell whether any event that was tried still waits."""
     query = select(
@@ -238,14 +268,15 @@ def _refused_wait(connection: Connection, scope: AccountScope, sink: str) -> boo
 
 def _make_due(connection: Connection, scope: AccountScope, sink: str, now: datetime) -> None:
     """Let what waits for a repeated attempt be due now."""
+    later: list[ColumnElement[bool] | TextClause] = [
+        deliveries.c.scope_id == scope.id,
+        deliveries.c.sink == sink,
+        deliveries.c.due_at > now,
+        TRIED,
+    ]
     connection.execute(
         update(deliveries)
-        .where(
-            deliveries.c.scope_id == scope.id,
-            deliveries.c.sink == sink,
-            deliveries.c.due_at > now,
-            TRIED,
-        )
+        .where(deliveries.c.sink == sink, in_order(deliveries.c.position, where=later))
         .values(due_at=now, set_at=now)
     )
 

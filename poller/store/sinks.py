@@ -19,6 +19,7 @@ from sqlalchemy import (
     update,
 )
 
+from poller.store.database import count_written, in_order
 from poller.store.rows import health_of, health_values
 from poller.store.schema import deliveries, sinks
 from poller.tracking.delivery import GIVE_UP_AFTER, DeliveryState
@@ -69,29 +70,32 @@ def configure(
 
 def enable(connection: Connection, scope: AccountScope, name: str, now: datetime) -> None:
     """Let a sink in trouble try again at once; a pause that it asked for stays."""
-    health = health_for_update(connection, scope, name, now)
+    health = read_health(connection, scope, name, now, lock=True)
     if health.state is SinkState.DISABLED:
         write_health(connection, scope, name, SinkHealth(state=SinkState.OK, since=now))
         # who enables it wants to see it work, not what its last waits were
+        later = [
+            deliveries.c.scope_id == scope.id,
+            deliveries.c.state == _WAITING,
+            deliveries.c.sink == name,
+            deliveries.c.due_at > now,
+        ]
         connection.execute(
             update(deliveries)
-            .where(
-                deliveries.c.scope_id == scope.id,
-                deliveries.c.state == _WAITING,
-                deliveries.c.sink == name,
-                deliveries.c.due_at > now,
-            )
+            .where(deliveries.c.sink == name, in_order(deliveries.c.position, where=later))
             .values(due_at=now, set_at=now)
         )
     elif health.state in {SinkState.FAILING, SinkState.DOWN}:
         connection.execute(_update(scope, name, next_at=now, set_at=now, probes=0))
 
 
-def health_for_update(
-    connection: Connection, scope: AccountScope, name: str, now: datetime
+def read_health(
+    connection: Connection, scope: AccountScope, name: str, now: datetime, *, lock: bool = False
 ) -> SinkHealth:
-    """Read and lock the health of a sink; a sink that was never heard of is ok since now."""
-    query = select(sinks).where(_is(scope, name)).with_for_update()
+    """Read the health of a sink, and lock it; a sink that nobody has heard of is ok since now."""
+    query = select(sinks).where(_is(scope, name))
+    if lock:
+        query = query.with_for_update()
     row = connection.execute(query).mappings().one_or_none()
     return SinkHealth(state=SinkState.OK, since=now) if row is None else health_of(row)
 
@@ -108,20 +112,21 @@ def bury_absent(connection: Connection, scope: AccountScope, now: datetime) -> i
     gone = select(sinks.c.name).where(
         sinks.c.scope_id == scope.id, sinks.c.absent_since <= now - GIVE_UP_AFTER
     )
+    waiting = [
+        deliveries.c.scope_id == scope.id,
+        deliveries.c.state == _WAITING,
+        deliveries.c.sink.in_(gone.scalar_subquery()),
+    ]
     statement = (
         update(deliveries)
-        .where(
-            deliveries.c.scope_id == scope.id,
-            deliveries.c.state == _WAITING,
-            deliveries.c.sink.in_(gone.scalar_subquery()),
-        )
+        .where(in_order(deliveries.c.position, deliveries.c.sink, where=waiting))
         .values(
             state=DeliveryState.DEAD.value,
             done_at=now,
             error="no settings have named this sink for three days",
         )
     )
-    return connection.execute(statement).rowcount
+    return count_written(connection, statement, deliveries.c.position)
 
 
 def report(connection: Connection, scope: AccountScope) -> list[SinkReport]:

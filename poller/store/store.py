@@ -230,9 +230,9 @@ class Store:
             random=self._random,
         )
 
-    async def release_deliveries(self, sink: str, positions: Sequence[int]) -> None:
-        """Give up claims without an attempt."""
-        await self._write(delivery_rows.release_deliveries, sink, positions)
+    async def release_deliveries(self, sink: str, positions: Sequence[int], owner: str) -> None:
+        """Give up claims of `owner` without an attempt."""
+        await self._write(delivery_rows.release_deliveries, sink, positions, owner)
 
     async def waiting_ids(self, sink: str, limit: int, *, skip: int = 0) -> list[str]:
         """List the ids of events that wait for a sink, the oldest first, from `skip` on."""

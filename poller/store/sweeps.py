@@ -154,7 +154,9 @@ def record_page(
     }
     is_quiet = _quiet(tracked, now)
     quiet = [name for name in tracked if is_quiet(by_id[name])]
-    _postpone(connection, quiet, policy, now)
+    _postpone(
+        connection, _unchanged(connection, {name: tracked[name] for name in quiet}), policy, now
+    )
     changed = (set(tracked) - set(quiet)) | {result.id for result in discovered if result.is_new}
     observations = record(
         connection,
@@ -191,6 +193,7 @@ def _known(connection: Connection, ids: Sequence[str]) -> dict[str, RowMapping]:
         watches.c.phase,
         watches.c.next_request,
         watches.c.due_at,
+        watches.c.set_at,
         watches.c.created_at,
         watches.c.emitted_status,
         watches.c.not_found,
@@ -224,6 +227,29 @@ def _quiet(rows: Mapping[str, RowMapping], now: datetime) -> Callable[[Operation
         )
 
     return is_quiet
+
+
+def _unchanged(connection: Connection, rows: Mapping[str, RowMapping]) -> list[str]:
+    """Lock those of the rows that are as they were read, and return their ids.
+
+    Another daemon may have recorded an answer meanwhile: its next poll, which may be sooner, holds.
+    A row that is being written at this moment is left to who writes it.
+    """
+    unchanged: list[str] = []
+    ids = sorted(rows)
+    for start in range(0, len(ids), _CHUNK):
+        query = (
+            select(watches.c.id, watches.c.set_at, watches.c.due_at)
+            .where(watches.c.id.in_(ids[start : start + _CHUNK]))
+            .order_by(watches.c.id)
+            .with_for_update(skip_locked=True)
+        )
+        unchanged += [
+            row.id
+            for row in connection.execute(query).all()
+            if (row.set_at, row.due_at) == (rows[row.id]["set_at"], rows[row.id]["due_at"])
+        ]
+    return unchanged
 
 
 def _postpone(connection: Connection, ids: Sequence[str], policy: Policy, now: datetime) -> None:

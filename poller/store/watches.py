@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from poller.store.database import lease_clock
+from poller.store.database import count_written, in_order, lease_clock
 from poller.store.events import StoredEvent, record_events
 from poller.store.rows import difference, watch_of, watch_values
 from poller.store.schema import watches
@@ -92,15 +92,44 @@ def register_all(
 
     :raises Conflict: with `all_or_none`, where one contradicts what is stored.
     """
-    results = [
-        result
-        for chunk in _chunks(registrations)
-        for result in _register_chunk(connection, scope, chunk, now)
-    ]
-    conflict = next((result.conflict for result in results if result.conflict), None)
-    if all_or_none and conflict is not None:
-        raise Conflict(conflict)
+    ids = sorted({registration.id for registration in registrations})
+    # all of them, before the first is inserted: in several goes, two daemons that register the same
+    # in another order would wait for each other
+    before = _known(connection, scope, ids)
+    known = dict(before)
+    results = []
+    for registration in registrations:
+        try:
+            watch, is_new = register(known.get(registration.id), registration, scope=scope, now=now)
+        except Conflict as conflict:
+            if all_or_none:
+                raise
+            results.append(Registered(id=registration.id, conflict=str(conflict)))
+            continue
+        known[registration.id] = watch
+        results.append(Registered(id=registration.id, watch=watch, is_new=is_new))
+    add_watches(
+        connection, scope, [known[one] for one in ids if one in known and one not in before]
+    )
+    for operation_id, watch in before.items():
+        changes = difference(watch_values(watch), watch_values(known[operation_id]))
+        if changes:
+            _write(connection, operation_id, {**changes, "is_stub": False})
     return results
+
+
+def _known(connection: Connection, scope: AccountScope, ids: Sequence[str]) -> dict[str, Watch]:
+    """Read and lock what is known of these ids, in their order; also what others watch."""
+    known: dict[str, Watch] = {}
+    for chunk in _chunks(ids):
+        query = (
+            select(watches).where(watches.c.id.in_(chunk)).order_by(watches.c.id).with_for_update()
+        )
+        for row in connection.execute(query).mappings().all():
+            own = row["scope_id"] == scope.id
+            owner = scope if own else read_scope(connection, row["scope_id"])
+            known[row["id"]] = watch_of(row, owner)
+    return known
 
 
 def add_watches(connection: Connection, scope: AccountScope, found: Sequence[Watch]) -> None:
@@ -198,13 +227,14 @@ def release(
     """Give up claims without an answer: they are due at `due_at`, or as due as they were."""
     waits = {} if due_at is None else {"due_at": due_at, "set_at": now}
     for chunk in _chunks(sorted(ids)):
+        held = [
+            watches.c.scope_id == scope.id,
+            watches.c.id.in_(chunk),
+            watches.c.lease_owner == owner,
+        ]
         connection.execute(
             update(watches)
-            .where(
-                watches.c.scope_id == scope.id,
-                watches.c.id.in_(chunk),
-                watches.c.lease_owner == owner,
-            )
+            .where(in_order(watches.c.id, where=held))
             .values(lease_owner=None, lease_until=None, **waits)
         )
 
@@ -227,23 +257,22 @@ def void_leases(connection: Connection, scope: AccountScope, owner: str | None =
     held = watches.c.lease_owner.is_not(None) if owner is None else watches.c.lease_owner == owner
     connection.execute(
         update(watches)
-        .where(watches.c.scope_id == scope.id, held)
+        .where(in_order(watches.c.id, where=[watches.c.scope_id == scope.id, held]))
         .values(lease_owner=None, lease_until=None)
     )
 
 
 def void_future_waits(connection: Connection, scope: AccountScope, now: datetime) -> int:
     """Make due what waits since a moment in the future: the clock went back. Returns how many."""
+    ahead = [
+        watches.c.scope_id == scope.id,
+        watches.c.due_at.is_not(None),
+        watches.c.set_at > now,
+    ]
     statement = (
-        update(watches)
-        .where(
-            watches.c.scope_id == scope.id,
-            watches.c.due_at.is_not(None),
-            watches.c.set_at > now,
-        )
-        .values(due_at=now, set_at=now)
+        update(watches).where(in_order(watches.c.id, where=ahead)).values(due_at=now, set_at=now)
     )
-    return connection.execute(statement).rowcount
+    return count_written(connection, statement, watches.c.id)
 
 
 def _first(
@@ -280,42 +309,6 @@ def _claimable(
         watches.c.kind.in_(sorted(kinds)),
         or_(watches.c.lease_until.is_(None), watches.c.lease_until <= clock),
     )
-
-
-def _register_chunk(
-    connection: Connection,
-    scope: AccountScope,
-    registrations: Sequence[Registration],
-    now: datetime,
-) -> Iterator[Registered]:
-    ids = sorted({registration.id for registration in registrations})
-    query = select(watches).where(watches.c.id.in_(ids)).order_by(watches.c.id).with_for_update()
-    rows = {row["id"]: row for row in connection.execute(query).mappings()}
-    known: dict[str, Watch] = {}
-    for operation_id, row in rows.items():
-        own = row["scope_id"] == scope.id
-        owner = scope if own else read_scope(connection, row["scope_id"])
-        known[operation_id] = watch_of(row, owner)
-    before = dict(known)
-    results = []
-    for registration in registrations:
-        try:
-            watch, is_new = register(known.get(registration.id), registration, scope=scope, now=now)
-        except Conflict as conflict:
-            results.append(Registered(id=registration.id, conflict=str(conflict)))
-            continue
-        known[registration.id] = watch
-        results.append(Registered(id=registration.id, watch=watch, is_new=is_new))
-    # in id order, like locks: two daemons that insert the same must not wait for each other
-    new = [known[operation_id] for operation_id in ids if operation_id not in before]
-    if new:
-        rows_of_new = [{**watch_values(watch), "scope_id": scope.id} for watch in new]
-        connection.execute(insert(watches), rows_of_new)
-    for operation_id, watch in before.items():
-        changes = difference(watch_values(watch), watch_values(known[operation_id]))
-        if changes:
-            _write(connection, operation_id, {**changes, "is_stub": False})
-    yield from results
 
 
 def _locked(connection: Connection, scope: AccountScope, ids: Sequence[str]) -> dict[str, Any]:

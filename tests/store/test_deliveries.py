@@ -177,7 +177,7 @@ async def test_claims_that_were_not_tried_are_released(daemon: Daemon, another: 
     await daemon.register(op(1))
     await daemon.observe(op(1), "PROCESSING")
     [claim] = await daemon.deliveries()
-    await daemon.store.release_deliveries("app", [claim.position])
+    await daemon.store.release_deliveries("app", [claim.position], daemon.owner)
     assert await another.deliveries() == [claim]
 
 

@@ -153,7 +153,7 @@ async def test_a_pause_outlives_the_process(daemon: Daemon, open_daemon: OpenDae
         result=AttemptResult.FAILED, begun_at=NOW, status=429, error="429", retry_after=60
     )
     await daemon.exchange((one.position, busy), limit=0)
-    await daemon.store.release_deliveries("app", [claim.position for claim in rest])
+    await daemon.store.release_deliveries("app", [claim.position for claim in rest], daemon.owner)
     [report] = await daemon.store.sinks()
     assert report.next_attempt == NOW + timedelta(seconds=60)
     await daemon.store.aclose()
