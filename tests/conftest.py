@@ -1,5 +1,6 @@
 """What every test shares: the anyio backend, a guard against blocking calls, and the long runs."""
 
+import gc
 import logging
 from collections.abc import Iterator, Sequence
 
@@ -11,6 +12,8 @@ from poller.cli.logs import LibraryLogs
 from tests.examples import load_profiles
 from tests.fakes import defects
 
+# what collection makes stays to the end: looking for garbage among it costs seconds
+gc.disable()
 defects.listen()
 load_profiles()
 
@@ -26,6 +29,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
         for item in items:
             if item.get_closest_marker(marker) is not None:
                 item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again, but only among what the tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,20 @@ import time
 from typing import Any, NoReturn
 
 _MESSAGE = 200_000
+# libraries import these at their first use, which would be in every child
+_AT_FIRST_USE = (
+    "alembic.command",
+    "anyio._backends._asyncio",
+    "anyio._core._sockets",
+    "anyio.streams.tls",
+    "httpcore",
+    "rich.live",
+    "rich.table",
+    "sqlalchemy.dialects.sqlite",
+    "uvicorn.lifespan.off",
+    "uvicorn.loops.auto",
+    "uvicorn.protocols.http.auto",
+)
 # these look at their surroundings while they are imported
 _LATE = ("poller.__main__", "poller.cli.app")
 
@@ -37,9 +51,8 @@ def _import_everything() -> None:
     for module in pkgutil.walk_packages(poller.__path__, "poller."):
         if module.name not in _LATE and not module.name.startswith("poller.store.migrations"):
             importlib.import_module(module.name)
-    importlib.import_module("alembic.command")
-    importlib.import_module("rich.live")
-    importlib.import_module("rich.table")
+    for name in _AT_FIRST_USE:
+        importlib.import_module(name)
     gc.collect()
     gc.freeze()
 
