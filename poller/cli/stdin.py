@@ -13,7 +13,7 @@ from anyio.to_thread import run_sync
 
 from poller.engine.daemon import Daemon
 from poller.store.errors import StoreError
-from poller.store.watches import Registered
+from poller.store.registrations import Registered
 from poller.tracking.registration import (
     BadRegistration,
     Defaults,

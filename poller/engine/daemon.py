@@ -24,24 +24,28 @@ from poller.comms.throttle import Throttle
 from poller.engine.configuration import Configuration
 from poller.engine.dispatcher import Ended
 from poller.engine.housekeeping import Housekeeping
-from poller.engine.log_events import RegistrationLog
+from poller.engine.log_events import RegistrationLog, log_recorded
 from poller.engine.meter import NO_METER, Meter
 from poller.engine.poll_loop import PollLoop
 from poller.engine.requests import make_caller
 from poller.engine.signals import Signals
 from poller.engine.sink_manager import SinkManager
 from poller.engine.status import (
+    UNSEALED_FOR,
     Degraded,
     Loops,
     api_trouble,
     foreign_trouble,
+    group_trouble,
     pause_trouble,
     sink_trouble,
 )
 from poller.engine.supervision import Heartbeats, attempt, repeat
+from poller.store.events import StoredEvent
+from poller.store.registrations import Registered
 from poller.store.reports import Summary
 from poller.store.store import Store
-from poller.store.watches import Registered
+from poller.tracking.group import Group
 from poller.tracking.registration import Registration
 from poller.tracking.watch import Watch
 
@@ -50,6 +54,7 @@ log = structlog.get_logger()
 _QUERY_AGAIN: Final = 1.0
 # Seconds for the store after the end of the grace: results of attempts, leases given up.
 _LAST_WORDS: Final = 1.0
+_MOST_GROUPS: Final = 20
 _LOOPS: Final = ("poll", "housekeeping")
 
 
@@ -88,6 +93,7 @@ class Daemon:
         self.started_at = now()
         self.reason = Stop.ASKED
         self._store = store
+        self._meter = meter
         self._now = now
         self._until_idle = until_idle
         self._owner = uuid4().hex
@@ -127,13 +133,7 @@ class Daemon:
             heartbeats=self.heartbeats,
             meter=meter,
         )
-        self._housekeeping = Housekeeping(
-            store=store,
-            retention=lambda: self._configuration.retention,
-            now=now,
-            signals=self.signals,
-            heartbeats=self.heartbeats,
-        )
+        self._housekeeping = self._make_housekeeping()
 
     async def register(
         self, registrations: Sequence[Registration], *, all_or_none: bool = False
@@ -144,10 +144,16 @@ class Daemon:
             registered.
         :raises StoreError: where the store refuses; none is registered.
         """
-        results = await self._store.register(registrations, all_or_none=all_or_none)
+        results = await self._store.register(
+            registrations,
+            policy=self._configuration.policy,
+            subscriptions=self._configuration.subscriptions,
+            all_or_none=all_or_none,
+        )
         self._registrations.results(results)
+        self._meter.recorded([event for result in results for event in result.events])
         self.signals.polls.notify()
-        self.signals.progress.notify()
+        self.signals.recorded()
         return results
 
     async def forget(self, operation_id: str) -> Watch | None:
@@ -155,11 +161,37 @@ class Daemon:
 
         :raises StoreError: where the store refuses; it is watched on.
         """
-        watch = await self._store.forget(operation_id)
-        if watch is not None:
+        forgotten = await self._store.forget(
+            operation_id,
+            policy=self._configuration.policy,
+            subscriptions=self._configuration.subscriptions,
+        )
+        if forgotten.watch is not None:
             log.info("operation.forgotten", operation=operation_id)
-        self.signals.progress.notify()
-        return watch
+        self._recorded(forgotten.events)
+        return forgotten.watch
+
+    async def seal(self, group: str, expected: int | None) -> Group:
+        """Seal a group now, or when it has `expected` members; then it need not be known yet.
+
+        :raises UnknownGroup: where it is not known.
+        :raises Conflict: where the number contradicts what is there.
+        :raises StoreError: where the store refuses; it is not sealed.
+        """
+        change = await self._store.groups.seal(
+            group,
+            expected,
+            policy=self._configuration.policy,
+            subscriptions=self._configuration.subscriptions,
+        )
+        log.info(
+            "group.sealed" if change.group.sealed_at else "group.expected",
+            group=group,
+            members=change.group.members.total,
+            expected=change.group.expected,
+        )
+        self._recorded(change.events)
+        return change.group
 
     async def replay(self, event_id: str, to: Sequence[str] | None) -> list[str]:
         """Send one kept event again, to these sinks or to all that it was for. Returns the sinks.
@@ -192,6 +224,9 @@ class Daemon:
                 await self._store.sinks(), closed=self.closed_sinks, started_at=self.started_at
             ),
             *foreign_trouble(await self._store.foreign_operations(), started_at=self.started_at),
+            *group_trouble(
+                await self._store.groups.unsealed(self._now() - UNSEALED_FOR, limit=_MOST_GROUPS)
+            ),
         ]
 
     @property
@@ -274,6 +309,28 @@ class Daemon:
     async def summary(self) -> Summary:
         """Count what is watched and what waits, from the start of this daemon on."""
         return await self._store.summary(since=self.started_at, closed=self.closed_sinks)
+
+    def _make_housekeeping(self) -> Housekeeping:
+        return Housekeeping(
+            store=self._store,
+            retention=lambda: self._configuration.retention,
+            record_due_groups=self._record_due_groups,
+            now=self._now,
+            signals=self.signals,
+            heartbeats=self.heartbeats,
+        )
+
+    def _recorded(self, events: Sequence[StoredEvent]) -> None:
+        log_recorded(events)
+        self._meter.recorded(events)
+        self.signals.recorded()
+
+    async def _record_due_groups(self) -> None:
+        changes = await self._store.groups.record_due(
+            policy=self._configuration.policy, subscriptions=self._configuration.subscriptions
+        )
+        if events := [event for change in changes for event in change.events]:
+            self._recorded(events)
 
     async def _start(self, loops: TaskGroup) -> None:
         self._polled = anyio.Event()

@@ -1,6 +1,6 @@
-"""Periodic work: retention in small steps, and reaction to a clock that went back."""
+"""Periodic work: due progress of groups, retention in small steps, a clock that went back."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,19 +21,21 @@ _BACKWARDS: Final = timedelta(seconds=1)
 
 
 class Housekeeping:
-    """Watches the wall clock and deletes old records."""
+    """Watches the wall clock, emits the progress of groups that is due, and deletes old records."""
 
     def __init__(
         self,
         *,
         store: Store,
         retention: Callable[[], float],
+        record_due_groups: Callable[[], Awaitable[None]],
         now: Callable[[], datetime],
         signals: Signals,
         heartbeats: Heartbeats,
     ) -> None:
         self._store = store
         self._retention = retention
+        self._record_due_groups = record_due_groups
         self._now = now
         self._signals = signals
         self._heartbeats = heartbeats
@@ -46,6 +48,7 @@ class Housekeeping:
 
     async def _turn(self) -> None:
         await self._check_clock()
+        await self._record_due_groups()
         if anyio.current_time() >= self._next_tidy:
             more = await self._tidy()
             self._next_tidy = anyio.current_time() + (0 if more else _TIDY_EVERY)

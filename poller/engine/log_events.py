@@ -8,7 +8,9 @@ import structlog
 
 from poller.comms.errors import CommsError
 from poller.comms.throttle import Change
-from poller.store.watches import Observation, Registered
+from poller.store.events import StoredEvent
+from poller.store.registrations import Registered
+from poller.store.watches import Observation
 from poller.tracking.answer import Verdict
 from poller.trouble import TroubleLog
 
@@ -40,6 +42,7 @@ class RegistrationLog:
             elif result.watch is not None:
                 event = "operation.registered" if result.is_new else "operation.known"
                 each(event, operation=result.id, kind=result.watch.kind)
+        log_recorded(event for result in results for event in result.events)
         if len(results) > _MANY:
             refused = sum(result.conflict is not None for result in results)
             new = sum(result.is_new for result in results)
@@ -97,22 +100,32 @@ class PollLog:
                 bound.info("poll.late")
             case verdict:
                 bound.debug("poll.answered", verdict=verdict.value)
-        for stored in observation.events:
-            event = stored.event
-            bound.info(
-                "event.recorded",
-                event_type=stored.type,
-                event_id=stored.id,
-                sequence=stored.sequence,
-                final=stored.final,
-                reason=event.reason,
+        log_recorded(observation.events, status=status)
+
+
+def log_recorded(events: Iterable[StoredEvent], **fields: object) -> None:
+    """Log events that were recorded; `fields` are added to those about a watch."""
+    for stored in events:
+        event = stored.event
+        about: dict[str, object] = {"group": stored.subject}
+        if not stored.is_of_group:
+            about = {"operation": stored.subject, **fields}
+        log.info(
+            "event.recorded",
+            **about,
+            event_type=stored.type,
+            event_id=stored.id,
+            sequence=stored.sequence,
+            final=stored.final,
+            reason=event.reason,
+        )
+        if event.reason == "not_found":
+            log.warning(
+                "operation.not_found",
+                operation=stored.subject,
+                kind=event.kind,
+                hint="is it of another kind (--kind), or of another account?",
             )
-            if event.reason == "not_found":
-                bound.warning(
-                    "operation.not_found",
-                    kind=event.kind,
-                    hint="is it of another kind (--kind), or of another account?",
-                )
 
 
 def log_unreadable_schedule(error: CommsError, *, operation: str) -> None:

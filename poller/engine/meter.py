@@ -13,6 +13,7 @@ import structlog
 from poller.comms.caller import Request
 from poller.comms.errors import CommsError
 from poller.sinks.base import SinkOutcome
+from poller.store.events import StoredEvent
 from poller.store.watches import Observation
 from poller.tracking.delivery import Delivery
 
@@ -44,6 +45,9 @@ class Instrument(Protocol):
 
     def observed(self, observations: Sequence[Observation], *, kind: str) -> None:
         """Count the effects of answers about operations, and the events recorded with them."""
+
+    def recorded(self, events: Sequence[StoredEvent]) -> None:
+        """Count events of groups that no answer caused: a registration, a seal, or time."""
 
     def attempted(self, outcomes: Sequence[SinkOutcome], *, sink: str, seconds: float) -> None:
         """Count one call of a sink, with an outcome for each of its events."""
@@ -97,6 +101,12 @@ class Meter:
         if self._instrument is not None:
             with self._guarded("observed"):
                 self._instrument.observed(observations, kind=kind)
+
+    def recorded(self, events: Sequence[StoredEvent]) -> None:
+        """Count events of groups that no answer caused."""
+        if self._instrument is not None:
+            with self._guarded("recorded"):
+                self._instrument.recorded(events)
 
     def attempted(self, outcomes: Sequence[SinkOutcome], *, sink: str, seconds: float) -> None:
         """Count one call of a sink with an outcome for each of its events."""

@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from poller.comms.caller import Failing
 from poller.comms.gate import Pause, Reason
 from poller.store.sinks import SinkReport
 from poller.text import format_instant
+from poller.tracking.group import Group
 from poller.tracking.sink_health import SinkState
 
 _PAUSED: Final[Mapping[Reason, tuple[str, str]]] = {
@@ -31,6 +32,10 @@ _SINK_HINTS: Final[Mapping[SinkState, str]] = {
     SinkState.DOWN: "one probe, at most 5 minutes apart, stands for all its deliveries",
     SinkState.DISABLED: "the receiver answered 410; SIGHUP, a restart or a replay enables it",
 }
+
+
+UNSEALED_FOR: Final = timedelta(days=1)
+"""How long a group may wait for its seal after its last member has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,19 @@ def foreign_trouble(waiting: int, *, started_at: datetime) -> list[Degraded]:
         return []
     hint = f"{waiting} belong to another account or base_url and wait for its daemon"
     return [Degraded(what="foreign operations", since=started_at, hint=hint)]
+
+
+def group_trouble(unsealed: Sequence[Group]) -> list[Degraded]:
+    """Report groups that would have ended if they were sealed."""
+    return [
+        Degraded(
+            what=f"group {group.name}",
+            since=group.members_ended_at or group.created_at,
+            hint=f"all {group.members.total} members have ended, and it is not sealed: "
+            f"poller group seal {group.name}",
+        )
+        for group in unsealed
+    ]
 
 
 def pause_trouble(account: Pause | None, kinds: Mapping[str, Pause]) -> list[Degraded]:

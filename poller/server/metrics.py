@@ -14,9 +14,11 @@ from poller.comms.caller import Request
 from poller.comms.errors import CommsError
 from poller.comms.kinds import KINDS
 from poller.sinks.base import SinkOutcome, SinkVerdict
+from poller.store.events import StoredEvent
 from poller.store.watches import Observation
 from poller.tracking.answer import Verdict
 from poller.tracking.delivery import Delivery, DeliveryState
+from poller.tracking.lifecycle import GROUP
 
 PREFIX: Final = "comms_poller"
 OTHER: Final = "other"
@@ -138,9 +140,14 @@ class PrometheusMeter:
         for observation in observations:
             self._answers.labels(kind, observation.verdict.value).inc()
             for stored in observation.events:
-                self._events.labels(kind, stored.type).inc()
+                self._events.labels(GROUP if stored.is_of_group else kind, stored.type).inc()
             if (lag := _detection_lag(observation)) is not None:
                 self._detection_lag.labels(kind).observe(lag)
+
+    def recorded(self, events: Sequence[StoredEvent]) -> None:
+        """Count events of groups."""
+        for stored in events:
+            self._events.labels(GROUP, stored.type).inc()
 
     def attempted(self, outcomes: Sequence[SinkOutcome], *, sink: str, seconds: float) -> None:
         """Count each outcome, and the call once."""

@@ -30,8 +30,8 @@ from poller.server.problems import (
 )
 from poller.server.queries import KNOWN_PARAMETERS, DetailQuery, OperationQuery, labels_of
 from poller.server.views import show_detail, show_operation, show_registered
+from poller.store.registrations import Registered
 from poller.store.reports import OperationFilter
-from poller.store.watches import Registered
 from poller.tracking.lifecycle import LIFECYCLES
 from poller.tracking.registration import BadRegistration, Registration, parse_registration
 

@@ -17,7 +17,7 @@ from poller.server.documents import (
 )
 from poller.store import dead_letters, reports, sinks
 from poller.store.events import StoredEvent
-from poller.store.watches import Registered
+from poller.store.registrations import Registered
 from poller.text import format_instant
 from poller.tracking.sink_health import SinkHealth, SinkState
 from poller.tracking.watch import Watch
@@ -56,12 +56,14 @@ def show_registered(registered: Registered, watch: Watch) -> BulkItemDocument:
 
 def show_detail(detail: reports.OperationDetail) -> OperationStoryDocument:
     """Show an operation or a message with its timeline."""
+    timeline = detail.timeline
     return {
         **show_operation(detail.watch),
         "events": [
-            _show_event(event, detail.deliveries.get(event.position, ())) for event in detail.events
+            _show_event(event, timeline.deliveries.get(event.position, ()))
+            for event in timeline.events
         ],
-        "earlierEvents": detail.omitted,
+        "earlierEvents": timeline.omitted,
         "pruned": detail.is_stub,
     }
 

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, RowMapping, Select, case, func, insert, selec
 from poller.store.schema import counters, deliveries, events
 from poller.tracking.delivery import DeliveryState, Subscription
 from poller.tracking.event import Event, event_id, read_event
+from poller.tracking.lifecycle import GROUP
 from poller.tracking.watch import AccountScope
 
 POSITION: Final = "event_position"
@@ -31,7 +32,8 @@ _ID_MASK: Final = (1 << _ID_BITS) - 1
 class StoredEvent:
     """An event as it was committed: one row.
 
-    `position` is its place in commit order, `body` the CloudEvent as JSON on one line.
+    `subject` is the id of the watch or the name of the group, `position` its place in commit
+    order, `body` the CloudEvent as JSON on one line.
     """
 
     id: str
@@ -43,6 +45,11 @@ class StoredEvent:
     recorded_at: datetime
     body: str
 
+    @property
+    def is_of_group(self) -> bool:
+        """Whether it is about a group."""
+        return self.type.startswith(f"{GROUP}.")
+
     @cached_property
     def event(self) -> Event:
         """The event that the body holds; read once, for the log and the metrics."""
@@ -51,7 +58,25 @@ class StoredEvent:
 
 def stored_event_of(row: RowMapping) -> StoredEvent:
     """Read a row of the table `events`."""
-    return StoredEvent(**{name: row[name] for name in _MEMBERS})
+    members = {name: row[name] for name in _MEMBERS}
+    return StoredEvent(**members | {"subject": read_subject(row["subject"])})
+
+
+def group_subject(scope: AccountScope, name: str) -> str:
+    """Return what stands in the columns `subject` for a group.
+
+    Names of groups are those of one scope; no id and no name has a slash.
+    """
+    return f"{scope.id}/{name}"
+
+
+def _stored_subject(scope: AccountScope, stored: StoredEvent) -> str:
+    return group_subject(scope, stored.subject) if stored.is_of_group else stored.subject
+
+
+def read_subject(stored: str) -> str:
+    """Return the id of a watch, or the name of a group, that is stored as the subject."""
+    return stored.rpartition("/")[2]
 
 
 def record_events(
@@ -72,8 +97,12 @@ def record_events(
         new_id = event_id(now, entropy >> _ID_BITS * number & _ID_MASK)
         position = last - len(made) + 1 + number
         stored.append(_store(event, new_id, position=position, now=now))
-    rows = [{name: getattr(one, name) for name in _MEMBERS} for one in stored]
-    connection.execute(insert(events), [{**row, "scope_id": scope.id} for row in rows])
+    rows = [
+        {name: getattr(one, name) for name in _MEMBERS}
+        | {"scope_id": scope.id, "subject": _stored_subject(scope, one)}
+        for one in stored
+    ]
+    connection.execute(insert(events), rows)
     wanted = [
         _delivery_row(scope, subscription.sink, one, now)
         for one, event in zip(stored, made, strict=True)
@@ -116,7 +145,7 @@ def _delivery_row(
         "scope_id": scope.id,
         "sink": sink,
         "position": stored.position,
-        "subject": stored.subject,
+        "subject": _stored_subject(scope, stored),
         "state": DeliveryState.WAITING.value,
         "attempts": 0,
         "fresh_at": now,
@@ -155,8 +184,9 @@ def page(
     after: Cursor,
     limit: int,
     operations: Collection[str] = (),
+    groups: Collection[str] = (),
 ) -> Page:
-    """Read up to `limit` events that come after a cursor, of these operations or of all."""
+    """Read up to `limit` events that come after a cursor, of these subjects or of all."""
     # in this order: what is committed in between may be read twice, and is never passed over
     newest = last_cursor(connection, scope)
     query = (
@@ -165,8 +195,8 @@ def page(
         .order_by(events.c.position)
         .limit(limit)
     )
-    if operations:
-        query = query.where(events.c.subject.in_(sorted(operations)))
+    if subjects := [*operations, *(group_subject(scope, name) for name in groups)]:
+        query = query.where(events.c.subject.in_(sorted(subjects)))
     found = [stored_event_of(row) for row in connection.execute(query).mappings()]
     end = _behind(found[-1]) if found else after
     if len(found) < limit and newest.position > end.position:
@@ -196,9 +226,9 @@ def find_cursor(connection: Connection, scope: AccountScope, event_id: str) -> C
     return Cursor(position=row.position, event_id=row.id)
 
 
-def note_pruned(connection: Connection, scope: AccountScope, operations: Collection[str]) -> None:
-    """Remember how far retention comes; called before the events of `operations` go."""
-    query = select(func.max(events.c.position)).where(events.c.subject.in_(sorted(operations)))
+def note_pruned(connection: Connection, scope: AccountScope, subjects: Collection[str]) -> None:
+    """Remember how far retention comes; called before the events of `subjects` go."""
+    query = select(func.max(events.c.position)).where(events.c.subject.in_(sorted(subjects)))
     highest = connection.execute(query).scalar_one()
     if highest is None:
         return

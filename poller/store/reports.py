@@ -23,6 +23,7 @@ from poller.store.schema import (
     Instant,
     deliveries,
     events,
+    groups,
     instant,
     microseconds,
     sinks,
@@ -37,13 +38,17 @@ from poller.tracking.watch import AccountScope, Outcome, Watch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationFilter:
-    """Which operations: any of the values of each member that has some, and all of `labels`."""
+    """Which operations: any of the values of each member that has some, and all of `labels`.
+
+    With `group`, its members only.
+    """
 
     statuses: Collection[str] = ()
     kinds: Collection[str] = ()
     phases: Collection[str] = ()
     outcomes: Collection[str] = ()
     labels: Collection[tuple[str, str]] = ()
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,18 +76,24 @@ class DeliveryStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OperationDetail:
-    """An operation with its latest events, the oldest first; `omitted` counts those before them.
+class EventTimeline:
+    """The latest events of a subject, the oldest first; `omitted` counts those before them.
 
-    `deliveries` says, by an event's position, what became of it at each sink. `is_stub` says that
-    retention has taken all but the end.
+    `deliveries` says, by an event's position, what became of it at each sink.
     """
 
-    watch: Watch
-    is_stub: bool
     events: Sequence[StoredEvent]
     deliveries: Mapping[int, Sequence[DeliveryStatus]]
     omitted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationDetail:
+    """An operation with its latest events. `is_stub`: retention has taken all but the end."""
+
+    watch: Watch
+    is_stub: bool
+    timeline: EventTimeline
 
 
 def list_operations(
@@ -140,16 +151,25 @@ def find_operation(
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         return None
-    of_it = events.c.subject == operation_id
+    return OperationDetail(
+        watch=watch_of(row, scope),
+        is_stub=row["is_stub"],
+        timeline=read_timeline(connection, scope, operation_id, latest=latest),
+    )
+
+
+def read_timeline(
+    connection: Connection, scope: AccountScope, subject: str, *, latest: int
+) -> EventTimeline:
+    """Read the `latest` events of a subject as it is stored, and their deliveries."""
+    of_it = events.c.subject == subject
     number = connection.execute(select(func.count()).where(of_it)).scalar_one()
     newest = select(events).where(of_it).order_by(events.c.sequence.desc()).limit(latest)
     shown = [stored_event_of(row) for row in reversed(connection.execute(newest).mappings().all())]
     positions = [one.position for one in shown]
-    return OperationDetail(
-        watch=watch_of(row, scope),
-        is_stub=row["is_stub"],
+    return EventTimeline(
         events=shown,
-        deliveries=_delivery_statuses(connection, scope, operation_id, positions),
+        deliveries=_delivery_statuses(connection, scope, subject, positions),
         omitted=number - len(shown),
     )
 
@@ -225,6 +245,7 @@ def _chosen(
         watches.c.scope_id == scope.id,
         watches.c.is_stub.is_(False),
         *(column.in_(sorted(values)) for column, values in columns if values),
+        *([] if wanted.group is None else [watches.c.group_name == wanted.group]),
         *(_has_label(connection, name, value) for name, value in wanted.labels),
     ]
 
@@ -244,7 +265,7 @@ class Summary:
     """Counts for one scope. `lost` and `dead` count since a given moment.
 
     `waiting` counts deliveries that can go on, `stuck` those that cannot: their sink is disabled
-    or no longer configured.
+    or no longer configured. `held_back` counts groups whose progress is to be emitted.
     """
 
     watched: int
@@ -252,11 +273,12 @@ class Summary:
     stuck: int
     lost: int
     dead: int
+    held_back: int
 
     @property
     def is_idle(self) -> bool:
         """True where nothing more will happen by itself."""
-        return self.watched == 0 and self.waiting == 0
+        return self.watched == 0 and self.waiting == 0 and self.held_back == 0
 
     @property
     def is_clean(self) -> bool:
@@ -276,6 +298,7 @@ def summary(
         waiting=sum(waiting.values()) - stuck,
         stuck=stuck,
         lost=_lost(connection, scope, since),
+        held_back=_held_back(connection, scope),
         dead=_dead(connection, scope, since),
     )
 
@@ -298,6 +321,11 @@ def _waiting(connection: Connection, scope: AccountScope) -> dict[str, int]:
         .group_by(deliveries.c.sink)
     )
     return {row.sink: row.number for row in connection.execute(query)}
+
+
+def _held_back(connection: Connection, scope: AccountScope) -> int:
+    query = select(func.count()).where(groups.c.scope_id == scope.id, groups.c.due_at.is_not(None))
+    return connection.execute(query).scalar_one()
 
 
 def _lost(connection: Connection, scope: AccountScope, since: datetime) -> int:

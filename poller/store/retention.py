@@ -12,11 +12,12 @@ from typing import Final
 from sqlalchemy import Connection, delete, exists, func, or_, select, update
 
 from poller.store.events import note_pruned
+from poller.store.group_retention import is_needed_by_group
 from poller.store.schema import deliveries, events, watches
 from poller.tracking.delivery import DeliveryState
+from poller.tracking.group import STUB_FOR
 from poller.tracking.watch import AccountScope, Phase
 
-_STUB_FOR: Final = timedelta(days=14)
 _STEP: Final = 100
 _OVER: Final = (Phase.ENDED.value, Phase.FORGOTTEN.value)
 
@@ -98,6 +99,7 @@ def _old_watches(connection: Connection, scope: AccountScope, before: datetime) 
             watches.c.ended_at <= before,
             watches.c.scope_id == scope.id,
             ~still_needed,
+            ~is_needed_by_group(),
         )
         .order_by(watches.c.id)
         .limit(_STEP)
@@ -110,7 +112,7 @@ def _remove_stubs(connection: Connection, scope: AccountScope, now: datetime) ->
     is_old_stub = (
         watches.c.phase.in_(_OVER),
         watches.c.is_stub.is_(True),
-        watches.c.ended_at <= now - _STUB_FOR,
+        watches.c.ended_at <= now - STUB_FOR,
         watches.c.scope_id == scope.id,
     )
     old = select(watches.c.id).where(*is_old_stub).limit(_STEP)

@@ -1,6 +1,7 @@
 """Between rows and values: the only place that knows both."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import RowMapping
@@ -9,6 +10,7 @@ from poller.store.schema import instant, microseconds
 from poller.tracking.breakdown.state import Breakdown
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.forecast import Look
+from poller.tracking.group import EmittedGroup, Group, MemberCounts
 from poller.tracking.sink_health import SinkHealth, SinkState
 from poller.tracking.watch import (
     AccountScope,
@@ -46,6 +48,20 @@ _DELIVERY = (
     "error",
     "done_at",
 )
+_GROUP = (
+    "name",
+    "created_at",
+    "expected",
+    "sealed_at",
+    "ended_at",
+    "stats",
+    "labels",
+    "members_ended_at",
+    "explaining",
+    "explained",
+    "breakdown_at",
+    "due_at",
+)
 _PLAIN = (
     "id",
     "kind",
@@ -70,6 +86,7 @@ def watch_of(row: RowMapping, scope: AccountScope) -> Watch:
     return Watch(
         **{name: row[name] for name in _PLAIN},
         scope=scope,
+        group=row["group_name"],
         looks=tuple(
             Look(at=instant(at), done=done, passed=passed, total=total)
             for at, done, passed, total in row["looks"]
@@ -109,6 +126,7 @@ def watch_values(watch: Watch) -> dict[str, Any]:
     """Write a row of `watches`, all columns but the scope, the lease and the stub mark."""
     return {
         **{name: getattr(watch, name) for name in _PLAIN},
+        "group_name": watch.group,
         "looks": [
             [microseconds(look.at), look.done, look.passed, look.total] for look in watch.looks
         ],
@@ -127,6 +145,33 @@ def watch_values(watch: Watch) -> dict[str, Any]:
         "rejected": watch.not_found_streak.rejected,
         "breakdown": None if watch.breakdown is None else watch.breakdown.to_json(),
         "next_request": watch.next_request.value,
+    }
+
+
+def group_of(row: RowMapping, scope: AccountScope) -> Group:
+    """Read a row of `groups` that belongs to `scope`."""
+    return Group(
+        **{name: row[name] for name in _GROUP},
+        scope=scope,
+        members=MemberCounts(**row["members"]),
+        emitted=EmittedGroup(
+            members=MemberCounts(**row["emitted_members"]),
+            stats=row["emitted_stats"],
+            sequence=row["sequence"],
+            progress_at=row["progress_at"],
+        ),
+    )
+
+
+def group_values(group: Group) -> dict[str, Any]:
+    """Write a row of `groups`, all columns but the scope and the stub mark."""
+    return {
+        **{name: getattr(group, name) for name in _GROUP},
+        "members": asdict(group.members),
+        "emitted_members": asdict(group.emitted.members),
+        "emitted_stats": group.emitted.stats,
+        "sequence": group.emitted.sequence,
+        "progress_at": group.emitted.progress_at,
     }
 
 

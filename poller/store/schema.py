@@ -144,6 +144,8 @@ watches: Final = Table(
     Column("not_found", Integer, nullable=False),
     Column("not_found_since", Instant),
     Column("rejected", Integer, nullable=False),
+    # the group that counts it
+    Column("group_name", String),
     # what failed: whether to read it, and how far the reading has come
     Column("wants_breakdown", Boolean),
     Column("breakdown", Document),
@@ -171,8 +173,76 @@ watches: Final = Table(
         postgresql_where=text("due_at IS NOT NULL"),
     ),
     Index(None, "phase", "is_stub", "ended_at"),
+    # the members of a group, the newest first; partial, so that it serves no other query of a scope
+    Index(
+        "ix_watches_group",
+        "scope_id",
+        "group_name",
+        "registered_at",
+        "id",
+        sqlite_where=text("group_name IS NOT NULL"),
+        postgresql_where=text("group_name IS NOT NULL"),
+    ),
     # lists, the newest first; not by scope, or claims and pages would read a whole scope by it
     Index(None, "registered_at", "id"),
+)
+
+groups: Final = Table(
+    "groups",
+    metadata,
+    Column("scope_id", ForeignKey("scopes.id"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expected", Integer),
+    Column("sealed_at", Instant),
+    Column("ended_at", Instant),
+    # how many members stand where, the sums of their counters, and the labels that they share
+    Column("members", Document, nullable=False),
+    Column("stats", Document, nullable=False),
+    Column("labels", Document, nullable=False),
+    Column("members_ended_at", Instant),
+    # members whose breakdown is being read, and those that have emitted it
+    Column("explaining", Integer, nullable=False),
+    Column("explained", Integer, nullable=False),
+    Column("breakdown_at", Instant),
+    # what the events so far have emitted
+    Column("emitted_members", Document, nullable=False),
+    Column("emitted_stats", Document, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("progress_at", Instant),
+    # when a progress that is held back may be emitted
+    Column("due_at", Instant),
+    # true once retention has taken the events and the deliveries
+    Column("is_stub", Boolean, nullable=False, default=False),
+    PrimaryKeyConstraint("scope_id", "name"),
+    Index(
+        "ix_groups_due",
+        "scope_id",
+        "due_at",
+        sqlite_where=text("due_at IS NOT NULL"),
+        postgresql_where=text("due_at IS NOT NULL"),
+    ),
+    # what waits for its seal though all members have ended, and what has no member
+    Index(
+        "ix_groups_open",
+        "scope_id",
+        "members_ended_at",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    Index(None, "is_stub", "ended_at"),
+    Index(None, "created_at", "name"),
+)
+
+# what failed in the members that have emitted it; apart from the row, which every change of a
+# member writes
+group_breakdowns: Final = Table(
+    "group_breakdowns",
+    metadata,
+    Column("scope_id", ForeignKey("scopes.id"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("breakdown", Document, nullable=False),
+    PrimaryKeyConstraint("scope_id", "name"),
 )
 
 events: Final = Table(
@@ -182,6 +252,7 @@ events: Final = Table(
     Column("position", BigInteger, primary_key=True, autoincrement=False),
     Column("id", String, nullable=False, unique=True),
     Column("scope_id", ForeignKey("scopes.id"), nullable=False),
+    # the id of a watch, or the scope and name of a group (`events.group_subject`)
     Column("subject", String, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("type", String, nullable=False),

@@ -18,6 +18,8 @@ from poller.comms.gate import Pause
 from poller.store import dead_letters as dead_letter_rows
 from poller.store import deliveries as delivery_rows
 from poller.store import events as event_rows
+from poller.store import groups as group_rows
+from poller.store import registrations as registration_rows
 from poller.store import reports, scopes
 from poller.store import retention as retention_rows
 from poller.store import sinks as sink_rows
@@ -29,18 +31,20 @@ from poller.store.dead_letters import DeadLetter, Selection
 from poller.store.deliveries import ClaimResult
 from poller.store.errors import StoreUnavailable
 from poller.store.events import Cursor, Page
+from poller.store.group_store import GroupStore
 from poller.store.lock import FileLock
 from poller.store.migrate import check_schema, migrate
 from poller.store.migrations import HEAD
+from poller.store.registrations import Forgotten, Registered
 from poller.store.reports import Listing, OperationDetail, OperationFilter, Summary, WatchCount
 from poller.store.retention import Pruned
 from poller.store.sinks import SinkReport
 from poller.store.sweeps import Listed, Swept
 from poller.store.transactions import Threads, Timed, Transactions
-from poller.store.watches import Claim, Lease, Observation, Registered
+from poller.store.watches import Claim, Lease, Observation
 from poller.tracking.answer import Answer
 from poller.tracking.delivery import DeliveryAttempt, Subscription
-from poller.tracking.pacing import Policy
+from poller.tracking.pacing import DEFAULT_POLICY, Policy
 from poller.tracking.registration import Registration
 from poller.tracking.sweep_policy import Reach
 from poller.tracking.watch import AccountScope, Watch
@@ -75,6 +79,7 @@ class Store:
         self._write = self._transactions.write
         self._read = self._transactions.read
         self._browse = self._transactions.browse
+        self.groups = GroupStore(self._transactions, now)
 
     @classmethod
     async def open(
@@ -130,24 +135,48 @@ class Store:
         return self._transactions.finishing(within)
 
     async def register(
-        self, registrations: Sequence[Registration], *, all_or_none: bool = False
+        self,
+        registrations: Sequence[Registration],
+        *,
+        policy: Policy = DEFAULT_POLICY,
+        subscriptions: Sequence[Subscription] = (),
+        all_or_none: bool = False,
     ) -> list[Registered]:
         """Register in one transaction; durable when this returns. One result for each.
+
+        `policy` says how often the groups that they join emit progress.
 
         :raises Conflict: with `all_or_none`, where one contradicts what is stored; nothing is
             registered then.
         """
         return await self._write(
-            watch_rows.register_all, registrations, self._now(), all_or_none=all_or_none
+            registration_rows.register_all,
+            registrations,
+            self._now(),
+            policy=policy,
+            subscriptions=subscriptions,
+            all_or_none=all_or_none,
         )
 
-    async def forget(self, operation_id: str) -> Watch | None:
-        """Stop watching; None where the id is unknown."""
-        return await self._write(watch_rows.forget_watch, operation_id, self._now())
+    async def forget(
+        self,
+        operation_id: str,
+        *,
+        policy: Policy = DEFAULT_POLICY,
+        subscriptions: Sequence[Subscription] = (),
+    ) -> Forgotten:
+        """Stop watching; the result has no watch where the id is unknown."""
+        return await self._write(
+            registration_rows.forget_watch,
+            operation_id,
+            self._now(),
+            policy=policy,
+            subscriptions=subscriptions,
+        )
 
     async def add_watches(self, watches: Sequence[Watch]) -> None:
         """Insert watches as they are; none of them is known yet."""
-        await self._write(watch_rows.add_watches, watches)
+        await self._write(registration_rows.add_watches, watches)
 
     async def claim_due(self, *, kinds: Collection[str], limit: int, lease: Lease) -> Claim:
         """Claim up to `limit` operations that are due, the longest overdue first."""
@@ -313,10 +342,20 @@ class Store:
         return await self._browse(reports.find_operation, operation_id, latest=latest)
 
     async def event_page(
-        self, *, after: Cursor, limit: int, operations: Collection[str] = ()
+        self,
+        *,
+        after: Cursor,
+        limit: int,
+        operations: Collection[str] = (),
+        groups: Collection[str] = (),
     ) -> Page:
-        """Read up to `limit` events that come after a cursor, in commit order."""
-        return await self._browse(event_rows.page, after=after, limit=limit, operations=operations)
+        """Read up to `limit` events that come after a cursor, in commit order.
+
+        Those of these operations and groups; of everything where neither is given.
+        """
+        return await self._browse(
+            event_rows.page, after=after, limit=limit, operations=operations, groups=groups
+        )
 
     async def last_cursor(self) -> Cursor:
         """Return the cursor behind everything recorded so far."""
@@ -340,6 +379,7 @@ class Store:
         pruned = await self._write(
             retention_rows.prune, retention=retention_seconds, now=self._now()
         )
+        await self.groups.prune(retention_seconds=retention_seconds)
         if pruned.operations or pruned.stubs:
             await self._transactions.call(self._database.vacuum)
         return pruned
@@ -378,8 +418,10 @@ def _take_over(connection: Connection, *, scope: AccountScope, void: bool) -> Ac
 
 
 def _void_future_waits(connection: Connection, scope: AccountScope, now: datetime) -> int:
-    return watch_rows.void_future_waits(connection, scope, now) + delivery_rows.void_future_waits(
-        connection, scope, now
+    return (
+        watch_rows.void_future_waits(connection, scope, now)
+        + delivery_rows.void_future_waits(connection, scope, now)
+        + group_rows.void_future_waits(connection, scope, now)
     )
 
 

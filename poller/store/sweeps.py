@@ -29,8 +29,9 @@ from sqlalchemy import (
 
 from poller.comms.models import Operation
 from poller.store.database import lease_clock
+from poller.store.registrations import Registered, register_all
 from poller.store.schema import microseconds, watches
-from poller.store.watches import Observation, Registered, record, register_all
+from poller.store.watches import Observation, record
 from poller.text import dump_json
 from poller.tracking.answer import FoundAnswer
 from poller.tracking.delivery import Subscription
@@ -143,7 +144,9 @@ def record_page(
             and operation.created_at is not None
             and operation.created_at >= discover_since
         ]
-        discovered = register_all(connection, scope, registrations, now)
+        discovered = register_all(
+            connection, scope, registrations, now, policy=policy, subscriptions=subscriptions
+        )
     tracked = {
         name: row
         for name, row in known.items()

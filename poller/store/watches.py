@@ -1,4 +1,4 @@
-"""Watched operations: register, claim what is due, record what was seen.
+"""Watched operations: claim what is due, record what was seen.
 
 Functions of a connection inside a transaction; the caller commits. Correctness rests on the
 locked row, leases only save work.
@@ -17,7 +17,6 @@ from sqlalchemy import (
     Select,
     bindparam,
     func,
-    insert,
     or_,
     select,
     true,
@@ -27,14 +26,14 @@ from sqlalchemy import (
 
 from poller.store.database import count_written, in_order, lease_clock
 from poller.store.events import StoredEvent, record_events
+from poller.store.groups import GroupChanges
 from poller.store.rows import difference, watch_of, watch_values
 from poller.store.schema import watches
-from poller.store.scopes import read_scope
 from poller.tracking.answer import Answer, Decision, Verdict
 from poller.tracking.delivery import Subscription
+from poller.tracking.group import changes_group
 from poller.tracking.observe import observe
 from poller.tracking.pacing import Policy
-from poller.tracking.registration import Conflict, Registration, forget, register
 from poller.tracking.watch import AccountScope, NextRequest, Watch
 
 T = TypeVar("T")
@@ -61,85 +60,16 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registered:
-    """What became of one registration: `conflict` says why it was refused."""
-
-    id: str
-    watch: Watch | None = None
-    is_new: bool = False
-    conflict: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What one answer did: the state that was written and the events recorded with it."""
+    """What one answer did: the state that was written and the events recorded with it.
+
+    The last of several has the events of groups after its own.
+    """
 
     id: str
     verdict: Verdict
     watch: Watch | None
     events: Sequence[StoredEvent]
-
-
-def register_all(
-    connection: Connection,
-    scope: AccountScope,
-    registrations: Sequence[Registration],
-    now: datetime,
-    *,
-    all_or_none: bool = False,
-) -> list[Registered]:
-    """Register in the order given; one result for each.
-
-    :raises Conflict: with `all_or_none`, where one contradicts what is stored.
-    """
-    ids = sorted({registration.id for registration in registrations})
-    # all of them, before the first is inserted: in several goes, two daemons that register the same
-    # in another order would wait for each other
-    before = _known(connection, scope, ids)
-    known = dict(before)
-    results = []
-    for registration in registrations:
-        try:
-            watch, is_new = register(known.get(registration.id), registration, scope=scope, now=now)
-        except Conflict as conflict:
-            if all_or_none:
-                raise
-            results.append(Registered(id=registration.id, conflict=str(conflict)))
-            continue
-        known[registration.id] = watch
-        results.append(Registered(id=registration.id, watch=watch, is_new=is_new))
-    add_watches(
-        connection, scope, [known[one] for one in ids if one in known and one not in before]
-    )
-    for operation_id, watch in before.items():
-        changes = difference(watch_values(watch), watch_values(known[operation_id]))
-        if changes:
-            _write(connection, operation_id, {**changes, "is_stub": False})
-    return results
-
-
-def _known(connection: Connection, scope: AccountScope, ids: Sequence[str]) -> dict[str, Watch]:
-    """Read and lock what is known of these ids, in their order; also what others watch."""
-    known: dict[str, Watch] = {}
-    for chunk in _chunks(ids):
-        query = (
-            select(watches).where(watches.c.id.in_(chunk)).order_by(watches.c.id).with_for_update()
-        )
-        for row in connection.execute(query).mappings().all():
-            own = row["scope_id"] == scope.id
-            owner = scope if own else read_scope(connection, row["scope_id"])
-            known[row["id"]] = watch_of(row, owner)
-    return known
-
-
-def add_watches(connection: Connection, scope: AccountScope, found: Sequence[Watch]) -> None:
-    """Insert watches as they are, in the state that another store left them in.
-
-    The caller knows that none of them is there.
-    """
-    for chunk in _chunks(found):
-        rows = [{**watch_values(watch), "scope_id": scope.id} for watch in chunk]
-        connection.execute(insert(watches), rows)
 
 
 def claim_due(
@@ -197,22 +127,45 @@ def record(
     cannot wait for each other.
     """
     by_id = dict(answers)
-    rows = _locked(connection, scope, sorted(by_id))
+    rows = lock_watches(connection, sorted(by_id), scope)
+    known = {operation_id: watch_of(row, scope) for operation_id, row in rows.items()}
     decisions: dict[str, Decision] = {}
     changes: dict[str, dict[str, Any]] = {}
-    for operation_id, row in rows.items():
-        before = watch_of(row, scope)
+    for operation_id, before in known.items():
         decision = observe(
             before, by_id[operation_id], policy=policy, now=now, jitter=random.random()
         )
         decisions[operation_id] = decision
         changes[operation_id] = difference(watch_values(before), watch_values(decision.watch))
-        if lease_owner is not None and row["lease_owner"] == lease_owner:
+        if lease_owner is not None and rows[operation_id]["lease_owner"] == lease_owner:
             changes[operation_id] |= {"lease_owner": None, "lease_until": None}
+    groups = _change_groups(connection, scope, known, decisions, now)
     _write_all(connection, changes)
     made = [event for decision in decisions.values() for event in decision.events]
+    made += groups.finish(policy)
     recorded = record_events(connection, scope, made, subscriptions, now)
     return list(_observations(sorted(by_id), decisions, iter(recorded)))
+
+
+def _change_groups(
+    connection: Connection,
+    scope: AccountScope,
+    known: Mapping[str, Watch],
+    decisions: Mapping[str, Decision],
+    now: datetime,
+) -> GroupChanges:
+    """Let the groups of what changed know; the others are not even read."""
+    counted = {
+        name: decision
+        for name, decision in decisions.items()
+        if known[name].group is not None and changes_group(known[name], decision.watch)
+    }
+    names = {group for name in counted if (group := known[name].group) is not None}
+    groups = GroupChanges(connection, scope, names, now)
+    for name, decision in counted.items():
+        groups.add_breakdowns(known[name], decision.events)
+        groups.change_member(known[name], decision.watch)
+    return groups
 
 
 def release(
@@ -226,7 +179,7 @@ def release(
 ) -> None:
     """Give up claims without an answer: they are due at `due_at`, or as due as they were."""
     waits = {} if due_at is None else {"due_at": due_at, "set_at": now}
-    for chunk in _chunks(sorted(ids)):
+    for chunk in chunks(sorted(ids)):
         held = [
             watches.c.scope_id == scope.id,
             watches.c.id.in_(chunk),
@@ -237,19 +190,6 @@ def release(
             .where(in_order(watches.c.id, where=held))
             .values(lease_owner=None, lease_until=None, **waits)
         )
-
-
-def forget_watch(
-    connection: Connection, scope: AccountScope, operation_id: str, now: datetime
-) -> Watch | None:
-    """Stop watching; None where nothing is known of that id here."""
-    row = _locked(connection, scope, [operation_id]).get(operation_id)
-    if row is None:
-        return None
-    before = watch_of(row, scope)
-    after = forget(before, now=now)
-    _write(connection, operation_id, difference(watch_values(before), watch_values(after)))
-    return after
 
 
 def void_leases(connection: Connection, scope: AccountScope, owner: str | None = None) -> None:
@@ -311,12 +251,16 @@ def _claimable(
     )
 
 
-def _locked(connection: Connection, scope: AccountScope, ids: Sequence[str]) -> dict[str, Any]:
+def lock_watches(
+    connection: Connection, ids: Sequence[str], scope: AccountScope | None = None
+) -> dict[str, Any]:
+    """Lock rows in the order of their ids, which the caller gives, and read them."""
+    own = [] if scope is None else [watches.c.scope_id == scope.id]
     rows: dict[str, Any] = {}
-    for chunk in _chunks(ids):
+    for chunk in chunks(ids):
         query = (
             select(watches)
-            .where(watches.c.id.in_(chunk), watches.c.scope_id == scope.id)
+            .where(watches.c.id.in_(chunk), *own)
             .order_by(watches.c.id)
             .with_for_update()
         )
@@ -324,7 +268,8 @@ def _locked(connection: Connection, scope: AccountScope, ids: Sequence[str]) -> 
     return rows
 
 
-def _write(connection: Connection, operation_id: str, changes: dict[str, Any]) -> None:
+def write_watch(connection: Connection, operation_id: str, changes: dict[str, Any]) -> None:
+    """Write the columns that changed."""
     if changes:
         connection.execute(update(watches).where(watches.c.id == operation_id).values(changes))
 
@@ -345,21 +290,24 @@ def _write_all(connection: Connection, changes: Mapping[str, Mapping[str, Any]])
 def _observations(
     ids: Sequence[str], decisions: Mapping[str, Decision], recorded: Iterator[StoredEvent]
 ) -> Iterator[Observation]:
-    """Give each answer its outcome; events were recorded in the order of the decisions."""
+    """Give each answer its outcome; events were recorded in the order of the decisions.
+
+    What is left of them at the end is of groups.
+    """
     for operation_id in ids:
         decision = decisions.get(operation_id)
-        if decision is None:
-            yield Observation(id=operation_id, verdict=Verdict.LATE, watch=None, events=())
-        else:
-            yield Observation(
-                id=operation_id,
-                verdict=decision.verdict,
-                watch=decision.watch,
-                events=list(islice(recorded, len(decision.events))),
-            )
+        own = 0 if decision is None else len(decision.events)
+        number = None if operation_id == ids[-1] else own
+        yield Observation(
+            id=operation_id,
+            verdict=Verdict.LATE if decision is None else decision.verdict,
+            watch=None if decision is None else decision.watch,
+            events=list(islice(recorded, number)),
+        )
 
 
-def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Split what goes into one statement, whose parameters are limited."""
     for start in range(0, len(items), _CHUNK):
         yield items[start : start + _CHUNK]
 

@@ -43,6 +43,10 @@ class Policy:
     """False selects the plain backoff, for comparison in benchmarks."""
 
 
+DEFAULT_POLICY: Final = Policy()
+"""What holds where no settings say otherwise."""
+
+
 def next_poll(
     watch: Watch, *, moved: bool, policy: Policy, now: datetime, jitter: float
 ) -> NextPoll:

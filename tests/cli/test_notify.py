@@ -114,7 +114,7 @@ def test_a_message_is_one_line_a_variable() -> None:
 
 def test_the_sentence_names_what_waits_and_what_is_in_trouble() -> None:
     """An operator reads the state at a glance; what is long past carries its date."""
-    standing = Summary(watched=12, waiting=1, stuck=0, lost=1, dead=2)
+    standing = Summary(watched=12, waiting=1, stuck=0, lost=1, dead=2, held_back=0)
     trouble = [
         Degraded(what="sink app", since=NOW - timedelta(hours=2), hint="…"),
         Degraded(what="credentials", since=NOW - timedelta(days=2), hint="…"),
@@ -128,7 +128,7 @@ def test_the_sentence_names_what_waits_and_what_is_in_trouble() -> None:
 
 def test_a_quiet_daemon_has_a_short_sentence() -> None:
     """What is zero and no trouble is not told."""
-    standing = Summary(watched=1, waiting=0, stuck=0, lost=0, dead=0)
+    standing = Summary(watched=1, waiting=0, stuck=0, lost=0, dead=0, held_back=0)
     assert sentence(standing, [], now=NOW) == "watching 1 operation, 0 deliveries waiting"
 
 

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from poller.cli.stdin import InputLine, StandardInput, read_lines
 from poller.engine.daemon import Daemon
 from poller.store.errors import StoreUnavailable
-from poller.store.watches import Registered
+from poller.store.registrations import Registered
 from poller.tracking.registration import Defaults, Registration
 from tests.store.scenes import op
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from poller.engine.housekeeping import Housekeeping
@@ -33,6 +34,7 @@ async def keeping_house(
     house = Housekeeping(
         store=store,
         retention=lambda: 60.0,
+        record_due_groups=anyio.lowlevel.checkpoint,
         now=clock,
         signals=signals or Signals(),
         heartbeats=Heartbeats(),

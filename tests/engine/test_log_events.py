@@ -7,7 +7,8 @@ from structlog.testing import capture_logs
 import poller
 from poller.comms.errors import NetworkError, ServerError
 from poller.engine.log_events import PollLog, RegistrationLog
-from poller.store.watches import Observation, Registered
+from poller.store.registrations import Registered
+from poller.store.watches import Observation
 from poller.tracking.answer import Verdict
 from poller.tracking.registration import Registration, register
 from tests.store.scenes import HOME, Clock, op

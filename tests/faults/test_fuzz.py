@@ -23,8 +23,9 @@ from poller.engine.log_events import PollLog
 from poller.engine.requests import answer_of
 from poller.store.database import Database
 from poller.store.migrate import migrate
+from poller.store.registrations import register_all
 from poller.store.scopes import find_or_create_scope
-from poller.store.watches import Observation, record, register_all
+from poller.store.watches import Observation, record
 from poller.tracking.answer import Answer, FoundAnswer
 from poller.tracking.delivery import Subscription
 from poller.tracking.event import load_event_schema
@@ -173,7 +174,14 @@ class Fuzz:
         self._policy = policy
         self._now = NOW
         self._log = PollLog(lambda: self._now)
-        register_all(connection, scope, [Registration(id=ODD, kind="messages")], NOW)
+        register_all(
+            connection,
+            scope,
+            [Registration(id=ODD, kind="messages")],
+            NOW,
+            policy=policy,
+            subscriptions=(),
+        )
 
     def take(self, body: bytes) -> None:
         """Take one answer, as the engine does with the bytes of a body."""

@@ -201,6 +201,7 @@ def tell(meter: Meter) -> None:
     meter.polled(kind="messages", late=1)
     meter.paged(kind="messages", unchanged=1, nonsense=1)
     meter.observed([observation(Verdict.LATE, EventType.OPERATION_LOST)], kind="messages")
+    meter.recorded(observation(event_type=EventType.GROUP_PROGRESS).events)
     meter.attempted([SinkOutcome(verdict=SinkVerdict.GONE)], sink="app", seconds=1)
     meter.settled(delivery(DeliveryState.WAITING), sink="app")
     meter.transacted("watches.record", 1, refused=False)

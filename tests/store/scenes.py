@@ -17,11 +17,14 @@ from poller.comms.models import Operation, decode_operation
 from poller.store.claims import ClaimRequest
 from poller.store.deliveries import ClaimResult
 from poller.store.events import StoredEvent
+from poller.store.groups import GroupChange
+from poller.store.registrations import Forgotten, Registered
 from poller.store.schema import deliveries, watches
 from poller.store.store import Store
-from poller.store.watches import Lease, Observation, Registered
+from poller.store.watches import Lease, Observation
 from poller.tracking.answer import Answer, FoundAnswer
 from poller.tracking.delivery import AttemptResult, DeliveryAttempt, Subscription
+from poller.tracking.group import Group
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.watch import AccountScope, Watch
@@ -128,6 +131,25 @@ class Daemon:
     async def register(self, *ids: str) -> list[Registered]:
         """Register operations of the usual kind, without labels."""
         return await self.store.register([wish(one) for one in ids])
+
+    async def join(self, group: str, *ids: str, **labels: str) -> list[Registered]:
+        """Register operations as members of a group."""
+        wanted = [Registration(id=one, kind="messages", labels=labels, group=group) for one in ids]
+        return await self.store.register(wanted, policy=POLICY, subscriptions=[APP])
+
+    async def seal(self, group: str, expected: int | None = None) -> GroupChange:
+        """Seal a group."""
+        return await self.store.groups.seal(group, expected, policy=POLICY, subscriptions=[APP])
+
+    async def forget(self, operation: str) -> Forgotten:
+        """Stop watching."""
+        return await self.store.forget(operation, policy=POLICY, subscriptions=[APP])
+
+    async def group(self, name: str) -> Group:
+        """Return what is stored of a group."""
+        found = await self.store.groups.find(name, latest=0)
+        assert found is not None
+        return found.group
 
     async def claim(self, limit: int = 10, kinds: Sequence[str] = KINDS) -> list[str]:
         """Claim what is due; the ids, the longest overdue first."""

@@ -72,7 +72,7 @@ async def test_every_transaction_is_timed(timed: Store, told: Told) -> None:
     await timed.reach(kind="messages")
     await timed.watch_counts()
     assert [(name, refused) for name, _, refused in told] == [
-        ("watches.register_all", False),
+        ("registrations.register_all", False),
         ("sweeps.reach", False),
         ("reports.watch_counts", False),
     ]

@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 from sqlalchemy import select
 
 from poller.store import deliveries as delivery_rows
+from poller.store import registrations as registration_rows
 from poller.store import sinks as sink_rows
 from poller.store import watches as watch_rows
 from poller.store.claims import ClaimRequest
@@ -115,7 +116,14 @@ class StoreMachine(RuleBasedStateMachine):
         ]
         with self.database.writing() as connection:
             known = set(connection.execute(select(watches.c.id)).scalars())
-            results = watch_rows.register_all(connection, self.scope, wishes, self.clock())
+            results = registration_rows.register_all(
+                connection,
+                self.scope,
+                wishes,
+                self.clock(),
+                policy=self.policy,
+                subscriptions=(),
+            )
         for result in results:
             assert result.conflict is None
             if result.is_new:
@@ -126,7 +134,14 @@ class StoreMachine(RuleBasedStateMachine):
     def forget(self, number: int) -> None:
         """Stop watching one."""
         with self.database.writing() as connection:
-            watch_rows.forget_watch(connection, self.scope, op(number), self.clock())
+            registration_rows.forget_watch(
+                connection,
+                self.scope,
+                op(number),
+                self.clock(),
+                policy=self.policy,
+                subscriptions=(),
+            )
 
     @rule(number=operations, days=st.sampled_from([2, 15]))
     def forget_for_days(self, number: int, days: int) -> None:

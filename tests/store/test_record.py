@@ -133,8 +133,8 @@ async def test_forgetting_is_idempotent_and_honest(daemon: Daemon) -> None:
     first = await daemon.store.forget(op(1))
     daemon.clock.advance(5)
     assert await daemon.store.forget(op(1)) == first
-    assert await daemon.store.forget(op(3)) is None
-    ended = await daemon.store.forget(op(2))
+    assert (await daemon.store.forget(op(3))).watch is None
+    ended = (await daemon.store.forget(op(2))).watch
     assert ended is not None
     assert ended.is_final
 

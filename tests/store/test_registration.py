@@ -3,8 +3,8 @@
 import anyio
 import pytest
 
+from poller.store.registrations import Registered
 from poller.store.schema import events, watches
-from poller.store.watches import Registered
 from poller.tracking.registration import Conflict
 from poller.tracking.watch import AccountScope, Outcome, Phase
 from tests.store.conftest import OpenDaemon
@@ -116,7 +116,7 @@ async def test_an_operation_of_another_home_is_refused_and_left_alone(
     assert await stranger.claim() == [op(2)]
     [dropped] = await stranger.record((op(1), seen(op(1))))
     assert dropped.watch is None
-    assert await stranger.store.forget(op(1)) is None
+    assert (await stranger.store.forget(op(1))).watch is None
     assert await stranger.store.foreign_operations() == 1
     assert await daemon.claim() == [op(1)]
 

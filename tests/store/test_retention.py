@@ -9,12 +9,12 @@ from anyio import from_thread, to_thread
 from sqlalchemy import Connection
 
 from poller.store.dead_letters import UnknownEvent
+from poller.store.registrations import register_all
 from poller.store.retention import Pruned
 from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
-from poller.store.watches import register_all
 from poller.tracking.delivery import AttemptResult
-from tests.store.scenes import HOME, Clock, Daemon, op, seen, wish
+from tests.store.scenes import HOME, POLICY, Clock, Daemon, op, seen, wish
 
 pytestmark = pytest.mark.anyio
 
@@ -154,7 +154,14 @@ async def test_a_stub_that_comes_to_life_is_not_removed(daemon: Daemon, another:
 
     def register() -> None:
         with daemon.store._database.writing() as connection:
-            register_all(connection, daemon.store.scope, [wish(op(1))], daemon.clock())
+            register_all(
+                connection,
+                daemon.store.scope,
+                [wish(op(1))],
+                daemon.clock(),
+                policy=POLICY,
+                subscriptions=(),
+            )
             from_thread.run_sync(registered.set)
             _wait_until_one_waits(connection)
 

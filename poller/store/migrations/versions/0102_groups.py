@@ -1,4 +1,4 @@
-"""Groups: events and deliveries are of a subject, which is a watch or a group."""
+"""Groups: their tables, and a subject of events and deliveries, which is a watch or a group."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Let the subject of an event be something else than a watch."""
+    """Create the tables of groups, and let the subject of an event be something else."""
+    _create_groups()
     if op.get_context().dialect.name == "sqlite":
         _copy_events()
     else:
@@ -113,4 +114,65 @@ def _create_deliveries() -> None:
         op.f("ix_deliveries_subject_sink_state_position"),
         "deliveries",
         ["subject", "sink", "state", "position"],
+    )
+
+
+def _create_groups() -> None:
+    op.create_table(
+        "groups",
+        sa.Column("scope_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expected", sa.Integer(), nullable=True),
+        sa.Column("sealed_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("members", sa.Text(), nullable=False),
+        sa.Column("stats", sa.Text(), nullable=False),
+        sa.Column("labels", sa.Text(), nullable=False),
+        sa.Column("members_ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("explaining", sa.Integer(), nullable=False),
+        sa.Column("explained", sa.Integer(), nullable=False),
+        sa.Column("breakdown_at", sa.BigInteger(), nullable=True),
+        sa.Column("emitted_members", sa.Text(), nullable=False),
+        sa.Column("emitted_stats", sa.Text(), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column("progress_at", sa.BigInteger(), nullable=True),
+        sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("is_stub", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_groups_scope_id")),
+        sa.PrimaryKeyConstraint("scope_id", "name", name=op.f("pk_groups")),
+    )
+    op.create_index(
+        "ix_groups_due",
+        "groups",
+        ["scope_id", "due_at"],
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_groups_open",
+        "groups",
+        ["scope_id", "members_ended_at"],
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
+    op.create_index(op.f("ix_groups_is_stub_ended_at"), "groups", ["is_stub", "ended_at"])
+    op.create_index(op.f("ix_groups_created_at_name"), "groups", ["created_at", "name"])
+    op.create_table(
+        "group_breakdowns",
+        sa.Column("scope_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("breakdown", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["scope_id"], ["scopes.id"], name=op.f("fk_group_breakdowns_scope_id")
+        ),
+        sa.PrimaryKeyConstraint("scope_id", "name", name=op.f("pk_group_breakdowns")),
+    )
+    op.add_column("watches", sa.Column("group_name", sa.String(), nullable=True))
+    op.create_index(
+        "ix_watches_group",
+        "watches",
+        ["scope_id", "group_name", "registered_at", "id"],
+        sqlite_where=sa.text("group_name IS NOT NULL"),
+        postgresql_where=sa.text("group_name IS NOT NULL"),
     )

@@ -1,0 +1,125 @@
+"""Retention of groups: as for operations, in small steps, and nothing that still waits goes.
+
+The events of a group that has ended go after `retention`; its name stays taken for 14 days. A
+group without members that nobody joins in that time has ended, without an event.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, update
+
+from poller.store.database import in_order
+from poller.store.events import group_subject, note_pruned
+from poller.store.schema import deliveries, events, group_breakdowns, groups, watches
+from poller.tracking.delivery import DeliveryState
+from poller.tracking.group import STUB_FOR, MemberCounts
+from poller.tracking.watch import AccountScope
+
+_STEP: Final = 100
+_DETACHED: Final = 500
+
+
+def is_needed_by_group() -> ColumnElement[bool]:
+    """Match members of groups that have not ended: their counters may still be subtracted."""
+    return exists().where(
+        groups.c.scope_id == watches.c.scope_id,
+        groups.c.name == watches.c.group_name,
+        groups.c.ended_at.is_(None),
+    )
+
+
+def prune_groups(
+    connection: Connection, scope: AccountScope, *, retention: float, now: datetime
+) -> None:
+    """Remove one step's worth. `retention` is in seconds."""
+    before = now - timedelta(seconds=retention)
+    _end_abandoned(connection, scope, before, now)
+    if old := _old_groups(connection, scope, before, now):
+        subjects = [group_subject(scope, name) for name in old]
+        note_pruned(connection, scope, subjects)
+        connection.execute(delete(deliveries).where(deliveries.c.subject.in_(subjects)))
+        connection.execute(delete(events).where(events.c.subject.in_(subjects)))
+        connection.execute(
+            delete(group_breakdowns).where(
+                group_breakdowns.c.scope_id == scope.id, group_breakdowns.c.name.in_(old)
+            )
+        )
+        connection.execute(update(groups).where(*_named(scope, old)).values(is_stub=True))
+    _remove_stubs(connection, scope, now)
+
+
+def _end_abandoned(
+    connection: Connection, scope: AccountScope, before: datetime, now: datetime
+) -> None:
+    empty = [
+        groups.c.scope_id == scope.id,
+        groups.c.ended_at.is_(None),
+        groups.c.members_ended_at <= before,
+        groups.c.members == asdict(MemberCounts()),
+    ]
+    connection.execute(
+        update(groups)
+        .where(in_order(groups.c.scope_id, groups.c.name, where=empty))
+        .values(ended_at=now, due_at=None)
+    )
+
+
+def _old_groups(
+    connection: Connection, scope: AccountScope, before: datetime, now: datetime
+) -> Sequence[str]:
+    query = (
+        select(groups.c.name)
+        .where(
+            groups.c.scope_id == scope.id,
+            groups.c.is_stub.is_(False),
+            groups.c.ended_at <= before,
+            # what failed may still be read
+            or_(groups.c.explaining == 0, groups.c.ended_at <= now - STUB_FOR),
+        )
+        .order_by(groups.c.name)
+        .limit(_STEP)
+        .with_for_update(skip_locked=True)
+    )
+    names = connection.execute(query).scalars().all()
+    return [name for name in names if not _waits(connection, scope, name, before)]
+
+
+def _waits(connection: Connection, scope: AccountScope, name: str, before: datetime) -> bool:
+    is_kept = or_(deliveries.c.state == DeliveryState.WAITING.value, deliveries.c.done_at > before)
+    query = select(exists().where(deliveries.c.subject == group_subject(scope, name), is_kept))
+    return bool(connection.execute(query).scalar_one())
+
+
+def _remove_stubs(connection: Connection, scope: AccountScope, now: datetime) -> None:
+    """Free the names that were taken long enough; what is left of their members leaves first."""
+    query = (
+        select(groups.c.name)
+        .where(
+            groups.c.scope_id == scope.id,
+            groups.c.is_stub.is_(True),
+            groups.c.ended_at <= now - STUB_FOR,
+        )
+        .limit(_STEP)
+    )
+    if not (names := connection.execute(query).scalars().all()):
+        return
+    left = (
+        select(watches.c.id)
+        .where(watches.c.scope_id == scope.id, watches.c.group_name.in_(names))
+        .order_by(watches.c.id)
+        .limit(_DETACHED)
+        .with_for_update()
+    )
+    ids = connection.execute(left).scalars().all()
+    connection.execute(update(watches).where(watches.c.id.in_(ids)).values(group_name=None))
+    is_left = exists().where(
+        watches.c.scope_id == groups.c.scope_id, watches.c.group_name == groups.c.name
+    )
+    connection.execute(delete(groups).where(*_named(scope, names), ~is_left))
+
+
+def _named(scope: AccountScope, names: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
+    return (groups.c.scope_id == scope.id, groups.c.name.in_(names))
