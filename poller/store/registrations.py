@@ -61,8 +61,8 @@ def register_all(
     if not registrations:
         return []
     before = _known(connection, scope, registrations)
-    named = {one.group for one in (*registrations, *before.values()) if one.group is not None}
-    groups = GroupChanges(connection, scope, named, now)
+    named = {one.group for one in registrations} | {one.group for one in before.values()}
+    groups = GroupChanges(connection, scope, [name for name in named if name is not None], now)
     after = dict(before)
     results: list[Registered] = []
     for registration in registrations:
