@@ -35,7 +35,7 @@ _GOES_ON: Final = frozenset(
         lifecycle.changed,
         *(lifecycle.events[status] for status in set(lifecycle.events) - set(lifecycle.terminal)),
     )
-) | {EventType.OPERATION_BREAKDOWN}
+) | {EventType.OPERATION_BREAKDOWN, EventType.OPERATION_ALERT}
 # a message that is read while it settles continues to settle
 _EITHER: Final = frozenset({EventType.MESSAGE_READ})
 _SETTLES_FROM: Final[Mapping[ResourceType, frozenset[str]]] = {
@@ -119,7 +119,7 @@ def _read(event: dict[str, Any], digest: int) -> LineReading:
         final = _IS_FINAL.get(event_type, data.get("final") is True)
         thing = _THINGS.get(event_type, ResourceType.OPERATION)
         wrong = tuple(_data_faults(data, subject, thing))
-        content = None if wrong else _content(data, thing)
+        content = None if wrong else _content(event_type, data, thing)
         if event_type in _THINGS:
             misshapen += wrong
             if content is not None:
@@ -139,12 +139,14 @@ def _read(event: dict[str, Any], digest: int) -> LineReading:
     )
 
 
-def _content(data: Mapping[str, Any], thing: ResourceType) -> EventContent:
+def _content(event_type: str, data: Mapping[str, Any], thing: ResourceType) -> EventContent:
     shown = data[thing.value]
     stats = shown.get("stats")
+    # it reports no change of status: the event after it does
+    is_alert = event_type == EventType.OPERATION_ALERT
     return EventContent(
         previous_status=data["previousStatus"],
-        status=shown.get("status"),
+        status=data["previousStatus"] if is_alert else shown.get("status"),
         counters=None if stats is None else _counters(stats),
         delta=data["delta"],
     )
@@ -193,6 +195,8 @@ def _fits(event_type: EventType, thing: ResourceType, content: EventContent) -> 
         return after is not None and before == after
     if event_type is lifecycle.lost:
         return before not in lifecycle.terminal and after not in lifecycle.terminal
+    if event_type is EventType.OPERATION_ALERT:
+        return True
     if event_type is EventType.OPERATION_BREAKDOWN:
         return before in lifecycle.terminal and after in {None, before}
     if event_type is lifecycle.settled:

@@ -51,7 +51,7 @@ class HistoryStage(StrEnum):
 # Which types may follow. Before and after a loss any may, while settling no change of status.
 _NEVER_AFTER: Final[Mapping[HistoryStage, frozenset[str]]] = {
     HistoryStage.SETTLING: frozenset(EventType)
-    - {EventType.MESSAGE_READ, EventType.OPERATION_BREAKDOWN}
+    - {EventType.MESSAGE_READ, EventType.OPERATION_BREAKDOWN, EventType.OPERATION_ALERT}
     - {lifecycle.progress for lifecycle in LIFECYCLES.values()}
     - {lifecycle.settled for lifecycle in LIFECYCLES.values()},
 }
@@ -169,5 +169,5 @@ class History:
 
     def _learn(self, content: EventContent) -> None:
         """Continue from the content of this event, so that one wrong number is one fault."""
-        if content.counters is not None and content.status is not None:
+        if content.counters is not None:
             self._status, self._counters, self._known = content.status, content.counters, True

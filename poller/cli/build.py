@@ -8,6 +8,7 @@ from poller.comms.throttle import Throttle
 from poller.engine.configuration import Configuration, SinkPlan
 from poller.server.listening import Listening
 from poller.settings import (
+    AlertSettings,
     FileSinkSettings,
     Settings,
     SettingsLoader,
@@ -16,6 +17,7 @@ from poller.settings import (
     WebhookSinkSettings,
 )
 from poller.sinks.base import Sink
+from poller.tracking.alert import AlertRule, AlertSubject
 from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.privacy import Addresses
@@ -36,6 +38,7 @@ def configuration(settings: Settings, loader: SettingsLoader) -> Configuration:
             schedule_checks=polling.schedule_checks,
             breakdown=polling.breakdown,
             addresses=Addresses(polling.include_addresses),
+            alerts=tuple(_rule(name, alert) for name, alert in settings.alerts.items()),
         ),
         credentials=loader.credentials,
         sinks=[
@@ -134,6 +137,19 @@ def make_sink(name: str, sink: SinkSettings, public_url: str) -> Sink:
                 body_format=chat_format(sink.format, public_url) if is_chat else CLOUDEVENTS,
                 clock=wall_clock,
             )
+
+
+def _rule(name: str, alert: AlertSettings) -> AlertRule:
+    return AlertRule(
+        name=name,
+        of=AlertSubject(alert.of),
+        counters=alert.counters,
+        ratio=alert.ratio,
+        count=alert.count,
+        at_least=alert.smallest,
+        stalled=alert.stalled,
+        labels=alert.labels,
+    )
 
 
 def _plan(name: str, sink: SinkSettings, public_url: str) -> SinkPlan:

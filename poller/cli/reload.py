@@ -14,7 +14,7 @@ from poller.cli.logs import configure_logs
 from poller.engine.daemon import Daemon
 from poller.http.route import EgressError
 from poller.settings import Settings, SettingsError, SettingsLoader, WebhookSinkSettings
-from poller.settings.catalogue import SettingPath, dotted, find
+from poller.settings.catalogue import NAMED, SettingPath, dotted, find
 from poller.settings.report import values
 from poller.sinks.base import SinkUnavailable
 from poller.store.errors import StoreError
@@ -55,8 +55,9 @@ ON_RELOAD: Final[Mapping[SettingPath, Effect]] = {
     **_rows("engine", "shutdown_grace", Effect.APPLIED),
     **_rows("log", "level format", Effect.APPLIED),
     **_rows("sinks.*", "type format events labels path url secret headers timeout", Effect.APPLIED),
+    **_rows("alerts.*", "of counters ratio count at_least stalled labels", Effect.APPLIED),
 }
-"""Every setting, `*` for the name of a sink."""
+"""Every setting, `*` for the name of a sink or an alert."""
 
 
 class Reloader:
@@ -131,12 +132,18 @@ class Reloader:
 
 
 def changed_settings(before: Settings, after: Settings) -> list[SettingPath]:
-    """Return the paths of the settings whose values differ; a sink that came or went is one."""
+    """Return the paths of the settings whose values differ.
+
+    A sink or an alert that came or went is one path.
+    """
     old, new = dict(values(before)), dict(values(after))
-    sinks = before.sinks.keys() ^ after.sinks.keys()
+    tables = {
+        (section, name)
+        for section in NAMED
+        for name in getattr(before, section).keys() ^ getattr(after, section).keys()
+    }
     paths = [path for path in {**old, **new} if old.get(path) != new.get(path)]
-    inside = [path for path in paths if path[0] != "sinks" or path[1] not in sinks]
-    return [*inside, *(("sinks", name) for name in sorted(sinks))]
+    return [*(path for path in paths if path[:2] not in tables), *sorted(tables)]
 
 
 def warn_unsigned(settings: Settings, *, only: Collection[str]) -> None:

@@ -315,6 +315,7 @@ class Daemon:
             store=self._store,
             retention=lambda: self._configuration.retention,
             record_due_groups=self._record_due_groups,
+            record_standstill=self._record_standstill,
             now=self._now,
             signals=self.signals,
             heartbeats=self.heartbeats,
@@ -330,6 +331,17 @@ class Daemon:
             policy=self._configuration.policy, subscriptions=self._configuration.subscriptions
         )
         if events := [event for change in changes for event in change.events]:
+            self._recorded(events)
+
+    async def _record_standstill(self) -> None:
+        """Fire the alerts of what stands still. In a pause nobody sees whether anything moves."""
+        policy = self._configuration.policy
+        if self._throttle.account_pause is not None or not any(
+            rule.stalled for rule in policy.alerts
+        ):
+            return
+        to = self._configuration.subscriptions
+        if events := await self._store.record_standstill(policy, to):
             self._recorded(events)
 
     async def _start(self, loops: TaskGroup) -> None:

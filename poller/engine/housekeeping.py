@@ -1,4 +1,4 @@
-"""Periodic work: due progress of groups, retention in small steps, a clock that went back."""
+"""Periodic work: due progress of groups, standstill, retention, a clock that went back."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -17,11 +17,16 @@ log = structlog.get_logger()
 _NAME: Final = "housekeeping"
 _TICK: Final = 1.0
 _TIDY_EVERY: Final = 60.0
+_JUDGE_EVERY: Final = 10.0
 _BACKWARDS: Final = timedelta(seconds=1)
 
 
 class Housekeeping:
-    """Watches the wall clock, emits the progress of groups that is due, and deletes old records."""
+    """Watches the wall clock, emits what time makes due, and deletes old records.
+
+    `record_due_groups` and `record_standstill` record events that no answer makes: the progress of
+    groups that was held back, and alerts of what stands still.
+    """
 
     def __init__(
         self,
@@ -29,6 +34,7 @@ class Housekeeping:
         store: Store,
         retention: Callable[[], float],
         record_due_groups: Callable[[], Awaitable[None]],
+        record_standstill: Callable[[], Awaitable[None]],
         now: Callable[[], datetime],
         signals: Signals,
         heartbeats: Heartbeats,
@@ -36,11 +42,13 @@ class Housekeeping:
         self._store = store
         self._retention = retention
         self._record_due_groups = record_due_groups
+        self._record_standstill = record_standstill
         self._now = now
         self._signals = signals
         self._heartbeats = heartbeats
         self._last: datetime | None = None
         self._next_tidy = 0.0
+        self._next_judgement = 0.0
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -52,6 +60,9 @@ class Housekeeping:
         if anyio.current_time() >= self._next_tidy:
             more = await self._tidy()
             self._next_tidy = anyio.current_time() + (0 if more else _TIDY_EVERY)
+        if anyio.current_time() >= self._next_judgement:
+            await self._record_standstill()
+            self._next_judgement = anyio.current_time() + _JUDGE_EVERY
         await anyio.sleep(_TICK)
 
     async def _check_clock(self) -> None:

@@ -119,6 +119,15 @@ def log_recorded(events: Iterable[StoredEvent], **fields: object) -> None:
             final=stored.final,
             reason=event.reason,
         )
+        if event.alert is not None:
+            log.warning(
+                "alert.fired",
+                **about,
+                alert=event.alert["name"],
+                measure=event.alert["measure"],
+                value=event.alert["value"],
+                threshold=event.alert["threshold"],
+            )
         if event.reason == "not_found":
             log.warning(
                 "operation.not_found",

@@ -47,7 +47,7 @@ class Instrument(Protocol):
         """Count the effects of answers about operations, and the events recorded with them."""
 
     def recorded(self, events: Sequence[StoredEvent]) -> None:
-        """Count events of groups that no answer caused: a registration, a seal, or time."""
+        """Count events that no answer caused but a registration, a seal, or time."""
 
     def attempted(self, outcomes: Sequence[SinkOutcome], *, sink: str, seconds: float) -> None:
         """Count one call of a sink, with an outcome for each of its events."""
@@ -103,7 +103,7 @@ class Meter:
                 self._instrument.observed(observations, kind=kind)
 
     def recorded(self, events: Sequence[StoredEvent]) -> None:
-        """Count events of groups that no answer caused."""
+        """Count events that no answer caused."""
         if self._instrument is not None:
             with self._guarded("recorded"):
                 self._instrument.recorded(events)

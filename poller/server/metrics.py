@@ -145,9 +145,10 @@ class PrometheusMeter:
                 self._detection_lag.labels(kind).observe(lag)
 
     def recorded(self, events: Sequence[StoredEvent]) -> None:
-        """Count events of groups."""
+        """Count events that no answer caused, of groups under a kind of their own."""
         for stored in events:
-            self._events.labels(GROUP, stored.type).inc()
+            kind = stored.event.kind
+            self._events.labels(GROUP if kind is None else bounded_kind(kind), stored.type).inc()
 
     def attempted(self, outcomes: Sequence[SinkOutcome], *, sink: str, seconds: float) -> None:
         """Count each outcome, and the call once."""

@@ -1,6 +1,7 @@
 """Settings: the only package, beside the command line, that reads the environment and its files."""
 
 from poller.settings.addresses import MASK, StoreUrl
+from poller.settings.alerts import AlertSettings
 from poller.settings.catalogue import SECTIONS
 from poller.settings.errors import SettingsError, SettingsProblem
 from poller.settings.fields import Duration, format_duration, parse_duration
@@ -30,6 +31,7 @@ __all__ = [
     "FINAL",
     "MASK",
     "SECTIONS",
+    "AlertSettings",
     "ApiSettings",
     "Duration",
     "EngineSettings",

@@ -1,10 +1,10 @@
 """All settings, derived from the models: their names, how each is written, which are secret.
 
 A path is a setting's place as a tuple of keys, `("polling", "settle")`. In the catalogue `*` stands
-for the name of a sink. Under a table, such as `labels`, the last key is free.
+for the name of a sink or an alert. Under a table, such as `labels`, the last key is free.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -13,6 +13,7 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from poller.settings.alerts import AlertSettings
 from poller.settings.errors import suggestion
 from poller.settings.model import Settings
 from poller.settings.sinks import SINK_TYPES
@@ -32,6 +33,12 @@ CREDENTIALS: Final[frozenset[SettingPath]] = frozenset(
     }
 )
 """Settings that count as unset when they are empty."""
+
+NAMED: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
+    "sinks": SINK_TYPES,
+    "alerts": (AlertSettings,),
+}
+"""The sections that hold a table for each name, and the models of these tables."""
 
 _MAX_DEPTH: Final = 4  # sinks.<name>.headers.<header>; the rest of a path belongs to the last key
 _ANY: Final = "*"
@@ -69,6 +76,8 @@ def catalogue() -> tuple[Setting, ...]:
         for row in _rows(("sinks", _ANY), model):
             before = settings[row.path].sink_types if row.path in settings else ()
             settings[row.path] = _for_sinks(row, (*before, sink_type))
+    for row in _rows(("alerts", _ANY), AlertSettings):
+        settings[row.path] = row
     return tuple(settings.values())
 
 
@@ -122,7 +131,7 @@ def meant_by(path: SettingPath, *, sink_type: str | None = None) -> SettingPath 
     section = suggestion(path[0], Settings.model_fields)
     if section is None:
         return _underscored(path[0]) if len(path) == 1 else None
-    place = ("sinks", path[1]) if section == "sinks" and len(path) > 1 else (section,)
+    place = (section, path[1]) if section in NAMED and len(path) > 1 else (section,)
     if len(path) == len(place):
         return place
     key = suggestion(path[len(place)], keys_in(section, sink_type=sink_type))
@@ -134,7 +143,7 @@ def _underscored(name: str) -> SettingPath | None:
     section, _, rest = name.partition("_")
     if section not in Settings.model_fields or not rest:
         return None
-    if section != "sinks":
+    if section not in NAMED:
         key = suggestion(rest, keys_in(section))
         return None if key is None else (section, key)
     ends = [key for key in keys_in(section) if rest.endswith(f"_{key}")]
@@ -147,7 +156,7 @@ def _by_path() -> dict[SettingPath, Setting]:
 
 
 def _general(path: SettingPath) -> SettingPath:
-    return ("sinks", _ANY, *path[2:]) if len(path) > 1 and path[0] == "sinks" else path
+    return (path[0], _ANY, *path[2:]) if len(path) > 1 and path[0] in NAMED else path
 
 
 def _for_sinks(row: Setting, sink_types: tuple[str, ...]) -> Setting:
@@ -162,7 +171,7 @@ def _for_sinks(row: Setting, sink_types: tuple[str, ...]) -> Setting:
 
 def _rows(prefix: SettingPath, model: type[BaseModel]) -> Iterable[Setting]:
     for name, field in model.model_fields.items():
-        types = set(_types_in(field.annotation))
+        types = set(parts_of(field.annotation))
         yield Setting(
             path=(*prefix, name),
             shape=_shape(field.annotation),
@@ -178,7 +187,8 @@ def _shape(annotation: Any) -> SettingShape:  # noqa: ANN401 - an annotation has
     return SettingShape.TABLE if origin is dict else SettingShape.SCALAR
 
 
-def _types_in(annotation: Any) -> Iterable[Any]:  # noqa: ANN401 - as above
+def parts_of(annotation: Any) -> Iterable[Any]:  # noqa: ANN401 - as above
+    """Yield all that an annotation is made of, its metadata included."""
     yield annotation
     for argument in get_args(annotation):
-        yield from _types_in(argument)
+        yield from parts_of(argument)

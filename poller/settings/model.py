@@ -24,6 +24,7 @@ from poller.settings.addresses import (
     check_public_url,
     check_store_url,
 )
+from poller.settings.alerts import AlertName, AlertSettings
 from poller.settings.errors import SettingsError, fault
 from poller.settings.fields import (
     Count,
@@ -288,6 +289,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = Field(default_factory=EngineSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     sinks: dict[SinkName, SinkSettings] = Field(default_factory=default_sinks)
+    alerts: dict[AlertName, AlertSettings] = Field(default_factory=dict)
 
     @classmethod
     def read(cls, sources: Sequence[PydanticBaseSettingsSource]) -> Self:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from poller.settings.catalogue import (
+    NAMED,
     Setting,
     SettingPath,
     dotted,
@@ -80,7 +81,9 @@ def _settings_beside(path: SettingPath, sink_type: str | None) -> str:
     section = path[0]
     if section not in Settings.model_fields:
         return f"the tables are {', '.join(Settings.model_fields)}"
-    if section != "sinks":
+    if section == "alerts":
+        place = "an alert"
+    elif section != "sinks":
         place = f"[{section}]"
     else:
         place = f"a {sink_type} sink" if sink_type else "a sink"
@@ -146,7 +149,7 @@ def _origin_and_value(
         row = find(path)
         secret = row is None or row.secret or exact.value == {}
         return exact.origin, None if secret else shown(path, exact.value)
-    near = path[:2] if path[0] == "sinks" else path
+    near = path[:2] if path[0] in NAMED else path
     return next(
         (entry.origin for other, entry in given.items() if other[: len(near)] == near), None
     ), None

@@ -9,7 +9,16 @@ from typing import Any, Final
 from pydantic import BaseModel, BeforeValidator, SecretStr
 
 from poller.settings.addresses import MASK, StoreUrl, safe_url
-from poller.settings.catalogue import Setting, SettingPath, catalogue, dotted, env_name, find
+from poller.settings.catalogue import (
+    NAMED,
+    Setting,
+    SettingPath,
+    catalogue,
+    dotted,
+    env_name,
+    find,
+    parts_of,
+)
 from poller.settings.fields import format_duration, parse_duration
 from poller.settings.model import Settings
 from poller.settings.sinks import SINK_NAME
@@ -72,7 +81,7 @@ def is_duration(row: Setting) -> bool:
     """Whether this setting is a length of time."""
     return any(
         isinstance(part, BeforeValidator) and part.func is parse_duration
-        for part in row.field.metadata
+        for part in (*row.field.metadata, *parts_of(row.field.annotation))
     )
 
 
@@ -112,9 +121,9 @@ def json_schema() -> dict[str, Any]:
         if "type" in model["properties"]:
             model["required"] = ["type", *model.get("required", [])]
     models["StoreSettings"]["properties"]["url"]["default"] = _default(_row("store", "url"))
-    sinks = schema["properties"]["sinks"]
-    sinks["propertyNames"] = {"pattern": f"^{SINK_NAME}$"}
-    sinks["additionalProperties"].pop("discriminator")
+    for section in NAMED:
+        schema["properties"][section]["propertyNames"] = {"pattern": f"^{SINK_NAME}$"}
+    schema["properties"]["sinks"]["additionalProperties"].pop("discriminator")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,
@@ -139,7 +148,11 @@ def _member(member: dict[str, Any]) -> dict[str, Any]:
         del member["anyOf"], member["default"]
         return {**choices[0], **member}
     if choices:
-        member["default"] = format_duration(member["default"])
+        member["anyOf"] = choices
+        if member["default"] is None:
+            del member["default"]
+        else:
+            member["default"] = format_duration(member["default"])
     return member
 
 
@@ -170,7 +183,7 @@ def _named(row: Setting) -> Iterable[str]:
 
 
 def _heading(section: str) -> str:
-    return "sinks.<name>" if section == "sinks" else section
+    return f"{section}.<name>" if section in NAMED else section
 
 
 def _shown_default(row: Setting) -> str:
@@ -184,7 +197,7 @@ def _default(row: Setting) -> Any:  # noqa: ANN401 - whatever JSON can hold
     default = row.field.get_default(call_default_factory=True, validated_data={})
     if isinstance(default, StoreUrl):
         return default.get_secret_value()
-    return format_duration(default) if is_duration(row) else default
+    return format_duration(default) if is_duration(row) and default is not None else default
 
 
 def _row(*path: str) -> Setting:

@@ -26,6 +26,7 @@ EVENT_TYPES: Final = (
     "operation.settled",
     "operation.lost",
     "operation.breakdown",
+    "operation.alert",
     "message.scheduled",
     "message.queued",
     "message.sent",
@@ -49,7 +50,7 @@ EVENT_TYPES: Final = (
 CHAT_FORMATS: Final = frozenset({"slack", "discord", "teams"})
 """The formats of a webhook that are read by people."""
 
-FOR_PEOPLE: Final = (FINAL, "operation.breakdown")
+FOR_PEOPLE: Final = (FINAL, "operation.breakdown", "operation.alert")
 """What those get who do not say which events they want."""
 
 _FAMILIES: Final = tuple(dict.fromkeys(f"{name.partition('.')[0]}.*" for name in EVENT_TYPES))
@@ -170,7 +171,8 @@ class WebhookSinkSettings(_AnySink):
     format: Literal["cloudevents", "slack", "discord", "teams"] = Field(
         default="cloudevents",
         description="what is posted: `cloudevents` for a program, or a short message for a channel "
-        "of `slack`, `discord` or `teams`, whose default `events` are `final` and breakdowns",
+        "of `slack`, `discord` or `teams`, whose default `events` are finals, breakdowns and "
+        "alerts",
     )
     # A query may hold a token, so repr does not show the URL; `describe` shows it masked.
     url: Annotated[str, AfterValidator(check_webhook_url)] = Field(

@@ -19,6 +19,7 @@ from pydantic_settings import PydanticBaseSettingsSource
 from poller.settings.addresses import StoreUrl, store_password
 from poller.settings.catalogue import (
     CREDENTIALS,
+    NAMED,
     PREFIX,
     SECTIONS,
     Setting,
@@ -186,7 +187,7 @@ class OriginSource(PydanticBaseSettingsSource):
         row = find(path)
         if row is not None and row.shape is SettingShape.LIST:
             what, fix = "not a list", 'write it like ["operation.*"]'
-        elif row is not None or path[:1] == ("sinks",):
+        elif row is not None or path[0] in NAMED:
             what, fix = "not a table of values", 'write a table, as JSON {"key": "value"}'
         else:
             one = next(row.path for row in catalogue() if row.path[0] == path[0])

@@ -7,7 +7,7 @@ numbers and e-mail addresses; `formats` escapes it for the service that shows it
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -24,6 +24,14 @@ _TOTALS: Final = ("total", "recipients")
 _NOT_OUTCOMES: Final = frozenset({*_TOTALS, "attempts", "attempted"})
 """Counters that do not say what became of a recipient."""
 _FAILURES: Final = ("failed", "undelivered", "unaddressable")
+_SIGNS: Final = {
+    "alert": "🚨",
+    "breakdown": "🔎",
+    "canceled": "🚫",
+    "failed": "❌",
+    "lost": "❌",
+    "undelivered": "❌",
+}
 _REASONS: Final = {
     "not_found": "the API does not know it",
     "rejected": "the API refuses its id",
@@ -31,6 +39,7 @@ _REASONS: Final = {
 }
 _OF_URLS: Final = ":/[]@!$&'*+,;=%~"
 """What stays as it is in `public_url`; the rest could end a link."""
+_HEADLINES: Final = {"breakdown": "why messages failed"}
 _TEST: Final = "poller.test"
 
 
@@ -58,7 +67,10 @@ def compose(event: Mapping[str, Any], public_url: str) -> ChatMessage:
     shown = data.get(family)
     snapshot = shown if isinstance(shown, Mapping) else data
     name = _name(event["subject"], family, data)
-    headline = "why messages failed" if happened == "breakdown" else happened
+    alert = data.get("alert")
+    headline = _HEADLINES.get(happened, happened)
+    if alert is not None:
+        headline = f"alert {_outside(alert['name'], _LONGEST_WORD)}"
     lines = [_about(event["subject"], family, data), *_lines(event, snapshot)]
     return ChatMessage(
         title=f"{_sign(happened, snapshot, data)} {name}: {headline}",
@@ -90,12 +102,8 @@ def _about(subject: str, family: str, data: Mapping[str, Any]) -> str:
 
 
 def _sign(happened: str, snapshot: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    if happened == "breakdown":
-        return "🔎"
-    if happened in {"lost", "failed", "undelivered"}:
-        return "❌"
-    if happened == "canceled":
-        return "🚫"
+    if happened in _SIGNS:
+        return _SIGNS[happened]
     if not data["final"]:
         return "▶️"
     counters = _counters(snapshot)
@@ -107,10 +115,27 @@ def _lines(event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> Iterator[st
     reason = data.get("reason")
     if reason is not None:
         yield f"No longer watched: {_REASONS.get(reason) or _outside(reason, _LONGEST_SENTENCE)}"
+    if "alert" in data:
+        yield _crossed(data["alert"])
     yield _members(data)
     yield _numbers(_counters(snapshot))
     yield from _causes(data.get("breakdown"))
     yield _duration(event, snapshot)
+
+
+def _crossed(alert: Mapping[str, Any]) -> str:
+    """Say what has reached which threshold; a measure of a later version is named as it is."""
+    value, threshold = alert["value"], alert["threshold"]
+    match alert["measure"]:
+        case "ratio":
+            return f"{100 * value:.3g} % of the finished ones (alert at {100 * threshold:.3g} %)"
+        case "stalled":
+            since, limit = _span(timedelta(seconds=value)), _span(timedelta(seconds=threshold))
+            return f"Nothing has moved for {since} (alert after {limit})"
+        case "count":
+            return f"{value:,} messages (alert at {threshold:,})"
+        case measure:
+            return f"{_outside(measure)}: {value:,} (alert at {threshold:,})"
 
 
 def _members(data: Mapping[str, Any]) -> str:
@@ -166,12 +191,12 @@ def _duration(event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> str:
     ended = parse_instant(snapshot.get("updatedAt")) or parse_instant(event["time"])
     if begun is None or ended is None or ended < begun or not event["data"]["final"]:
         return ""
-    return f"Took {_span(begun, ended)}"
+    return f"Took {_span(ended - begun)}"
 
 
-def _span(begun: datetime, ended: datetime) -> str:
+def _span(span: timedelta) -> str:
     """Write a length of time in its two largest units."""
-    seconds = int((ended - begun) / timedelta(seconds=1))
+    seconds = int(span / timedelta(seconds=1))
     units = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)]
     parts: list[str] = []
     for unit, size in units:

@@ -72,6 +72,7 @@ _PLAIN = (
     "snapshot",
     "counters",
     "observed_at",
+    "moved_at",
     "updated_at",
     "created_at",
     "left_scheduled_at",
@@ -102,6 +103,7 @@ def watch_of(row: RowMapping, scope: AccountScope) -> Watch:
             sequence=row["sequence"],
             progress_at=row["progress_at"],
             attempts=tuple(row["emitted_attempts"]),
+            alerts=tuple(row["emitted_alerts"]),
         ),
         not_found_streak=NotFoundStreak(
             not_found=row["not_found"],
@@ -140,6 +142,7 @@ def watch_values(watch: Watch) -> dict[str, Any]:
         "sequence": watch.emitted.sequence,
         "progress_at": watch.emitted.progress_at,
         "emitted_attempts": list(watch.emitted.attempts),
+        "emitted_alerts": list(watch.emitted.alerts),
         "not_found": watch.not_found_streak.not_found,
         "not_found_since": watch.not_found_streak.not_found_since,
         "rejected": watch.not_found_streak.rejected,

@@ -126,6 +126,8 @@ watches: Final = Table(
     Column("snapshot", Document),
     Column("counters", Document, nullable=False),
     Column("observed_at", Instant),
+    # since when answers show the same status and counters
+    Column("moved_at", Instant),
     Column("updated_at", Instant),
     Column("created_at", Instant),
     Column("left_scheduled_at", Instant),
@@ -140,6 +142,8 @@ watches: Final = Table(
     Column("progress_at", Instant),
     # of a message: the statuses of its attempts
     Column("emitted_attempts", Document, nullable=False),
+    # the names of the alert rules that fired
+    Column("emitted_alerts", Document, nullable=False, server_default="[]"),
     # refusals in a row
     Column("not_found", Integer, nullable=False),
     Column("not_found_since", Instant),

@@ -15,6 +15,7 @@ from typing import Self
 from sqlalchemy import Connection
 
 from poller.comms.gate import Pause
+from poller.store import alerts as alert_rows
 from poller.store import dead_letters as dead_letter_rows
 from poller.store import deliveries as delivery_rows
 from poller.store import events as event_rows
@@ -30,7 +31,7 @@ from poller.store.database import Call, Database
 from poller.store.dead_letters import DeadLetter, Selection
 from poller.store.deliveries import ClaimResult
 from poller.store.errors import StoreUnavailable
-from poller.store.events import Cursor, Page
+from poller.store.events import Cursor, Page, StoredEvent
 from poller.store.group_store import GroupStore
 from poller.store.lock import FileLock
 from poller.store.migrate import check_schema, migrate
@@ -202,6 +203,12 @@ class Store:
             now=self._now(),
             random=self._random,
         )
+
+    async def record_standstill(
+        self, policy: Policy, to: Sequence[Subscription]
+    ) -> list[StoredEvent]:
+        """Fire the alerts of what stands still, in one commit. Returns their events."""
+        return await self._write(alert_rows.record_standstill, policy, to, self._now())
 
     async def due_by_kind(self, *, kinds: Collection[str]) -> dict[str, int]:
         """Count what is due of each kind; kinds with nothing due are left out."""

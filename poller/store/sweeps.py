@@ -157,9 +157,8 @@ def record_page(
     }
     is_quiet = _quiet(tracked, now)
     quiet = [name for name in tracked if is_quiet(by_id[name])]
-    _postpone(
-        connection, _unchanged(connection, {name: tracked[name] for name in quiet}), policy, now
-    )
+    unchanged = _unchanged(connection, {name: tracked[name] for name in quiet})
+    _postpone(connection, unchanged, policy, arrived_at=page.arrived_at, now=now)
     changed = (set(tracked) - set(quiet)) | {result.id for result in discovered if result.is_new}
     observations = record(
         connection,
@@ -255,7 +254,14 @@ def _unchanged(connection: Connection, rows: Mapping[str, RowMapping]) -> list[s
     return unchanged
 
 
-def _postpone(connection: Connection, ids: Sequence[str], policy: Policy, now: datetime) -> None:
+def _postpone(
+    connection: Connection,
+    ids: Sequence[str],
+    policy: Policy,
+    *,
+    arrived_at: datetime,
+    now: datetime,
+) -> None:
     """Double the waits of what showed nothing new, without jitter: the next sweep takes all.
 
     A poll that was to come later keeps its time, and its backoff begins then: an unchanged answer
@@ -279,7 +285,12 @@ def _postpone(connection: Connection, ids: Sequence[str], policy: Policy, now: d
                 watches.c.due_at.is_not(None),
                 _LISTED,
             )
-            .values(wait=case((holds, watches.c.wait), else_=wait), due_at=due_at, set_at=now)
+            .values(
+                wait=case((holds, watches.c.wait), else_=wait),
+                due_at=due_at,
+                set_at=now,
+                observed_at=arrived_at,
+            )
         )
 
 

@@ -9,7 +9,7 @@ CloudEvents 1.0 with the `sequence` and `partitionkey` extensions. The shape is 
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.resources import files
 from typing import Any, Final, cast
@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 from poller.text import dump_json, format_instant, parse_instant
 from poller.tracking.lifecycle import GROUP, EventType
 from poller.tracking.privacy import attempt_changes, attempt_statuses
-from poller.tracking.watch import EmittedState, ResourceType, Watch
+from poller.tracking.watch import ResourceType, Watch
 
 _SEQUENCE_DIGITS: Final = 10
 _TYPES: Final = frozenset(EventType)
@@ -108,6 +108,11 @@ class Event:
     def breakdown(self) -> Mapping[str, Any] | None:
         """What failed, and why; None in every event but a breakdown."""
         return self.data.get("breakdown")
+
+    @property
+    def alert(self) -> Mapping[str, Any] | None:
+        """Which rule fired, and why; None in every event but an alert."""
+        return self.data.get("alert")
 
     @property
     def tells_a_change(self) -> bool:
@@ -213,7 +218,8 @@ def emit(
     event = make_event(watch, event_type, now=now, final=final, reason=reason, more=more)
     before, seen = watch.emitted, watch.snapshot
     is_progress = event_type.value.endswith(".progress")
-    emitted = EmittedState(
+    emitted = replace(
+        before,
         status=watch.status,
         counters=before.counters if seen is None else watch.counters,
         sequence=event.sequence,

@@ -30,6 +30,7 @@ class EventType(StrEnum):
     OPERATION_SETTLED = "operation.settled"
     OPERATION_LOST = "operation.lost"
     OPERATION_BREAKDOWN = "operation.breakdown"
+    OPERATION_ALERT = "operation.alert"
     MESSAGE_SCHEDULED = "message.scheduled"
     MESSAGE_QUEUED = "message.queued"
     MESSAGE_SENT = "message.sent"

@@ -96,7 +96,10 @@ def _accept_answer(
             known = known.evolve(scheduled_for=earliest, schedule_read_at=now)
         case _:
             return known, _NOT_ACCEPTED[type(answer)]
-    return known, _verdict(watch, known)
+    verdict = _verdict(watch, known)
+    if verdict is Verdict.CHANGED or known.moved_at is None:
+        known = known.evolve(moved_at=answer.arrived_at)
+    return known, verdict
 
 
 def _verdict(before: Watch, after: Watch) -> Verdict:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from poller.tracking.alert import AlertRule
 from poller.tracking.forecast import predicted_wait
 from poller.tracking.privacy import Addresses
 from poller.tracking.watch import NextPoll, Phase, Watch
@@ -39,6 +40,7 @@ class Policy:
     breakdown: bool = False
     """Whether to read the breakdown, where the registration does not say."""
     addresses: Addresses = Addresses.HIDDEN
+    alerts: tuple[AlertRule, ...] = ()
     forecast: bool = True
     """False selects the plain backoff, for comparison in benchmarks."""
 

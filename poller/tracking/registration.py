@@ -240,6 +240,8 @@ def _resume(known: Watch, kind: str, labels: Mapping[str, str], now: datetime) -
         labels=labels,
         registered_at=now,
         outcome=known.outcome if settling else None,
+        # nobody watched whether it moved
+        moved_at=None,
         not_found_streak=NotFoundStreak(),
         next_poll=NextPoll(wait=0, due_at=now, set_at=now),
     )

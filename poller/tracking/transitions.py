@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Final
 
+from poller.tracking.alert import emit_alert, judge_counters, may_fire
 from poller.tracking.answer import (
     Answer,
     FoundAnswer,
@@ -37,6 +38,7 @@ class Transition:
     def apply(self, *, accepted: bool) -> None:
         """Emit the events of this observation, and end the watch where it has ended."""
         if accepted:
+            self._fire_alerts()
             self._apply_change()
         if self.watch.phase is Phase.SETTLING:
             self._apply_settling(accepted=accepted)
@@ -45,6 +47,15 @@ class Transition:
                 self._end(outcome, self._lifecycle.settled)
             elif (reason := self._lost()) is not None:
                 self._end(Outcome.LOST, self._lifecycle.lost, reason=reason)
+
+    def _fire_alerts(self) -> None:
+        for rule in self._policy.alerts:
+            if may_fire(rule, self.watch):
+                watch = self.watch
+                alert = judge_counters(rule, watch.counters, finished=watch.progress.done)
+                if alert is not None:
+                    self.watch, event = emit_alert(watch, alert, now=self._now)
+                    self.events.append(event)
 
     def _apply_change(self) -> None:
         watch = self.watch

@@ -91,6 +91,8 @@ class EmittedState:
     """When the last progress was recorded."""
     attempts: tuple[str, ...] = ()
     """Of a message: the statuses of its attempts, the first attempt first."""
+    alerts: tuple[str, ...] = ()
+    """The names of the alert rules that fired."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +143,8 @@ class Watch:
     counters: Mapping[str, int] = field(default_factory=dict)
     """Of an operation those of `snapshot`; of a message its attempts, or receipts, by status."""
     observed_at: datetime | None = None
+    moved_at: datetime | None = None
+    """When the first answer arrived that showed this status and these counters."""
     updated_at: datetime | None = None
     """The last plausible `updatedAt`."""
     created_at: datetime | None = None

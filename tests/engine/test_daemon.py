@@ -9,11 +9,14 @@ import anyio
 import pytest
 
 from poller.comms.client import CommsClient
+from poller.comms.throttle import Throttle
 from poller.engine.configuration import SinkPlan
 from poller.engine.daemon import Daemon, Stop
 from poller.engine.meter import Meter
 from poller.server.metrics import PrometheusMeter
 from poller.sinks.base import SinkOutcome, SinkUnavailable, SinkVerdict
+from poller.store.watches import Lease
+from poller.tracking.alert import AlertRule
 from poller.tracking.delivery import Subscription
 from poller.tracking.registration import Conflict
 from tests.engine.scripted import (
@@ -25,8 +28,8 @@ from tests.engine.scripted import (
     subject_of,
     until,
 )
-from tests.engine.scripted_api import ScriptedApi, configuration, envelope
-from tests.store.scenes import op, wish
+from tests.engine.scripted_api import QUICK, ScriptedApi, configuration, envelope
+from tests.store.scenes import op, seen, wish
 
 pytestmark = pytest.mark.anyio
 
@@ -324,3 +327,31 @@ async def until_idle(daemon: Daemon) -> None:
     with anyio.fail_after(10):
         while (await daemon.summary()).watched:  # noqa: ASYNC110 - as in until
             await anyio.sleep(0.005)
+
+
+async def test_what_stands_still_is_judged_unless_the_account_is_paused(
+    running: Running,
+    store: FickleStore,
+    clock: TickingClock,
+    logs: Logs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It needs no answer of its own; in a pause nobody sees whether anything moves."""
+    policy = replace(QUICK, alerts=(AlertRule(name="quiet", stalled=60),))
+    sink = ScriptedSink()
+    await store.register([wish(op(1))])
+    for seconds in (0, 100):
+        clock.advance(seconds=seconds)
+        answer = seen(op(1), at=clock())
+        await store.record([(op(1), answer)], policy=QUICK, subscriptions=(), lease_owner=None)
+    await store.claim_due(kinds=["messages"], limit=1, lease=Lease(owner="x", seconds=1e6))
+    async with running(ScriptedApi(ScriptedApi.completed), sink) as (daemon, _):
+        daemon._configuration = replace(daemon._configuration, policy=policy)
+        with monkeypatch.context() as paused:
+            paused.setattr(Throttle, "account_pause", "a pause")
+            await daemon._record_standstill()
+        assert lines(logs, "alert.fired") == []
+        await daemon._record_standstill()
+        await until(lambda: len(sink.attempts) == 1)
+    [fired] = lines(logs, "alert.fired")
+    assert (fired["operation"], fired["alert"], fired["value"]) == (op(1), "quiet", 100)

@@ -35,6 +35,7 @@ async def keeping_house(
         store=store,
         retention=lambda: 60.0,
         record_due_groups=anyio.lowlevel.checkpoint,
+        record_standstill=anyio.lowlevel.checkpoint,
         now=clock,
         signals=signals or Signals(),
         heartbeats=Heartbeats(),

@@ -57,7 +57,7 @@ def test_the_annotated_file_has_every_setting() -> None:
     section, found = "", set[str]()
     for line in ANNOTATED.splitlines():
         if header := re.fullmatch(r"#?\[([a-z.]+)\]", line):
-            section = re.sub(r"^sinks\..*", "sinks.*", header[1])
+            section = re.sub(r"^(sinks|alerts)\..*", r"\1.*", header[1])
         elif key := re.match(r"# ?([a-z_]+) = ", line):
             found.add(f"{section}.{key[1]}")
     assert found == {dotted(row.path) for row in catalogue()}

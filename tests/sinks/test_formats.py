@@ -9,8 +9,10 @@ import pytest
 from poller.sinks.base import OutgoingEvent
 from poller.sinks.chat import compose
 from poller.sinks.formats import chat_format
+from poller.tracking.alert import AlertRule, emit_alert, judge_standstill
 from poller.tracking.event import make_event
 from poller.tracking.lifecycle import EventType
+from poller.tracking.pacing import Policy
 from tests.golden.test_golden import compare
 from tests.tracking.story import ID, Story, at, text_at
 
@@ -81,6 +83,21 @@ def _test() -> dict[str, Any]:
 
 HOSTILE = "<!channel> @everyone *b* _i_ `c` [x](http://evil) & +14155551002 \u202e\nnext"
 
+
+def _alerted(rule: AlertRule) -> dict[str, Any]:
+    story = Story(Policy(alerts=(rule,)))
+    story.register(campaign="autumn")
+    story.see(**{**STATS, "delivered": 880})
+    if rule.stalled is None:
+        document: dict[str, Any] = json.loads(story.events[0].render("0190-z"))
+        return document
+    story.wait(1000).see(**{**STATS, "delivered": 880})
+    alert = judge_standstill(rule, story.watch, now=story.now)
+    assert alert is not None
+    story.events.append(emit_alert(story.watch, alert, now=story.now)[1])
+    return _document(story)
+
+
 CASES: Mapping[str, dict[str, Any]] = {
     "completed": _completed(campaign="autumn", region="eu"),
     "canceled": _canceled(),
@@ -93,6 +110,9 @@ CASES: Mapping[str, dict[str, Any]] = {
         _error(30003, 5, "Unreachable destination handset +14155551002"),
         _error(21211, 4, None),
     ),
+    "ratio": _alerted(AlertRule(name="bounces", counters=("failed",), ratio=0.05)),
+    "count": _alerted(AlertRule(name="bounces", counters=("failed",), count=100)),
+    "stalled": _alerted(AlertRule(name="quiet", stalled=900)),
     "test": _test(),
 }
 

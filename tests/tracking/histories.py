@@ -11,6 +11,7 @@ from sqlalchemy import RowMapping
 
 from poller.store.rows import watch_of, watch_values
 from poller.text import format_instant
+from poller.tracking.alert import AlertRule
 from poller.tracking.answer import Verdict
 from poller.tracking.event import Event, event_id
 from poller.tracking.pacing import Policy
@@ -103,6 +104,7 @@ POLICIES = st.builds(
         progress_interval=progress,
         settle=settle,
         not_found_grace=grace,
+        alerts=(AlertRule(name="many", counters=("failed",), count=20),),
     ),
     st.floats(0.05, 60),
     st.floats(1, 100),

@@ -68,12 +68,30 @@ def test_only_a_lost_operation_has_a_life_after_its_final_event(history: History
 
 
 @given(history=HISTORIES)
+def test_an_alert_fires_once_and_at_the_first_answer_that_crosses(history: History) -> None:
+    """Over restarts, losses and pruning, and at no answer that does not reach the threshold."""
+    [rule] = history.policy.alerts
+    fired = [event for event in history.events if event.type is EventType.OPERATION_ALERT]
+    crossing = [
+        turn
+        for turn in history.turns
+        if turn.verdict in {Verdict.CHANGED, Verdict.UNCHANGED}
+        and turn.watch.counters.get("failed", 0) >= (rule.count or 0)
+    ]
+    assert len(fired) == min(1, len(crossing))
+    if crossing:
+        assert crossing[0].events[0] == fired[0]
+
+
+@given(history=HISTORIES)
 def test_previous_status_is_a_chain(history: History) -> None:
     """Each event has the status of the one before it."""
     last = None
     for event in history.events:
         assert event.data["previousStatus"] == last
-        last = event.data["operation"].get("status", last)
+        # an alert reports no change of status: the event after it does
+        if event.type is not EventType.OPERATION_ALERT:
+            last = event.data["operation"].get("status", last)
     assert history.watch.emitted.status == last
 
 

@@ -16,6 +16,10 @@ def upgrade() -> None:
         _copy_events()
     else:
         _alter_events()
+    op.add_column("watches", sa.Column("moved_at", sa.BigInteger(), nullable=True))
+    op.add_column(
+        "watches", sa.Column("emitted_alerts", sa.Text(), nullable=False, server_default="[]")
+    )
 
 
 def _alter_events() -> None:

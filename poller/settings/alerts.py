@@ -1,0 +1,111 @@
+"""The settings of one alert: when an operation, or a group of them, goes wrong."""
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+
+from poller.comms.kinds import KINDS
+from poller.settings.errors import fault, suggestion
+from poller.settings.fields import Count, Duration, Rate, Section, between
+from poller.settings.sinks import SinkName
+
+AlertName = SinkName
+"""The name of an alert has the form of the name of a sink."""
+
+_AT_LEAST: Final = 50
+_COUNTERS: Final = tuple(dict.fromkeys(name for kind in KINDS.values() for name in kind.counters))
+
+
+def _check_counter(name: str) -> str:
+    if name not in _COUNTERS:
+        meant = suggestion(name, _COUNTERS)
+        nearest = "" if meant is None else f'the nearest is "{meant}"; '
+        raise fault(
+            "no counter that the API documents",
+            f"{nearest}write one of {', '.join(sorted(_COUNTERS))}",
+        )
+    return name
+
+
+_Counter = Annotated[
+    str,
+    AfterValidator(_check_counter),
+    WithJsonSchema({"type": "string", "enum": sorted(_COUNTERS)}),
+]
+
+
+class AlertSettings(Section):
+    """One rule, which fires once for each operation: counters, or standstill."""
+
+    of: Literal["operation"] = Field(
+        default="operation", description="what is judged", examples=["operation"]
+    )
+    counters: tuple[_Counter, ...] = Field(
+        default=(),
+        description="the counters of `stats` whose sum is judged",
+        examples=[["failed", "undelivered"]],
+    )
+    ratio: Annotated[Rate, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="fires when the sum reaches this share of the finished recipients",
+        examples=[0.05],
+    )
+    count: Annotated[Count, Field(ge=1)] | None = Field(
+        default=None, description="fires when the sum reaches this number", examples=[100]
+    )
+    at_least: Annotated[Count, Field(ge=0)] | None = Field(
+        default=None,
+        description="the smallest number of finished recipients with which it can fire; unset "
+        f"means {_AT_LEAST} with a `ratio`, else 0",
+        examples=[_AT_LEAST],
+    )
+    stalled: Annotated[Duration, AfterValidator(between("1s", "7d"))] | None = Field(
+        default=None,
+        description="fires when nothing has moved for so long, in place of counters; never while "
+        "an operation is scheduled or could not be read",
+        examples=["15m"],
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="only operations that carry all of these labels",
+        examples=[{"campaign": "autumn"}],
+    )
+
+    @model_validator(mode="after")
+    def _one_kind_of_rule(self) -> Self:
+        """Refuse a rule that could never fire, and one of both kinds."""
+        has_threshold = self.ratio is not None or self.count is not None
+        if self.stalled is not None:
+            others: Mapping[str, object] = {
+                "counters": self.counters,
+                "ratio": self.ratio,
+                "count": self.count,
+                "at_least": self.at_least,
+            }
+            given = [name for name, value in others.items() if value not in {None, ()}]
+            if given:
+                raise fault(
+                    "an alert judges counters or standstill, not both",
+                    f"leave out {' and '.join(given)}, or make another alert of it",
+                    field="stalled",
+                )
+        elif not self.counters and has_threshold:
+            raise fault(
+                "missing, although there is a threshold",
+                'write for example counters = ["failed", "undelivered"]',
+                field="counters",
+            )
+        elif not has_threshold:
+            raise fault(
+                "says not when it fires",
+                "set ratio or count, with counters, or stalled alone",
+            )
+        return self
+
+    @property
+    def smallest(self) -> int:
+        """The smallest number of finished recipients with which it can fire."""
+        if self.at_least is not None:
+            return self.at_least
+        return _AT_LEAST if self.ratio is not None else 0

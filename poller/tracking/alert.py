@@ -1,0 +1,125 @@
+"""Alerts: rules that find an operation that goes wrong while it can still be stopped. Pure.
+
+A rule counts failures, or judges that nothing moves. It fires once for each watch: the names of the
+rules that fired are kept with what was emitted. Counters are judged at each accepted answer,
+standstill by housekeeping, since it needs no new answer.
+
+An alert comes before the event of the same answer and carries all counters that are not yet
+emitted. It reports no change of status: `previousStatus` is that of the event before, and the next
+event repeats it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from poller.tracking.event import Event, make_event
+from poller.tracking.lifecycle import EventType
+from poller.tracking.watch import Phase, ResourceType, Watch
+
+_DIGITS: Final = 4
+
+
+class AlertSubject(StrEnum):
+    """What a rule judges."""
+
+    OPERATION = "operation"
+    GROUP = "group"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRule:
+    """One rule: the sum of `counters` reaches `count`, or `ratio` of the finished recipients.
+
+    It is not judged before `at_least` recipients are finished. `stalled` is another kind of rule:
+    nothing moved for so many seconds. Only what carries all `labels` is judged.
+    """
+
+    name: str
+    of: AlertSubject = AlertSubject.OPERATION
+    counters: tuple[str, ...] = ()
+    ratio: float | None = None
+    count: int | None = None
+    at_least: int = 0
+    stalled: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def is_for(self, labels: Mapping[str, str]) -> bool:
+        """Return whether something with these labels is judged."""
+        return all(labels.get(name) == value for name, value in self.labels.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """What made a rule fire: `measure` (`ratio`, `count` or `stalled`) has reached `threshold`."""
+
+    name: str
+    measure: str
+    value: float
+    threshold: float
+
+    def report(self) -> dict[str, Any]:
+        """Return `data.alert` of the event."""
+        return {
+            "name": self.name,
+            "measure": self.measure,
+            "value": self.value,
+            "threshold": self.threshold,
+        }
+
+
+def judge_counters(rule: AlertRule, counters: Mapping[str, int], *, finished: int) -> Alert | None:
+    """Return the alert where the counters have reached a threshold of the rule."""
+    number = sum(counters.get(name, 0) for name in rule.counters)
+    if not number or finished < rule.at_least:
+        return None
+    share = number / finished if finished else 0.0
+    if rule.ratio is not None and share >= rule.ratio:
+        return Alert(
+            name=rule.name, measure="ratio", value=round(share, _DIGITS), threshold=rule.ratio
+        )
+    if rule.count is not None and number >= rule.count:
+        return Alert(name=rule.name, measure="count", value=number, threshold=rule.count)
+    return None
+
+
+def judge_standstill(rule: AlertRule, watch: Watch, *, now: datetime) -> Alert | None:
+    """Return the alert where nothing moved for as long as the rule says, and an answer showed it.
+
+    What is scheduled, has completed, or was not observed since the threshold is not judged.
+    """
+    is_at_work = watch.phase is Phase.ACTIVE and watch.status != "SCHEDULED"
+    moved_at, observed_at = watch.moved_at, watch.observed_at
+    if rule.stalled is None or not is_at_work or moved_at is None or observed_at is None:
+        return None
+    if (observed_at - moved_at).total_seconds() < rule.stalled:
+        return None
+    seconds = round((now - moved_at).total_seconds())
+    return Alert(name=rule.name, measure="stalled", value=seconds, threshold=rule.stalled)
+
+
+def may_fire(rule: AlertRule, watch: Watch) -> bool:
+    """Return whether the rule is for this watch and has not fired for it."""
+    is_for = rule.of is AlertSubject.OPERATION and rule.is_for(watch.labels)
+    is_operation = watch.resource_type is ResourceType.OPERATION
+    return is_operation and is_for and rule.name not in watch.emitted.alerts
+
+
+def emit_alert(watch: Watch, alert: Alert, *, now: datetime) -> tuple[Watch, Event]:
+    """Make the event of an alert, and return the watch after it."""
+    event = make_event(
+        watch,
+        EventType.OPERATION_ALERT,
+        now=now,
+        final=False,
+        more={"alert": alert.report()},
+    )
+    emitted = replace(
+        watch.emitted,
+        counters=watch.counters,
+        sequence=event.sequence,
+        alerts=(*watch.emitted.alerts, alert.name),
+    )
+    return watch.evolve(emitted=emitted), event
