@@ -21,6 +21,7 @@ test: $(VENV)/.dev ## run the tests
 
 slow: $(VENV)/.dev ## run the slow tests, and properties with many examples
 	@sh tests/postgres.sh
+	@sh tests/browser.sh
 	$(BIN)/python -m pytest -n auto -m "slow or hypothesis" --hypothesis-profile=thorough $(ARGS)
 
 check: $(VENV)/.dev ## lint, format, types, layers

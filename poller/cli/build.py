@@ -60,6 +60,7 @@ def listening(settings: Settings) -> Listening:
     return Listening(
         address=server.address,
         token=server.token,
+        public_url=server.public_url,
         socket_mode=server.socket_permissions,
         observe=server.observe_address,
     )

@@ -63,7 +63,7 @@ ON_RELOAD: Final[Mapping[SettingPath, Effect]] = {
 class Reloader:
     """Applies settings that changed to a running daemon.
 
-    `settings` are those that it was started with; `use_token` makes the control API ask for
+    `settings` are those that it was started with; `use_access` makes the control API ask for
     another token.
     """
 
@@ -72,11 +72,11 @@ class Reloader:
         daemon: Daemon,
         settings: Settings,
         loader: SettingsLoader,
-        use_token: Callable[[SecretStr | None], None],
+        use_access: Callable[[SecretStr | None, str], None],
     ) -> None:
         self._daemon = daemon
         self._loader = loader
-        self._use_token = use_token
+        self._use_access = use_access
         self._started = settings
         self._in_force = settings
 
@@ -102,7 +102,7 @@ class Reloader:
         configure_logs(level=fresh.log.level, form=fresh.log.format)
         pending = _of(changed_settings(self._started, fresh), Effect.NEEDS_RESTART)
         if self._may_use(fresh.server.token):
-            self._use_token(fresh.server.token)
+            self._use_access(fresh.server.token, fresh.server.public_url)
         else:
             pending.append(_TOKEN)
         self._report(fresh, pending)

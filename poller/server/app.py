@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from poller.server import deliveries, health, openapi, operations, stream
+from poller.server import deliveries, health, openapi, operations, page, stream
 from poller.server.bodies import BodyLimits
 from poller.server.control import Control
 from poller.server.health import Readiness
@@ -49,7 +49,7 @@ def control_app(
     )
     routers = [operations.router, stream.router, deliveries.router, *_health(control)]
     openapi.describe(app, _routes(routers), wants_token=wants_token)
-    return _complete(app, routers, control, readiness)
+    return _complete(app, [*routers, page.router], control, readiness)
 
 
 def health_app(control: Control, readiness: Readiness) -> ASGIApp:

@@ -3,7 +3,7 @@
 A request with the token is accepted. Without it, a request from a web page of another origin is
 refused. A listener without a token is on loopback or a unix socket; a web page in a browser of this
 machine could still reach a loopback port under a name of its own (DNS rebinding), so the `Host`
-must be a loopback name, too.
+must be a loopback name, or that of `public_url`, where an ingress or a tunnel brings people in.
 """
 
 import hmac
@@ -22,24 +22,36 @@ OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """These need no token: probes have none."""
 
 
+def is_open(path: str) -> bool:
+    """Whether a path needs no token: a probe has none, and the page itself carries no data."""
+    return path in OPEN_PATHS or path == "/" or path.startswith("/page/")
+
+
 class AuthMiddleware:
     """Hands accepted requests to `app`; `checks_host` applies to a TCP port without a token."""
 
-    def __init__(self, app: ASGIApp, *, token: SecretStr | None, checks_host: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, token: SecretStr | None, public_url: str, checks_host: bool
+    ) -> None:
         self._app = app
         self._token: bytes | None = None
+        self._public_place = ""
         self._checks_host = checks_host
-        self.use(token)
+        self.use(token, public_url)
 
     @property
     def wants_token(self) -> bool:
         """Whether requests must carry the token."""
         return self._token is not None
 
-    def use(self, token: SecretStr | None) -> bool:
-        """Require this token from the next request on, None for none; False if nothing changes."""
+    def use(self, token: SecretStr | None, public_url: str) -> bool:
+        """Require this token from the next request on, None for none; False if it is the same.
+
+        Pages of `public_url`, empty for none, are the poller's own.
+        """
         before = self._token
         self._token = None if token is None else token.get_secret_value().encode()
+        self._public_place = urlsplit(public_url).netloc.lower()
         return self._token != before
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,15 +64,18 @@ class AuthMiddleware:
         if self._token is not None and _has_token(headers, self._token):
             return None
         origin, host = headers.get("origin"), headers.get("host", "")
-        if origin is not None and origin.partition("://")[2].lower() != host.lower():
+        own_places = {host.lower(), self._public_place} - {""}
+        if origin is not None and origin.partition("://")[2].lower() not in own_places:
             return _FOREIGN_PAGE
         if self._token is not None:
-            return None if path in OPEN_PATHS else _UNAUTHORIZED
-        if self._checks_host and host and not is_loopback(_host_name(host)):
+            return None if is_open(path) else _UNAUTHORIZED
+        is_own = is_loopback(_host_name(host)) or host.lower() == self._public_place
+        if self._checks_host and host and not is_own:
             return Problem(
                 FORBIDDEN,
                 "the Host of the request is not this machine's own name",
-                hint="ask for localhost or 127.0.0.1; for other names set server.token and send it",
+                hint="ask for localhost or 127.0.0.1; for other names set server.public_url, or "
+                "set server.token and send it",
             )
         return None
 

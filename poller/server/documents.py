@@ -32,6 +32,24 @@ class ProblemDocument(TypedDict):
     errors: NotRequired[list[FieldErrorDocument]]
 
 
+class ProgressDocument(TypedDict):
+    """How far its messages are; each message counts once, whichever way the vendor counts."""
+
+    total: Annotated[int | None, Field(description="Null where the API does not say it.")]
+    done: Annotated[int, Field(description="Messages that will not change any more.")]
+    failed: Annotated[int, Field(description="Of these, those that an error stopped.")]
+    stages: Annotated[
+        dict[str, int], Field(description="Messages by state, under the names of the counters.")
+    ]
+    perSecond: Annotated[
+        float | None,
+        Field(description="Messages done per second between the last polls; null where unknown."),
+    ]
+    secondsLeft: Annotated[
+        float | None, Field(description="Until all are done at that rate; null where unknown.")
+    ]
+
+
 class OperationDocument(TypedDict):
     """An operation, or a message, as the poller knows it."""
 
@@ -58,6 +76,7 @@ class OperationDocument(TypedDict):
             "event has told yet. An absent one counts as 0."
         ),
     ]
+    progress: ProgressDocument
     sequence: Annotated[int, Field(description="The number of the last event, 0 before the first.")]
     registeredAt: Instant
     observedAt: Instant | None
@@ -118,6 +137,10 @@ class OperationStoryDocument(OperationDocument):
     ]
     earlierEvents: Annotated[int, Field(description="How many came before those in `events`.")]
     pruned: Annotated[bool, Field(description="Whether retention has taken all but its end.")]
+    breakdown: Annotated[
+        dict[str, Any] | None,
+        Field(description="What failed, as in `operation.breakdown`; null where it was not read."),
+    ]
 
 
 class BulkItemDocument(TypedDict):
@@ -196,6 +219,17 @@ class ReplayedDocument(TypedDict):
 
     event: str
     sinks: list[str]
+
+
+class SummaryDocument(TypedDict):
+    """How many operations and messages are known; what retention has taken is not counted."""
+
+    running: Annotated[int, Field(description="Still watched.")]
+    ended: int
+    completed: int
+    failed: Annotated[int, Field(description="Messages that failed or were not delivered.")]
+    canceled: int
+    lost: int
 
 
 class LoopDocument(TypedDict):

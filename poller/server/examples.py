@@ -14,6 +14,7 @@ from poller.server.documents import (
     ReadinessDocument,
     ReplayedDocument,
     SinksDocument,
+    SummaryDocument,
 )
 
 _ID: Final = "comms_operation_01h9krwprkeee8fzqspvwy6nq8"
@@ -46,6 +47,14 @@ _OPERATION: Final[OperationDocument] = {
     "status": "PROCESSING",
     "snapshot": _SNAPSHOT,
     "counters": {"total": 1000, "recipients": 1000, "queued": 640, "delivered": 360},
+    "progress": {
+        "total": 1000,
+        "done": 360,
+        "failed": 0,
+        "stages": {"queued": 640, "delivered": 360},
+        "perSecond": 3.051,
+        "secondsLeft": 209.8,
+    },
     "sequence": 2,
     "registeredAt": "2026-11-22T09:58:01.000Z",
     "observedAt": "2026-11-22T10:00:00.500Z",
@@ -79,6 +88,14 @@ _MESSAGE: Final[OperationDocument] = {
         "updatedAt": "2026-11-22T09:58:40Z",
     },
     "counters": {"attempts": 2, "failed": 1, "delivered": 1},
+    "progress": {
+        "total": None,
+        "done": 0,
+        "failed": 0,
+        "stages": {},
+        "perSecond": None,
+        "secondsLeft": None,
+    },
     "sequence": 1,
     "registeredAt": "2026-11-22T09:58:50.000Z",
     "observedAt": "2026-11-22T09:58:50.500Z",
@@ -86,6 +103,14 @@ _MESSAGE: Final[OperationDocument] = {
     "nextLookAt": None,
 }
 _OPERATIONS: Final[OperationsDocument] = {"operations": [_OPERATION, _MESSAGE], "next": None}
+_SUMMARY: Final[SummaryDocument] = {
+    "running": 38,
+    "ended": 412,
+    "completed": 409,
+    "failed": 0,
+    "canceled": 2,
+    "lost": 1,
+}
 _WAITING: Final[DeliveryDocument] = {
     "sink": "app",
     "state": "waiting",
@@ -138,6 +163,7 @@ _STORY: Final[OperationStoryDocument] = {
     ],
     "earlierEvents": 0,
     "pruned": False,
+    "breakdown": None,
 }
 _MESSAGE_STORY: Final[OperationStoryDocument] = {
     **_MESSAGE,
@@ -156,6 +182,7 @@ _MESSAGE_STORY: Final[OperationStoryDocument] = {
     ],
     "earlierEvents": 0,
     "pruned": False,
+    "breakdown": None,
 }
 _WRONG_KIND: Final = f"{_MESSAGE_ID} is a message of kind messages, not emails; leave kind out"
 _BULK_RESULT: Final[BulkResultDocument] = {
@@ -258,6 +285,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "operation": _OPERATION,
     "message": _MESSAGE,
     "operations": _OPERATIONS,
+    "summary": _SUMMARY,
     "story": _STORY,
     "messageStory": _MESSAGE_STORY,
     "sinks": _SINKS,
@@ -279,6 +307,7 @@ EXAMPLES_OF_ROUTES: Final[Mapping[str, Mapping[int | str, Sequence[str]]]] = {
         200: ("operation", "bulkResult"),
     },
     "GET /v1/operations": {200: ("operations",)},
+    "GET /v1/summary": {200: ("summary",)},
     "GET /v1/operations/{operation_id}": {200: ("story", "messageStory")},
     "POST /v1/events/{event_id}/replay": {"body": ("replay", "replayToAll"), 202: ("replayed",)},
     "GET /v1/sinks": {200: ("sinks",)},

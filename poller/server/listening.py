@@ -37,11 +37,12 @@ class Listening:
     """Where the control API listens, None for nowhere.
 
     `observe` serves only the health routes and never asks for the token. `socket_mode` is the mode
-    of unix sockets, as `os.chmod` takes it.
+    of unix sockets, as `os.chmod` takes it. `public_url` is where else people reach the page.
     """
 
     address: ListenAddress | None
     token: SecretStr | None = None
+    public_url: str = ""
     socket_mode: int = 0o600
     observe: ListenAddress | None = None
 

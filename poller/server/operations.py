@@ -15,6 +15,7 @@ from poller.server.documents import (
     OperationDocument,
     OperationsDocument,
     OperationStoryDocument,
+    SummaryDocument,
 )
 from poller.server.openapi import problems
 from poller.server.problems import (
@@ -29,7 +30,7 @@ from poller.server.problems import (
     invalid,
 )
 from poller.server.queries import KNOWN_PARAMETERS, DetailQuery, OperationQuery, labels_of
-from poller.server.views import show_detail, show_operation, show_registered
+from poller.server.views import show_detail, show_operation, show_registered, show_summary
 from poller.store.registrations import Registered
 from poller.store.reports import OperationFilter
 from poller.tracking.lifecycle import LIFECYCLES
@@ -97,14 +98,30 @@ async def list_operations(
     """Several values of one parameter mean any of them; `next` is the cursor of the next page."""
     wanted = OperationFilter(
         statuses=await _statuses(control, query.status),
+        ids=query.id,
         kinds=query.kind,
         phases=query.phase,
         outcomes=query.outcome,
         labels=labels_of(query.label),
+        search=query.search,
     )
     page = await control.store.list_operations(wanted, limit=query.limit, before=query.cursor)
     shown = [show_operation(watch) for watch in page.watches]
     return DocumentResponse({"operations": shown, "next": page.next_before})
+
+
+@router.get(
+    "/v1/summary",
+    response_model=SummaryDocument,
+    summary="Count operations and messages",
+    responses={
+        200: {"description": "How many are running, and how the others ended."},
+        **problems(),
+    },
+)
+async def count(control: InControl) -> Response:
+    """Count what is known, watched or ended."""
+    return DocumentResponse(show_summary(await control.store.outcome_counts()))
 
 
 @router.get(

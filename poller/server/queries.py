@@ -120,6 +120,9 @@ class _Query(BaseModel):
 class OperationQuery(_Query):
     """Which operations and messages to list; several values of one parameter mean any of them."""
 
+    id: Annotated[
+        list[WatchableId], Field(max_length=_MOST_VALUES, description="Only those of these ids.")
+    ] = []
     status: Annotated[
         list[Status],
         Field(
@@ -133,6 +136,13 @@ class OperationQuery(_Query):
     phase: Annotated[list[PhaseName], Field(max_length=_MOST_VALUES)] = []
     outcome: Annotated[list[OutcomeName], Field(max_length=_MOST_VALUES)] = []
     label: Labels = []
+    search: Annotated[
+        str,
+        Field(
+            max_length=128,
+            description="A part of the id, or of the name or value of a label, in any case.",
+        ),
+    ] = ""
     cursor: Annotated[
         Annotated[str, *_matching(_OPERATION_CURSOR, _NO_CURSOR)] | None,
         Field(description="`next` of the page before."),

@@ -39,13 +39,13 @@ _CHECK_SECONDS: Final = 0.02
 class Bound:
     """Where it listens, as clients take it: `http://…` or `unix:/…`; None for nowhere.
 
-    `use_token` makes it require another token from the next request on. A changed token ends the
-    event streams, which were opened with the one before.
+    `use_access` makes it require another token, and accept another public URL, from the next
+    request on. A changed token ends the event streams, which were opened with the one before.
     """
 
     address: str | None
     observe: str | None
-    use_token: Callable[[SecretStr | None], None]
+    use_access: Callable[[SecretStr | None, str], None]
 
 
 class _Listener:
@@ -131,8 +131,8 @@ async def serve(
     readiness = Readiness(control)
     guard = _guarded(control, readiness, listening)
 
-    def use_token(token: SecretStr | None) -> None:
-        if guard.use(token):
+    def use_access(token: SecretStr | None, public_url: str) -> None:
+        if guard.use(token, public_url):
             control.end_streams()
 
     async with AsyncExitStack() as stack:
@@ -146,7 +146,7 @@ async def serve(
         bound = Bound(
             address=None if main is None else main.url,
             observe=None if observe is None else observe.url,
-            use_token=use_token,
+            use_access=use_access,
         )
         running = [one for one in (main, observe) if one is not None]
         try:
@@ -194,6 +194,9 @@ def _guarded(control: Control, readiness: Readiness, listening: Listening) -> Au
 
     app = control_app(control, readiness, wants_token=lambda: guard.wants_token)
     guard = AuthMiddleware(
-        app, token=listening.token, checks_host=isinstance(listening.address, TcpAddress)
+        app,
+        token=listening.token,
+        public_url=listening.public_url,
+        checks_host=isinstance(listening.address, TcpAddress),
     )
     return guard

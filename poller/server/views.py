@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 from poller.engine import status
 from poller.server.documents import (
@@ -12,15 +13,18 @@ from poller.server.documents import (
     LoopDocument,
     OperationDocument,
     OperationStoryDocument,
+    ProgressDocument,
     SinkDocument,
+    SummaryDocument,
     TimelineEventDocument,
 )
 from poller.store import dead_letters, reports, sinks
 from poller.store.events import StoredEvent
 from poller.store.registrations import Registered
 from poller.text import format_instant
+from poller.tracking.forecast import finished_per_second
 from poller.tracking.sink_health import SinkHealth, SinkState
-from poller.tracking.watch import Watch
+from poller.tracking.watch import WATCHED_PHASES, Outcome, Phase, Watch
 
 
 def show_operation(watch: Watch) -> OperationDocument:
@@ -36,6 +40,7 @@ def show_operation(watch: Watch) -> OperationDocument:
         "status": watch.status,
         "snapshot": None if watch.snapshot is None else dict(watch.snapshot),
         "counters": dict(watch.known_counters),
+        "progress": _progress(watch),
         "sequence": watch.emitted.sequence,
         "registeredAt": format_instant(watch.registered_at),
         "observedAt": _instant(watch.observed_at),
@@ -65,6 +70,35 @@ def show_detail(detail: reports.OperationDetail) -> OperationStoryDocument:
         ],
         "earlierEvents": timeline.omitted,
         "pruned": detail.is_stub,
+        "breakdown": next(
+            (
+                dict(found)
+                for event in reversed(timeline.events)
+                if (found := event.event.breakdown)
+            ),
+            None,
+        ),
+    }
+
+
+def _breakdown(events: Sequence[StoredEvent]) -> dict[str, Any] | None:
+    found = [event.event.breakdown for event in events if event.event.breakdown is not None]
+    return dict(found[-1]) if found else None
+
+
+def show_summary(counts: Sequence[reports.OutcomeCount]) -> SummaryDocument:
+    """Show how many operations and messages there are."""
+    ended = [one for one in counts if one.phase is Phase.ENDED]
+    by_outcome = {
+        outcome: sum(one.number for one in ended if one.outcome is outcome) for outcome in Outcome
+    }
+    return {
+        "running": sum(one.number for one in counts if one.phase in WATCHED_PHASES),
+        "ended": sum(one.number for one in ended),
+        "completed": by_outcome[Outcome.COMPLETED],
+        "failed": by_outcome[Outcome.FAILED],
+        "canceled": by_outcome[Outcome.CANCELED],
+        "lost": by_outcome[Outcome.LOST],
     }
 
 
@@ -128,6 +162,20 @@ def show_loops(loops: status.Loops) -> list[LoopDocument]:
 def show_degraded(found: status.Degraded) -> DegradedDocument:
     """Show trouble."""
     return {"what": found.what, "since": format_instant(found.since), "hint": found.hint}
+
+
+def _progress(watch: Watch) -> ProgressDocument:
+    progress = watch.progress
+    rate = finished_per_second(watch.looks) if watch.is_watched else None
+    left = None if rate is None or progress.total is None else progress.open / rate
+    return {
+        "total": progress.total,
+        "done": progress.done,
+        "failed": progress.failed,
+        "stages": {name: number for name, number in progress.stages.items() if number},
+        "perSecond": None if rate is None else round(rate, 3),
+        "secondsLeft": None if left is None else round(left, 1),
+    }
 
 
 def _show_event(

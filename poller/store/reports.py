@@ -12,6 +12,7 @@ from sqlalchemy import (
     case,
     func,
     literal,
+    or_,
     select,
     tuple_,
     type_coerce,
@@ -33,22 +34,25 @@ from poller.store.watches import count_watched
 from poller.text import dump_json
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.sink_health import SinkHealth, SinkState, next_attempt
-from poller.tracking.watch import AccountScope, Outcome, Watch
+from poller.tracking.watch import AccountScope, Outcome, Phase, Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationFilter:
     """Which operations: any of the values of each member that has some, and all of `labels`.
 
-    With `group`, its members only.
+    With `group`, its members only. `search` is a part of an id, or of the name or value of a label,
+    in any case.
     """
 
+    ids: Collection[str] = ()
     statuses: Collection[str] = ()
     kinds: Collection[str] = ()
     phases: Collection[str] = ()
     outcomes: Collection[str] = ()
     labels: Collection[tuple[str, str]] = ()
     group: str | None = None
+    search: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +240,7 @@ def _chosen(
 ) -> list[ColumnElement[bool]]:
     # the last emitted status is the observed one: a change of status is never held back
     columns: list[tuple[ColumnElement[Any], Collection[str]]] = [
+        (watches.c.id, wanted.ids),
         (watches.c.emitted_status, wanted.statuses),
         (watches.c.kind, wanted.kinds),
         (watches.c.phase, wanted.phases),
@@ -247,7 +252,17 @@ def _chosen(
         *(column.in_(sorted(values)) for column, values in columns if values),
         *([] if wanted.group is None else [watches.c.group_name == wanted.group]),
         *(_has_label(connection, name, value) for name, value in wanted.labels),
+        *([_contains(wanted.search)] if wanted.search else []),
     ]
+
+
+def _contains(search: str) -> ColumnElement[bool]:
+    """Find a text in the id and in the labels; a label's text is that of its JSON."""
+    in_json = dump_json(search)[1:-1]
+    return or_(
+        watches.c.id.icontains(search, autoescape=True),
+        type_coerce(watches.c.labels, Text).icontains(in_json, autoescape=True),
+    )
 
 
 def _has_label(connection: Connection, name: str, value: str) -> ColumnElement[bool]:
@@ -358,6 +373,32 @@ class WatchCount:
     watched: int
     due: int
     oldest_due: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeCount:
+    """How many operations and messages are known of one phase and outcome; stubs are left out."""
+
+    phase: Phase
+    outcome: Outcome | None
+    number: int
+
+
+def outcome_counts(connection: Connection, scope: AccountScope) -> Sequence[OutcomeCount]:
+    """Count what is known, watched or ended."""
+    query = (
+        select(watches.c.phase, watches.c.outcome, func.count().label("number"))
+        .where(watches.c.scope_id == scope.id, watches.c.is_stub.is_(False))
+        .group_by(watches.c.phase, watches.c.outcome)
+    )
+    return [
+        OutcomeCount(
+            phase=Phase(row.phase),
+            outcome=None if row.outcome is None else Outcome(row.outcome),
+            number=row.number,
+        )
+        for row in connection.execute(query)
+    ]
 
 
 def watch_counts(

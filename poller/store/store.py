@@ -37,7 +37,6 @@ from poller.store.lock import FileLock
 from poller.store.migrate import check_schema, migrate
 from poller.store.migrations import HEAD
 from poller.store.registrations import Forgotten, Registered
-from poller.store.reports import Listing, OperationDetail, OperationFilter, Summary, WatchCount
 from poller.store.retention import Pruned
 from poller.store.sinks import SinkReport
 from poller.store.sweeps import Listed, Swept
@@ -322,21 +321,25 @@ class Store:
         """Make due what was set to wait in the future: the clock went back. Returns how many."""
         return await self._write(_void_future_waits, self._now())
 
-    async def summary(self, *, since: datetime, closed: Collection[str] = ()) -> Summary:
+    async def summary(self, *, since: datetime, closed: Collection[str] = ()) -> reports.Summary:
         """Count what is watched and what waits."""
         return await self._read(reports.summary, since=since, closed=closed)
 
-    async def watch_counts(self) -> Sequence[WatchCount]:
+    async def watch_counts(self) -> Sequence[reports.WatchCount]:
         """Count what is watched, by kind and status."""
         return await self._browse(reports.watch_counts, self._now())
+
+    async def outcome_counts(self) -> Sequence[reports.OutcomeCount]:
+        """Count what is known, by phase and outcome."""
+        return await self._browse(reports.outcome_counts)
 
     async def foreign_operations(self) -> int:
         """Count the operations of other scopes that wait here for their daemon."""
         return await self._browse(scopes.foreign_operations)
 
     async def list_operations(
-        self, wanted: OperationFilter, *, limit: int, before: str | None = None
-    ) -> Listing:
+        self, wanted: reports.OperationFilter, *, limit: int, before: str | None = None
+    ) -> reports.Listing:
         """List operations, the latest registration first; `before` is the cursor of a page."""
         return await self._browse(reports.list_operations, wanted, limit=limit, before=before)
 
@@ -344,7 +347,9 @@ class Store:
         """Return those of `wanted` that the last seen status of something known is."""
         return await self._browse(reports.seen_statuses, wanted)
 
-    async def find_operation(self, operation_id: str, *, latest: int) -> OperationDetail | None:
+    async def find_operation(
+        self, operation_id: str, *, latest: int
+    ) -> reports.OperationDetail | None:
         """Find one operation and the `latest` of its events; None where it is not known."""
         return await self._browse(reports.find_operation, operation_id, latest=latest)
 

@@ -67,6 +67,16 @@ def look_at(operation: Operation, kind: KindSpec, *, at: datetime) -> Look:
     )
 
 
+def finished_per_second(looks: Sequence[Look]) -> float | None:
+    """Return the recipients done per second between the first and the last of `looks`.
+
+    None where there are not two, or nothing moved.
+    """
+    if len(looks) < 2 or (span := (looks[-1].at - looks[0].at).total_seconds()) <= 0:  # noqa: PLR2004 - a rate lies between two points
+        return None
+    return (looks[-1].done - looks[0].done) / span or None
+
+
 def predicted_wait(looks: Sequence[Look], *, started_at: datetime | None) -> float | None:
     """Return the seconds ≥ 0 until the next poll; None where the looks predict no end.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from poller.comms.decoding import JsonObject
 from poller.comms.ids import is_message_id
@@ -65,6 +65,10 @@ class Outcome(StrEnum):
     """A message failed or was not delivered."""
     CANCELED = "canceled"
     LOST = "lost"
+
+
+WATCHED_PHASES: Final = frozenset({Phase.ACTIVE, Phase.SETTLING, Phase.EXPLAINING})
+"""The phases in which an operation or message is polled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +224,7 @@ class Watch:
     @property
     def is_watched(self) -> bool:
         """True while it must be polled."""
-        return self.phase in {Phase.ACTIVE, Phase.SETTLING, Phase.EXPLAINING}
+        return self.phase in WATCHED_PHASES
 
     @property
     def is_final(self) -> bool:

@@ -65,7 +65,7 @@ class Reloads:
         self.file.write_text(text)
         source = SettingsLoader(self.file, [])
         settings = (await to_thread.run_sync(source.load)).settings
-        self._reloader = Reloader(cast("Daemon", self), settings, source, self._use_token)
+        self._reloader = Reloader(cast("Daemon", self), settings, source, self._use_access)
 
     async def change_to(self, text: str) -> list[MutableMapping[str, Any]]:
         """Reload with this file; the log lines of it."""
@@ -78,7 +78,7 @@ class Reloads:
         """Stand in for the daemon's."""
         self.given.append(given)
 
-    def _use_token(self, token: SecretStr | None) -> None:
+    def _use_access(self, token: SecretStr | None, _public_url: str) -> None:
         self.tokens.append(None if token is None else token.get_secret_value())
 
 

@@ -124,6 +124,7 @@ async def house(
     address: ListenAddress | None = ANYWHERE,
     observe: ListenAddress | None = None,
     token: str | None = None,
+    public_url: str = "",
     limits: ClientLimits | None = None,
     metrics: Metrics | None = None,
     loops: bool = False,
@@ -132,7 +133,10 @@ async def house(
     """Open a store with the sink `app`, and the door to it."""
     clock = Clock()
     listening = Listening(
-        address=address, observe=observe, token=None if token is None else SecretStr(token)
+        address=address,
+        observe=observe,
+        token=None if token is None else SecretStr(token),
+        public_url=public_url,
     )
     async with AsyncExitStack() as stack:
         url = f"sqlite:///{directory / 'poller.db'}"

@@ -91,14 +91,14 @@ async def test_a_token_may_be_added_changed_and_removed(door: House) -> None:
     """From the next request on; the description says whether one is asked for."""
     with_token = {"Authorization": f"Bearer {TOKEN}"}
     assert "security" not in (await door.client.get("/openapi.json")).json()
-    door.bound.use_token(SecretStr(TOKEN))
+    door.bound.use_access(SecretStr(TOKEN), "")
     assert (await door.client.get("/v1/sinks")).status_code == 401
     assert (await door.client.get("/v1/sinks", headers=with_token)).status_code == 200
     described = (await door.client.get("/openapi.json", headers=with_token)).json()
     assert described["security"] == [{"bearer": []}]
-    door.bound.use_token(SecretStr("another"))
+    door.bound.use_access(SecretStr("another"), "")
     assert (await door.client.get("/v1/sinks", headers=with_token)).status_code == 401
-    door.bound.use_token(None)
+    door.bound.use_access(None, "")
     assert (await door.client.get("/v1/sinks")).status_code == 200
     refused = await door.client.get("/v1/sinks", headers={"Host": "evil.example"})
     assert refused.status_code == 403
@@ -110,10 +110,24 @@ async def test_a_changed_token_ends_the_streams(door: House) -> None:
     async with door.client.stream("GET", "/v1/events") as answer:
         lines = answer.aiter_lines()
         await anext(lines)
-        door.bound.use_token(None)
+        door.bound.use_access(None, "")
         assert not door.daemon.loops().stopping
-        door.bound.use_token(SecretStr(TOKEN))
+        door.bound.use_access(SecretStr(TOKEN), "")
         with anyio.fail_after(20):
             rest = [line async for line in lines]
     assert any("the stream ends" in line for line in rest)
     assert (await door.client.get("/v1/events")).status_code == 401
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+async def test_people_come_by_the_public_url(build: Build, token: str | None) -> None:
+    """An ingress or a tunnel keeps its own Host and Origin; other names stay refused."""
+    async with build(token=token, public_url="https://Poller.example/") as door:
+        authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
+        own = {"Host": "poller.example", "Origin": "https://poller.example", **authorization}
+        assert (await door.client.get("/v1/sinks", headers=own)).status_code == 200
+        assert (await door.client.get("/", headers=own)).status_code == 200
+        behind = {"Host": "127.0.0.1:8470", "Origin": "https://poller.example"}
+        assert (await door.client.get("/", headers=behind)).status_code == 200
+        foreign = {"Host": "poller.example", "Origin": "https://evil.example", "Authorization": ""}
+        assert (await door.client.get("/", headers=foreign)).status_code == 403

@@ -143,7 +143,8 @@ async def test_an_idle_connection_is_closed(build: Build) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v2/operations", "/v1/operations/", "/docs", "/..%2f"]
+    "path",
+    ["/v1", "/page", "/page/none.js", "/v2/operations", "/v1/operations/", "/docs", "/..%2f"],
 )
 async def test_an_unknown_path_is_a_problem(door: House, path: str) -> None:
     """404 problem details, never a page or a redirect."""
@@ -154,7 +155,8 @@ async def test_an_unknown_path_is_a_problem(door: House, path: str) -> None:
 
 @pytest.mark.parametrize("host", [b"[", b"a b", b"@", b"x:y", b"\xff", b"http://x/", b""])
 @pytest.mark.parametrize(
-    "target", [b"/", b"//", b"*", b"http://x:y/", b"/%ff%00", b"/v1/operations/%ff?%ff=%00", b"/?x"]
+    "target",
+    [b"/page", b"//", b"*", b"http://x:y/", b"/%ff%00", b"/v1/operations/%ff?%ff=%00", b"/page?x"],
 )
 async def test_no_host_and_no_target_is_too_odd(
     build: Build, host: bytes, target: bytes, tmp_path: Path

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.anyio
 ROUTES = {
     ("/v1/operations", "post"),
     ("/v1/operations", "get"),
+    ("/v1/summary", "get"),
     ("/v1/operations/{operation_id}", "get"),
     ("/v1/operations/{operation_id}", "delete"),
     ("/v1/events", "get"),

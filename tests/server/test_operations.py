@@ -52,6 +52,52 @@ async def test_filters(door: House) -> None:
     assert await ids(door, outcome="completed") == [op(3)]
 
 
+async def test_a_search_finds_parts_of_ids_and_labels(door: House) -> None:
+    """In any case; what a pattern of a database means is only text here."""
+    await door.store.register(
+        [wish(op(1), campaign="Autumn"), wish(op(2), note='100%_"x"'), wish(op(3))]
+    )
+    assert await ids(door, search="autumn") == [op(1)]
+    assert await ids(door, search="CAMPAIGN") == [op(1)]
+    assert await ids(door, search='%_"x') == [op(2)]
+    assert await ids(door, search="%") == [op(2)]
+    assert await ids(door, search=op(3)[-6:].upper()) == [op(3)]
+    assert await ids(door, search="nothing like it") == []
+    assert await ids(door, id=[op(1), op(3)]) == [op(3), op(1)]
+
+
+async def test_progress_counts_each_message_once(door: House) -> None:
+    """Whichever way the vendor counts; the rate is that between the last polls."""
+    await door.scene.register(op(1))
+    await door.record(op(1), "PROCESSING", stats={"total": 100, "queued": 90, "delivered": 10})
+    door.scene.clock.advance(10)
+    await door.record(op(1), "PROCESSING", stats={"total": 100, "queued": 40, "delivered": 60})
+    assert (await door.get(f"{PATH}/{op(1)}"))["progress"] == {
+        "total": 100,
+        "done": 60,
+        "failed": 0,
+        "stages": {"queued": 40, "delivered": 60},
+        "perSecond": 5.0,
+        "secondsLeft": 8.0,
+    }
+
+
+async def test_a_summary_counts_what_is_known(door: House) -> None:
+    """By how it ended; what was forgotten is neither running nor ended."""
+    await door.scene.register(*(op(number) for number in range(1, 6)))
+    await door.record(op(1), "COMPLETED")
+    await door.record(op(2), "CANCELED")
+    await door.store.forget(op(5))
+    assert await door.get("/v1/summary") == {
+        "running": 2,
+        "ended": 2,
+        "completed": 1,
+        "failed": 0,
+        "canceled": 1,
+        "lost": 0,
+    }
+
+
 async def test_labels_match_exactly(door: House) -> None:
     """A label is a name and a value; all that are asked for must be there; JSON fools nobody."""
     await door.store.register(

@@ -223,8 +223,8 @@ async def _serve(
         daemon.stop(Stop.TIMEOUT)
 
     async with AsyncExitStack() as ending, anyio.create_task_group() as helpers:
-        use_token = await _open_door(helpers, opened, settings)
-        reloader = Reloader(daemon, settings, loader, use_token)
+        use_access = await _open_door(helpers, opened, settings)
+        reloader = Reloader(daemon, settings, loader, use_access)
         await _announce(settings, opened.store)
         helpers.start_soon(_obey_signals, signals, daemon, reloader, helpers, notifier)
         helpers.start_soon(notifier.narrate, daemon)
@@ -246,16 +246,16 @@ async def _serve(
 
 async def _open_door(
     tasks: TaskGroup, opened: _Opened, settings: Settings
-) -> Callable[[SecretStr | None], None]:
-    """Start the control API, where one is wanted; returns what makes it ask for another token."""
+) -> Callable[[SecretStr | None, str], None]:
+    """Start the control API, where one is wanted; returns what changes who may use it."""
     places = listening(settings)
     if not places.is_anywhere:
-        return lambda _: None
+        return lambda *_: None
     door = partial(
         serve, opened.daemon, opened.store, places, version=__version__, metrics=opened.page
     )
     bound: Bound = await tasks.start(door)
-    return bound.use_token
+    return bound.use_access
 
 
 async def _exit_code(daemon: Daemon, *, refused_lines: int) -> int:

@@ -1,0 +1,159 @@
+// One operation or message: where it stands, how it got there, what failed, and what became of each event.
+
+import { get, post } from "./api.js";
+import { legend, bar, plot } from "./drawing.js";
+import { count, el, local, moment, number, show, toast } from "./dom.js";
+import { headline, labelChips, paceOf, state } from "./operations.js";
+
+const EVENTS = 500;
+
+/** Show one operation; returns what the page calls while this view is open. */
+export function operationView(main, id) {
+  const alive = new AbortController();
+  let stale = false;
+  let found = null;
+  let pace = null;
+  show(main, el("p", { class: "muted" }, "Loading…"));
+
+  async function load() {
+    stale = false;
+    try {
+      found = await get(`v1/operations/${encodeURIComponent(id)}`, { events: EVENTS }, alive.signal);
+    } catch (error) {
+      if (alive.signal.aborted) return;
+      if (error.status !== 404 && found) return;
+      show(main, back(), el("h1", {}, "Not known here"), el("p", {}, error.message), el("p", { class: "muted" }, error.hint));
+      return;
+    }
+    const focused = document.activeElement?.id;
+    const isOpen = new Set([...main.querySelectorAll("details[open]")].map((one) => one.id));
+    pace = el("p", { class: "muted" }, paceOf(found));
+    show(main, back(), heading(found), bar(found.progress), legend(found.progress), el("p", {}, headline(found)), pace, plotOf(found), failures(found), timeline(found, load), facts(found));
+    for (const one of isOpen) document.getElementById(one)?.setAttribute("open", "");
+    if (focused) document.getElementById(focused)?.focus();
+  }
+
+  load();
+  return {
+    onEvent(subject) {
+      if (subject === id) stale = true;
+    },
+    onGap: load,
+    turn(tick) {
+      if (found && pace) pace.textContent = paceOf(found);
+      const waits = found && found.events.some((event) => event.deliveries.some((delivery) => delivery.doneAt === null));
+      if (stale || (tick % 5 === 0 && found && (!found.endedAt || waits))) load();
+    },
+    close: () => alive.abort(),
+  };
+}
+
+function back() {
+  return el("p", {}, el("a", { href: "#/operations" }, "← Operations"));
+}
+
+function heading(found) {
+  const [text, tone] = state(found);
+  return el("header", { class: "heading" }, el("h1", { class: "id" }, found.id), el("span", { class: `badge ${tone}` }, text), labelChips(found));
+}
+
+function facts(found) {
+  const row = (name, value) => value !== null && el("div", {}, el("dt", {}, name), el("dd", {}, value));
+  return el(
+    "dl",
+    { class: "facts" },
+    row("Kind", found.kind),
+    row("Status", found.status || "not seen yet"),
+    row("Phase", found.phase),
+    row("Account", found.account),
+    row("Registered", moment(found.registeredAt)),
+    row("Last looked", found.observedAt ? moment(found.observedAt) : "never"),
+    row("Next look", found.nextLookAt ? el("time", { datetime: found.nextLookAt }, local(found.nextLookAt)) : null),
+    row("Ended", found.endedAt ? moment(found.endedAt) : null),
+    row("Address at the API", found.source),
+  );
+}
+
+function plotOf(found) {
+  const events = found.events.filter((event) => Object.keys(event.delta).length > 0);
+  // back from what the events have added up to, so that events which are no longer kept are in it
+  const counters = {};
+  for (const [name, value] of Object.entries(found.counters)) counters[name] = value;
+  const points = [];
+  for (const event of events.toReversed()) {
+    points.unshift({ at: Date.parse(event.time), counters: { ...counters } });
+    for (const [name, change] of Object.entries(event.delta)) counters[name] = (counters[name] || 0) - change;
+  }
+  if (points.length) points.unshift({ at: Math.min(Date.parse(found.registeredAt), points[0].at), counters: { ...counters } });
+  const drawing = plot(points);
+  return drawing && el("section", {}, el("h2", {}, "Counters over time"), drawing);
+}
+
+function failures(found) {
+  const breakdown = found.breakdown;
+  if (!breakdown) {
+    if (!found.progress.failed) return null;
+    return el("section", {}, el("h2", {}, "Failures"), el("p", {}, `${count(found.progress.failed, "message")} failed. `, "For the reasons run ", el("code", {}, `poller show --failed ${found.id}`), ", or register with a breakdown."));
+  }
+  const rows = breakdown.errors.map((cause) =>
+    el(
+      "tr",
+      {},
+      el("td", { class: "number" }, number(cause.count)),
+      el("td", {}, cause.code === null ? "no code" : String(cause.code)),
+      el("td", {}, cause.message || ""),
+      el("td", { class: "samples" }, cause.samples.map((one) => el("code", { class: "id" }, one.id))),
+    ),
+  );
+  return el(
+    "section",
+    {},
+    el("h2", {}, "Failures by code"),
+    !breakdown.complete && el("p", { class: "muted" }, "Not all of them could be read."),
+    rows.length === 0
+      ? el("p", {}, "None.")
+      : el("div", { class: "wide" }, el("table", {}, el("thead", {}, el("tr", {}, ["Messages", "Code", "Reason", "Examples"].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows))),
+  );
+}
+
+function timeline(found, reload) {
+  const earlier = found.earlierEvents && el("p", { class: "muted" }, `${count(found.earlierEvents, "earlier event")} not shown.`);
+  const items = found.events.toReversed().map((event) => timelineItem(event, reload));
+  return el("section", {}, el("h2", {}, "Time line"), items.length ? el("ol", { class: "timeline", reversed: true }, items) : el("p", { class: "muted" }, found.pruned ? "Its events are no longer kept." : "No event yet: the first comes with the first answer of the API."), earlier);
+}
+
+function timelineItem(event, reload) {
+  const changes = Object.entries(event.delta).map(([name, change]) => `${name} ${change > 0 ? "+" : "−"}${number(Math.abs(change))}`);
+  return el(
+    "li",
+    { value: event.sequence },
+    el("div", { class: "what" }, el("b", {}, event.type), event.final && el("span", { class: "badge quiet" }, "final"), moment(event.time), el("button", { id: `replay-${event.id}`, click: () => replay(event, reload) }, "Replay")),
+    (changes.length > 0 || event.reason) && el("div", { class: "muted" }, [event.reason, ...changes].filter(Boolean).join(", ")),
+    el("ul", { class: "deliveries" }, event.deliveries.map(delivery)),
+  );
+}
+
+function delivery(one) {
+  const tone = { delivered: "good", dead: "bad", waiting: "busy", blocked: "quiet" }[one.state];
+  const why = [];
+  if (one.state === "blocked") why.push("behind an earlier event");
+  if (one.state === "waiting" && one.sinkState && one.sinkState !== "ok") why.push(`the sink is ${one.sinkState}`);
+  if (one.state === "waiting" && one.sinkState === null) why.push("no settings name this sink");
+  if (one.state !== "delivered") {
+    if (one.attempts) why.push(count(one.attempts, "attempt"));
+    const error = one.lastError || (one.state === "dead" ? null : one.sinkError);
+    if (error) why.push(error);
+    if (one.nextAttemptAt) why.push(`next attempt ${local(one.nextAttemptAt)}`);
+  }
+  return el("li", {}, el("span", { class: `badge ${tone}` }, one.state), ` ${one.sink}`, why.length > 0 && el("span", { class: "muted" }, ` ${why.join("; ")}`));
+}
+
+async function replay(event, reload) {
+  try {
+    const answer = await post(`v1/events/${encodeURIComponent(event.id)}/replay`, {});
+    toast(`Sent again to ${answer.sinks.join(", ") || "no sink"}.`);
+  } catch (error) {
+    toast(`${error.message} ${error.hint || ""}`);
+  }
+  reload();
+}

@@ -1,0 +1,314 @@
+"""The page in a real browser: from the first visit to a daemon that is killed."""
+
+import json
+import time
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.fakes.api import FakeApi, operation, operation_id
+from tests.fakes.receiver import Answer, Receiver
+from tests.page.conftest import OpenDesk, shoot
+
+pytestmark = pytest.mark.slow
+
+A, B, C = (operation_id(number) for number in range(1, 4))
+TOKEN = "token-of-the-control-api"
+# what a test of accessibility may not find: WCAG 2.1 at level AA, contrast included
+RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
+
+
+def register(url: str, name: str, *, token: str = "", **members: object) -> None:
+    """Register an operation through the control API."""
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    answer = httpx.post(
+        f"{url}/v1/operations", json={"id": name, **members}, headers=headers, trust_env=False
+    )
+    answer.raise_for_status()
+
+
+def assert_accessible(page: Page) -> None:
+    """Let axe-core find nothing."""
+    # the page's own policy refuses injected scripts, as it should; a copy without it is tested
+    found = Axe().run(page, options=RULES).response
+    assert [
+        (one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]
+    ] == []
+
+
+def test_the_first_visit_says_what_to_do(desk: OpenDesk) -> None:
+    """Nothing is watched yet: the page says how that changes, and loads nothing from elsewhere."""
+    with desk() as open_desk:
+        page = open_desk.visit()
+        hosts: list[str] = []
+        page.on("request", lambda request: hosts.append(urlsplit(request.url).netloc))
+        page.reload()
+        expect(page.get_by_text("Nothing is watched yet")).to_be_visible()
+        expect(page.get_by_role("status").first).to_have_text("Live")
+        assert set(hosts) == {urlsplit(open_desk.url).netloc}
+        shoot(page, "empty")
+
+
+def test_a_send_comes_alive_and_ends(desk: OpenDesk, api: FakeApi) -> None:
+    """A row appears when it is registered, moves with its counters and shows its end."""
+    api.script(A, [operation(A, "PROCESSING", total=100, queued=60, delivered=40)])
+    with desk() as open_desk:
+        page = open_desk.visit()
+        expect(page.get_by_text("Nothing is watched yet")).to_be_visible()
+        register(open_desk.url, A, labels={"campaign": "autumn"})
+        row = page.locator(".row")
+        expect(row).to_contain_text("40 of 100")
+        expect(row).to_contain_text("campaign=autumn")
+        expect(row).to_contain_text(A[-6:])
+        api.script(A, [operation(A, "COMPLETED", updated=9, total=100, delivered=97, failed=3)])
+        expect(row).to_contain_text("100 of 100, 3 failed")
+        expect(row).to_contain_text("completed")
+        expect(row).to_contain_text("ended")
+        shoot(page, "list")
+        row.locator("a").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(A)
+        expect(page.locator(".timeline")).to_contain_text("operation.completed")
+        expect(page.locator(".timeline")).to_contain_text("failed +3")
+        expect(page.locator("svg.plot")).to_be_visible()
+        shoot(page, "operation")
+
+
+def test_filters_are_in_the_address(desk: OpenDesk, api: FakeApi) -> None:
+    """A filtered view has an address of its own, which another tab can open."""
+    api.script(A, [operation(A, "PROCESSING", total=10, queued=10)])
+    api.script(B, [operation(B, "COMPLETED", total=10, delivered=10)])
+    with desk() as open_desk:
+        register(open_desk.url, A, labels={"campaign": "autumn"})
+        register(open_desk.url, B, labels={"campaign": "winter"})
+        page = open_desk.visit()
+        expect(page.locator(".row")).to_have_count(2)
+        page.get_by_label("Phase").select_option("ended")
+        expect(page.locator(".row")).to_have_count(1)
+        expect(page.locator(".row")).to_contain_text("winter")
+        other = open_desk.visit(urlsplit(page.url).fragment and f"#{urlsplit(page.url).fragment}")
+        expect(other.locator(".row")).to_have_count(1)
+        other.get_by_role("button", name="Clear").click()
+        expect(other.locator(".row")).to_have_count(2)
+        search = other.get_by_label("Search by id or label")
+        search.fill("AUTUMN")
+        search.press("Enter")
+        expect(other.locator(".row")).to_have_count(1)
+        expect(other.locator(".row")).to_contain_text("autumn")
+        search = other.get_by_label("Search by id or label")
+        search.fill("nothing like it")
+        search.press("Enter")
+        expect(other.get_by_text("Nothing matches these filters")).to_be_visible()
+
+
+def test_a_token_is_asked_for_and_kept_in_the_tab(desk: OpenDesk, api: FakeApi) -> None:
+    """A wrong token is refused with a reason; the right one opens everything, also live."""
+    api.script(A, [operation(A, "PROCESSING", total=100, queued=60, delivered=40)])
+    with desk(POLLER_SERVER__TOKEN=TOKEN) as open_desk:
+        page = open_desk.visit()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_be_visible()
+        shoot(page, "token")
+        dialog.get_by_label("Token").fill("wrong")
+        dialog.get_by_role("button").click()
+        expect(dialog).to_contain_text("refuses this token")
+        dialog.get_by_label("Token").fill(TOKEN)
+        dialog.get_by_role("button").click()
+        expect(dialog).to_be_hidden()
+        register(open_desk.url, A, token=TOKEN)
+        expect(page.locator(".row")).to_contain_text("40 of 100")
+        page.reload()
+        expect(page.locator(".row")).to_contain_text("40 of 100")
+        assert page.evaluate("Object.keys(localStorage).length") == 0
+        assert page.context.cookies() == []
+        assert TOKEN not in page.url
+
+
+def test_a_failed_webhook_is_explained_and_replayed(desk: OpenDesk, api: FakeApi) -> None:
+    """The time line says which delivery waits and why; the sink's card too; Replay sends again."""
+    api.script(A, [operation(A, "COMPLETED", total=10, delivered=10)])
+    with Receiver(default=Answer(status=400)) as receiver:
+        sinks = json.dumps({"app": {"type": "webhook", "url": receiver.url}})
+        with desk(POLLER_SINKS=sinks) as open_desk:
+            register(open_desk.url, A)
+            page = open_desk.visit(f"#/operations/{A}")
+            deliveries = page.locator(".deliveries").first
+            expect(deliveries).to_contain_text("waiting")
+            expect(deliveries).to_contain_text("answered 400")
+            shoot(page, "failed-webhook")
+            page.get_by_role("link", name="Sinks").click()
+            expect(page.locator(".card")).to_contain_text("rejecting")
+            expect(page.locator(".card")).to_contain_text("answered 400")
+            expect(page.locator("#degraded")).to_contain_text("sink app")
+            shoot(page, "sinks")
+            assert_accessible(page)
+            receiver.answer_next(*[Answer(status=204)] * 20)
+            page.goto(f"{open_desk.url}/#/operations/{A}")
+            page.get_by_role("button", name="Replay").first.click()
+            expect(page.locator("#toast")).to_contain_text("Sent again to app")
+            expect(page.locator(".deliveries").first).to_contain_text("delivered")
+
+
+def test_a_daemon_that_was_killed_is_found_again(desk: OpenDesk, api: FakeApi) -> None:
+    """The page says that it waits, reconnects by itself and has missed nothing."""
+    api.script(A, [operation(A, "PROCESSING", total=100, queued=60, delivered=40)])
+    with desk() as first:
+        register(first.url, A)
+        page = first.visit()
+        state = page.locator("#connection")
+        expect(page.locator(".row")).to_contain_text("40 of 100")
+        expect(state).to_have_text("Live")
+        first.daemon.kill()
+        expect(state).to_have_text("Reconnecting…")
+        api.script(A, [operation(A, "COMPLETED", updated=9, total=100, delivered=100)])
+        with desk(port=str(urlsplit(first.url).port)):
+            expect(state).to_have_text("Live", timeout=20_000)
+            expect(page.locator(".row")).to_contain_text("100 of 100")
+
+
+def test_hostile_texts_stay_texts(desk: OpenDesk, api: FakeApi) -> None:
+    """Markup in labels and in error texts of a receiver is shown, never run."""
+    hostile = (
+        "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
+    )
+    api.script(A, [operation(A, "COMPLETED", total=10, delivered=10)])
+    body = hostile.encode()
+    with Receiver(default=Answer(status=400, body=body)) as receiver:
+        sinks = json.dumps({"app": {"type": "webhook", "url": receiver.url}})
+        with desk(POLLER_SINKS=sinks) as open_desk:
+            register(open_desk.url, A, labels={"campaign": hostile})
+            page = open_desk.visit()
+            expect(page.locator(".row")).to_contain_text("<img src=x")
+            page.locator(".row a").click()
+            expect(page.get_by_role("heading", level=1)).to_have_text(A)
+            expect(page.locator(".heading")).to_contain_text("<script>")
+            page.goto(f"{open_desk.url}/#/operations/comms_operation_%3Cscript%3E")
+            expect(page.get_by_role("heading", level=1)).to_have_text("Not known here")
+            assert "taken" not in page.title()
+            assert page.locator("main img, main script").count() == 0
+
+
+def test_ten_thousand_operations_stay_smooth(desk: OpenDesk, api: FakeApi) -> None:
+    """The first rows come at once, few of them are elements, and moving ones cost little."""
+    moving = [operation_id(number) for number in range(100)]
+    resting = [operation_id(number) for number in range(100, 10_000)]
+    for name in moving:
+        api.script(
+            name,
+            [
+                operation(name, "PROCESSING", updated=step, total=999, queued=999 - step, sent=step)
+                for step in range(999)
+            ],
+        )
+    with desk(
+        POLLER_POLLING__SWEEP="off",
+        POLLER_POLLING__NOT_FOUND_GRACE="1h",
+        POLLER_POLLING__MIN_INTERVAL="1s",
+        POLLER_POLLING__MAX_INTERVAL="1m",
+        POLLER_API__REQUESTS_PER_SECOND="100",
+    ) as open_desk:
+        for names in (resting, moving):
+            answer = httpx.post(
+                f"{open_desk.url}/v1/operations",
+                json={"operations": [{"id": name} for name in names]},
+                trust_env=False,
+                timeout=60,
+            )
+            assert answer.status_code == 200
+        page = open_desk.visit()
+        expect(page.locator(".row").first).to_be_visible()
+        painted = page.evaluate(
+            "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+        )
+        session = page.context.new_cdp_session(page)
+        session.send("Performance.enable")
+
+        def scripting() -> float:
+            found = session.send("Performance.getMetrics")["metrics"]
+            return float(next(one["value"] for one in found if one["name"] == "ScriptDuration"))
+
+        numbers = page.locator(".row .numbers").first.inner_text()
+        before, began = scripting(), time.monotonic()
+        page.wait_for_timeout(5000)
+        share = (scripting() - before) / (time.monotonic() - began)
+        assert page.locator(".row .numbers").first.inner_text() != numbers
+        assert page.locator(".row").count() < 60
+        for _ in range(30):
+            page.mouse.wheel(0, 20_000)
+            page.wait_for_timeout(100)
+        assert page.locator(".row").count() < 60
+        shoot(page, "ten-thousand")
+        # generous: other tests may run beside this one
+        assert painted < 3000, painted
+        assert share < 0.4, share
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_accessible_and_fits_a_phone(desk: OpenDesk, api: FakeApi, scheme: str) -> None:
+    """No violation of WCAG AA in list, detail and empty views; nothing is wider than a phone."""
+    api.script(A, [operation(A, "PROCESSING", total=900, queued=300, sent=200, delivered=400)])
+    api.script(B, [operation(B, "COMPLETED", total=90, delivered=70, failed=10, undelivered=10)])
+    with desk() as open_desk:
+        register(open_desk.url, A, labels={"campaign": "autumn" * 10})
+        register(open_desk.url, B)
+        for address in (
+            "",
+            f"#/operations/{B}",
+            "#/sinks",
+            "#/dead-letters",
+            "#/operations?search=x",
+        ):
+            page = open_desk.visit(address, width=390, height=800, scheme=scheme)
+            expect(page.locator("#connection")).to_have_text("Live")
+            page.wait_for_timeout(300)
+            assert_accessible(page)
+            width = page.evaluate("document.documentElement.scrollWidth")
+            assert width <= 390, address
+            shoot(
+                page, f"phone-{scheme}-{address.partition('/')[2][:9].replace('/', '') or 'list'}"
+            )
+            page.close()
+
+
+def test_it_works_by_keyboard(desk: OpenDesk, api: FakeApi) -> None:
+    """Tab reaches the rows, Enter opens one, and the link back leads to the list."""
+    api.script(A, [operation(A, "COMPLETED", total=10, delivered=10)])
+    with desk() as open_desk:
+        register(open_desk.url, A)
+        page = open_desk.visit()
+        expect(page.locator(".row")).to_have_count(1)
+        for _ in range(20):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.closest('.row') !== null"):
+                break
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text(A)
+        page.get_by_role("link", name="← Operations").press("Enter")
+        expect(page.locator(".row")).to_have_count(1)
+
+
+def test_a_tab_in_the_background_holds_no_connection(desk: OpenDesk, api: FakeApi) -> None:
+    """Hidden, it reads nothing; shown again, it goes on where it was."""
+    api.script(A, [operation(A, "PROCESSING", total=100, queued=60, delivered=40)])
+    with desk() as open_desk:
+        register(open_desk.url, A)
+        page = open_desk.visit()
+        expect(page.locator(".row")).to_contain_text("40 of 100")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.evaluate(
+            "Object.defineProperty(document, 'hidden', {value: true, configurable: true});"
+            "document.dispatchEvent(new Event('visibilitychange'))"
+        )
+        page.wait_for_timeout(500)
+        asked.clear()
+        api.script(A, [operation(A, "COMPLETED", updated=9, total=100, delivered=100)])
+        page.wait_for_timeout(3000)
+        assert asked == []
+        page.evaluate(
+            "Object.defineProperty(document, 'hidden', {value: false, configurable: true});"
+            "document.dispatchEvent(new Event('visibilitychange'))"
+        )
+        expect(page.locator(".row")).to_contain_text("100 of 100")
