@@ -13,12 +13,11 @@ TREES = {path: ast.parse(text) for path, text in MODULES.items()}
 LONGEST_MODULE = 450
 LONGEST_FUNCTION = 60
 # Still to be renamed; remove each name when it is used once.
-OPEN = {"_End", "Limits"}
+OPEN = {"_End"}
 # Each with the reason why it is longer.
 LONG_FUNCTIONS = {
     "poller/store/migrations/versions/0100_first.py:upgrade": "a list of tables, as Alembic has it",
-    "poller/server/metrics.py:__init__": "open",
-    "poller/server/serving.py:serve": "open",
+    "poller/server/metrics.py:__init__": "a list of metrics, with the help text of each",
     "poller/store/sweeps.py:record_page": "open",
 }
 
