@@ -1,11 +1,17 @@
 """From settings to the parts of the engine: the only place that knows both."""
 
+from collections.abc import Callable
+from datetime import datetime
+from hashlib import pbkdf2_hmac
+from typing import Final
+
 from poller.clock import wall_clock
 from poller.comms.caller import ApiCaller
 from poller.comms.client import MOST_CONNECTIONS, CommsClient
 from poller.comms.gate import Pause
 from poller.comms.throttle import Throttle
 from poller.engine.configuration import Configuration, SinkPlan
+from poller.engine.stored_budget import StoredBudget
 from poller.server.listening import Listening
 from poller.settings import (
     AlertSettings,
@@ -17,11 +23,15 @@ from poller.settings import (
     WebhookSinkSettings,
 )
 from poller.sinks.base import Sink
+from poller.store.store import Store
 from poller.tracking.alert import AlertRule, AlertSubject
 from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.privacy import Addresses
 from poller.tracking.watch import AccountScope
+
+_GUESS_COST: Final = 10_000
+"""Rounds of hashing: a few milliseconds for each sink at the start."""
 
 
 def configuration(settings: Settings, loader: SettingsLoader) -> Configuration:
@@ -82,13 +92,27 @@ def make_client(settings: Settings) -> CommsClient:
     )
 
 
-def make_throttle(settings: Settings, paused: Pause | None = None) -> Throttle:
+def make_budget(settings: Settings, store: Store) -> StoredBudget | None:
+    """Make the budget of an account whose daemons share a store; None for a store of one daemon."""
+    if not store.is_shared:
+        return None
+    return StoredBudget(store, request_timeout=settings.api.timeout)
+
+
+def make_throttle(
+    settings: Settings,
+    paused: Pause | None = None,
+    *,
+    budget: StoredBudget | None = None,
+    now: Callable[[], datetime] = wall_clock,
+) -> Throttle:
     """Make the account's throttle, with the pause that was stored."""
     return Throttle(
+        budget=budget,
         max_concurrency=settings.api.max_concurrency,
         requests_per_second=settings.api.requests_per_second,
         probe_interval=settings.polling.max_interval,
-        now=wall_clock,
+        now=now,
         paused=paused,
     )
 
@@ -162,12 +186,26 @@ def _plan(name: str, sink: SinkSettings, public_url: str) -> SinkPlan:
         subscription=subscription,
         key=identity.model_dump_json() + _secrets(sink) + (public_url if is_chat else ""),
         make=lambda: make_sink(name, sink, public_url),
+        fingerprint=_fingerprint(name, sink),
     )
 
 
 def _secrets(sink: SinkSettings) -> str:
     """Tell two sinks apart whose only difference is a secret, without keeping it."""
+    return str(hash(_secret_values(sink)))
+
+
+def _secret_values(sink: SinkSettings) -> tuple[str, ...]:
     if not isinstance(sink, WebhookSinkSettings):
-        return ""
+        return ()
     values = [sink.secret, *sink.headers.values()]
-    return str(hash(tuple(value.get_secret_value() for value in values if value is not None)))
+    return tuple(value.get_secret_value() for value in values if value is not None)
+
+
+def _fingerprint(name: str, sink: SinkSettings) -> str:
+    """Return what is equal for equal settings, secrets included, and from which none can be read.
+
+    It is stored, and every daemon must get the same: so the salt is known, and guessing is slow.
+    """
+    settings = "\n".join([sink.model_dump_json(), *_secret_values(sink)])
+    return pbkdf2_hmac("sha256", settings.encode(), name.encode(), _GUESS_COST, dklen=16).hex()

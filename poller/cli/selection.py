@@ -79,7 +79,7 @@ async def store_beside_daemon(settings: Settings) -> AsyncIterator[Store]:
     """
     home = AccountScope(account=settings.account, base_url=settings.api.base_url)
     url = settings.store.url.get_secret_value()
-    store = await Store.open(url, home, now=wall_clock, as_daemon=False)
+    store = await Store.open(url, home, as_daemon=False)
     try:
         yield store
     finally:

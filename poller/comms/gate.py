@@ -1,4 +1,4 @@
-"""When requests may go out: the rate, one pause, its single probe, and what each answer does. Pure.
+"""When requests may go out: one pause, its single probe, and what each answer does. Pure.
 
 A gate stands before the account (429, 503 and 401 close it) or before one kind (403 closes it). It
 is open, or it holds a pause. When a pause is over, the gate lets one request through, once nothing
@@ -16,7 +16,7 @@ that the clock went back, and is over.
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final, Self
+from typing import Final
 
 LONGEST_THROTTLE: Final = 300.0
 """Seconds that one 429 or 503 may silence the account before a request probes."""
@@ -76,6 +76,20 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What the end of one request means for a gate, at that moment.
+
+    `probe` says that the request tested the gate's pause. Without a `refusal` it was answered, or
+    brought no answer at all.
+    """
+
+    at: datetime
+    probe: bool
+    refusal: Refusal | None = None
+    answered: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """One gate; every method returns the gate after it, and time comes in as an argument.
 
@@ -96,6 +110,14 @@ class Gate:
     def hurry(self) -> "Gate":
         """Let the probe out as soon as nothing is in flight; an open gate stays open."""
         return self if self.pause is None else replace(self, hurried=True)
+
+    def after(self, outcome: Outcome) -> "Gate":
+        """Return the gate after a request that ended so."""
+        if outcome.refusal is not None:
+            return self.refused(outcome.refusal, outcome.at, probe=outcome.probe)
+        if outcome.answered:
+            return self.answered(probe=outcome.probe)
+        return self.unanswered(outcome.at, probe=outcome.probe)
 
     def refused(self, refusal: Refusal, now: datetime, *, probe: bool) -> "Gate":
         """Close the gate after an answer that asks for it.
@@ -120,45 +142,6 @@ class Gate:
         if self.pause is None or not probe:
             return self
         return Gate(pause=replace(self.pause, set_at=now, until=now + self.pause.wait))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """Requests `interval` seconds apart; one that follows a late one may be half an interval early.
-
-    So any span of one second, at either end of a network, holds at most one request more than the
-    rate. There are no bursts: over a network they would arrive as a multiple of the rate.
-    `expected` is when the next one is planned, in seconds of a monotonic clock.
-    """
-
-    interval: float
-    expected: float = float("-inf")
-
-    @classmethod
-    def of(cls, per_second: float) -> Self:
-        """Return the pace of `per_second` requests a second.
-
-        :raises ValueError: where that is not above 0.
-        """
-        if not per_second > 0:
-            raise ValueError(f"requests_per_second is {per_second}, not a number above 0")
-        return cls(interval=1.0 / per_second)
-
-    def changed_to(self, per_second: float) -> Self:
-        """Return the pace at another rate, from the next request on.
-
-        :raises ValueError: where that is not above 0.
-        """
-        interval = type(self).of(per_second).interval
-        return replace(self, interval=interval, expected=self.expected - self.interval + interval)
-
-    def wait(self, now: float) -> float:
-        """Return the seconds ≥ 0 until a request may be sent."""
-        return max(0.0, self.expected - self.interval / 2 - now)
-
-    def taken(self, now: float) -> Self:
-        """Return the pace after a request was sent at `now`."""
-        return replace(self, expected=max(self.expected, now) + self.interval)
 
 
 def _outranks(refusal: Refusal) -> bool:

@@ -20,8 +20,9 @@ from typing import Final
 
 import anyio
 
+from poller.comms.budget import Budget, OwnBudget
 from poller.comms.errors import CommsError, Scope
-from poller.comms.gate import Gate, Pace, Pause, Reason, Refusal, Room
+from poller.comms.gate import Gate, Outcome, Pause, Reason, Refusal, Room
 
 # A pause ends by the wall clock, which may jump: nothing sleeps longer than this, in seconds.
 _CHECK_AGAIN: Final = 1.0
@@ -48,12 +49,13 @@ class Ticket:
 class Change:
     """What an answer did: whether the account's pause has changed, and the pause now.
 
-    The caller stores a changed pause, and deletes the stored one where it is None. `kind_pause` is
+    `outcome` changes the stored pause in the same way; None leaves it as it is. `kind_pause` is
     the pause of the ticket's kind, which is not stored.
     """
 
     changed: bool
     pause: Pause | None
+    outcome: Outcome | None
     kind_changed: bool
     kind_pause: Pause | None
 
@@ -63,7 +65,8 @@ class Throttle:
 
     `probe_interval` is the wait before each probe after a 401 or 403, in seconds. `now` returns
     the time in UTC. `paused` is the stored pause of the account: one for 429 or 503 continues, one
-    for 401 is probed at once, since the credentials have just been read.
+    for 401 is probed at once, since the credentials have just been read. `budget` gives the
+    permits, where other processes use the account as well.
 
     :raises ValueError: where a bound is not positive; the message names it.
     """
@@ -76,14 +79,16 @@ class Throttle:
         probe_interval: float,
         now: Callable[[], datetime],
         paused: Pause | None = None,
+        budget: Budget | None = None,
     ) -> None:
-        self._pace = Pace.of(requests_per_second)
+        self._budget = budget or OwnBudget(requests_per_second)
         self._now = now
         self._account = _hurry(Gate(pause=paused))
         self._kinds: dict[str, Gate] = {}
         self._tickets: dict[int, Ticket] = {}
         self._issued = 0
         self._hurried_before = 0
+        self._version = 0
         self._reserved = False
         self._turn = anyio.Lock()
         self._changed = anyio.Event()
@@ -104,7 +109,7 @@ class Throttle:
             raise ValueError(f"max_concurrency is {max_concurrency}, not a number from 1")
         if not 0 < probe_interval < math.inf:
             raise ValueError(f"probe_interval is {probe_interval}, not seconds above 0")
-        self._pace = self._pace.changed_to(requests_per_second)
+        self._budget.configure(requests_per_second)
         self._max_concurrency = max_concurrency
         self._probe_interval = probe_interval
         self._wake()
@@ -118,6 +123,25 @@ class Throttle:
     def account_pause(self) -> Pause | None:
         """The pause of the account; it lasts until a probe is answered, even past its time."""
         return self._account.pause
+
+    @property
+    def version(self) -> int:
+        """A number that another one replaces when an answer changes the account's pause here."""
+        return self._version
+
+    def adopt(self, pause: Pause | None, version: int) -> bool:
+        """Take over the account's pause as it is stored; True where that changes it.
+
+        `version` is that of before the pause was read: what an answer has changed since is newer.
+        """
+        if version != self._version or pause == self._account.pause:
+            return False
+        gate = Gate(pause=pause)
+        self._account = _hurry(gate) if self._account.hurried else gate
+        if pause is not None:
+            self._budget.clear()
+        self._wake()
+        return True
 
     @property
     def kind_pauses(self) -> Mapping[str, Pause]:
@@ -140,9 +164,12 @@ class Throttle:
         waits until `begin` or `cancel` was called.
         """
         async with self._turn:
-            while (wait := self._wait()) > 0:
-                with anyio.move_on_after(wait):
-                    await self._changed.wait()
+            while (wait := self._wait()) > 0 or self._budget.is_empty:
+                if wait > 0:
+                    with anyio.move_on_after(wait):
+                        await self._changed.wait()
+                else:
+                    await self._refill()
             self._reserved = True
 
     def cancel(self) -> None:
@@ -167,7 +194,7 @@ class Throttle:
         self._wake()
         if Room.CLOSED in {account_room, kind_room}:
             return None
-        self._pace = self._pace.taken(anyio.current_time())
+        self._budget.take()
         self._issued += 1
         ticket = Ticket(
             number=self._issued,
@@ -186,14 +213,16 @@ class Throttle:
         A second call for the same ticket changes nothing.
         """
         account, kind = self._account, self._gate(ticket.kind)
+        outcome = None
         if self._tickets.pop(ticket.number, None) is not None:
-            self._account = self._after(account, ticket, error, probe=ticket.probes_account)
+            outcome = self._finish_account(ticket, error)
             self._kinds[ticket.kind] = self._kind_after(kind, ticket, error)
             self._wake()
         after = self._gate(ticket.kind)
         return Change(
             changed=self._account.pause != account.pause,
             pause=self._account.pause,
+            outcome=outcome,
             kind_changed=after.pause != kind.pause,
             kind_pause=after.pause,
         )
@@ -224,24 +253,42 @@ class Throttle:
             if pause is None or not pause.holds(now):
                 return _CHECK_AGAIN
             return min(_CHECK_AGAIN, (pause.until - now).total_seconds())
-        return min(_CHECK_AGAIN, self._pace.wait(anyio.current_time()))
+        return min(_CHECK_AGAIN, self._budget.wait())
 
-    def _after(self, gate: Gate, ticket: Ticket, error: CommsError | None, *, probe: bool) -> Gate:
-        """Return the account's gate after a request."""
-        if error is None:
-            return gate.answered(probe=probe)
+    async def _refill(self) -> None:
+        version = self._version
+        hurried = self._account.hurried
+        pause = await self._budget.refill(in_flight=self.in_flight, hurried=hurried)
+        self.adopt(pause, version)
+
+    def _finish_account(self, ticket: Ticket, error: CommsError | None) -> Outcome | None:
+        """Change the account's gate; return what the stored pause is to be changed by."""
+        before, outcome = self._account, self._outcome(error, probe=ticket.probes_account)
+        gate = before.after(outcome)
+        is_refused = outcome.refusal is not None and outcome.refusal.reason is Reason.UNAUTHORIZED
+        self._account = self._outdated(gate, ticket) if is_refused else gate
+        if gate.pause == before.pause and not outcome.probe:
+            return None
+        self._version += 1
+        if gate.pause is not None:
+            self._budget.clear()
+        return outcome
+
+    def _outcome(self, error: CommsError | None, *, probe: bool) -> Outcome:
+        """Return what the end of a request means for the account."""
         now = self._now()
-        match error.scope:
+        match None if error is None else error.scope:
             case Scope.ACCOUNT:
-                refusal = Refusal(reason=Reason.THROTTLED, wait=error.retry_after)
-                return gate.refused(refusal, now, probe=probe)
+                wait = None if error is None else error.retry_after
+                refusal = Refusal(reason=Reason.THROTTLED, wait=wait)
+                return Outcome(at=now, probe=probe, refusal=refusal)
             case Scope.CREDENTIALS:
                 refusal = Refusal(reason=Reason.UNAUTHORIZED, wait=self._probe_interval)
-                return self._outdated(gate.refused(refusal, now, probe=probe), ticket)
+                return Outcome(at=now, probe=probe, refusal=refusal)
             case Scope.CONNECTION:
-                return gate.unanswered(now, probe=probe)
+                return Outcome(at=now, probe=probe, answered=False)
             case _:
-                return gate.answered(probe=probe)
+                return Outcome(at=now, probe=probe)
 
     def _kind_after(self, gate: Gate, ticket: Ticket, error: CommsError | None) -> Gate:
         """Return the gate of the ticket's kind after its request."""

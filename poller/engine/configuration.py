@@ -14,12 +14,14 @@ from poller.tracking.watch import AccountScope
 class SinkPlan:
     """How to make a sink. Two plans with equal `key` make the same sink: a reload keeps it.
 
-    `make` builds it without touching the outside world; `start` does that.
+    `make` builds it without touching the outside world; `start` does that. Two daemons with equal
+    `fingerprint` have set the sink to the same; it tells no secret.
     """
 
     subscription: Subscription
     key: Hashable
     make: Callable[[], Sink]
+    fingerprint: str = ""
 
     @property
     def name(self) -> str:
@@ -50,8 +52,3 @@ class Configuration:
     discover_age: float | None = None
     max_concurrency: int = 4
     requests_per_second: float = 5.0
-
-    @property
-    def subscriptions(self) -> tuple[Subscription, ...]:
-        """The subscriptions of the sinks, for the recording transaction."""
-        return tuple(plan.subscription for plan in self.sinks)

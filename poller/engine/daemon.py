@@ -12,7 +12,6 @@ from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from typing import Final, Self
-from uuid import uuid4
 
 import anyio
 import structlog
@@ -25,6 +24,8 @@ from poller.engine.configuration import Configuration
 from poller.engine.dispatcher import Ended
 from poller.engine.housekeeping import Housekeeping
 from poller.engine.log_events import RegistrationLog, log_recorded
+from poller.engine.membership import NAME as MEMBERSHIP
+from poller.engine.membership import Membership
 from poller.engine.meter import NO_METER, Meter
 from poller.engine.poll_loop import PollLoop
 from poller.engine.requests import make_caller
@@ -40,6 +41,7 @@ from poller.engine.status import (
     pause_trouble,
     sink_trouble,
 )
+from poller.engine.stored_budget import StoredBudget
 from poller.engine.supervision import Heartbeats, attempt, repeat
 from poller.store.events import StoredEvent
 from poller.store.registrations import Registered
@@ -87,6 +89,7 @@ class Daemon:
         throttle: Throttle,
         configuration: Configuration,
         now: Callable[[], datetime],
+        budget: StoredBudget | None = None,
         until_idle: bool = False,
         meter: Meter = NO_METER,
     ) -> None:
@@ -96,14 +99,23 @@ class Daemon:
         self._meter = meter
         self._now = now
         self._until_idle = until_idle
-        self._owner = uuid4().hex
+        self._owner = store.owner
         self.signals = Signals()
         self._progress = self.signals.progress.listen()
         self._input_ended = False
         self._registrations = RegistrationLog(now)
         self._configuration = configuration
         self._throttle = throttle
-        self.heartbeats = Heartbeats(_LOOPS)
+        self.heartbeats = Heartbeats(_LOOPS if budget is None else (*_LOOPS, MEMBERSHIP))
+        self.membership = Membership(
+            store=store,
+            throttle=throttle,
+            budget=budget,
+            configuration=configuration,
+            now=now,
+            signals=self.signals,
+            heartbeats=self.heartbeats,
+        )
         self._caller = make_caller(
             client=client,
             throttle=throttle,
@@ -118,7 +130,7 @@ class Daemon:
             caller=self._caller,
             throttle=throttle,
             configuration=configuration,
-            owner=self._owner,
+            has_others=lambda: self.membership.has_others,
             now=now,
             signals=self.signals,
             heartbeats=self.heartbeats,
@@ -128,6 +140,7 @@ class Daemon:
             store=store,
             owner=self._owner,
             now=now,
+            declare=self.membership.declare,
             signals=self.signals,
             closed=self._closed,
             heartbeats=self.heartbeats,
@@ -147,7 +160,6 @@ class Daemon:
         results = await self._store.register(
             registrations,
             policy=self._configuration.policy,
-            subscriptions=self._configuration.subscriptions,
             all_or_none=all_or_none,
         )
         self._registrations.results(results)
@@ -164,7 +176,6 @@ class Daemon:
         forgotten = await self._store.forget(
             operation_id,
             policy=self._configuration.policy,
-            subscriptions=self._configuration.subscriptions,
         )
         if forgotten.watch is not None:
             log.info("operation.forgotten", operation=operation_id)
@@ -182,7 +193,6 @@ class Daemon:
             group,
             expected,
             policy=self._configuration.policy,
-            subscriptions=self._configuration.subscriptions,
         )
         log.info(
             "group.sealed" if change.group.sealed_at else "group.expected",
@@ -220,6 +230,7 @@ class Daemon:
         return [
             *pause_trouble(self._throttle.account_pause, self._throttle.kind_pauses),
             *api_trouble(self._caller.failing),
+            *self.membership.troubles(),
             *sink_trouble(
                 await self._store.sinks(), closed=self.closed_sinks, started_at=self.started_at
             ),
@@ -256,7 +267,12 @@ class Daemon:
         """
         # all steps that can fail come first
         credentials = await anyio.to_thread.run_sync(configuration.credentials)
-        await self._sinks.swap(configuration.sinks)
+        self.membership.configuration = configuration
+        try:
+            await self._sinks.swap(configuration.sinks)
+        except BaseException:
+            self.membership.configuration = self._configuration
+            raise
         self._configuration = configuration
         self._poll.configuration = configuration
         self._caller.credentials = configuration.credentials
@@ -327,9 +343,7 @@ class Daemon:
         self.signals.recorded()
 
     async def _record_due_groups(self) -> None:
-        changes = await self._store.groups.record_due(
-            policy=self._configuration.policy, subscriptions=self._configuration.subscriptions
-        )
+        changes = await self._store.groups.record_due(policy=self._configuration.policy)
         if events := [event for change in changes for event in change.events]:
             self._recorded(events)
 
@@ -349,6 +363,7 @@ class Daemon:
         loops.start_soon(self._run_poll)
         loops.start_soon(self._sinks.run)
         loops.start_soon(self._housekeeping.run)
+        loops.start_soon(self.membership.run)
         if self._until_idle:
             loops.start_soon(partial(repeat, self._watch_idle, name="idle"))
 
@@ -367,6 +382,7 @@ class Daemon:
         with anyio.CancelScope(shield=True):
             await self._sinks.aclose()
             await attempt(partial(self._store.release_all, self._owner), name="stop")
+            await attempt(self.membership.leave, name="stop")
 
     def _refused(self, error: CommsError) -> None:
         if self._until_idle and self._caller.good_answers == 0:

@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from poller.comms.errors import CommsError
+from poller.comms.gate import Pause
 from poller.comms.throttle import Change
 from poller.store.events import StoredEvent
 from poller.store.registrations import Registered
@@ -149,14 +150,19 @@ def log_pause_change(change: Change, *, kind: str, error: CommsError | None) -> 
             log.info("kind.resumed", kind=kind)
         else:
             log.error("kind.paused", kind=kind, error=str(error))
-    if not change.changed:
+    if change.changed:
+        _log_account_pause(change.pause, error=None if error is None else str(error))
+
+
+def log_adopted_pause(pause: Pause | None) -> None:
+    """Log that another daemon has paused the account, or has ended its pause."""
+    _log_account_pause(pause, error=None, by="another daemon")
+
+
+def _log_account_pause(pause: Pause | None, **fields: object) -> None:
+    if pause is None:
+        fields.pop("error")
+        log.info("account.resumed", **fields)
         return
-    if change.pause is None:
-        log.info("account.resumed")
-    else:
-        log.warning(
-            "account.paused",
-            reason=change.pause.reason.value,
-            seconds=round(change.pause.wait.total_seconds(), 3),
-            error=None if error is None else str(error),
-        )
+    seconds = round(pause.wait.total_seconds(), 3)
+    log.warning("account.paused", reason=pause.reason.value, seconds=seconds, **fields)

@@ -37,7 +37,10 @@ _LEASE_MARGIN: Final = 15.0
 
 
 class PollLoop:
-    """Requests what is due from the API, and hands every answer to the store."""
+    """Requests what is due from the API, and hands every answer to the store.
+
+    `has_others` says whether other daemons share the store and live.
+    """
 
     def __init__(
         self,
@@ -46,10 +49,10 @@ class PollLoop:
         caller: ApiCaller,
         throttle: Throttle,
         configuration: Configuration,
-        owner: str,
         now: Callable[[], datetime],
         signals: Signals,
         heartbeats: Heartbeats,
+        has_others: Callable[[], bool] = lambda: False,
         meter: Meter = NO_METER,
     ) -> None:
         self.configuration = configuration
@@ -57,13 +60,15 @@ class PollLoop:
         self._store = store
         self._caller = caller
         self._throttle = throttle
-        self._owner = owner
+        self._owner = store.owner
+        self._has_others = has_others
         self._now = now
         self._signals = signals
         self._heartbeats = heartbeats
         self._meter = meter
         self._waited = 0.0
         self._backlogged = True
+        self._is_idle = False
         self._claiming = anyio.CancelScope()
         self._log = PollLog(now)
         self._troubles = TroubleLog(now)
@@ -90,16 +95,22 @@ class PollLoop:
 
     async def _turn(self, requests: TaskGroup) -> None:
         """Start one request, or wait for something to become due."""
+        if self._store.is_shared and not await self._has_work():
+            return
         await self._admitted()
         try:
             kinds = self._throttle.open_kinds(KINDS)
-            sweep = await self._sweeper.next_page(kinds, backlogged=self._backlogged)
-            claim = Claim() if sweep else await self._claim(kinds - self._sweeper.busy_with)
+            if not self._has_others():  # else it was weighed before the permit
+                await self._sweeper.begin(kinds, backlogged=self._backlogged)
+            sweep = self._sweeper.next_page(kinds)
+            left = self._sweeper.busy_with | self._sweeper.left_alone
+            claim = Claim() if sweep else await self._claim(kinds - left)
         except BaseException:
             self._throttle.cancel()
             raise
         # only where more than one may be due is it worth counting them
         self._backlogged = bool(claim.watches)
+        self._is_idle = sweep is None and not claim.watches
         if sweep is not None:
             self._start_page(requests, sweep)
         elif claim.watches:
@@ -108,6 +119,31 @@ class PollLoop:
         else:
             self._throttle.cancel()
             await self.wakeup.wait(self._until(claim.next_due))
+
+    async def _has_work(self) -> bool:
+        """Look whether anything is due before a permit is taken for it; wait where nothing is.
+
+        A permit is one of all daemons: who takes it in vain takes it from another one. Nor may two
+        of them fetch one by one what one of them would find in a list: it is weighed first.
+        """
+        if not self._is_idle and not self._has_others():
+            return True
+        self._heartbeats.beat(_NAME)
+        kinds = self._throttle.open_kinds(KINDS)
+        if not kinds:
+            return True  # whatever the reason, it is the throttle's to wait for
+        await self._sweeper.look_around(kinds)
+        if self._has_others():
+            await self._sweeper.begin(kinds, backlogged=True)
+        if self._sweeper.has_page(kinds) or self._sweeper.wants_to_discover(kinds):
+            return True
+        left = self._sweeper.busy_with | self._sweeper.left_alone
+        due = await self._store.shared.next_due(kinds=kinds - left, owner=self._owner)
+        if due is not None and due <= self._now():
+            return True
+        self._is_idle = True
+        await self.wakeup.wait(self._until(due))
+        return False
 
     async def _admitted(self) -> None:
         """Wait for a slot. A long wait in a pause of the account is not a hang."""
@@ -190,7 +226,6 @@ class PollLoop:
         observations = await self._store.record(
             [(watch.id, answer)],
             policy=self.configuration.policy,
-            subscriptions=self.configuration.subscriptions,
             lease_owner=self._owner,
         )
         self._meter.observed(observations, kind=watch.kind)

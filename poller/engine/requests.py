@@ -18,6 +18,7 @@ from poller.comms.errors import (
     Throttled,
     Unavailable,
 )
+from poller.comms.gate import Outcome
 from poller.comms.models import ErrorPage, Message, MessagePage
 from poller.comms.throttle import Change, Throttle
 from poller.engine.log_events import log_pause_change
@@ -57,10 +58,14 @@ def make_caller(
 ) -> ApiCaller:
     """Make the caller of a daemon: the meter counts its requests, the store keeps its pauses."""
 
+    async def change_pause(outcome: Outcome) -> None:
+        version = throttle.version
+        throttle.adopt(await store.shared.change_pause(store.owner, outcome), version)
+
     async def keep(change: Change, *, kind: str, error: CommsError | None) -> None:
         log_pause_change(change, kind=kind, error=error)
-        if change.changed:
-            await attempt(partial(store.write_pause, change.pause), name="poll")
+        if change.outcome is not None:
+            await attempt(partial(change_pause, change.outcome), name="poll")
 
     return ApiCaller(
         client=client,

@@ -1,6 +1,6 @@
 """All sinks of a daemon: opened together, run side by side, replaced together."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +15,7 @@ from poller.engine.meter import NO_METER, Meter
 from poller.engine.signals import Signals
 from poller.engine.supervision import Heartbeats
 from poller.sinks.base import Sink, SinkHeld, SinkUnavailable
+from poller.store.sinks import SinkReport
 from poller.store.store import Store
 
 log = structlog.get_logger()
@@ -34,7 +35,10 @@ class _RunningSink:
 
 
 class SinkManager:
-    """The dispatchers of a daemon. `closed` is called when one ends by itself."""
+    """The dispatchers of a daemon. `closed` is called when one ends by itself.
+
+    `declare` tells the store which sinks there are now, and reports on all.
+    """
 
     def __init__(
         self,
@@ -42,6 +46,7 @@ class SinkManager:
         store: Store,
         owner: str,
         now: Callable[[], datetime],
+        declare: Callable[[Sequence[SinkPlan]], Awaitable[Sequence[SinkReport]]],
         signals: Signals,
         closed: Callable[[str, Ended], None],
         heartbeats: Heartbeats,
@@ -50,6 +55,7 @@ class SinkManager:
         self._store = store
         self._owner = owner
         self._now = now
+        self._declare = declare
         self.signals = signals
         self._on_closed = closed
         self._heartbeats = heartbeats
@@ -77,7 +83,7 @@ class SinkManager:
         :raises StoreError: where the store refuses.
         """
         self._running = await self._prepare(plans)
-        await self._configure(list(self._running))
+        await self._configure(plans)
 
     async def run(self) -> None:
         """Run the dispatchers, and those that a swap adds, until all are drained."""
@@ -100,9 +106,7 @@ class SinkManager:
                 if (running := self._running.get(plan.name)) and running.plan.key == plan.key
             }
             leaving = [running for name, running in self._running.items() if name not in kept]
-            added = await self._replace(
-                leaving, [plan for plan in plans if plan.name not in kept], kept=list(kept)
-            )
+            added = await self._replace(leaving, plans, kept=kept)
             for plan in plans:
                 if plan.name in kept:
                     kept[plan.name].plan = plan
@@ -156,9 +160,8 @@ class SinkManager:
             running = fresh
         self._tasks.start_soon(self._dispatch, running)
 
-    async def _configure(self, names: Sequence[str]) -> None:
-        reports = await self._store.configure_sinks(names)
-        for report in reports:
+    async def _configure(self, plans: Sequence[SinkPlan]) -> None:
+        for report in await self._declare(plans):
             if not report.is_configured and report.waiting:
                 log.warning(
                     "sink.unconfigured",
@@ -168,18 +171,19 @@ class SinkManager:
                 )
 
     async def _replace(
-        self, leaving: Sequence[_RunningSink], plans: Sequence[SinkPlan], *, kept: Sequence[str]
+        self, leaving: Sequence[_RunningSink], plans: Sequence[SinkPlan], *, kept: Collection[str]
     ) -> dict[str, _RunningSink]:
         """Start the new sinks and stop the removed ones, or change nothing."""
+        fresh = [plan for plan in plans if plan.name not in kept]
         try:
             try:
-                added = await self._prepare(plans)
+                added = await self._prepare(fresh)
             except SinkHeld:
                 # perhaps by a sink that is removed: one was renamed, or two changed places
                 await self._retire(leaving)
-                added = await self._prepare(plans)
+                added = await self._prepare(fresh)
             try:
-                await self._configure([*kept, *added])
+                await self._configure(plans)
             except BaseException:
                 await _close(added.values())
                 raise

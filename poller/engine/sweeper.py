@@ -10,7 +10,7 @@ page when the pause is over, but after another request: only where that is answe
 refused again, it is the list that is refused.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -43,6 +43,8 @@ log = structlog.get_logger()
 _FAILURES: Final = 3
 # a longer list is taken for an endless one: 1,000 pages are a million operations
 _MOST_PAGES: Final = 1000
+# seconds that a backlog is left to the daemon that sweeps its kind
+_PATIENCE: Final = 3.0
 # the vendor's clock and ours may differ
 _MARGIN: Final = timedelta(minutes=5)
 
@@ -101,6 +103,11 @@ class Sweeper:
         self._last: dict[str, Sweep] = {}
         self._owed: dict[str, int] = {}
         self._yields = False
+        # only where daemons share the store: the kinds that others sweep, whether they read now;
+        # since when each is left alone; the kind that this one has said that it reads
+        self._elsewhere: Mapping[str, bool] = {}
+        self._left_since: Mapping[str, float] = {}
+        self._announced: str | None = None
 
     @property
     def busy_with(self) -> frozenset[str]:
@@ -109,22 +116,64 @@ class Sweeper:
             return frozenset()
         return frozenset({self._sweep.kind})
 
-    async def next_page(self, open_kinds: Collection[str], *, backlogged: bool) -> Sweep | None:
-        """Choose the sweep whose next page is requested now; None for no sweep.
+    async def look_around(self, open_kinds: Collection[str]) -> None:
+        """Learn which kinds other daemons sweep, and leave those alone that a sweep is due for.
+
+        Not for long: a sweeper may have its reasons not to read the list.
+        """
+        now = anyio.current_time()
+        self._elsewhere = await self._store.shared.swept_elsewhere(self._store.owner)
+        kinds = self._elsewhere.keys() & set(open_kinds)
+        due = await self._store.due_by_kind(kinds=kinds) if kinds else {}
+        since: dict[str, float] = {}
+        for kind, number in due.items():
+            tracked = Reach(tracked=await self._store.tracked_of(kind=kind))
+            if is_worth_it(number, tracked, Experience(), now=self._now()):
+                is_read = self._elsewhere[kind]
+                since[kind] = now if is_read else self._left_since.get(kind, now)
+        self._left_since = since
+
+    @property
+    def left_alone(self) -> frozenset[str]:
+        """The kinds whose due operations another daemon is about to find in a list."""
+        patient_since = anyio.current_time() - _PATIENCE
+        return frozenset(kind for kind, since in self._left_since.items() if since > patient_since)
+
+    async def begin(self, open_kinds: Collection[str], *, backlogged: bool) -> None:
+        """Begin a sweep where there is none and one is due.
 
         `backlogged` says that more than one operation may be due.
         """
-        if self._sweep is None:
-            self._sweep = await self._discovery(open_kinds)
-        if self._sweep is None and backlogged and self._configuration().sweep:
-            self._sweep = await self._refreshment(open_kinds)
+        if self._sweep is not None:
+            return
+        await self._report_end()
+        kinds = frozenset(open_kinds) - self._elsewhere.keys()
+        sweep = await self._discovery(kinds)
+        if sweep is None and backlogged and self._configuration().sweep:
+            sweep = await self._refreshment(kinds)
+        if sweep is not None and await self._hold(sweep.kind):
+            self._sweep = sweep
+
+    def next_page(self, open_kinds: Collection[str]) -> Sweep | None:
+        """Choose the sweep whose next page is requested now; None for no sweep."""
         sweep, self._yields = self._sweep, False
-        if sweep is None or sweep.is_reading or sweep.kind not in open_kinds:
+        if sweep is None or not self.has_page(open_kinds):
             return None
         if sweep.stands_aside:
             sweep.stands_aside, self._yields = False, True
             return None
         return sweep
+
+    def has_page(self, open_kinds: Collection[str]) -> bool:
+        """Whether there is a page to be requested."""
+        sweep = self._sweep
+        return sweep is not None and not sweep.is_reading and sweep.kind in open_kinds
+
+    def wants_to_discover(self, open_kinds: Collection[str]) -> bool:
+        """Whether it is time for a sweep that may discover operations."""
+        return self._configuration().discover_age is not None and any(
+            self._is_time_to_discover(kind) for kind in set(open_kinds) - self._elsewhere.keys()
+        )
 
     async def read(self, sweep: Sweep, ticket: Ticket) -> None:
         """Request the next page of a sweep and record it."""
@@ -154,6 +203,22 @@ class Sweeper:
         self._experience[sweep.kind] = after_failure(self._memory(sweep.kind), now=self._now())
         log.warning("sweep.given_up", kind=sweep.kind, pages=sweep.pages)
         self._sweep = None
+
+    async def _hold(self, kind: str) -> bool:
+        """Be the sweeper of a kind; False where another daemon is."""
+        if not self._store.is_shared:
+            return True
+        is_held = await self._store.shared.hold_sweep(kind, self._store.owner, is_reading=True)
+        self._announced = kind if is_held else None
+        return is_held
+
+    async def _report_end(self) -> None:
+        """Let other daemons fetch what the sweep that has ended did not show."""
+        if self._announced is not None:
+            await self._store.shared.hold_sweep(
+                self._announced, self._store.owner, is_reading=False
+            )
+            self._announced = None
 
     async def _discovery(self, open_kinds: Collection[str]) -> Sweep | None:
         if self._configuration().discover_age is None:
@@ -233,7 +298,6 @@ class Sweeper:
                 arrived_at=arrived_at,
             ),
             policy=self._configuration().policy,
-            subscriptions=self._configuration().subscriptions,
             discover_since=self._discover_since(self._now()),
         )
         for problem in page.problems:

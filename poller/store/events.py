@@ -15,13 +15,13 @@ from typing import Final
 
 from sqlalchemy import Connection, RowMapping, Select, case, func, insert, select, update
 
-from poller.store.schema import counters, deliveries, events
-from poller.tracking.delivery import DeliveryState, Subscription
+from poller.store.daemons import subscriptions
+from poller.store.schema import POSITION, counters, deliveries, events
+from poller.tracking.delivery import DeliveryState
 from poller.tracking.event import Event, event_id, read_event
 from poller.tracking.lifecycle import GROUP
 from poller.tracking.watch import AccountScope
 
-POSITION: Final = "event_position"
 _PRUNED: Final = "pruned_position"
 _MEMBERS: Final = ("id", "position", "subject", "type", "sequence", "final", "recorded_at", "body")
 _ID_BITS: Final = 74
@@ -83,13 +83,17 @@ def record_events(
     connection: Connection,
     scope: AccountScope,
     made: Sequence[Event],
-    subscriptions: Sequence[Subscription],
     now: datetime,
 ) -> list[StoredEvent]:
-    """Give each event an id and a position, and insert a delivery for each sink that wants it."""
+    """Give each event an id and a position, and insert a delivery for each sink that wants it.
+
+    The sinks are those that daemons have declared, whichever of them has each.
+    """
     if not made:
         return []
     last = _take_positions(connection, len(made))
+    # only now: a daemon that joins waits for the positions, and the next ones know its sinks
+    wants = subscriptions(connection, scope, now)
     # random, not derived: two events with the same content are still two events
     entropy = random.SystemRandom().getrandbits(_ID_BITS * len(made))
     stored = []
@@ -104,10 +108,10 @@ def record_events(
     ]
     connection.execute(insert(events), rows)
     wanted = [
-        _delivery_row(scope, subscription.sink, one, now)
+        _delivery_row(scope, sink, one, now)
         for one, event in zip(stored, made, strict=True)
-        for subscription in subscriptions
-        if subscription.wants(event)
+        for sink, wanted in wants.items()
+        if any(subscription.wants(event) for subscription in wanted)
     ]
     if wanted:
         connection.execute(insert(deliveries), wanted)

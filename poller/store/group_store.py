@@ -9,7 +9,6 @@ from poller.store import groups as rows
 from poller.store.group_reports import GroupDetail, GroupFilter, GroupListing, GroupState
 from poller.store.groups import GroupChange
 from poller.store.transactions import Transactions
-from poller.tracking.delivery import Subscription
 from poller.tracking.group import Group
 from poller.tracking.pacing import DEFAULT_POLICY, Policy
 
@@ -33,7 +32,6 @@ class GroupStore:
         expected: int | None,
         *,
         policy: Policy = DEFAULT_POLICY,
-        subscriptions: Sequence[Subscription] = (),
     ) -> GroupChange:
         """Seal a group now, or when it has `expected` members; then it need not be known yet.
 
@@ -45,13 +43,10 @@ class GroupStore:
             name,
             expected,
             policy=policy,
-            subscriptions=subscriptions,
             now=self._now(),
         )
 
-    async def record_due(
-        self, *, policy: Policy, subscriptions: Sequence[Subscription] = ()
-    ) -> list[GroupChange]:
+    async def record_due(self, *, policy: Policy) -> list[GroupChange]:
         """Record the progress that was held back and is due."""
         names = await self._read(rows.due_groups, self._now())
         if not names:
@@ -60,7 +55,6 @@ class GroupStore:
             rows.record_groups,
             names,
             policy=policy,
-            subscriptions=subscriptions,
             now=self._now(),
         )
 

@@ -17,7 +17,6 @@ from poller.store.events import StoredEvent, record_events
 from poller.store.rows import difference, group_of, group_values
 from poller.store.schema import events, group_breakdowns, groups, watches
 from poller.tracking.breakdown.state import Breakdown
-from poller.tracking.delivery import Subscription
 from poller.tracking.event import Event, read_event
 from poller.tracking.group import (
     Group,
@@ -193,7 +192,6 @@ def seal_group(
     expected: int | None,
     *,
     policy: Policy,
-    subscriptions: Sequence[Subscription],
     now: datetime,
 ) -> GroupChange:
     """Seal a group now, or when it has `expected` members.
@@ -203,7 +201,7 @@ def seal_group(
     """
     changes = GroupChanges(connection, scope, [name], now)
     changes.seal(name, expected)
-    (change,) = _record(connection, scope, changes, policy, subscriptions, now=now)
+    (change,) = _record(connection, scope, changes, policy, now=now)
     return change
 
 
@@ -224,12 +222,11 @@ def record_groups(
     names: Collection[str],
     *,
     policy: Policy,
-    subscriptions: Sequence[Subscription],
     now: datetime,
 ) -> list[GroupChange]:
     """Record what is due of these groups."""
     changes = GroupChanges(connection, scope, names, now)
-    return _record(connection, scope, changes, policy, subscriptions, now=now)
+    return _record(connection, scope, changes, policy, now=now)
 
 
 def void_future_waits(connection: Connection, scope: AccountScope, now: datetime) -> int:
@@ -248,12 +245,11 @@ def _record(
     scope: AccountScope,
     changes: GroupChanges,
     policy: Policy,
-    subscriptions: Sequence[Subscription],
     *,
     now: datetime,
 ) -> list[GroupChange]:
     made = changes.finish(policy)
-    return changes.results(record_events(connection, scope, made, subscriptions, now))
+    return changes.results(record_events(connection, scope, made, now))
 
 
 def _locked(

@@ -35,11 +35,10 @@ from poller.os_errors import needs_change
 from poller.store import sqlite
 from poller.store.database import Database
 from poller.store.errors import StoreTooNew, StoreTooOld, StoreUnavailable
-from poller.store.events import POSITION
 from poller.store.lock import lock_holder
 from poller.store.migrations import FIRST, HEAD
 from poller.store.postgres import MIGRATION
-from poller.store.schema import counters, metadata
+from poller.store.schema import POSITION, counters, metadata
 from poller.store.scopes import find_scope
 from poller.store.sinks import SinkReport, report
 from poller.store.sqlite import sqlite_path

@@ -16,7 +16,6 @@ from poller.store.rows import difference, watch_of, watch_values
 from poller.store.schema import watches
 from poller.store.scopes import read_scope
 from poller.store.watches import chunks, lock_watches, write_watch
-from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Conflict, Registration, forget, register
 from poller.tracking.watch import AccountScope, Watch
@@ -51,7 +50,6 @@ def register_all(
     now: datetime,
     *,
     policy: Policy,
-    subscriptions: Sequence[Subscription],
     all_or_none: bool = False,
 ) -> list[Registered]:
     """Register in the order given; one result for each.
@@ -81,7 +79,7 @@ def register_all(
     groups.add_past_breakdowns(
         [watch for watch in after.values() if _has_joined(before.get(watch.id), watch)]
     )
-    recorded = record_events(connection, scope, groups.finish(policy), subscriptions, now)
+    recorded = record_events(connection, scope, groups.finish(policy), now)
     return [*results[:-1], replace(results[-1], events=recorded)]
 
 
@@ -92,7 +90,6 @@ def forget_watch(
     now: datetime,
     *,
     policy: Policy,
-    subscriptions: Sequence[Subscription],
 ) -> Forgotten:
     """Stop watching; the result has no watch where nothing is known of that id here."""
     row = lock_watches(connection, [operation_id], scope).get(operation_id)
@@ -103,7 +100,7 @@ def forget_watch(
     groups = GroupChanges(connection, scope, [before.group] if before.group else [], now)
     groups.change_member(before, after)
     write_watch(connection, operation_id, difference(watch_values(before), watch_values(after)))
-    events = record_events(connection, scope, groups.finish(policy), subscriptions, now)
+    events = record_events(connection, scope, groups.finish(policy), now)
     return Forgotten(watch=after, events=events)
 
 

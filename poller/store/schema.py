@@ -394,6 +394,9 @@ sweepers: Final = Table(
     PrimaryKeyConstraint("scope_id", "kind"),
 )
 
+POSITION: Final = "event_position"
+"""The row of `counters` that gives events their positions."""
+
 counters: Final = Table(
     "counters",
     metadata,

@@ -4,9 +4,9 @@ One daemon serves one scope, and its transactions touch the rows of that scope o
 """
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, RowMapping, func, insert, select
 
 from poller.comms.gate import Pause, Reason
 from poller.store.schema import pauses, scopes, watches
@@ -52,16 +52,14 @@ def read_pause(connection: Connection, scope: AccountScope) -> Pause | None:
     """Read the stored pause; None where there is none."""
     query = select(pauses).where(pauses.c.scope_id == scope.id)
     row = connection.execute(query).mappings().one_or_none()
-    if row is None:
-        return None
+    return None if row is None else pause_of(row)
+
+
+def pause_of(row: RowMapping) -> Pause:
+    """Read a row of `pauses`."""
     return Pause(reason=Reason(row["reason"]), **{name: row[name] for name in _PAUSE})
 
 
-def write_pause(connection: Connection, scope: AccountScope, pause: Pause | None) -> None:
-    """Replace the stored pause; None removes it."""
-    connection.execute(delete(pauses).where(pauses.c.scope_id == scope.id))
-    if pause is not None:
-        values = {name: getattr(pause, name) for name in _PAUSE}
-        connection.execute(
-            insert(pauses).values(**values, reason=pause.reason.value, scope_id=scope.id)
-        )
+def pause_values(pause: Pause) -> dict[str, Any]:
+    """Write a row of `pauses`, all columns but the key and the owner of the probe."""
+    return {name: getattr(pause, name) for name in _PAUSE} | {"reason": pause.reason.value}

@@ -1,8 +1,8 @@
 """The health of each sink, and the sinks that come and go."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import (
@@ -19,6 +19,15 @@ from sqlalchemy import (
     update,
 )
 
+from poller.store.clock import is_shared
+from poller.store.daemons import (
+    Member,
+    declared_by,
+    declared_by_living,
+    join,
+    living_others,
+    names_of,
+)
 from poller.store.database import count_written, in_order
 from poller.store.rows import health_of, health_values
 from poller.store.schema import deliveries, sinks
@@ -27,6 +36,7 @@ from poller.tracking.sink_health import SinkHealth, SinkState, next_attempt
 from poller.tracking.watch import AccountScope
 
 _WAITING = DeliveryState.WAITING.value
+_ABSENT_AFTER: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,23 +58,42 @@ class SinkReport:
     oldest: datetime | None
 
 
-def configure(
-    connection: Connection, scope: AccountScope, names: Collection[str], now: datetime
-) -> None:
-    """Take note of the sinks that settings name now.
+def configure(connection: Connection, scope: AccountScope, member: Member, now: datetime) -> None:
+    """Take note of the sinks that the settings of a daemon name now, and of its bounds.
 
-    Each of them is enabled, and one that was down is probed at once; what waits for others waits
-    from now on for their return.
+    Each of them is enabled, and one that was down is probed at once. What waits for others waits
+    from now on for their return: for those that this daemon had before and no living one has,
+    and, where no other daemon lives, for all others.
     """
     rows = _rows(connection, scope)
-    for name in sorted(set(names) - set(rows)):
+    others = living_others(connection, scope, member.owner, now)
+    names, elsewhere = names_of([member]), names_of(others)
+    for name in sorted(names - set(rows)):
         values = health_values(SinkHealth(state=SinkState.OK, since=now))
         connection.execute(insert(sinks).values(**values, scope_id=scope.id, name=name))
-    for name, row in rows.items():
-        if name in names:
-            enable(connection, scope, name, now)
+    for name in sorted(names & set(rows)):
+        enable(connection, scope, name, now)
+        connection.execute(_update(scope, name, absent_since=None))
+    former = declared_by(connection, scope, member.owner) if others else frozenset(rows)
+    for name in sorted((former & set(rows)) - names - elsewhere):
+        if rows[name]["absent_since"] is None:
+            connection.execute(_update(scope, name, absent_since=now))
+    join(connection, scope, member, now)
+
+
+def _note_absent(connection: Connection, scope: AccountScope, now: datetime) -> None:
+    """Note which sinks no living daemon has, and which have returned.
+
+    Only where daemons share the store: one alone notes it when it starts. A daemon that is just
+    being restarted is no reason.
+    """
+    if not is_shared(connection):
+        return
+    present = declared_by_living(connection, scope, now, grace=_ABSENT_AFTER)
+    for name, row in _rows(connection, scope).items():
+        if name in present and row["absent_since"] is not None:
             connection.execute(_update(scope, name, absent_since=None))
-        elif row["absent_since"] is None:
+        elif name not in present and row["absent_since"] is None:
             connection.execute(_update(scope, name, absent_since=now))
 
 
@@ -109,6 +138,7 @@ def write_health(
 
 def bury_absent(connection: Connection, scope: AccountScope, now: datetime) -> int:
     """Give up what waits for sinks that no settings have named for three days."""
+    _note_absent(connection, scope, now)
     gone = select(sinks.c.name).where(
         sinks.c.scope_id == scope.id, sinks.c.absent_since <= now - GIVE_UP_AFTER
     )

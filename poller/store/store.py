@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 from random import Random
 from typing import Self
+from uuid import uuid4
 
 from sqlalchemy import Connection
 
@@ -27,6 +28,8 @@ from poller.store import sinks as sink_rows
 from poller.store import sweeps as sweep_rows
 from poller.store import watches as watch_rows
 from poller.store.claims import ClaimRequest
+from poller.store.clock import clock_of
+from poller.store.daemons import Member
 from poller.store.database import Call, Database
 from poller.store.dead_letters import DeadLetter, Selection
 from poller.store.deliveries import ClaimResult
@@ -38,12 +41,13 @@ from poller.store.migrate import check_schema, migrate
 from poller.store.migrations import HEAD
 from poller.store.registrations import Forgotten, Registered
 from poller.store.retention import Pruned
+from poller.store.shared import SharedStore
 from poller.store.sinks import SinkReport
 from poller.store.sweeps import Listed, Swept
 from poller.store.transactions import Threads, Timed, Transactions
 from poller.store.watches import Claim, Lease, Observation
 from poller.tracking.answer import Answer
-from poller.tracking.delivery import DeliveryAttempt, Subscription
+from poller.tracking.delivery import DeliveryAttempt
 from poller.tracking.pacing import DEFAULT_POLICY, Policy
 from poller.tracking.registration import Registration
 from poller.tracking.sweep_policy import Reach
@@ -52,6 +56,8 @@ from poller.tracking.watch import AccountScope, Watch
 
 class Store:
     """The durable state of one scope. Make one with `open`; close it with `aclose`.
+
+    `owner` stands in its leases. Daemons that may share it agree on its clock, `now`, and `shared`.
 
     Every method raises `StoreUnavailable` where the database refuses; nothing of its transaction
     is then written.
@@ -69,17 +75,20 @@ class Store:
         timed: Timed | None = None,
     ) -> None:
         self.scope = scope
+        self.owner = uuid4().hex
+        self.now = now
+        self.is_shared = not database.is_sqlite
         self.migrated_from: str | None = None
         self._database = database
         self._lock = lock
         self._threads = threads
-        self._now = now
         self._random = random
         self._transactions = Transactions(database, scope, threads=threads, timed=timed)
         self._write = self._transactions.write
         self._read = self._transactions.read
         self._browse = self._transactions.browse
         self.groups = GroupStore(self._transactions, now)
+        self.shared = SharedStore(self._transactions, now)
 
     @classmethod
     async def open(
@@ -87,12 +96,14 @@ class Store:
         url: str,
         scope: AccountScope,
         *,
-        now: Callable[[], datetime],
+        now: Callable[[], datetime] | None = None,
         random: Random | None = None,
         as_daemon: bool = True,
         timed: Timed | None = None,
     ) -> Self:
         """Open the store of `scope`; `timed` is called after every transaction.
+
+        `now` takes the place of its clock, in tests.
 
         As a daemon: take the lock of a SQLite file, migrate, void the leases of the process
         before it. Otherwise beside a running daemon: the store must be there and current.
@@ -106,14 +117,20 @@ class Store:
         threads, call = Threads(), Call()
         preparing = partial(_prepare, url, scope, call, as_daemon=as_daemon)
         try:
-            database, known, lock, migrated_from = await threads.run(preparing)
+            database, known, lock, migrated_from, clock = await threads.run(preparing)
         except BaseException:
             # cancelled: nobody waits for a database that may not answer
             call.abandon()
             threads.close()
             raise
         store = cls(
-            database, known, lock=lock, threads=threads, now=now, random=chance, timed=timed
+            database,
+            known,
+            lock=lock,
+            threads=threads,
+            now=now or clock,
+            random=chance,
+            timed=timed,
         )
         store.migrated_from = migrated_from
         return store
@@ -139,7 +156,6 @@ class Store:
         registrations: Sequence[Registration],
         *,
         policy: Policy = DEFAULT_POLICY,
-        subscriptions: Sequence[Subscription] = (),
         all_or_none: bool = False,
     ) -> list[Registered]:
         """Register in one transaction; durable when this returns. One result for each.
@@ -152,9 +168,8 @@ class Store:
         return await self._write(
             registration_rows.register_all,
             registrations,
-            self._now(),
+            self.now(),
             policy=policy,
-            subscriptions=subscriptions,
             all_or_none=all_or_none,
         )
 
@@ -163,15 +178,13 @@ class Store:
         operation_id: str,
         *,
         policy: Policy = DEFAULT_POLICY,
-        subscriptions: Sequence[Subscription] = (),
     ) -> Forgotten:
         """Stop watching; the result has no watch where the id is unknown."""
         return await self._write(
             registration_rows.forget_watch,
             operation_id,
-            self._now(),
+            self.now(),
             policy=policy,
-            subscriptions=subscriptions,
         )
 
     async def add_watches(self, watches: Sequence[Watch]) -> None:
@@ -181,7 +194,7 @@ class Store:
     async def claim_due(self, *, kinds: Collection[str], limit: int, lease: Lease) -> Claim:
         """Claim up to `limit` operations that are due, the longest overdue first."""
         return await self._write(
-            watch_rows.claim_due, kinds=kinds, limit=limit, lease=lease, now=self._now()
+            watch_rows.claim_due, kinds=kinds, limit=limit, lease=lease, now=self.now()
         )
 
     async def record(
@@ -189,7 +202,6 @@ class Store:
         answers: Sequence[tuple[str, Answer]],
         *,
         policy: Policy,
-        subscriptions: Sequence[Subscription],
         lease_owner: str | None,
     ) -> list[Observation]:
         """Judge answers against the stored state; state, events and deliveries in one commit."""
@@ -197,9 +209,8 @@ class Store:
             watch_rows.record,
             answers,
             policy=policy,
-            subscriptions=subscriptions,
             lease_owner=lease_owner,
-            now=self._now(),
+            now=self.now(),
             random=self._random,
         )
 
@@ -211,7 +222,7 @@ class Store:
 
     async def due_by_kind(self, *, kinds: Collection[str]) -> dict[str, int]:
         """Count what is due of each kind; kinds with nothing due are left out."""
-        return await self._read(sweep_rows.due_by_kind, kinds=kinds, now=self._now())
+        return await self._read(sweep_rows.due_by_kind, kinds=kinds, now=self.now())
 
     async def tracked_of(self, *, kind: str) -> int:
         """Count what is tracked of `kind`, which costs less than its `reach`."""
@@ -223,14 +234,13 @@ class Store:
 
     async def still_due(self, *, kind: str, since: datetime) -> int:
         """Count what was due before `since` and still is."""
-        return await self._read(sweep_rows.still_due, kind=kind, since=since, now=self._now())
+        return await self._read(sweep_rows.still_due, kind=kind, since=since, now=self.now())
 
     async def record_page(
         self,
         page: Listed,
         *,
         policy: Policy,
-        subscriptions: Sequence[Subscription],
         discover_since: datetime | None,
     ) -> Swept:
         """Record every tracked operation on a page of a list, due or not, in one commit."""
@@ -238,16 +248,15 @@ class Store:
             sweep_rows.record_page,
             page,
             policy=policy,
-            subscriptions=subscriptions,
             discover_since=discover_since,
-            now=self._now(),
+            now=self.now(),
             random=self._random,
         )
 
     async def release(self, ids: Collection[str], owner: str, *, requeue: bool = False) -> None:
         """Give up claims without an answer; with `requeue` they go behind what else is due."""
-        due_at = self._now() if requeue else None
-        await self._write(watch_rows.release, ids, owner, due_at=due_at, now=self._now())
+        due_at = self.now() if requeue else None
+        await self._write(watch_rows.release, ids, owner, due_at=due_at, now=self.now())
 
     async def release_all(self, owner: str) -> None:
         """Give up every claim of an owner that stops."""
@@ -261,7 +270,7 @@ class Store:
             delivery_rows.complete_and_claim,
             attempts,
             request,
-            now=self._now(),
+            now=self.now(),
             random=self._random,
         )
 
@@ -275,11 +284,11 @@ class Store:
 
     async def recall(self, sink: str, delivered: Collection[str]) -> int:
         """Count as delivered what the sink says it holds. Returns how many."""
-        return await self._write(delivery_rows.recall, sink, sorted(delivered), self._now())
+        return await self._write(delivery_rows.recall, sink, sorted(delivered), self.now())
 
-    async def configure_sinks(self, names: Collection[str]) -> list[SinkReport]:
-        """Store the names of the configured sinks, enable them, and report on all sinks."""
-        await self._write(sink_rows.configure, names, self._now())
+    async def configure_sinks(self, member: Member) -> list[SinkReport]:
+        """Store the sinks and bounds of a daemon, enable the sinks, and report on all sinks."""
+        await self._write(sink_rows.configure, member, self.now())
         return await self.sinks()
 
     async def sinks(self) -> list[SinkReport]:
@@ -300,26 +309,22 @@ class Store:
 
     async def replay(self, selection: Selection) -> dict[str, int]:
         """Make the chosen dead letters due again. Returns how many for each sink."""
-        return await self._write(dead_letter_rows.replay, selection, now=self._now())
+        return await self._write(dead_letter_rows.replay, selection, now=self.now())
 
     async def replay_event(self, event_id: str, to: Sequence[str] | None) -> list[str]:
         """Send one kept event again. Returns the sinks.
 
         :raises UnknownEvent: where it is not kept.
         """
-        return await self._write(dead_letter_rows.replay_event, event_id, to, now=self._now())
+        return await self._write(dead_letter_rows.replay_event, event_id, to, now=self.now())
 
     async def pause(self) -> Pause | None:
         """Read the stored pause of the account."""
         return await self._read(scopes.read_pause)
 
-    async def write_pause(self, pause: Pause | None) -> None:
-        """Store or remove the pause of the account."""
-        await self._write(scopes.write_pause, pause)
-
     async def void_future_waits(self) -> int:
         """Make due what was set to wait in the future: the clock went back. Returns how many."""
-        return await self._write(_void_future_waits, self._now())
+        return await self._write(_void_future_waits, self.now())
 
     async def summary(self, *, since: datetime, closed: Collection[str] = ()) -> reports.Summary:
         """Count what is watched and what waits."""
@@ -327,7 +332,7 @@ class Store:
 
     async def watch_counts(self) -> Sequence[reports.WatchCount]:
         """Count what is watched, by kind and status."""
-        return await self._browse(reports.watch_counts, self._now())
+        return await self._browse(reports.watch_counts, self.now())
 
     async def outcome_counts(self) -> Sequence[reports.OutcomeCount]:
         """Count what is known, by phase and outcome."""
@@ -387,9 +392,9 @@ class Store:
 
     async def tidy(self, *, retention_seconds: float) -> Pruned:
         """Run one small step of retention, and give up for sinks that are no longer configured."""
-        await self._write(sink_rows.bury_absent, self._now())
+        await self._write(sink_rows.bury_absent, self.now())
         pruned = await self._write(
-            retention_rows.prune, retention=retention_seconds, now=self._now()
+            retention_rows.prune, retention=retention_seconds, now=self.now()
         )
         await self.groups.prune(retention_seconds=retention_seconds)
         if pruned.operations or pruned.stubs:
@@ -399,8 +404,8 @@ class Store:
 
 def _prepare(
     url: str, scope: AccountScope, call: Call, *, as_daemon: bool
-) -> tuple[Database, AccountScope, FileLock | None, str | None]:
-    """Make a store ready for use. Returns, last, the revision that it was migrated from."""
+) -> tuple[Database, AccountScope, FileLock | None, str | None, Callable[[], datetime]]:
+    """Make a store ready for use. Returns, last, what it was migrated from, and its clock."""
     database = Database(url)
     lock = None
     try:
@@ -412,12 +417,13 @@ def _prepare(
             if not as_daemon:
                 _require_current(database)
             known = database.write(partial(_take_over, scope=scope, void=lock is not None))
+            clock = clock_of(database)
     except BaseException:
         database.close()
         if lock is not None:
             lock.release()
         raise
-    return database, known, lock, migrated_from
+    return database, known, lock, migrated_from, clock
 
 
 def _take_over(connection: Connection, *, scope: AccountScope, void: bool) -> AccountScope:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     case,
     cast,
     func,
+    insert,
     literal,
     or_,
     select,
@@ -28,13 +29,14 @@ from sqlalchemy import (
 )
 
 from poller.comms.models import Operation
+from poller.store.clock import read_clock
+from poller.store.daemons import LEASE
 from poller.store.database import lease_clock
 from poller.store.registrations import Registered, register_all
-from poller.store.schema import microseconds, watches
+from poller.store.schema import microseconds, sweepers, watches
 from poller.store.watches import Observation, record
 from poller.text import dump_json
 from poller.tracking.answer import FoundAnswer
-from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import RETENTION, Policy
 from poller.tracking.registration import Registration
 from poller.tracking.sweep_policy import Reach
@@ -122,7 +124,6 @@ def record_page(
     page: Listed,
     *,
     policy: Policy,
-    subscriptions: Sequence[Subscription],
     discover_since: datetime | None,
     now: datetime,
     random: Random,
@@ -144,9 +145,7 @@ def record_page(
             and operation.created_at is not None
             and operation.created_at >= discover_since
         ]
-        discovered = register_all(
-            connection, scope, registrations, now, policy=policy, subscriptions=subscriptions
-        )
+        discovered = register_all(connection, scope, registrations, now, policy=policy)
     tracked = {
         name: row
         for name, row in known.items()
@@ -176,7 +175,6 @@ def record_page(
             for name in sorted(changed)
         ],
         policy=policy,
-        subscriptions=subscriptions,
         lease_owner=None,
         now=now,
         random=random,
@@ -184,6 +182,45 @@ def record_page(
     return Swept(
         shown=len(tracked), quiet=len(quiet), observations=observations, discovered=discovered
     )
+
+
+def hold_sweep(
+    connection: Connection,
+    scope: AccountScope,
+    kind: str,
+    owner: str,
+    *,
+    is_reading: bool,
+    now: datetime,
+) -> bool:
+    """Be the sweeper of a kind; False where another daemon is, and lives.
+
+    While it reads, what is due of the kind is not claimed by others: a page may show it.
+    """
+    clock, until = lease_clock(connection, now), LEASE // timedelta(microseconds=1)
+    held = (sweepers.c.scope_id == scope.id) & (sweepers.c.kind == kind)
+    row = connection.execute(select(sweepers).where(held).with_for_update()).mappings().first()
+    if row is None:
+        values = {"scope_id": scope.id, "kind": kind, "owner": owner, "is_reading": is_reading}
+        connection.execute(insert(sweepers).values(**values, until=clock + until))
+        return True
+    if row["owner"] != owner and row["until"] > read_clock(connection, now):
+        return False
+    values = {"owner": owner, "is_reading": is_reading}
+    connection.execute(update(sweepers).where(held).values(**values, until=clock + until))
+    return True
+
+
+def swept_elsewhere(
+    connection: Connection, scope: AccountScope, owner: str, now: datetime
+) -> dict[str, bool]:
+    """Return the kinds that another daemon is the sweeper of, and whether it reads a list now."""
+    query = select(sweepers.c.kind, sweepers.c.is_reading).where(
+        sweepers.c.scope_id == scope.id,
+        sweepers.c.owner != owner,
+        sweepers.c.until > lease_clock(connection, now),
+    )
+    return {row.kind: row.is_reading for row in connection.execute(query)}
 
 
 def _known(connection: Connection, ids: Sequence[str]) -> dict[str, RowMapping]:

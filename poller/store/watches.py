@@ -24,13 +24,13 @@ from sqlalchemy import (
     update,
 )
 
+from poller.store.clock import is_shared
 from poller.store.database import count_written, in_order, lease_clock
 from poller.store.events import StoredEvent, record_events
 from poller.store.groups import GroupChanges
 from poller.store.rows import difference, watch_of, watch_values
-from poller.store.schema import watches
+from poller.store.schema import sweepers, watches
 from poller.tracking.answer import Answer, Decision, Verdict
-from poller.tracking.delivery import Subscription
 from poller.tracking.group import changes_group
 from poller.tracking.observe import observe
 from poller.tracking.pacing import Policy
@@ -85,6 +85,7 @@ def claim_due(
 
     What only explains an end that was emitted already comes after all others, or a minute late.
     """
+    kinds = _not_being_read(connection, scope, kinds, lease.owner, now)
     if not kinds:
         return Claim()
     clock = lease_clock(connection, now)
@@ -116,7 +117,6 @@ def record(
     answers: Sequence[tuple[str, Answer]],
     *,
     policy: Policy,
-    subscriptions: Sequence[Subscription],
     lease_owner: str | None,
     now: datetime,
     random: Random,
@@ -143,7 +143,7 @@ def record(
     _write_all(connection, changes)
     made = [event for decision in decisions.values() for event in decision.events]
     made += groups.finish(policy)
-    recorded = record_events(connection, scope, made, subscriptions, now)
+    recorded = record_events(connection, scope, made, now)
     return list(_observations(sorted(by_id), decisions, iter(recorded)))
 
 
@@ -213,6 +213,38 @@ def void_future_waits(connection: Connection, scope: AccountScope, now: datetime
         update(watches).where(in_order(watches.c.id, where=ahead)).values(due_at=now, set_at=now)
     )
     return count_written(connection, statement, watches.c.id)
+
+
+def next_due(
+    connection: Connection,
+    scope: AccountScope,
+    *,
+    kinds: Collection[str],
+    owner: str,
+    now: datetime,
+) -> datetime | None:
+    """Return when the next operation that `owner` can claim is due."""
+    kinds = _not_being_read(connection, scope, kinds, owner, now)
+    if not kinds:
+        return None
+    clock = lease_clock(connection, now)
+    following = select(_first(scope, kinds, clock, limit=1, lock=False).subquery().c.due_at)
+    return connection.execute(following).scalar_one_or_none()
+
+
+def _not_being_read(
+    connection: Connection, scope: AccountScope, kinds: Collection[str], owner: str, now: datetime
+) -> Collection[str]:
+    """Leave out the kinds whose lists another daemon is reading: a page may show what is due."""
+    if not kinds or not is_shared(connection):
+        return kinds
+    query = select(sweepers.c.kind).where(
+        sweepers.c.scope_id == scope.id,
+        sweepers.c.is_reading.is_(True),
+        sweepers.c.owner != owner,
+        sweepers.c.until > lease_clock(connection, now),
+    )
+    return frozenset(kinds).difference(connection.execute(query).scalars())
 
 
 def _first(

@@ -33,10 +33,10 @@ from poller.sinks.base import OutgoingEvent, SinkOutcome
 from poller.sinks.webhook import WebhookSink
 from poller.store.store import Store
 from poller.tracking.answer import FoundAnswer
-from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.watch import AccountScope
+from tests.store.scenes import declare
 
 __all__ = ["measure"]
 
@@ -93,7 +93,7 @@ async def _measure(events: int, directory: Path, url: str) -> list[Row]:
     )
     sink = _TimedSink(url)
     try:
-        await store.configure_sinks([_SINK])
+        await store.configure_sinks(declare(_SINK))
         turns = []
         for number in range(_TURNS):
             sink.bodies.clear()
@@ -193,9 +193,7 @@ async def _record(store: Store, names: Sequence[str], step: int) -> list[str]:
         (name, FoundAnswer(found=_snapshot(name, step), begun_at=now, arrived_at=now))
         for name in names
     ]
-    observations = await store.record(
-        answers, policy=_POLICY, subscriptions=[Subscription(sink=_SINK)], lease_owner=None
-    )
+    observations = await store.record(answers, policy=_POLICY, lease_owner=None)
     return [event.id for observation in observations for event in observation.events]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from poller.store.store import Store
 from poller.tracking.delivery import AttemptResult, Subscription
 from poller.tracking.watch import AccountScope
-from tests.store.scenes import Clock, Daemon, entropy, op, seen
+from tests.store.scenes import Clock, Daemon, declare, entropy, op, seen
 
 __all__ = ["HOME", "make_letters"]
 
@@ -23,7 +23,7 @@ async def make_letters(path: Path, *, ends: list[datetime], sinks: list[str]) ->
     store = await Store.open(f"sqlite:///{path}", HOME, now=clock, random=entropy())
     try:
         daemon = Daemon(store, clock, "daemon")
-        await store.configure_sinks(sinks)
+        await store.configure_sinks(declare(*sinks))
         event_ids = [await _end(daemon, op(number), at, sinks) for number, at in enumerate(ends, 1)]
         for minutes in (0, 61):
             clock.advance(hours=minutes / 60)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from poller.comms.gate import LONGEST_THROTTLE, Gate, Pace, Pause, Reason, Refusal, Room
+from poller.comms.budget import Pace
+from poller.comms.gate import LONGEST_THROTTLE, Gate, Pause, Reason, Refusal, Room
 from tests.comms.scripted import NOW
 
 PROBE_INTERVAL = 60.0

@@ -42,7 +42,6 @@ async def polling_of(
             caller=caller,
             throttle=throttle,
             configuration=configuration(),
-            owner="first",
             now=clock,
             signals=Signals(),
             heartbeats=Heartbeats(),

@@ -27,7 +27,7 @@ from poller.store.errors import StoreUnavailable
 from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
 from poller.tracking.delivery import DeliveryAttempt
-from tests.store.scenes import HOME, NOW, Clock, entropy, op, wish
+from tests.store.scenes import HOME, NOW, Clock, declare, entropy, op, wish
 
 __all__ = [
     "DELIVERED",
@@ -229,7 +229,7 @@ async def record_events(
     names = [op(number) for number in range(store.made, store.made + operations)]
     store.made += operations
     await store.register([wish(name) for name in names])
-    now = store._now()
+    now = store.now()
 
     def write(connection: Connection) -> list[str]:
         first = connection.execute(select(func.max(events.c.position))).scalar_one() or 0
@@ -296,7 +296,7 @@ class Stage:
     async def build(cls, store: FickleStore, clock: Clock, sink: ScriptedSink) -> "Stage":
         """Configure the sink and put a dispatcher before it, which is not yet run."""
         sink.now = clock
-        await store.configure_sinks([sink.name])
+        await store.configure_sinks(declare(sink.name))
         dispatcher = Dispatcher(
             sink=sink,
             store=store,

@@ -14,7 +14,7 @@ from poller.store.dead_letters import Selection
 from poller.text import format_instant
 from tests.engine.conftest import Running
 from tests.engine.scripted import DELIVERED, FickleStore, ScriptedSink, failed, until
-from tests.store.scenes import NOW, Clock
+from tests.store.scenes import NOW, Clock, declare
 
 pytestmark = pytest.mark.anyio
 
@@ -145,7 +145,7 @@ async def test_410_disables_until_somebody_enables(running: Running, logs: Logs,
         assert "SIGHUP" in logged["hint"]
         sink.answers = lambda _: DELIVERED
         if by == "configuration":
-            await stage.store.configure_sinks(["app"])
+            await stage.store.configure_sinks(declare("app"))
         else:
             await stage.store.replay_event(ids[0], ["app"])
         await stage.settle()
@@ -161,7 +161,7 @@ async def test_what_is_enabled_is_tried_at_once(running: Running) -> None:
         sink.answers = lambda _: GONE
         await stage.advance(2 * HOUR)
         sink.answers = lambda _: DELIVERED
-        await stage.store.configure_sinks(["app"])
+        await stage.store.configure_sinks(declare("app"))
         await stage.settle()
         assert sorted(sink.ids[-2:]) == ids
         assert await stage.states() == {"delivered": 2}

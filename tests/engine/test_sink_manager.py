@@ -23,6 +23,7 @@ from tests.engine.scripted import (
     record_events,
     until,
 )
+from tests.store.scenes import declare
 
 pytestmark = pytest.mark.anyio
 
@@ -74,6 +75,9 @@ async def outlets(
         store=store,
         owner="first",
         now=clock,
+        declare=lambda plans: store.configure_sinks(
+            declare(*(each.subscription for each in plans))
+        ),
         signals=Signals(),
         closed=ending,
         heartbeats=Heartbeats(),
@@ -288,7 +292,7 @@ async def test_a_closed_sink_is_named_and_taken_up_again_by_a_swap(
         assert not outlets.all_closed
         pipe.answers = ScriptedSink().answers
         await outlets.swap([plan(pipe), plan(other)])
-        clock_passes = store._now
+        clock_passes = store.now
         assert isinstance(clock_passes, TickingClock)
         clock_passes.advance(5)
         outlets.signals.deliveries.notify()

@@ -147,7 +147,6 @@ def _poll_loop(store: Store, throttle: Throttle, beats: Heartbeats) -> PollLoop:
         caller=caller,
         throttle=throttle,
         configuration=configuration,
-        owner="test",
         now=lambda: NOW,
         signals=Signals(),
         heartbeats=beats,

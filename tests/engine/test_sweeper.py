@@ -144,7 +144,8 @@ class Scene:
 
     async def choose(self, kinds: frozenset[str] = ALL, *, backlogged: bool = True) -> Sweep | None:
         """Ask whether a page is to be read now."""
-        return await self.sweeper.next_page(kinds, backlogged=backlogged)
+        await self.sweeper.begin(kinds, backlogged=backlogged)
+        return self.sweeper.next_page(kinds)
 
     async def read(self, *answers: OperationPage | CommsError) -> None:
         """Let the chosen sweep read this many pages."""

@@ -27,7 +27,6 @@ from poller.store.registrations import register_all
 from poller.store.scopes import find_or_create_scope
 from poller.store.watches import Observation, record
 from poller.tracking.answer import Answer, FoundAnswer
-from poller.tracking.delivery import Subscription
 from poller.tracking.event import load_event_schema
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
@@ -180,7 +179,6 @@ class Fuzz:
             [Registration(id=ODD, kind="messages")],
             NOW,
             policy=policy,
-            subscriptions=(),
         )
 
     def take(self, body: bytes) -> None:
@@ -191,7 +189,6 @@ class Fuzz:
             self._scope,
             [(ODD, self._answer(body))],
             policy=self._policy,
-            subscriptions=[Subscription(sink="app")],
             lease_owner=None,
             now=self._now,
             random=Random(0),  # noqa: S311 - jitter

@@ -28,7 +28,7 @@ from poller.server.listening import Listening
 from poller.server.serving import Bound, serve
 from poller.store.store import Store
 from poller.tracking.delivery import Subscription
-from tests.store.scenes import APP, HOME, POLICY, Clock, entropy, seen
+from tests.store.scenes import APP, HOME, POLICY, Clock, declare, entropy, seen
 from tests.store.scenes import Daemon as Scene
 
 __all__ = ["House", "ServerSentEvent", "house", "read_events"]
@@ -142,7 +142,7 @@ async def house(
         url = f"sqlite:///{directory / 'poller.db'}"
         store = await Store.open(url, home, now=clock, random=entropy())
         stack.push_async_callback(store.aclose)
-        await store.configure_sinks(["app"])
+        await store.configure_sinks(declare("app"))
         throttle = Throttle(
             max_concurrency=4, requests_per_second=100, probe_interval=60, now=clock
         )

@@ -15,7 +15,7 @@ from poller.comms.errors import CommsError, Forbidden, Throttled, Unauthorized
 from poller.tracking.delivery import AttemptResult
 from tests.server.conftest import Build
 from tests.server.house import House
-from tests.store.scenes import op
+from tests.store.scenes import declare, op
 
 pytestmark = pytest.mark.anyio
 
@@ -118,7 +118,7 @@ async def test_trouble_with_the_api_is_degraded_and_ready(
 async def test_trouble_with_a_sink_is_degraded_and_ready(build: Build) -> None:
     """A sink that fails, and one that nobody configures, are named with their errors."""
     async with build(loops=True) as door:
-        await door.store.configure_sinks(["app", "old"])
+        await door.store.configure_sinks(declare("app", "old"))
         await door.scene.register(op(1))
         await door.record(op(1), "PROCESSING")
         [claim] = await door.scene.deliveries("app")

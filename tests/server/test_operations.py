@@ -6,7 +6,7 @@ import pytest
 
 from poller.tracking.delivery import AttemptResult, Subscription
 from tests.server.house import House
-from tests.store.scenes import APP, op, wish
+from tests.store.scenes import APP, declare, op, wish
 
 pytestmark = pytest.mark.anyio
 
@@ -137,7 +137,7 @@ async def test_a_bad_filter_is_refused(door: House, params: dict[str, str], fiel
 async def test_the_story_answers_why_nothing_arrived(door: House) -> None:
     """Each event with each delivery: delivered, waiting with its last error, blocked behind it."""
     log = Subscription(sink="log")
-    await door.store.configure_sinks(["app", "log"])
+    await door.store.configure_sinks(declare("app", "log"))
     await door.scene.register(op(1))
     [first] = await door.record(op(1), "PROCESSING", to=(APP, log), stats={"queued": 3})
     [second] = await door.record(op(1), "COMPLETED", to=(APP,), stats={"delivered": 3})
@@ -179,10 +179,10 @@ async def test_a_dead_letter_shows_and_blocks_nobody(door: House) -> None:
 
 async def test_nothing_is_tried_for_a_sink_that_is_off(door: House) -> None:
     """Disabled by the receiver, or no longer configured: no next attempt, and it says why."""
-    await door.store.configure_sinks(["app", "old"])
+    await door.store.configure_sinks(declare("app", "old"))
     await door.scene.register(op(1))
     await door.record(op(1), "PROCESSING", to=(APP, Subscription(sink="old")))
-    await door.store.configure_sinks(["app"])
+    await door.store.configure_sinks(declare("app"))
     [claim] = await door.scene.deliveries("app")
     await door.scene.settle([claim], AttemptResult.GONE, status=410, error="gone")
     app, old = (await door.get(f"{PATH}/{op(1)}"))["events"][0]["deliveries"]

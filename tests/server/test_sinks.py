@@ -4,7 +4,7 @@ import pytest
 
 from poller.tracking.delivery import AttemptResult, Subscription
 from tests.server.house import House
-from tests.store.scenes import APP, op
+from tests.store.scenes import APP, declare, op
 
 pytestmark = pytest.mark.anyio
 
@@ -47,10 +47,10 @@ async def test_a_sink_whose_every_event_is_refused_is_rejecting(door: House) -> 
 
 async def test_a_sink_that_was_taken_away_shows_while_something_waits(door: House) -> None:
     """It is no longer configured, and named as long as events wait for it."""
-    await door.store.configure_sinks(["app", "old"])
+    await door.store.configure_sinks(declare("app", "old"))
     await door.scene.register(op(1))
     await door.record(op(1), "PROCESSING", to=(Subscription(sink="old"),))
-    await door.store.configure_sinks(["app"])
+    await door.store.configure_sinks(declare("app"))
     sinks = (await door.get("/v1/sinks"))["sinks"]
     assert [(sink["name"], sink["configured"], sink["waiting"]) for sink in sinks] == [
         ("app", True, 0),
@@ -61,7 +61,7 @@ async def test_a_sink_that_was_taken_away_shows_while_something_waits(door: Hous
 async def test_dead_letters_page_through_events_and_sinks(door: House) -> None:
     """Each dead letter once, also where one event died at several sinks."""
     sinks = ("app", "log")
-    await door.store.configure_sinks(sinks)
+    await door.store.configure_sinks(declare(*sinks))
     await door.scene.register(op(1), op(2))
     for operation in (op(1), op(2)):
         await door.record(operation, "PROCESSING", to=[Subscription(sink=name) for name in sinks])
@@ -80,7 +80,7 @@ async def test_dead_letters_page_through_events_and_sinks(door: House) -> None:
 
 async def test_dead_letters_say_why_and_can_be_filtered(door: House) -> None:
     """The last error stays; by sink, operation and time of recording."""
-    await door.store.configure_sinks(["app", "log"])
+    await door.store.configure_sinks(declare("app", "log"))
     await door.scene.register(op(1))
     [event] = await door.record(op(1), "PROCESSING")
     await bury(door, op(1))
@@ -120,7 +120,7 @@ async def test_a_replayed_event_goes_out_again(door: House) -> None:
 
 async def test_an_event_can_be_sent_to_a_sink_that_never_had_it(door: House) -> None:
     """A named sink gets it, though it did not want it when it was recorded."""
-    await door.store.configure_sinks(["app", "log"])
+    await door.store.configure_sinks(declare("app", "log"))
     await door.scene.register(op(1))
     [event] = await door.record(op(1), "PROCESSING", to=(APP,))
     answer = await door.client.post(f"/v1/events/{event}/replay", json={"sinks": ["log"]})

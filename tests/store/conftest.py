@@ -11,13 +11,12 @@ from sqlalchemy import insert, text
 
 from poller.store.database import Database
 from poller.store.errors import StoreUnavailable
-from poller.store.events import POSITION
 from poller.store.migrate import migrate
-from poller.store.schema import counters, metadata
+from poller.store.schema import POSITION, counters, metadata
 from poller.store.store import Store
 from poller.tracking.watch import AccountScope
 from tests.store.cluster import Cluster, NoServer, running
-from tests.store.scenes import HOME, Clock, Daemon, entropy
+from tests.store.scenes import APP, HOME, Clock, Daemon, declare, entropy
 
 OpenDaemon = Callable[..., Awaitable[Daemon]]
 
@@ -105,7 +104,8 @@ async def open_daemon(url: str, clock: Clock) -> AsyncIterator[OpenDaemon]:
 async def daemon(open_daemon: OpenDaemon) -> Daemon:
     """Open the store as the daemon that tests speak of, with the sink `app` configured."""
     daemon = await open_daemon("first")
-    await daemon.store.configure_sinks(["app"])
+    await daemon.store.configure_sinks(declare("app"))
+    daemon.wanting = (APP,)
     return daemon
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import Table, func, select, update
 from poller.comms.kinds import kind_named
 from poller.comms.models import Operation, decode_operation
 from poller.store.claims import ClaimRequest
+from poller.store.daemons import DeclaredSink, Member, join
 from poller.store.deliveries import ClaimResult
 from poller.store.events import StoredEvent
 from poller.store.groups import GroupChange
@@ -67,6 +68,14 @@ class Clock:
         self.time += timedelta(seconds=seconds, hours=hours, days=days)
 
 
+def declare(*sinks: str | Subscription, owner: str = "first") -> Member:
+    """Return a daemon with these sinks; those named by their names want everything."""
+    wanted = [Subscription(sink=sink) if isinstance(sink, str) else sink for sink in sinks]
+    return Member(
+        owner=owner, name=owner, sinks=[DeclaredSink(subscription=each) for each in wanted]
+    )
+
+
 def op(number: int) -> str:
     """Return an operation id; a larger number sorts later."""
     return f"comms_operation_0{number:025d}"
@@ -116,6 +125,8 @@ class Daemon:
         self.store = store
         self.clock = clock
         self.owner = owner
+        self.wanting: Sequence[Subscription] | None = None
+        """The sinks that were declared last, for what is recorded next."""
         self.begun: dict[tuple[str, int], datetime] = {}
         """When each delivery was claimed last, and so its attempt begun."""
 
@@ -135,15 +146,15 @@ class Daemon:
     async def join(self, group: str, *ids: str, **labels: str) -> list[Registered]:
         """Register operations as members of a group."""
         wanted = [Registration(id=one, kind="messages", labels=labels, group=group) for one in ids]
-        return await self.store.register(wanted, policy=POLICY, subscriptions=[APP])
+        return await self.store.register(wanted, policy=POLICY)
 
     async def seal(self, group: str, expected: int | None = None) -> GroupChange:
         """Seal a group."""
-        return await self.store.groups.seal(group, expected, policy=POLICY, subscriptions=[APP])
+        return await self.store.groups.seal(group, expected, policy=POLICY)
 
     async def forget(self, operation: str) -> Forgotten:
         """Stop watching."""
-        return await self.store.forget(operation, policy=POLICY, subscriptions=[APP])
+        return await self.store.forget(operation, policy=POLICY)
 
     async def group(self, name: str) -> Group:
         """Return what is stored of a group."""
@@ -163,9 +174,10 @@ class Daemon:
         to: Sequence[Subscription] = (APP,),
     ) -> list[Observation]:
         """Record answers for a sink that wants everything."""
-        return await self.store.record(
-            answers, policy=policy, subscriptions=to, lease_owner=self.owner
-        )
+        if self.wanting != to:
+            self.wanting = to
+            await self.store._write(join, declare(*to), self.clock())
+        return await self.store.record(answers, policy=policy, lease_owner=self.owner)
 
     async def observe(self, operation: str, status: str, **counters: int) -> Observation:
         """Record one snapshot that arrives now."""

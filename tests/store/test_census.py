@@ -84,7 +84,7 @@ async def test_what_the_database_refuses_is_told_as_refused(
 ) -> None:
     """A file that is gone refuses; a wish that contradicts what is known is no refusal."""
     await timed.register([wish(op(1))])
-    await timed.record([(op(1), seen(op(1)))], policy=POLICY, subscriptions=[], lease_owner=None)
+    await timed.record([(op(1), seen(op(1)))], policy=POLICY, lease_owner=None)
     told.clear()
     with pytest.raises(Conflict):
         await timed.register([wish(op(1), "emails")], all_or_none=True)

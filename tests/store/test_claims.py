@@ -9,7 +9,7 @@ from poller.store.store import Store
 from poller.tracking.answer import FailedAnswer
 from poller.tracking.watch import Phase
 from tests.store.cluster import Cluster
-from tests.store.scenes import HOME, LEASE, NOW, Clock, Daemon, op, seen, wish
+from tests.store.scenes import HOME, LEASE, NOW, Clock, Daemon, declare, op, seen, wish
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +39,7 @@ async def test_no_more_than_asked_for_by_whatever_plan(cluster: Cluster, clock: 
         cluster.execute(f"ALTER DATABASE {name} SET enable_{way} = off")
     store = await Store.open(cluster.url(name), HOME, now=clock)
     daemon = Daemon(store, clock, "first")
-    await store.configure_sinks(["app"])
+    await store.configure_sinks(declare("app"))
     await daemon.register(*(op(number) for number in range(20)))
     await daemon.record(*((op(number), seen(op(number))) for number in range(10)))
     assert len(await daemon.claim(limit=1)) == 1

@@ -9,7 +9,7 @@ from poller.store.schema import deliveries
 from poller.tracking.delivery import AttemptResult, DeliveryState, Subscription
 from poller.tracking.sink_health import SinkState
 from tests.store.conftest import OpenDaemon
-from tests.store.scenes import APP, NOW, Daemon, op, seen
+from tests.store.scenes import APP, NOW, Daemon, declare, op, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +20,7 @@ async def kill(daemon: Daemon, sink: str = "app") -> None:
     """Let everything that waits for a sink be given up."""
     daemon.clock.advance(days=3)
     for _ in range(20):
-        await daemon.store.configure_sinks([sink])
+        await daemon.store.configure_sinks(declare(sink))
         claimed = await daemon.deliveries(sink)
         if not claimed:
             return
@@ -129,7 +129,7 @@ async def test_one_event_can_be_sent_again(daemon: Daemon) -> None:
     await daemon.drain()
     assert await daemon.store.replay_event(ids[1], None) == ["app"]
     assert [claim.id for claim in await daemon.drain()] == [ids[1]]
-    await daemon.store.configure_sinks(["app", "late"])
+    await daemon.store.configure_sinks(declare("app", "late"))
     assert await daemon.store.replay_event(ids[2], ["late", "app"]) == ["app", "late"]
     assert [claim.id for claim in await daemon.drain()] == [ids[2]]
     assert [claim.id for claim in await daemon.drain("late")] == [ids[2]]

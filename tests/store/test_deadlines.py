@@ -18,7 +18,7 @@ from poller.store.store import Store
 from poller.tracking.watch import AccountScope
 from tests.fakes.line import Line
 from tests.store.cluster import Cluster
-from tests.store.scenes import HOME, Clock, Daemon, op
+from tests.store.scenes import HOME, Clock, Daemon, declare, op
 
 pytestmark = pytest.mark.anyio
 
@@ -166,14 +166,14 @@ async def test_a_daemon_that_is_frozen(
     """The server ends its transaction, whatever it holds; thawed, it finds that it has lost."""
     store = await Store.open(cluster.url(name), HOME, now=clock)
     daemon = Daemon(store, clock, "first")
-    await store.configure_sinks(["app"])
+    await store.configure_sinks(declare("app"))
     await daemon.register(op(1))
     holder: subprocess.Popen[str] = request.getfixturevalue("holder")
     assert holder.stdout is not None
     assert holder.stderr is not None
     assert await anyio.to_thread.run_sync(holder.stdout.readline) == "held\n"
     with anyio.fail_after(5):
-        await store.configure_sinks(["app", "other"])
+        await store.configure_sinks(declare("app", "other"))
         await daemon.observe(op(1), "COMPLETED", total=1, delivered=1)
     holder.send_signal(signal.SIGCONT)
     assert await anyio.to_thread.run_sync(holder.wait) != 0

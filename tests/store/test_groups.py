@@ -24,7 +24,7 @@ from poller.tracking.registration import Conflict, Registration
 from poller.tracking.watch import AccountScope, Phase
 from tests.oracle import judge
 from tests.store.conftest import OpenDaemon
-from tests.store.scenes import APP, HOME, POLICY, Daemon, op, seen
+from tests.store.scenes import HOME, POLICY, Daemon, op, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -153,7 +153,7 @@ async def test_one_registration_makes_one_event_a_group(daemon: Daemon) -> None:
         Registration(id=op(number), kind="messages", group=f"g{number % 2}")
         for number in range(1_200)
     ]
-    results = await daemon.store.register(wanted, policy=POLICY, subscriptions=[APP])
+    results = await daemon.store.register(wanted, policy=POLICY)
     assert [event.subject for result in results for event in result.events] == ["g0", "g1"]
     assert [event.subject for event in results[-1].events] == ["g0", "g1"]
     await check_sums(daemon, "g0")
@@ -167,14 +167,14 @@ async def test_progress_that_is_held_back_comes_when_it_is_due(daemon: Daemon) -
     assert (await daemon.store.summary(since=daemon.clock())).held_back == 1
     assert await daemon.store.groups.record_due(policy=SLOW) == []
     daemon.clock.advance(10)
-    [change] = await daemon.store.groups.record_due(policy=SLOW, subscriptions=[APP])
+    [change] = await daemon.store.groups.record_due(policy=SLOW)
     assert types(change.events) == ["group.progress"]
     assert await daemon.store.groups.record_due(policy=SLOW) == []
     assert (await daemon.store.summary(since=daemon.clock())).held_back == 0
     await daemon.record((op(1), seen(op(1), stats={"sent": 2})), policy=SLOW)
     daemon.clock.advance(hours=-1)
     await daemon.store.void_future_waits()
-    [change] = await daemon.store.groups.record_due(policy=SLOW, subscriptions=[APP])
+    [change] = await daemon.store.groups.record_due(policy=SLOW)
     assert types(change.events) == ["group.progress"]
 
 

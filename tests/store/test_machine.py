@@ -48,7 +48,7 @@ from poller.tracking.delivery import AttemptResult, DeliveryState, Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from tests.examples import times
-from tests.store.scenes import HOME, NOW, Clock, op
+from tests.store.scenes import HOME, NOW, Clock, declare, op
 from tests.store.worlds import Ledger, Place, Truth
 
 SETTINGS = settings(stateful_step_count=30)
@@ -122,7 +122,6 @@ class StoreMachine(RuleBasedStateMachine):
                 wishes,
                 self.clock(),
                 policy=self.policy,
-                subscriptions=(),
             )
         for result in results:
             assert result.conflict is None
@@ -140,7 +139,6 @@ class StoreMachine(RuleBasedStateMachine):
                 op(number),
                 self.clock(),
                 policy=self.policy,
-                subscriptions=(),
             )
 
     @rule(number=operations, days=st.sampled_from([2, 15]))
@@ -383,7 +381,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _configure(self) -> None:
         with self.database.writing() as connection:
-            sink_rows.configure(connection, self.scope, self.configured, self.clock())
+            wanted = [self.places[name].subscription for name in sorted(self.configured)]
+            sink_rows.configure(connection, self.scope, declare(*wanted), self.clock())
 
     def _claim(self, limit: int) -> list[str]:
         with self.database.writing() as connection:
@@ -405,7 +404,6 @@ class StoreMachine(RuleBasedStateMachine):
                 self.scope,
                 answers,
                 policy=self.policy,
-                subscriptions=[place.subscription for place in wanting],
                 lease_owner=LEASE.owner,
                 now=self.clock(),
                 random=self.random,

@@ -17,7 +17,7 @@ from poller.store.store import Store
 from poller.store.sweeps import Listed
 from poller.tracking.delivery import AttemptResult
 from poller.tracking.pacing import Policy
-from tests.store.scenes import HOME, Clock, Daemon, op, seen, snapshot
+from tests.store.scenes import HOME, Clock, Daemon, declare, op, seen, snapshot
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +49,7 @@ async def make_three(url: str) -> None:
     clock = Clock()
     store = await Store.open(url, HOME, now=clock)
     daemon = Daemon(store, clock, "first")
-    await store.configure_sinks(["app"])
+    await store.configure_sinks(declare("app"))
     await daemon.run_through(op(1))
     await daemon.drain()
     await daemon.register(op(2), op(3))
@@ -159,7 +159,6 @@ async def test_a_page_costs_what_it_shows(crowded: Daemon) -> None:
                 arrived_at=crowded.clock(),
             ),
             policy=Policy(),
-            subscriptions=[],
             discover_since=None,
         )
     assert swept.shown == 100

@@ -14,7 +14,7 @@ from poller.store.retention import Pruned
 from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
 from poller.tracking.delivery import AttemptResult
-from tests.store.scenes import HOME, POLICY, Clock, Daemon, op, seen, wish
+from tests.store.scenes import HOME, POLICY, Clock, Daemon, declare, op, seen, wish
 
 pytestmark = pytest.mark.anyio
 
@@ -160,7 +160,6 @@ async def test_a_stub_that_comes_to_life_is_not_removed(daemon: Daemon, another:
                 [wish(op(1))],
                 daemon.clock(),
                 policy=POLICY,
-                subscriptions=(),
             )
             from_thread.run_sync(registered.set)
             _wait_until_one_waits(connection)
@@ -225,7 +224,7 @@ async def test_the_file_stays_bounded(tmp_path: Path, clock: Clock) -> None:
     """Generations come and go; the file does not grow with them, and shrinks when it is quiet."""
     store = await Store.open(f"sqlite:///{tmp_path / 'poller.db'}", HOME, now=clock)
     daemon = Daemon(store, clock, "first")
-    await store.configure_sinks(["app"])
+    await store.configure_sinks(declare("app"))
     empty = await to_thread.run_sync(_pages, daemon)
     pages = []
     numbers = itertools.count()

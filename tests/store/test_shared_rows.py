@@ -185,9 +185,7 @@ async def test_a_page_does_not_postpone_what_another_daemon_has_moved(
         begun_at=clock(),
         arrived_at=clock(),
     )
-    swept = await daemon.store.record_page(
-        page, policy=Policy(), subscriptions=[], discover_since=None
-    )
+    swept = await daemon.store.record_page(page, policy=Policy(), discover_since=None)
     assert swept.quiet == 2
 
     def due(connection: Connection, _scope: AccountScope) -> Sequence[Any]:

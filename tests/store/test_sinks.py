@@ -8,7 +8,7 @@ from poller.store.schema import deliveries
 from poller.tracking.delivery import AttemptResult, DeliveryAttempt, Subscription
 from poller.tracking.sink_health import SinkState
 from tests.store.conftest import OpenDaemon
-from tests.store.scenes import LEASE, NOW, Daemon, attempt, op, seen
+from tests.store.scenes import LEASE, NOW, Daemon, attempt, declare, op, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -158,7 +158,7 @@ async def test_a_pause_outlives_the_process(daemon: Daemon, open_daemon: OpenDae
     assert report.next_attempt == NOW + timedelta(seconds=60)
     await daemon.store.aclose()
     again = await open_daemon("again")
-    await again.store.configure_sinks(["app"])
+    await again.store.configure_sinks(declare("app"))
     again.clock.time = NOW + timedelta(seconds=59.9)
     assert await again.deliveries() == []
     again.clock.time = NOW + timedelta(seconds=60)
@@ -193,7 +193,7 @@ async def test_410_disables_the_sink(daemon: Daemon, open_daemon: OpenDaemon) ->
     await daemon.store.aclose()
     again = await open_daemon("again")
     assert await again.deliveries() == []
-    await again.store.configure_sinks(["app"])
+    await again.store.configure_sinks(declare("app"))
     assert await state_of(again) is SinkState.OK
     assert len(await again.drain()) == 3
 
@@ -212,35 +212,35 @@ async def test_a_restart_probes_a_sink_that_was_down_at_once(daemon: Daemon) -> 
     await fill(daemon, range(3))
     await bring_down(daemon)
     assert await daemon.deliveries() == []
-    await daemon.store.configure_sinks(["app"])
+    await daemon.store.configure_sinks(declare("app"))
     assert await state_of(daemon) is SinkState.DOWN
     assert len(await daemon.deliveries()) == 1
 
 
 async def test_an_absent_sink_waits_and_is_reported(daemon: Daemon) -> None:
     """It holds up nothing, and goes on when its name returns."""
-    await daemon.store.configure_sinks(["app", "old"])
+    await daemon.store.configure_sinks(declare("app", "old"))
     await fill(daemon, range(3), "old")
-    [app, old] = await daemon.store.configure_sinks(["app"])
+    [app, old] = await daemon.store.configure_sinks(declare("app"))
     assert (old.name, old.is_configured, old.waiting, old.oldest) == ("old", False, 3, NOW)
     assert (app.name, app.is_configured, app.waiting) == ("app", True, 0)
     standing = await daemon.store.summary(since=NOW)
     assert (standing.stuck, standing.waiting) == (3, 0)
     daemon.clock.advance(days=2)
-    await daemon.store.configure_sinks(["app"])
+    await daemon.store.configure_sinks(declare("app"))
     await daemon.store.tidy(retention_seconds=1)
     assert await daemon.store.waiting_ids("old", 10) != []
     daemon.clock.advance(days=0.9)
     await daemon.store.tidy(retention_seconds=1)
-    await daemon.store.configure_sinks(["app", "old"])
+    await daemon.store.configure_sinks(declare("app", "old"))
     assert len(await daemon.drain("old")) == 3
 
 
 async def test_an_absent_sink_is_buried_after_three_days(daemon: Daemon) -> None:
     """What waited becomes dead letters that say why, and a replay after its return sends them."""
-    await daemon.store.configure_sinks(["app", "old"])
+    await daemon.store.configure_sinks(declare("app", "old"))
     await fill(daemon, range(3), "old")
-    await daemon.store.configure_sinks(["app"])
+    await daemon.store.configure_sinks(declare("app"))
     daemon.clock.advance(days=3)
     await daemon.store.tidy(retention_seconds=1)
     [_, old] = await daemon.store.sinks()
@@ -251,15 +251,15 @@ async def test_an_absent_sink_is_buried_after_three_days(daemon: Daemon) -> None
 
 async def test_a_sink_that_is_gone_and_owes_nothing_is_not_reported(daemon: Daemon) -> None:
     """There is nothing to do about it."""
-    await daemon.store.configure_sinks(["app", "old"])
-    reports = await daemon.store.configure_sinks(["app"])
+    await daemon.store.configure_sinks(declare("app", "old"))
+    reports = await daemon.store.configure_sinks(declare("app"))
     assert [report.name for report in reports] == ["app"]
 
 
 async def test_an_added_sink_gets_what_is_recorded_from_then_on(daemon: Daemon) -> None:
     """Deliveries are fixed when the event is recorded."""
     await fill(daemon, range(2))
-    await daemon.store.configure_sinks(["app", "new"])
+    await daemon.store.configure_sinks(declare("app", "new"))
     await daemon.record(
         (op(0), seen(op(0), "COMPLETED")),
         to=[Subscription(sink="app"), Subscription(sink="new")],
@@ -269,7 +269,7 @@ async def test_an_added_sink_gets_what_is_recorded_from_then_on(daemon: Daemon) 
 
 async def test_standing_counts_what_can_go_on(daemon: Daemon) -> None:
     """Idle is when nothing more happens by itself; clean, when all was delivered besides."""
-    await daemon.store.configure_sinks(["app", "other"])
+    await daemon.store.configure_sinks(declare("app", "other"))
     await fill(daemon, range(1))
     at_work = await daemon.store.summary(since=NOW)
     assert (at_work.watched, at_work.waiting, at_work.is_idle) == (1, 1, False)

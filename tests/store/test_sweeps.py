@@ -19,7 +19,7 @@ from poller.tracking.answer import FoundAnswer, Verdict
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope
 from tests.store.conftest import OpenDaemon
-from tests.store.scenes import APP, NOW, POLICY, Clock, Daemon, op, wish
+from tests.store.scenes import NOW, POLICY, Clock, Daemon, op, wish
 
 pytestmark = pytest.mark.anyio
 
@@ -56,9 +56,7 @@ async def sweep(
     """Record a page that arrives now."""
     now = daemon.clock()
     page = Listed(kind=kind, operations=operations, begun_at=now, arrived_at=now)
-    return await daemon.store.record_page(
-        page, policy=policy, subscriptions=(APP,), discover_since=discover
-    )
+    return await daemon.store.record_page(page, policy=policy, discover_since=discover)
 
 
 async def row(daemon: Daemon, number: int) -> dict[str, Any]:
@@ -379,7 +377,6 @@ async def test_pages_in_any_order_lose_no_delta(daemon: Daemon, clock: Clock) ->
             await daemon.store.record(
                 [(op(1), _fetched(item, clock()))],
                 policy=POLICY,
-                subscriptions=(APP,),
                 lease_owner=daemon.owner,
             )
     stored = await row(daemon, 1)

@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
 from poller import __version__
-from poller.cli.build import configuration, listening, make_client, make_throttle
+from poller.cli.build import configuration, listening, make_budget, make_client, make_throttle
 from poller.cli.failures import EXIT_TIMEOUT, EXIT_TROUBLE, EXIT_UNFINISHED
 from poller.cli.logs import configure_logs
 from poller.cli.notify import Notifier
@@ -38,7 +38,6 @@ from poller.cli.reload import Reloader, warn_unsigned
 from poller.cli.signals import ProcessSignals, hold_signals
 from poller.cli.stderr import dropped_lines
 from poller.cli.stdin import StandardInput
-from poller.clock import wall_clock
 from poller.engine.daemon import Daemon, Stop
 from poller.engine.meter import NO_METER, Meter
 from poller.server.control import Metrics
@@ -181,16 +180,18 @@ async def _open(
     instrument = PrometheusMeter() if listening(settings).is_anywhere else None
     meter = NO_METER if instrument is None else Meter(instrument)
     url = settings.store.url.get_secret_value()
-    store = await Store.open(url, plan.scope, now=wall_clock, timed=meter.transacted)
+    store = await Store.open(url, plan.scope, timed=meter.transacted)
     stack.push_async_callback(store.aclose)
     client = await stack.enter_async_context(make_client(settings))
-    throttle = make_throttle(settings, await store.pause())
+    budget = make_budget(settings, store)
+    throttle = make_throttle(settings, await store.pause(), budget=budget, now=store.now)
     daemon = Daemon(
         store=store,
         client=client,
         throttle=throttle,
         configuration=plan,
-        now=wall_clock,
+        budget=budget,
+        now=store.now,
         until_idle=job.until_idle,
         meter=meter,
     )
@@ -202,7 +203,7 @@ async def _open(
             store=store,
             throttle=throttle,
             version=__version__,
-            now=wall_clock,
+            now=store.now,
             dropped_lines=dropped_lines,
         ).render
     await daemon.register(job.registrations, all_or_none=True)

@@ -23,7 +23,7 @@ from tests.cli.control.fake_daemon import Reply as DaemonReply
 from tests.cli.surroundings import Surroundings
 from tests.fakes.api import ACCOUNT, TOKEN, FakeApi, Reply, envelope
 from tests.fakes.receiver import Answer, Receiver
-from tests.store.scenes import Clock, Daemon, op
+from tests.store.scenes import Clock, Daemon, declare, op
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 Report = dict[str, Any]
@@ -543,7 +543,7 @@ async def _leave_events(directory: Path, base_url: str) -> None:
     scope = AccountScope(account=ACCOUNT, base_url=base_url)
     store = await Store.open(f"sqlite:///{directory / 'poller.db'}", scope, now=clock)
     try:
-        await store.configure_sinks(["app"])
+        await store.configure_sinks(declare("app"))
         scene = Daemon(store, clock, "first")
         await scene.register(op(1), op(2))
         await scene.observe(op(1), "PROCESSING")

@@ -18,7 +18,7 @@ from poller.clock import wall_clock
 from poller.store.store import Store
 from tests.cli.letters import HOME, make_letters
 from tests.cli.surroundings import Surroundings
-from tests.store.scenes import Daemon, op
+from tests.store.scenes import Daemon, declare, op
 
 NOW = datetime.now(UTC)
 ENDS = [NOW - timedelta(hours=5), NOW - timedelta(hours=3)]
@@ -163,7 +163,7 @@ def test_a_sink_that_is_no_longer_there(
 
     async def leave() -> None:
         store = await Store.open("sqlite:///poller.db", HOME, now=wall_clock)
-        await store.configure_sinks(["app"])
+        await store.configure_sinks(declare("app"))
         await store.aclose()
 
     run(leave)

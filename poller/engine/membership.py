@@ -1,0 +1,191 @@
+"""This daemon among those that share its store: it says that it lives, and learns of the others.
+
+Every second it writes that it lives; while others do, it also looks ten times a second at what
+they change. So their events reach the streams and sinks here, and their pause the requests.
+
+    store ──beat──▶ who lives · pause · newest event ──▶ throttle · signals · what is degraded
+"""
+
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import anyio
+import structlog
+
+from poller.comms.gate import Pause
+from poller.comms.throttle import Throttle
+from poller.engine.configuration import Configuration, SinkPlan
+from poller.engine.log_events import log_adopted_pause
+from poller.engine.signals import Signals
+from poller.engine.status import Degraded
+from poller.engine.stored_budget import StoredBudget
+from poller.engine.supervision import Heartbeats, repeat
+from poller.store.daemons import DeclaredSink, Member
+from poller.store.sinks import SinkReport
+from poller.store.store import Store
+
+log = structlog.get_logger()
+
+NAME: Final = "membership"
+_BEAT: Final = 1.0
+_LOOK: Final = 0.1
+
+
+class Membership:
+    """Declares this daemon, and follows the others where the store is shared."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        throttle: Throttle,
+        budget: StoredBudget | None,
+        configuration: Configuration,
+        now: Callable[[], datetime],
+        signals: Signals,
+        heartbeats: Heartbeats,
+    ) -> None:
+        self.configuration = configuration
+        self.others: Sequence[Member] = ()
+        self._store = store
+        self._throttle = throttle
+        self._budget = budget
+        self._now = now
+        self._signals = signals
+        self._heartbeats = heartbeats
+        self._member = self._as_member(())
+        self._position = 0
+        self._next_beat = 0.0
+        self._beaten_at: float | None = None
+        self._differences: dict[str, datetime] = {}
+
+    @property
+    def has_others(self) -> bool:
+        """Whether other daemons live beside this one."""
+        return bool(self.others)
+
+    @property
+    def beat_age(self) -> float | None:
+        """Seconds since the store has taken a beat; None before the first, and where alone."""
+        return None if self._beaten_at is None else anyio.current_time() - self._beaten_at
+
+    async def declare(self, plans: Sequence[SinkPlan]) -> Sequence[SinkReport]:
+        """Tell the store the sinks and the bounds that this daemon has now; report on all sinks.
+
+        :raises StoreError: where the store refuses.
+        """
+        member = self._as_member(plans)
+        reports = await self._store.configure_sinks(member)
+        self._member = member
+        if self._budget is not None:
+            self._budget.request_timeout = self.configuration.request_timeout
+        self._next_beat = 0.0
+        return reports
+
+    async def run(self) -> None:
+        """Beat until cancelled; return at once where no other daemon can share the store."""
+        if self._budget is not None:
+            await repeat(self._turn, name=NAME, heartbeats=self._heartbeats)
+
+    async def leave(self) -> None:
+        """Give up what the others wait for.
+
+        :raises StoreError: where the store refuses; they wait until they think it dead.
+        """
+        if self._budget is not None:
+            await self._store.shared.leave(self._store.owner)
+
+    def troubles(self) -> list[Degraded]:
+        """Report what the living daemons are set to differently."""
+        found = dict(differences(self._member, self.others))
+        known = self._differences
+        self._differences = {what: known.get(what, self._now()) for what in found}
+        return [
+            Degraded(what=what, since=self._differences[what], hint=hint)
+            for what, hint in found.items()
+        ]
+
+    def _as_member(self, plans: Sequence[SinkPlan]) -> Member:
+        return Member(
+            owner=self._store.owner,
+            name=f"{socket.gethostname()}:{os.getpid()}",
+            sinks=[
+                DeclaredSink(subscription=plan.subscription, fingerprint=plan.fingerprint)
+                for plan in plans
+            ],
+            max_concurrency=self.configuration.max_concurrency,
+            requests_per_second=self.configuration.requests_per_second,
+        )
+
+    async def _turn(self) -> None:
+        version = self._throttle.version
+        if self._budget is not None and anyio.current_time() >= self._next_beat:
+            await self._beat(self._budget, version)
+        elif self.others:
+            pulse = await self._store.shared.pulse()
+            self._follow(pulse.pause, pulse.position, version)
+        await anyio.sleep(_LOOK if self.others else _BEAT)
+
+    async def _beat(self, budget: StoredBudget, version: int) -> None:
+        async with budget.turn:
+            needed = self._throttle.in_flight + budget.unused
+            beat = await self._store.shared.beat(self._store.owner, slots=needed)
+        self._next_beat = anyio.current_time() + _BEAT
+        if beat is None:
+            log.warning("daemon.returned", hint="the other daemons thought that it was dead")
+            await self._store.configure_sinks(self._member)
+            return
+        self._beaten_at = anyio.current_time()
+        self._note_others(beat.others)
+        self._follow(beat.pause, beat.position, version)
+
+    def _note_others(self, others: Sequence[Member]) -> None:
+        before, after = _by_owner(self.others), _by_owner(others)
+        for owner, member in after.items():
+            if owner not in before:
+                log.info("daemon.joined", daemon=member.name, sinks=_sink_names(member))
+        for owner, member in before.items():
+            if owner not in after:
+                log.info("daemon.left", daemon=member.name)
+        self.others = others
+
+    def _follow(self, pause: Pause | None, position: int, version: int) -> None:
+        if self._throttle.adopt(pause, version):
+            log_adopted_pause(pause)
+            self._signals.polls.notify()
+        if position > self._position:
+            self._position = position
+            self._signals.recorded()
+
+
+def differences(own: Member, others: Sequence[Member]) -> Mapping[str, str]:
+    """Return what living daemons are set to differently, and what follows from it."""
+    found: dict[str, str] = {}
+    for setting in ("requests_per_second", "max_concurrency"):
+        mine = getattr(own, setting)
+        for other in others:
+            if (theirs := getattr(other, setting)) != mine:
+                found[f"api.{setting}"] = (
+                    f"{mine:g} here, {theirs:g} at {other.name}; the lowest holds for the account: "
+                    "set it to the same value at every daemon"
+                )
+    sinks = {sink.name: sink.fingerprint for sink in own.sinks}
+    for other in others:
+        for sink in other.sinks:
+            if sink.name in sinks and sinks[sink.name] != sink.fingerprint:
+                found[f"settings of sink {sink.name}"] = (
+                    f"they differ from those at {other.name}, and either daemon may deliver an "
+                    "event; set them to the same values, or give one sink another name"
+                )
+    return found
+
+
+def _by_owner(members: Sequence[Member]) -> Mapping[str, Member]:
+    return {member.owner: member for member in members}
+
+
+def _sink_names(member: Member) -> list[str]:
+    return [sink.name for sink in member.sinks]
