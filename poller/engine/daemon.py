@@ -354,8 +354,7 @@ class Daemon:
             rule.stalled for rule in policy.alerts
         ):
             return
-        to = self._configuration.subscriptions
-        if events := await self._store.record_standstill(policy, to):
+        if events := await self._store.record_standstill(policy):
             self._recorded(events)
 
     async def _start(self, loops: TaskGroup) -> None:

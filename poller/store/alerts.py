@@ -14,7 +14,6 @@ from poller.store.events import StoredEvent, record_events
 from poller.store.rows import difference, watch_of, watch_values
 from poller.store.schema import watches
 from poller.tracking.alert import AlertRule, AlertSubject, emit_alert, judge_standstill, may_fire
-from poller.tracking.delivery import Subscription
 from poller.tracking.event import Event
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope, Phase, Watch
@@ -26,7 +25,6 @@ def record_standstill(
     connection: Connection,
     scope: AccountScope,
     policy: Policy,
-    subscriptions: Sequence[Subscription],
     now: datetime,
 ) -> list[StoredEvent]:
     """Fire the rules for what stands still. Returns the events.
@@ -46,7 +44,7 @@ def record_standstill(
             changes = difference(watch_values(watch), watch_values(after))
             connection.execute(update(watches).where(watches.c.id == watch.id).values(changes))
             made += fired
-    return record_events(connection, scope, made, subscriptions, now)
+    return record_events(connection, scope, made, now)
 
 
 def _standing_still(

@@ -28,7 +28,6 @@ from poller.store import sinks as sink_rows
 from poller.store import sweeps as sweep_rows
 from poller.store import watches as watch_rows
 from poller.store.claims import ClaimRequest
-from poller.store.clock import clock_of
 from poller.store.daemons import Member
 from poller.store.database import Call, Database
 from poller.store.dead_letters import DeadLetter, Selection
@@ -37,8 +36,7 @@ from poller.store.errors import StoreUnavailable
 from poller.store.events import Cursor, Page, StoredEvent
 from poller.store.group_store import GroupStore
 from poller.store.lock import FileLock
-from poller.store.migrate import check_schema, migrate
-from poller.store.migrations import HEAD
+from poller.store.opening import prepare
 from poller.store.registrations import Forgotten, Registered
 from poller.store.retention import Pruned
 from poller.store.shared import SharedStore
@@ -115,7 +113,7 @@ class Store:
         # it only spreads polls and retries; the system's generator costs a system call each time
         chance = random or Random()  # noqa: S311 - nothing secret
         threads, call = Threads(), Call()
-        preparing = partial(_prepare, url, scope, call, as_daemon=as_daemon)
+        preparing = partial(prepare, url, scope, call, as_daemon=as_daemon)
         try:
             database, known, lock, migrated_from, clock = await threads.run(preparing)
         except BaseException:
@@ -214,11 +212,9 @@ class Store:
             random=self._random,
         )
 
-    async def record_standstill(
-        self, policy: Policy, to: Sequence[Subscription]
-    ) -> list[StoredEvent]:
+    async def record_standstill(self, policy: Policy) -> list[StoredEvent]:
         """Fire the alerts of what stands still, in one commit. Returns their events."""
-        return await self._write(alert_rows.record_standstill, policy, to, self._now())
+        return await self._write(alert_rows.record_standstill, policy, self.now())
 
     async def due_by_kind(self, *, kinds: Collection[str]) -> dict[str, int]:
         """Count what is due of each kind; kinds with nothing due are left out."""
@@ -402,39 +398,6 @@ class Store:
         return pruned
 
 
-def _prepare(
-    url: str, scope: AccountScope, call: Call, *, as_daemon: bool
-) -> tuple[Database, AccountScope, FileLock | None, str | None, Callable[[], datetime]]:
-    """Make a store ready for use. Returns, last, what it was migrated from, and its clock."""
-    database = Database(url)
-    lock = None
-    try:
-        with database.calling(call):
-            if as_daemon and database.path is not None:
-                lock = FileLock(database.path).acquire()
-                database.make_private()
-            migrated_from = migrate(database) if as_daemon else None
-            if not as_daemon:
-                _require_current(database)
-            known = database.write(partial(_take_over, scope=scope, void=lock is not None))
-            clock = clock_of(database)
-    except BaseException:
-        database.close()
-        if lock is not None:
-            lock.release()
-        raise
-    return database, known, lock, migrated_from, clock
-
-
-def _take_over(connection: Connection, *, scope: AccountScope, void: bool) -> AccountScope:
-    """Find or create the scope. With `void`, void its leases: their owner is gone."""
-    scope = scopes.find_or_create_scope(connection, scope)
-    if void:
-        watch_rows.void_leases(connection, scope)
-        delivery_rows.void_leases(connection, scope)
-    return scope
-
-
 def _void_future_waits(connection: Connection, scope: AccountScope, now: datetime) -> int:
     return (
         watch_rows.void_future_waits(connection, scope, now)
@@ -446,17 +409,3 @@ def _void_future_waits(connection: Connection, scope: AccountScope, now: datetim
 def _release_all(connection: Connection, scope: AccountScope, owner: str) -> None:
     watch_rows.void_leases(connection, scope, owner)
     delivery_rows.void_leases(connection, scope, owner)
-
-
-def _require_current(database: Database) -> None:
-    """Check, where only the daemon may migrate, that there is nothing to migrate."""
-    if database.path is not None and not database.path.exists():
-        raise StoreUnavailable(
-            f"store.url: there is no store at {database.path}; "
-            "name the one of the running daemon, or start `poller run` once"
-        )
-    if check_schema(database) != HEAD:
-        raise StoreUnavailable(
-            "store.url: the store was made by an older program; "
-            "start `poller run` once, which migrates it"
-        )

@@ -10,7 +10,7 @@ import pytest
 from poller.store.schema import deliveries, events, watches
 from poller.tracking.alert import AlertRule
 from poller.tracking.pacing import Policy
-from tests.store.scenes import APP, Daemon, op, seen
+from tests.store.scenes import Daemon, op, seen
 from tests.store.test_sweeps import listed, sweep
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,7 @@ POLICY = Policy(progress_interval=0, alerts=(QUIET, EVEN_LONGER))
 
 async def judge(daemon: Daemon, policy: Policy = POLICY) -> list[tuple[str, str]]:
     """Fire what stands still; return the operations and their rules."""
-    found = await daemon.store.record_standstill(policy, (APP,))
+    found = await daemon.store.record_standstill(policy)
     return [(stored.subject, stored.event.data["alert"]["name"]) for stored in found]
 
 
