@@ -4,7 +4,7 @@ The values of labels are bounded: kinds come from the table, sinks from settings
 the code. So no operation can add a series.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -18,7 +18,9 @@ from poller.store.events import StoredEvent
 from poller.store.watches import Observation
 from poller.tracking.answer import Verdict
 from poller.tracking.delivery import Delivery, DeliveryState
-from poller.tracking.lifecycle import GROUP
+from poller.tracking.event import Event
+from poller.tracking.lifecycle import GROUP, EventType
+from poller.tracking.watch import ResourceType
 
 PREFIX: Final = "comms_poller"
 OTHER: Final = "other"
@@ -28,6 +30,13 @@ _OK: Final = "ok"
 _REQUEST: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _TRANSACTION: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 10)
 _LAG: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
+
+
+_OUTCOMES: Final[Mapping[str, tuple[str, ...]]] = {
+    kind.name: (*(name for name in kind.stages if name not in kind.waiting), *kind.stopped)
+    for kind in KINDS.values()
+}
+"""By kind: the counters of recipients that have left the queue."""
 
 
 class PrometheusMeter:
@@ -65,6 +74,12 @@ class PrometheusMeter:
             "kind verdict",
         )
         self._events = self._counter("events", "Events recorded, by type.", "kind type")
+        self._recipients = self._counter(
+            "recipients",
+            "Recipients of operations that reached an outcome, as deltas say; one that moves on, "
+            "as from delivered to read, counts in both.",
+            "kind outcome",
+        )
         self._detection_lag = self._histogram(
             "detection_lag_seconds",
             "From the API's updatedAt to the answer that showed the change, for events that tell "
@@ -102,6 +117,10 @@ class PrometheusMeter:
         for kind in KINDS:
             for request in Request:
                 self._polls.labels(kind, request.value, _OK)
+            # from 0, so that the first one is an increase
+            self._events.labels(kind, EventType.OPERATION_LOST.value)
+            for outcome in _OUTCOMES[kind]:
+                self._recipients.labels(kind, outcome)
 
     def expect(self, sinks: Sequence[str]) -> None:
         """Start the counters of these sinks at 0, so that the first increment is visible."""
@@ -141,8 +160,14 @@ class PrometheusMeter:
             self._answers.labels(kind, observation.verdict.value).inc()
             for stored in observation.events:
                 self._events.labels(GROUP if stored.is_of_group else kind, stored.type).inc()
+                self._count_recipients(kind, stored.event)
             if (lag := _detection_lag(observation)) is not None:
                 self._detection_lag.labels(kind).observe(lag)
+
+    def _count_recipients(self, kind: str, event: Event) -> None:
+        if event.type.resource_type is ResourceType.OPERATION:
+            for outcome in _OUTCOMES.get(kind, ()):
+                self._recipients.labels(kind, outcome).inc(max(0, event.delta.get(outcome, 0)))
 
     def recorded(self, events: Sequence[StoredEvent]) -> None:
         """Count events that no answer caused, of groups under a kind of their own."""

@@ -100,6 +100,10 @@ async def test_what_a_daemon_does_is_counted(api: FakeApi, tmp_path: Path) -> No
         "operation.completed": 1,
         "operation.canceled": 1,
     }
+    # of both operations each delta once; what begins at 0 shows its first step
+    assert page.by("comms_poller_recipients_total", "outcome") == {"delivered": 3}
+    assert 'comms_poller_recipients_total{kind="emails",outcome="failed"} 0.0' in page.text
+    assert 'comms_poller_events_total{kind="emails",type="operation.lost"} 0.0' in page.text
     for name in ("request_duration", "throttle_wait", "schedule_lag"):
         assert page.total(f"comms_poller_{name}_seconds_count") == len(api.requests), name
     assert page.by("comms_poller_delivery_attempts_total", "outcome", sink="app") == {
