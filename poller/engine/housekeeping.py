@@ -57,13 +57,15 @@ class Housekeeping:
     async def _turn(self) -> None:
         await self._check_clock()
         await self._record_due_groups()
+        is_busy = False
         if anyio.current_time() >= self._next_tidy:
-            more = await self._tidy()
-            self._next_tidy = anyio.current_time() + (0 if more else _TIDY_EVERY)
+            is_busy = await self._tidy()
+            self._next_tidy = anyio.current_time() + (0 if is_busy else _TIDY_EVERY)
         if anyio.current_time() >= self._next_judgement:
             await self._record_standstill()
             self._next_judgement = anyio.current_time() + _JUDGE_EVERY
-        await anyio.sleep(_TICK)
+        if not is_busy:
+            await anyio.sleep(_TICK)
 
     async def _check_clock(self) -> None:
         """Make waits set in the future due now: the clock went back, perhaps before the start."""
@@ -77,14 +79,21 @@ class Housekeeping:
         self._last = now
 
     async def _tidy(self) -> bool:
-        """Run one step of retention; True where there is more to delete."""
-        pruned = await self._store.tidy(retention_seconds=self._retention())
-        if pruned.operations:
-            level = log.warning if pruned.dead_letters else log.info
+        """Run steps of retention for a moment; True where another would find something.
+
+        They take turns with all that is recorded meanwhile.
+        """
+        until = anyio.current_time() + _TICK
+        steps = [await self._store.tidy(retention_seconds=self._retention())]
+        while steps[-1].more and anyio.current_time() < until:
+            steps.append(await self._store.tidy(retention_seconds=self._retention()))
+        if operations := sum(step.operations for step in steps):
+            dead_letters = sum(step.dead_letters for step in steps)
+            level = log.warning if dead_letters else log.info
             level(
                 "retention.pruned",
-                operations=pruned.operations,
-                events=pruned.events,
-                dead_letters=pruned.dead_letters,
+                operations=operations,
+                events=sum(step.events for step in steps),
+                dead_letters=dead_letters,
             )
-        return pruned.more
+        return steps[-1].more

@@ -39,7 +39,7 @@ from poller.store.sqlite import sqlite_path
 
 T = TypeVar("T")
 
-_VACUUM_PAGES: Final = 1000
+_VACUUM_PAGES: Final = 250
 _TRIES: Final = 3
 # a transaction that failed later than this is not tried again: its caller waits
 _RETRY_WITHIN: Final = 4.0

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Final
 
-from sqlalchemy import Connection, RowMapping, Select, case, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, case, insert, select, update
 
 from poller.store.daemons import subscriptions
 from poller.store.schema import POSITION, counters, deliveries, events
@@ -230,17 +230,23 @@ def find_cursor(connection: Connection, scope: AccountScope, event_id: str) -> C
     return Cursor(position=row.position, event_id=row.id)
 
 
-def note_pruned(connection: Connection, scope: AccountScope, subjects: Collection[str]) -> None:
-    """Remember how far retention comes; called before the events of `subjects` go."""
-    query = select(func.max(events.c.position)).where(events.c.subject.in_(sorted(subjects)))
-    highest = connection.execute(query).scalar_one()
-    if highest is None:
-        return
+def note_pruned(connection: Connection, scope: AccountScope, subjects: Collection[str]) -> int:
+    """Remember how far retention comes; called before the events of `subjects` go.
+
+    Returns how many these are.
+    """
+    query = select(events.c.position).where(events.c.subject.in_(sorted(subjects)))
+    # not their maximum: PostgreSQL would read the whole table backwards for it
+    positions = connection.execute(query).scalars().all()
+    highest = max(positions, default=0)
+    if not positions:
+        return 0
     name = _counter(scope)
     higher = case((counters.c.value < highest, highest), else_=counters.c.value)
     known = connection.execute(update(counters).where(counters.c.name == name).values(value=higher))
     if known.rowcount == 0:
         connection.execute(insert(counters).values(name=name, value=highest))
+    return len(positions)
 
 
 def _pruned_to(connection: Connection, scope: AccountScope) -> int:

@@ -5,52 +5,76 @@ events and deliveries go, and a stub stays: id, sequence, and the last emitted s
 counters, so that a late registration neither repeats an end nor a sequence number.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, delete, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    delete,
+    exists,
+    false,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
 
 from poller.store.events import note_pruned
 from poller.store.group_retention import is_needed_by_group
-from poller.store.schema import deliveries, events, watches
+from poller.store.schema import OVER, deliveries, events, watches
 from poller.tracking.delivery import DeliveryState
 from poller.tracking.group import STUB_FOR
-from poller.tracking.watch import AccountScope, Phase
+from poller.tracking.watch import AccountScope
 
 _STEP: Final = 100
-_OVER: Final = (Phase.ENDED.value, Phase.FORGOTTEN.value)
+# Ended operations that one step reads. Many may still be needed, because a sink has been down for
+# days, and reading all of them again in each step would take the turn of those who record.
+_READ: Final = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """An operation in the order of retention: by its end, then by its id."""
+
+    ended_at: datetime
+    id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What one step removed. `more` is true where another step would find something."""
+    """What one step removed. The next step goes on behind `place`; None for from the start."""
 
     operations: int = 0
     events: int = 0
     dead_letters: int = 0
     stubs: int = 0
+    place: Place | None = field(default=None, compare=False)
 
     @property
     def more(self) -> bool:
-        """True where a step came to its limit."""
-        return _STEP in {self.operations, self.stubs}
+        """True where another step may find something."""
+        return self.place is not None or _STEP in {self.operations, self.stubs}
 
 
 def prune(
-    connection: Connection, scope: AccountScope, *, retention: float, now: datetime
+    connection: Connection,
+    scope: AccountScope,
+    *,
+    retention: float,
+    now: datetime,
+    behind: Place | None = None,
 ) -> Pruned:
-    """Remove one step's worth. `retention` is in seconds."""
+    """Remove one step's worth of what comes behind a place. `retention` is in seconds."""
     before = now - timedelta(seconds=retention)
-    old = _old_watches(connection, scope, before)
+    old, place = _old_watches(connection, scope, before, behind)
     dead = removed = 0
     if old:
-        in_old = deliveries.c.subject.in_(old)
-        is_dead = deliveries.c.state == DeliveryState.DEAD.value
-        dead = connection.execute(select(func.count()).where(in_old, is_dead)).scalar_one()
-        note_pruned(connection, scope, old)
-        connection.execute(delete(deliveries).where(in_old))
-        removed = connection.execute(delete(events).where(events.c.subject.in_(old))).rowcount
+        dead, removed = _remove_history(connection, scope, old)
         connection.execute(
             update(watches)
             .where(watches.c.id.in_(old))
@@ -65,7 +89,7 @@ def prune(
             )
         )
     stubs = _remove_stubs(connection, scope, now)
-    return Pruned(operations=len(old), events=removed, dead_letters=dead, stubs=stubs)
+    return Pruned(operations=len(old), events=removed, dead_letters=dead, stubs=stubs, place=place)
 
 
 def drop_delivered(connection: Connection, scope: AccountScope) -> None:
@@ -83,40 +107,94 @@ def drop_delivered(connection: Connection, scope: AccountScope) -> None:
     connection.execute(delete(events).where(events.c.scope_id == scope.id, ~is_needed))
 
 
-def _old_watches(connection: Connection, scope: AccountScope, before: datetime) -> list[str]:
-    still_needed = exists().where(
-        deliveries.c.subject == watches.c.id,
+def _old_watches(
+    connection: Connection, scope: AccountScope, before: datetime, behind: Place | None
+) -> tuple[list[str], Place | None]:
+    """Lock the next operations that nobody needs any more; with where the next step begins."""
+    next_ones = [] if behind is None else [_by_end() > _of(behind)]
+    query = (
+        select(watches.c.id, watches.c.ended_at)
+        .where(*_over(scope, is_stub=False), watches.c.ended_at <= before, *next_ones)
+        .order_by(watches.c.ended_at, watches.c.id)
+        .limit(_READ)
+    )
+    rows = connection.execute(query).all()
+    needed = _needed(connection, [row.id for row in rows], before)
+    chosen = [row for row in rows if row.id not in needed][:_STEP]
+    last = chosen[-1] if len(chosen) == _STEP else rows[-1] if len(rows) == _READ else None
+    place = None if last is None else Place(ended_at=last.ended_at, id=last.id)
+    # by id alone: a planner would read all of a scope by another condition
+    lock = (
+        select(watches.c.id, watches.c.due_at, watches.c.is_stub)
+        .where(watches.c.id.in_([row.id for row in chosen]))
+        .order_by(watches.c.id)
+        .with_for_update(skip_locked=True)
+    )
+    locked = connection.execute(lock).all() if chosen else []
+    return [row.id for row in locked if row.due_at is None and not row.is_stub], place
+
+
+def _needed(connection: Connection, ids: Sequence[str], before: datetime) -> set[str]:
+    """Return those of which something still waits or was delivered lately, and open groups'."""
+    query = select(deliveries.c.subject).where(
+        deliveries.c.subject.in_(ids),
         or_(
             deliveries.c.state == DeliveryState.WAITING.value,
             deliveries.c.done_at > before,
         ),
     )
-    query = (
-        select(watches.c.id)
-        .where(
-            watches.c.phase.in_(_OVER),
-            watches.c.is_stub.is_(False),
-            watches.c.ended_at <= before,
-            watches.c.scope_id == scope.id,
-            ~still_needed,
-            ~is_needed_by_group(),
-        )
-        .order_by(watches.c.id)
-        .limit(_STEP)
-        .with_for_update(skip_locked=True)
-    )
-    return list(connection.execute(query).scalars())
+    in_group = select(watches.c.id).where(watches.c.id.in_(ids), is_needed_by_group())
+    return {
+        *connection.execute(query).scalars(),
+        *connection.execute(in_group).scalars(),
+    }
+
+
+def _remove_history(
+    connection: Connection, scope: AccountScope, ids: Sequence[str]
+) -> tuple[int, int]:
+    """Remove events and deliveries. Returns how many dead letters and events these were.
+
+    What is replayed at this moment stays, and its event, which cannot go then, begins this step
+    again.
+    """
+    removed = note_pruned(connection, scope, ids)
+    over = [deliveries.c.subject.in_(ids), deliveries.c.state != DeliveryState.WAITING.value]
+    states = connection.execute(delete(deliveries).where(*over).returning(deliveries.c.state))
+    dead = sum(state == DeliveryState.DEAD.value for state in states.scalars())
+    connection.execute(delete(events).where(events.c.subject.in_(ids)))
+    return dead, removed
+
+
+def _over(scope: AccountScope, *, is_stub: bool) -> Sequence[ColumnElement[bool]]:
+    # a comparison, for which the index serves; `IS` is none
+    return [
+        watches.c.scope_id == scope.id,
+        watches.c.is_stub == (true() if is_stub else false()),
+        OVER,  # type: ignore[list-item]  # text, as the index states it
+    ]
+
+
+def _by_end() -> ColumnElement[bool]:
+    return tuple_(watches.c.ended_at, watches.c.id)  # type: ignore[return-value]  # compared only
+
+
+def _of(place: Place) -> ColumnElement[bool]:
+    ended_at = literal(place.ended_at, watches.c.ended_at.type)
+    return tuple_(ended_at, literal(place.id))  # type: ignore[return-value]  # compared only
 
 
 def _remove_stubs(connection: Connection, scope: AccountScope, now: datetime) -> int:
-    is_old_stub = (
-        watches.c.phase.in_(_OVER),
-        watches.c.is_stub.is_(True),
-        watches.c.ended_at <= now - STUB_FOR,
-        watches.c.scope_id == scope.id,
+    is_old_stub = [*_over(scope, is_stub=True), watches.c.ended_at <= now - STUB_FOR]
+    # locked: another daemon may be registering it at this moment
+    old = (
+        select(watches.c.id)
+        .where(*is_old_stub)
+        .order_by(watches.c.ended_at)
+        .limit(_STEP)
+        .with_for_update(skip_locked=True)
     )
-    old = select(watches.c.id).where(*is_old_stub).limit(_STEP)
-    # said again of the row itself: another daemon may be registering it at this moment
-    return connection.execute(
-        delete(watches).where(watches.c.id.in_(old.scalar_subquery()), *is_old_stub)
-    ).rowcount
+    ids = list(connection.execute(old).scalars())
+    if ids:
+        connection.execute(delete(watches).where(watches.c.id.in_(ids)))
+    return len(ids)

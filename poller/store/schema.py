@@ -100,6 +100,12 @@ metadata: Final = MetaData(
     }
 )
 
+# conditions of partial indexes; a query states the same text, or a planner does not see that it may
+# use them
+OVER: Final = text("due_at IS NULL")
+UNTRIED: Final = text("state = 'waiting' AND attempts = 0")
+TRIED: Final = text("state = 'waiting' AND attempts > 0")
+
 # whose operations these are; a daemon serves one scope and touches no other
 scopes: Final = Table(
     "scopes",
@@ -176,7 +182,6 @@ watches: Final = Table(
         sqlite_where=text("due_at IS NOT NULL"),
         postgresql_where=text("due_at IS NOT NULL"),
     ),
-    Index(None, "phase", "is_stub", "ended_at"),
     # the members of a group, the newest first; partial, so that it serves no other query of a scope
     Index(
         "ix_watches_group",
@@ -186,6 +191,16 @@ watches: Final = Table(
         "id",
         sqlite_where=text("group_name IS NOT NULL"),
         postgresql_where=text("group_name IS NOT NULL"),
+    ),
+    # the order of retention: what is no longer polled, by its end, without the stubs or the stubs
+    Index(
+        "ix_watches_over",
+        "scope_id",
+        "is_stub",
+        "ended_at",
+        "id",
+        sqlite_where=OVER,
+        postgresql_where=OVER,
     ),
     # lists, the newest first; not by scope, or claims and pages would read a whole scope by it
     Index(None, "registered_at", "id"),
@@ -265,11 +280,6 @@ events: Final = Table(
     Column("body", Text, nullable=False),
     Index(None, "subject", "sequence"),
 )
-
-# conditions of partial indexes; a query states the same text, or a planner does not see that it may
-# use them
-UNTRIED: Final = text("state = 'waiting' AND attempts = 0")
-TRIED: Final = text("state = 'waiting' AND attempts > 0")
 
 deliveries: Final = Table(
     "deliveries",

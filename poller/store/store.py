@@ -38,7 +38,7 @@ from poller.store.group_store import GroupStore
 from poller.store.lock import FileLock
 from poller.store.opening import prepare
 from poller.store.registrations import Forgotten, Registered
-from poller.store.retention import Pruned
+from poller.store.retention import Place, Pruned
 from poller.store.shared import SharedStore
 from poller.store.sinks import SinkReport
 from poller.store.sweeps import Listed, Swept
@@ -80,6 +80,7 @@ class Store:
         self._database = database
         self._lock = lock
         self._threads = threads
+        self._pruned_to: Place | None = None
         self._random = random
         self._transactions = Transactions(database, scope, threads=threads, timed=timed)
         self._write = self._transactions.write
@@ -387,11 +388,19 @@ class Store:
         await self._write(retention_rows.drop_delivered)
 
     async def tidy(self, *, retention_seconds: float) -> Pruned:
-        """Run one small step of retention, and give up for sinks that are no longer configured."""
-        await self._write(sink_rows.bury_absent, self.now())
+        """Run one small step of retention, each behind the one before.
+
+        The first one of a round also gives up for sinks that are no longer configured.
+        """
+        if self._pruned_to is None:
+            await self._write(sink_rows.bury_absent, self.now())
         pruned = await self._write(
-            retention_rows.prune, retention=retention_seconds, now=self.now()
+            retention_rows.prune,
+            retention=retention_seconds,
+            now=self.now(),
+            behind=self._pruned_to,
         )
+        self._pruned_to = pruned.place
         await self.groups.prune(retention_seconds=retention_seconds)
         if pruned.operations or pruned.stubs:
             await self._transactions.call(self._database.vacuum)

@@ -1,4 +1,7 @@
-"""What the daemons that share a store agree on: who lives, the budget, the probe, the sweepers."""
+"""What the daemons that share a store agree on: who lives, the budget, the probe, the sweepers.
+
+And an index in the order of retention.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +13,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the tables of the daemons, and the owner of a probe."""
+    """Create the tables of the daemons, the owner of a probe, the index of retention."""
     op.create_table(
         "daemons",
         sa.Column("scope_id", sa.Integer(), nullable=False),
@@ -44,3 +47,13 @@ def upgrade() -> None:
     )
     op.add_column("pauses", sa.Column("probe_owner", sa.String(), nullable=True))
     op.add_column("pauses", sa.Column("probe_until", sa.BigInteger(), nullable=True))
+    # retention reads what is over by its end: the index of before was sorted for each step
+    op.drop_index(op.f("ix_watches_phase_is_stub_ended_at"), table_name="watches")
+    op.create_index(
+        "ix_watches_over",
+        "watches",
+        ["scope_id", "is_stub", "ended_at", "id"],
+        unique=False,
+        sqlite_where=sa.text("due_at IS NULL"),
+        postgresql_where=sa.text("due_at IS NULL"),
+    )
