@@ -1,14 +1,15 @@
 """Everything at once: store and tracking against a world that misbehaves, in any order.
 
-Operations move, answers come old and twice, places refuse, fail after they took an event, and
-come and go; the process crashes between any two steps; time passes and goes back. Whatever
-happens, the promises hold; and when the trouble is over, nothing waits.
+Operations join groups, which are sealed at any moment. Operations move, answers come old and twice,
+places refuse, fail after they took an event, and come and go; the process crashes between any two
+steps; time passes and goes back. Whatever happens, the promises hold; and when the trouble is over,
+nothing waits.
 """
 
 import random
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,15 +27,19 @@ from hypothesis.stateful import (
 from sqlalchemy import select
 
 from poller.store import deliveries as delivery_rows
+from poller.store import groups as group_rows
 from poller.store import registrations as registration_rows
 from poller.store import sinks as sink_rows
 from poller.store import watches as watch_rows
 from poller.store.claims import ClaimRequest
 from poller.store.database import Database
 from poller.store.dead_letters import Selection, replay, replay_event
+from poller.store.events import StoredEvent
+from poller.store.group_retention import prune_groups
 from poller.store.reports import summary
 from poller.store.retention import prune
-from poller.store.schema import deliveries, events, watches
+from poller.store.rows import group_of, watch_of
+from poller.store.schema import deliveries, events, groups, watches
 from poller.store.scopes import find_or_create_scope
 from poller.store.watches import Lease
 from poller.tracking.answer import (
@@ -46,13 +51,14 @@ from poller.tracking.answer import (
 )
 from poller.tracking.delivery import AttemptResult, DeliveryState, Subscription
 from poller.tracking.pacing import Policy
-from poller.tracking.registration import Registration
+from poller.tracking.registration import Conflict, Registration
 from tests.examples import times
 from tests.store.scenes import HOME, NOW, Clock, declare, op
 from tests.store.worlds import Ledger, Place, Truth
 
 SETTINGS = settings(stateful_step_count=30)
 OPERATIONS = 3
+GROUPS = ("east", "west")
 RETENTION = 86_400.0
 LEASE = Lease(owner="machine", seconds=30.0)
 # on memory where there is such a place: a crash here is one of the process, not of the disk
@@ -60,6 +66,7 @@ FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a priva
 
 operations = st.integers(0, OPERATIONS - 1)
 names = st.sampled_from(["lines", "hook", "ends"])
+group_names = st.sampled_from(GROUPS)
 counters = st.sampled_from(["queued", "sent", "delivered", "failed"])
 seconds = st.sampled_from([0.5, 2.0, 11.0, 31.0, 400.0, 4_000.0, 90_000.0, 260_000.0])
 
@@ -107,13 +114,18 @@ class StoreMachine(RuleBasedStateMachine):
 
     # operations
 
-    @rule(numbers=st.lists(operations, min_size=1, max_size=3), label=st.sampled_from("ab"))
-    def register(self, numbers: list[int], label: str) -> None:
-        """Register some, known or not."""
+    @rule(
+        numbers=st.lists(operations, min_size=1, max_size=3),
+        label=st.sampled_from("ab"),
+        group=st.none() | group_names,
+    )
+    def register(self, numbers: list[int], label: str, group: str | None = None) -> None:
+        """Register some, known or not, in a group or in none."""
         wishes = [
-            Registration(id=op(number), kind="messages", labels={"label": label})
+            Registration(id=op(number), kind="messages", labels={"label": label}, group=group)
             for number in numbers
         ]
+        known_groups = self._group_names()
         with self.database.writing() as connection:
             known = set(connection.execute(select(watches.c.id)).scalars())
             results = registration_rows.register_all(
@@ -123,8 +135,9 @@ class StoreMachine(RuleBasedStateMachine):
                 self.clock(),
                 policy=self.policy,
             )
+        self._note_groups(known_groups, [event for result in results for event in result.events])
         for result in results:
-            assert result.conflict is None
+            assert result.conflict is None or group is not None, result.conflict
             if result.is_new:
                 self.ledger.begin(result.id, from_nothing=result.id not in known)
                 known.add(result.id)
@@ -133,13 +146,46 @@ class StoreMachine(RuleBasedStateMachine):
     def forget(self, number: int) -> None:
         """Stop watching one."""
         with self.database.writing() as connection:
-            registration_rows.forget_watch(
+            forgotten = registration_rows.forget_watch(
                 connection,
                 self.scope,
                 op(number),
                 self.clock(),
                 policy=self.policy,
             )
+        self._note_events(forgotten.events)
+
+    @rule(group=group_names, expected=st.none() | st.integers(1, OPERATIONS))
+    def seal(self, group: str, expected: int | None) -> None:
+        """Seal a group now, or with so many members, where that can be."""
+        known_groups = self._group_names()
+        try:
+            with self.database.writing() as connection:
+                sealed = group_rows.seal_group(
+                    connection,
+                    self.scope,
+                    group,
+                    expected,
+                    policy=self.policy,
+                    now=self.clock(),
+                )
+        except (Conflict, group_rows.UnknownGroup):
+            return
+        self._note_groups(known_groups, sealed.events)
+
+    @rule()
+    def emit_what_groups_held_back(self) -> None:
+        """Let housekeeping look for progress that is due."""
+        with self.database.writing() as connection:
+            due = group_rows.due_groups(connection, self.scope, self.clock())
+            changes = group_rows.record_groups(
+                connection,
+                self.scope,
+                due,
+                policy=self.policy,
+                now=self.clock(),
+            )
+        self._note_events([event for change in changes for event in change.events])
 
     @rule(number=operations, days=st.sampled_from([2, 15]))
     def forget_for_days(self, number: int, days: int) -> None:
@@ -280,6 +326,7 @@ class StoreMachine(RuleBasedStateMachine):
         with self.database.writing() as connection:
             watch_rows.void_future_waits(connection, self.scope, self.clock())
             delivery_rows.void_future_waits(connection, self.scope, self.clock())
+            group_rows.void_future_waits(connection, self.scope, self.clock())
 
     @rule(name=st.none() | names)
     def replay_dead(self, name: str | None) -> None:
@@ -306,6 +353,8 @@ class StoreMachine(RuleBasedStateMachine):
             sink_rows.bury_absent(connection, self.scope, self.clock())
         with self.database.writing() as connection:
             prune(connection, self.scope, retention=RETENTION, now=self.clock())
+        with self.database.writing() as connection:
+            prune_groups(connection, self.scope, retention=RETENTION, now=self.clock())
 
     @rule(days=st.sampled_from([2, 15]))
     def quiet_days(self, days: int) -> None:
@@ -331,12 +380,25 @@ class StoreMachine(RuleBasedStateMachine):
             self.ledger.check_arrivals(place)
             self.ledger.check_gaps(place)
 
+    @invariant()
+    def groups_are_what_their_members_are(self) -> None:
+        """Compare sums and counts with the members until the end; then they stay as they are."""
+        with self.database.reading() as connection:
+            rows = connection.execute(select(watches)).mappings().all()
+            found = connection.execute(select(groups)).mappings().all()
+        members = [watch_of(row, self.scope) for row in rows]
+        for row in found:
+            group = group_of(row, self.scope)
+            own = [watch for watch in members if watch.group == group.name]
+            self.ledger.check_group(group, own)
+
     def teardown(self) -> None:
         """End the trouble: every operation ends, every place takes what comes, nothing waits."""
         if not self.truths:
             return
         self._let_everything_end()
         self.promises_hold()
+        self._check_that_all_groups_ended()
         with self.database.reading() as connection:
             now = summary(connection, self.scope, since=NOW, closed=())
         assert (now.watched, now.waiting, now.stuck) == (0, 0, 0)
@@ -350,9 +412,12 @@ class StoreMachine(RuleBasedStateMachine):
         self._configure()
         for truth in self.truths:
             truth.finish(self.clock())
+        for group in GROUPS:
+            self.seal(group, None)
         for _ in range(200):
             self.clock.advance(400)
             self.poll(OPERATIONS)
+            self.emit_what_groups_held_back()
             for place in self.places.values():
                 place.end([(AttemptResult.DELIVERED, True)] * len(place.in_flight))
                 self._exchange(place, 10)
@@ -360,6 +425,15 @@ class StoreMachine(RuleBasedStateMachine):
                 now = summary(connection, self.scope, since=NOW, closed=())
             if now.is_idle:
                 return
+
+    def _check_that_all_groups_ended(self) -> None:
+        """Each that is sealed and has a member has said so, once."""
+        with self.database.reading() as connection:
+            found = connection.execute(select(groups)).mappings().all()
+        for row in found:
+            group = group_of(row, self.scope)
+            assert group.due_at is None
+            assert group.ended_at is not None or group.members.total == 0, group
 
     def _check_that_all_arrived(self) -> None:
         for place in self.places.values():
@@ -397,7 +471,6 @@ class StoreMachine(RuleBasedStateMachine):
         return [watch.id for watch in claim.watches]
 
     def _record(self, *answers: tuple[str, Answer]) -> None:
-        wanting = [self.places[name] for name in sorted(self.configured)]
         with self.database.writing() as connection:
             observations = watch_rows.record(
                 connection,
@@ -409,8 +482,21 @@ class StoreMachine(RuleBasedStateMachine):
                 random=self.random,
             )
         for observation in observations:
-            for recorded in observation.events:
-                self.ledger.record(recorded, wanting)
+            self._note_events(observation.events)
+
+    def _group_names(self) -> set[str]:
+        with self.database.reading() as connection:
+            return set(connection.execute(select(groups.c.name)).scalars())
+
+    def _note_groups(self, known: set[str], made: Sequence[StoredEvent]) -> None:
+        for name in self._group_names() - known:
+            self.ledger.begin(name, from_nothing=True)
+        self._note_events(made)
+
+    def _note_events(self, made: Sequence[StoredEvent]) -> None:
+        wanting = [self.places[name] for name in sorted(self.configured)]
+        for recorded in made:
+            self.ledger.record(recorded, wanting)
 
     def _exchange(self, place: Place, room: int) -> None:
         if place.name not in self.configured:

@@ -13,6 +13,8 @@ from poller.store.events import StoredEvent
 from poller.text import format_instant
 from poller.tracking.answer import FoundAnswer
 from poller.tracking.delivery import AttemptResult, DeliveryAttempt, DeliveryState, Subscription
+from poller.tracking.group import Group, MemberCounts, share_labels
+from poller.tracking.watch import Phase, Watch
 from tests.oracle import judge
 
 __all__ = ["Ledger", "Place", "Truth"]
@@ -127,6 +129,7 @@ class Ledger:
         self.last_position = 0
         self._over: set[str] = set()
         self._generation: Counter[str] = Counter()
+        self._frozen: dict[tuple[str, datetime], tuple[MemberCounts, dict[str, int]]] = {}
 
     def begin(self, operation_id: str, *, from_nothing: bool) -> None:
         """Take note that watching begins (again)."""
@@ -164,6 +167,25 @@ class Ledger:
             story = [json.loads(recorded.body) for recorded in line]
             found = judge(story, ended=False, watched_again=True)
             assert not found.problems, found.problems
+
+    def check_group(self, group: Group, members: Sequence[Watch]) -> None:
+        """Count the members again until the group ends; what it said then stays."""
+        frozen = (group.members, dict(group.stats))
+        if group.ended_at is not None:
+            assert self._frozen.setdefault((group.name, group.ended_at), frozen) == frozen
+            return
+        standing = Counter(
+            "watching" if one.phase in {Phase.ACTIVE, Phase.SETTLING} else str(one.outcome)
+            for one in members
+        )
+        sums: Counter[str] = Counter()
+        for one in members:
+            sums.update(one.known_counters)
+        assert group.members == MemberCounts(total=len(members), **standing)
+        assert +Counter(group.stats) == +sums
+        assert group.labels == share_labels([one.labels for one in members])
+        is_over = group.sealed_at is not None and members and not standing["watching"]
+        assert not is_over, "a group that should have ended"
 
     def check_arrivals(self, place: Place) -> None:
         """Check bodies, order of first arrivals, and that nothing is delivered unseen."""
