@@ -132,20 +132,16 @@ def change_member(
         _check_open(group, member)
     if group.ended_at is not None:
         return _change_after_end(group, was, member)
-    counts = _count(_count(group.members, was, -1), member, +1)
-    changed = group.evolve(
+    counts = _count(group.members, was, member)
+    is_full = was is None and member is not None and counts.total == group.expected
+    return group.evolve(
         members=counts,
         stats=_sum(group.stats, was, member),
         labels=_labels(group, was, member),
         explaining=group.explaining + _is_explaining(member) - _is_explaining(was),
+        members_ended_at=None if counts.watching else group.members_ended_at or now,
+        sealed_at=now if is_full else group.sealed_at,
     )
-    if counts.watching:
-        changed = changed.evolve(members_ended_at=None)
-    elif group.members_ended_at is None:
-        changed = changed.evolve(members_ended_at=now)
-    if was is None and member is not None and counts.total == group.expected:
-        changed = changed.evolve(sealed_at=now)
-    return changed
 
 
 def changes_group(before: Watch, after: Watch) -> bool:
@@ -267,12 +263,19 @@ def _is_counted(group: Group, watch: Watch) -> bool:
     return group.ended_at is None or watch.registered_at <= group.ended_at
 
 
-def _count(counts: MemberCounts, member: Watch | None, by: int) -> MemberCounts:
-    if member is None:
+def _count(counts: MemberCounts, was: Watch | None, member: Watch | None) -> MemberCounts:
+    before = None if was is None else _standing(was)
+    after = None if member is None else _standing(member)
+    if before == after:
         return counts
-    standing = _standing(member)
-    changes = {"total": counts.total + by, standing: getattr(counts, standing) + by}
-    return replace(counts, **changes)
+    changed = asdict(counts)
+    if before is not None:
+        changed[before] -= 1
+        changed["total"] -= 1
+    if after is not None:
+        changed[after] += 1
+        changed["total"] += 1
+    return MemberCounts(**changed)
 
 
 def _standing(member: Watch) -> str:

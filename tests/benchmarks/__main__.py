@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks import delivery, fleet, start
+from tests.benchmarks import delivery, fleet, groups, start
 from tests.benchmarks.pacing import Figures, measure
 from tests.benchmarks.plot import draw
 from tests.benchmarks.report import pacing_report, table
@@ -26,12 +26,21 @@ class Effort:
     seconds: float
     deliveries: int
     starts: int
+    members: int
 
 
 _EFFORTS: Final[Mapping[str, Effort]] = {
-    "quick": Effort(alone=40, together=40, fleets=(1_000,), seconds=5, deliveries=1_000, starts=7),
+    "quick": Effort(
+        alone=40, together=40, fleets=(1_000,), seconds=5, deliveries=1_000, starts=7, members=1_000
+    ),
     "usual": Effort(
-        alone=100, together=200, fleets=(1_000, 10_000), seconds=20, deliveries=5_000, starts=15
+        alone=100,
+        together=200,
+        fleets=(1_000, 10_000),
+        seconds=20,
+        deliveries=5_000,
+        starts=15,
+        members=10_000,
     ),
     "full": Effort(
         alone=300,
@@ -40,6 +49,7 @@ _EFFORTS: Final[Mapping[str, Effort]] = {
         seconds=40,
         deliveries=20_000,
         starts=31,
+        members=10_000,
     ),
 }
 
@@ -72,11 +82,17 @@ def _start(effort: Effort) -> str:
         return table(start.measure(effort.starts, directory=Path(directory)))
 
 
+def _groups(effort: Effort) -> str:
+    with tempfile.TemporaryDirectory() as directory:
+        return table(groups.measure(effort.members, directory=Path(directory)))
+
+
 _BENCHMARKS: Final[Mapping[str, Callable[[Effort], str]]] = {
     "pacing": _pacing,
     "fleet": _fleet,
     "delivery": _delivery,
     "start": _start,
+    "groups": _groups,
 }
 
 
