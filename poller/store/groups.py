@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from poller.store.database import count_written, in_order
 from poller.store.events import StoredEvent, record_events
@@ -36,6 +36,19 @@ _CHUNK: Final = 500
 _STEP: Final = 100
 _KEY: Final = (groups.c.scope_id, groups.c.name)
 _NOTHING: Final = Breakdown(sources=())
+# Made once: every answer about a member runs them, and making a statement costs more than it does.
+_LOCK: Final = (
+    select(groups)
+    .where(
+        groups.c.scope_id == bindparam("own_scope"),
+        groups.c.name.in_(bindparam("own_names", expanding=True)),
+    )
+    .order_by(groups.c.name)
+    .with_for_update()
+)
+_WRITE: Final = update(groups).where(
+    groups.c.scope_id == bindparam("own_scope"), groups.c.name == bindparam("own_name")
+)
 
 
 class UnknownGroup(LookupError):
@@ -158,8 +171,8 @@ class GroupChanges:
             values = {**group_values(group), "scope_id": self._scope.id}
             self._connection.execute(insert(groups).values(values))
         elif changes := difference(group_values(known), group_values(group)):
-            own = (groups.c.scope_id == self._scope.id, groups.c.name == group.name)
-            self._connection.execute(update(groups).where(*own).values(changes))
+            own = {"own_scope": self._scope.id, "own_name": group.name}
+            self._connection.execute(_WRITE, changes | own)
 
     def _shared_labels(self, name: str) -> Mapping[str, str]:
         query = (
@@ -258,14 +271,7 @@ def _locked(
     found: dict[str, Group] = {}
     ordered = sorted(names)
     for start in range(0, len(ordered), _CHUNK):
-        query = (
-            select(groups)
-            .where(
-                groups.c.scope_id == scope.id, groups.c.name.in_(ordered[start : start + _CHUNK])
-            )
-            .order_by(groups.c.name)
-            .with_for_update()
-        )
-        rows = connection.execute(query).mappings().all()
+        own = {"own_scope": scope.id, "own_names": ordered[start : start + _CHUNK]}
+        rows = connection.execute(_LOCK, own).mappings().all()
         found |= {row["name"]: group_of(row, scope) for row in rows}
     return found
