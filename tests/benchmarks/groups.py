@@ -17,6 +17,7 @@ import anyio
 
 from poller.comms.kinds import DEFAULT_KIND
 from poller.comms.models import decode_operation
+from poller.store.daemons import DeclaredSink, Member
 from poller.store.store import Store
 from poller.tracking.answer import FoundAnswer
 from poller.tracking.delivery import Subscription
@@ -30,7 +31,9 @@ Row = dict[str, object]
 
 _HOME: Final = AccountScope(account="AC", base_url="http://api.test/v1")
 _POLICY: Final = Policy()
-_SINKS: Final = [Subscription(sink="app")]
+_DAEMON: Final = Member(
+    owner="benchmark", sinks=[DeclaredSink(subscription=Subscription(sink="app"))]
+)
 _NOW: Final = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 _PAGE: Final = 500
 # answers a transaction, and how many transactions
@@ -51,7 +54,7 @@ class _Side:
     async def open(self) -> None:
         """Register all operations, and see each of them once."""
         self._store = await Store.open(f"sqlite:///{self._path}", _HOME, now=lambda: self._now)
-        await self._store.configure_sinks(["app"])
+        await self._store.configure_sinks(_DAEMON)
         for start in range(0, len(self._ids), 5_000):
             wanted = [
                 Registration(
@@ -59,7 +62,7 @@ class _Side:
                 )
                 for one in self._ids[start : start + 5_000]
             ]
-            await self._store.register(wanted, policy=_POLICY, subscriptions=_SINKS)
+            await self._store.register(wanted, policy=_POLICY)
         for start in range(0, len(self._ids), _PAGE):
             await self.record(self._ids[start : start + _PAGE])
 
@@ -81,9 +84,7 @@ class _Side:
             found = decode_operation(document, kind=DEFAULT_KIND, expected_id=one)
             answer = FoundAnswer(found=found, begun_at=self._now, arrived_at=self._now)
             answers.append((one, answer))
-        await self._store.record(
-            answers, policy=_POLICY, subscriptions=_SINKS, lease_owner="benchmark"
-        )
+        await self._store.record(answers, policy=_POLICY, lease_owner="benchmark")
 
     async def time(self, answers: int) -> float:
         """Record so many answers in a transaction; the microseconds for each of them."""
