@@ -43,6 +43,7 @@ from poller.engine.status import (
 )
 from poller.engine.stored_budget import StoredBudget
 from poller.engine.supervision import Heartbeats, attempt, repeat
+from poller.store.errors import StoreUnavailable
 from poller.store.events import StoredEvent
 from poller.store.registrations import Registered
 from poller.store.reports import Summary
@@ -56,6 +57,10 @@ log = structlog.get_logger()
 _QUERY_AGAIN: Final = 1.0
 # Seconds for the store after the end of the grace: results of attempts, leases given up.
 _LAST_WORDS: Final = 1.0
+# seconds: counting what belongs to others reads all that is watched
+_COUNT_AGAIN: Final = 60.0
+# seconds after which a confirmed write proves nothing any more
+_PROOF_AGE: Final = 3.5
 _MOST_GROUPS: Final = 20
 _LOOPS: Final = ("poll", "housekeeping")
 
@@ -103,6 +108,7 @@ class Daemon:
         self.signals = Signals()
         self._progress = self.signals.progress.listen()
         self._input_ended = False
+        self._foreign: tuple[float, int] | None = None
         self._registrations = RegistrationLog(now)
         self._configuration = configuration
         self._throttle = throttle
@@ -234,11 +240,38 @@ class Daemon:
             *sink_trouble(
                 await self._store.sinks(), closed=self.closed_sinks, started_at=self.started_at
             ),
-            *foreign_trouble(await self._store.foreign_operations(), started_at=self.started_at),
+            *foreign_trouble(await self.foreign_operations(), started_at=self.started_at),
             *group_trouble(
                 await self._store.groups.unsealed(self._now() - UNSEALED_FOR, limit=_MOST_GROUPS)
             ),
         ]
+
+    async def foreign_operations(self) -> int:
+        """Count, at most once a minute, the operations here that wait for another daemon.
+
+        :raises StoreError: where the store refuses.
+        """
+        now = anyio.current_time()
+        if self._foreign is None or now - self._foreign[0] >= _COUNT_AGAIN:
+            self._foreign = (now, await self._store.foreign_operations())
+        return self._foreign[1]
+
+    async def prove_writable(self) -> None:
+        """Raise nothing where a registration could be committed now.
+
+        Where the store is shared, what this daemon writes every second is the proof, and costs no
+        query: a probe must not compete with those who record.
+
+        :raises StoreError: where the store refuses, or has confirmed no write for seconds.
+        """
+        age = self.membership.beat_age
+        if age is None:
+            await self._store.prove_writable()
+        elif age > _PROOF_AGE:
+            raise StoreUnavailable(
+                f"store.url: the database has confirmed no write for {age:.0f} s; "
+                "see store.unavailable in the log"
+            )
 
     @property
     def closed_sinks(self) -> frozenset[str]:

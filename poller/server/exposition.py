@@ -6,7 +6,6 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-import anyio
 from anyio.to_thread import run_sync
 from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -18,6 +17,7 @@ from poller.comms.kinds import KINDS
 from poller.comms.throttle import Throttle
 from poller.engine.daemon import Daemon
 from poller.server.metrics import OTHER, PREFIX, PrometheusMeter, bounded_kind
+from poller.server.refresh import Refreshed
 from poller.store.errors import StoreError
 from poller.store.reports import WatchCount
 from poller.store.sinks import SinkReport
@@ -65,6 +65,10 @@ class ProcessSnapshot:
     dropped_lines: int = 0
 
 
+# seconds without an answer after which the store counts as one that cannot be read
+_SILENT_SECONDS: Final = 3.0
+
+
 class Exposition:
     """Renders `/metrics` for one daemon; it reads the store at most once in `seconds`."""
 
@@ -87,18 +91,17 @@ class Exposition:
         self._version = version
         self._now = now
         self._dropped_lines = dropped_lines
-        self._seconds = seconds
-        self._lock = anyio.Lock()
-        self._stored: StoreSnapshot | None = None
-        self._read_at: float | None = None
+        self._stored = Refreshed(self._count, seconds=seconds)
         ProcessCollector(registry=meter.registry)
 
     async def render(self, accept: str | None = None) -> tuple[bytes, str]:
         """Return the page and its media type; `accept` is the header of the request.
 
-        Where the store cannot be read, its gauges are missing.
+        Where the store cannot be read, its gauges are missing. No database holds the page up.
         """
-        stored = await self._snapshot()
+        stored = await self._stored.get()
+        if self._stored.overdue > _SILENT_SECONDS:
+            stored = None
         if stored is not None:
             self._meter.expect([sink.name for sink in stored.sinks if sink.is_configured])
         openmetrics = wants_openmetrics(accept)
@@ -119,21 +122,13 @@ class Exposition:
             dropped_lines=self._dropped_lines(),
         )
 
-    async def _snapshot(self) -> StoreSnapshot | None:
-        async with self._lock:
-            now = anyio.current_time()
-            if self._read_at is None or now - self._read_at >= self._seconds:
-                self._stored = await self._count()
-                self._read_at = anyio.current_time()
-            return self._stored
-
     async def _count(self) -> StoreSnapshot | None:
         try:
             return StoreSnapshot(
                 at=self._now(),
                 tallies=await self._store.watch_counts(),
                 sinks=await self._store.sinks(),
-                foreign=await self._store.foreign_operations(),
+                foreign=await self._daemon.foreign_operations(),
             )
         except StoreError:
             return None

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-import anyio
 from fastapi import APIRouter, Depends, Request, Response
 
 from poller.server.control import Control, DocumentResponse, InControl, Metrics
 from poller.server.documents import DegradedDocument, HealthDocument, ReadinessDocument
 from poller.server.openapi import problems
+from poller.server.refresh import Refreshed
 from poller.server.views import show_degraded, show_loops
 from poller.store.errors import StoreError
 
@@ -15,36 +15,27 @@ router = APIRouter(tags=["health"])
 
 # finding out costs a write of the store, and probes may ask often
 _FRESH_SECONDS = 1.0
+_SILENT_SECONDS = 3.0
 
 
 class Readiness:
-    """Whether a registration can be acknowledged, found out at most once a second."""
+    """Whether a registration can be acknowledged, found out at most once a second.
+
+    Answers within a second, whatever the database does: a store that gives no answer for longer is
+    the reason for "unready".
+    """
 
     def __init__(self, control: Control) -> None:
         self._control = control
-        self._lock = anyio.Lock()
-        self._known: ReadinessDocument | None = None
-        self._known_at = 0.0
+        self._store_state = Refreshed(self._ask_store, seconds=_FRESH_SECONDS)
 
     async def document(self) -> ReadinessDocument:
         """Return what was found out within the last second."""
-        async with self._lock:
-            is_fresh = anyio.current_time() - self._known_at < _FRESH_SECONDS
-            if self._known is None or not is_fresh:
-                self._known = await self._find_out()
-                self._known_at = anyio.current_time()
-            return self._known
-
-    async def _find_out(self) -> ReadinessDocument:
-        daemon = self._control.daemon
-        loops = daemon.loops()
-        degraded: list[DegradedDocument] = []
-        reason = None
-        try:
-            await self._control.store.prove_writable()
-            degraded = [show_degraded(found) for found in await daemon.degraded()]
-        except StoreError as error:
-            reason = str(error)
+        loops = self._control.daemon.loops()
+        known = await self._store_state.get()
+        reason, degraded = known or ("the store has not answered yet", [])
+        if (overdue := self._store_state.overdue) > _SILENT_SECONDS:
+            reason = f"the store has not answered for {overdue:.0f} s"
         if loops.silent:
             reason = f"these loops do not turn: {', '.join(sorted(loops.silent))}"
         if loops.stopping:
@@ -55,6 +46,15 @@ class Readiness:
             "reason": reason,
             "degraded": degraded,
         }
+
+    async def _ask_store(self) -> tuple[str | None, list[DegradedDocument]]:
+        """Return why the store cannot be written, and what is degraded."""
+        daemon = self._control.daemon
+        try:
+            await daemon.prove_writable()
+            return None, [show_degraded(found) for found in await daemon.degraded()]
+        except StoreError as error:
+            return str(error), []
 
 
 async def _readiness(request: Request) -> Readiness:

@@ -39,6 +39,8 @@ from poller.store.sqlite import sqlite_path
 
 T = TypeVar("T")
 
+# seconds for which a write that found no room counts against readiness
+_REFUSAL_COUNTS: Final = 5.0
 _VACUUM_PAGES: Final = 250
 _TRIES: Final = 3
 # a transaction that failed later than this is not tried again: its caller waits
@@ -99,6 +101,8 @@ class Database:
         self.has_one_connection = self.is_sqlite and self.path is None
         self.patience = _FILE_PATIENCE if self.is_sqlite else _SERVER_PATIENCE
         self._local = threading.local()
+        self._identity: tuple[int, int] | None = None
+        self._last_refusal = (-_REFUSAL_COUNTS, "")
         if self.is_sqlite:
             self.engine = sqlite.make_engine(parsed, has_one_connection=self.has_one_connection)
         else:
@@ -146,6 +150,7 @@ class Database:
             with self._said_clearly():
                 yield connection
             self._check_wanted()
+            self._check_file()
             with self._said_clearly(commits=True):
                 connection.commit()
 
@@ -167,6 +172,25 @@ class Database:
         if self.path is not None:
             with suppress(OSError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+    def prove_room(self) -> None:
+        """Raise nothing where a SQLite file could grow now.
+
+        Rewriting a row in place does not prove it: a full disk lets that pass.
+
+        :raises StoreUnavailable: where the disk is full, or a write has failed just now.
+        """
+        if self.path is None:
+            return
+        moment, refusal = self._last_refusal
+        if monotonic() - moment < _REFUSAL_COUNTS:
+            raise StoreUnavailable(refusal)
+        try:
+            sqlite.prove_room(self.path)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"store.url: {self.name}: the file cannot grow: {error.strerror}; free some space"
+            ) from error
 
     def vacuum(self) -> None:
         """Give pages that retention freed back to the file system, a few at a time.
@@ -220,6 +244,7 @@ class Database:
         try:
             self._note(connection.connection.driver_connection)
             if self.is_sqlite:
+                self._check_file()
                 return connection.execution_options(**{sqlite.READING: reads})
             answer = connection.exec_driver_sql(limits.first_statement).one()
             if answer[0] == "on":
@@ -236,6 +261,24 @@ class Database:
         connection.invalidate()
         self.engine.dispose()
         raise Retryable(f"store.url: {self.name}: {postgres.TAKES_NO_WRITES}")
+
+    def _check_file(self) -> None:
+        """Refuse to work in a file that nobody can find any more.
+
+        SQLite would go on, and what it acknowledges would be gone with the process.
+        """
+        if self.path is None:
+            return
+        found = sqlite.identity(self.path)
+        if self._identity is None:
+            self._identity = found
+        elif found != self._identity:
+            happened = "deleted" if found is None else "replaced"
+            raise StoreUnavailable(
+                f"store.url: {self.name}: the file was {happened} while this daemon used it; stop "
+                "the daemon, put the file back, and start again",
+                needs_change=True,
+            )
 
     def _connect(self, dialect: Any, _record: Any, args: Any, options: Any) -> Any:  # noqa: ANN401 - SQLAlchemy's
         """Connect to a server; what follows, before the first transaction, can be cut short."""
@@ -274,10 +317,10 @@ class Database:
         prefix = f"store.url: {self.name}: {said}"
         if isinstance(cause, sqlite3.Error):
             hint = sqlite.hint_for(cause)
-            return StoreUnavailable(
-                prefix if hint is None else f"{prefix}; {hint}",
-                needs_change=sqlite.needs_change(cause),
-            )
+            message = prefix if hint is None else f"{prefix}; {hint}"
+            if sqlite.is_out_of_room(cause):
+                self._last_refusal = (monotonic(), message)
+            return StoreUnavailable(message, needs_change=sqlite.needs_change(cause))
         state = getattr(cause, "sqlstate", None) or ""
         is_lost = error is not None and error.connection_invalidated
         if postgres.is_cut(state):

@@ -1,7 +1,9 @@
 """SQLite: how a file is opened, how a transaction begins, what an error means."""
 
+import os
 import sqlite3
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -11,6 +13,8 @@ from sqlalchemy.pool import StaticPool
 READING: Final = "poller_reading"
 # seconds that a statement waits for another process's transaction
 _BUSY: Final = 10.0
+# bytes: many pages, and more than a large registration takes
+_ROOM: Final = 1024 * 1024
 _LOG_LIMIT: Final = 4 * 1024 * 1024
 # SQLite's errors of the path, the permissions or the file's content
 _NEED_CHANGE: Final = (
@@ -61,6 +65,29 @@ def hint_for(error: sqlite3.Error) -> str | None:
     """Return what to do about an error, None where nobody knows."""
     name = getattr(error, "sqlite_errorname", "")
     return next((hint for prefix, hint in _HINTS.items() if name.startswith(prefix)), None)
+
+
+def is_out_of_room(error: sqlite3.Error) -> bool:
+    """Whether the file could not grow, or the disk failed."""
+    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_FULL", "SQLITE_IOERR"))
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return the device and the inode of a file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def prove_room(path: Path) -> None:
+    """Take some space of the file system of a file, and give it back.
+
+    :raises OSError: where there is none.
+    """
+    with TemporaryFile(dir=path.parent, buffering=0) as file:
+        os.posix_fallocate(file.fileno(), 0, _ROOM)
 
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:

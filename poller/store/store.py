@@ -381,6 +381,7 @@ class Store:
 
     async def prove_writable(self) -> None:
         """Raise nothing where a registration could be committed now."""
+        await self._transactions.call(self._database.prove_room)
         await self._write(event_rows.prove_writable)
 
     async def drop_delivered(self) -> None:

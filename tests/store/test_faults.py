@@ -1,5 +1,6 @@
 """A store that cannot be used says why in one sentence, and loses nothing over it."""
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -150,3 +151,67 @@ async def test_a_connection_that_was_cut_is_made_anew(cluster: Cluster, clock: C
     assert [result.is_new for result in await daemon.register(op(1), op(2))] == [False, True]
     await store.aclose()
     cluster.drop(name)
+
+
+@pytest.mark.parametrize("happened", ["deleted", "replaced"])
+async def test_a_file_that_is_gone_while_it_is_used(
+    migrated_file: Path, tmp_path: Path, clock: Clock, happened: str
+) -> None:
+    """Nothing is acknowledged that would be lost with the process; put back, it goes on."""
+    path = Path(shutil.copy(migrated_file, tmp_path))
+    store = await Store.open(f"sqlite:///{path}", HOME, now=clock)
+    daemon = Daemon(store, clock, "first")
+    await daemon.register(op(1))
+    shutil.move(path, tmp_path / "kept.db")
+    if happened == "replaced":
+        shutil.copy(migrated_file, path)
+    with pytest.raises(StoreUnavailable, match=f"was {happened} while") as refused:
+        await daemon.register(op(2))
+    assert "put the file back" in str(refused.value)
+    with pytest.raises(StoreUnavailable, match=f"was {happened} while"):
+        await store.prove_writable()
+    shutil.move(tmp_path / "kept.db", path)
+    assert [one.is_new for one in await daemon.register(op(1), op(2))] == [False, True]
+    await store.aclose()
+
+
+async def test_a_file_that_cannot_grow_is_not_writable(
+    migrated_file: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row can still be rewritten in place, but no registration be acknowledged."""
+    path = shutil.copy(migrated_file, tmp_path)
+    store = await Store.open(f"sqlite:///{path}", HOME, now=clock)
+    await store.prove_writable()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(StoreUnavailable, match="cannot grow: No space left on device; free"):
+            await store.prove_writable()
+    await store.prove_writable()
+    await store.aclose()
+
+
+async def test_a_write_that_found_no_room_counts_for_a_while(
+    migrated_file: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file may be bounded by more than the disk: what failed just now is the proof."""
+    path = shutil.copy(migrated_file, tmp_path)
+    store = await Store.open(f"sqlite:///{path}", HOME, now=clock)
+    daemon = Daemon(store, clock, "first")
+
+    def refuse(_connection: object, _scope: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorname = "SQLITE_FULL"
+        raise error
+
+    with pytest.raises(StoreUnavailable, match="free some space"):
+        await store._write(refuse)
+    with pytest.raises(StoreUnavailable, match="free some space"):
+        await store.prove_writable()
+    monkeypatch.setattr("poller.store.database._REFUSAL_COUNTS", 0.0)
+    await store.prove_writable()
+    await daemon.register(op(1))
+    await store.aclose()
