@@ -6,8 +6,8 @@ API that needs no account:
     pip install -r deploy/examples/requirements.txt
     python deploy/examples/sending_app.py
 
-It prints each event and exits with 0 when its operation has ended. `PORT` (3000) is where it
-listens for webhooks, `POLLER_URL` (http://127.0.0.1:8470) where the poller is.
+It prints each event and exits with 0 when its operation has ended. `LISTEN` (127.0.0.1) and `PORT`
+(3000) are where it listens for webhooks, `POLLER_URL` (http://127.0.0.1:8470) where the poller is.
 """
 
 import json
@@ -22,6 +22,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 API = os.environ["POLLER_API__BASE_URL"]
 POLLER = os.environ.get("POLLER_URL", "http://127.0.0.1:8470")
+LISTEN = os.environ.get("LISTEN", "127.0.0.1")
 PORT = int(os.environ.get("PORT", "3000"))
 RECIPIENTS = 40
 
@@ -85,7 +86,7 @@ def hear_the_end(operation: str) -> None:
 
 def main() -> None:
     """Send one campaign and wait for its end."""
-    hooks = ThreadingHTTPServer(("127.0.0.1", PORT), Hooks)
+    hooks = ThreadingHTTPServer((LISTEN, PORT), Hooks)
     threading.Thread(target=hooks.serve_forever, daemon=True).start()
     # where nobody listens yet, try again
     with httpx.Client(transport=httpx.HTTPTransport(retries=5), timeout=10) as client:

@@ -17,6 +17,7 @@ from tests.deploy.places import DEPLOY, ROOT, relocated, spare_ports
 from tests.fakes.process import Poller, eventually, poller
 
 COMPOSE = DEPLOY / "compose/compose.yaml"
+SCALED = DEPLOY / "compose/scaled.yaml"
 BIN = Path(sys.executable).parent
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
@@ -42,6 +43,7 @@ def settings(composed: Mapping[str, Any]) -> Settings:
     return load_settings(config=None, overrides=(), environ=variables).settings
 
 
+@pytest.mark.parametrize("file", [COMPOSE, SCALED], ids=lambda file: file.stem)
 @pytest.mark.parametrize(
     "command",
     [
@@ -50,11 +52,11 @@ def settings(composed: Mapping[str, Any]) -> Settings:
     ],
     ids=["schema", "lint"],
 )
-def test_the_file_is_what_compose_reads(command: list[str]) -> None:
+def test_the_file_is_what_compose_reads(command: list[str], file: Path) -> None:
     """The specification's schema and a linter accept it."""
     program, *options = command
     done = subprocess.run(
-        [BIN / program, *options, COMPOSE], capture_output=True, text=True, check=False
+        [BIN / program, *options, file], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -90,6 +92,20 @@ def test_stopping_has_the_time_that_it_may_take(
     )
     longest = settings.engine.shutdown_grace + settings.api.timeout + hook
     assert float(composed["poller"]["stop_grace_period"].removesuffix("s")) > longest
+
+
+def test_two_pollers_share_a_database() -> None:
+    """They are set alike, the database outlives its container, and both reach the application."""
+    found = services(SCALED.read_text())
+    first, second = found["poller-1"], found["poller-2"]
+    assert first == second
+    variables = first["environment"] | {"POLLER_SECRETS_DIR": "/nowhere"}
+    loaded = load_settings(config=None, overrides=(), environ=variables).settings
+    assert "://poller@database/poller" in loaded.store.url.get_secret_value()
+    assert found["database"]["volumes"] == ["database:/var/lib/postgresql/data"]
+    assert "5432" not in repr(found["database"].get("ports"))
+    assert found["app"]["network_mode"] == "service:poller-1"
+    assert variables["POLLER_SINKS__APP__URL"].startswith("http://poller-1:3000/")
 
 
 @pytest.mark.acceptance

@@ -23,6 +23,8 @@ VERSIONS = ("1.29", kubernetes_validate.latest_version())
 """The oldest that knows native sidecars without a feature gate, and the newest."""
 
 PROBES = {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
+WORKLOADS = ("StatefulSet", "Deployment")
+PLACE = "://poller:made-up@database/poller"
 Document = dict[str, Any]
 
 
@@ -35,9 +37,10 @@ class Manifest:
 
     @property
     def workload(self) -> Document:
-        """The StatefulSet."""
-        found: Document = self.objects["StatefulSet"]["spec"]
-        return found
+        """The StatefulSet or the Deployment."""
+        (found,) = (self.objects[kind] for kind in WORKLOADS if kind in self.objects)
+        spec: Document = found["spec"]
+        return spec
 
     @property
     def pod(self) -> Document:
@@ -57,16 +60,16 @@ class Manifest:
         return found
 
 
-def secrets() -> list[str]:
-    """Name the members of the Secret that deploy/README.md makes."""
+def secrets(name: str) -> list[str]:
+    """Name the members of the Secret of that name, as deploy/README.md makes it."""
     (command,) = re.findall(
-        r"kubectl create secret generic comms-poller((?:.*\\\n)+.*\n)",
+        rf"kubectl create secret generic {name} ((?:.*\\\n)+.*\n)",
         (DEPLOY / "README.md").read_text(),
     )
     return re.findall(r"--from-literal=(\w+)=", command)
 
 
-@pytest.fixture(params=["poller.yaml", "sidecar.yaml"])
+@pytest.fixture(params=["poller.yaml", "sidecar.yaml", "scaled.yaml"])
 def manifest(request: pytest.FixtureRequest, tmp_path: Path) -> Manifest:
     """Read a file, and load its settings as its poller would."""
     documents = list(yaml.safe_load_all((MANIFESTS / request.param).read_text()))
@@ -74,12 +77,19 @@ def manifest(request: pytest.FixtureRequest, tmp_path: Path) -> Manifest:
     assert len(objects) == len(documents)
     config = tmp_path / "poller.toml"
     config.write_text(objects["ConfigMap"]["data"]["poller.toml"])
-    values = {"poller_sinks__app__secret": "whsec_" + base64.b64encode(bytes(32)).decode()}
-    for name in secrets():
+    values = {
+        "poller_sinks__app__secret": "whsec_" + base64.b64encode(bytes(32)).decode(),
+        "poller_store__url": f"postgresql{PLACE}",
+    }
+    for name in secrets(_secret_of(objects)):
         (tmp_path / name).write_text(values.get(name, "made-up-0123456789"))
     environ = {"POLLER_SECRETS_DIR": str(tmp_path)}
     settings = load_settings(config=config, overrides=(), environ=environ).settings
     return Manifest(objects=objects, settings=settings)
+
+
+def _secret_of(objects: Mapping[str, Document]) -> str:
+    return "comms-poller-scaled" if "Deployment" in objects else "comms-poller"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -113,15 +123,19 @@ def test_the_secret_has_what_is_needed(manifest: Manifest) -> None:
     variables = {each["name"]: each["value"] for each in manifest.poller["env"]}
     mounted = {each["mountPath"]: each["name"] for each in manifest.poller["volumeMounts"]}
     volumes = {each["name"]: each for each in manifest.pod["volumes"]}
-    assert (
-        volumes[mounted[variables["POLLER_SECRETS_DIR"]]]["secret"]["secretName"] == "comms-poller"
-    )
+    secret = volumes[mounted[variables["POLLER_SECRETS_DIR"]]]["secret"]
+    assert secret["secretName"] == _secret_of(manifest.objects)
     config = volumes[mounted[str(Path(variables["POLLER_CONFIG"]).parent)]]["configMap"]
     assert config["name"] == manifest.objects["ConfigMap"]["metadata"]["name"]
 
 
 def test_the_state_outlives_the_pod(manifest: Manifest) -> None:
-    """The store lies in a claim of the StatefulSet."""
+    """The store lies in a claim of the StatefulSet, or in a database that several pollers share."""
+    if "Deployment" in manifest.objects:
+        assert manifest.settings.store.url.get_secret_value().endswith(PLACE)
+        assert manifest.workload["replicas"] == 3
+        assert {each["name"] for each in manifest.pod["volumes"]} == {"config", "secrets", "tmp"}
+        return
     (claim,) = manifest.workload["volumeClaimTemplates"]
     mounted = {each["name"]: each["mountPath"] for each in manifest.poller["volumeMounts"]}
     place = mounted[claim["metadata"]["name"]]
@@ -170,7 +184,10 @@ def test_selectors_and_ports_meet(manifest: Manifest) -> None:
     assert manifest.workload["selector"]["matchLabels"] == labels
     assert objects["Service"]["spec"]["selector"] == labels
     assert objects["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
-    assert manifest.workload["serviceName"] == objects["Service"]["metadata"]["name"]
+    assert (
+        manifest.workload.get("serviceName", "comms-poller-scaled")
+        == (objects["Service"]["metadata"]["name"])
+    )
     names = {
         each["name"] for container in manifest.containers for each in container.get("ports", [])
     }
