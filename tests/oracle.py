@@ -4,7 +4,7 @@ The poller audits histories itself (`poller verify`); this oracle knows nothing 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,14 +26,17 @@ def judge(
     arrivals: Sequence[Event],
     *,
     ends: Mapping[str, Event] | None = None,
+    groups: Mapping[str, Collection[str]] | None = None,
     ended: bool = True,
     watched_again: bool = False,
 ) -> Judgement:
     """Judge the arrivals at one sink, in order; a repetition is no problem where it is the same.
 
     With `ended`, the history of every subject must be complete. `ends` is each operation's true
-    last snapshot: these operations and no others must be there, and end so. `watched_again` says
-    that a lost operation may have been registered again: then its story goes on after its end.
+    last snapshot: these operations and no others must be there, and end so. `groups` names the
+    members of each group: it must have ended once, after them and with their numbers.
+    `watched_again` says that a lost operation may have been registered again: then its story goes
+    on after its end.
     """
     first: dict[str, Event] = {}
     problems = [
@@ -48,8 +51,13 @@ def judge(
         last = _since_lost(events) if watched_again else events
         faults = [*_wrong_order(events), *_wrong_deltas(events), *_wrong_finals(last, ended)]
         problems += [f"{name}: {fault}" for fault in faults]
+    groups = groups or {}
+    for name, members in sorted(groups.items()):
+        faults = _wrong_group(histories.get(name, []), [histories.get(one, []) for one in members])
+        problems += [f"{name}: {fault}" for fault in faults]
     if ends is not None:
-        problems += _wrong_ends(histories, ends)
+        alone = {name: events for name, events in histories.items() if name not in groups}
+        problems += _wrong_ends(alone, ends)
     return Judgement(events=first, duplicates=len(arrivals) - len(first), problems=problems)
 
 
@@ -111,6 +119,31 @@ def _wrong_finals(events: Sequence[Event], ended: bool) -> list[str]:  # noqa: F
     after = [event["type"] for event in events[finals[0] + 1 :]]
     allowed = [[], ["operation.breakdown"], ["group.breakdown"]]
     return [] if after in allowed else [f"after its end came {after}"]
+
+
+def _wrong_group(events: Sequence[Event], members: Sequence[Sequence[Event]]) -> list[str]:
+    """Look for a group that did not end once, too early, or with other numbers than its members."""
+    completed = [event for event in events if event["type"] == "group.completed"]
+    if len(completed) != 1:
+        return [f"{len(completed)} times completed"]
+    (end,) = completed
+    finals = [event for story in members for event in story if event["data"]["final"]]
+    problems = []
+    outcomes = Counter(event["type"].partition(".")[2] for event in finals)
+    counts = {"total": len(members), "watching": 0, "completed": 0, "canceled": 0, "lost": 0}
+    if end["data"]["operations"] != counts | outcomes:
+        problems.append(f"says {end['data']['operations']}, not {counts | outcomes}")
+    sums: Counter[str] = Counter()
+    for event in finals:
+        sums.update(_counters(event) or {})
+    if _counters(end) != sums:
+        problems.append(f"its sums are {_counters(end)}, not {dict(sums)}")
+    if any(event["time"] > end["time"] for event in finals):
+        problems.append("ended before its last member")
+    sealed_at = end["data"]["sealedAt"]
+    if sealed_at is None or sealed_at > end["time"]:
+        problems.append(f"ended at {end['time']}, sealed at {sealed_at}")
+    return problems
 
 
 def _wrong_ends(histories: Mapping[str, list[Event]], ends: Mapping[str, Event]) -> list[str]:

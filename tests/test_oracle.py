@@ -85,3 +85,57 @@ def test_what_is_right_passes() -> None:
     with pytest.raises(AssertionError):
         check_promises([GOOD[0], *GOOD])
     assert judge(GOOD[:2], ended=False).problems == []
+
+
+def group_event(number: int, kind: str, **data: object) -> Event:
+    """Return an event of a group of which `op` is the member."""
+    return {
+        "id": f"group-{number}",
+        "subject": "autumn",
+        "type": f"group.{kind}",
+        "sequence": str(number),
+        "time": f"10:0{number}",
+        "data": {
+            "group": "autumn",
+            "final": kind == "completed",
+            "stats": {"sent": 4},
+            "delta": {"sent": 4} if number == 1 else {},
+            "operations": {"total": 1, "watching": 0, "completed": 1, "canceled": 0, "lost": 0},
+            "sealedAt": "10:01",
+            **data,
+        },
+    }
+
+
+WITH_GROUP = [
+    *({**one, "time": "10:01"} for one in GOOD),
+    group_event(1, "progress"),
+    group_event(2, "completed"),
+]
+
+
+def test_a_good_group_is_good() -> None:
+    """Its subject is no operation that nobody asked for."""
+    assert not judge(WITH_GROUP, ends=ENDS, groups={"autumn": ["op"]}).problems
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda events: events.pop(), "0 times completed"),
+        (lambda events: events.append(group_event(3, "completed")), "2 times completed"),
+        (change(4, operations={"total": 2}), "says {'total': 2}"),
+        (change(4, stats={"sent": 5}), "its sums are {'sent': 5}"),
+        (lambda events: events[2].update(time="10:09"), "before its last member"),
+        (change(4, sealedAt=None), "sealed at None"),
+        (change(4, sealedAt="10:09"), "sealed at 10:09"),
+    ],
+)
+def test_what_is_wrong_with_a_group_is_found(
+    spoil: Callable[[list[Event]], None], problem: str
+) -> None:
+    """One end, after its seal and its members, with their sums."""
+    events = deepcopy(WITH_GROUP)
+    spoil(events)
+    found = judge(events, groups={"autumn": ["op"]}).problems
+    assert any(problem in one for one in found), found
