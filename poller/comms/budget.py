@@ -13,7 +13,7 @@ import anyio
 
 from poller.comms.gate import Pause
 
-_PORTION: Final = 0.2
+_PORTION: Final = 0.4
 """Seconds of the rate that are taken from the store at once."""
 HORIZON: Final = 1.0
 """Seconds: a permit for later than this is not given out yet, since its owner may die."""
@@ -70,7 +70,7 @@ class Pace:
 
 
 def portion_size(per_second: float) -> int:
-    """Return how many permits a daemon takes at once: what it uses in a fifth of a second."""
+    """Return how many permits a daemon takes at once: what it uses in two fifths of a second."""
     return max(1, ceil(per_second * _PORTION))
 
 

@@ -30,6 +30,8 @@ from poller.tracking.watch import NextRequest, Watch
 from poller.trouble import TroubleLog
 
 _NAME: Final = "poll"
+# Seconds: as long as a daemon finds work, it looks so often at what the others do.
+_LOOK_EVERY: Final = 0.5
 # The store is queried again at least this often: clocks jump, and other processes write.
 _QUERY_AGAIN: Final = 1.0
 # A lease outlasts the request's hard deadline by this much: recording takes its time.
@@ -69,6 +71,7 @@ class PollLoop:
         self._waited = 0.0
         self._backlogged = True
         self._is_idle = False
+        self._looked_at = 0.0
         self._claiming = anyio.CancelScope()
         self._log = PollLog(now)
         self._troubles = TroubleLog(now)
@@ -126,8 +129,10 @@ class PollLoop:
         A permit is one of all daemons: who takes it in vain takes it from another one. Nor may two
         of them fetch one by one what one of them would find in a list: it is weighed first.
         """
-        if not self._is_idle and not self._has_others():
+        now = anyio.current_time()
+        if not self._is_idle and (not self._has_others() or now < self._looked_at + _LOOK_EVERY):
             return True
+        self._looked_at = now
         self._heartbeats.beat(_NAME)
         kinds = self._throttle.open_kinds(KINDS)
         if not kinds:

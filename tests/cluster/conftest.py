@@ -1,0 +1,30 @@
+"""A PostgreSQL database, an API that counts, and real daemons that share both."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.fleet import Fleet
+from tests.fakes.api import FakeApi
+from tests.store.cluster import Cluster
+from tests.store.conftest import cluster
+
+__all__ = ["cluster"]
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    """Run the API."""
+    with FakeApi() as api:
+        yield api
+
+
+@pytest.fixture
+def fleet(cluster: Cluster, api: FakeApi, tmp_path: Path) -> Iterator[Fleet]:
+    """Return what starts daemons on a database of their own; they are killed at the end."""
+    name = cluster.create()
+    with ExitStack() as stack:
+        yield Fleet(cluster.url(name), api, tmp_path, stack)
+    cluster.drop(name)
