@@ -140,9 +140,7 @@ def test_events_of_others_come_in_a_quarter_of_a_second(fleet: Fleet, api: FakeA
     first, second = fleet.start(2, polling__sweep="off", api__requests_per_second="20")
     arrivals: dict[str, float] = {}
     for name, daemon in (("first", first), ("second", second)):
-        threading.Thread(
-            target=listen, args=(daemon, arrivals, daemon is first), daemon=True
-        ).start()
+        threading.Thread(target=listen, args=(daemon, arrivals, name), daemon=True).start()
     ids = [operation_id(number) for number in range(100)]
     for one in ids:
         api.script(one, [operation(one, "COMPLETED", total=1, delivered=1)])
