@@ -76,7 +76,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class RequestEnd:
     """What the end of one request means for a gate, at that moment.
 
     `probe` says that the request tested the gate's pause. Without a `refusal` it was answered, or
@@ -111,7 +111,7 @@ class Gate:
         """Let the probe out as soon as nothing is in flight; an open gate stays open."""
         return self if self.pause is None else replace(self, hurried=True)
 
-    def after(self, outcome: Outcome) -> "Gate":
+    def after(self, outcome: RequestEnd) -> "Gate":
         """Return the gate after a request that ended so."""
         if outcome.refusal is not None:
             return self.refused(outcome.refusal, outcome.at, probe=outcome.probe)

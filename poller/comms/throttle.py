@@ -22,7 +22,7 @@ import anyio
 
 from poller.comms.budget import Budget, OwnBudget
 from poller.comms.errors import CommsError, Scope
-from poller.comms.gate import Gate, Outcome, Pause, Reason, Refusal, Room
+from poller.comms.gate import Gate, Pause, Reason, Refusal, RequestEnd, Room
 
 # A pause ends by the wall clock, which may jump: nothing sleeps longer than this, in seconds.
 _CHECK_AGAIN: Final = 1.0
@@ -55,7 +55,7 @@ class Change:
 
     changed: bool
     pause: Pause | None
-    outcome: Outcome | None
+    outcome: RequestEnd | None
     kind_changed: bool
     kind_pause: Pause | None
 
@@ -261,7 +261,7 @@ class Throttle:
         pause = await self._budget.refill(in_flight=self.in_flight, hurried=hurried)
         self.adopt(pause, version)
 
-    def _finish_account(self, ticket: Ticket, error: CommsError | None) -> Outcome | None:
+    def _finish_account(self, ticket: Ticket, error: CommsError | None) -> RequestEnd | None:
         """Change the account's gate; return what the stored pause is to be changed by."""
         before, outcome = self._account, self._outcome(error, probe=ticket.probes_account)
         gate = before.after(outcome)
@@ -274,21 +274,21 @@ class Throttle:
             self._budget.clear()
         return outcome
 
-    def _outcome(self, error: CommsError | None, *, probe: bool) -> Outcome:
+    def _outcome(self, error: CommsError | None, *, probe: bool) -> RequestEnd:
         """Return what the end of a request means for the account."""
         now = self._now()
         match None if error is None else error.scope:
             case Scope.ACCOUNT:
                 wait = None if error is None else error.retry_after
                 refusal = Refusal(reason=Reason.THROTTLED, wait=wait)
-                return Outcome(at=now, probe=probe, refusal=refusal)
+                return RequestEnd(at=now, probe=probe, refusal=refusal)
             case Scope.CREDENTIALS:
                 refusal = Refusal(reason=Reason.UNAUTHORIZED, wait=self._probe_interval)
-                return Outcome(at=now, probe=probe, refusal=refusal)
+                return RequestEnd(at=now, probe=probe, refusal=refusal)
             case Scope.CONNECTION:
-                return Outcome(at=now, probe=probe, answered=False)
+                return RequestEnd(at=now, probe=probe, answered=False)
             case _:
-                return Outcome(at=now, probe=probe)
+                return RequestEnd(at=now, probe=probe)
 
     def _kind_after(self, gate: Gate, ticket: Ticket, error: CommsError | None) -> Gate:
         """Return the gate of the ticket's kind after its request."""

@@ -142,16 +142,7 @@ class Daemon:
             heartbeats=self.heartbeats,
             meter=meter,
         )
-        self._sinks = SinkManager(
-            store=store,
-            owner=self._owner,
-            now=now,
-            declare=self.membership.declare,
-            signals=self.signals,
-            closed=self._closed,
-            heartbeats=self.heartbeats,
-            meter=meter,
-        )
+        self._sinks = self._make_sinks()
         self._housekeeping = self._make_housekeeping()
 
     async def register(
@@ -358,6 +349,18 @@ class Daemon:
     async def summary(self) -> Summary:
         """Count what is watched and what waits, from the start of this daemon on."""
         return await self._store.summary(since=self.started_at, closed=self.closed_sinks)
+
+    def _make_sinks(self) -> SinkManager:
+        return SinkManager(
+            store=self._store,
+            owner=self._owner,
+            now=self._now,
+            declare=self.membership.declare,
+            signals=self.signals,
+            closed=self._closed,
+            heartbeats=self.heartbeats,
+            meter=self._meter,
+        )
 
     def _make_housekeeping(self) -> Housekeeping:
         return Housekeeping(

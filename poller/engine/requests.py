@@ -18,7 +18,7 @@ from poller.comms.errors import (
     Throttled,
     Unavailable,
 )
-from poller.comms.gate import Outcome
+from poller.comms.gate import RequestEnd
 from poller.comms.models import ErrorPage, Message, MessagePage
 from poller.comms.throttle import Change, Throttle
 from poller.engine.log_events import log_pause_change
@@ -58,7 +58,7 @@ def make_caller(
 ) -> ApiCaller:
     """Make the caller of a daemon: the meter counts its requests, the store keeps its pauses."""
 
-    async def change_pause(outcome: Outcome) -> None:
+    async def change_pause(outcome: RequestEnd) -> None:
         version = throttle.version
         throttle.adopt(await store.shared.change_pause(store.owner, outcome), version)
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, RowMapping, Table, delete, insert, select, update
 
 from poller.comms.budget import HORIZON, Pace, portion_size, share_of
-from poller.comms.gate import Gate, Outcome, Pause, Reason, Room
+from poller.comms.gate import Gate, Pause, Reason, RequestEnd, Room
 from poller.store.clock import is_shared, read_clock
 from poller.store.daemons import lives
 from poller.store.database import lease_clock
@@ -89,7 +89,7 @@ def lease_permits(
 
 
 def change_pause(
-    connection: Connection, scope: AccountScope, owner: str, outcome: Outcome
+    connection: Connection, scope: AccountScope, owner: str, outcome: RequestEnd
 ) -> Pause | None:
     """Apply the end of a request to the pause found here; return the pause after it.
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
-from poller.comms.gate import Outcome, Pause
+from poller.comms.gate import Pause, RequestEnd
 from poller.store import budgets
 from poller.store import daemons as daemon_rows
 from poller.store import sweeps as sweep_rows
@@ -51,7 +51,7 @@ class SharedStore:
         """Return the kinds that another daemon sweeps, and whether it reads a list now."""
         return await self._transactions.read(sweep_rows.swept_elsewhere, owner, self._now())
 
-    async def change_pause(self, owner: str, outcome: Outcome) -> Pause | None:
+    async def change_pause(self, owner: str, outcome: RequestEnd) -> Pause | None:
         """Apply the end of a request to the account's pause; return the pause after it."""
         return await self._transactions.write(budgets.change_pause, owner, outcome)
 

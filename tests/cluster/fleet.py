@@ -66,7 +66,7 @@ class Fleet:
         }
         return self._stack.enter_context(Poller("run", cwd=directory, environment=variables))
 
-    def start(self, number: int = 1, **settings: str) -> list[Member]:
+    def start(self, number: int = 1, /, **settings: str) -> list[Member]:
         """Start daemons, and wait until they listen and know of each other."""
         begun = [self.begin(**settings) for _ in range(number)]
         return [_ready(process) for process in begun]

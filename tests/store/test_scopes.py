@@ -4,14 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from poller.comms.gate import Outcome, Pause, Reason, Refusal
+from poller.comms.gate import Pause, Reason, Refusal, RequestEnd
 from poller.tracking.watch import AccountScope
 from tests.store.conftest import OpenDaemon
 from tests.store.scenes import HOME, NOW, Daemon
 
 pytestmark = pytest.mark.anyio
 
-REFUSED = Outcome(
+REFUSED = RequestEnd(
     at=NOW + timedelta(microseconds=7),
     probe=False,
     refusal=Refusal(reason=Reason.THROTTLED, wait=90),
