@@ -51,7 +51,7 @@ def _kill_and_judge(directory: Path) -> None:
     chance = Random(SEED)  # noqa: S311 - a story that can be told again
     fickle = Fickle(Random(chance.random()))  # noqa: S311 - as above
     with (
-        Campaigns(seed=SEED, number=MEMBERS * len(NAMES), phases=KILLS, steps=3) as api,
+        Campaigns(seed=SEED, number=MEMBERS * len(NAMES), phases=KILLS, steps=2) as api,
         Receiver(secret=SECRET, default=fickle) as receiver,
     ):
         ids = sorted(api.campaigns)
@@ -211,7 +211,7 @@ def _environment(api: Campaigns, hook: str, door: Path) -> dict[str, str]:
 def _run_until_idle(cwd: Path, variables: dict[str, str]) -> None:
     """Let a daemon end what is left; what it printed is added to the lines of the lives."""
     done = poller(
-        "run", "--until-idle", "--timeout", "4m", cwd=cwd, environment=variables, timeout=270
+        "run", "--until-idle", "--timeout", "8m", cwd=cwd, environment=variables, timeout=500
     )
     assert done.returncode == 0, done.stderr[-3000:]
     with (cwd / "stdout.ndjson").open("a") as out:

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import event, insert, select, update
 
 from poller.store.database import Database
+from poller.store.reports import OperationFilter
 from poller.store.schema import counters, deliveries, events, watches
 from poller.store.store import Store
 from poller.store.sweeps import Listed
@@ -22,7 +23,7 @@ from tests.store.scenes import HOME, Clock, Daemon, declare, op, seen, snapshot
 pytestmark = pytest.mark.anyio
 
 # a scan of a table itself; one "USING INDEX" or of a CTE is none
-SCAN = re.compile(r"SCAN (watches|deliveries|events)(_\d+)?$")
+SCAN = re.compile(r"SCAN (watches|deliveries|events|groups)(_\d+)?$")
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,8 @@ async def make_three(url: str) -> None:
     await daemon.observe(op(2), "SCHEDULED")
     await daemon.observe(op(2), "PROCESSING")
     await daemon.observe(op(3), "SCHEDULED")
+    # the copies of one are the members of a group
+    await daemon.join("autumn", op(2))
     await store.aclose()
 
 
@@ -172,3 +175,18 @@ async def test_retention_looks_only_at_what_has_ended(crowded: Daemon) -> None:
         await crowded.store.tidy(retention_seconds=60)
     assert lines
     assert [line for line in lines if SCAN.search(line)] == []
+
+
+async def test_a_group_is_read_by_its_name(crowded: Daemon) -> None:
+    """Its row, its members and what it held back; recording reads no other member."""
+    member = f"{op(2)}00001"
+    with plans(crowded) as lines, steps(crowded) as taken:
+        await crowded.record((member, seen(member, stats={"sent": 2})))
+        await crowded.seal("autumn", 9_999)
+        await crowded.store.groups.record_due(policy=Policy())
+        await crowded.store.groups.unsealed(crowded.clock(), limit=9)
+        found = await crowded.store.list_operations(OperationFilter(group="autumn"), limit=9)
+    assert len(found.watches) == 9
+    assert lines
+    assert [line for line in lines if SCAN.search(line)] == []
+    assert len(taken) < 20
