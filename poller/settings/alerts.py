@@ -36,10 +36,11 @@ _Counter = Annotated[
 
 
 class AlertSettings(Section):
-    """One rule, which fires once for each operation: counters, or standstill."""
+    """One rule, which fires once for each operation or group: counters, or standstill."""
 
-    of: Literal["operation"] = Field(
-        default="operation", description="what is judged", examples=["operation"]
+    of: Literal["operation", "group"] = Field(
+        default="operation",
+        description="what is judged: each operation, or each group by the sums of its members",
     )
     counters: tuple[_Counter, ...] = Field(
         default=(),
@@ -68,7 +69,7 @@ class AlertSettings(Section):
     )
     labels: dict[str, str] = Field(
         default_factory=dict,
-        description="only operations that carry all of these labels",
+        description="only what carries all of these labels, which all members of a group share",
         examples=[{"campaign": "autumn"}],
     )
 

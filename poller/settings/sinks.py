@@ -16,6 +16,9 @@ from poller.sinks.signature import KEYGEN_COMMAND, parse_secret
 FINAL: Final = "final"
 """The pattern for the final event of each watch."""
 
+SUMMARY: Final = "summary"
+"""The word that subscribes to the ends and breakdowns of groups and of what is in no group."""
+
 EVENT_TYPES: Final = (
     "operation.scheduled",
     "operation.processing",
@@ -44,17 +47,18 @@ EVENT_TYPES: Final = (
     "group.progress",
     "group.completed",
     "group.breakdown",
+    "group.alert",
 )
 """Every type that a sink may ask for."""
 
 CHAT_FORMATS: Final = frozenset({"slack", "discord", "teams"})
 """The formats of a webhook that are read by people."""
 
-FOR_PEOPLE: Final = (FINAL, "operation.breakdown", "operation.alert")
+FOR_PEOPLE: Final = (SUMMARY, "operation.alert", "group.alert")
 """What those get who do not say which events they want."""
 
 _FAMILIES: Final = tuple(dict.fromkeys(f"{name.partition('.')[0]}.*" for name in EVENT_TYPES))
-_PATTERNS: Final = ("*", FINAL, *_FAMILIES, *EVENT_TYPES)
+_PATTERNS: Final = ("*", FINAL, SUMMARY, *_FAMILIES, *EVENT_TYPES)
 
 
 def check_pattern(text: str) -> str:
@@ -131,8 +135,9 @@ class _AnySink(Section):
     type: str
     events: Annotated[tuple[EventPattern, ...], AfterValidator(_not_empty)] = Field(
         default=("*",),
-        description="the events to deliver: types, families such as `operation.*`, `*`, or `final` "
-        "for one event per operation",
+        description="the events to deliver: types, families such as `operation.*`, `*`, `final` "
+        "for one event per operation or group, or `summary` for the ends and breakdowns of groups "
+        "and of what is in no group",
         examples=[["operation.*"], ["final"]],
         json_schema_extra={"minItems": 1},
     )
@@ -171,7 +176,7 @@ class WebhookSinkSettings(_AnySink):
     format: Literal["cloudevents", "slack", "discord", "teams"] = Field(
         default="cloudevents",
         description="what is posted: `cloudevents` for a program, or a short message for a channel "
-        "of `slack`, `discord` or `teams`, whose default `events` are finals, breakdowns and "
+        "of `slack`, `discord` or `teams`, whose default `events` are `summary` and "
         "alerts",
     )
     # A query may hold a token, so repr does not show the URL; `describe` shows it masked.

@@ -1,4 +1,4 @@
-"""Standstill: operations of which answers show, for too long, that nothing moves.
+"""Standstill: operations and groups of which answers show, for too long, that nothing moves.
 
 A function of a connection inside a transaction; the caller commits.
 """
@@ -7,14 +7,22 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import BigInteger, Connection, Text, select, type_coerce, update
+from sqlalchemy import BigInteger, Connection, Text, func, select, type_coerce, update
 
 from poller.comms.kinds import KINDS
 from poller.store.events import StoredEvent, record_events
-from poller.store.rows import difference, watch_of, watch_values
-from poller.store.schema import watches
-from poller.tracking.alert import AlertRule, AlertSubject, emit_alert, judge_standstill, may_fire
+from poller.store.rows import difference, group_of, group_values, watch_of, watch_values
+from poller.store.schema import groups, instant, watches
+from poller.tracking.alert import (
+    AlertRule,
+    AlertSubject,
+    emit_alert,
+    judge_since,
+    judge_standstill,
+    may_fire,
+)
 from poller.tracking.event import Event
+from poller.tracking.group import emit_group_alert, may_fire_for
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope, Phase, Watch
 
@@ -31,11 +39,17 @@ def record_standstill(
 
     It takes one step's worth; what is left is found again.
     """
-    rules = [
-        rule
-        for rule in policy.alerts
-        if rule.stalled is not None and rule.of is AlertSubject.OPERATION
+    made = [
+        *_of_operations(connection, scope, policy, now),
+        *_of_groups(connection, scope, policy, now),
     ]
+    return record_events(connection, scope, made, now)
+
+
+def _of_operations(
+    connection: Connection, scope: AccountScope, policy: Policy, now: datetime
+) -> list[Event]:
+    rules = _rules(policy, AlertSubject.OPERATION)
     found = {one for rule in rules for one in _standing_still(connection, scope, rule, now)}
     made: list[Event] = []
     for watch in _locked(connection, scope, sorted(found)[:_STEP]):
@@ -44,7 +58,62 @@ def record_standstill(
             changes = difference(watch_values(watch), watch_values(after))
             connection.execute(update(watches).where(watches.c.id == watch.id).values(changes))
             made += fired
-    return record_events(connection, scope, made, now)
+    return made
+
+
+def _of_groups(
+    connection: Connection, scope: AccountScope, policy: Policy, now: datetime
+) -> list[Event]:
+    """Judge the groups, whose rows are locked after those of members."""
+    rules = _rules(policy, AlertSubject.GROUP)
+    made: list[Event] = []
+    if not rules:
+        return made
+    query = (
+        select(groups)
+        .where(
+            groups.c.scope_id == scope.id,
+            groups.c.ended_at.is_(None),
+            groups.c.members_ended_at.is_(None),
+            groups.c.moved_at <= now - timedelta(seconds=min(rule.stalled or 0 for rule in rules)),
+        )
+        .order_by(groups.c.name)
+        .with_for_update()
+    )
+    for row in connection.execute(query).mappings().all():
+        before = group = group_of(row, scope)
+        open_rules = [rule for rule in rules if may_fire_for(rule, group)]
+        observed_at = _observed_since(connection, scope, group.name) if open_rules else None
+        for rule in open_rules:
+            alert = judge_since(rule, moved_at=group.moved_at, observed_at=observed_at, now=now)
+            if alert is not None:
+                group, events = emit_group_alert(group, alert, now=now)
+                made += events
+        if changes := difference(group_values(before), group_values(group)):
+            own = (groups.c.scope_id == scope.id, groups.c.name == group.name)
+            connection.execute(update(groups).where(*own).values(changes))
+    return made
+
+
+def _observed_since(connection: Connection, scope: AccountScope, name: str) -> datetime | None:
+    """Return since when each member that may move was observed; None where there is none of them.
+
+    One that was never observed counts as observed at the beginning of time.
+    """
+    at_work = (
+        watches.c.scope_id == scope.id,
+        watches.c.group_name == name,
+        watches.c.phase == Phase.ACTIVE.value,
+        func.coalesce(watches.c.emitted_status, "") != "SCHEDULED",
+    )
+    observed_at = type_coerce(watches.c.observed_at, BigInteger)
+    query = select(func.min(func.coalesce(observed_at, 0))).where(*at_work)
+    found: int | None = connection.execute(query).scalar_one()
+    return None if found is None else instant(found)
+
+
+def _rules(policy: Policy, subject: AlertSubject) -> list[AlertRule]:
+    return [rule for rule in policy.alerts if rule.stalled is not None and rule.of is subject]
 
 
 def _standing_still(

@@ -55,6 +55,8 @@ _GROUP = (
     "sealed_at",
     "ended_at",
     "stats",
+    "finished",
+    "moved_at",
     "labels",
     "members_ended_at",
     "explaining",
@@ -162,6 +164,7 @@ def group_of(row: RowMapping, scope: AccountScope) -> Group:
             stats=row["emitted_stats"],
             sequence=row["sequence"],
             progress_at=row["progress_at"],
+            alerts=tuple(row["emitted_alerts"]),
         ),
     )
 
@@ -173,6 +176,7 @@ def group_values(group: Group) -> dict[str, Any]:
         "members": asdict(group.members),
         "emitted_members": asdict(group.emitted.members),
         "emitted_stats": group.emitted.stats,
+        "emitted_alerts": list(group.emitted.alerts),
         "sequence": group.emitted.sequence,
         "progress_at": group.emitted.progress_at,
     }

@@ -219,6 +219,9 @@ groups: Final = Table(
     Column("members", Document, nullable=False),
     Column("stats", Document, nullable=False),
     Column("labels", Document, nullable=False),
+    # how many recipients are finished, and since when nothing has moved
+    Column("finished", BigInteger, nullable=False),
+    Column("moved_at", Instant),
     Column("members_ended_at", Instant),
     # members whose breakdown is being read, and those that have emitted it
     Column("explaining", Integer, nullable=False),
@@ -227,6 +230,7 @@ groups: Final = Table(
     # what the events so far have emitted
     Column("emitted_members", Document, nullable=False),
     Column("emitted_stats", Document, nullable=False),
+    Column("emitted_alerts", Document, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("progress_at", Instant),
     # when a progress that is held back may be emitted

@@ -1,15 +1,15 @@
-"""Alerts: rules that find an operation that goes wrong while it can still be stopped. Pure.
+"""Alerts: rules that find what goes wrong while it can still be stopped. Pure.
 
-A rule counts failures, or judges that nothing moves. It fires once for each watch: the names of the
-rules that fired are kept with what was emitted. Counters are judged at each accepted answer,
-standstill by housekeeping, since it needs no new answer.
+A rule counts failures, or judges that nothing moves. It fires once for each watch or group: the
+names of the rules that fired are kept with what was emitted. Counters are judged at each accepted
+answer, standstill by housekeeping, since it needs no new answer.
 
 An alert comes before the event of the same answer and carries all counters that are not yet
 emitted. It reports no change of status: `previousStatus` is that of the event before, and the next
 event repeats it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -90,9 +90,19 @@ def judge_standstill(rule: AlertRule, watch: Watch, *, now: datetime) -> Alert |
 
     What is scheduled, has completed, or was not observed since the threshold is not judged.
     """
-    is_at_work = watch.phase is Phase.ACTIVE and watch.status != "SCHEDULED"
-    moved_at, observed_at = watch.moved_at, watch.observed_at
-    if rule.stalled is None or not is_at_work or moved_at is None or observed_at is None:
+    if watch.phase is not Phase.ACTIVE or watch.status == "SCHEDULED":
+        return None
+    return judge_since(rule, moved_at=watch.moved_at, observed_at=watch.observed_at, now=now)
+
+
+def judge_since(
+    rule: AlertRule, *, moved_at: datetime | None, observed_at: datetime | None, now: datetime
+) -> Alert | None:
+    """Return the alert where nothing moved from `moved_at` to `observed_at`, which is long enough.
+
+    `observed_at` is None where no answer has come.
+    """
+    if rule.stalled is None or moved_at is None or observed_at is None:
         return None
     if (observed_at - moved_at).total_seconds() < rule.stalled:
         return None
@@ -102,9 +112,16 @@ def judge_standstill(rule: AlertRule, watch: Watch, *, now: datetime) -> Alert |
 
 def may_fire(rule: AlertRule, watch: Watch) -> bool:
     """Return whether the rule is for this watch and has not fired for it."""
-    is_for = rule.of is AlertSubject.OPERATION and rule.is_for(watch.labels)
     is_operation = watch.resource_type is ResourceType.OPERATION
-    return is_operation and is_for and rule.name not in watch.emitted.alerts
+    fired = watch.emitted.alerts
+    return is_operation and is_open(rule, AlertSubject.OPERATION, labels=watch.labels, fired=fired)
+
+
+def is_open(
+    rule: AlertRule, subject: AlertSubject, *, labels: Mapping[str, str], fired: Collection[str]
+) -> bool:
+    """Return whether the rule judges such a subject with these labels, and is not among `fired`."""
+    return rule.of is subject and rule.is_for(labels) and rule.name not in fired
 
 
 def emit_alert(watch: Watch, alert: Alert, *, now: datetime) -> tuple[Watch, Event]:

@@ -98,11 +98,16 @@ def _wait(attempts: int, jitter: float) -> float:
 
 
 FINAL = "final"
+SUMMARY = "summary"
+"""What ends as a whole, and why it failed: finals and breakdowns, but of no member of a group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """What the sink of that name wants: type patterns (`operation.*`, `final`) and labels."""
+    """What the sink of that name wants: type patterns (`operation.*`, `final`) and labels.
+
+    `summary` stands for the finals and breakdowns of groups and of what is in no group.
+    """
 
     sink: str
     events: tuple[str, ...] = ("*",)
@@ -110,7 +115,10 @@ class Subscription:
 
     def wants(self, event: Event) -> bool:
         """Return whether the sink subscribes to `event`."""
-        return wants_type(self.events, event.type, final=event.final) and all(
+        is_wanted = wants_type(self.events, event.type, final=event.final) or (
+            SUMMARY in self.events and event.is_summary
+        )
+        return is_wanted and all(
             event.labels.get(name) == value for name, value in self.labels.items()
         )
 

@@ -52,6 +52,16 @@ class Event:
         return self.type.resource_type is None
 
     @property
+    def is_of_member(self) -> bool:
+        """Whether this is about a member of a group."""
+        return not self.is_of_group and self.data.get("group") is not None
+
+    @property
+    def is_summary(self) -> bool:
+        """Whether something ends with this or is explained by it that is not part of a group."""
+        return not self.is_of_member and (self.final or self.breakdown is not None)
+
+    @property
     def status(self) -> str | None:
         """The status in the snapshot; None where it was never seen."""
         return self.snapshot.get("status")
@@ -199,6 +209,7 @@ def make_event(
             "final": final,
             "labels": dict(watch.labels),
             "reason": reason,
+            **({} if watch.group is None else {"group": watch.group}),
             **_changes(watch),
             **(more or {}),
         },

@@ -16,14 +16,15 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
 from poller.text import format_instant
+from poller.tracking.alert import Alert, AlertRule, AlertSubject, is_open, judge_counters
 from poller.tracking.breakdown.state import Breakdown
 from poller.tracking.breakdown.steps import add_report, report
 from poller.tracking.event import Event
 from poller.tracking.lifecycle import EventType
 from poller.tracking.pacing import Policy
-from poller.tracking.progress import delta_between
+from poller.tracking.progress import delta_between, read_progress
 from poller.tracking.registration import Conflict
-from poller.tracking.watch import AccountScope, Outcome, Phase, Watch
+from poller.tracking.watch import AccountScope, Outcome, Phase, ResourceType, Watch
 
 STUB_FOR: Final = timedelta(days=14)
 """How long after its end a group, or a watch, is remembered so that its name is not used again."""
@@ -57,6 +58,8 @@ class EmittedGroup:
     sequence: int = 0
     progress_at: datetime | None = None
     """When the last progress was recorded."""
+    alerts: tuple[str, ...] = ()
+    """The names of the alert rules that fired."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,10 @@ class Group:
     ended_at: datetime | None = None
     members: MemberCounts = field(default_factory=MemberCounts)
     stats: Mapping[str, int] = field(default_factory=dict)
+    finished: int = 0
+    """How many recipients of the members are finished, each member's counters read as its own."""
+    moved_at: datetime | None = None
+    """When these sums or the members last changed."""
     labels: Mapping[str, str] | None = field(default_factory=dict)
     members_ended_at: datetime | None = None
     """Since when no member is watched, or none is there; None while one is watched."""
@@ -134,9 +141,13 @@ def change_member(
         return _change_after_end(group, was, member)
     counts = _count(group.members, was, member)
     is_full = was is None and member is not None and counts.total == group.expected
+    stats = _sum(group.stats, was, member)
+    has_moved = stats != group.stats or counts != group.members
     return group.evolve(
         members=counts,
-        stats=_sum(group.stats, was, member),
+        stats=stats,
+        finished=group.finished + _finished(member) - _finished(was),
+        moved_at=now if has_moved else group.moved_at,
         labels=_labels(group, was, member),
         explaining=group.explaining + _is_explaining(member) - _is_explaining(was),
         members_ended_at=None if counts.watching else group.members_ended_at or now,
@@ -199,12 +210,37 @@ def share_labels(labels: Iterable[Mapping[str, str]]) -> Mapping[str, str]:
 
 
 def advance(group: Group, *, policy: Policy, now: datetime) -> Advanced:
-    """Make the event that is due after what was taken in; none where nothing is.
+    """Make the events that are due after what was taken in: alerts, then at most one other.
 
     A change that comes too soon after the last progress is held back until `due_at`.
     """
     if group.ended_at is not None:
         return group, ()
+    made: list[Event] = []
+    for rule in policy.alerts:
+        alert = judge_counters(rule, group.stats, finished=group.finished)
+        if alert is not None and may_fire_for(rule, group):
+            group, events = emit_group_alert(group, alert, now=now)
+            made += events
+    group, events = _advance(group, policy=policy, now=now)
+    return group, (*made, *events)
+
+
+def may_fire_for(rule: AlertRule, group: Group) -> bool:
+    """Return whether the rule is for this group and has not fired for it."""
+    fired = group.emitted.alerts
+    return is_open(rule, AlertSubject.GROUP, labels=group.labels or {}, fired=fired)
+
+
+def emit_group_alert(group: Group, alert: Alert, *, now: datetime) -> Advanced:
+    """Make the event of an alert, which carries everything that is not yet emitted."""
+    more = {"alert": alert.report()}
+    after, events = _emit(group, EventType.GROUP_ALERT, now=now, more=more)
+    fired = (*group.emitted.alerts, alert.name)
+    return after.evolve(emitted=replace(after.emitted, alerts=fired)), events
+
+
+def _advance(group: Group, *, policy: Policy, now: datetime) -> Advanced:
     members = group.members
     if group.sealed_at is not None and members.total and not members.watching:
         ended = group.evolve(ended_at=now, due_at=None)
@@ -291,6 +327,12 @@ def _standing(member: Watch) -> str:
             return "completed"
 
 
+def _finished(member: Watch | None) -> int:
+    if member is None or member.resource_type is not ResourceType.OPERATION:
+        return 0
+    return read_progress(member.kind_spec, member.known_counters).done
+
+
 def _sum(stats: Mapping[str, int], was: Watch | None, member: Watch | None) -> Mapping[str, int]:
     before = {} if was is None else was.known_counters
     after = {} if member is None else member.known_counters
@@ -345,6 +387,7 @@ def _emit(
             "operations": asdict(group.members),
             "stats": dict(group.stats),
             "delta": {} if is_breakdown else group.unemitted,
+            "createdAt": format_instant(group.created_at),
             "sealedAt": None if group.sealed_at is None else format_instant(group.sealed_at),
             "labels": labels,
             "final": final,
@@ -352,7 +395,8 @@ def _emit(
         },
     )
     is_progress = event_type is EventType.GROUP_PROGRESS
-    emitted = EmittedGroup(
+    emitted = replace(
+        group.emitted,
         members=group.members,
         stats=group.stats,
         sequence=event.sequence,

@@ -48,6 +48,7 @@ class EventType(StrEnum):
     GROUP_PROGRESS = "group.progress"
     GROUP_COMPLETED = "group.completed"
     GROUP_BREAKDOWN = "group.breakdown"
+    GROUP_ALERT = "group.alert"
 
     @property
     def resource_type(self) -> ResourceType | None:

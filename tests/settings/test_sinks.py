@@ -12,14 +12,16 @@ from poller.settings import (
     StdoutSinkSettings,
     WebhookSinkSettings,
 )
-from poller.settings.sinks import FOR_PEOPLE, check_pattern
+from poller.settings.sinks import FOR_PEOPLE, SUMMARY, check_pattern
 from poller.sinks.receiver import RESERVED_HEADERS
 from poller.tracking.lifecycle import EventType
 
 SECRET = "whsec_" + "QUJD" * 8
 
 
-@pytest.mark.parametrize("pattern", ["*", FINAL, "operation.*", "message.*", *EVENT_TYPES])
+@pytest.mark.parametrize(
+    "pattern", ["*", FINAL, SUMMARY, "operation.*", "message.*", "group.*", *EVENT_TYPES]
+)
 def test_patterns_that_match_something(pattern: str) -> None:
     """Every type, both families, everything and the end can be subscribed to."""
     assert check_pattern(pattern) == pattern

@@ -73,6 +73,7 @@ def _group() -> dict[str, Any]:
     document = _completed()
     counts = {"total": 12, "completed": 11, "canceled": 0, "lost": 1, "watching": 0}
     data = {"group": "autumn", "operations": counts, "stats": STATS, "labels": {}, "final": True}
+    data |= {"delta": {}, "createdAt": text_at(-3600), "sealedAt": text_at(0)}
     return {**document, "type": "group.completed", "subject": "autumn", "data": data}
 
 

@@ -8,8 +8,9 @@ import anyio
 import pytest
 
 from poller.store.schema import deliveries, events, watches
-from poller.tracking.alert import AlertRule
+from poller.tracking.alert import AlertRule, AlertSubject
 from poller.tracking.pacing import Policy
+from poller.tracking.registration import Registration
 from tests.store.scenes import Daemon, op, seen
 from tests.store.test_sweeps import listed, sweep
 
@@ -106,3 +107,32 @@ async def test_labels_choose_what_is_judged(daemon: Daemon) -> None:
     daemon.clock.advance(seconds=100)
     await daemon.observe(op(1), "PROCESSING", total=5)
     assert await judge(daemon, Policy(alerts=(rule,))) == []
+
+
+async def test_a_group_stands_still_when_no_member_moves(daemon: Daemon, another: Daemon) -> None:
+    """Each that may move was observed since; scheduled and ended ones are not waited for."""
+    rule = AlertRule(name="quiet", stalled=900, of=AlertSubject.GROUP)
+    policy = Policy(progress_interval=0, alerts=(rule,))
+    await daemon.store.register(
+        [Registration(id=op(n), kind="messages", group="autumn") for n in range(1, 5)]
+    )
+    await daemon.observe(op(1), "PROCESSING", total=5)
+    await daemon.observe(op(2), "PROCESSING", total=5)
+    await daemon.observe(op(3), "SCHEDULED", total=5)
+    await daemon.observe(op(4), "COMPLETED", total=5, delivered=5)
+    daemon.clock.advance(seconds=950)
+    await daemon.observe(op(1), "PROCESSING", total=5)
+    assert await judge(daemon, policy) == []
+    await daemon.observe(op(2), "PROCESSING", total=5)
+    assert await judge(another, policy) == [("autumn", "quiet")]
+    assert await judge(daemon, policy) == []
+    rows = [json.loads(row["body"]) for row in await daemon.rows(events)]
+    [alert] = [row for row in rows if row["type"] == "group.alert"]
+    assert alert["data"]["alert"] == {
+        "name": "quiet",
+        "measure": "stalled",
+        "value": 950,
+        "threshold": 900,
+    }
+    group = await daemon.group("autumn")
+    assert (group.emitted.alerts, group.emitted.sequence) == (("quiet",), int(alert["sequence"]))

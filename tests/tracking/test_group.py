@@ -13,8 +13,10 @@ from jsonschema import Draft202012Validator
 
 from poller.comms.kinds import kind_named
 from poller.comms.models import decode_operation
+from poller.tracking.alert import AlertRule, AlertSubject
 from poller.tracking.answer import FoundAnswer, RejectedAnswer
 from poller.tracking.breakdown.state import Breakdown
+from poller.tracking.delivery import SUMMARY, Subscription
 from poller.tracking.event import Event, event_id, load_event_schema, read_event
 from poller.tracking.group import (
     Group,
@@ -129,7 +131,7 @@ class Scene:
             own = [watch.labels for watch in self.members]
             self.group = self.group.evolve(labels=share_labels(own))
         self.group, events = advance(self.group, policy=self.policy, now=self.now)
-        assert len(events) <= 1
+        assert sum(event.alert is None for event in events) <= 1
         self.events += events
         self.group, events = explain(self.group, self.total, now=self.now)
         self.events += events
@@ -181,6 +183,7 @@ def test_the_whole_event() -> None:
         "operations": {"total": 2, "completed": 1, "canceled": 1, "lost": 0, "watching": 0},
         "stats": {"delivered": 4, "failed": 1, "queued": 0},
         "delta": {},
+        "createdAt": "2026-11-22T10:00:00.000Z",
         "sealedAt": "2026-11-22T10:00:00.500Z",
         "labels": {"campaign": "autumn"},
         "final": True,
@@ -535,3 +538,78 @@ def test_what_does_not_concern_the_group_is_seen() -> None:
     assert not changes_group(before, scene.watches[op(1)])
     scene.see(1, sent=2)
     assert changes_group(before, scene.watches[op(1)])
+
+
+def test_a_group_is_judged_by_the_sums_of_its_members() -> None:
+    """Finished are its members' finished ones; it fires once, before the event of that change."""
+    rule = AlertRule(
+        name="bounces", of=AlertSubject.GROUP, counters=("failed",), ratio=0.1, at_least=100
+    )
+    scene = Scene(Policy(progress_interval=60, alerts=(rule,)))
+    scene.register(1, 2)
+    scene.see(1, total=100, sent=1, delivered=89, failed=10)
+    assert scene.group.finished == 99
+    scene.see(2, total=100, sent=99, delivered=0, failed=1)
+    assert scene.types == ["progress", "alert"]
+    assert scene.last["alert"]["value"] == 0.11
+    assert scene.last["delta"]["failed"] == 11
+    assert scene.last["final"] is False
+    scene.see(2, total=100, sent=0, delivered=50, failed=50)
+    scene.seal()
+    scene.see(1, "COMPLETED", total=100, delivered=0, failed=100)
+    scene.see(2, "COMPLETED", total=100, delivered=0, failed=100)
+    assert scene.types == ["progress", "alert", "completed"]
+    assert scene.group.emitted.alerts == ("bounces",)
+    assert scene.group.finished == 200
+    documents = [json.loads(event.render(f"e{event.sequence}")) for event in scene.events]
+    for document in documents:
+        VALIDATOR.validate(document)
+    assert not judge(documents).problems
+
+
+def test_the_last_change_of_a_group_may_fire_first() -> None:
+    """The alert comes before the end, which has nothing to add."""
+    rule = AlertRule(name="any", of=AlertSubject.GROUP, counters=("failed",), count=1)
+    scene = Scene(Policy(progress_interval=0, alerts=(rule,)))
+    scene.register(1, campaign="autumn")
+    scene.seal()
+    scene.see(1, "COMPLETED", total=1, failed=1)
+    assert scene.types[-2:] == ["alert", "completed"]
+    assert scene.last["delta"] == {}
+
+
+def test_the_finished_ones_of_who_leaves_are_taken_off() -> None:
+    """Like its counters."""
+    scene = Scene()
+    scene.register(1, 2)
+    scene.see(1, total=2, delivered=2)
+    scene.see(2, total=3, delivered=3)
+    assert scene.group.finished == 5
+    scene.forget(1)
+    assert scene.group.finished == 3
+
+
+def test_a_summary_is_of_a_group_or_of_what_is_in_none() -> None:
+    """Ends and breakdowns of members are left out: their group says it all."""
+    wanted = Subscription(sink="team", events=(SUMMARY,))
+    scene = Scene()
+    scene.register(1)
+    scene.see(1, total=1, sent=1)
+    scene.seal()
+    scene.see(1, "COMPLETED", total=1, delivered=1)
+    scene.explained(1, 30007)
+    assert [event.type for event in scene.events if wanted.wants(event)] == [
+        "group.completed",
+        "group.breakdown",
+    ]
+    for group in ("autumn", None):
+        watch, _ = register(
+            None, Registration(id=op(9), kind="messages", group=group), scope=HOME, now=START
+        )
+        document = {"id": op(9), "status": "COMPLETED", "stats": {"total": 1, "failed": 1}}
+        found = decode_operation(document, kind=kind_named("messages"))
+        answer = FoundAnswer(found=found, begun_at=START, arrived_at=START)
+        [event] = observe(watch, answer, policy=Policy(), now=START, jitter=0).events
+        assert event.data.get("group") == group
+        assert wanted.wants(event) is (group is None)
+        VALIDATOR.validate(json.loads(event.render("e")))
