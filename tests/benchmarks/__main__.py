@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks import delivery, fleet, groups, start
+from tests.benchmarks import cluster, delivery, fleet, groups, start
 from tests.benchmarks.pacing import Figures, measure
 from tests.benchmarks.plot import draw
 from tests.benchmarks.report import pacing_report, table
@@ -27,11 +27,19 @@ class Effort:
     deliveries: int
     starts: int
     members: int
+    steps: int
 
 
 _EFFORTS: Final[Mapping[str, Effort]] = {
     "quick": Effort(
-        alone=40, together=40, fleets=(1_000,), seconds=5, deliveries=1_000, starts=7, members=1_000
+        alone=40,
+        together=40,
+        fleets=(1_000,),
+        seconds=5,
+        deliveries=1_000,
+        starts=7,
+        members=1_000,
+        steps=300,
     ),
     "usual": Effort(
         alone=100,
@@ -41,6 +49,7 @@ _EFFORTS: Final[Mapping[str, Effort]] = {
         deliveries=5_000,
         starts=15,
         members=10_000,
+        steps=1_500,
     ),
     "full": Effort(
         alone=300,
@@ -50,6 +59,7 @@ _EFFORTS: Final[Mapping[str, Effort]] = {
         deliveries=20_000,
         starts=31,
         members=10_000,
+        steps=5_000,
     ),
 }
 
@@ -87,12 +97,21 @@ def _groups(effort: Effort) -> str:
         return table(groups.measure(effort.members, directory=Path(directory)))
 
 
+def _cluster(effort: Effort) -> str:
+    rows = []
+    for row in cluster.measure(effort.steps):
+        rows.append(row)
+        _say(str(row))
+    return table(rows)
+
+
 _BENCHMARKS: Final[Mapping[str, Callable[[Effort], str]]] = {
     "pacing": _pacing,
     "fleet": _fleet,
     "delivery": _delivery,
     "start": _start,
     "groups": _groups,
+    "cluster": _cluster,
 }
 
 

@@ -14,14 +14,16 @@ from pathlib import Path
 
 from sqlalchemy import URL, create_engine, text
 
-__all__ = ["Cluster", "NoServer", "running"]
+__all__ = ["DURABLE", "Cluster", "NoServer", "running"]
 
 _OWNER = "poller"
 # nothing of it outlives the session, so nothing need reach the disk
-_SETTINGS = (
+_FAST = (
     "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c listen_addresses=''"
     " -c deadlock_timeout=50ms -c lock_timeout=20s"
 )
+DURABLE = "-c listen_addresses=''"
+"""The settings of a server as it ships."""
 
 # Lives as long as its input is open: a server must not outlive tests that were killed.
 _GUARD = """
@@ -80,7 +82,7 @@ class Cluster:
 
 
 @contextmanager
-def running() -> Iterator[Cluster]:
+def running(*, settings: str = _FAST) -> Iterator[Cluster]:
     """Make a cluster, run it, and remove it.
 
     :raises NoServer: where no server is installed, or none may be started.
@@ -91,7 +93,7 @@ def running() -> Iterator[Cluster]:
     try:
         owner = _owner(directory)
         with subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, "guard", programs, directory, _OWNER, _SETTINGS],
+            ["/bin/sh", "-c", _GUARD, "guard", programs, directory, _OWNER, settings],
             user=None if owner is None else owner.pw_uid,
             group=None if owner is None else owner.pw_gid,
             extra_groups=None if owner is None else (),
