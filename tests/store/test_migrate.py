@@ -57,7 +57,7 @@ def upgrade_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Upgrade:
         shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
         (scripts / "versions" / "9999_novelties.py").write_text(revision)
         monkeypatch.setattr("poller.store.migrate._SCRIPTS", scripts)
-        for module in ("migrate", "store"):
+        for module in ("migrate", "opening"):
             monkeypatch.setattr(f"poller.store.{module}.HEAD", NEXT)
 
     return upgrade
