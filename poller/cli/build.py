@@ -23,6 +23,7 @@ from poller.settings import (
     WebhookSinkSettings,
 )
 from poller.sinks.base import Sink
+from poller.sinks.stdout import LineMaker, StdoutSink, json_line
 from poller.store.store import Store
 from poller.tracking.alert import AlertRule, AlertSubject
 from poller.tracking.delivery import Subscription
@@ -34,8 +35,10 @@ _GUESS_COST: Final = 10_000
 """Rounds of hashing: a few milliseconds for each sink at the start."""
 
 
-def configuration(settings: Settings, loader: SettingsLoader) -> Configuration:
-    """Make the engine's configuration of the settings."""
+def configuration(
+    settings: Settings, loader: SettingsLoader, *, line: LineMaker = json_line
+) -> Configuration:
+    """Make the engine's configuration of the settings; `line` is what stdout shows of an event."""
     polling = settings.polling
     return Configuration(
         scope=AccountScope(account=settings.account, base_url=settings.api.base_url),
@@ -52,7 +55,8 @@ def configuration(settings: Settings, loader: SettingsLoader) -> Configuration:
         ),
         credentials=loader.credentials,
         sinks=[
-            _plan(name, sink, settings.server.public_url) for name, sink in settings.sinks.items()
+            _plan(name, sink, settings.server.public_url, line)
+            for name, sink in settings.sinks.items()
         ],
         sweep=polling.sweep == "auto",
         discover_age=polling.discover_age if polling.discover else None,
@@ -61,6 +65,14 @@ def configuration(settings: Settings, loader: SettingsLoader) -> Configuration:
         request_timeout=settings.api.timeout,
         max_concurrency=settings.api.max_concurrency,
         requests_per_second=settings.api.requests_per_second,
+    )
+
+
+def shows_every_event(settings: Settings) -> bool:
+    """Whether standard output has a line for each event."""
+    return any(
+        isinstance(sink, StdoutSinkSettings) and "*" in sink.events and not sink.labels
+        for sink in settings.sinks.values()
     )
 
 
@@ -136,14 +148,12 @@ def make_caller(settings: Settings, client: CommsClient) -> ApiCaller:
     )
 
 
-def make_sink(name: str, sink: SinkSettings, public_url: str) -> Sink:
+def make_sink(name: str, sink: SinkSettings, public_url: str, line: LineMaker = json_line) -> Sink:
     """Make one sink; it opens nothing before `start`. Messages to people link to `public_url`."""
-    # each kind of sink is imported only where one is configured
+    # the other kinds of sink are imported only where one is configured
     match sink:
         case StdoutSinkSettings():
-            from poller.sinks.stdout import StdoutSink  # noqa: PLC0415
-
-            return StdoutSink(name=name)
+            return StdoutSink(name=name, line=line)
         case FileSinkSettings(path=path):
             from poller.sinks.file import FileSink  # noqa: PLC0415
 
@@ -177,7 +187,7 @@ def _rule(name: str, alert: AlertSettings) -> AlertRule:
     )
 
 
-def _plan(name: str, sink: SinkSettings, public_url: str) -> SinkPlan:
+def _plan(name: str, sink: SinkSettings, public_url: str, line: LineMaker) -> SinkPlan:
     subscription = Subscription(sink=name, events=sink.events, labels=sink.labels)
     # what a sink wants is not part of what it is: the file stays open when only `events` changes
     identity = sink.model_copy(update={"events": ("*",), "labels": {}})
@@ -185,7 +195,7 @@ def _plan(name: str, sink: SinkSettings, public_url: str) -> SinkPlan:
     return SinkPlan(
         subscription=subscription,
         key=identity.model_dump_json() + _secrets(sink) + (public_url if is_chat else ""),
-        make=lambda: make_sink(name, sink, public_url),
+        make=lambda: make_sink(name, sink, public_url, line),
         fingerprint=_fingerprint(name, sink),
     )
 

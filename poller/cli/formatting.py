@@ -72,6 +72,11 @@ def standing(operation: OperationDocument) -> str:
     return printable(said or "waiting", limit=_LONGEST_STATUS).lower()
 
 
+def shortened(name: str, size: int) -> str:
+    """Cut a name to its end, where an id is random: `…kx3fa9`; whole where it fits."""
+    return name if len(name) <= size else f"…{name[1 - size :]}"
+
+
 def labels_text(labels: Mapping[str, str]) -> str:
     """Write labels as they are given: `campaign=autumn team=a`."""
     return " ".join(f"{name}={value}" for name, value in labels.items())

@@ -9,8 +9,8 @@ from anyio import to_thread
 from pydantic import SecretStr
 
 from poller.addresses import TcpAddress
+from poller.cli.appearance import Appearance
 from poller.cli.build import configuration
-from poller.cli.logs import configure_logs
 from poller.engine.daemon import Daemon
 from poller.http.route import EgressError
 from poller.settings import Settings, SettingsError, SettingsLoader, WebhookSinkSettings
@@ -64,7 +64,7 @@ class Reloader:
     """Applies settings that changed to a running daemon.
 
     `settings` are those that it was started with; `use_access` makes the control API ask for
-    another token.
+    another token; `appearance` is how standard output and the log look.
     """
 
     def __init__(
@@ -73,10 +73,12 @@ class Reloader:
         settings: Settings,
         loader: SettingsLoader,
         use_access: Callable[[SecretStr | None, str], None],
+        appearance: Appearance,
     ) -> None:
         self._daemon = daemon
         self._loader = loader
         self._use_access = use_access
+        self._appearance = appearance
         self._started = settings
         self._in_force = settings
 
@@ -93,13 +95,14 @@ class Reloader:
                     "the old settings stay in force",
                 )
                 return
-            await self._daemon.reload(configuration(fresh, self._loader))
+            line = self._appearance.line
+            await self._daemon.reload(configuration(fresh, self._loader, line=line))
         except (SettingsError, EgressError, SinkUnavailable, StoreError) as error:
             log.error(
                 "daemon.reload_refused", error=str(error), hint="the old settings stay in force"
             )
             return
-        configure_logs(level=fresh.log.level, form=fresh.log.format)
+        self._appearance.configure_logs(fresh)
         pending = _of(changed_settings(self._started, fresh), Effect.NEEDS_RESTART)
         if self._may_use(fresh.server.token):
             self._use_access(fresh.server.token, fresh.server.public_url)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from poller.text import printable
 from poller.tracking.privacy import channel_of
 
-__all__ = ["attempts_text", "breakdown_text", "message_text", "receipts_text"]
+__all__ = ["alert_text", "attempts_text", "breakdown_text", "message_text", "receipts_text"]
 
 _RECIPIENTS: Final = "recipients"
 _MOST_ATTEMPTS: Final = 4
@@ -64,6 +64,12 @@ def breakdown_text(breakdown: Mapping[str, Any]) -> str:
         reasons.append(f"{more} more code{'s'[: more != 1]}")
     said = f"{total:,} failed: {', '.join(reasons) or 'the API tells no reasons'}"
     return said if breakdown["complete"] else f"{said} (not all of it could be read)"
+
+
+def alert_text(alert: Mapping[str, Any]) -> str:
+    """Write why a rule fired: `bad-numbers: ratio 0.12 reached 0.1`."""
+    name = printable(alert["name"], limit=_LONGEST_NAME)
+    return f"{name}: {alert['measure']} {alert['value']:g} reached {alert['threshold']:g}"
 
 
 def _attempt(attempt: Mapping[str, Any]) -> str:

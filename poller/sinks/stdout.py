@@ -18,8 +18,19 @@ _MARGIN = 1.0
 """Seconds that a write may exceed its timeout: one check, and the start of a thread."""
 
 
+LineMaker = Callable[[OutgoingEvent], bytes]
+"""Makes the line of an event, newline included."""
+
+
+def json_line(event: OutgoingEvent) -> bytes:
+    """Return the event as it is: one line of NDJSON."""
+    return event.encoded() + b"\n"
+
+
 class StdoutSink:
-    """NDJSON to a file descriptor, one write per batch by a worker thread.
+    """Lines to a file descriptor, one write per batch by a worker thread.
+
+    `line` makes the line of an event: NDJSON, unless people read it.
 
     A reader may stall for `timeout` seconds before unwritten events count as failed.
     """
@@ -27,9 +38,17 @@ class StdoutSink:
     concurrency = 1
     batch_size = _BATCH_SIZE
 
-    def __init__(self, *, name: str = "stdout", fd: int = 1, timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        *,
+        name: str = "stdout",
+        fd: int = 1,
+        timeout: float = 30.0,
+        line: LineMaker = json_line,
+    ) -> None:
         self.name = name
         self._timeout = timeout
+        self._line = line
         self._writer = PipeWriter(fd)
         self._thread = anyio.CapacityLimiter(1)
 
@@ -60,7 +79,7 @@ class StdoutSink:
 
     async def deliver(self, batch: Sequence[OutgoingEvent]) -> Sequence[SinkOutcome]:
         """Write the batch; when cancelled while the reader stalls, return the outcomes at once."""
-        lines = [PendingLine(event_id=e.id, rest=e.encoded() + b"\n") for e in batch]
+        lines = [PendingLine(event_id=e.id, rest=self._line(e)) for e in batch]
         stop = _cancellation_check(anyio.get_cancelled_exc_class())
         progress = await anyio.to_thread.run_sync(
             lambda: self._writer.write(lines, timeout=self._timeout, stop=stop),

@@ -9,7 +9,8 @@ from anyio import to_thread
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from poller.cli import reload as reload_module
+from poller.cli import appearance as appearance_module
+from poller.cli.appearance import Appearance
 from poller.cli.build import configuration
 from poller.cli.reload import ON_RELOAD, Effect, Reloader
 from poller.engine.configuration import Configuration
@@ -65,7 +66,9 @@ class Reloads:
         self.file.write_text(text)
         source = SettingsLoader(self.file, [])
         settings = (await to_thread.run_sync(source.load)).settings
-        self._reloader = Reloader(cast("Daemon", self), settings, source, self._use_access)
+        self._reloader = Reloader(
+            cast("Daemon", self), settings, source, self._use_access, Appearance()
+        )
 
     async def change_to(self, text: str) -> list[MutableMapping[str, Any]]:
         """Reload with this file; the log lines of it."""
@@ -86,7 +89,7 @@ class Reloads:
 def reloads(here: Surroundings, tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> Reloads:
     """Give a daemon to reload, with credentials; the logs stay those of the tests."""
     here.set(TWILIO_ACCOUNT_SID="AC1", TWILIO_AUTH_TOKEN="t")
-    monkeypatch.setattr(reload_module, "configure_logs", lambda **_: None)
+    monkeypatch.setattr(appearance_module, "configure_logs", lambda **_: None)
     return Reloads(tmp_path)
 
 

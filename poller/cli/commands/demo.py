@@ -21,11 +21,11 @@ from rich.text import Text
 
 from poller.cli.commands.simulate import samples_to_come
 from poller.cli.demo_campaign import CAMPAIGN, CONFIG, launch
-from poller.cli.demo_screen import LABEL, Screen, TerminalSink
 from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.invocation import own_command
 from poller.cli.logs import configure_logs
 from poller.cli.options import Version
+from poller.cli.screen import LABEL, Screen, line_maker
 from poller.clock import wall_clock
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
@@ -36,7 +36,7 @@ from poller.http.route import Route
 from poller.http.transport import open_transport
 from poller.simulator import SimulatedOperation, World, serve
 from poller.sinks.base import Sink
-from poller.sinks.stdout import StdoutSink
+from poller.sinks.stdout import StdoutSink, json_line
 from poller.store.store import Store
 from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
@@ -116,7 +116,8 @@ async def _demo(directory: Path) -> int:
             world = World(CONFIG)
             base_url = await tasks.start(partial(serve, CONFIG, world=world))
             begun = wall_clock()
-            sink = TerminalSink(screen, begun=begun) if on_terminal else StdoutSink()
+            line = line_maker(screen, begun=begun) if on_terminal else json_line
+            sink = StdoutSink(line=line)
             end = await _watch(world, base_url, sink, directory)
             tasks.cancel_scope.cancel()
     if interrupted:

@@ -14,17 +14,17 @@ import anyio
 import structlog
 import typer
 from anyio.abc import TaskGroup
-from pydantic import SecretStr
 
 from poller import __version__
+from poller.cli.appearance import Appearance
 from poller.cli.build import configuration, listening, make_budget, make_client, make_throttle
 from poller.cli.failures import EXIT_TIMEOUT, EXIT_TROUBLE, EXIT_UNFINISHED
-from poller.cli.logs import configure_logs
 from poller.cli.notify import Notifier
 from poller.cli.options import (
     DEFAULT_KIND_NAME,
     Config,
     Ids,
+    Json,
     KindName,
     Labels,
     Overrides,
@@ -65,6 +65,8 @@ class Job:
     until_idle: bool
     timeout: float | None
     defaults: Defaults
+    json_output: bool
+    open_page: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,10 @@ def command(
             "--discover", help="Also watch operations that nobody registered (polling.discover)."
         ),
     ] = False,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Open the page of the daemon in a browser.")
+    ] = False,
+    json_output: Json = False,
     timeout: Timeout = None,
     kind: KindName = DEFAULT_KIND_NAME,
     label: Labels = None,
@@ -108,6 +114,9 @@ def command(
 ) -> int:
     """Run the daemon: watch operations and messages, and deliver their events.
 
+    Standard output has a line for each event: for people on a terminal, as JSON elsewhere
+    and with --json.
+
     Each ID, and with --stdin each line (an id, or the JSON of a registration), is registered.
     With --until-idle it exits with 0 where everything ended and was delivered, else with 3,
     and with 4 after --timeout.
@@ -119,6 +128,8 @@ def command(
         until_idle=until_idle,
         timeout=timeout_seconds(timeout),
         defaults=defaults,
+        json_output=json_output,
+        open_page=open_page,
     )
     settings = list(overrides or ())
     if discover:
@@ -139,22 +150,27 @@ def run_daemon(loader: SettingsLoader, job: Job) -> int:
     with hold_signals() as signals:
         settings = loader.load().settings
         settings.api.require_credentials()
-        configure_logs(level=settings.log.level, form=settings.log.format)
+        appearance = Appearance.of_stdout(json_output=job.json_output)
+        appearance.configure_logs(settings)
         options = {"use_uvloop": _has_uvloop()}
-        run = partial(_run, settings, loader, job, signals)
+        run = partial(_run, settings, loader, job, signals, appearance)
         return anyio.run(run, backend_options=options)
 
 
 async def _run(
-    settings: Settings, loader: SettingsLoader, job: Job, signals: ProcessSignals
+    settings: Settings,
+    loader: SettingsLoader,
+    job: Job,
+    signals: ProcessSignals,
+    appearance: Appearance,
 ) -> int:
     with signals.attached():
         async with AsyncExitStack() as stack:
-            opening = partial(_open, stack, settings, loader, job)
+            opening = partial(_open, stack, settings, loader, job, appearance)
             if (opened := await _unless_stopped(signals, opening)) is None:
                 log.info("daemon.stopped", reason=Stop.ASKED.value, hint="before it had started")
                 return 0
-            return await _serve(opened, settings, loader, job, signals)
+            return await _serve(opened, settings, loader, job, signals, appearance)
 
 
 async def _unless_stopped(signals: ProcessSignals, start: Callable[[], Awaitable[T]]) -> T | None:
@@ -173,9 +189,13 @@ async def _unless_stopped(signals: ProcessSignals, start: Callable[[], Awaitable
 
 
 async def _open(
-    stack: AsyncExitStack, settings: Settings, loader: SettingsLoader, job: Job
+    stack: AsyncExitStack,
+    settings: Settings,
+    loader: SettingsLoader,
+    job: Job,
+    appearance: Appearance,
 ) -> _Opened:
-    plan = configuration(settings, loader)
+    plan = configuration(settings, loader, line=appearance.line)
     # where nobody can ask for the metrics, nothing is measured
     instrument = PrometheusMeter() if listening(settings).is_anywhere else None
     meter = NO_METER if instrument is None else Meter(instrument)
@@ -212,7 +232,12 @@ async def _open(
 
 
 async def _serve(
-    opened: _Opened, settings: Settings, loader: SettingsLoader, job: Job, signals: ProcessSignals
+    opened: _Opened,
+    settings: Settings,
+    loader: SettingsLoader,
+    job: Job,
+    signals: ProcessSignals,
+    appearance: Appearance,
 ) -> int:
     daemon = opened.daemon
     stdin = StandardInput(job.defaults)
@@ -224,9 +249,10 @@ async def _serve(
         daemon.stop(Stop.TIMEOUT)
 
     async with AsyncExitStack() as ending, anyio.create_task_group() as helpers:
-        use_access = await _open_door(helpers, opened, settings)
-        reloader = Reloader(daemon, settings, loader, use_access)
+        bound = await _open_door(helpers, opened, settings)
+        reloader = Reloader(daemon, settings, loader, bound.use_access, appearance)
         await _announce(settings, opened.store)
+        helpers.start_soon(partial(appearance.show_page, bound.address, wants_open=job.open_page))
         helpers.start_soon(_obey_signals, signals, daemon, reloader, helpers, notifier)
         helpers.start_soon(notifier.narrate, daemon)
         if job.stdin:
@@ -245,18 +271,16 @@ async def _serve(
     return await _exit_code(daemon, refused_lines=stdin.refused)
 
 
-async def _open_door(
-    tasks: TaskGroup, opened: _Opened, settings: Settings
-) -> Callable[[SecretStr | None, str], None]:
-    """Start the control API, where one is wanted; returns what changes who may use it."""
+async def _open_door(tasks: TaskGroup, opened: _Opened, settings: Settings) -> Bound:
+    """Start the control API, where one is wanted; returns where it is."""
     places = listening(settings)
     if not places.is_anywhere:
-        return lambda *_: None
+        return Bound(address=None, observe=None, use_access=lambda *_: None)
     door = partial(
         serve, opened.daemon, opened.store, places, version=__version__, metrics=opened.page
     )
     bound: Bound = await tasks.start(door)
-    return bound.use_access
+    return bound
 
 
 async def _exit_code(daemon: Daemon, *, refused_lines: int) -> int:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from poller.cli.demo_campaign import CAMPAIGN, CONFIG, launch
-from poller.cli.demo_screen import Screen, TerminalSink, event_line
+from poller.cli.screen import Screen, event_line, line_maker
 from poller.comms.ids import check_operation_id
 from poller.simulator import World
 from poller.sinks.base import OutgoingEvent, Sink, SinkVerdict
+from poller.sinks.stdout import StdoutSink
 from poller.tracking.event import read_event
 from tests.fakes.api import operation, operation_id
 
@@ -119,7 +120,7 @@ def test_a_line_tells_what_changed() -> None:
 def test_a_line_needs_no_snapshot() -> None:
     """An operation that was never seen has no counters."""
     lost = event("lost", operation={"id": NAME}, delta={}, reason="not_found")
-    assert line(lost) == "0:03  autumn  lost        ░░░░░░     0/0 "
+    assert line(lost) == "0:03  autumn  lost        ░░░░░░     0/0  not found"
 
 
 def test_a_breakdown_tells_why() -> None:
@@ -191,7 +192,7 @@ def outgoing(number: int) -> OutgoingEvent:
 async def test_the_sink_shows_every_event(pipe: tuple[int, int]) -> None:
     """One line each, in order, delivered when it is written."""
     reader, writer = pipe
-    sink = TerminalSink(Screen(writer), begun=BEGUN)
+    sink = StdoutSink(fd=writer, line=line_maker(Screen(writer), begun=BEGUN))
     assert isinstance(sink, Sink)
     await sink.start()
     outcomes = [*await sink.deliver([outgoing(1)]), *await sink.deliver([outgoing(2)])]
@@ -209,6 +210,8 @@ async def test_a_terminal_that_is_gone_closes_the_sink(pipe: tuple[int, int]) ->
     reader, writer = pipe
     os.close(reader)
     screen = Screen(writer)
-    (outcome,) = await TerminalSink(screen, begun=BEGUN).deliver([outgoing(1)])
+    (outcome,) = await StdoutSink(fd=writer, line=line_maker(screen, begun=BEGUN)).deliver(
+        [outgoing(1)]
+    )
     assert outcome.verdict is SinkVerdict.CLOSED
     await screen.say(event_line(read_event(event()), begun=BEGUN, width=80, plain=True))

@@ -1,9 +1,8 @@
-"""What the demo shows on a terminal: prose, and one aligned line for each event."""
+"""What people see of events on a terminal: prose, and one aligned line for each event."""
 
 import os
-from collections.abc import Collection, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from json import loads
 from typing import Final
 
@@ -11,14 +10,17 @@ from anyio import to_thread
 from rich.console import Console
 from rich.text import Text
 
-from poller.cli.summary import breakdown_text, message_text
+from poller.cli.formatting import labels_text, shortened
+from poller.cli.summary import alert_text, breakdown_text, message_text
 from poller.comms.kinds import kind_named
-from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkVerdict
+from poller.sinks.base import OutgoingEvent
+from poller.sinks.stdout import LineMaker, json_line
+from poller.text import printable
 from poller.tracking.event import Event, read_event
 from poller.tracking.progress import read_progress
 from poller.tracking.watch import ResourceType
 
-__all__ = ["LABEL", "Screen", "TerminalSink", "event_line"]
+__all__ = ["LABEL", "Screen", "event_line", "line_maker"]
 
 LABEL: Final = "campaign"
 """The label whose value names an operation on the screen."""
@@ -32,6 +34,7 @@ _STYLES: Final = {
     "inbound": "bold green",
     "canceled": "bold yellow",
     "breakdown": "yellow",
+    "alert": "bold red",
     "undelivered": "bold red",
     "failed": "bold red",
     "lost": "bold red",
@@ -49,12 +52,17 @@ _OUTCOMES: Final = {
 _PLAIN: Final = str.maketrans({"→": ">", "×": "x", "…": "~"})
 """What ASCII has in place of the signs of a story."""
 _NAME: Final = 6
+_SHORT_ID: Final = 7
+"""Columns for an ellipsis and the last 6 characters, which are random."""
+_WHOLE_ID: Final = 42
 _TYPE: Final = 10
 _DONE: Final = 7
 _BAR: Final = 6
 _WIDE_BAR: Final = 20
 _NARROW: Final = 80
 """Columns that suffice for a line with the shorter bar."""
+_WIDE: Final = 120
+"""Columns that suffice for a line with a whole id."""
 
 
 class Screen:
@@ -76,17 +84,21 @@ class Screen:
         """Whether only ASCII can be shown."""
         return self._console.options.ascii_only
 
-    def write(self, text: Text, *, whole: bool = True) -> None:
-        """Write a text and a newline; blocks. A line that does not fit is cut, unless `whole`.
-
-        :raises OSError: where nobody is there any more.
-        """
+    def rendered(self, text: Text, *, whole: bool = True) -> bytes:
+        """Return a text and a newline as the terminal takes it; see `write`."""
         with self._console.capture() as capture:
             if whole:
                 self._console.print(text, soft_wrap=True)
             else:
                 self._console.print(text, no_wrap=True, overflow="ellipsis")
-        data = capture.get().encode(self._console.encoding, errors="replace")
+        return capture.get().encode(self._console.encoding, errors="replace")
+
+    def write(self, text: Text, *, whole: bool = True) -> None:
+        """Write a text and a newline; blocks. A line that does not fit is cut, unless `whole`.
+
+        :raises OSError: where nobody is there any more.
+        """
+        data = self.rendered(text, whole=whole)
         while data:
             data = data[os.write(self._fd, data) :]
 
@@ -96,82 +108,66 @@ class Screen:
             await to_thread.run_sync(self.write, text, abandon_on_cancel=True)
 
 
-class TerminalSink:
-    """Events as lines on a screen. `begun` is the instant that the lines count their time from."""
+def line_maker(screen: Screen, *, begun: datetime | None = None) -> LineMaker:
+    """Return what makes the line of an event for a screen; see `event_line`."""
 
-    name = "terminal"
-    concurrency = 1
-    batch_size = 1
-    deadline = 60.0
-
-    def __init__(self, screen: Screen, *, begun: datetime) -> None:
-        self._screen = screen
-        self._begun = begun
-
-    async def start(self) -> None:
-        """Nothing to take: the screen is there."""
-
-    async def recall(self, event_ids: Collection[str]) -> frozenset[str]:  # noqa: ARG002 - the protocol's
-        """Nothing: what has scrolled by cannot be asked for."""
-        return frozenset()
-
-    async def deliver(self, batch: Sequence[OutgoingEvent]) -> Sequence[SinkOutcome]:
-        """Show each event."""
-        return [await self._show(outgoing) for outgoing in batch]
-
-    async def reopen(self) -> None:
-        """Nothing to do: the screen was given to us."""
-
-    async def aclose(self) -> None:
-        """Nothing to release."""
-
-    async def _show(self, outgoing: OutgoingEvent) -> SinkOutcome:
-        event = read_event(loads(outgoing.body))
-        screen = self._screen
-        line = event_line(event, begun=self._begun, width=screen.width, plain=screen.is_plain)
+    def line(outgoing: OutgoingEvent) -> bytes:
         try:
-            # a terminal that was stopped (Ctrl-S) must not keep Ctrl-C waiting
-            await to_thread.run_sync(
-                lambda: screen.write(line, whole=False), abandon_on_cancel=True
-            )
-        except OSError as error:
-            return SinkOutcome(
-                verdict=SinkVerdict.CLOSED, error=f"the terminal is gone: {error.strerror}"
-            )
-        return SinkOutcome(verdict=SinkVerdict.DELIVERED)
+            event = read_event(loads(outgoing.body))
+            text = event_line(event, begun=begun, width=screen.width, plain=screen.is_plain)
+        except (LookupError, TypeError, ValueError):
+            return json_line(outgoing)  # an event that another version has stored
+        return screen.rendered(text, whole=False)
 
-
-def event_line(event: Event, *, begun: datetime, width: int, plain: bool) -> Text:
-    """Return one line for an event, made for so many columns."""
-    short = event.type.value.partition(".")[2]
-    name = event.labels.get(LABEL, event.subject)
-    line = Text.assemble(
-        (_elapsed(event.time, begun), "dim"),
-        f"  {name:{_NAME}}  ",
-        (f"{short:{_TYPE}}", _STYLES.get(short, "")),
-        "  ",
-    )
-    if event.type.resource_type is ResourceType.MESSAGE:
-        return _told(line, message_text(event.snapshot, event.counters), plain=plain)
-    if event.breakdown is not None:
-        return _told(line, breakdown_text(event.breakdown), plain=plain)
-    _progress(line, event, style=_STYLES.get(short, ""), width=width, plain=plain)
     return line
 
 
-def _told(line: Text, story: str, *, plain: bool) -> Text:
-    return line.append(story.translate(_PLAIN) if plain else story)
+def event_line(event: Event, *, width: int, plain: bool, begun: datetime | None = None) -> Text:
+    """Return one line for an event, made for so many columns.
+
+    Where the lines count their time from `begun`, a name of the demo's campaign stands for the id.
+    Else the line has the time in UTC, as much of the id as fits, and at its end the labels.
+    """
+    short = event.type.value.partition(".")[2]
+    if begun is None:
+        stamp = f"{event.time.astimezone(UTC):%H:%M:%S}Z"
+        size = _WHOLE_ID if width >= _WIDE else _SHORT_ID
+        name = shortened(event.subject, size)
+        labels = printable(labels_text(event.labels))
+    else:
+        stamp = _elapsed(event.time, begun)
+        size = _NAME
+        name = event.labels.get(LABEL, event.subject)
+        labels = ""
+    style = _STYLES.get(short, "")
+    line = Text.assemble((stamp, "dim"), f"  {name:{size}}  ", (f"{short:{_TYPE}}", style), "  ")
+    if event.alert is not None:
+        line.append(alert_text(event.alert), style)
+    elif event.type.resource_type is ResourceType.MESSAGE:
+        line.append(message_text(event.snapshot, event.counters))
+    elif event.breakdown is not None:
+        line.append(breakdown_text(event.breakdown))
+    else:
+        room = 0 if begun is None else width - _NARROW
+        _progress(line, event, style=style, room=room, plain=plain)
+    if event.reason is not None:
+        line.append(f" {event.reason.replace('_', ' ')}", style)
+    if labels:
+        line.append(f"  {labels}", "dim")
+    if plain:
+        line.plain = line.plain.translate(_PLAIN)
+    return line
 
 
-def _progress(line: Text, event: Event, *, style: str, width: int, plain: bool) -> None:
-    """Draw how far an operation or group is, and tell which recipients it came to an end with."""
+def _progress(line: Text, event: Event, *, style: str, room: int, plain: bool) -> None:
+    """Draw how far an operation or group is, and how many more recipients came to an end."""
     if event.kind is None:
         members = event.data["operations"]
         done, total = members["total"] - members["watching"], members["total"]
     else:
         progress = read_progress(kind_named(event.kind), event.counters)
         done, total = progress.done, progress.total or 0
-    bar = _bar(done, total, min(_BAR + max(0, width - _NARROW), _WIDE_BAR), plain=plain)
+    bar = _bar(done, total, min(_BAR + max(0, room), _WIDE_BAR), plain=plain)
     line.append(bar, style).append(f" {f'{done}/{total}':>{_DONE}} ")
     for counter, colour in _OUTCOMES.items():
         if change := event.delta.get(counter):
