@@ -16,6 +16,7 @@ from poller.store.reports import OperationFilter
 from poller.store.schema import counters, deliveries, events, watches
 from poller.store.store import Store
 from poller.store.sweeps import Listed
+from poller.tracking.alert import AlertRule, AlertSubject
 from poller.tracking.delivery import AttemptResult
 from poller.tracking.pacing import Policy
 from tests.store.scenes import HOME, Clock, Daemon, declare, op, seen, snapshot
@@ -190,3 +191,13 @@ async def test_a_group_is_read_by_its_name(crowded: Daemon) -> None:
     assert lines
     assert [line for line in lines if SCAN.search(line)] == []
     assert len(taken) < 20
+
+
+async def test_standstill_is_found_by_an_index(crowded: Daemon) -> None:
+    """What has ended is not read, and of groups only their own members."""
+    rules = tuple(AlertRule(name=f"of_{of}", of=of, stalled=60) for of in AlertSubject)
+    crowded.clock.advance(days=1)
+    with plans(crowded) as lines:
+        await crowded.store.record_standstill(Policy(alerts=rules))
+    assert lines
+    assert [line for line in lines if SCAN.search(line)] == []
