@@ -130,7 +130,7 @@ async def _watch(
 ) -> tuple[int, str | None]:
     """Return the exit code, and what to complain about."""
     watches = _begin(settings, wishes)
-    async with open_feed(settings, loader, target, watches) as feed:
+    async with open_feed(settings, loader, target, watches, live=live) as feed:
         audience = _screen(watches) if live else await Lines.open()
         viewing = _Viewing(feed, audience, watches)
         end = await viewing.run(seconds)

@@ -54,6 +54,7 @@ class Followed:
             return self
         snapshot = document["snapshot"]
         outcome = document["outcome"]
+        due_at = parse_instant(document["nextLookAt"]) or self.watch.next_poll.due_at
         watch = self.watch.evolve(
             kind=document["kind"],
             labels=document["labels"],
@@ -61,6 +62,7 @@ class Followed:
             outcome=None if outcome is None else Outcome(outcome),
             ended_at=parse_instant(document["endedAt"]),
             observed_at=parse_instant(document["observedAt"]),
+            next_poll=replace(self.watch.next_poll, due_at=due_at),
             created_at=parse_instant((snapshot or {}).get("createdAt")),
             snapshot=snapshot,
             counters=document["counters"],

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from heapq import nsmallest
 from typing import Final, Self
 
+from poller.cli.formatting import labels_text
 from poller.cli.summary import breakdown_text, message_text
 from poller.cli.watch.news import Update
 from poller.text import printable
@@ -56,6 +57,12 @@ class WatchRow:
     story: str = ""
     breakdown: str | None = None
     """What failed in an operation that was explained."""
+    labels: str = ""
+    group: str | None = None
+    polled: float | None = None
+    """Seconds since its last answer; None before the first, and once it has ended."""
+    due: float = 0.0
+    """Seconds until the next poll."""
 
     @property
     def share(self) -> float:
@@ -107,6 +114,10 @@ class Track:
             ended=ended,
             story=_story(watch),
             breakdown=self.breakdown,
+            labels=printable(labels_text(watch.labels)),
+            group=watch.group,
+            polled=_polled(watch, now),
+            due=max(0.0, (watch.next_poll.due_at - now).total_seconds()),
         )
 
     @property
@@ -238,6 +249,12 @@ def _rank(track: Track) -> tuple[int, float]:
         return (_RANK_OF_ENDED if all_is_well([track.watch]) else _RANK_OF_FAILED), 0.0
     rate = track.rate or 0.0
     return (0 if rate else _RANKS.get(status_of(track.watch), _RANK_OF_OTHERS)), -rate
+
+
+def _polled(watch: Watch, now: datetime) -> float | None:
+    if watch.observed_at is None or not watch.is_watched:
+        return None
+    return max(0.0, (now - watch.observed_at).total_seconds())
 
 
 def _story(watch: Watch) -> str:

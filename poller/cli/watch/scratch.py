@@ -27,6 +27,7 @@ from poller.engine.meter import Meter
 from poller.engine.supervision import attempt
 from poller.store.store import Store
 from poller.store.watches import Observation
+from poller.tracking.pacing import Policy
 from poller.tracking.watch import Watch
 
 log = structlog.get_logger()
@@ -40,7 +41,8 @@ _DROP_EVERY: Final = 5.0
 class ScratchDaemon:
     """Polls the watches that it takes, until `finish` was called and all of them have ended.
 
-    The client is the caller's to close. `now` returns the time in UTC.
+    The client is the caller's to close. `now` returns the time in UTC. `policy` is in place of that
+    of the configuration; after a refusal the API is asked as rarely as the configuration says.
     """
 
     def __init__(
@@ -48,11 +50,14 @@ class ScratchDaemon:
         *,
         client: CommsClient,
         configuration: Configuration,
+        policy: Policy | None = None,
         now: Callable[[], datetime],
     ) -> None:
         self._client = client
         # it discovers nothing, and its events go to the views alone
-        self._configuration = replace(configuration, sinks=(), discover_age=None)
+        self._configuration = replace(
+            configuration, sinks=(), discover_age=None, policy=policy or configuration.policy
+        )
         self._now = now
         self._seen = _Observations()
         self._throttle = _PatientThrottle(

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -18,6 +19,7 @@ from poller.cli.watch.scratch import ScratchDaemon
 from poller.clock import wall_clock
 from poller.comms.kinds import DEFAULT_KIND
 from poller.settings import Settings, SettingsLoader
+from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope, Watch
 
 __all__ = ["open_feed"]
@@ -25,13 +27,22 @@ __all__ = ["open_feed"]
 log = structlog.get_logger()
 
 _AT_ONCE: Final = 8
+_SHORTEST: Final = 2.0
+_LONGEST: Final = 5.0
+_SHARE: Final = 0.5
+"""How much of the budget of requests is for polls that somebody looks at."""
 
 
 @asynccontextmanager
 async def open_feed(
-    settings: Settings, loader: SettingsLoader, target: Target, watches: Sequence[Watch]
+    settings: Settings,
+    loader: SettingsLoader,
+    target: Target,
+    watches: Sequence[Watch],
+    *,
+    live: bool,
 ) -> AsyncIterator[Feed]:
-    """Follow at the daemon what it watches, and ask the API for the rest.
+    """Follow at the daemon what it watches, and ask the API for the rest; often where it is `live`.
 
     :raises SettingsError: where the API must be asked and there are no credentials.
     :raises BadAddress: where the daemon's address that was told cannot be used.
@@ -41,14 +52,15 @@ async def open_feed(
         client = await _daemon(stack, settings, target)
         known = {} if client is None else await _known(client, watches)
         if client is None or not known:
-            polling = await _polling(stack, settings, loader)
+            polling = await _polling(stack, settings, loader, live=len(watches) if live else None)
             polling.take(watches)
             polling.finish()
             yield polling
             return
         others = [watch for watch in watches if watch.id not in known]
         can_poll = others or settings.api.credentials is not None
-        reserve = await _polling(stack, settings, loader) if can_poll else None
+        often = len(watches) if live else None
+        reserve = await _polling(stack, settings, loader, live=often) if can_poll else None
         log.info(
             "watch.following", address=str(client.address), operations=len(known), own=len(others)
         )
@@ -111,14 +123,31 @@ async def _known(client: ControlClient, watches: Sequence[Watch]) -> dict[str, F
     return {watch.id: known[watch.id] for watch in watches if watch.id in known}
 
 
+def live_policy(policy: Policy, settings: Settings, number: int) -> Policy:
+    """Poll so many every 2 to 5 seconds, where half of the budget of requests suffices for that.
+
+    Intervals that the settings name stay as they are.
+    """
+    if settings.polling.model_fields_set & {"min_interval", "max_interval"}:
+        return policy
+    shortest = max(_SHORTEST, number / (settings.api.requests_per_second * _SHARE))
+    if shortest > _LONGEST:
+        return policy
+    return replace(policy, min_interval=shortest, max_interval=_LONGEST)
+
+
 async def _polling(
-    stack: AsyncExitStack, settings: Settings, loader: SettingsLoader
+    stack: AsyncExitStack, settings: Settings, loader: SettingsLoader, *, live: int | None
 ) -> ScratchDaemon:
-    """Make the daemon that asks the API.
+    """Make the daemon that asks the API; `live` is how many somebody looks at.
 
     :raises SettingsError: where there are no credentials.
     """
     client = await stack.enter_async_context(make_client(settings))
+    plan = configuration(settings, loader)
     return ScratchDaemon(
-        client=client, configuration=configuration(settings, loader), now=wall_clock
+        client=client,
+        configuration=plan,
+        policy=None if live is None else live_policy(plan.policy, settings, live),
+        now=wall_clock,
     )

@@ -8,12 +8,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from poller.cli.formatting import format_span
+from poller.cli.formatting import format_span, shortened
 from poller.cli.watch.rows import WatchRow
 
 __all__ = [
     "breakdown_lines",
     "counts_line",
+    "detail_lines",
     "format_rate",
     "make_message_table",
     "make_table",
@@ -22,11 +23,17 @@ __all__ = [
 ]
 
 _ALWAYS: Final = ("delivered", "undelivered", "failed")
-_WIDEST: Final = 130
+_WIDEST: Final = 140
 # What is left out, one after the other, where the terminal has fewer columns than this.
 _ROOM_FOR_COUNTS: Final = 64
 _ROOM_FOR_RATE: Final = 76
 _ROOM_FOR_REST: Final = 96
+# A bar, a status and what is done, with their gaps.
+_ROOM_OF_OTHERS: Final = 37
+_ROOM_OF_A_NUMBER: Final = 9
+_ROOM_OF_A_STORY: Final = 90
+_RANDOM_PART: Final = 27
+"""Columns for an ellipsis and the 26 characters of an id that differ from another."""
 
 _STATUS_STYLES: Final[Mapping[str, str]] = {
     "waiting": "dim",
@@ -70,6 +77,9 @@ _SLOW: Final = 0.1
 def make_table(rows: Sequence[WatchRow], names: Mapping[str, str], *, width: int) -> Table:
     """Draw a line for each operation, on so many columns; `names` are the short ids."""
     columns = _count_columns(rows, width)
+    headings = [*(_heading(name, width) for name in columns), *_times(width)]
+    taken = _ROOM_OF_OTHERS + sum(max(_ROOM_OF_A_NUMBER, len(one) + 2) for one in headings)
+    room = min(width, _WIDEST) - taken
     table = Table(
         Column("operation", no_wrap=True),
         Column("status", no_wrap=True),
@@ -81,7 +91,7 @@ def make_table(rows: Sequence[WatchRow], names: Mapping[str, str], *, width: int
     )
     for row in rows:
         table.add_row(
-            Text(names[row.id]),
+            Text(_name(row.id, names, room)),
             _status(row),
             _bar(row),
             _done(row),
@@ -99,9 +109,21 @@ def make_message_table(rows: Sequence[WatchRow], names: Mapping[str, str], *, wi
         Column("attempts", ratio=1, no_wrap=True, overflow="ellipsis"),
         **_layout(width),
     )
+    room = min(width, _WIDEST) - _ROOM_OF_A_STORY
     for row in rows:
-        table.add_row(Text(names[row.id]), _status(row), Text(row.story))
+        table.add_row(Text(_name(row.id, names, room)), _status(row), Text(row.story))
     return table
+
+
+def detail_lines(rows: Sequence[WatchRow], names: Mapping[str, str]) -> list[Text]:
+    """Say of each when it was polled, its group and its labels; no line where none is known."""
+    lines = []
+    for row in rows:
+        group = "" if row.group is None else f"group {row.group}"
+        if parts := [part for part in (_polled(row), group, row.labels) if part]:
+            text = f"{names[row.id]}  {'  '.join(parts)}"
+            lines.append(Text(text, style="dim", no_wrap=True, overflow="ellipsis"))
+    return lines
 
 
 def breakdown_lines(rows: Sequence[WatchRow], names: Mapping[str, str]) -> list[Text]:
@@ -148,6 +170,20 @@ def format_rate(per_second: float) -> str:
     if per_second >= _SLOW or not per_second:
         return f"{per_second:.1f}/s"
     return f"{per_second * _MINUTE:.1f}/min"
+
+
+def _name(watched: str, names: Mapping[str, str], room: int) -> str:
+    """Return as much of an id as fits: all of it, its random part, or its short name."""
+    if len(watched) <= room:
+        return watched
+    return shortened(watched, _RANDOM_PART) if room >= _RANDOM_PART else names[watched]
+
+
+def _polled(row: WatchRow) -> str:
+    if row.polled is None:
+        return ""
+    upcoming = f"in {format_span(row.due)}" if row.due >= 1 else "now"
+    return f"polled {format_span(row.polled)} ago, next {upcoming}"
 
 
 def _layout(width: int) -> dict[str, Any]:

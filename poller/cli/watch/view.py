@@ -17,6 +17,7 @@ from poller.cli.watch.rows import Totals, Track, WatchRow, busiest, short_names,
 from poller.cli.watch.table import (
     breakdown_lines,
     counts_line,
+    detail_lines,
     make_message_table,
     make_table,
     statuses_line,
@@ -135,6 +136,9 @@ class LiveView:
                 Text(f"and {hidden:,} more: ", style="dim", no_wrap=True, overflow="ellipsis")
                 + statuses_line(statuses)
             )
+        details = detail_lines(rows, self._names)
+        if details and len(rows) + len(details) < size.height - self._other_lines():
+            lines += [Text(), *details]
         if explained := breakdown_lines(rows, self._names):
             lines += [Text(), *explained]
         return lines

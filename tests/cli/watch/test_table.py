@@ -11,6 +11,7 @@ from poller.cli.watch.rows import WatchRow
 from poller.cli.watch.table import (
     breakdown_lines,
     counts_line,
+    detail_lines,
     format_rate,
     make_message_table,
     make_table,
@@ -18,6 +19,7 @@ from poller.cli.watch.table import (
     summary_line,
 )
 from poller.tracking.watch import ResourceType
+from tests.golden.test_golden import compare
 
 NAMES = {"comms_operation_1": "…000001", "comms_message_1": "…000002"}
 
@@ -56,7 +58,7 @@ def test_a_wide_terminal_shows_everything() -> None:
         "operation status done delivered undelivered failed rate left".split()
     )
     before, _, after = line.partition("━")
-    assert before.split() == ["…000001", "processing"]
+    assert before.split() == ["comms_operation_1", "processing"]
     assert after.lstrip("━╸╺ ").split() == "4,050/10,000 4,000 20 30 42/s 2m 23s".split()
 
 
@@ -67,6 +69,27 @@ def test_rare_counts_are_shown_where_there_are_some() -> None:
     assert "canceled" in heading
     assert "unaddressable" not in heading
     assert " 7 " in line
+
+
+def test_the_live_view() -> None:
+    """At 80 columns with the ends of ids, at 120 with what is random in them."""
+    watched = [
+        "comms_operation_4cmtqqee4dxct8s9nfeww9vtsm",
+        "comms_operation_3ehamb9cwx0b2px2n8pjsvt0p5",
+    ]
+    names = {one: f"…{one[-6:]}" for one in watched}
+    rows = [
+        row(id=watched[0], polled=3.2, due=1.9, labels="campaign=autumn", group="autumn-sends"),
+        row(id=watched[1], status="scheduled", rate=None, left=None, polled=4.0, due=0.4),
+    ]
+    pages = []
+    for width in (80, 120, 140):
+        lines = drawn(
+            Group(make_table(rows, names, width=width), *detail_lines(rows, names)), width
+        )
+        assert all(len(line) <= width for line in lines)
+        pages.append(f"{width} columns\n" + "\n".join(lines))
+    compare("watch_view.txt", "\n\n".join(pages) + "\n")
 
 
 @pytest.mark.parametrize("width", [40, 50, 60, 64, 70, 76, 80, 95, 96, 120, 200])
@@ -84,7 +107,7 @@ def test_the_name_and_the_failures_are_never_left_out(width: int) -> None:
     """Whatever goes, what went wrong stays."""
     heading, line = drawn(make_table([row()], NAMES, width=width), width)
     assert "failed" in heading
-    assert line.startswith("…000001")
+    assert line.startswith(("…000001", "comms_operation_1"))
     assert " 30" in line
 
 
