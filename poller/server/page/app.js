@@ -3,12 +3,14 @@
 import { get } from "./api.js";
 import { ago, el, number, show } from "./dom.js";
 import { follow } from "./live.js";
+import { groupsView, groupView } from "./groups.js";
 import { operationView } from "./operation.js";
 import { operationsView } from "./operations.js";
 import { deadLettersView, sinksView } from "./sinks.js";
 
 const TABS = [
   ["operations", "Operations"],
+  ["groups", "Groups"],
   ["sinks", "Sinks"],
   ["dead-letters", "Dead letters"],
 ];
@@ -33,7 +35,8 @@ function open() {
     const query = new URLSearchParams(Object.entries(changed).filter(([, value]) => value)).toString();
     location.hash = query ? `#/${name}?${query}` : `#/${name}`;
   };
-  if (name === "sinks") view = sinksView(main);
+  if (name === "groups") view = id ? groupView(main, id) : groupsView(main, filters, go);
+  else if (name === "sinks") view = sinksView(main);
   else if (name === "dead-letters") view = deadLettersView(main, filters);
   else if (id) view = operationView(main, id);
   else view = operationsView(main, filters, go);

@@ -28,7 +28,7 @@ export function operationView(main, id) {
     const focused = document.activeElement?.id;
     const isOpen = new Set([...main.querySelectorAll("details[open]")].map((one) => one.id));
     pace = el("p", { class: "muted" }, paceOf(found));
-    show(main, back(), heading(found), bar(found.progress), legend(found.progress), el("p", {}, headline(found)), pace, plotOf(found), failures(found), timeline(found, load), facts(found));
+    show(main, back(), heading(found), bar(found.progress), legend(found.progress), el("p", {}, headline(found)), pace, failures(found), history(found, found.registeredAt, load), facts(found));
     for (const one of isOpen) document.getElementById(one)?.setAttribute("open", "");
     if (focused) document.getElementById(focused)?.focus();
   }
@@ -50,6 +50,11 @@ export function operationView(main, id) {
 
 function back() {
   return el("p", {}, el("a", { href: "#/operations" }, "← Operations"));
+}
+
+/** Show the parts that an operation and a group have in common: counters over time and the time line. */
+export function history(found, startedAt, reload) {
+  return [plotOf(found, startedAt), timeline(found, reload)];
 }
 
 function heading(found) {
@@ -74,7 +79,7 @@ function facts(found) {
   );
 }
 
-function plotOf(found) {
+function plotOf(found, startedAt) {
   const events = found.events.filter((event) => Object.keys(event.delta).length > 0);
   // back from what the events have added up to, so that events which are no longer kept are in it
   const counters = {};
@@ -84,17 +89,24 @@ function plotOf(found) {
     points.unshift({ at: Date.parse(event.time), counters: { ...counters } });
     for (const [name, change] of Object.entries(event.delta)) counters[name] = (counters[name] || 0) - change;
   }
-  if (points.length) points.unshift({ at: Math.min(Date.parse(found.registeredAt), points[0].at), counters: { ...counters } });
+  if (points.length) points.unshift({ at: Math.min(Date.parse(startedAt), points[0].at), counters: { ...counters } });
   const drawing = plot(points);
   return drawing && el("section", {}, el("h2", {}, "Counters over time"), drawing);
 }
 
 function failures(found) {
-  const breakdown = found.breakdown;
-  if (!breakdown) {
-    if (!found.progress.failed) return null;
-    return el("section", {}, el("h2", {}, "Failures"), el("p", {}, `${count(found.progress.failed, "message")} failed. `, "For the reasons run ", el("code", {}, `poller show --failed ${found.id}`), ", or register with a breakdown."));
-  }
+  if (found.breakdown) return causes(found.breakdown);
+  if (!found.progress.failed) return null;
+  return el(
+    "section",
+    {},
+    el("h2", {}, "Failures"),
+    el("p", {}, `${count(found.progress.failed, "message")} failed. For the reasons run `, el("code", {}, `poller show --failed ${found.id}`), ", or register with a breakdown."),
+  );
+}
+
+/** Show what failed, by the vendor's code. */
+export function causes(breakdown) {
   const rows = breakdown.errors.map((cause) =>
     el(
       "tr",
@@ -105,14 +117,13 @@ function failures(found) {
       el("td", { class: "samples" }, cause.samples.map((one) => el("code", { class: "id" }, one.id))),
     ),
   );
+  const heads = ["Messages", "Code", "Reason", "Examples"].map((text) => el("th", { scope: "col" }, text));
   return el(
     "section",
     {},
     el("h2", {}, "Failures by code"),
     !breakdown.complete && el("p", { class: "muted" }, "Not all of them could be read."),
-    rows.length === 0
-      ? el("p", {}, "None.")
-      : el("div", { class: "wide" }, el("table", {}, el("thead", {}, el("tr", {}, ["Messages", "Code", "Reason", "Examples"].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows))),
+    rows.length === 0 ? el("p", {}, "None.") : el("div", { class: "wide" }, el("table", {}, el("thead", {}, el("tr", {}, heads)), el("tbody", {}, rows))),
   );
 }
 

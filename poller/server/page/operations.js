@@ -51,7 +51,8 @@ export function operationsView(main, filters, go) {
   const summary = el("p", { class: "summary muted" });
   const list = el("ul", { class: "rows" });
   const after = el("div", { class: "after muted" });
-  show(main, filterBar(filters, go), summary, list, after);
+  const group = filters.group && el("p", {}, "Members of the group ", el("a", { href: `#/groups/${encodeURIComponent(filters.group)}` }, filters.group));
+  show(main, filterBar(filters, go), group, summary, list, after);
   const height = rowHeight(list);
 
   async function load(more = false) {
@@ -214,7 +215,7 @@ function makeRow(id) {
 /** Show the labels of an operation or group, and its group. */
 export function labelChips(found) {
   const labels = Object.entries(found.labels).map(([name, value]) => `${name}=${value}`);
-  if (found.group) labels.unshift(found.group);
+  if (found.group) labels.unshift(`group ${found.group}`);
   return labels.map((text) => el("span", { class: "chip", title: text }, text));
 }
 
