@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
 from anyio.to_thread import run_sync
@@ -24,6 +24,7 @@ from poller.text import format_instant
 
 __all__ = ["Letters", "open_letters"]
 
+_REPLAYED_AT_ONCE: Final = 1000
 _EVENT_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,100}")
 
 
@@ -123,7 +124,15 @@ class _OfStore:
         return await self._store.replay_event(event_id, sinks)
 
     async def replay(self, chosen: Selection) -> Mapping[str, int]:
-        return await self._store.replay(chosen)
+        replayed: Counter[str] = Counter()
+        page = await self._store.replay_dead_letters(chosen, limit=_REPLAYED_AT_ONCE)
+        replayed.update(page.replayed)
+        while page.next is not None:
+            page = await self._store.replay_dead_letters(
+                chosen, limit=_REPLAYED_AT_ONCE, after=page.next
+            )
+            replayed.update(page.replayed)
+        return dict(sorted(replayed.items()))
 
 
 class _OfDaemon:
@@ -135,7 +144,7 @@ class _OfDaemon:
     async def sinks(self) -> Mapping[str, bool]:
         return {sink["name"]: sink["configured"] for sink in await self._client.sinks()}
 
-    async def listed(self, chosen: Selection, *, limit: int | None) -> Sequence[DeadLetterDocument]:
+    async def listed(self, chosen: Selection, *, limit: int) -> Sequence[DeadLetterDocument]:
         letters = self._client.dead_letters(_filters(chosen), limit=limit)
         return [letter async for letter in letters]
 
@@ -150,14 +159,8 @@ class _OfDaemon:
             raise UnknownEvent(error.detail) from None
 
     async def replay(self, chosen: Selection) -> Mapping[str, int]:
-        by_event: dict[str, list[str]] = {}
-        for letter in await self.listed(chosen, limit=None):
-            by_event.setdefault(letter["eventId"], []).append(letter["sink"])
-        replayed: Counter[str] = Counter()
-        for event_id, sinks in by_event.items():
-            with suppress(UnknownEvent):  # retention came in between
-                replayed.update(await self.replay_event(event_id, sinks))
-        return dict(sorted(replayed.items()))
+        filters = dict(_filters(chosen))
+        return await self._client.replay_dead_letters(filters or {"all": True})
 
 
 def _filters(chosen: Selection) -> list[tuple[str, str]]:

@@ -43,6 +43,7 @@ from poller.engine.status import (
 )
 from poller.engine.stored_budget import StoredBudget
 from poller.engine.supervision import Heartbeats, attempt, repeat
+from poller.store.dead_letters import DeadLetterCursor, ReplayedPage, Selection
 from poller.store.errors import StoreUnavailable
 from poller.store.events import StoredEvent
 from poller.store.registrations import Registered
@@ -200,7 +201,7 @@ class Daemon:
         self._recorded(change.events)
         return change.group
 
-    async def replay(self, event_id: str, to: Sequence[str] | None) -> list[str]:
+    async def replay_event(self, event_id: str, to: Sequence[str] | None) -> list[str]:
         """Send one kept event again, to these sinks or to all that it was for. Returns the sinks.
 
         :raises UnknownEvent: where it is not kept.
@@ -210,6 +211,19 @@ class Daemon:
         log.info("event.replayed", event_id=event_id, sinks=sinks)
         self.signals.deliveries.notify()
         return sinks
+
+    async def replay_dead_letters(
+        self, selection: Selection, *, limit: int, after: DeadLetterCursor | None = None
+    ) -> ReplayedPage:
+        """Send up to `limit` dead letters behind a cursor again.
+
+        :raises StoreError: where the store refuses; nothing is sent.
+        """
+        page = await self._store.replay_dead_letters(selection, limit=limit, after=after)
+        if page.replayed:
+            log.info("dead_letters.replayed", sinks=dict(page.replayed))
+            self.signals.deliveries.notify()
+        return page
 
     def loops(self) -> Loops:
         """Return which loops run; does not use the store, so that it always works."""

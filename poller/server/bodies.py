@@ -3,19 +3,19 @@
 import json
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, Self
 
 import anyio
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poller.comms.ids import MESSAGE_ID, OPERATION_ID
 from poller.server.control import ClientLimits
 from poller.server.problems import NOT_JSON, SLOW_BODY, TOO_LARGE, UNREADABLE, Problem
-from poller.server.queries import KindName, SinkName
+from poller.server.queries import DeadLetterPlace, Instant, KindName, SinkName, WatchableId
 
 _MOST_IN_BULK: Final = 10_000
 _JSON: Final = re.compile(r"application/([\w.+-]+\+)?json", re.IGNORECASE)
@@ -191,6 +191,33 @@ class BulkRegistration(_Body):
         list[Annotated[Any, Field(description="A Registration.")]],
         Field(max_length=_MOST_IN_BULK),
     ]
+
+
+class DeadLetterReplay(_Body):
+    """Which dead letters are sent again: those that pass every filter, or `all` of them."""
+
+    sink: SinkName | None = None
+    operation: Annotated[
+        WatchableId | None, Field(description="Only of this operation or message.")
+    ] = None
+    since: Annotated[Instant | None, Field(description="Recorded then or later.")] = None
+    until: Annotated[Instant | None, Field(description="Recorded before.")] = None
+    all: Annotated[
+        Literal[True] | None,
+        Field(description="In place of a filter: an empty body must not mean everything."),
+    ] = None
+    cursor: Annotated[DeadLetterPlace | None, Field(description="`next` of the answer before.")] = (
+        None
+    )
+
+    @model_validator(mode="after")
+    def _chooses(self) -> Self:
+        filters = [self.sink, self.operation, self.since, self.until]
+        if any(one is not None for one in filters) == bool(self.all):
+            raise ValueError('give sink, operation, since or until, or {"all": true}')
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise ValueError("since must be before until")
+        return self
 
 
 class Replay(_Body):

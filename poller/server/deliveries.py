@@ -1,13 +1,18 @@
 """Where events go: the sinks, the events that they did not take, and sending them again."""
 
 from collections.abc import Collection
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from poller.server.bodies import JsonBody, Replay
+from poller.server.bodies import DeadLetterReplay, JsonBody, Replay
 from poller.server.control import Control, DocumentResponse, InControl
-from poller.server.documents import DeadLettersDocument, ReplayedDocument, SinksDocument
+from poller.server.documents import (
+    DeadLettersDocument,
+    ReplayedDeadLettersDocument,
+    ReplayedDocument,
+    SinksDocument,
+)
 from poller.server.openapi import problems
 from poller.server.problems import (
     INVALID,
@@ -22,9 +27,11 @@ from poller.server.problems import (
 )
 from poller.server.queries import KNOWN_PARAMETERS, DeadLetterQuery, EventId
 from poller.server.views import show_dead_letter, show_sink
-from poller.store.dead_letters import Selection, UnknownEvent
+from poller.store.dead_letters import DeadLetterCursor, Selection, UnknownEvent
 
 router = APIRouter(dependencies=[KNOWN_PARAMETERS])
+
+_REPLAYED_AT_ONCE: Final = 1000
 
 
 @router.get(
@@ -65,19 +72,55 @@ async def list_dead_letters(
         since=query.since,
         until=query.until,
     )
-    after, _, after_sink = (query.cursor or "0.").partition(".")
     found = await control.store.dead_letters(
-        selection,
-        limit=query.limit + 1,
-        after=int(after),
-        after_sink=after_sink or None,
+        selection, limit=query.limit + 1, after=_cursor_of(query.cursor)
     )
     letters = found[: query.limit]
-    last = letters[-1] if len(found) > query.limit else None
-    cursor = None if last is None else f"{last.position}.{last.sink}"
+    following = letters[-1].cursor if len(found) > query.limit else None
     return DocumentResponse(
-        {"deadLetters": [show_dead_letter(letter) for letter in letters], "next": cursor}
+        {
+            "deadLetters": [show_dead_letter(letter) for letter in letters],
+            "next": _place_of(following),
+        }
     )
+
+
+@router.post(
+    "/v1/dead-letters/replay",
+    tags=["sinks"],
+    status_code=202,
+    response_model=ReplayedDeadLettersDocument,
+    summary="Send dead letters again",
+    responses={
+        202: {"description": "They are sent again."},
+        **problems(UNREADABLE, UNKNOWN_SINK, SLOW_BODY, TOO_LARGE, NOT_JSON, INVALID),
+    },
+)
+async def replay_dead_letters(
+    control: InControl, body: Annotated[DeadLetterReplay, Depends(JsonBody(DeadLetterReplay))]
+) -> Response:
+    """Send the chosen ones again, each with another three days, up to 1,000 in one transaction.
+
+    Repeat the request with `cursor` until `next` is null.
+    """
+    if body.sink is not None:
+        await _check_sinks(control, [body.sink])
+    selection = Selection(
+        sink=body.sink, operation_id=body.operation, since=body.since, until=body.until
+    )
+    page = await control.daemon.replay_dead_letters(
+        selection, limit=_REPLAYED_AT_ONCE, after=_cursor_of(body.cursor)
+    )
+    return DocumentResponse({"replayed": dict(page.replayed), "next": _place_of(page.next)}, 202)
+
+
+def _cursor_of(place: str | None) -> DeadLetterCursor | None:
+    position, _, sink = (place or "").partition(".")
+    return DeadLetterCursor(position=int(position), sink=sink) if place else None
+
+
+def _place_of(cursor: DeadLetterCursor | None) -> str | None:
+    return None if cursor is None else f"{cursor.position}.{cursor.sink}"
 
 
 @router.post(
@@ -105,7 +148,7 @@ async def replay(
     sinks = None if body is None else body.sinks
     await _check_sinks(control, sinks or ())
     try:
-        sent = await control.daemon.replay(event_id, sinks)
+        sent = await control.daemon.replay_event(event_id, sinks)
     except UnknownEvent as error:
         raise Problem(UNKNOWN_EVENT, str(error)[:500]) from None
     return DocumentResponse({"event": event_id, "sinks": sent}, 202)

@@ -214,6 +214,16 @@ class DeadLettersDocument(TypedDict):
     next: Annotated[str | None, Field(description="The `cursor` of the next page, if any.")]
 
 
+class ReplayedDeadLettersDocument(TypedDict):
+    """How many dead letters each sink gets again."""
+
+    replayed: dict[str, int]
+    next: Annotated[
+        str | None,
+        Field(description="The `cursor` that goes on; null where no more are chosen."),
+    ]
+
+
 class ReplayedDocument(TypedDict):
     """The sinks that get the event again."""
 

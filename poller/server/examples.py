@@ -12,6 +12,7 @@ from poller.server.documents import (
     OperationsDocument,
     OperationStoryDocument,
     ReadinessDocument,
+    ReplayedDeadLettersDocument,
     ReplayedDocument,
     SinksDocument,
     SummaryDocument,
@@ -237,6 +238,8 @@ _DEAD_LETTERS: Final[DeadLettersDocument] = {
     ],
     "next": None,
 }
+_REPLAY_DEAD_LETTERS: Final = {"sink": "app", "since": "2026-11-22T00:00:00Z"}
+_REPLAYED_DEAD_LETTERS: Final[ReplayedDeadLettersDocument] = {"replayed": {"app": 12}, "next": None}
 _REPLAYED: Final[ReplayedDocument] = {"event": _EVENT, "sinks": ["app"]}
 _HEALTH: Final[HealthDocument] = {
     "status": "ok",
@@ -293,6 +296,8 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "replay": _REPLAY,
     "replayToAll": {},
     "replayed": _REPLAYED,
+    "replayDeadLetters": _REPLAY_DEAD_LETTERS,
+    "replayedDeadLetters": _REPLAYED_DEAD_LETTERS,
     "healthy": _HEALTH,
     "hanging": _HANGING,
     "ready": _READY,
@@ -312,6 +317,10 @@ EXAMPLES_OF_ROUTES: Final[Mapping[str, Mapping[int | str, Sequence[str]]]] = {
     "POST /v1/events/{event_id}/replay": {"body": ("replay", "replayToAll"), 202: ("replayed",)},
     "GET /v1/sinks": {200: ("sinks",)},
     "GET /v1/dead-letters": {200: ("deadLetters",)},
+    "POST /v1/dead-letters/replay": {
+        "body": ("replayDeadLetters",),
+        202: ("replayedDeadLetters",),
+    },
     "GET /healthz": {200: ("healthy",), 503: ("hanging",)},
     "GET /readyz": {200: ("ready", "degraded"), 503: ("unready",)},
 }

@@ -113,6 +113,9 @@ KindName = Annotated[
 ]
 
 
+DeadLetterPlace = Annotated[str, *_matching(_DEAD_LETTER_CURSOR, _NO_CURSOR)]
+
+
 class _Query(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -189,10 +192,9 @@ class DeadLetterQuery(_Query):
     ] = None
     since: Annotated[Instant | None, Field(description="Recorded then or later.")] = None
     until: Annotated[Instant | None, Field(description="Recorded before.")] = None
-    cursor: Annotated[
-        Annotated[str, *_matching(_DEAD_LETTER_CURSOR, _NO_CURSOR)] | None,
-        Field(description="`next` of the page before."),
-    ] = None
+    cursor: Annotated[DeadLetterPlace | None, Field(description="`next` of the page before.")] = (
+        None
+    )
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 

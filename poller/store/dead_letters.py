@@ -1,15 +1,16 @@
 """Dead letters: what was given up, listed and sent again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, insert, or_, select, tuple_, update
 
 from poller.store.database import in_order
 from poller.store.schema import deliveries, events
 from poller.store.sinks import enable
-from poller.tracking.delivery import DeliveryState
+from poller.tracking.delivery import FINAL, DeliveryState, wants_type
+from poller.tracking.lifecycle import EventType
 from poller.tracking.watch import AccountScope
 
 _DEAD = DeliveryState.DEAD.value
@@ -21,10 +22,20 @@ _FRESH = {
     "lease_owner": None,
     "lease_until": None,
 }
+_PLACE = tuple_(deliveries.c.position, deliveries.c.sink)
+_PLACE_BY_SINK = tuple_(deliveries.c.sink, deliveries.c.position)
 
 
 class UnknownEvent(LookupError):
     """No event of that id is kept: it never was, or retention has taken it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterCursor:
+    """A place behind one dead letter, for the next page of a list or of a replay."""
+
+    position: int
+    sink: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +54,32 @@ class DeadLetter:
     status: int | None
     error: str | None
 
+    @property
+    def cursor(self) -> DeadLetterCursor:
+        """The cursor behind this one."""
+        return DeadLetterCursor(position=self.position, sink=self.sink)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which dead letters: those of a sink, recorded in [since, until), of an operation; or all."""
+    """Which dead letters: those that pass every filter that is set; without any, all of them.
+
+    Recorded in [since, until); `types` are patterns such as `operation.*` or `final`.
+    """
 
     sink: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     operation_id: str | None = None
+    types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayedPage:
+    """How many dead letters each sink gets again; `next` is None where no more are selected."""
+
+    replayed: Mapping[str, int]
+    next: DeadLetterCursor | None
 
 
 def dead_letters(
@@ -60,17 +88,12 @@ def dead_letters(
     selection: Selection,
     *,
     limit: int,
-    after: int = 0,
-    after_sink: str | None = None,
+    after: DeadLetterCursor | None = None,
 ) -> list[DeadLetter]:
-    """List them in commit order, and for one event by sink: what comes behind position `after`.
-
-    With `after_sink`, also what comes behind that sink at that position.
-    """
-    behind = events.c.position > after
-    if after_sink is not None:
-        rest = (events.c.position == after) & (deliveries.c.sink > after_sink)
-        behind = or_(behind, rest)
+    """List up to `limit` of them behind a cursor, in commit order, and for one event by sink."""
+    conditions = _chosen(scope, selection)
+    if after is not None:
+        conditions.append((after.position, after.sink) < _PLACE)
     query = (
         select(
             events.c.id.label("event_id"),
@@ -86,28 +109,47 @@ def dead_letters(
             deliveries.c.error,
         )
         .join(events, events.c.position == deliveries.c.position)
-        .where(*_chosen(scope, selection), behind)
-        .order_by(events.c.position, deliveries.c.sink)
+        .where(*conditions)
+        .order_by(deliveries.c.position, deliveries.c.sink)
         .limit(limit)
     )
     return [DeadLetter(**row) for row in connection.execute(query).mappings()]
 
 
 def replay(
-    connection: Connection, scope: AccountScope, selection: Selection, *, now: datetime
-) -> dict[str, int]:
-    """Make the chosen dead letters due, fresh for three days. Returns how many for each sink."""
-    positions = (
+    connection: Connection,
+    scope: AccountScope,
+    selection: Selection,
+    *,
+    now: datetime,
+    limit: int,
+    after: DeadLetterCursor | None = None,
+) -> ReplayedPage:
+    """Make up to `limit` of them behind a cursor due, each fresh for three days.
+
+    They go sink by sink, each in commit order: an index has them so, and a page sorts nothing.
+    """
+    conditions = _chosen(scope, selection)
+    if after is not None:
+        conditions.append((after.sink, after.position) < _PLACE_BY_SINK)
+    query = (
         select(deliveries.c.position, deliveries.c.sink)
         .join(events, events.c.position == deliveries.c.position)
-        .where(*_chosen(scope, selection))
+        .where(*conditions)
+        .order_by(deliveries.c.sink, deliveries.c.position)
+        .limit(limit + 1)
     )
+    found = connection.execute(query).all()
     by_sink: dict[str, list[int]] = {}
-    for row in connection.execute(positions):
+    for row in found[:limit]:
         by_sink.setdefault(row.sink, []).append(row.position)
     for sink, chosen in sorted(by_sink.items()):
         _refresh(connection, scope, sink, chosen, now)
-    return {sink: len(chosen) for sink, chosen in sorted(by_sink.items())}
+    last = found[limit - 1] if len(found) > limit else None
+    return ReplayedPage(
+        replayed={sink: len(chosen) for sink, chosen in sorted(by_sink.items())},
+        next=None if last is None else DeadLetterCursor(position=last.position, sink=last.sink),
+    )
 
 
 def replay_event(
@@ -177,4 +219,12 @@ def _chosen(scope: AccountScope, selection: Selection) -> list[ColumnElement[boo
         conditions.append(events.c.recorded_at >= selection.since)
     if selection.until is not None:
         conditions.append(events.c.recorded_at < selection.until)
+    if selection.types:
+        conditions.append(_is_of(selection.types))
     return conditions
+
+
+def _is_of(patterns: Sequence[str]) -> ColumnElement[bool]:
+    types = [one.value for one in EventType if wants_type(patterns, one, final=False)]
+    is_named = events.c.type.in_(types)
+    return or_(is_named, events.c.final) if FINAL in patterns else is_named

@@ -38,7 +38,7 @@ _READ: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class PrunePlace:
     """An operation in the order of retention: by its end, then by its id."""
 
     ended_at: datetime
@@ -53,7 +53,7 @@ class Pruned:
     events: int = 0
     dead_letters: int = 0
     stubs: int = 0
-    place: Place | None = field(default=None, compare=False)
+    place: PrunePlace | None = field(default=None, compare=False)
 
     @property
     def more(self) -> bool:
@@ -67,7 +67,7 @@ def prune(
     *,
     retention: float,
     now: datetime,
-    behind: Place | None = None,
+    behind: PrunePlace | None = None,
 ) -> Pruned:
     """Remove one step's worth of what comes behind a place. `retention` is in seconds."""
     before = now - timedelta(seconds=retention)
@@ -108,8 +108,8 @@ def drop_delivered(connection: Connection, scope: AccountScope) -> None:
 
 
 def _old_watches(
-    connection: Connection, scope: AccountScope, before: datetime, behind: Place | None
-) -> tuple[list[str], Place | None]:
+    connection: Connection, scope: AccountScope, before: datetime, behind: PrunePlace | None
+) -> tuple[list[str], PrunePlace | None]:
     """Lock the next operations that nobody needs any more; with where the next step begins."""
     next_ones = [] if behind is None else [_by_end() > _of(behind)]
     query = (
@@ -122,7 +122,7 @@ def _old_watches(
     needed = _needed(connection, [row.id for row in rows], before)
     chosen = [row for row in rows if row.id not in needed][:_STEP]
     last = chosen[-1] if len(chosen) == _STEP else rows[-1] if len(rows) == _READ else None
-    place = None if last is None else Place(ended_at=last.ended_at, id=last.id)
+    place = None if last is None else PrunePlace(ended_at=last.ended_at, id=last.id)
     # by id alone: a planner would read all of a scope by another condition
     lock = (
         select(watches.c.id, watches.c.due_at, watches.c.is_stub)
@@ -179,7 +179,7 @@ def _by_end() -> ColumnElement[bool]:
     return tuple_(watches.c.ended_at, watches.c.id)  # type: ignore[return-value]  # compared only
 
 
-def _of(place: Place) -> ColumnElement[bool]:
+def _of(place: PrunePlace) -> ColumnElement[bool]:
     ended_at = literal(place.ended_at, watches.c.ended_at.type)
     return tuple_(ended_at, literal(place.id))  # type: ignore[return-value]  # compared only
 

@@ -30,7 +30,7 @@ from poller.store import watches as watch_rows
 from poller.store.claims import ClaimRequest
 from poller.store.daemons import Member
 from poller.store.database import Call, Database
-from poller.store.dead_letters import DeadLetter, Selection
+from poller.store.dead_letters import DeadLetter, DeadLetterCursor, ReplayedPage, Selection
 from poller.store.deliveries import ClaimResult
 from poller.store.errors import StoreUnavailable
 from poller.store.events import Cursor, Page, StoredEvent
@@ -38,7 +38,7 @@ from poller.store.group_store import GroupStore
 from poller.store.lock import FileLock
 from poller.store.opening import prepare
 from poller.store.registrations import Forgotten, Registered
-from poller.store.retention import Place, Pruned
+from poller.store.retention import Pruned, PrunePlace
 from poller.store.shared import SharedStore
 from poller.store.sinks import SinkReport
 from poller.store.sweeps import Listed, Swept
@@ -80,7 +80,7 @@ class Store:
         self._database = database
         self._lock = lock
         self._threads = threads
-        self._pruned_to: Place | None = None
+        self._pruned_to: PrunePlace | None = None
         self._random = random
         self._transactions = Transactions(database, scope, threads=threads, timed=timed)
         self._write = self._transactions.write
@@ -293,20 +293,20 @@ class Store:
         return await self._browse(sink_rows.report)
 
     async def dead_letters(
-        self, selection: Selection, *, limit: int, after: int = 0, after_sink: str | None = None
+        self, selection: Selection, *, limit: int, after: DeadLetterCursor | None = None
     ) -> list[DeadLetter]:
-        """List dead letters in commit order, behind the position `after` and that sink there."""
+        """List dead letters behind a cursor, in commit order."""
         return await self._browse(
-            dead_letter_rows.dead_letters,
-            selection,
-            limit=limit,
-            after=after,
-            after_sink=after_sink,
+            dead_letter_rows.dead_letters, selection, limit=limit, after=after
         )
 
-    async def replay(self, selection: Selection) -> dict[str, int]:
-        """Make the chosen dead letters due again. Returns how many for each sink."""
-        return await self._write(dead_letter_rows.replay, selection, now=self.now())
+    async def replay_dead_letters(
+        self, selection: Selection, *, limit: int, after: DeadLetterCursor | None = None
+    ) -> ReplayedPage:
+        """Make up to `limit` dead letters behind a cursor due again."""
+        return await self._write(
+            dead_letter_rows.replay, selection, now=self.now(), limit=limit, after=after
+        )
 
     async def replay_event(self, event_id: str, to: Sequence[str] | None) -> list[str]:
         """Send one kept event again. Returns the sinks.

@@ -110,7 +110,8 @@ async def test_a_dead_letter_that_is_replayed_goes_once_more(
         await stage.advance(400)
         assert await stage.states() == {"dead": 1}
         sink.answers = lambda _: DELIVERED
-        assert await stage.store.replay(Selection(sink="app")) == {"app": 1}
+        page = await stage.store.replay_dead_letters(Selection(sink="app"), limit=10)
+        assert page.replayed == {"app": 1}
         await stage.settle()
         assert await stage.states() == {"delivered": 1}
         assert set(sink.ids) == set(ids)

@@ -26,6 +26,7 @@ ROUTES = {
     ("/v1/events/{event_id}/replay", "post"),
     ("/v1/sinks", "get"),
     ("/v1/dead-letters", "get"),
+    ("/v1/dead-letters/replay", "post"),
     ("/healthz", "get"),
     ("/readyz", "get"),
     ("/metrics", "get"),

@@ -148,3 +148,37 @@ async def test_a_bad_replay_is_a_problem(
     answer = await door.client.post(f"/v1/events/{event}/replay", json=document)
     assert answer.status_code == status
     assert answer.json()["type"] == f"urn:comms-poller:problem:{problem}"
+
+
+async def test_dead_letters_are_replayed_in_bulk(door: House) -> None:
+    """Those of the filter alone; what was replayed is no dead letter any more."""
+    await door.scene.register(op(1), op(2))
+    for operation in (op(1), op(2)):
+        await door.record(operation, "PROCESSING")
+    await bury(door, op(1), op(2))
+    answer = await door.client.post("/v1/dead-letters/replay", json={"operation": op(1)})
+    assert (answer.status_code, answer.json()) == (202, {"replayed": {"app": 1}, "next": None})
+    assert len((await door.get("/v1/dead-letters"))["deadLetters"]) == 1
+    answer = await door.client.post("/v1/dead-letters/replay", json={"all": True})
+    assert answer.json() == {"replayed": {"app": 1}, "next": None}
+    [sink] = (await door.get("/v1/sinks"))["sinks"]
+    assert (sink["waiting"], sink["dead"]) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "word"),
+    [
+        ({}, 422, "all"),
+        ({"all": True, "sink": "app"}, 422, "all"),
+        ({"all": False}, 422, "all"),
+        ({"sink": "nope"}, 404, "nope"),
+        ({"since": "2026-11-22T10:00:00Z", "until": "2026-11-22T10:00:00Z"}, 422, "before until"),
+        ({"sinks": ["app"]}, 422, "sinks"),
+    ],
+)
+async def test_nothing_is_replayed_by_mistake(
+    door: House, body: dict[str, object], status: int, word: str
+) -> None:
+    """An empty body is not everything, and a mistyped filter widens nothing."""
+    answer = await door.client.post("/v1/dead-letters/replay", json=body)
+    assert (answer.status_code, word in answer.text) == (status, True), answer.text

@@ -1,5 +1,6 @@
 """Dead letters: kept, listed, and sent again when somebody asks."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import pytest
@@ -28,6 +29,13 @@ async def kill(daemon: Daemon, sink: str = "app") -> None:
     pytest.fail("something still waits")
 
 
+async def replay(daemon: Daemon, selection: Selection) -> Mapping[str, int]:
+    """Replay in one transaction."""
+    page = await daemon.store.replay_dead_letters(selection, limit=100)
+    assert page.next is None
+    return page.replayed
+
+
 async def test_a_dead_letter_is_listed_with_its_last_error(daemon: Daemon) -> None:
     """Everything that a person needs to decide what to do."""
     ids = await daemon.run_through(op(1))
@@ -39,7 +47,7 @@ async def test_a_dead_letter_is_listed_with_its_last_error(daemon: Daemon) -> No
     assert (last.sink, last.status, last.error, last.attempts) == ("app", 500, "500 no", 1)
     assert (last.recorded_at, last.died_at) == (NOW, NOW + timedelta(days=3))
     assert await daemon.store.dead_letters(ALL, limit=2) == letters[:2]
-    after = letters[1].position
+    after = letters[1].cursor
     assert await daemon.store.dead_letters(ALL, limit=2, after=after) == letters[2:]
 
 
@@ -56,7 +64,7 @@ async def test_replay_sends_them_in_sequence_order(daemon: Daemon) -> None:
     """One after the other, as new: no attempts, no dead letters any more."""
     ids = await daemon.run_through(op(1))
     await kill(daemon)
-    assert await daemon.store.replay(ALL) == {"app": 3}
+    assert await replay(daemon, ALL) == {"app": 3}
     assert await daemon.store.dead_letters(ALL, limit=10) == []
     [first] = await daemon.deliveries()
     assert first.id == ids[0]
@@ -72,7 +80,7 @@ async def test_a_replayed_one_goes_before_what_waits_behind_it(daemon: Daemon) -
     await daemon.observe(op(1), "PROCESSING")
     await kill(daemon)
     await daemon.observe(op(1), "COMPLETED")
-    await daemon.store.replay(ALL)
+    await replay(daemon, ALL)
     assert [claim.position for claim in await daemon.drain()] == [1, 2]
 
 
@@ -81,7 +89,7 @@ async def test_a_replayed_one_is_fresh_for_three_days(daemon: Daemon) -> None:
     await daemon.run_through(op(1))
     await kill(daemon)
     daemon.clock.advance(days=2)
-    await daemon.store.replay(ALL)
+    await replay(daemon, ALL)
     daemon.clock.advance(days=2.9)
     claimed = await daemon.deliveries()
     exchange = await daemon.settle(claimed, AttemptResult.FAILED)
@@ -99,7 +107,7 @@ async def test_a_refusal_does_not_outlive_its_replay(daemon: Daemon) -> None:
         await daemon.settle(await daemon.deliveries(), AttemptResult.REFUSED, status=400)
         daemon.clock.advance(hours=1)
     assert len(await daemon.store.dead_letters(ALL, limit=9)) == 1
-    await daemon.store.replay(ALL)
+    await replay(daemon, ALL)
     exchange = await daemon.settle(await daemon.deliveries(), AttemptResult.REFUSED, status=400)
     assert {one.state for one in exchange.finished.values()} == {DeliveryState.WAITING}
 
@@ -116,11 +124,48 @@ async def test_replay_by_sink_time_and_operation(daemon: Daemon) -> None:
     minute = timedelta(minutes=1)
     middle = Selection(sink="app", since=NOW + minute, until=NOW + 2 * minute)
     assert await _letters(daemon, middle) == [(op(2), "app")]
-    assert await daemon.store.replay(middle) == {"app": 1}
-    assert await daemon.store.replay(middle) == {}
-    assert await daemon.store.replay(Selection(operation_id=op(1))) == {"app": 1, "other": 1}
+    assert await replay(daemon, middle) == {"app": 1}
+    assert await replay(daemon, middle) == {}
+    assert await replay(daemon, Selection(operation_id=op(1))) == {"app": 1, "other": 1}
     assert await _letters(daemon, ALL) == [(op(2), "other"), (op(3), "app"), (op(3), "other")]
-    assert await daemon.store.replay(Selection(sink="other")) == {"other": 2}
+    assert await replay(daemon, Selection(sink="other")) == {"other": 2}
+
+
+async def test_replay_goes_on_behind_a_cursor(daemon: Daemon) -> None:
+    """No page is longer than its limit, also where one event died at several sinks."""
+    for number in (1, 2):
+        await daemon.register(op(number))
+        to = [APP, Subscription(sink="other")]
+        await daemon.record((op(number), seen(op(number), at=daemon.clock())), to=to)
+    await kill(daemon)
+    await kill(daemon, "other")
+    pages: list[Mapping[str, int]] = []
+    after = None
+    while not pages or after is not None:
+        page = await daemon.store.replay_dead_letters(ALL, limit=3, after=after)
+        pages.append(page.replayed)
+        after = page.next
+    assert pages == [{"app": 2, "other": 1}, {"other": 1}]
+    assert await _letters(daemon, ALL) == []
+
+
+async def test_dead_letters_of_a_type(daemon: Daemon) -> None:
+    """By the patterns that sinks use, each filter beside the others."""
+    first, second, last = await daemon.run_through(op(1))
+    await kill(daemon)
+    patterns = {
+        ("operation.progress",): [second],
+        ("final",): [last],
+        ("final", "operation.processing"): [first, last],
+        ("operation.*",): [first, second, last],
+        ("message.*",): [],
+    }
+    for types, ids in patterns.items():
+        found = await daemon.store.dead_letters(Selection(types=types), limit=10)
+        assert [letter.event_id for letter in found] == ids
+    assert await replay(daemon, Selection(types=("final",), operation_id=op(2))) == {}
+    assert await replay(daemon, Selection(types=("final",))) == {"app": 1}
+    assert [claim.id for claim in await daemon.drain()] == [last]
 
 
 async def test_one_event_can_be_sent_again(daemon: Daemon) -> None:
@@ -146,7 +191,7 @@ async def test_replay_lets_a_sink_that_is_down_try_at_once(daemon: Daemon) -> No
     """Who replays has repaired the receiver."""
     await daemon.run_through(op(1))
     await kill(daemon)
-    await daemon.store.replay(ALL)
+    await replay(daemon, ALL)
     [claim] = await daemon.deliveries()
     for wait in (60, 120):
         await daemon.settle([claim], AttemptResult.FAILED)

@@ -54,7 +54,7 @@ from poller.tracking.pacing import Policy
 from poller.tracking.registration import Conflict, Registration
 from tests.examples import times
 from tests.store.scenes import HOME, NOW, Clock, declare, op
-from tests.store.worlds import Ledger, Place, Truth
+from tests.store.worlds import Ledger, PrunePlace, Truth
 
 SETTINGS = settings(stateful_step_count=30)
 OPERATIONS = 3
@@ -87,9 +87,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.random = random.Random(0)  # noqa: S311 - jitter
         self.ledger = Ledger()
         self.places = {
-            "lines": Place(subscription=Subscription(sink="lines"), in_order=True),
-            "hook": Place(subscription=Subscription(sink="hook"), in_order=False),
-            "ends": Place(
+            "lines": PrunePlace(subscription=Subscription(sink="lines"), in_order=True),
+            "hook": PrunePlace(subscription=Subscription(sink="hook"), in_order=False),
+            "ends": PrunePlace(
                 subscription=Subscription(sink="ends", events=("final",)), in_order=False
             ),
         }
@@ -332,7 +332,7 @@ class StoreMachine(RuleBasedStateMachine):
     def replay_dead(self, name: str | None) -> None:
         """Send dead letters again, of one sink or of all."""
         with self.database.writing() as connection:
-            replay(connection, self.scope, Selection(sink=name), now=self.clock())
+            replay(connection, self.scope, Selection(sink=name), now=self.clock(), limit=10_000)
 
     @rule(data=st.data(), name=st.none() | names)
     def replay_one(self, data: st.DataObject, name: str | None) -> None:
@@ -498,7 +498,7 @@ class StoreMachine(RuleBasedStateMachine):
         for recorded in made:
             self.ledger.record(recorded, wanting)
 
-    def _exchange(self, place: Place, room: int) -> None:
+    def _exchange(self, place: PrunePlace, room: int) -> None:
         if place.name not in self.configured:
             return
         request = ClaimRequest(

@@ -17,7 +17,7 @@ from poller.tracking.group import Group, MemberCounts, share_labels
 from poller.tracking.watch import Phase, Watch
 from tests.oracle import judge
 
-__all__ = ["Ledger", "Place", "Truth"]
+__all__ = ["Ledger", "PrunePlace", "Truth"]
 
 _LAST = ("COMPLETED", "CANCELED")
 
@@ -73,7 +73,7 @@ class Truth:
 
 
 @dataclass
-class Place:
+class PrunePlace:
     """Where a sink brings events: what arrived, in order, and the attempts under way."""
 
     subscription: Subscription
@@ -136,7 +136,7 @@ class Ledger:
         self._over.discard(operation_id)
         self._generation[operation_id] += from_nothing
 
-    def record(self, recorded: StoredEvent, places: Sequence[Place]) -> None:
+    def record(self, recorded: StoredEvent, places: Sequence[PrunePlace]) -> None:
         """Judge an event that was recorded, and note who wants it."""
         event = recorded.event
         name = f"{event.subject}/{self._generation[event.subject]}"
@@ -187,7 +187,7 @@ class Ledger:
         is_over = group.sealed_at is not None and members and not standing["watching"]
         assert not is_over, "a group that should have ended"
 
-    def check_arrivals(self, place: Place) -> None:
+    def check_arrivals(self, place: PrunePlace) -> None:
         """Check bodies, order of first arrivals, and that nothing is delivered unseen."""
         arrived: dict[str, int] = {}
         for turn, (event_id, body) in enumerate(place.arrivals):
@@ -209,7 +209,7 @@ class Ledger:
             assert turn_of > line.get(operation, -1), "first arrivals out of order"
             line[operation] = turn_of
 
-    def check_gaps(self, place: Place) -> None:
+    def check_gaps(self, place: PrunePlace) -> None:
         """Check, of each event that arrived, that those before it arrived or were dead."""
         arrived = {event_id for event_id, _ in place.arrivals}
         for index, recorded in enumerate(self.wanted.get(place.name, ())):

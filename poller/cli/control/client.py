@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Self, cast
@@ -132,6 +133,21 @@ class ControlClient:
             body=None if sinks is None else {"sinks": list(sinks)},
         )
         return cast("list[str]", self._member(answer, "sinks"))
+
+    async def replay_dead_letters(self, chosen: Mapping[str, object]) -> dict[str, int]:
+        """Send the chosen dead letters again; returns how many for each sink.
+
+        `chosen` is a body of the route, without its cursor.
+        """
+        replayed: Counter[str] = Counter()
+        cursor: object = None
+        while True:
+            body = dict(chosen) if cursor is None else {**chosen, "cursor": cursor}
+            answer = await self._ask("POST", "/v1/dead-letters/replay", body=body)
+            replayed.update(cast("dict[str, int]", self._member(answer, "replayed")))
+            cursor = self._member(answer, "next")
+            if cursor is None:
+                return dict(sorted(replayed.items()))
 
     @asynccontextmanager
     async def events(
