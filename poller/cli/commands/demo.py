@@ -57,7 +57,7 @@ _CREDENTIALS: Final = Credentials(
 )
 
 
-class _End(Enum):
+class _DemoEnd(Enum):
     """How the campaign ended for those who watched it."""
 
     SHOWN = auto()
@@ -109,7 +109,7 @@ async def _demo(directory: Path) -> int:
     screen = Screen(_STDOUT if on_terminal else _STDERR)
     await screen.say(_prologue())
     interrupted: list[int] = []
-    end = _End.UNCLEAN
+    end = _DemoEnd.UNCLEAN
     with anyio.move_on_after(_PATIENCE) as patience:
         async with anyio.create_task_group() as tasks:
             await tasks.start(_await_signal, tasks.cancel_scope, interrupted)
@@ -124,14 +124,14 @@ async def _demo(directory: Path) -> int:
         return _exit_code(interrupted[0])
     if patience.cancelled_caught:
         fail("the demo did not end in time; is this machine very busy?", EXIT_TROUBLE)
-    if end is _End.SHOWN:
+    if end is _DemoEnd.SHOWN:
         await screen.say(_epilogue(own_command()))
-    if end is _End.UNCLEAN:
+    if end is _DemoEnd.UNCLEAN:
         fail("something was not watched or shown to its end; that is a defect", EXIT_TROUBLE)
     return 0
 
 
-async def _watch(world: World, base_url: str, sink: Sink, directory: Path) -> _End:
+async def _watch(world: World, base_url: str, sink: Sink, directory: Path) -> _DemoEnd:
     """Launch the campaign and watch it as any daemon would."""
     home = AccountScope(account=CONFIG.account_sid, base_url=base_url)
     async with AsyncExitStack() as stack:
@@ -156,8 +156,8 @@ async def _watch(world: World, base_url: str, sink: Sink, directory: Path) -> _E
         daemon.registered_all()
         await daemon.run()
         if daemon.reason is Stop.NO_SINK:
-            return _End.UNREAD
-        return _End.SHOWN if (await daemon.summary()).is_clean else _End.UNCLEAN
+            return _DemoEnd.UNREAD
+        return _DemoEnd.SHOWN if (await daemon.summary()).is_clean else _DemoEnd.UNCLEAN
 
 
 def _client(base_url: str) -> CommsClient:

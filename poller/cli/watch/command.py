@@ -32,7 +32,7 @@ _SAID_BY_TROUBLES: Final = frozenset({"account.paused", "credentials.refused", "
 _OF_ONE_OPERATION: Final = frozenset({400, 404})
 
 
-class _End(Enum):
+class _WatchEnd(Enum):
     """Why watching ended; the value is said in the summary."""
 
     ENDED = ""
@@ -43,19 +43,19 @@ class _End(Enum):
     CLOSED = "Closed."
 
 
-_SIGNALS: Final[Mapping[signal.Signals, _End]] = {
-    signal.SIGINT: _End.INTERRUPTED,
-    signal.SIGTERM: _End.TERMINATED,
+_SIGNALS: Final[Mapping[signal.Signals, _WatchEnd]] = {
+    signal.SIGINT: _WatchEnd.INTERRUPTED,
+    signal.SIGTERM: _WatchEnd.TERMINATED,
 }
 
 
-_EXIT_CODES: Final[Mapping[_End, int]] = {
-    _End.TIMEOUT: EXIT_TIMEOUT,
-    _End.REFUSED: EXIT_TROUBLE,
+_EXIT_CODES: Final[Mapping[_WatchEnd, int]] = {
+    _WatchEnd.TIMEOUT: EXIT_TIMEOUT,
+    _WatchEnd.REFUSED: EXIT_TROUBLE,
     # as a shell reports it for any program that ended so
-    _End.INTERRUPTED: 128 + signal.SIGINT,
-    _End.TERMINATED: 128 + signal.SIGTERM,
-    _End.CLOSED: 128 + signal.SIGPIPE,
+    _WatchEnd.INTERRUPTED: 128 + signal.SIGINT,
+    _WatchEnd.TERMINATED: 128 + signal.SIGTERM,
+    _WatchEnd.CLOSED: 128 + signal.SIGPIPE,
 }
 
 
@@ -134,9 +134,9 @@ async def _watch(
         audience = _screen(watches) if live else await Lines.open()
         viewing = _Viewing(feed, audience, watches)
         end = await viewing.run(seconds)
-    if end is _End.ENDED:
+    if end is _WatchEnd.ENDED:
         return 0 if all_is_well(viewing.watches.values()) else EXIT_UNFINISHED, None
-    return _EXIT_CODES[end], viewing.refusal if end is _End.REFUSED else None
+    return _EXIT_CODES[end], viewing.refusal if end is _WatchEnd.REFUSED else None
 
 
 def _begin(settings: Settings, wishes: Sequence[Registration]) -> Sequence[Watch]:
@@ -167,9 +167,9 @@ class _Viewing:
         self.refusal: str | None = None
         self._feed = feed
         self._audience = audience
-        self._end: _End | None = None
+        self._end: _WatchEnd | None = None
 
-    async def run(self, seconds: float | None) -> _End:
+    async def run(self, seconds: float | None) -> _WatchEnd:
         """View until the feed ends, for at most so many `seconds`; returns what came first."""
         send, receive = anyio.create_memory_object_stream[News](_BUFFER)
         try:
@@ -181,9 +181,9 @@ class _Viewing:
                 if seconds is not None:
                     tasks.start_soon(self._time_out, seconds)
                 await self._show_all(receive)
-                self._stop(_End.REFUSED if self.refusal else _End.ENDED)
+                self._stop(_WatchEnd.REFUSED if self.refusal else _WatchEnd.ENDED)
         finally:
-            end = self._end or _End.ENDED
+            end = self._end or _WatchEnd.ENDED
             await self._audience.close(end.value)
         return end
 
@@ -210,13 +210,13 @@ class _Viewing:
 
     async def _look_after_audience(self) -> None:
         await self._audience.run()
-        self._stop(_End.CLOSED)
+        self._stop(_WatchEnd.CLOSED)
 
     async def _time_out(self, seconds: float) -> None:
         await anyio.sleep(seconds)
-        self._stop(_End.TIMEOUT)
+        self._stop(_WatchEnd.TIMEOUT)
 
-    def _stop(self, end: _End) -> None:
+    def _stop(self, end: _WatchEnd) -> None:
         """Stop everything; what stopped it first counts."""
         self._end = self._end or end
         self._tasks.cancel_scope.cancel()
