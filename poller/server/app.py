@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from poller.server import deliveries, health, openapi, operations, page, stream
+from poller.server import deliveries, groups, health, openapi, operations, page, stream
 from poller.server.bodies import BodyLimits
 from poller.server.control import Control
 from poller.server.health import Readiness
@@ -47,7 +47,13 @@ def control_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    routers = [operations.router, stream.router, deliveries.router, *_health(control)]
+    routers = [
+        operations.router,
+        groups.router,
+        stream.router,
+        deliveries.router,
+        *_health(control),
+    ]
     openapi.describe(app, _routes(routers), wants_token=wants_token)
     return _complete(app, [*routers, page.router], control, readiness)
 

@@ -15,9 +15,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from poller.comms.ids import MESSAGE_ID, OPERATION_ID
 from poller.server.control import ClientLimits
 from poller.server.problems import NOT_JSON, SLOW_BODY, TOO_LARGE, UNREADABLE, Problem
-from poller.server.queries import DeadLetterPlace, Instant, KindName, SinkName, WatchableId
+from poller.server.queries import (
+    DeadLetterPlace,
+    GroupName,
+    Instant,
+    KindName,
+    SinkName,
+    WatchableId,
+)
 
 _MOST_IN_BULK: Final = 10_000
+_MOST_MEMBERS: Final = 1_000_000
 _JSON: Final = re.compile(r"application/([\w.+-]+\+)?json", re.IGNORECASE)
 
 
@@ -178,6 +186,24 @@ class RegistrationBody(_Body):
         Field(
             description="Whether to read what failed once it has ended. Absent or null: as the "
             "settings say (polling.breakdown)."
+        ),
+    ] = None
+    group: Annotated[
+        GroupName | None,
+        Field(description="The group that counts it. Absent or null: a known one stays in its."),
+    ] = None
+
+
+class Seal(_Body):
+    """When to seal a group."""
+
+    expected: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=_MOST_MEMBERS,
+            strict=True,
+            description="Seal it when it has so many members. Absent or null: now.",
         ),
     ] = None
 

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 PhaseName = Literal["active", "settling", "explaining", "ended", "forgotten"]
+GroupStateName = Literal["open", "sealed", "ended"]
 SinkStateName = Literal["ok", "rejecting", "failing", "down", "disabled"]
 OutcomeName = Literal["completed", "failed", "canceled", "lost"]
 
@@ -56,6 +57,7 @@ class OperationDocument(TypedDict):
     id: str
     kind: str
     labels: dict[str, str]
+    group: Annotated[str | None, Field(description="The group that counts it.")]
     account: str
     source: Annotated[str, Field(description="Where the API serves it; `source` of its events.")]
     phase: Annotated[PhaseName, Field(description="Where the watch stands.")]
@@ -140,6 +142,64 @@ class OperationStoryDocument(OperationDocument):
     breakdown: Annotated[
         dict[str, Any] | None,
         Field(description="What failed, as in `operation.breakdown`; null where it was not read."),
+    ]
+
+
+class MemberCountsDocument(TypedDict):
+    """How many members a group has, and where they stand."""
+
+    total: int
+    completed: Annotated[
+        int, Field(description="Watched to their end, whether or not messages failed.")
+    ]
+    canceled: int
+    lost: int
+    watching: Annotated[int, Field(description="Those whose final event is not recorded yet.")]
+
+
+class GroupDocument(TypedDict):
+    """A group: operations and messages that are counted as one."""
+
+    name: str
+    state: Annotated[
+        GroupStateName, Field(description="A sealed one takes no more members, an ended one ended.")
+    ]
+    labels: Annotated[dict[str, str], Field(description="Those that all members share.")]
+    account: str
+    source: Annotated[str, Field(description="`source` of its events.")]
+    operations: MemberCountsDocument
+    expected: Annotated[
+        int | None, Field(description="The number of members with which it is sealed, or will be.")
+    ]
+    counters: Annotated[
+        dict[str, int],
+        Field(description="The sums of the members' counters: `stats` of its events."),
+    ]
+    progress: ProgressDocument
+    sequence: Annotated[int, Field(description="The number of the last event, 0 before the first.")]
+    createdAt: Instant
+    sealedAt: Instant | None
+    endedAt: Instant | None
+
+
+class GroupsDocument(TypedDict):
+    """A page of groups, the latest first."""
+
+    groups: list[GroupDocument]
+    next: Annotated[str | None, Field(description="The `cursor` of the next page, if any.")]
+
+
+class GroupStoryDocument(GroupDocument):
+    """A group with its timeline."""
+
+    events: Annotated[
+        list[TimelineEventDocument], Field(description="The latest, the oldest first.")
+    ]
+    earlierEvents: Annotated[int, Field(description="How many came before those in `events`.")]
+    pruned: Annotated[bool, Field(description="Whether retention has taken all but its end.")]
+    breakdown: Annotated[
+        dict[str, Any] | None,
+        Field(description="What failed, as in `group.breakdown`; null where it was not read."),
     ]
 
 

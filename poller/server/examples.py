@@ -7,6 +7,9 @@ from poller.server.documents import (
     BulkResultDocument,
     DeadLettersDocument,
     DeliveryDocument,
+    GroupDocument,
+    GroupsDocument,
+    GroupStoryDocument,
     HealthDocument,
     OperationDocument,
     OperationsDocument,
@@ -24,7 +27,12 @@ _EVENT: Final = "0193a5c2-1f7b-7c3e-9d40-5f0e6a1b2c3d"
 _BEFORE: Final = "0193a5c2-0a11-7d52-8e11-2b3c4d5e6f70"
 _SOURCE: Final = f"https://comms.twilio.com/v1/Messages/Operations/{_ID}"
 
-_REGISTRATION: Final = {"id": _ID, "kind": "messages", "labels": {"campaign": "autumn"}}
+_REGISTRATION: Final = {
+    "id": _ID,
+    "kind": "messages",
+    "labels": {"campaign": "autumn"},
+    "group": "autumn-2026",
+}
 _MESSAGE_REGISTRATION: Final = {"id": _MESSAGE_ID, "labels": {"campaign": "autumn"}}
 _NOT_ITS_KIND: Final = {"id": _MESSAGE_ID, "kind": "emails"}
 _BULK: Final = {"operations": [_REGISTRATION, _NOT_ITS_KIND]}
@@ -41,6 +49,7 @@ _OPERATION: Final[OperationDocument] = {
     "id": _ID,
     "kind": "messages",
     "labels": {"campaign": "autumn"},
+    "group": "autumn-2026",
     "account": "default",
     "source": _SOURCE,
     "phase": "active",
@@ -71,6 +80,7 @@ _MESSAGE: Final[OperationDocument] = {
     "id": _MESSAGE_ID,
     "kind": "messages",
     "labels": {"campaign": "autumn"},
+    "group": None,
     "account": "default",
     "source": f"https://comms.twilio.com/v1/Messages/{_MESSAGE_ID}",
     "phase": "ended",
@@ -185,6 +195,48 @@ _MESSAGE_STORY: Final[OperationStoryDocument] = {
     "pruned": False,
     "breakdown": None,
 }
+_GROUP: Final[GroupDocument] = {
+    "name": "autumn-2026",
+    "state": "sealed",
+    "labels": {"campaign": "autumn"},
+    "account": "default",
+    "source": "urn:comms-poller:default:groups:autumn-2026",
+    "operations": {"total": 12, "completed": 11, "canceled": 0, "lost": 0, "watching": 1},
+    "expected": 12,
+    "counters": {"total": 12000, "recipients": 12000, "queued": 640, "delivered": 11360},
+    "progress": {
+        "total": 12000,
+        "done": 11360,
+        "failed": 0,
+        "stages": {"queued": 640, "delivered": 11360},
+        "perSecond": 3.051,
+        "secondsLeft": 209.8,
+    },
+    "sequence": 42,
+    "createdAt": "2026-11-22T09:41:00.000Z",
+    "sealedAt": "2026-11-22T09:58:02.000Z",
+    "endedAt": None,
+}
+_GROUPS: Final[GroupsDocument] = {"groups": [_GROUP], "next": None}
+_GROUP_STORY: Final[GroupStoryDocument] = {
+    **_GROUP,
+    "events": [
+        {
+            "id": _EVENT,
+            "type": "group.progress",
+            "sequence": 42,
+            "time": "2026-11-22T10:00:00.600Z",
+            "final": False,
+            "status": None,
+            "delta": {"queued": -360, "delivered": 360},
+            "reason": None,
+            "deliveries": [],
+        }
+    ],
+    "earlierEvents": 41,
+    "pruned": False,
+    "breakdown": None,
+}
 _WRONG_KIND: Final = f"{_MESSAGE_ID} is a message of kind messages, not emails; leave kind out"
 _BULK_RESULT: Final[BulkResultDocument] = {
     "results": [
@@ -289,6 +341,11 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "message": _MESSAGE,
     "operations": _OPERATIONS,
     "summary": _SUMMARY,
+    "group": _GROUP,
+    "groups": _GROUPS,
+    "groupStory": _GROUP_STORY,
+    "seal": {},
+    "sealLater": {"expected": 12},
     "story": _STORY,
     "messageStory": _MESSAGE_STORY,
     "sinks": _SINKS,
@@ -314,6 +371,9 @@ EXAMPLES_OF_ROUTES: Final[Mapping[str, Mapping[int | str, Sequence[str]]]] = {
     "GET /v1/operations": {200: ("operations",)},
     "GET /v1/summary": {200: ("summary",)},
     "GET /v1/operations/{operation_id}": {200: ("story", "messageStory")},
+    "GET /v1/groups": {200: ("groups",)},
+    "GET /v1/groups/{name}": {200: ("groupStory",)},
+    "POST /v1/groups/{name}/seal": {"body": ("seal", "sealLater"), 200: ("group",)},
     "POST /v1/events/{event_id}/replay": {"body": ("replay", "replayToAll"), 202: ("replayed",)},
     "GET /v1/sinks": {200: ("sinks",)},
     "GET /v1/dead-letters": {200: ("deadLetters",)},

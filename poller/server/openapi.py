@@ -30,6 +30,7 @@ DESCRIPTION: Final = (
 )
 TAGS: Final = [
     {"name": "operations", "description": "What is watched: operations, and single messages."},
+    {"name": "groups", "description": "Many operations and messages that are counted as one."},
     {"name": "events", "description": "What was emitted."},
     {"name": "sinks", "description": "Where events go, and what was not delivered."},
     {"name": "health", "description": "For probes; these routes never ask for the token."},

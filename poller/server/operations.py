@@ -103,6 +103,7 @@ async def list_operations(
         phases=query.phase,
         outcomes=query.outcome,
         labels=labels_of(query.label),
+        group=query.group,
         search=query.search,
     )
     page = await control.store.list_operations(wanted, limit=query.limit, before=query.cursor)

@@ -33,6 +33,7 @@ FORBIDDEN: Final = ProblemKind(name="forbidden", status=403, title="Not from the
 UNKNOWN_OPERATION: Final = ProblemKind(
     name="unknown-operation", status=404, title="No such operation or message is known"
 )
+UNKNOWN_GROUP: Final = ProblemKind(name="unknown-group", status=404, title="No such group is known")
 UNKNOWN_EVENT: Final = ProblemKind(name="unknown-event", status=404, title="No such event is kept")
 UNKNOWN_SINK: Final = ProblemKind(name="unknown-sink", status=404, title="There is no such sink")
 UNKNOWN_PATH: Final = ProblemKind(
@@ -145,6 +146,7 @@ _FAULTS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "list_type": lambda _: "must be a list",
     "string_type": lambda _: "must be text",
     "int_parsing": lambda _: "must be a whole number",
+    "int_type": lambda _: "must be a whole number",
     "greater_than_equal": lambda context: f"must be at least {context['ge']}",
     "less_than_equal": lambda context: f"must be at most {context['le']}",
     "too_short": lambda context: f"must have at least {context['min_length']} items",

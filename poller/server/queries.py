@@ -17,11 +17,12 @@ from pydantic import (
 
 from poller.comms.ids import MESSAGE_ID, OPERATION_ID, check_watchable_id
 from poller.comms.kinds import KINDS, kind_named
-from poller.server.documents import OutcomeName, PhaseName
+from poller.server.documents import GroupStateName, OutcomeName, PhaseName
 from poller.server.problems import invalid
 from poller.text import parse_instant
 from poller.tracking.delivery import FINAL, wants_type
 from poller.tracking.lifecycle import EventType
+from poller.tracking.registration import GROUP_NAME
 
 _MOST_VALUES: Final = 100
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:")
@@ -31,6 +32,7 @@ _SINK: Final = "[a-z][a-z0-9_]*"
 _EVENT_ID: Final = "[0-9A-Za-z_-]{1,100}"
 _WATCHABLE_ID: Final = f"(?:{OPERATION_ID.pattern}|{MESSAGE_ID.pattern})"
 _OPERATION_CURSOR: Final = rf"[0-9]{{1,17}}\.{_WATCHABLE_ID}"
+_GROUP_CURSOR: Final = rf"[0-9]{{1,17}}/{GROUP_NAME.pattern}"
 _DEAD_LETTER_CURSOR: Final = rf"[0-9]{{1,18}}\.{_SINK}"
 _LONGEST_SHOWN: Final = 80
 _NO_CURSOR: Final = "is no cursor; send next of the page before"
@@ -98,6 +100,14 @@ LastEventId = Annotated[
     Header(alias="Last-Event-ID", max_length=200, description="The last event that was received."),
 ]
 SinkName = Annotated[str, *_matching(_SINK, "is not the name of a sink; GET /v1/sinks lists them")]
+GroupName = Annotated[
+    str,
+    *_matching(
+        GROUP_NAME.pattern,
+        "is not the name of a group: 1 to 64 letters, digits, '.', '_', ':' and '-', beginning "
+        "with a letter or a digit and not with comms_",
+    ),
+]
 Status = Annotated[str, *_matching(_STATUS, "is no status; a status is a word like PROCESSING")]
 EventPattern = Annotated[
     str,
@@ -139,6 +149,7 @@ class OperationQuery(_Query):
     phase: Annotated[list[PhaseName], Field(max_length=_MOST_VALUES)] = []
     outcome: Annotated[list[OutcomeName], Field(max_length=_MOST_VALUES)] = []
     label: Labels = []
+    group: Annotated[GroupName | None, Field(description="Only the members of this group.")] = None
     search: Annotated[
         str,
         Field(
@@ -148,6 +159,24 @@ class OperationQuery(_Query):
     ] = ""
     cursor: Annotated[
         Annotated[str, *_matching(_OPERATION_CURSOR, _NO_CURSOR)] | None,
+        Field(description="`next` of the page before."),
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class GroupQuery(_Query):
+    """Which groups to list; several values of one parameter mean any of them."""
+
+    state: Annotated[list[GroupStateName], Field(max_length=_MOST_VALUES)] = []
+    search: Annotated[
+        str,
+        Field(
+            max_length=128,
+            description="A part of the name, or of the name or value of a label, in any case.",
+        ),
+    ] = ""
+    cursor: Annotated[
+        Annotated[str, *_matching(_GROUP_CURSOR, _NO_CURSOR)] | None,
         Field(description="`next` of the page before."),
     ] = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
@@ -171,6 +200,14 @@ class EventQuery(_Query):
     operation: Annotated[
         list[WatchableId],
         Field(max_length=_MOST_VALUES, description="Only of these: ids of operations or messages."),
+    ] = []
+    group: Annotated[
+        list[GroupName],
+        Field(
+            max_length=_MOST_VALUES,
+            description="Only of these groups and their members; those of the groups alone are "
+            "`type=group.*`.",
+        ),
     ] = []
     type: Annotated[
         list[EventPattern],

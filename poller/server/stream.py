@@ -83,7 +83,10 @@ async def follow(
     With `Last-Event-ID`, which browsers send by themselves, the stream begins after that event.
     """
     wanted = StreamFilter(
-        operations=query.operation, types=query.type, labels=labels_of(query.label)
+        operations=query.operation,
+        groups=query.group,
+        types=query.type,
+        labels=labels_of(query.label),
     )
     if last_event_id:
         cursor = await control.store.find_cursor(last_event_id)
@@ -99,14 +102,18 @@ async def follow(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamFilter:
-    """Which events: of any of these operations and types, with all of these labels."""
+    """Which events: of any of these operations, or groups with their members, if some are given.
+
+    And of any of these types, with all of these labels.
+    """
 
     operations: Sequence[str] = ()
+    groups: Sequence[str] = ()
     types: Sequence[str] = ()
     labels: Sequence[tuple[str, str]] = ()
 
     def wants(self, stored: StoredEvent) -> bool:
-        """Return whether to send an event, which is already of the right operation."""
+        """Return whether to send an event, which is already of the right operation or group."""
         if self.types and not wants_type(self.types, stored.type, final=stored.final):
             return False
         if not self.labels:
@@ -198,7 +205,10 @@ class EventStream(Response):
 
     async def _next_page(self) -> Page:
         return await self._store.event_page(
-            after=self._cursor, limit=_PAGE, operations=self._wanted.operations
+            after=self._cursor,
+            limit=_PAGE,
+            operations=self._wanted.operations,
+            groups=self._wanted.groups,
         )
 
     async def _wait(self) -> None:

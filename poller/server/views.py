@@ -10,6 +10,8 @@ from poller.server.documents import (
     DeadLetterDocument,
     DegradedDocument,
     DeliveryDocument,
+    GroupDocument,
+    GroupStoryDocument,
     LoopDocument,
     OperationDocument,
     OperationStoryDocument,
@@ -20,9 +22,12 @@ from poller.server.documents import (
 )
 from poller.store import dead_letters, reports, sinks
 from poller.store.events import StoredEvent
+from poller.store.group_reports import GroupDetail, state_of
 from poller.store.registrations import Registered
 from poller.text import format_instant
 from poller.tracking.forecast import finished_per_second
+from poller.tracking.group import Group
+from poller.tracking.progress import Progress
 from poller.tracking.sink_health import SinkHealth, SinkState
 from poller.tracking.watch import WATCHED_PHASES, Outcome, Phase, Watch
 
@@ -33,6 +38,7 @@ def show_operation(watch: Watch) -> OperationDocument:
         "id": watch.id,
         "kind": watch.kind,
         "labels": dict(watch.labels),
+        "group": watch.group,
         "account": watch.scope.account,
         "source": watch.source,
         "phase": watch.phase.value,
@@ -40,7 +46,9 @@ def show_operation(watch: Watch) -> OperationDocument:
         "status": watch.status,
         "snapshot": None if watch.snapshot is None else dict(watch.snapshot),
         "counters": dict(watch.known_counters),
-        "progress": _progress(watch),
+        "progress": _progress(
+            watch.progress, finished_per_second(watch.looks) if watch.is_watched else None
+        ),
         "sequence": watch.emitted.sequence,
         "registeredAt": format_instant(watch.registered_at),
         "observedAt": _instant(watch.observed_at),
@@ -70,14 +78,47 @@ def show_detail(detail: reports.OperationDetail) -> OperationStoryDocument:
         ],
         "earlierEvents": timeline.omitted,
         "pruned": detail.is_stub,
-        "breakdown": next(
-            (
-                dict(found)
-                for event in reversed(timeline.events)
-                if (found := event.event.breakdown)
-            ),
-            None,
-        ),
+        "breakdown": _breakdown(timeline.events),
+    }
+
+
+def show_group(group: Group, rate: float | None) -> GroupDocument:
+    """Show a group; `rate` is what its members finish in a second."""
+    return {
+        "name": group.name,
+        "state": state_of(group).value,
+        "labels": dict(group.labels or {}),
+        "account": group.scope.account,
+        "source": group.source,
+        "operations": {
+            "total": group.members.total,
+            "completed": group.members.completed,
+            "canceled": group.members.canceled,
+            "lost": group.members.lost,
+            "watching": group.members.watching,
+        },
+        "expected": group.expected,
+        "counters": dict(group.stats),
+        "progress": _progress(group.progress, rate),
+        "sequence": group.emitted.sequence,
+        "createdAt": format_instant(group.created_at),
+        "sealedAt": _instant(group.sealed_at),
+        "endedAt": _instant(group.ended_at),
+    }
+
+
+def show_group_detail(detail: GroupDetail) -> GroupStoryDocument:
+    """Show a group with its timeline."""
+    timeline = detail.timeline
+    return {
+        **show_group(detail.group, detail.rate),
+        "events": [
+            _show_event(event, timeline.deliveries.get(event.position, ()))
+            for event in timeline.events
+        ],
+        "earlierEvents": timeline.omitted,
+        "pruned": detail.is_stub,
+        "breakdown": _breakdown(timeline.events),
     }
 
 
@@ -164,9 +205,7 @@ def show_degraded(found: status.Degraded) -> DegradedDocument:
     return {"what": found.what, "since": format_instant(found.since), "hint": found.hint}
 
 
-def _progress(watch: Watch) -> ProgressDocument:
-    progress = watch.progress
-    rate = finished_per_second(watch.looks) if watch.is_watched else None
+def _progress(progress: Progress, rate: float | None) -> ProgressDocument:
     left = None if rate is None or progress.total is None else progress.open / rate
     return {
         "total": progress.total,

@@ -7,16 +7,26 @@ no longer get.
 
 import json
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Final
 
-from sqlalchemy import Connection, RowMapping, Select, case, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    case,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from poller.store.daemons import subscriptions
-from poller.store.schema import POSITION, counters, deliveries, events
+from poller.store.schema import POSITION, counters, deliveries, events, watches
 from poller.tracking.delivery import DeliveryState
 from poller.tracking.event import Event, event_id, read_event
 from poller.tracking.lifecycle import GROUP
@@ -190,7 +200,10 @@ def page(
     operations: Collection[str] = (),
     groups: Collection[str] = (),
 ) -> Page:
-    """Read up to `limit` events that come after a cursor, of these subjects or of all."""
+    """Read up to `limit` events that come after a cursor.
+
+    Those of these operations, and of these groups and their members; all where neither is given.
+    """
     # in this order: what is committed in between may be read twice, and is never passed over
     newest = last_cursor(connection, scope)
     query = (
@@ -199,13 +212,25 @@ def page(
         .order_by(events.c.position)
         .limit(limit)
     )
-    if subjects := [*operations, *(group_subject(scope, name) for name in groups)]:
-        query = query.where(events.c.subject.in_(sorted(subjects)))
+    if operations or groups:
+        query = query.where(or_(*_about(scope, operations, groups)))
     found = [stored_event_of(row) for row in connection.execute(query).mappings()]
     end = _behind(found[-1]) if found else after
     if len(found) < limit and newest.position > end.position:
         end = newest
     return Page(events=found, end=end, pruned_to=_pruned_to(connection, scope))
+
+
+def _about(
+    scope: AccountScope, operations: Collection[str], groups: Collection[str]
+) -> Iterator[ColumnElement[bool]]:
+    if subjects := [*operations, *(group_subject(scope, name) for name in groups)]:
+        yield events.c.subject.in_(sorted(subjects))
+    if groups:
+        members = select(watches.c.id).where(
+            watches.c.scope_id == scope.id, watches.c.group_name.in_(sorted(groups))
+        )
+        yield events.c.subject.in_(members)
 
 
 def _behind(event: StoredEvent) -> Cursor:

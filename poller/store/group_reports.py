@@ -9,9 +9,10 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, or_, select, tuple_
 
 from poller.store.events import group_subject
-from poller.store.reports import EventTimeline, read_timeline
-from poller.store.rows import group_of
-from poller.store.schema import Instant, groups, instant, microseconds
+from poller.store.reports import EventTimeline, contains, read_timeline
+from poller.store.rows import group_of, read_looks
+from poller.store.schema import Instant, groups, instant, microseconds, watches
+from poller.tracking.forecast import finished_per_second
 from poller.tracking.group import Group
 from poller.tracking.watch import AccountScope
 
@@ -41,16 +42,24 @@ def state_of(group: Group) -> GroupState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupFilter:
-    """Which groups: in any of the states, if some are given."""
+    """Which groups: in any of the states, if some are given.
+
+    `search` is a part of the name, or of the name or value of a label, in any case.
+    """
 
     states: Collection[GroupState] = ()
+    search: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupListing:
-    """One page; `next_before` begins the next one, if any."""
+    """One page; `next_before` begins the next one, if any.
+
+    `rates` says how many recipients of a group are done in a second, where that is known.
+    """
 
     groups: Sequence[Group]
+    rates: Mapping[str, float]
     next_before: str | None
 
 
@@ -59,6 +68,7 @@ class GroupDetail:
     """A group with its latest events. `is_stub` says that retention has taken the events."""
 
     group: Group
+    rate: float | None
     is_stub: bool
     timeline: EventTimeline
 
@@ -80,13 +90,19 @@ def list_groups(
     )
     if wanted.states:
         query = query.where(or_(*(_IS_IN[state] for state in wanted.states)))
+    if wanted.search:
+        query = query.where(contains(wanted.search, groups.c.name, groups.c.labels))
     if before is not None:
         at, _, name = before.partition("/")
         place = tuple_(literal(instant(int(at)), Instant), name)
         query = query.where(tuple_(groups.c.created_at, groups.c.name) < place)
     rows = connection.execute(query).mappings().all()
     found = [group_of(row, scope) for row in rows[:limit]]
-    return GroupListing(groups=found, next_before=_cursor(found[-1]) if len(rows) > limit else None)
+    return GroupListing(
+        groups=found,
+        rates=_rates(connection, scope, found),
+        next_before=_cursor(found[-1]) if len(rows) > limit else None,
+    )
 
 
 def find_group(
@@ -97,8 +113,10 @@ def find_group(
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         return None
+    group = group_of(row, scope)
     return GroupDetail(
-        group=group_of(row, scope),
+        group=group,
+        rate=_rates(connection, scope, [group]).get(name),
         is_stub=row["is_stub"],
         timeline=read_timeline(connection, scope, group_subject(scope, name), latest=latest),
     )
@@ -133,6 +151,25 @@ def unsealed_groups(
     )
     found = (group_of(row, scope) for row in connection.execute(query).mappings())
     return [group for group in found if group.members.total]
+
+
+def _rates(
+    connection: Connection, scope: AccountScope, found: Sequence[Group]
+) -> Mapping[str, float]:
+    """Sum the rates of the members that are watched."""
+    names = sorted(group.name for group in found if group.members.watching and not group.ended_at)
+    if not names:
+        return {}
+    query = select(watches.c.group_name, watches.c.looks).where(
+        watches.c.scope_id == scope.id,
+        watches.c.group_name.in_(names),
+        watches.c.due_at.is_not(None),
+    )
+    rates: dict[str, float] = {}
+    for row in connection.execute(query):
+        if rate := finished_per_second(read_looks(row.looks)):
+            rates[row.group_name] = rates.get(row.group_name, 0.0) + rate
+    return rates
 
 
 def _cursor(group: Group) -> str:

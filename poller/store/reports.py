@@ -252,16 +252,18 @@ def _chosen(
         *(column.in_(sorted(values)) for column, values in columns if values),
         *([] if wanted.group is None else [watches.c.group_name == wanted.group]),
         *(_has_label(connection, name, value) for name, value in wanted.labels),
-        *([_contains(wanted.search)] if wanted.search else []),
+        *([contains(wanted.search, watches.c.id, watches.c.labels)] if wanted.search else []),
     ]
 
 
-def _contains(search: str) -> ColumnElement[bool]:
-    """Find a text in the id and in the labels; a label's text is that of its JSON."""
+def contains(
+    search: str, name: ColumnElement[str], labels: ColumnElement[Any]
+) -> ColumnElement[bool]:
+    """Find a text in the name and in the labels; a label's text is that of its JSON."""
     in_json = dump_json(search)[1:-1]
     return or_(
-        watches.c.id.icontains(search, autoescape=True),
-        type_coerce(watches.c.labels, Text).icontains(in_json, autoescape=True),
+        name.icontains(search, autoescape=True),
+        type_coerce(labels, Text).icontains(in_json, autoescape=True),
     )
 
 

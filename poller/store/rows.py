@@ -1,6 +1,6 @@
 """Between rows and values: the only place that knows both."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -90,10 +90,7 @@ def watch_of(row: RowMapping, scope: AccountScope) -> Watch:
         **{name: row[name] for name in _PLAIN},
         scope=scope,
         group=row["group_name"],
-        looks=tuple(
-            Look(at=instant(at), done=done, passed=passed, total=total)
-            for at, done, passed, total in row["looks"]
-        ),
+        looks=read_looks(row["looks"]),
         phase=Phase(row["phase"]),
         outcome=None if row["outcome"] is None else Outcome(row["outcome"]),
         next_poll=NextPoll(
@@ -151,6 +148,14 @@ def watch_values(watch: Watch) -> dict[str, Any]:
         "breakdown": None if watch.breakdown is None else watch.breakdown.to_json(),
         "next_request": watch.next_request.value,
     }
+
+
+def read_looks(stored: Sequence[Sequence[int]]) -> tuple[Look, ...]:
+    """Read the column `looks` of `watches`."""
+    return tuple(
+        Look(at=instant(at), done=done, passed=passed, total=total)
+        for at, done, passed, total in stored
+    )
 
 
 def group_of(row: RowMapping, scope: AccountScope) -> Group:

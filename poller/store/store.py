@@ -365,7 +365,7 @@ class Store:
     ) -> Page:
         """Read up to `limit` events that come after a cursor, in commit order.
 
-        Those of these operations and groups; of everything where neither is given.
+        Those of these operations, and of these groups and their members, or all.
         """
         return await self._browse(
             event_rows.page, after=after, limit=limit, operations=operations, groups=groups

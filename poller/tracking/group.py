@@ -22,7 +22,7 @@ from poller.tracking.breakdown.steps import add_report, report
 from poller.tracking.event import Event
 from poller.tracking.lifecycle import EventType
 from poller.tracking.pacing import Policy
-from poller.tracking.progress import delta_between, read_progress
+from poller.tracking.progress import Progress, delta_between, read_group_progress, read_progress
 from poller.tracking.registration import Conflict
 from poller.tracking.watch import AccountScope, Outcome, Phase, ResourceType, Watch
 
@@ -98,6 +98,11 @@ class Group:
     def source(self) -> str:
         """The CloudEvents source."""
         return f"urn:comms-poller:{self.scope.account}:groups:{self.name}"
+
+    @property
+    def progress(self) -> Progress:
+        """The progress of the recipients of all members."""
+        return read_group_progress(self.stats)
 
     @property
     def unemitted(self) -> dict[str, int]:

@@ -19,12 +19,19 @@ wrongly read as done may cost its receipt. So in doubt a message counts as open:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from poller.comms.kinds import DEFAULT_KIND, KindSpec
+from poller.comms.kinds import DEFAULT_KIND, KINDS, KindSpec
 
 _UNADDRESSABLE: Final = "unaddressable"
+_POOLS: Final = KINDS["sender-pools"]
+# a group may hold operations of several kinds: the stages of all kinds that send messages
+_SENDING: Final = replace(
+    DEFAULT_KIND,
+    stages=(*DEFAULT_KIND.stages[:-1], "opened", DEFAULT_KIND.stages[-1]),
+    receipts=DEFAULT_KIND.receipts | {"opened"},
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +104,12 @@ def read_receipts(counters: Mapping[str, int]) -> Progress:
     These counters are computed here, so a column that is absent is 0.
     """
     return read_progress(DEFAULT_KIND, {**dict.fromkeys(DEFAULT_KIND.receipts, 0), **counters})
+
+
+def read_group_progress(sums: Mapping[str, int]) -> Progress:
+    """Read the sums of the counters of a group's members, perhaps of several kinds."""
+    is_of_pools = "created" in sums and sums.keys() <= _POOLS.counters
+    return read_progress(_POOLS if is_of_pools else _SENDING, sums)
 
 
 def _messages(total: int, counters: Mapping[str, int]) -> int:

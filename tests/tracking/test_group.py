@@ -613,3 +613,13 @@ def test_a_summary_is_of_a_group_or_of_what_is_in_none() -> None:
         assert event.data.get("group") == group
         assert wanted.wants(event) is (group is None)
         VALIDATOR.validate(json.loads(event.render("e")))
+
+
+def test_the_progress_of_a_group_is_read_from_its_sums() -> None:
+    """Of members of several kinds: what only emails have counts as done, as does a created pool."""
+    group = new_group(NAME, scope=HOME, now=START)
+    sums = {"total": 10, "recipients": 10, "sent": 1, "delivered": 2, "opened": 3, "read": 3}
+    progress = group.evolve(stats={**sums, "failed": 1}).progress
+    assert (progress.total, progress.done, progress.open, progress.failed) == (10, 9, 1, 1)
+    pools = group.evolve(stats={"total": 5, "queued": 1, "created": 3, "failed": 1}).progress
+    assert (pools.total, pools.done, pools.open, pools.failed) == (5, 4, 1, 1)
