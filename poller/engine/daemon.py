@@ -242,6 +242,7 @@ class Daemon:
             *pause_trouble(self._throttle.account_pause, self._throttle.kind_pauses),
             *api_trouble(self._caller.failing),
             *self.membership.troubles(),
+            *self._housekeeping.troubles,
             *sink_trouble(
                 await self._store.sinks(), closed=self.closed_sinks, started_at=self.started_at
             ),

@@ -1,6 +1,6 @@
 """Periodic work: due progress of groups, standstill, retention, a clock that went back."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -8,6 +8,7 @@ import anyio
 import structlog
 
 from poller.engine.signals import Signals
+from poller.engine.status import Degraded
 from poller.engine.supervision import Heartbeats, repeat
 from poller.store.store import Store
 from poller.text import format_instant
@@ -18,6 +19,14 @@ _NAME: Final = "housekeeping"
 _TICK: Final = 1.0
 _TIDY_EVERY: Final = 60.0
 _JUDGE_EVERY: Final = 10.0
+# seconds between two checks of a SQLite file, each of one table
+_CHECK_EVERY: Final = 60.0
+# bytes of the write-ahead log, which is otherwise cut back to 4 MB
+_LONG_LOG: Final = 64_000_000
+_LONG_READER: Final = (
+    "another process reads the file all the time, a backup or a shell; end it, and the log shrinks"
+)
+_DAMAGED: Final = "stop the daemon, and restore the file from a backup or with `sqlite3 .recover`"
 _BACKWARDS: Final = timedelta(seconds=1)
 
 
@@ -48,7 +57,15 @@ class Housekeeping:
         self._heartbeats = heartbeats
         self._last: datetime | None = None
         self._next_tidy = 0.0
+        self._next_check = anyio.current_time() + _CHECK_EVERY
+        self._checks = 0
+        self._troubles: Mapping[str, Degraded] = {}
         self._next_judgement = 0.0
+
+    @property
+    def troubles(self) -> Sequence[Degraded]:
+        """What is wrong with the file of the store."""
+        return list(self._troubles.values())
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -64,6 +81,9 @@ class Housekeeping:
         if anyio.current_time() >= self._next_judgement:
             await self._record_standstill()
             self._next_judgement = anyio.current_time() + _JUDGE_EVERY
+        if anyio.current_time() >= self._next_check:
+            await self._check_file()
+            self._next_check = anyio.current_time() + _CHECK_EVERY
         if not is_busy:
             await anyio.sleep(_TICK)
 
@@ -77,6 +97,29 @@ class Housekeeping:
                 log.warning("clock.went_back", since=since, due_now=number)
                 self._signals.polls.notify()
         self._last = now
+
+    async def _check_file(self) -> None:
+        """Look for damaged pages of a SQLite file, and for a log that a reader lets grow."""
+        found = await self._store.check_file(self._checks)
+        self._checks += 1
+        if found is None:
+            return
+        now, troubles = self._now(), {}
+        if found.damage is not None:
+            log.error("store.damaged", error=found.damage, hint=_DAMAGED)
+            troubles["damage"] = Degraded(
+                what="store file", since=now, hint=f"{found.damage}; {_DAMAGED}"
+            )
+        elif "damage" in self._troubles:
+            # another table was checked this time: what is damaged stays so
+            troubles["damage"] = self._troubles["damage"]
+        if found.log_bytes > _LONG_LOG:
+            size = f"the write-ahead log has {found.log_bytes // 1_000_000} MB"
+            log.warning(
+                "store.log_grows", megabytes=found.log_bytes // 1_000_000, hint=_LONG_READER
+            )
+            troubles["log"] = Degraded(what="store log", since=now, hint=f"{size}; {_LONG_READER}")
+        self._troubles = troubles
 
     async def _tidy(self) -> bool:
         """Run steps of retention for a moment; True where another would find something.

@@ -2,9 +2,13 @@
 
 import os
 import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from time import monotonic
 from typing import Final
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
@@ -13,6 +17,8 @@ from sqlalchemy.pool import StaticPool
 READING: Final = "poller_reading"
 # seconds that a statement waits for another process's transaction
 _BUSY: Final = 10.0
+_CHECK_SECONDS: Final = 2.0
+_CHECK_STEPS: Final = 10_000
 # bytes: many pages, and more than a large registration takes
 _ROOM: Final = 1024 * 1024
 _LOG_LIMIT: Final = 4 * 1024 * 1024
@@ -88,6 +94,32 @@ def prove_room(path: Path) -> None:
     """
     with TemporaryFile(dir=path.parent, buffering=0) as file:
         os.posix_fallocate(file.fileno(), 0, _ROOM)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileCheck:
+    """The size of the write-ahead log in bytes, and what is wrong with a page that was read."""
+
+    log_bytes: int
+    damage: str | None
+
+
+def check_file(path: Path, table: str) -> FileCheck:
+    """Read a table for damaged pages, for two seconds at most, beside who writes."""
+    log = path.with_name(f"{path.name}-wal")
+    log_bytes = log.stat().st_size if log.exists() else 0
+    deadline = monotonic() + _CHECK_SECONDS
+    source = f"file:{quote(str(path.absolute()))}?mode=ro"
+    try:
+        with closing(sqlite3.connect(source, uri=True, timeout=1)) as connection:
+            connection.set_progress_handler(lambda: monotonic() > deadline, _CHECK_STEPS)
+            row = connection.execute(f"PRAGMA quick_check('{table}')").fetchone()
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", "")
+        is_damaged = name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+        return FileCheck(log_bytes=log_bytes, damage=str(error) if is_damaged else None)
+    found = str(row[0]) if row else "ok"
+    return FileCheck(log_bytes=log_bytes, damage=None if found == "ok" else found)
 
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:

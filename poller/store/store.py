@@ -39,8 +39,10 @@ from poller.store.lock import FileLock
 from poller.store.opening import prepare
 from poller.store.registrations import Forgotten, Registered
 from poller.store.retention import Pruned, PrunePlace
+from poller.store.schema import metadata
 from poller.store.shared import SharedStore
 from poller.store.sinks import SinkReport
+from poller.store.sqlite import FileCheck, check_file
 from poller.store.sweeps import Listed, Swept
 from poller.store.transactions import Threads, Timed, Transactions
 from poller.store.watches import Claim, Lease, Observation
@@ -383,6 +385,14 @@ class Store:
         """Raise nothing where a registration could be committed now."""
         await self._transactions.call(self._database.prove_room)
         await self._write(event_rows.prove_writable)
+
+    async def check_file(self, turn: int) -> FileCheck | None:
+        """Check a SQLite file, one table in each turn; None for other databases."""
+        if self._database.path is None:
+            return None
+        tables = sorted(metadata.tables)
+        table = tables[turn % len(tables)]
+        return await self._transactions.beside(partial(check_file, self._database.path, table))
 
     async def drop_delivered(self) -> None:
         """Remove every event that waits for no sink, for a store that serves no reader of them."""

@@ -116,6 +116,10 @@ class Transactions:
         """Run what is no transaction, when it is its turn."""
         return await self._run(function, limiter=self.turn, items=0)
 
+    async def beside(self, function: Callable[[], T]) -> T:
+        """Run what is no transaction, beside the engine where the database allows it."""
+        return await self._run(function, limiter=self._browsers, items=0)
+
     @contextmanager
     def finishing(self, within: float) -> Iterator[None]:
         """End every call in that many seconds from now on, also those that begin in the block.

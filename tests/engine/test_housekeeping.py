@@ -13,6 +13,7 @@ from poller.engine.signals import Signals
 from poller.engine.supervision import Heartbeats
 from poller.store.errors import StoreUnavailable
 from poller.store.retention import Pruned
+from poller.store.sqlite import FileCheck
 from tests.engine.scripted import CountedNotifier, FickleStore, TickingClock, record_events, until
 
 pytestmark = pytest.mark.anyio
@@ -120,3 +121,28 @@ async def test_a_store_that_refuses_is_logged_and_tried_again(
         await until(lambda: not answers)
     [logged] = lines(logs, "store.unavailable")
     assert (logged["loop"], logged["error"]) == ("housekeeping", "store.url: full")
+
+
+async def test_trouble_with_the_file_is_reported_until_it_is_over(
+    store: FickleStore, clock: TickingClock, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log that grows shrinks again; damage stays, whatever the next table looks like."""
+    monkeypatch.setattr("poller.engine.housekeeping._CHECK_EVERY", 0.0)
+    answers = [
+        FileCheck(log_bytes=219_000_000, damage=None),
+        FileCheck(log_bytes=0, damage="page 7 is never used"),
+        FileCheck(log_bytes=0, damage=None),
+    ]
+
+    async def check(_turn: int) -> FileCheck | None:
+        await anyio.lowlevel.checkpoint()
+        return answers.pop(0) if answers else None
+
+    monkeypatch.setattr(store, "check_file", check)
+    async with keeping_house(store, clock):
+        await until(lambda: not answers)
+    [grown] = lines(logs, "store.log_grows")
+    assert grown["megabytes"] == 219
+    assert "a backup or a shell" in str(grown["hint"])
+    [damaged] = lines(logs, "store.damaged")
+    assert ".recover" in str(damaged["hint"])

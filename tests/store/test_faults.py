@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import event
 
 from poller.store.errors import StoreUnavailable
-from poller.store.schema import watches
+from poller.store.schema import metadata, watches
+from poller.store.sqlite import check_file
 from poller.store.store import Store
 from tests.store.cluster import Cluster
 from tests.store.scenes import HOME, Clock, Daemon, op
@@ -215,3 +216,27 @@ async def test_a_write_that_found_no_room_counts_for_a_while(
     await store.prove_writable()
     await daemon.register(op(1))
     await store.aclose()
+
+
+async def test_damaged_pages_are_found_while_the_file_is_used(
+    migrated_file: Path, tmp_path: Path, clock: Clock
+) -> None:
+    """One of the tables that are read in turn shows it; a good file shows nothing."""
+    path = Path(shutil.copy(migrated_file, tmp_path))
+    store = await Store.open(f"sqlite:///{path}", HOME, now=clock)
+    daemon = Daemon(store, clock, "first")
+    await daemon.register(*(op(number) for number in range(300)))
+    turns = range(len(metadata.tables))
+    found = [await store.check_file(turn) for turn in turns]
+    assert all(one is not None and one.damage is None and one.log_bytes > 0 for one in found)
+    await store.aclose()
+    await anyio.to_thread.run_sync(_damage, path)
+    checks = [await anyio.to_thread.run_sync(check_file, path, table) for table in metadata.tables]
+    assert any(one.damage for one in checks)
+
+
+def _damage(path: Path) -> None:
+    """Overwrite pages in the middle of the file."""
+    content = bytearray(path.read_bytes())
+    content[40 * 4096 : 60 * 4096] = b"\xa5" * 4096 * 20
+    path.write_bytes(content)
