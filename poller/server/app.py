@@ -81,8 +81,8 @@ def _complete(
     app.state.control = control
     app.state.readiness = readiness
     app.add_middleware(BodyLimits, limits=control.limits)
-    for router in routers:
-        app.include_router(router)
+    # the routes are shared as they are: included routers are built again for every application
+    app.router.routes.extend(route for router in routers for route in router.routes)
     handlers: dict[type[Exception], Callable[[Request, Any], Problem]] = {
         Problem: lambda _, problem: problem,
         StoreError: lambda _, error: problem_of(error),

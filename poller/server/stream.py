@@ -1,14 +1,15 @@
 """The event stream: Server-Sent Events of everything emitted, in commit order.
 
 Nothing is queued for a client. Its stream reads the store page by page, waits for new events, and
-reads the next page only when the client has read the last one. A client that reads nothing for too
-long gets an error and is disconnected; it reconnects with the last id that it has.
+reads the next page only when the client has read the last one. A page is sent in small chunks, so
+that no more than one of them is buffered for a client that does not read. A client that reads
+nothing for too long gets an error and is disconnected; it reconnects with the last id that it has.
 
 Only events are sent as blocks. Everything else is a comment line with no blank line after it:
 widely used clients report each blank line as an event, also where no data came before it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -32,6 +33,8 @@ from poller.tracking.delivery import wants_type
 log = structlog.get_logger()
 
 _PAGE: Final = 100
+# one event may be longer than that
+_CHUNK_CHARACTERS: Final = 64 * 1024
 # another daemon of the same account may write to the store, which sends no signal here
 _POLL_SECONDS: Final = 1.0
 # events that are recorded together are sent together
@@ -176,10 +179,10 @@ class EventStream(Response):
 
     async def _pump(self, scope: Scope, send: Send) -> bytes:
         """Send until there is a reason to end; returns the last chunk."""
-        chunk = _comment(self._cursor.event_id)
+        chunks = [_comment(self._cursor.event_id)]
         sent_at = anyio.current_time()
         while True:
-            if chunk:
+            for chunk in chunks:
                 if not await self._send(send, chunk):
                     return self._drop(scope)
                 sent_at = anyio.current_time()
@@ -194,14 +197,14 @@ class EventStream(Response):
             self._troubles.success(log, "store.unavailable", "store.recovered", loop="stream")
             if page.pruned_to > max(self._cursor.position, self._pruned_to):
                 return _error(_gone(self._cursor.event_id))
-            chunk = self._render(page)
+            chunks = self._render(page)
             has_more = len(page.events) == _PAGE
-            if not chunk and not has_more:
+            if not chunks and not has_more:
                 if ends:
                     return _STOPPING
                 await self._wait()
                 if anyio.current_time() - sent_at >= self._limits.heartbeat_seconds:
-                    chunk = _comment(self._cursor.event_id)
+                    chunks = [_comment(self._cursor.event_id)]
 
     async def _next_page(self) -> Page:
         return await self._store.event_page(
@@ -223,10 +226,10 @@ class EventStream(Response):
             await send(message)
         return not scope.cancelled_caught
 
-    def _render(self, page: Page) -> bytes:
-        wanted = [event for event in page.events if self._wanted.wants(event)]
+    def _render(self, page: Page) -> list[bytes]:
+        frames = [_frame(event) for event in page.events if self._wanted.wants(event)]
         self._cursor = page.end
-        return "".join(_frame(event) for event in wanted).encode()
+        return list(_chunked(frames))
 
     def _drop(self, scope: Scope) -> bytes:
         seconds = self._limits.slow_seconds
@@ -256,6 +259,20 @@ def _comment(event_id: str) -> bytes:
 
 def _frame(event: StoredEvent) -> str:
     return f"id: {event.id}\nevent: {event.type}\ndata: {event.body}\n\n"
+
+
+def _chunked(frames: Sequence[str]) -> Iterator[bytes]:
+    """Join frames to chunks of a bounded length; a longer frame is a chunk of its own."""
+    held: list[str] = []
+    length = 0
+    for frame in frames:
+        if held and length + len(frame) > _CHUNK_CHARACTERS:
+            yield "".join(held).encode()
+            held, length = [], 0
+        held.append(frame)
+        length += len(frame)
+    if held:
+        yield "".join(held).encode()
 
 
 def _crowded(limits: ClientLimits) -> Problem:
