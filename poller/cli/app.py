@@ -31,6 +31,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "list": ("List what the running daemon watches or watched, the latest registration on top."),
     "show": "Show an operation or a message: how it is, its events, why one did not arrive.",
     "forget": "Stop watching operations and messages. Events that are recorded still go out.",
+    "group": "List groups, show one, or seal one: it ends when all its members have.",
     "sinks": "Show how each sink is, what waits for it and what it did not take.",
     "health": "Ask the running daemon whether it is well: exits with 0 or 1.",
     "dead-letters": "List what could not be delivered and was given up.",

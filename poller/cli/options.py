@@ -13,6 +13,7 @@ from poller.tracking.registration import (
     BadRegistration,
     Defaults,
     Registration,
+    check_group_name,
     check_labels,
     kind_of,
 )
@@ -110,6 +111,15 @@ Labels = Annotated[
         show_default=False,
     ),
 ]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="NAME",
+        help="Count these as members of a group.",
+        show_default=False,
+    ),
+]
 Timeout = Annotated[
     str | None,
     typer.Option(
@@ -160,8 +170,23 @@ Until = Annotated[
 ]
 
 
+def group_named(name: str) -> str:
+    """Check the name of a group.
+
+    :raises typer.BadParameter: where it cannot be one.
+    """
+    try:
+        return check_group_name(name)
+    except BadRegistration as error:
+        raise typer.BadParameter(error.fault, param_hint="--group") from None
+
+
 def defaults_of(
-    *, kind: str, labels: Sequence[str] | None, breakdown: bool | None = None
+    *,
+    kind: str,
+    labels: Sequence[str] | None,
+    breakdown: bool | None = None,
+    group: str | None = None,
 ) -> Defaults:
     """Read what the options say of every registration.
 
@@ -169,7 +194,8 @@ def defaults_of(
     """
     checked = labels_of(labels)
     (name,) = kinds_of([kind])
-    return Defaults(kind=name, labels=checked, breakdown=breakdown)
+    own_group = None if group is None else group_named(group)
+    return Defaults(kind=name, labels=checked, breakdown=breakdown, group=own_group)
 
 
 def registrations(ids: Sequence[str], defaults: Defaults) -> list[Registration]:
@@ -185,6 +211,7 @@ def registrations(ids: Sequence[str], defaults: Defaults) -> list[Registration]:
                 kind=kind_of(one, said=said, usual=defaults.kind),
                 labels=defaults.labels,
                 breakdown=defaults.breakdown,
+                group=defaults.group,
             )
             for one in watchable_ids(ids)
         ]

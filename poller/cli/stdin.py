@@ -85,7 +85,7 @@ class StandardInput:
         self._troubles = TroubleLog()
 
     async def register(self, daemon: Daemon) -> None:
-        """Register each line as it comes, until the end of the input; then say so to the daemon.
+        """Register each line as it comes, until the end of the input.
 
         A line that cannot be registered is logged, counted and skipped.
         """
@@ -101,7 +101,6 @@ class StandardInput:
             for number, result in zip(numbers, await self._store(daemon, wishes), strict=True):
                 if result.conflict is not None:
                     self._refuse(number, result.conflict)
-        daemon.registered_all()
 
     def _refuse(self, number: int, error: str) -> None:
         self.refused += 1

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 import anyio
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -194,17 +194,18 @@ class RegistrationBody(_Body):
     ] = None
 
 
+def _whole_number(value: object) -> object:
+    """Read 40.0 as 40, which JSON does not tell apart; anything else is left to the check."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Seal(_Body):
     """When to seal a group."""
 
     expected: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            le=_MOST_MEMBERS,
-            strict=True,
-            description="Seal it when it has so many members. Absent or null: now.",
-        ),
+        Annotated[int, Field(ge=1, le=_MOST_MEMBERS, strict=True), BeforeValidator(_whole_number)]
+        | None,
+        Field(description="Seal it when it has so many members. Absent or null: now."),
     ] = None
 
 

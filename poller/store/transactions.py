@@ -263,7 +263,7 @@ class _Worker:
     def __init__(self, free: Callable[["_Worker"], None]) -> None:
         self.jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
         self._free = free
-        Thread(target=self._work, name="poller store", daemon=True).start()
+        Thread(target=self._work, name="store worker", daemon=True).start()
 
     def _work(self) -> None:
         while (job := self.jobs.get()) is not None:

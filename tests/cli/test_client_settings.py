@@ -42,6 +42,7 @@ def daemon() -> Iterator[FakeDaemon]:
         "deadLetters": [],
         "operations": [],
         "results": [item],
+        "replayed": {},
         "next": None,
     }
 

@@ -108,31 +108,30 @@ def test_a_daemon_that_nobody_can_find(here: Surroundings, text: str) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_a_choice_is_replayed_event_by_event() -> None:
-    """Each event once, to the sinks that did not take it; one that is gone meanwhile is passed."""
-    dead = [("event-1", "app"), ("event-1", "log"), ("event-2", "app"), ("gone", "app")]
-    letters = [{"eventId": name, "sink": sink} for name, sink in dead]
+def test_a_choice_is_replayed_page_by_page() -> None:
+    """With the filters, or all; the numbers of the answers are added up."""
+    pages = iter(
+        [
+            {"replayed": {"app": 1000}, "next": "1000.app"},
+            {"replayed": {"app": 2, "log": 1}, "next": None},
+            {"replayed": {}, "next": None},
+        ]
+    )
 
-    def answer(asked: Asked) -> Reply:
-        if asked.method == "GET":
-            return Reply(body={"deadLetters": letters, "next": None})
-        if "gone" in asked.path:
-            return problem(404, "unknown-event")
-        return Reply(status=202, body={"event": "", "sinks": asked.body["sinks"]})
+    def answer(_asked: Asked) -> Reply:
+        return Reply(status=202, body=next(pages))
 
-    async def replay(target: Target) -> Mapping[str, int]:
+    async def replay(target: Target) -> list[Mapping[str, int]]:
         async with open_letters(target) as letters:
             with pytest.raises(UnknownEvent, match=r"'\.\./x' is kept"):
                 await letters.replay_event("../x", None)
-            return await letters.replay(Selection(sink="app"))
+            return [await letters.replay(Selection(sink="app")), await letters.replay(Selection())]
 
     with FakeDaemon(answer) as daemon:
         target = Target(str(daemon.address))
-        assert anyio.run(replay, target) == {"app": 2, "log": 1}
-    first, *posts = daemon.asked
-    assert first.query["sink"] == ["app"]
-    assert [(asked.path, asked.body) for asked in posts] == [
-        ("/v1/events/event-1/replay", {"sinks": ["app", "log"]}),
-        ("/v1/events/event-2/replay", {"sinks": ["app"]}),
-        ("/v1/events/gone/replay", {"sinks": ["app"]}),
+        assert anyio.run(replay, target) == [{"app": 1002, "log": 1}, {}]
+    assert [(asked.path, asked.body) for asked in daemon.asked] == [
+        ("/v1/dead-letters/replay", {"sink": "app"}),
+        ("/v1/dead-letters/replay", {"sink": "app", "cursor": "1000.app"}),
+        ("/v1/dead-letters/replay", {"all": True}),
     ]

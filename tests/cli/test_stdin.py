@@ -25,7 +25,6 @@ class Registrar:
 
     def __init__(self, *, refuses: str = "", trouble: int = 0) -> None:
         self.ids: list[str] = []
-        self.has_all = False
         self._refuses = refuses
         self._trouble = trouble
 
@@ -44,10 +43,6 @@ class Registrar:
             )
             for wish in wishes
         ]
-
-    def registered_all(self) -> None:
-        """Stand in for the daemon's."""
-        self.has_all = True
 
 
 def pipe_of(content: bytes) -> int:
@@ -77,7 +72,6 @@ async def test_every_refusal_is_counted() -> None:
     assert registrar.ids == [good, known]
     assert sorted(refused) == [3, 4, 5]
     assert stdin.refused == 3
-    assert registrar.has_all
 
 
 async def test_a_store_in_trouble_loses_no_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,8 @@ def test_types_are_named_after_statuses(history: History) -> None:
             case EventType.OPERATION_CHANGED:
                 assert status == "ODD"
                 assert before != status
+            case EventType.OPERATION_ALERT:
+                assert event.data["alert"]["name"]
             case _:
                 assert status == event.type.removeprefix("operation.").upper()
                 assert before != status

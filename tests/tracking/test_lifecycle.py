@@ -77,7 +77,7 @@ def test_the_tables_name_each_event_of_their_thing(thing: ResourceType) -> None:
     row = LIFECYCLES[thing]
     named = {*row.events.values(), row.progress, row.changed, row.settled, row.lost}
     own = {one for one in EventType if one.resource_type is thing}
-    assert own - named <= {EventType.OPERATION_BREAKDOWN}
+    assert own - named <= {EventType.OPERATION_BREAKDOWN, EventType.OPERATION_ALERT}
     assert named <= own
 
 

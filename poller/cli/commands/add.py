@@ -12,6 +12,7 @@ from poller.cli.options import (
     DEFAULT_KIND_NAME,
     Breakdown,
     Config,
+    Group,
     Ids,
     Json,
     KindName,
@@ -46,6 +47,7 @@ def command(
     ] = False,
     kind: KindName = DEFAULT_KIND_NAME,
     label: Labels = None,
+    group: Group = None,
     breakdown: Breakdown = None,
     json_output: Json = False,
     url: Url = None,
@@ -58,7 +60,7 @@ def command(
     With --stdin each line is an id, or the JSON of a registration. What is printed as watching
     or known will not be forgotten. Exits with 1 where one is refused.
     """
-    defaults = defaults_of(kind=kind, labels=label, breakdown=breakdown)
+    defaults = defaults_of(kind=kind, labels=label, breakdown=breakdown, group=group)
     return add_operations(
         Target(url, config, overrides),
         registrations(ids or (), defaults),
@@ -139,6 +141,7 @@ def _document(wish: Registration) -> Document:
         "kind": wish.kind,
         "labels": dict(wish.labels),
         "breakdown": wish.breakdown,
+        "group": wish.group,
     }
 
 

@@ -19,7 +19,17 @@ from poller.cli.formatting import (
     total,
     when,
 )
-from poller.cli.options import Config, Json, Limit, Overrides, Url, Version, kinds_of, labels_of
+from poller.cli.options import (
+    Config,
+    Json,
+    Limit,
+    Overrides,
+    Url,
+    Version,
+    group_named,
+    kinds_of,
+    labels_of,
+)
 from poller.cli.output import is_terminal, print_table, terminal
 from poller.clock import wall_clock
 from poller.comms.ids import is_message_id
@@ -76,6 +86,12 @@ def command(
             "--label", metavar="K=V", help="Only with this label. Repeatable.", show_default=False
         ),
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group", metavar="NAME", help="Only members of this group.", show_default=False
+        ),
+    ] = None,
     limit: Limit = 100,
     json_output: Json = False,
     url: Url = None,
@@ -91,6 +107,7 @@ def command(
         phases=phase or (),
         outcomes=outcome or (),
         labels=labels_of(label),
+        group=None if group is None else group_named(group),
         limit=limit,
         json_output=json_output,
     )
@@ -105,6 +122,7 @@ def list_operations(
     outcomes: Sequence[str],
     labels: Mapping[str, str],
     limit: int,
+    group: str | None = None,
     json_output: bool,
 ) -> int:
     """Print up to `limit` operations, then messages, the newest first; returns the exit code.
@@ -118,6 +136,7 @@ def list_operations(
         *(("phase", phase) for phase in phases),
         *(("outcome", outcome) for outcome in outcomes),
         *(("label", f"{name}={value}") for name, value in labels.items()),
+        *([] if group is None else [("group", group)]),
     ]
 
     async def fetch(client: ControlClient) -> list[OperationDocument]:

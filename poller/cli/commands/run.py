@@ -23,6 +23,7 @@ from poller.cli.notify import Notifier
 from poller.cli.options import (
     DEFAULT_KIND_NAME,
     Config,
+    Group,
     Ids,
     Json,
     KindName,
@@ -40,13 +41,15 @@ from poller.cli.stderr import dropped_lines
 from poller.cli.stdin import StandardInput
 from poller.engine.daemon import Daemon, Stop
 from poller.engine.meter import NO_METER, Meter
+from poller.engine.supervision import attempt
 from poller.server.control import Metrics
 from poller.server.exposition import Exposition
 from poller.server.metrics import PrometheusMeter
 from poller.server.serving import Bound, serve
 from poller.settings import Settings, SettingsLoader
+from poller.store.groups import UnknownGroup
 from poller.store.store import Store
-from poller.tracking.registration import Defaults, Registration
+from poller.tracking.registration import Conflict, Defaults, Registration
 
 log = structlog.get_logger()
 
@@ -67,6 +70,7 @@ class Job:
     defaults: Defaults
     json_output: bool
     open_page: bool
+    seal: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +104,14 @@ def command(
     timeout: Timeout = None,
     kind: KindName = DEFAULT_KIND_NAME,
     label: Labels = None,
+    group: Group = None,
+    seal: Annotated[
+        bool,
+        typer.Option(
+            "--seal",
+            help="Seal the --group when the ids, and the lines with --stdin, are registered.",
+        ),
+    ] = False,
     breakdown: Annotated[
         bool | None,
         typer.Option(
@@ -121,7 +133,9 @@ def command(
     With --until-idle it exits with 0 where everything ended and was delivered, else with 3,
     and with 4 after --timeout.
     """
-    defaults = defaults_of(kind=kind, labels=label)
+    defaults = defaults_of(kind=kind, labels=label, group=group)
+    if seal and group is None:
+        raise typer.BadParameter("it goes with --group only", param_hint="--seal")
     job = Job(
         registrations=registrations(ids or (), defaults),
         stdin=stdin,
@@ -130,6 +144,7 @@ def command(
         defaults=defaults,
         json_output=json_output,
         open_page=open_page,
+        seal=seal,
     )
     settings = list(overrides or ())
     if discover:
@@ -255,10 +270,7 @@ async def _serve(
         helpers.start_soon(partial(appearance.show_page, bound.address, wants_open=job.open_page))
         helpers.start_soon(_obey_signals, signals, daemon, reloader, helpers, notifier)
         helpers.start_soon(notifier.narrate, daemon)
-        if job.stdin:
-            helpers.start_soon(stdin.register, daemon)
-        else:
-            daemon.registered_all()
+        helpers.start_soon(_register, daemon, stdin, job)
         if job.timeout is not None:
             helpers.start_soon(time_out, job.timeout)
         try:
@@ -269,6 +281,30 @@ async def _serve(
         notifier.stopping()
         helpers.cancel_scope.cancel()
     return await _exit_code(daemon, refused_lines=stdin.refused)
+
+
+async def _register(daemon: Daemon, stdin: StandardInput, job: Job) -> None:
+    """Register what comes on standard input, then seal the group and say that this is all.
+
+    A group is not sealed where a line was refused: somebody corrects it and sends it again.
+    """
+    if job.stdin:
+        await stdin.register(daemon)
+    group = job.defaults.group
+    if job.seal and group is not None:
+        if stdin.refused:
+            hint = f"correct the lines, add them, then run `poller group seal {group}`"
+            log.warning("group.not_sealed", group=group, refused=stdin.refused, hint=hint)
+        else:
+            await attempt(partial(_seal, daemon, group), name="seal")
+    daemon.registered_all()
+
+
+async def _seal(daemon: Daemon, group: str) -> None:
+    try:
+        await daemon.seal(group, None)
+    except (Conflict, UnknownGroup) as error:
+        log.warning("group.not_sealed", group=group, error=str(error))
 
 
 async def _open_door(tasks: TaskGroup, opened: _Opened, settings: Settings) -> Bound:

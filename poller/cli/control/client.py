@@ -28,6 +28,7 @@ from poller.http.transport import TROUBLE, open_transport
 from poller.server.documents import (
     BulkItemDocument,
     DeadLetterDocument,
+    GroupDocument,
     OperationDocument,
     OperationStoryDocument,
     SinkDocument,
@@ -108,6 +109,24 @@ class ControlClient:
         )
         self._member(answer, "phase")
         return cast("OperationStoryDocument", answer)
+
+    async def groups(self, *, limit: int) -> AsyncIterator[GroupDocument]:
+        """List groups, the newest first, up to `limit`, page by page."""
+        async for item in self._pages("/v1/groups", "groups", (), limit):
+            yield cast("GroupDocument", item)
+
+    async def group(self, name: str) -> GroupDocument:
+        """Return a group, without its events."""
+        answer = await self._ask("GET", f"/v1/groups/{quote(name)}", query=[("events", "0")])
+        self._member(answer, "state")
+        return cast("GroupDocument", answer)
+
+    async def seal(self, name: str, expected: int | None) -> GroupDocument:
+        """Seal a group now, or when it has `expected` members."""
+        body = {} if expected is None else {"expected": expected}
+        answer = await self._ask("POST", f"/v1/groups/{quote(name)}/seal", body=body)
+        self._member(answer, "state")
+        return cast("GroupDocument", answer)
 
     async def forget(self, operation_id: str) -> None:
         """Stop watching an operation."""

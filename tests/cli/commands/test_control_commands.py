@@ -317,8 +317,14 @@ def test_lines_are_read_as_they_come(
     assert code == 1
     (asked,) = daemon.asked
     assert asked.body["operations"] == [
-        {"id": A, "kind": "push-notifications", "labels": {"a": "b"}, "breakdown": None},
-        {"id": B, "kind": "emails", "labels": {"a": "b"}, "breakdown": None},
+        {
+            "id": A,
+            "kind": "push-notifications",
+            "labels": {"a": "b"},
+            "breakdown": None,
+            "group": None,
+        },
+        {"id": B, "kind": "emails", "labels": {"a": "b"}, "breakdown": None, "group": None},
     ]
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line.get("line") for line in lines] == [4, None, None]

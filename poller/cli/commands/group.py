@@ -1,0 +1,180 @@
+"""`poller group list`, `show` and `seal`: many operations that are counted as one."""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Final
+
+import typer
+
+from poller.cli.control.client import ControlClient
+from poller.cli.control.session import Target, with_daemon
+from poller.cli.formatting import labels_text, when
+from poller.cli.options import Config, Json, Limit, Overrides, Url, Version, group_named
+from poller.cli.output import is_terminal, print_table
+from poller.clock import wall_clock
+from poller.server.documents import GroupDocument
+from poller.text import dump_json
+
+_COLUMNS: Final = ("GROUP", "STATE", "ENDED", "DONE", "FAILED", "SINCE", "LABELS")
+
+
+class Action(StrEnum):
+    """What is done with groups."""
+
+    LIST = "list"
+    SHOW = "show"
+    SEAL = "seal"
+
+
+def command(
+    action: Annotated[Action, typer.Argument(help="list them, show one, or seal one.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="The group.", show_default=False)
+    ] = None,
+    expected: Annotated[
+        int | None,
+        typer.Option(
+            "--expected",
+            min=1,
+            help="Seal it when it has that many members, now or later.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Limit = 100,
+    json_output: Json = False,
+    url: Url = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    _version: Version = False,
+) -> int:
+    """List groups, show one, or seal one: it ends when all its members have.
+
+    A group counts the operations that were registered with its name (--group) as one. A sealed
+    one takes no more members, and ends when the last of them has.
+    """
+    target = Target(url, config, overrides)
+    if action is Action.LIST:
+        _refuse(name, "NAME", action)
+        _refuse(expected, "--expected", action)
+        return list_groups(target, limit=limit, json_output=json_output)
+    if name is None:
+        raise typer.BadParameter(f"name the group to {action.value}", param_hint="NAME")
+    checked = group_named(name)
+    if action is Action.SHOW:
+        _refuse(expected, "--expected", action)
+        return show_group(target, checked, json_output=json_output)
+    return seal_group(target, checked, expected=expected, json_output=json_output)
+
+
+def list_groups(target: Target, *, limit: int, json_output: bool) -> int:
+    """Print up to `limit` groups, the newest first; returns the exit code.
+
+    :raises SettingsError: where the settings cannot be used.
+    :raises ControlError: where the daemon cannot be asked.
+    """
+
+    async def fetch(client: ControlClient) -> list[GroupDocument]:
+        return [one async for one in client.groups(limit=limit + 1)]
+
+    found = with_daemon(target, fetch)
+    _print(found[:limit], json_output=json_output)
+    if not found:
+        sys.stderr.write("poller: nothing found\n")
+    elif len(found) > limit:
+        sys.stderr.write(f"poller: there are more; --limit is {limit}\n")
+    return 0
+
+
+def show_group(target: Target, name: str, *, json_output: bool) -> int:
+    """Print one group with the counts of its members; returns the exit code.
+
+    :raises SettingsError: where the settings cannot be used.
+    :raises ControlError: where the daemon cannot be asked, or knows no such group.
+    """
+
+    async def fetch(client: ControlClient) -> GroupDocument:
+        return await client.group(name)
+
+    group = with_daemon(target, fetch)
+    if json_output:
+        sys.stdout.write(dump_json(group) + "\n")
+    else:
+        _describe(group)
+    sys.stdout.flush()
+    return 0
+
+
+def seal_group(target: Target, name: str, *, expected: int | None, json_output: bool) -> int:
+    """Seal a group now, or when it has `expected` members; returns the exit code.
+
+    :raises SettingsError: where the settings cannot be used.
+    :raises ControlError: where the daemon cannot be asked, or refuses.
+    """
+
+    async def seal(client: ControlClient) -> GroupDocument:
+        return await client.seal(name, expected)
+
+    group = with_daemon(target, seal)
+    if json_output:
+        sys.stdout.write(dump_json(group) + "\n")
+    elif group["state"] == "open":
+        has = group["operations"]["total"]
+        sys.stdout.write(
+            f"{name} is sealed when it has {group['expected']} members; it has {has}\n"
+        )
+    else:
+        sys.stdout.write(f"{name} is sealed; members: {group['operations']['total']}\n")
+    sys.stdout.flush()
+    return 0
+
+
+def _refuse(value: object, option: str, action: Action) -> None:
+    if value is not None:
+        raise typer.BadParameter(f"does not go with {action.value}", param_hint=option)
+
+
+def _print(groups: Sequence[GroupDocument], *, json_output: bool) -> None:
+    if json_output:
+        for group in groups:
+            sys.stdout.write(dump_json(group) + "\n")
+    elif groups:
+        now = wall_clock() if is_terminal() else None
+        print_table(_COLUMNS, [_cells(group, now) for group in groups])
+    sys.stdout.flush()
+
+
+def _cells(group: GroupDocument, now: datetime | None) -> Sequence[str]:
+    """Write a row; without `now` for programs, with the instant as it is."""
+    members, progress = group["operations"], group["progress"]
+    total = "?" if progress["total"] is None else str(progress["total"])
+    return (
+        group["name"],
+        group["state"],
+        f"{members['total'] - members['watching']}/{members['total']}",
+        f"{progress['done']}/{total}",
+        str(progress["failed"]),
+        group["createdAt"] if now is None else when(group["createdAt"], now),
+        labels_text(group["labels"]),
+    )
+
+
+def _describe(group: GroupDocument) -> None:
+    members, progress = group["operations"], group["progress"]
+    now = wall_clock()
+    lines = {
+        "state": group["state"],
+        "operations": ", ".join(f"{number} {name}" for name, number in members.items()),
+        "expected": None if group["expected"] is None else str(group["expected"]),
+        "messages": f"{progress['done']} of {progress['total']} done, {progress['failed']} failed",
+        "counters": ", ".join(f"{name} {one}" for name, one in group["counters"].items()) or "–",
+        "labels": labels_text(group["labels"]) or "–",
+        "created": when(group["createdAt"], now),
+        "sealed": None if group["sealedAt"] is None else when(group["sealedAt"], now),
+        "ended": None if group["endedAt"] is None else when(group["endedAt"], now),
+    }
+    sys.stdout.write(f"{group['name']}\n")
+    for name, text in lines.items():
+        if text is not None:
+            sys.stdout.write(f"  {name:<11} {text}\n")
