@@ -9,7 +9,7 @@ from rich.text import Text
 
 from poller.cli.formatting import labels_text, progress, sentence, when, why
 from poller.cli.invocation import own_command
-from poller.cli.output import is_terminal, print_table, terminal
+from poller.cli.output import is_terminal, print_table, terminal, wrapped
 from poller.comms.ids import is_message_id
 from poller.server.documents import DeliveryDocument, OperationStoryDocument, TimelineEventDocument
 from poller.text import printable
@@ -30,7 +30,12 @@ def print_story(story: OperationStoryDocument, now: datetime) -> None:
         sys.stdout.write("\n")
         sys.stdout.flush()
         if is_terminal():
-            terminal().print(Text("\n").join(_lines(story["events"], now)), soft_wrap=True)
+            screen = terminal()
+            for line in _lines(story["events"], now):
+                text = wrapped(line.plain, width=screen.width, indent=_INDENT)
+                # what is on one line keeps the styles of its parts
+                shown = Text(text, style=line.style) if "\n" in text else line
+                screen.print(shown, soft_wrap=True)
         else:
             print_table(_COLUMNS, _rows(story["events"], now))
     _print_notes(list(_notes(story, now)))
@@ -40,7 +45,10 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     """Print facts by their names, one a line."""
     for name, value in facts:
         if is_terminal():
-            terminal().print(f"{name:<{_WIDTH}}{value}", soft_wrap=True)
+            screen = terminal()
+            begin, indent = f"{name:<{_WIDTH}}", " " * _WIDTH
+            text = wrapped(value, width=screen.width, begin=begin, indent=indent)
+            screen.print(text, soft_wrap=True)
         else:
             sys.stdout.write(f"{name}\t{value}\n")
 
@@ -133,6 +141,10 @@ def _print_notes(notes: Sequence[str]) -> None:
         sys.stdout.write("\n")
     for note in notes:
         if is_terminal():
-            terminal().print(note, soft_wrap=True)
+            screen = terminal()
+            # a command stays on one line, so that it can be copied
+            is_command = own_command() in note
+            text = note if is_command else wrapped(note, width=screen.width, indent="  ")
+            screen.print(text, soft_wrap=True)
         else:
             sys.stdout.write(note + "\n")

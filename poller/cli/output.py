@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from textwrap import fill
+from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -11,6 +12,8 @@ from rich.text import Text
 
 from poller.cli.failures import EXIT_TROUBLE
 from poller.text import dump_json, printable
+
+_BELOW: Final = " " * 4
 
 
 def is_terminal() -> bool:
@@ -24,17 +27,66 @@ def terminal() -> Console:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: drawn and wrapped on a terminal, else a line a row, cells apart by tabs."""
+    """Print a table: drawn on a terminal, as `draw_table` says, else cells apart by tabs."""
     if not is_terminal():
         for row in (columns, *rows):
             sys.stdout.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
         return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0)  # what a row is looked up by stays whole
+    draw_table(terminal(), columns, list(rows))
+
+
+def draw_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Draw a table on so many columns as the console has, and break no word.
+
+    Where it is too wide, the last cell of each row, the longest text, stands below the others;
+    where that is still too wide, every cell but the first stands there with its heading.
+    """
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    if _drawn_width(widths) <= console.width:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column, no_wrap=True)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
+        return
+    on_line = len(widths) - 1 if _line_width(widths[:-1]) <= console.width else 1
+
+    def line(cells: Sequence[str], style: str = "") -> None:
+        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
+        console.print(Text("  ".join(padded).rstrip(), style=style), soft_wrap=True)
+
+    line(columns[:on_line], "bold")
     for row in rows:
-        table.add_row(*(Text(cell, overflow="fold") for cell in row))
-    terminal().print(table)
+        line(row[:on_line])
+        found = list(zip(columns, row, strict=True))[on_line:]
+        said = [f"{name.lower()} {cell}" for name, cell in found if cell not in {"", "–"}]
+        if said:
+            text = wrapped("; ".join(said), width=console.width, begin=_BELOW, indent=_BELOW)
+            console.print(Text(text, style="dim"), soft_wrap=True)
+
+
+def wrapped(text: str, *, width: int, begin: str = "", indent: str = "") -> str:
+    """Put `begin` before a text and wrap it between words, later lines after `indent`.
+
+    A word that is longer than a line stays whole, so that it can be copied.
+    """
+    return fill(
+        text,
+        width=width,
+        initial_indent=begin,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _line_width(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _drawn_width(widths: Sequence[int]) -> int:
+    return sum(widths) + 3 * (len(widths) - 1) + 2
 
 
 class Results:

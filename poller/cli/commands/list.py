@@ -50,6 +50,7 @@ _COLUMNS: Final = (
     "LABELS",
 )
 _HEADINGS: Final = ("ID", "STATUS", "DONE", "FAILED", "NEXT LOOK")
+_FAILED: Final = _HEADINGS.index("FAILED")
 _STYLES: Final = {
     "completed": "green",
     "delivered": "green",
@@ -177,19 +178,27 @@ def _cells(operation: OperationDocument) -> Sequence[str]:
 
 
 def _draw(operations: Sequence[OperationDocument], now: datetime) -> None:
-    """Draw it on 80 columns: an id takes half of them, so what is rare stands below it."""
+    """Draw it on 80 columns: an id takes half of them, so what is rare stands below it.
+
+    Where that is too wide, so does the number of the failed.
+    """
+    screen = terminal()
     rows = [_words(operation, now) for operation in operations]
     widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
-    screen = terminal()
+    is_narrow = sum(widths) + 2 * (len(widths) - 1) > screen.width
+    if is_narrow:
+        widths[_FAILED] = 0
 
     def line(cells: Sequence[str], style: str = "") -> None:
-        text = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True) if width]
+        text = "  ".join(padded)
         screen.print(Text(text.rstrip(), style=style), soft_wrap=True)
 
     line(_HEADINGS, "bold")
     for operation, row in zip(operations, rows, strict=True):
         line(row, _STYLES.get(row[1], ""))
         told = (
+            f"{failed(operation)} failed" if is_narrow and failed(operation) else "",
             "" if operation["kind"] == DEFAULT_KIND.name else operation["kind"],
             progress(operation) if is_message_id(operation["id"]) else "",
             printable(labels_text(operation["labels"])),
