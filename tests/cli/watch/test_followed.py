@@ -9,6 +9,7 @@ import pytest
 from poller.cli.watch.followed import Followed
 from poller.cli.watch.news import ShownEvent
 from poller.server.documents import OperationDocument
+from poller.text import parse_instant
 from poller.tracking.event import emit
 from poller.tracking.lifecycle import EventType
 from poller.tracking.registration import Registration, register
@@ -116,6 +117,17 @@ def test_progress_while_settling() -> None:
     settling, _ = fresh().after(relayed(A, 1, "operation.completed"))
     after, _ = settling.after(relayed(A, 2))
     assert (after.watch.phase, after.watch.outcome) == (Phase.SETTLING, Outcome.COMPLETED)
+
+
+def test_a_document_names_the_group() -> None:
+    """And when the daemon polls next; one of an earlier version knows no groups."""
+    document = told(A, sequence=1)
+    assert fresh().as_told(document).watch.group is None
+    document["group"] = "autumn"
+    document["nextLookAt"] = "2026-11-22T10:00:09Z"
+    after = fresh().as_told(document)
+    assert after.watch.group == "autumn"
+    assert after.watch.next_poll.due_at == parse_instant("2026-11-22T10:00:09Z")
 
 
 def test_a_document_that_is_late() -> None:
