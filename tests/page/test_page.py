@@ -76,6 +76,29 @@ def test_a_send_comes_alive_and_ends(desk: OpenDesk, api: FakeApi) -> None:
         shoot(page, "operation")
 
 
+def test_a_group_is_one_bar_and_has_one_end(desk: OpenDesk, api: FakeApi) -> None:
+    """Its members add up; unsealed, it says how to seal it; its end is in its time line."""
+    for name in (A, B):
+        api.script(name, [operation(name, "COMPLETED", total=100, delivered=98, failed=2)])
+    with desk() as open_desk:
+        page = open_desk.visit("#/groups")
+        expect(page.get_by_text("No groups yet")).to_be_visible()
+        register(open_desk.url, A, group="autumn", labels={"campaign": "autumn"})
+        register(open_desk.url, B, group="autumn", labels={"campaign": "autumn"})
+        card = page.locator(".card")
+        expect(card).to_contain_text("200 of 200, 4 failed")
+        expect(card).to_contain_text("2 of 2 operations ended")
+        page.get_by_role("link", name="autumn").click()
+        expect(page.get_by_text("poller group seal autumn")).to_be_visible()
+        assert_accessible(page)
+        httpx.post(f"{open_desk.url}/v1/groups/autumn/seal", json={}, trust_env=False)
+        expect(page.locator(".heading")).to_contain_text("ended")
+        expect(page.locator(".timeline")).to_contain_text("group.completed")
+        shoot(page, "group")
+        page.get_by_role("link", name="Show its 2 operations").click()
+        expect(page.locator(".row")).to_have_count(2)
+
+
 def test_filters_are_in_the_address(desk: OpenDesk, api: FakeApi) -> None:
     """A filtered view has an address of its own, which another tab can open."""
     api.script(A, [operation(A, "PROCESSING", total=10, queued=10)])
