@@ -256,7 +256,9 @@ class DeadLetterDocument(TypedDict):
     """An event that a sink did not take."""
 
     eventId: str
-    operationId: str
+    operationId: Annotated[
+        str, Field(description="What it is about: an operation, a message, or a group by its name.")
+    ]
     type: str
     sequence: int
     sink: str

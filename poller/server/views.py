@@ -21,7 +21,7 @@ from poller.server.documents import (
     TimelineEventDocument,
 )
 from poller.store import dead_letters, reports, sinks
-from poller.store.events import StoredEvent
+from poller.store.events import StoredEvent, read_subject
 from poller.store.group_reports import GroupDetail, state_of
 from poller.store.registrations import Registered
 from poller.text import format_instant
@@ -176,7 +176,7 @@ def show_dead_letter(letter: dead_letters.DeadLetter) -> DeadLetterDocument:
     """Show a dead letter."""
     return {
         "eventId": letter.event_id,
-        "operationId": letter.operation_id,
+        "operationId": read_subject(letter.operation_id),
         "type": letter.type,
         "sequence": letter.sequence,
         "sink": letter.sink,

@@ -3,6 +3,7 @@
 import pytest
 
 from poller.tracking.delivery import AttemptResult, Subscription
+from poller.tracking.registration import Registration
 from tests.server.house import House
 from tests.store.scenes import APP, declare, op
 
@@ -163,6 +164,19 @@ async def test_dead_letters_are_replayed_in_bulk(door: House) -> None:
     assert answer.json() == {"replayed": {"app": 1}, "next": None}
     [sink] = (await door.get("/v1/sinks"))["sinks"]
     assert (sink["waiting"], sink["dead"]) == (2, 0)
+
+
+async def test_a_dead_letter_of_a_group_names_the_group(door: House) -> None:
+    """Not the key under which the store keeps it."""
+    await door.store.register([Registration(id=op(1), kind="messages", group="autumn")])
+    await door.record(op(1), "COMPLETED")
+    await door.daemon.seal("autumn", None)
+    door.scene.clock.advance(days=4)
+    for _ in range(5):
+        if claimed := await door.scene.deliveries("app"):
+            await door.scene.settle(claimed, AttemptResult.FAILED, status=500, error="x")
+    letters = (await door.get("/v1/dead-letters"))["deadLetters"]
+    assert {letter["operationId"] for letter in letters} == {op(1), "autumn"}
 
 
 @pytest.mark.parametrize(

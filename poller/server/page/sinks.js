@@ -89,11 +89,12 @@ export function deadLettersView(main, filters) {
 }
 
 function letterCard(letter, reload) {
+  const place = letter.type.startsWith("group.") ? "groups" : "operations";
   const status = letter.lastStatus ? `${letter.lastStatus}: ` : "";
   return el(
     "li",
     { class: "card" },
-    el("header", { class: "heading" }, el("b", {}, letter.type), el("a", { class: "id", href: `#/operations/${encodeURIComponent(letter.operationId)}`, title: letter.operationId }, shortId(letter.operationId)), el("span", { class: "chip" }, letter.sink)),
+    el("header", { class: "heading" }, el("b", {}, letter.type), el("a", { class: "id", href: `#/${place}/${encodeURIComponent(letter.operationId)}`, title: letter.operationId }, shortId(letter.operationId)), el("span", { class: "chip" }, letter.sink)),
     el("p", {}, `${status}${letter.lastError || "no reason is known"}`),
     el("p", { class: "muted" }, "Recorded ", moment(letter.recordedAt), `, given up after ${count(letter.attempts, "attempt")} `, moment(letter.diedAt)),
     el("button", { click: () => replayOne(letter, reload) }, "Replay"),
