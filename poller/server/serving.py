@@ -136,9 +136,13 @@ async def serve(
             control.end_streams()
 
     async with AsyncExitStack() as stack:
-        main = await _bind(stack, listening, "server.listen", guard, limits)
-        observed = health_app(control, readiness)
-        observe = await _bind(stack, listening, "server.observe", observed, limits)
+        main = observe = None
+        if listening.address is not None:
+            listener = await _open(stack, listening, listening.address, "server.listen")
+            main = _Listener(guard, listener, limits)
+        if listening.observe is not None:
+            listener = await _open(stack, listening, listening.observe, "server.observe")
+            observe = _Listener(health_app(control, readiness), listener, limits)
         bound = Bound(
             address=None if main is None else main.url,
             observe=None if observe is None else observe.url,
@@ -149,20 +153,14 @@ async def serve(
             await _run(running, bound, task_status)
         finally:
             with anyio.CancelScope(shield=True):
-                control.stopping.set()
-                daemon.signals.events.notify()
-                for one in running:
-                    await one.stop(limits.stop_seconds)
+                await _stop(running, control)
 
 
-async def _bind(
-    stack: AsyncExitStack, listening: Listening, setting: str, app: ASGIApp, limits: ClientLimits
-) -> _Listener | None:
-    """Take the address that a setting names; None where it names none."""
-    address = listening.address if setting == "server.listen" else listening.observe
-    if address is None:
-        return None
-    return _Listener(app, await _open(stack, listening, address, setting), limits)
+async def _stop(listeners: Sequence[_Listener], control: Control) -> None:
+    control.stopping.set()
+    control.daemon.signals.events.notify()
+    for listener in listeners:
+        await listener.stop(control.limits.stop_seconds)
 
 
 async def _run(
