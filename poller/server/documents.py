@@ -131,14 +131,19 @@ class TimelineEventDocument(TypedDict):
     deliveries: list[DeliveryDocument]
 
 
-class OperationStoryDocument(OperationDocument):
-    """An operation or message with its time line."""
+class TimelineDocument(TypedDict):
+    """What has happened to an operation, a message or a group."""
 
     events: Annotated[
         list[TimelineEventDocument], Field(description="The latest, the oldest first.")
     ]
     earlierEvents: Annotated[int, Field(description="How many came before those in `events`.")]
     pruned: Annotated[bool, Field(description="Whether retention has taken all but its end.")]
+
+
+class OperationStoryDocument(OperationDocument, TimelineDocument):
+    """An operation or message with its time line."""
+
     breakdown: Annotated[
         dict[str, Any] | None,
         Field(description="What failed, as in `operation.breakdown`; null where it was not read."),
@@ -189,14 +194,9 @@ class GroupsDocument(TypedDict):
     next: Annotated[str | None, Field(description="The `cursor` of the next page, if any.")]
 
 
-class GroupStoryDocument(GroupDocument):
+class GroupStoryDocument(GroupDocument, TimelineDocument):
     """A group with its timeline."""
 
-    events: Annotated[
-        list[TimelineEventDocument], Field(description="The latest, the oldest first.")
-    ]
-    earlierEvents: Annotated[int, Field(description="How many came before those in `events`.")]
-    pruned: Annotated[bool, Field(description="Whether retention has taken all but its end.")]
     breakdown: Annotated[
         dict[str, Any] | None,
         Field(description="What failed, as in `group.breakdown`; null where it was not read."),

@@ -18,6 +18,7 @@ from poller.server.documents import (
     ProgressDocument,
     SinkDocument,
     SummaryDocument,
+    TimelineDocument,
     TimelineEventDocument,
 )
 from poller.store import dead_letters, reports, sinks
@@ -69,16 +70,10 @@ def show_registered(registered: Registered, watch: Watch) -> BulkItemDocument:
 
 def show_detail(detail: reports.OperationDetail) -> OperationStoryDocument:
     """Show an operation or a message with its timeline."""
-    timeline = detail.timeline
     return {
         **show_operation(detail.watch),
-        "events": [
-            _show_event(event, timeline.deliveries.get(event.position, ()))
-            for event in timeline.events
-        ],
-        "earlierEvents": timeline.omitted,
-        "pruned": detail.is_stub,
-        "breakdown": _breakdown(timeline.events),
+        **_timeline(detail.timeline, is_stub=detail.is_stub),
+        "breakdown": _breakdown(detail.timeline.events),
     }
 
 
@@ -109,16 +104,21 @@ def show_group(group: Group, rate: float | None) -> GroupDocument:
 
 def show_group_detail(detail: GroupDetail) -> GroupStoryDocument:
     """Show a group with its timeline."""
-    timeline = detail.timeline
     return {
         **show_group(detail.group, detail.rate),
+        **_timeline(detail.timeline, is_stub=detail.is_stub),
+        "breakdown": _breakdown(detail.timeline.events),
+    }
+
+
+def _timeline(timeline: reports.EventTimeline, *, is_stub: bool) -> TimelineDocument:
+    return {
         "events": [
             _show_event(event, timeline.deliveries.get(event.position, ()))
             for event in timeline.events
         ],
         "earlierEvents": timeline.omitted,
-        "pruned": detail.is_stub,
-        "breakdown": _breakdown(timeline.events),
+        "pruned": is_stub,
     }
 
 
