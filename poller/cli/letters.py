@@ -15,7 +15,7 @@ from poller.cli.selection import store_beside_daemon
 from poller.server.documents import DeadLetterDocument
 from poller.server.views import show_dead_letter
 from poller.settings import Settings, SettingsError
-from poller.store.dead_letters import Selection, UnknownEvent
+from poller.store.dead_letters import DeadLetterCursor, Selection, UnknownEvent
 from poller.store.errors import StoreUnavailable
 from poller.store.lock import lock_holder
 from poller.store.sqlite import sqlite_path
@@ -24,7 +24,6 @@ from poller.text import format_instant
 
 __all__ = ["Letters", "open_letters"]
 
-_REPLAYED_AT_ONCE: Final = 1000
 _EVENT_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,100}")
 
 
@@ -125,14 +124,12 @@ class _OfStore:
 
     async def replay(self, chosen: Selection) -> Mapping[str, int]:
         replayed: Counter[str] = Counter()
-        page = await self._store.replay_dead_letters(chosen, limit=_REPLAYED_AT_ONCE)
-        replayed.update(page.replayed)
-        while page.next is not None:
-            page = await self._store.replay_dead_letters(
-                chosen, limit=_REPLAYED_AT_ONCE, after=page.next
-            )
+        after: DeadLetterCursor | None = None
+        while True:
+            page = await self._store.replay_dead_letters(chosen, after=after)
             replayed.update(page.replayed)
-        return dict(sorted(replayed.items()))
+            if (after := page.next) is None:
+                return dict(sorted(replayed.items()))
 
 
 class _OfDaemon:

@@ -213,13 +213,13 @@ class Daemon:
         return sinks
 
     async def replay_dead_letters(
-        self, selection: Selection, *, limit: int, after: DeadLetterCursor | None = None
+        self, selection: Selection, *, after: DeadLetterCursor | None = None
     ) -> ReplayedPage:
-        """Send up to `limit` dead letters behind a cursor again.
+        """Send dead letters behind a cursor again, as many as one transaction takes.
 
         :raises StoreError: where the store refuses; nothing is sent.
         """
-        page = await self._store.replay_dead_letters(selection, limit=limit, after=after)
+        page = await self._store.replay_dead_letters(selection, after=after)
         if page.replayed:
             log.info("dead_letters.replayed", sinks=dict(page.replayed))
             self.signals.deliveries.notify()

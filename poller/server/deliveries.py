@@ -1,7 +1,7 @@
 """Where events go: the sinks, the events that they did not take, and sending them again."""
 
 from collections.abc import Collection
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
@@ -30,8 +30,6 @@ from poller.server.views import show_dead_letter, show_sink
 from poller.store.dead_letters import DeadLetterCursor, Selection, UnknownEvent
 
 router = APIRouter(dependencies=[KNOWN_PARAMETERS])
-
-_REPLAYED_AT_ONCE: Final = 1000
 
 
 @router.get(
@@ -108,9 +106,7 @@ async def replay_dead_letters(
     selection = Selection(
         sink=body.sink, operation_id=body.operation, since=body.since, until=body.until
     )
-    page = await control.daemon.replay_dead_letters(
-        selection, limit=_REPLAYED_AT_ONCE, after=_cursor_of(body.cursor)
-    )
+    page = await control.daemon.replay_dead_letters(selection, after=_cursor_of(body.cursor))
     return DocumentResponse({"replayed": dict(page.replayed), "next": _place_of(page.next)}, 202)
 
 

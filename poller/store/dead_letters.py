@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, insert, or_, select, tuple_, update
 
@@ -12,6 +13,9 @@ from poller.store.sinks import enable
 from poller.tracking.delivery import FINAL, DeliveryState, wants_type
 from poller.tracking.lifecycle import EventType
 from poller.tracking.watch import AccountScope
+
+REPLAYED_AT_ONCE: Final = 1000
+"""The most dead letters that one transaction makes due again."""
 
 _DEAD = DeliveryState.DEAD.value
 _FRESH = {

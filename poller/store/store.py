@@ -303,7 +303,11 @@ class Store:
         )
 
     async def replay_dead_letters(
-        self, selection: Selection, *, limit: int, after: DeadLetterCursor | None = None
+        self,
+        selection: Selection,
+        *,
+        limit: int = dead_letter_rows.REPLAYED_AT_ONCE,
+        after: DeadLetterCursor | None = None,
     ) -> ReplayedPage:
         """Make up to `limit` dead letters behind a cursor due again."""
         return await self._write(
