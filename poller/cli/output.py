@@ -35,6 +35,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     draw_table(terminal(), columns, list(rows))
 
 
+def say_rest(found: int, limit: int, *, nothing: str = "nothing found") -> None:
+    """Say on standard error that a list is empty, or that it has more than was printed."""
+    if not found:
+        sys.stderr.write(f"poller: {nothing}\n")
+    elif found > limit:
+        sys.stderr.write(f"poller: there are more; --limit is {limit}\n")
+
+
 def draw_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Draw a table on so many columns as the console has, and break no word.
 

@@ -70,11 +70,14 @@ def test_groups_are_listed_shown_and_sealed(tmp_path: Path) -> None:
                 assert done.returncode == code, done.stderr
                 return done.stdout + done.stderr
 
-            say("add", A, "--group", "autumn")
+            say("add", A, "--group", "autumn", "--label", "campaign=\x1b[2J")
             assert A in say("list", "--group", "autumn")
             assert "nothing found" in say("list", "--group", "winter")
             assert "autumn\topen\t0/1" in say("group", "list")
             assert "0 of 10 done" in say("group", "show", "autumn")
+            for listed in (say("group", "list"), say("group", "show", "autumn")):
+                assert "campaign=" in listed
+                assert "\x1b" not in listed
             waits = say("group", "seal", "autumn", "--expected", "2")
             assert waits == "autumn is sealed when it has 2 members; it has 1\n"
             assert say("group", "seal", "autumn") == "autumn is sealed; members: 1\n"

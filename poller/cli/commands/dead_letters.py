@@ -21,7 +21,7 @@ from poller.cli.options import (
     Url,
     Version,
 )
-from poller.cli.output import print_table
+from poller.cli.output import print_table, say_rest
 from poller.cli.selection import UnknownSink, check_sink, selection
 from poller.server.documents import DeadLetterDocument
 from poller.store.dead_letters import Selection
@@ -85,10 +85,7 @@ def list_dead_letters(
     elif letters:
         print_table(_COLUMNS, [_cells(letter) for letter in letters])
     sys.stdout.flush()
-    if not letters:
-        sys.stderr.write(f"poller: no dead letters {place}\n")
-    elif len(found) > limit:
-        sys.stderr.write(f"poller: there are more; --limit is {limit}\n")
+    say_rest(len(found), limit, nothing=f"no dead letters {place}")
     return 0
 
 

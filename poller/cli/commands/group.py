@@ -1,7 +1,7 @@
 """`poller group list`, `show` and `seal`: many operations that are counted as one."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final
@@ -11,11 +11,12 @@ import typer
 from poller.cli.control.client import ControlClient
 from poller.cli.control.session import Target, with_daemon
 from poller.cli.formatting import labels_text, when
+from poller.cli.operation_detail import print_facts
 from poller.cli.options import Config, Json, Limit, Overrides, Url, Version, group_named
-from poller.cli.output import is_terminal, print_table
+from poller.cli.output import is_terminal, print_table, say_rest
 from poller.clock import wall_clock
 from poller.server.documents import GroupDocument
-from poller.text import dump_json
+from poller.text import dump_json, printable
 
 _COLUMNS: Final = ("GROUP", "STATE", "ENDED", "DONE", "FAILED", "SINCE", "LABELS")
 
@@ -80,10 +81,7 @@ def list_groups(target: Target, *, limit: int, json_output: bool) -> int:
 
     found = with_daemon(target, fetch)
     _print(found[:limit], json_output=json_output)
-    if not found:
-        sys.stderr.write("poller: nothing found\n")
-    elif len(found) > limit:
-        sys.stderr.write(f"poller: there are more; --limit is {limit}\n")
+    say_rest(len(found), limit)
     return 0
 
 
@@ -101,7 +99,7 @@ def show_group(target: Target, name: str, *, json_output: bool) -> int:
     if json_output:
         sys.stdout.write(dump_json(group) + "\n")
     else:
-        _describe(group)
+        print_facts(_facts(group, wall_clock()))
     sys.stdout.flush()
     return 0
 
@@ -156,25 +154,26 @@ def _cells(group: GroupDocument, now: datetime | None) -> Sequence[str]:
         f"{progress['done']}/{total}",
         str(progress["failed"]),
         group["createdAt"] if now is None else when(group["createdAt"], now),
-        labels_text(group["labels"]),
+        printable(labels_text(group["labels"])),
     )
 
 
-def _describe(group: GroupDocument) -> None:
+def _facts(group: GroupDocument, now: datetime) -> Iterator[tuple[str, str]]:
     members, progress = group["operations"], group["progress"]
-    now = wall_clock()
-    lines = {
-        "state": group["state"],
-        "operations": ", ".join(f"{number} {name}" for name, number in members.items()),
-        "expected": None if group["expected"] is None else str(group["expected"]),
-        "messages": f"{progress['done']} of {progress['total']} done, {progress['failed']} failed",
-        "counters": ", ".join(f"{name} {one}" for name, one in group["counters"].items()) or "–",
-        "labels": labels_text(group["labels"]) or "–",
-        "created": when(group["createdAt"], now),
-        "sealed": None if group["sealedAt"] is None else when(group["sealedAt"], now),
-        "ended": None if group["endedAt"] is None else when(group["endedAt"], now),
-    }
-    sys.stdout.write(f"{group['name']}\n")
-    for name, text in lines.items():
-        if text is not None:
-            sys.stdout.write(f"  {name:<11} {text}\n")
+    yield "group", group["name"]
+    yield "state", group["state"]
+    yield "operations", ", ".join(f"{number} {name}" for name, number in members.items())
+    if group["expected"] is not None:
+        yield "expected", str(group["expected"])
+    yield "messages", f"{progress['done']} of {progress['total']} done, {progress['failed']} failed"
+    if group["counters"]:
+        yield "counters", ", ".join(f"{name} {one}" for name, one in group["counters"].items())
+    if group["labels"]:
+        yield "labels", printable(labels_text(group["labels"]), limit=1000)
+    for name, member in (
+        ("created", group["createdAt"]),
+        ("sealed", group["sealedAt"]),
+        ("ended", group["endedAt"]),
+    ):
+        if member is not None:
+            yield name, f"{member} ({when(member, now)})"

@@ -30,7 +30,7 @@ from poller.cli.options import (
     kinds_of,
     labels_of,
 )
-from poller.cli.output import is_terminal, print_table, terminal
+from poller.cli.output import is_terminal, print_table, say_rest, terminal
 from poller.clock import wall_clock
 from poller.comms.ids import is_message_id
 from poller.comms.kinds import DEFAULT_KIND
@@ -145,10 +145,7 @@ def list_operations(
 
     found = with_daemon(target, fetch)
     _show(found[:limit], json_output=json_output)
-    if not found:
-        sys.stderr.write("poller: nothing found\n")
-    elif len(found) > limit:
-        sys.stderr.write(f"poller: there are more; --limit is {limit}\n")
+    say_rest(len(found), limit)
     return 0
 
 
