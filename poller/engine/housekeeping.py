@@ -1,6 +1,6 @@
 """Periodic work: due progress of groups, standstill, retention, a clock that went back."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -59,13 +59,10 @@ class Housekeeping:
         self._next_tidy = 0.0
         self._next_check = anyio.current_time() + _CHECK_EVERY
         self._checks = 0
-        self._troubles: Mapping[str, Degraded] = {}
+        self._damage: str | None = None
         self._next_judgement = 0.0
-
-    @property
-    def troubles(self) -> Sequence[Degraded]:
+        self.troubles: Sequence[Degraded] = ()
         """What is wrong with the file of the store."""
-        return list(self._troubles.values())
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -104,22 +101,22 @@ class Housekeeping:
         self._checks += 1
         if found is None:
             return
-        now, troubles = self._now(), {}
+        hints: dict[str, str] = {}
         if found.damage is not None:
             log.error("store.damaged", error=found.damage, hint=_DAMAGED)
-            troubles["damage"] = Degraded(
-                what="store file", since=now, hint=f"{found.damage}; {_DAMAGED}"
-            )
-        elif "damage" in self._troubles:
-            # another table was checked this time: what is damaged stays so
-            troubles["damage"] = self._troubles["damage"]
+        # of one table in each turn: what is damaged stays so
+        self._damage = found.damage or self._damage
+        if self._damage is not None:
+            hints["store file"] = f"{self._damage}; {_DAMAGED}"
         if found.log_bytes > _LONG_LOG:
-            size = f"the write-ahead log has {found.log_bytes // 1_000_000} MB"
-            log.warning(
-                "store.log_grows", megabytes=found.log_bytes // 1_000_000, hint=_LONG_READER
-            )
-            troubles["log"] = Degraded(what="store log", since=now, hint=f"{size}; {_LONG_READER}")
-        self._troubles = troubles
+            megabytes = found.log_bytes // 1_000_000
+            log.warning("store.log_grows", megabytes=megabytes, hint=_LONG_READER)
+            hints["store log"] = f"the write-ahead log has {megabytes} MB; {_LONG_READER}"
+        now, since = self._now(), {one.what: one.since for one in self.troubles}
+        self.troubles = [
+            Degraded(what=what, since=since.get(what, now), hint=hint)
+            for what, hint in hints.items()
+        ]
 
     async def _tidy(self) -> bool:
         """Run steps of retention for a moment; True where another would find something.

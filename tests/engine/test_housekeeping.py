@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import anyio
@@ -30,7 +31,7 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def keeping_house(
     store: FickleStore, clock: TickingClock, *, signals: Signals | None = None
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Housekeeping]:
     """Keep house until the end of the block."""
     house = Housekeeping(
         store=store,
@@ -43,7 +44,7 @@ async def keeping_house(
     )
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(house.run)
-        yield
+        yield house
         tasks.cancel_scope.cancel()
 
 
@@ -146,3 +147,31 @@ async def test_trouble_with_the_file_is_reported_until_it_is_over(
     assert "a backup or a shell" in str(grown["hint"])
     [damaged] = lines(logs, "store.damaged")
     assert ".recover" in str(damaged["hint"])
+
+
+async def test_a_trouble_with_the_file_keeps_its_beginning(
+    store: FickleStore, clock: TickingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is found again; what is over is gone, and begins anew."""
+    monkeypatch.setattr("poller.engine.housekeeping._CHECK_EVERY", 0.0)
+    monkeypatch.setattr("poller.engine.housekeeping._TICK", 0.001)
+    sizes = [219_000_000]
+    since: list[datetime | None] = []
+
+    async def check(_turn: int) -> FileCheck | None:
+        await anyio.lowlevel.checkpoint()
+        clock.advance(60)
+        return FileCheck(log_bytes=sizes[-1], damage=None)
+
+    monkeypatch.setattr(store, "check_file", check)
+    async with keeping_house(store, clock) as house:
+        for size in (219_000_000, 219_000_000, 0, 219_000_000):
+            sizes.append(size)
+            before = clock()
+            await until(lambda: (clock() - before).total_seconds() > 300)  # noqa: B023 - in this turn
+            since.append(house.troubles[0].since if house.troubles else None)
+    assert since[0] is not None
+    assert since[1] == since[0]
+    assert since[2] is None
+    assert since[3] is not None
+    assert since[3] > since[0]
