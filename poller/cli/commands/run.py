@@ -41,7 +41,7 @@ from poller.cli.stderr import dropped_lines
 from poller.cli.stdin import StandardInput
 from poller.engine.daemon import Daemon, Stop
 from poller.engine.meter import NO_METER, Meter
-from poller.engine.supervision import attempt
+from poller.engine.supervision import repeat
 from poller.server.control import Metrics
 from poller.server.exposition import Exposition
 from poller.server.metrics import PrometheusMeter
@@ -296,15 +296,17 @@ async def _register(daemon: Daemon, stdin: StandardInput, job: Job) -> None:
             hint = f"correct the lines, add them, then run `poller group seal {group}`"
             log.warning("group.not_sealed", group=group, refused=stdin.refused, hint=hint)
         else:
-            await attempt(partial(_seal, daemon, group), name="seal")
+            # a store that refuses for a while is asked again, as for a registration
+            await repeat(partial(_seal, daemon, group), name="seal")
     daemon.registered_all()
 
 
-async def _seal(daemon: Daemon, group: str) -> None:
+async def _seal(daemon: Daemon, group: str) -> bool:
     try:
         await daemon.seal(group, None)
     except (Conflict, UnknownGroup) as error:
         log.warning("group.not_sealed", group=group, error=str(error))
+    return True
 
 
 async def _open_door(tasks: TaskGroup, opened: _Opened, settings: Settings) -> Bound:
