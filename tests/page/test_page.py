@@ -32,7 +32,7 @@ def register(url: str, name: str, *, token: str = "", **members: object) -> None
 
 def assert_accessible(page: Page) -> None:
     """Let axe-core find nothing."""
-    # the page's own policy refuses injected scripts, as it should; a copy without it is tested
+    # the browser's own door: the page's policy would refuse an injected script
     found = Axe().run(page, options=RULES).response
     assert [
         (one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]

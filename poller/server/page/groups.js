@@ -2,9 +2,9 @@
 
 import { get } from "./api.js";
 import { bar, legend } from "./drawing.js";
-import { ago, count, duration, el, number, show } from "./dom.js";
+import { ago, count, el, number, show } from "./dom.js";
 import { causes, history } from "./operation.js";
-import { headline, labelChips } from "./operations.js";
+import { headline, labelChips, speed } from "./operations.js";
 
 const PAGE = 100;
 const EVENTS = 500;
@@ -65,25 +65,19 @@ function card(group) {
     el("header", { class: "heading" }, el("h2", {}, el("a", { href: `#/groups/${encodeURIComponent(group.name)}` }, group.name)), el("span", { class: `badge ${TONES[group.state]}` }, group.state), labelChips(group)),
     bar(group.progress),
     el("p", {}, headline(group)),
-    el("p", { class: "muted" }, members(group), pace(group)),
+    el("p", { class: "muted" }, members(group)),
   );
 }
 
-/** Say how its operations stand. */
+/** Say how its operations stand, and how fast it goes. */
 function members(group) {
   const { total, watching, canceled, lost } = group.operations;
   const parts = [`${number(total - watching)} of ${count(total, "operation")} ended`];
   if (canceled) parts.push(`${number(canceled)} canceled`);
   if (lost) parts.push(`${number(lost)} lost`);
   if (group.state === "open") parts.push(group.expected ? `is sealed with ${number(group.expected)}` : "not sealed");
+  parts.push(...(group.endedAt ? [`ended ${ago(group.endedAt)}`] : speed(group.progress)));
   return parts.join(" · ");
-}
-
-function pace(group) {
-  if (group.endedAt) return ` · ended ${ago(group.endedAt)}`;
-  const { perSecond, secondsLeft } = group.progress;
-  const rate = perSecond ? ` · ${perSecond >= 10 ? number(Math.round(perSecond)) : perSecond.toFixed(1)}/s` : "";
-  return secondsLeft ? `${rate} · ${duration(secondsLeft)} left` : rate;
 }
 
 /** Show one group; returns what the page calls while this view is open. */
@@ -111,7 +105,7 @@ export function groupView(main, name) {
       bar(found.progress),
       legend(found.progress),
       el("p", {}, headline(found)),
-      el("p", { class: "muted" }, members(found), pace(found)),
+      el("p", { class: "muted" }, members(found)),
       unsealed && el("p", {}, "All its operations have ended. It ends when it is sealed: ", el("code", {}, `poller group seal ${found.name}`)),
       el("p", {}, el("a", { href: `#/operations?group=${encodeURIComponent(found.name)}` }, `Show its ${count(found.operations.total, "operation")}`)),
       found.breakdown && causes(found.breakdown),

@@ -226,13 +226,18 @@ export function headline(found) {
   return [`${number(done)} of ${number(total)}`, failed > 0 && [", ", el("b", { class: "failed" }, `${number(failed)} failed`)]];
 }
 
-/** Say how fast it goes, how long it may take, and when it was and will be looked at. */
-export function paceOf(operation) {
-  const { perSecond, secondsLeft } = operation.progress;
-  if (operation.endedAt) return `ended ${ago(operation.endedAt)}`;
+/** Say how fast it goes and how long that takes, as far as it is known. */
+export function speed({ perSecond, secondsLeft }) {
   const parts = [];
   if (perSecond) parts.push(`${perSecond >= 10 ? number(Math.round(perSecond)) : perSecond.toFixed(1)}/s`);
   if (secondsLeft) parts.push(`${duration(secondsLeft)} left`);
+  return parts;
+}
+
+/** Say how fast it goes, how long it may take, and when it was and will be looked at. */
+export function paceOf(operation) {
+  if (operation.endedAt) return `ended ${ago(operation.endedAt)}`;
+  const parts = speed(operation.progress);
   if (operation.observedAt) parts.push(`looked ${ago(operation.observedAt)}`);
   if (operation.nextLookAt) parts.push(`next ${until(operation.nextLookAt)}`);
   return parts.join(" · ");
