@@ -6,11 +6,11 @@ deadline of its own finds out.
 
 import select
 import socket
-import threading
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+from tests.fakes.tcp import TcpAcceptor
 
 __all__ = ["Line"]
 
@@ -18,7 +18,7 @@ _CHUNK: Final = 1 << 16
 _TICK: Final = 0.02
 
 
-class Line:
+class Line(TcpAcceptor):
     """Carries TCP connections to a unix socket or a port; a context manager.
 
     `silence` lets the connections that are there fall silent for good, and new ones work; with
@@ -26,34 +26,11 @@ class Line:
     """
 
     def __init__(self, target: Path | int) -> None:
+        super().__init__()
         self.target = target
         self.opened = 0
         self._epoch = 0
         self._is_black_hole = False
-        self._closing = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self._listener.settimeout(_TICK)
-        self._threads: list[threading.Thread] = []
-
-    @property
-    def port(self) -> int:
-        """The port on 127.0.0.1."""
-        return int(self._listener.getsockname()[1])
-
-    def __enter__(self) -> Self:
-        self._start(self._accept)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._closing.set()
-        for thread in self._threads:
-            thread.join()
-        self._listener.close()
 
     def silence(self, *, everything: bool = False) -> None:
         """Carry nothing any more on what is connected; with `everything`, on nothing."""
@@ -64,11 +41,6 @@ class Line:
         """Carry new connections again; those that fell silent stay so."""
         self._epoch += 1
         self._is_black_hole = False
-
-    def _start(self, work: object, *args: object) -> None:
-        thread = threading.Thread(target=work, args=args, daemon=True)  # type: ignore[arg-type]  # any callable
-        self._threads.append(thread)
-        thread.start()
 
     def _accept(self) -> None:
         while not self._closing.is_set():

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["Fault", "TcpProxy", "Weather"]
+__all__ = ["Fault", "TcpAcceptor", "TcpProxy", "Weather"]
 
 _CHUNK: Final = 1 << 16
 _TICK: Final = 0.05
@@ -59,27 +59,17 @@ class Weather:
     stall: float = 3.0
 
 
-class TcpProxy:
-    """Stands before the server of `url`; a context manager, with a thread for each connection.
+class TcpAcceptor:
+    """Accepts TCP connections on loopback from entering to leaving; a context manager.
 
-    `script` is what the first pieces meet, at their first byte, before the weather decides; a
-    `REFUSE` in it waits for a connection.
+    A subclass says in `_accept` what becomes of them, until `_closing` is set.
     """
 
-    def __init__(
-        self, url: str, *, weather: Weather | None = None, script: Iterable[Fault | None] = ()
-    ) -> None:
-        parts = urlsplit(url)
-        self.weather = weather or Weather()
-        self.met: Counter[Fault] = Counter()
-        self._target = (parts.hostname or "", parts.port or 80)
-        self._script = deque(script)
-        self._guard = threading.Lock()
+    def __init__(self) -> None:
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self._listener.settimeout(_TICK)
-        self.url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{self.port}"))
 
     @property
     def port(self) -> int:
@@ -105,6 +95,29 @@ class TcpProxy:
         thread = threading.Thread(target=work, args=args, daemon=True)  # type: ignore[arg-type]  # any callable
         self._threads.append(thread)
         thread.start()
+
+    def _accept(self) -> None:
+        raise NotImplementedError
+
+
+class TcpProxy(TcpAcceptor):
+    """Stands before the server of `url`; a context manager, with a thread for each connection.
+
+    `script` is what the first pieces meet, at their first byte, before the weather decides; a
+    `REFUSE` in it waits for a connection.
+    """
+
+    def __init__(
+        self, url: str, *, weather: Weather | None = None, script: Iterable[Fault | None] = ()
+    ) -> None:
+        super().__init__()
+        parts = urlsplit(url)
+        self.weather = weather or Weather()
+        self.met: Counter[Fault] = Counter()
+        self._target = (parts.hostname or "", parts.port or 80)
+        self._script = deque(script)
+        self._guard = threading.Lock()
+        self.url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{self.port}"))
 
     def _accept(self) -> None:
         number = 0
