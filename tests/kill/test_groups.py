@@ -27,7 +27,7 @@ from tests.fakes.process import eventually, poller
 from tests.fakes.receiver import Answer, Receiver
 from tests.kill.campaigns import Campaigns
 from tests.kill.lives import life
-from tests.kill.test_sigkill import SECRET, Fickle, _is_whole
+from tests.kill.test_sigkill import SECRET, Fickle, environment, is_whole
 from tests.oracle import judge
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
@@ -59,7 +59,7 @@ def _kill_and_judge(directory: Path) -> None:
         chance.shuffle(ids)
         groups = {name: ids[place :: len(NAMES)] for place, name in enumerate(NAMES)}
         door = directory / "door"
-        variables = _environment(api, receiver.url, door)
+        variables = {**environment(api, receiver.url), "POLLER_SERVER__LISTEN": f"unix:{door}"}
         seal_at = {"between": chance.randint(KILLS // 3, KILLS), "late": KILLS + 1}
         sealer = Sealer(directory, api.base_url)
         with _clients(door, groups, chance) as clients:
@@ -90,7 +90,7 @@ def _kill_and_judge(directory: Path) -> None:
     arrived = {
         "stdout": _lines(directory / "stdout.ndjson"),
         "file": _lines(directory / "events.ndjson"),
-        "webhook": [one.event for one in receiver.received if one.accepted and _is_whole(one)],
+        "webhook": [one.event for one in receiver.received if one.accepted and is_whole(one)],
     }
     ends = {name: campaign.end for name, campaign in api.campaigns.items()}
     found = {sink: judge(events, ends=ends, groups=groups) for sink, events in arrived.items()}
@@ -197,24 +197,6 @@ def _clients(door: Path, groups: Mapping[str, Sequence[str]], chance: Random) ->
         clients.stop()
 
 
-def _environment(api: Campaigns, hook: str, door: Path) -> dict[str, str]:
-    sinks = {
-        "out": {"type": "stdout"},
-        "log": {"type": "file", "path": "events.ndjson"},
-        "app": {"type": "webhook", "url": hook, "secret": SECRET, "timeout": "1s"},
-    }
-    return {
-        **api.environment,
-        "POLLER_API__REQUESTS_PER_SECOND": "400",
-        "POLLER_API__MAX_CONCURRENCY": "8",
-        "POLLER_POLLING__MIN_INTERVAL": "50ms",
-        "POLLER_POLLING__MAX_INTERVAL": "500ms",
-        "POLLER_POLLING__PROGRESS_INTERVAL": "0s",
-        "POLLER_SERVER__LISTEN": f"unix:{door}",
-        "POLLER_SINKS": json.dumps(sinks),
-    }
-
-
 def _run_until_idle(cwd: Path, variables: dict[str, str]) -> None:
     """Let a daemon end what is left; what it printed is added to the lines of the lives."""
     done = poller(
@@ -229,7 +211,7 @@ def _completed(receiver: Receiver) -> list[Event]:
     return [
         one.event
         for one in receiver.received
-        if one.accepted and _is_whole(one) and one.event["type"] == "group.completed"
+        if one.accepted and is_whole(one) and one.event["type"] == "group.completed"
     ]
 
 

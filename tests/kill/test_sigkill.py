@@ -55,7 +55,7 @@ def test_no_kill_loses_or_repeats_what_it_must_not(
         Campaigns(seed=SEED, number=OPERATIONS, phases=kills, steps=steps) as api,
         Receiver(secret=SECRET, default=fickle) as receiver,
     ):
-        variables = _environment(api, receiver.url)
+        variables = environment(api, receiver.url)
         missing = set(api.campaigns)
         for number in range(kills):
             api.phase = number
@@ -68,7 +68,7 @@ def test_no_kill_loses_or_repeats_what_it_must_not(
             cwd=tmp_path, environment=variables, timeout=330,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
-        posted = [request for request in receiver.received if _is_whole(request)]
+        posted = [request for request in receiver.received if is_whole(request)]
     printed = [*_lines(tmp_path / "stdout.ndjson"), *map(json.loads, done.stdout.splitlines())]
     arrived = {
         "stdout": printed,
@@ -131,7 +131,8 @@ def _acknowledged(daemon: Life) -> set[str]:
     return {line["operation"] for line in daemon.logs() if line["event"] in ACKNOWLEDGED}
 
 
-def _environment(api: Campaigns, hook: str) -> dict[str, str]:
+def environment(api: Campaigns, hook: str) -> dict[str, str]:
+    """Point a fast poller at the API, with a sink of each type; the webhook is at `hook`."""
     sinks = {
         "out": {"type": "stdout"},
         "log": {"type": "file", "path": "events.ndjson"},
@@ -178,7 +179,7 @@ def _check_with_verify(cwd: Path, arrived: dict[str, list[Event]]) -> None:
         assert done.returncode == 0, f"{sink}: {done.stdout}{done.stderr}"
 
 
-def _is_whole(request: Received) -> bool:
+def is_whole(request: Received) -> bool:
     """Say whether its sender lived until the last byte."""
     return len(request.body) == int(request.headers["content-length"])
 
