@@ -367,6 +367,11 @@ def lease_clock(connection: Connection, now: datetime) -> ColumnElement[int]:
     whose own clock serves.
     """
     if connection.dialect.name == "postgresql":
-        seconds = func.extract("epoch", func.clock_timestamp())
-        return cast(seconds * 1_000_000, BigInteger)
+        return server_clock()
     return literal(microseconds(now), BigInteger)
+
+
+def server_clock() -> ColumnElement[int]:
+    """Give the clock of a PostgreSQL server, in microseconds since 1970 UTC."""
+    seconds = func.extract("epoch", func.clock_timestamp())
+    return cast(seconds * 1_000_000, BigInteger)
