@@ -69,7 +69,6 @@ class PollLoop:
         self._heartbeats = heartbeats
         self._meter = meter
         self._waited = 0.0
-        self._backlogged = True
         self._is_idle = False
         self._looked_at = 0.0
         self._claiming = anyio.CancelScope()
@@ -104,15 +103,13 @@ class PollLoop:
         try:
             kinds = self._throttle.open_kinds(KINDS)
             if not self._has_others():  # else it was weighed before the permit
-                await self._sweeper.begin(kinds, backlogged=self._backlogged)
+                await self._sweeper.begin(kinds)
             sweep = self._sweeper.next_page(kinds)
             left = self._sweeper.busy_with | self._sweeper.left_alone
             claim = Claim() if sweep else await self._claim(kinds - left)
         except BaseException:
             self._throttle.cancel()
             raise
-        # only where more than one may be due is it worth counting them
-        self._backlogged = bool(claim.watches)
         self._is_idle = sweep is None and not claim.watches
         if sweep is not None:
             self._start_page(requests, sweep)
@@ -133,18 +130,20 @@ class PollLoop:
         if not self._is_idle and (not self._has_others() or now < self._looked_at + _LOOK_EVERY):
             return True
         self._looked_at = now
+        begun_at = self._now()
         self._heartbeats.beat(_NAME)
         kinds = self._throttle.open_kinds(KINDS)
         if not kinds:
             return True  # whatever the reason, it is the throttle's to wait for
         await self._sweeper.look_around(kinds)
         if self._has_others():
-            await self._sweeper.begin(kinds, backlogged=True)
+            await self._sweeper.begin(kinds)
         if self._sweeper.has_page(kinds) or self._sweeper.wants_to_discover(kinds):
             return True
         left = self._sweeper.busy_with | self._sweeper.left_alone
         due = await self._store.shared.next_due(kinds=kinds - left, owner=self._owner)
-        if due is not None and due <= self._now():
+        # what has come due since was not weighed: another look finds whether a list shows it
+        if due is not None and due <= begun_at:
             return True
         self._is_idle = True
         await self.wakeup.wait(self._until(due))

@@ -139,17 +139,14 @@ class Sweeper:
         patient_since = anyio.current_time() - _PATIENCE
         return frozenset(kind for kind, since in self._left_since.items() if since > patient_since)
 
-    async def begin(self, open_kinds: Collection[str], *, backlogged: bool) -> None:
-        """Begin a sweep where there is none and one is due.
-
-        `backlogged` says that more than one operation may be due.
-        """
+    async def begin(self, open_kinds: Collection[str]) -> None:
+        """Begin a sweep where there is none and one is due."""
         if self._sweep is not None:
             return
         await self._report_end()
         kinds = frozenset(open_kinds) - self._elsewhere.keys()
         sweep = await self._discovery(kinds)
-        if sweep is None and backlogged and self._configuration().sweep:
+        if sweep is None and self._configuration().sweep:
             sweep = await self._refreshment(kinds)
         if sweep is not None and await self._hold(sweep.kind):
             self._sweep = sweep

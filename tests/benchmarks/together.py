@@ -70,7 +70,6 @@ class _Fleet:
     delays: list[float] = field(default_factory=list)
     experience: Experience = field(default_factory=Experience)
     sweep: _Sweep | None = None
-    backlogged: bool = True
     registered: int = 0
 
     def __post_init__(self) -> None:
@@ -108,20 +107,17 @@ class _Fleet:
 
     def _turn(self) -> bool:
         """Send one request, or let time pass until there is something to ask."""
-        if self.sweep is None and self.backlogged:
+        if self.sweep is None:
             self.sweep = self._begin()
         if self.sweep is not None and self.sweep.stands_aside:
             self.sweep.stands_aside = False
         elif self.sweep is not None:
-            self.backlogged = False
             self._read(self.sweep)
             return True
         first = min(self.known.values(), key=lambda watch: watch.next_poll.due_at, default=None)
         if first is not None and first.next_poll.due_at <= self.now:
-            self.backlogged = True
             self._fetch(first)
             return True
-        self.backlogged = False
         self.at = self._next_moment(first)
         return False
 

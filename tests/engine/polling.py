@@ -25,6 +25,7 @@ async def polling_of(
     concurrency: int = 4,
     rate: float = 100_000,
     refused: Callable[[CommsError], None] = lambda _: None,
+    has_others: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[PollLoop]:
     """Run a poll loop until the end of the block; `refused` is called for every 401 and 403."""
     throttle = api.throttle(clock, concurrency=concurrency, rate=rate)
@@ -45,6 +46,7 @@ async def polling_of(
             now=clock,
             signals=Signals(),
             heartbeats=Heartbeats(),
+            has_others=has_others,
         )
         tasks.start_soon(loop.run)
         yield loop

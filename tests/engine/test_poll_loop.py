@@ -1,7 +1,9 @@
 """The poll loop between a real store and a scripted API: who is asked, when, and what is held."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -22,7 +24,12 @@ class Polling(Protocol):
     """Runs a poll loop until the end of the block."""
 
     def __call__(
-        self, api: ScriptedApi, *, concurrency: int = 4, rate: float = 100_000
+        self,
+        api: ScriptedApi,
+        *,
+        concurrency: int = 4,
+        rate: float = 100_000,
+        has_others: Callable[[], bool] = lambda: False,
     ) -> AbstractAsyncContextManager[PollLoop]:
         """Run."""
 
@@ -50,10 +57,21 @@ def polling(
     """Return what runs poll loops."""
 
     def run(
-        api: ScriptedApi, *, concurrency: int = 4, rate: float = 100_000
+        api: ScriptedApi,
+        *,
+        concurrency: int = 4,
+        rate: float = 100_000,
+        has_others: Callable[[], bool] = lambda: False,
     ) -> AbstractAsyncContextManager[PollLoop]:
-        logged = refusals.errors.append
-        return polling_of(api, store, clock, concurrency=concurrency, rate=rate, refused=logged)
+        return polling_of(
+            api,
+            store,
+            clock,
+            concurrency=concurrency,
+            rate=rate,
+            refused=refusals.errors.append,
+            has_others=has_others,
+        )
 
     return run
 
@@ -63,6 +81,13 @@ async def register(store: FickleStore, number: int, *, first: int = 0) -> list[s
     names = [op(each) for each in range(first, first + number)]
     await store.register([wish(name) for name in names])
     return names
+
+
+def listing(names: Sequence[str]) -> ScriptedApi:
+    """Make an API whose list shows these operations, unchanged."""
+    found = [ScriptedApi.processing(name)[1] for name in names]
+    page = {"operations": found, "pagination": {"next": None}}
+    return ScriptedApi(lambda _: (200, page))
 
 
 async def test_a_lease_is_taken_only_for_what_starts_at_once(
@@ -122,6 +147,46 @@ async def test_a_registration_wakes_the_loop(
         await register(store, 1, first=1)
         loop.wakeup.wake()
         await until(lambda: len(api.asked) == 2)
+
+
+async def test_what_comes_due_together_after_a_wait_is_listed(
+    polling: Polling, store: FickleStore, clock: TickingClock
+) -> None:
+    """Also the first of it: a fetch before each list would double the requests of one page."""
+    api = listing(await register(store, 20))
+    async with polling(api) as loop:
+        loop.configuration = replace(loop.configuration, sweep=True)
+        for number in (1, 2, 3):
+            await until(lambda wanted=number: len(api.asked) == wanted)  # type: ignore[misc]
+            await nobody_is_leased(store)
+            clock.advance(60)
+            loop.wakeup.wake()
+        await until(lambda: len(api.asked) == 4)
+    assert set(api.asked) == {"Operations"}
+
+
+async def test_what_comes_due_while_a_daemon_looks_is_left_to_the_sweeper(
+    polling: Polling, store: FickleStore, clock: TickingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among several daemons one that looked a moment too early looks once more."""
+    api = listing(await register(store, 20))
+    store.is_shared = True
+    count = store.due_by_kind
+
+    async def count_too_early(**kwargs: Any) -> dict[str, int]:  # noqa: ANN401 - as the method
+        counted = await count(**kwargs)
+        if len(api.asked) == 1:
+            clock.advance(60)
+        return counted
+
+    async with polling(api, has_others=lambda: True) as loop:
+        loop.configuration = replace(loop.configuration, sweep=True)
+        await until(lambda: len(api.asked) == 1)
+        await nobody_is_leased(store)
+        monkeypatch.setattr(store, "due_by_kind", count_too_early)
+        loop.wakeup.wake()
+        await until(lambda: len(api.asked) == 2)
+    assert api.asked == ["Operations", "Operations"]
 
 
 async def test_a_change_brings_the_next_look_in_its_time(

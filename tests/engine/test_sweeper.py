@@ -142,9 +142,9 @@ class Scene:
             discover_age=self.discover_age,
         )
 
-    async def choose(self, kinds: frozenset[str] = ALL, *, backlogged: bool = True) -> Sweep | None:
+    async def choose(self, kinds: frozenset[str] = ALL) -> Sweep | None:
         """Ask whether a page is to be read now."""
-        await self.sweeper.begin(kinds, backlogged=backlogged)
+        await self.sweeper.begin(kinds)
         return self.sweeper.next_page(kinds)
 
     async def read(self, *answers: OperationPage | CommsError) -> None:
@@ -190,7 +190,6 @@ async def test_one_request_is_never_more_than_a_sweep(scene: Scene) -> None:
     await scene.daemon.register(op(1))
     assert await scene.choose() is None
     await scene.daemon.register(op(2))
-    assert await scene.choose(backlogged=False) is None
     await scene.read(page(1, 2))
     [asked] = scene.caller.asked
     assert (asked.kind, asked.token, asked.size) == ("messages", None, 1000)
