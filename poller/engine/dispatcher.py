@@ -108,7 +108,7 @@ class Dispatcher:
         started = self._start(attempts, exchange.claimed)
         if self._draining and not started and not self._in_flight and not self._finished:
             return True
-        if not started or self._free() == 0:
+        if exchange.is_all or self._free() == 0:
             await self.wakeup.wait(self._until_due(exchange))
         return False
 

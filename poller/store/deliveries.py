@@ -46,12 +46,16 @@ _KEY = (deliveries.c.position, deliveries.c.sink)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimResult:
-    """What the store made of finished attempts, and what may be started next."""
+    """What the store made of finished attempts, and what may be started next.
+
+    `is_all` says that nothing else may go now; `next_due` when the next may, as far as is known.
+    """
 
     finished: Mapping[int, Delivery]
     before: SinkHealth
     health: SinkHealth
     claimed: Sequence[StoredEvent]
+    is_all: bool
     next_due: datetime | None
 
 
@@ -79,12 +83,16 @@ def complete_and_claim(
         claimed, health = claim(connection, scope, request, health, now)
     if health != before:
         write_health(connection, scope, request.sink, health)
+    # one event at a time is for a sink in trouble: the number says nothing about the rest
+    is_in_trouble = health.state in {SinkState.FAILING, SinkState.DOWN}
+    is_all = not claimed or (len(claimed) < request.limit and not is_in_trouble)
     return ClaimResult(
         finished=finished,
         before=before,
         health=health,
         claimed=claimed,
-        next_due=None if claimed else _next_due(connection, scope, request.sink, now),
+        is_all=is_all,
+        next_due=_next_due(connection, scope, request.sink, now) if is_all else None,
     )
 
 

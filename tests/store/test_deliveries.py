@@ -158,6 +158,23 @@ async def test_an_exchange_tells_what_became_of_each_attempt(daemon: Daemon) -> 
     assert NOW < waits.due_at <= NOW + timedelta(seconds=1.2)
 
 
+async def test_a_claim_says_whether_it_is_all(daemon: Daemon) -> None:
+    """A dispatcher comes back at once only where there may be more."""
+    await daemon.register(*(op(number) for number in range(3)))
+    for number in range(3):
+        await daemon.observe(op(number), "PROCESSING")
+    assert not (await daemon.exchange(limit=2)).is_all
+    rest = await daemon.exchange(limit=2)
+    assert (len(rest.claimed), rest.is_all) == (1, True)
+    # a failure makes the sink one that is tried with one event at a time
+    failed = attempt(AttemptResult.FAILED, daemon.clock())
+    await daemon.exchange((rest.claimed[0].position, failed), limit=0)
+    await daemon.expire_leases()
+    daemon.clock.advance(60)
+    probe = await daemon.exchange(limit=2)
+    assert (len(probe.claimed), probe.is_all) == (1, False)
+
+
 async def test_a_late_result_changes_nothing(daemon: Daemon, another: Daemon) -> None:
     """The lease ran out, another delivered it: the failure of the first attempt is history."""
     await daemon.register(op(1))
