@@ -12,6 +12,7 @@ from poller.engine.status import Degraded
 from poller.engine.supervision import Heartbeats, repeat
 from poller.store.store import Store
 from poller.text import format_instant
+from poller.trouble import TroubleLog
 
 log = structlog.get_logger()
 
@@ -60,6 +61,7 @@ class Housekeeping:
         self._next_check = anyio.current_time() + _CHECK_EVERY
         self._checks = 0
         self._damage: str | None = None
+        self._log = TroubleLog(now)
         self._next_judgement = 0.0
         self.troubles: Sequence[Degraded] = ()
         """What is wrong with the file of the store."""
@@ -103,15 +105,24 @@ class Housekeeping:
             return
         hints: dict[str, str] = {}
         if found.damage is not None:
-            log.error("store.damaged", error=found.damage, hint=_DAMAGED)
+            self._log.failure(
+                log,
+                "store.damaged",
+                subject=found.damage,
+                level="error",
+                error=found.damage,
+                hint=_DAMAGED,
+            )
         # of one table in each turn: what is damaged stays so
         self._damage = found.damage or self._damage
         if self._damage is not None:
             hints["store file"] = f"{self._damage}; {_DAMAGED}"
         if found.log_bytes > _LONG_LOG:
             megabytes = found.log_bytes // 1_000_000
-            log.warning("store.log_grows", megabytes=megabytes, hint=_LONG_READER)
+            self._log.failure(log, "store.log_grows", megabytes=megabytes, hint=_LONG_READER)
             hints["store log"] = f"the write-ahead log has {megabytes} MB; {_LONG_READER}"
+        else:
+            self._log.success(log, "store.log_grows", "store.log_shrunk")
         now, since = self._now(), {one.what: one.since for one in self.troubles}
         self.troubles = [
             Degraded(what=what, since=since.get(what, now), hint=hint)

@@ -149,6 +149,30 @@ async def test_trouble_with_the_file_is_reported_until_it_is_over(
     assert ".recover" in str(damaged["hint"])
 
 
+async def test_trouble_with_the_file_does_not_fill_the_log(
+    store: FickleStore, clock: TickingClock, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is found each minute for hours, and logged when it begins, now and then, and ends."""
+    monkeypatch.setattr("poller.engine.housekeeping._CHECK_EVERY", 0.0)
+    monkeypatch.setattr("poller.engine.housekeeping._TICK", 0.001)
+    found = FileCheck(log_bytes=219_000_000, damage="page 7 is never used")
+    answers = [found] * 20 + [FileCheck(log_bytes=0, damage=None)]
+
+    async def check(_turn: int) -> FileCheck | None:
+        await anyio.lowlevel.checkpoint()
+        clock.advance(60)
+        return answers.pop(0) if answers else None
+
+    monkeypatch.setattr(store, "check_file", check)
+    async with keeping_house(store, clock):
+        await until(lambda: not answers)
+    for event in ("store.log_grows", "store.damaged"):
+        logged = [line for line in lines(logs, event) if line["log_level"] != "debug"]
+        assert 2 <= len(logged) <= 5
+        assert len(lines(logs, event)) == 20
+    assert len(lines(logs, "store.log_shrunk")) == 1
+
+
 async def test_a_trouble_with_the_file_keeps_its_beginning(
     store: FickleStore, clock: TickingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
