@@ -15,6 +15,8 @@ from poller.tracking.sink_health import SinkHealth, SinkState
 from poller.tracking.watch import (
     AccountScope,
     EmittedState,
+    Hint,
+    HintStrength,
     NextPoll,
     NotFoundStreak,
     Outcome,
@@ -108,7 +110,11 @@ def watch_of(row: RowMapping, scope: AccountScope) -> Watch:
             not_found=row["not_found"],
             not_found_since=row["not_found_since"],
             rejected=row["rejected"],
+            failed=row["failed"],
         ),
+        hint=None
+        if row["hinted_at"] is None
+        else Hint(at=row["hinted_at"], strength=HintStrength(row["hinted_by"])),
         breakdown=_breakdown_of(row["breakdown"]),
     )
 
@@ -145,6 +151,9 @@ def watch_values(watch: Watch) -> dict[str, Any]:
         "not_found": watch.not_found_streak.not_found,
         "not_found_since": watch.not_found_streak.not_found_since,
         "rejected": watch.not_found_streak.rejected,
+        "failed": watch.not_found_streak.failed,
+        "hinted_at": None if watch.hint is None else watch.hint.at,
+        "hinted_by": None if watch.hint is None else watch.hint.strength.value,
         "breakdown": None if watch.breakdown is None else watch.breakdown.to_json(),
         "next_request": watch.next_request.value,
     }

@@ -154,6 +154,11 @@ watches: Final = Table(
     Column("not_found", Integer, nullable=False),
     Column("not_found_since", Instant),
     Column("rejected", Integer, nullable=False),
+    # failures in a row
+    Column("failed", Integer, nullable=False, server_default="0"),
+    # the hint of the vendor that no poll has answered yet, and its strength
+    Column("hinted_at", Instant),
+    Column("hinted_by", String),
     # the group that counts it
     Column("group_name", String),
     # what failed: whether to read it, and how far the reading has come
@@ -191,6 +196,14 @@ watches: Final = Table(
         "id",
         sqlite_where=text("group_name IS NOT NULL"),
         postgresql_where=text("group_name IS NOT NULL"),
+    ),
+    # the hints that wait for a poll, which are few
+    Index(
+        "ix_watches_hinted",
+        "scope_id",
+        "hinted_by",
+        sqlite_where=text("hinted_by IS NOT NULL"),
+        postgresql_where=text("hinted_by IS NOT NULL"),
     ),
     # the order of retention: what is no longer polled, by its end, without the stubs or the stubs
     Index(

@@ -5,7 +5,7 @@ this file on a worker thread, so database work never blocks the loop; a cancelle
 for its transaction, which is committed or not at all.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import partial
@@ -21,6 +21,7 @@ from poller.store import dead_letters as dead_letter_rows
 from poller.store import deliveries as delivery_rows
 from poller.store import events as event_rows
 from poller.store import groups as group_rows
+from poller.store import hints as hint_rows
 from poller.store import registrations as registration_rows
 from poller.store import reports, scopes
 from poller.store import retention as retention_rows
@@ -35,6 +36,7 @@ from poller.store.deliveries import ClaimResult
 from poller.store.errors import StoreUnavailable
 from poller.store.events import Cursor, Page, StoredEvent
 from poller.store.group_store import GroupStore
+from poller.store.hints import Hinted
 from poller.store.lock import FileLock
 from poller.store.opening import prepare
 from poller.store.registrations import Forgotten, Registered
@@ -51,7 +53,7 @@ from poller.tracking.delivery import DeliveryAttempt
 from poller.tracking.pacing import DEFAULT_POLICY, Policy
 from poller.tracking.registration import Registration
 from poller.tracking.sweep_policy import Reach
-from poller.tracking.watch import AccountScope, Watch
+from poller.tracking.watch import AccountScope, HintStrength, Watch
 
 
 class Store:
@@ -213,6 +215,19 @@ class Store:
             lease_owner=lease_owner,
             now=self.now(),
             random=self._random,
+        )
+
+    async def record_hints(
+        self, hints: Mapping[str, HintStrength], *, policy: Policy, most: int, discovers: bool
+    ) -> Hinted:
+        """Bring the polls of these ids forward, in one commit."""
+        return await self._write(
+            hint_rows.record_hints,
+            hints,
+            policy=policy,
+            most=most,
+            discovers=discovers,
+            now=self.now(),
         )
 
     async def record_standstill(self, policy: Policy) -> list[StoredEvent]:

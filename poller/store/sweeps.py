@@ -237,6 +237,8 @@ def _known(connection: Connection, ids: Sequence[str]) -> dict[str, RowMapping]:
         watches.c.emitted_status,
         watches.c.not_found,
         watches.c.rejected,
+        watches.c.failed,
+        watches.c.hinted_by,
         type_coerce(watches.c.snapshot, Text).label("snapshot"),
         type_coerce(watches.c.counters, Text).label("counters"),
         type_coerce(watches.c.emitted_counters, Text).label("emitted_counters"),
@@ -261,6 +263,8 @@ def _quiet(rows: Mapping[str, RowMapping], now: datetime) -> Callable[[Operation
             and row["counters"] == row["emitted_counters"]
             and not row["not_found"]
             and not row["rejected"]
+            and not row["failed"]
+            and row["hinted_by"] is None
             and created_at is not None
             and now < created_at + RETENTION - _LAST_HOURS
         )
@@ -271,14 +275,15 @@ def _quiet(rows: Mapping[str, RowMapping], now: datetime) -> Callable[[Operation
 def _unchanged(connection: Connection, rows: Mapping[str, RowMapping]) -> list[str]:
     """Lock those of the rows that are as they were read, and return their ids.
 
-    Another daemon may have recorded an answer meanwhile: its next poll, which may be sooner, holds.
+    Another daemon may have recorded an answer, or taken a hint, meanwhile: its next poll, which may
+    be sooner, holds.
     A row that is being written at this moment is left to who writes it.
     """
     unchanged: list[str] = []
     ids = sorted(rows)
     for start in range(0, len(ids), _CHUNK):
         query = (
-            select(watches.c.id, watches.c.set_at, watches.c.due_at)
+            select(watches.c.id, watches.c.set_at, watches.c.due_at, watches.c.hinted_by)
             .where(watches.c.id.in_(ids[start : start + _CHUNK]))
             .order_by(watches.c.id)
             .with_for_update(skip_locked=True)
@@ -286,7 +291,8 @@ def _unchanged(connection: Connection, rows: Mapping[str, RowMapping]) -> list[s
         unchanged += [
             row.id
             for row in connection.execute(query).all()
-            if (row.set_at, row.due_at) == (rows[row.id]["set_at"], rows[row.id]["due_at"])
+            if row.hinted_by is None
+            and (row.set_at, row.due_at) == (rows[row.id]["set_at"], rows[row.id]["due_at"])
         ]
     return unchanged
 

@@ -195,12 +195,12 @@ def change_phase(watch: Watch, change: PhaseChange, *, now: datetime) -> Watch:
     """Return the watch in the next phase after `PHASES`; unchanged where the table has no entry.
 
     `ended_at` is set when watching stops and cleared when it starts again. The state of a breakdown
-    does not outlive the phase in which it is read.
+    does not outlive the phase in which it is read, nor a hint the phase in which it came.
     """
     phase = PHASES[watch.phase].get(change)
     if phase is None:
         return watch
     if watch.phase is Phase.EXPLAINING:
         watch = watch.evolve(breakdown=None, not_found_streak=NotFoundStreak())
-    after = watch.evolve(phase=phase)
+    after = watch.evolve(phase=phase, hint=None)
     return after.evolve(ended_at=None if after.is_watched else now)

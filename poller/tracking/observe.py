@@ -33,7 +33,7 @@ from poller.tracking.pacing import Policy, next_poll
 from poller.tracking.privacy import public_message
 from poller.tracking.progress import delta_between
 from poller.tracking.transitions import Transition
-from poller.tracking.watch import NotFoundStreak, Phase, Watch
+from poller.tracking.watch import Hint, NotFoundStreak, Phase, Watch
 
 
 def observe(
@@ -56,13 +56,30 @@ def observe(
         )
     if not decision.watch.is_watched or decision.verdict is Verdict.LATE:
         return decision
-    moved = decision.verdict is Verdict.CHANGED
-    poll = next_poll(decision.watch, moved=moved, policy=policy, now=now, jitter=jitter)
+    after = decision.watch.evolve(hint=_unanswered(decision, answer))
+    poll = next_poll(
+        after,
+        moved=decision.verdict is Verdict.CHANGED,
+        was_hinted=watch.hint is not None,
+        policy=policy,
+        now=now,
+        jitter=jitter,
+    )
     return Decision(
-        watch=decision.watch.evolve(next_poll=poll),
+        watch=after.evolve(next_poll=poll),
         events=decision.events,
         verdict=decision.verdict,
     )
+
+
+def _unanswered(decision: Decision, answer: Answer) -> Hint | None:
+    """Return the hint where the request was begun before it came, so that its news may be missing.
+
+    A failure backs off, whatever was hinted.
+    """
+    hint = decision.watch.hint
+    is_late = hint is not None and answer.begun_at < hint.at
+    return hint if is_late and decision.watch.not_found_streak.is_empty else None
 
 
 # A clock this far ahead of ours is wrong; network delay cannot explain it.
@@ -202,7 +219,7 @@ def _looks(watch: Watch, operation: Operation, arrived_at: datetime) -> tuple[Lo
 
 
 def _count_refusals(streak: NotFoundStreak, answer: Answer, now: datetime) -> NotFoundStreak:
-    """Count refusals in a row: any other answer ends the streak."""
+    """Count refusals and failures in a row: any other answer ends the streak."""
     match answer:
         case NotFoundAnswer():
             since = streak.not_found_since
@@ -211,5 +228,7 @@ def _count_refusals(streak: NotFoundStreak, answer: Answer, now: datetime) -> No
             return NotFoundStreak(not_found=streak.not_found + 1, not_found_since=since)
         case RejectedAnswer():
             return NotFoundStreak(rejected=streak.rejected + 1)
+        case FailedAnswer() | NonsenseAnswer():
+            return NotFoundStreak(failed=streak.failed + 1)
         case _:
             return NotFoundStreak()

@@ -8,22 +8,27 @@ vendor's seven days.
 A scheduled operation is polled at its earliest known send time, but at least every
 `schedule_checks`: send times are per recipient, and only one page of messages was read, so others
 may be sent hours before. It may also be cancelled before.
+
+A hint brings a poll forward, but not one that waits after failures. A poll that it woke and that
+shows nothing new does not lengthen the wait.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from poller.tracking.alert import AlertRule
 from poller.tracking.forecast import predicted_wait
 from poller.tracking.privacy import Addresses
-from poller.tracking.watch import NextPoll, Phase, Watch
+from poller.tracking.watch import Hint, HintStrength, NextPoll, Phase, Watch
 
 # "Records are available for 7 days after creation" (the vendor's reference).
 RETENTION: Final = timedelta(days=7)
 
 _JITTER: Final = 0.2
 _SETTLING_LOOKS: Final = 8
+# seconds of the account's rate that the polls for hints of one strength may fill
+_HINTED_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +55,18 @@ DEFAULT_POLICY: Final = Policy()
 
 
 def next_poll(
-    watch: Watch, *, moved: bool, policy: Policy, now: datetime, jitter: float
+    watch: Watch,
+    *,
+    moved: bool,
+    policy: Policy,
+    now: datetime,
+    jitter: float,
+    was_hinted: bool = False,
 ) -> NextPoll:
     """Decide when to poll `watch` again after an answer at `now`.
 
-    `moved` says whether the answer showed anything new; `jitter` is a random number in [0, 1).
+    `moved` says whether the answer showed anything new, `was_hinted` whether a hint had asked for
+    it; `jitter` is a random number in [0, 1).
     """
     if watch.phase is Phase.EXPLAINING and moved:
         # the rate limit of the account paces it
@@ -63,13 +75,51 @@ def next_poll(
         sleep = min(sleep, policy.schedule_checks)
         due = now + timedelta(seconds=max(policy.min_interval, sleep))
         return NextPoll(wait=0, due_at=due, set_at=now)
-    backoff = _backoff(watch, moved=moved, policy=policy)
+    backoff = _backoff(watch, moved=moved, was_hinted=was_hinted, policy=policy)
     predicted = _forecast(watch) if policy.forecast and (moved or _has_answered(watch)) else None
     wait = backoff if predicted is None else _within(predicted, policy)
     # jitter only shortens, so that max_interval is kept; min_interval is kept by the max
     delay = max(policy.min_interval, wait * (1 - _JITTER * jitter))
     due = min([now + timedelta(seconds=delay), *_deadlines(watch, policy, now)])
     return NextPoll(wait=backoff, due_at=due, set_at=now)
+
+
+def take_hint(
+    watch: Watch, strength: HintStrength, *, policy: Policy, now: datetime
+) -> Watch | None:
+    """Return the watch after a hint; None where its next poll comes as early without it.
+
+    The poll is due at once, but only `min_interval` after the last one, or `progress_interval` for
+    an indirect hint. Where it is due already, a request may be under way whose answer is older than
+    the hint: a direct hint then asks for another one. What waits after failures goes on waiting.
+    """
+    if watch.phase not in {Phase.ACTIVE, Phase.SETTLING} or not watch.not_found_streak.is_empty:
+        return None
+    polled_at, due_at = watch.next_poll.set_at, watch.next_poll.due_at
+    spaced = polled_at + _spacing(strength, policy) if polled_at <= now else now
+    due = max(now, spaced)
+    if due >= due_at and not (due_at <= now and strength is HintStrength.DIRECT):
+        return None
+    is_direct = watch.hint is not None and watch.hint.strength is HintStrength.DIRECT
+    poll = replace(watch.next_poll, due_at=min(due, due_at))
+    hint = Hint(at=now, strength=HintStrength.DIRECT if is_direct else strength)
+    return watch.evolve(next_poll=poll, hint=hint)
+
+
+def most_hinted(requests_per_second: float) -> int:
+    """Return for how many watches hints of one strength may wait for their polls.
+
+    Those of both strengths fill ten seconds of the account's rate at most: by so much a flood of
+    hints delays what nobody hinted at.
+    """
+    return max(1, int(requests_per_second * _HINTED_SECONDS))
+
+
+def _spacing(strength: HintStrength, policy: Policy) -> timedelta:
+    """Return how soon after a poll a hint may cause the next one."""
+    if strength is HintStrength.DIRECT:
+        return timedelta(seconds=policy.min_interval)
+    return timedelta(seconds=max(policy.min_interval, policy.progress_interval))
 
 
 def expires_at(watch: Watch) -> datetime | None:
@@ -87,14 +137,15 @@ def _until_sent(watch: Watch, now: datetime) -> float | None:
     return left if left > 0 else None
 
 
-def _backoff(watch: Watch, *, moved: bool, policy: Policy) -> float:
-    """Return the wait without a forecast; a change resets it.
+def _backoff(watch: Watch, *, moved: bool, was_hinted: bool, policy: Policy) -> float:
+    """Return the wait without a forecast; a change resets it, and what a hint woke keeps it.
 
     It is kept beside a forecast, so that a failure does not double a wait that was forecast.
     """
     if watch.phase is Phase.SETTLING:
         return _within(policy.settle / _SETTLING_LOOKS or policy.max_interval, policy)
-    return _within(0.0 if moved else 2 * watch.next_poll.wait, policy)
+    keeps = was_hinted and watch.not_found_streak.is_empty
+    return _within(0.0 if moved else watch.next_poll.wait * (1 if keeps else 2), policy)
 
 
 def _within(wait: float, policy: Policy) -> float:
@@ -116,6 +167,8 @@ def _deadlines(watch: Watch, policy: Policy, now: datetime) -> list[datetime]:
     """Return the moments by which the next poll must begin."""
     soonest = now + timedelta(seconds=policy.min_interval)
     deadlines: list[datetime] = []
+    if watch.hint is not None:
+        deadlines.append(now + _spacing(watch.hint.strength, policy))
     if watch.emitted.progress_at is not None and watch.unemitted:
         held_until = watch.emitted.progress_at + timedelta(seconds=policy.progress_interval)
         # a deadline that has passed without an answer must not keep a failure from backing off

@@ -99,16 +99,40 @@ class EmittedState:
     """The names of the alert rules that fired."""
 
 
+class HintStrength(StrEnum):
+    """How close a hint of the vendor is to what it wakes."""
+
+    INDIRECT = "indirect"
+    """It names a message, and wakes the operation of the message."""
+    DIRECT = "direct"
+    """It names what it wakes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hint:
+    """A hint that was taken for a watch and that no poll has answered yet."""
+
+    at: datetime
+    strength: HintStrength
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotFoundStreak:
-    """Consecutive answers that it does not exist, or that the request is bad.
+    """Consecutive answers that it does not exist, that the request is bad, or that show nothing.
 
-    While the breakdown is read: consecutive answers that failed or made no sense.
+    While the breakdown is read: consecutive answers that failed or made no sense, without `failed`.
     """
 
     not_found: int = 0
     not_found_since: datetime | None = None
     rejected: int = 0
+    failed: int = 0
+    """Requests that failed, or whose answer made no sense."""
+
+    @property
+    def is_empty(self) -> bool:
+        """True where the last answer was a good one, or none has come."""
+        return not (self.not_found or self.rejected or self.failed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +141,7 @@ class NextPoll:
 
     `wait` is the current backoff in seconds, before jitter; 0 before the first poll. `set_at` is
     the moment at which `due_at` was set: one in the future means that the clock went back, and
-    the row is due now.
+    the row is due now. A hint makes `due_at` earlier and leaves `set_at`.
     """
 
     wait: float
@@ -161,6 +185,8 @@ class Watch:
     """The last observations of its counters, the oldest first, for the forecast."""
     emitted: EmittedState = field(default_factory=EmittedState)
     not_found_streak: NotFoundStreak = field(default_factory=NotFoundStreak)
+    hint: Hint | None = None
+    """What the vendor pushed since the last answer that could show it."""
     group: str | None = None
     """The group that counts it."""
     wants_breakdown: bool | None = None

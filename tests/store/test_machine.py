@@ -28,6 +28,7 @@ from sqlalchemy import select
 
 from poller.store import deliveries as delivery_rows
 from poller.store import groups as group_rows
+from poller.store import hints as hint_rows
 from poller.store import registrations as registration_rows
 from poller.store import sinks as sink_rows
 from poller.store import watches as watch_rows
@@ -52,6 +53,7 @@ from poller.tracking.answer import (
 from poller.tracking.delivery import AttemptResult, DeliveryState, Subscription
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Conflict, Registration
+from poller.tracking.watch import HintStrength
 from tests.examples import times
 from tests.store.scenes import HOME, NOW, Clock, declare, op
 from tests.store.worlds import Ledger, PrunePlace, Truth
@@ -236,6 +238,20 @@ class StoreMachine(RuleBasedStateMachine):
         now = self.clock()
         answer = kind(begun_at=now - timedelta(seconds=1), arrived_at=now, **members)
         self._record((op(number), answer))
+
+    @rule(number=operations, strength=st.sampled_from(HintStrength), most=st.integers(1, 2))
+    def hint(self, number: int, strength: HintStrength, most: int) -> None:
+        """Take a hint, whether anything has happened or not: it makes no event."""
+        with self.database.writing() as connection:
+            hint_rows.record_hints(
+                connection,
+                self.scope,
+                {op(number): strength},
+                policy=self.policy,
+                most=most,
+                discovers=False,
+                now=self.clock(),
+            )
 
     @rule(limit=st.integers(1, 3))
     def poll(self, limit: int) -> None:

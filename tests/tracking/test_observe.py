@@ -7,7 +7,7 @@ import pytest
 from poller.comms.decoding import Nonsensical
 from poller.tracking.answer import Verdict
 from poller.tracking.pacing import Policy
-from poller.tracking.watch import Outcome, Phase
+from poller.tracking.watch import NotFoundStreak, Outcome, Phase
 from tests.tracking.story import ID, START, Story, is_silent, types_of
 
 AT_ONCE = Policy(progress_interval=0)
@@ -108,13 +108,16 @@ def test_a_known_counter_that_is_none_is_nonsense(wrong: object) -> None:
         Story().see(queued=wrong)
 
 
+NONE = NotFoundStreak()
+
+
 def test_a_nonsensical_answer_changes_nothing_but_the_next_look() -> None:
     """It is logged as such and dropped."""
     story = Story()
     story.see(queued=1)
     before = story.watch
     assert is_silent(story.wait(1).nonsense(), Verdict.NONSENSE)
-    assert story.watch.evolve(next_poll=before.next_poll) == before
+    assert story.watch.evolve(next_poll=before.next_poll, not_found_streak=NONE) == before
 
 
 def test_a_failure_changes_nothing_but_the_next_look() -> None:
@@ -123,7 +126,7 @@ def test_a_failure_changes_nothing_but_the_next_look() -> None:
     story.see(queued=1)
     before = story.watch
     assert is_silent(story.wait(1).fail(), Verdict.FAILED)
-    assert story.watch.evolve(next_poll=before.next_poll) == before
+    assert story.watch.evolve(next_poll=before.next_poll, not_found_streak=NONE) == before
 
 
 @pytest.mark.parametrize(
