@@ -11,9 +11,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Literal
 
-import structlog
-
 from poller.clock import wall_clock
+from poller.log import EventLog
 
 _EVERY: Final = timedelta(minutes=5)
 _BUDGET: Final = 8.0
@@ -156,7 +155,7 @@ class TroubleLog:
 
     def failure(
         self,
-        log: structlog.typing.FilteringBoundLogger,
+        log: EventLog,
         event: str,
         *,
         subject: Hashable = None,
@@ -176,7 +175,7 @@ class TroubleLog:
 
     def success(
         self,
-        log: structlog.typing.FilteringBoundLogger,
+        log: EventLog,
         event: str,
         ended: str,
         *,

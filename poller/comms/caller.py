@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import Final, Protocol, TypeVar
 
 import anyio
-import structlog
 from anyio import current_time
 from anyio.to_thread import run_sync
 
@@ -20,8 +19,9 @@ from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
 from poller.comms.errors import CommsError
 from poller.comms.throttle import Change, Throttle, Ticket
+from poller.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 _TRIES: Final = 5
 _FIRST_WAIT: Final = 1.0

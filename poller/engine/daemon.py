@@ -14,7 +14,6 @@ from functools import partial
 from typing import Final, Self
 
 import anyio
-import structlog
 from anyio.abc import TaskGroup
 
 from poller.comms.client import CommsClient
@@ -43,6 +42,7 @@ from poller.engine.status import (
 )
 from poller.engine.stored_budget import StoredBudget
 from poller.engine.supervision import Heartbeats, attempt, repeat
+from poller.log import get_logger
 from poller.store.dead_letters import DeadLetterCursor, ReplayedPage, Selection
 from poller.store.errors import StoreUnavailable
 from poller.store.events import StoredEvent
@@ -53,7 +53,7 @@ from poller.tracking.group import Group
 from poller.tracking.registration import Registration
 from poller.tracking.watch import Watch
 
-log = structlog.get_logger()
+log = get_logger()
 
 _QUERY_AGAIN: Final = 1.0
 # Seconds for the store after the end of the grace: results of attempts, leases given up.

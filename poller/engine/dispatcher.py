@@ -12,13 +12,13 @@ from functools import partial
 from typing import Final
 
 import anyio
-import structlog
 from anyio.abc import TaskGroup
 
 from poller.engine.meter import NO_METER, Meter
 from poller.engine.signals import Signals
 from poller.engine.sink_log import SinkLog
 from poller.engine.supervision import Heartbeats, attempt, repeat
+from poller.log import get_logger
 from poller.sinks.base import OutgoingEvent, Sink, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.store.claims import ClaimRequest
 from poller.store.deliveries import ClaimResult
@@ -28,7 +28,7 @@ from poller.store.store import Store
 from poller.store.watches import Lease
 from poller.tracking.delivery import AttemptResult, DeliveryAttempt
 
-log = structlog.get_logger()
+log = get_logger()
 
 _RESULTS: Final[Mapping[SinkVerdict, AttemptResult]] = {
     SinkVerdict.DELIVERED: AttemptResult.DELIVERED,

@@ -5,16 +5,16 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import anyio
-import structlog
 
 from poller.engine.signals import Signals
 from poller.engine.status import Degraded
 from poller.engine.supervision import Heartbeats, repeat
+from poller.log import get_logger
 from poller.store.store import Store
 from poller.text import format_instant
 from poller.trouble import TroubleLog
 
-log = structlog.get_logger()
+log = get_logger()
 
 _NAME: Final = "housekeeping"
 _TICK: Final = 1.0

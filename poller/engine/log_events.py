@@ -4,18 +4,17 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-import structlog
-
 from poller.comms.errors import CommsError
 from poller.comms.gate import Pause
 from poller.comms.throttle import Change
+from poller.log import get_logger
 from poller.store.events import StoredEvent
 from poller.store.registrations import Registered
 from poller.store.watches import Observation
 from poller.tracking.answer import Verdict
 from poller.trouble import TroubleLog
 
-log = structlog.get_logger()
+log = get_logger()
 
 _MANY: Final = 100
 # requests for many operations share one trouble: one answer does not end it

@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Final
 
 import anyio
-import structlog
 
 from poller.comms.gate import Pause
 from poller.comms.throttle import Throttle
@@ -23,11 +22,12 @@ from poller.engine.signals import Signals
 from poller.engine.status import Degraded
 from poller.engine.stored_budget import StoredBudget
 from poller.engine.supervision import Heartbeats, repeat
+from poller.log import get_logger
 from poller.store.daemons import DeclaredSink, Member
 from poller.store.sinks import SinkReport
 from poller.store.store import Store
 
-log = structlog.get_logger()
+log = get_logger()
 
 NAME: Final = "membership"
 _BEAT: Final = 1.0

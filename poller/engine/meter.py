@@ -8,16 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
-import structlog
-
 from poller.comms.caller import Request
 from poller.comms.errors import CommsError
+from poller.log import get_logger
 from poller.sinks.base import SinkOutcome
 from poller.store.events import StoredEvent
 from poller.store.watches import Observation
 from poller.tracking.delivery import Delivery
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Instrument(Protocol):

@@ -2,15 +2,14 @@
 
 from datetime import datetime
 
-import structlog
-
+from poller.log import get_logger
 from poller.store.events import StoredEvent
 from poller.text import format_instant
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.sink_health import SinkHealth, SinkState, next_attempt
 from poller.trouble import Notice, TroubleReporter
 
-log = structlog.get_logger()
+log = get_logger()
 
 _HINTS = {
     SinkState.REJECTING: "it answers, but refuses some events; see `poller sinks`",

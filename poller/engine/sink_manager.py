@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import anyio
-import structlog
 from anyio.abc import TaskGroup
 
 from poller.engine.configuration import SinkPlan
@@ -14,11 +13,12 @@ from poller.engine.dispatcher import Dispatcher, Ended
 from poller.engine.meter import NO_METER, Meter
 from poller.engine.signals import Signals
 from poller.engine.supervision import Heartbeats
+from poller.log import get_logger
 from poller.sinks.base import Sink, SinkHeld, SinkUnavailable
 from poller.store.sinks import SinkReport
 from poller.store.store import Store
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final
 
 import anyio
-import structlog
 
+from poller.log import get_logger
 from poller.store.errors import StoreError
 from poller.trouble import TroubleLog
 
-log = structlog.get_logger()
+log = get_logger()
 
 _PAUSE: Final = 1.0
 

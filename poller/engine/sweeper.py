@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import anyio
-import structlog
 
 from poller.comms.caller import ApiCaller, Request
 from poller.comms.errors import CommsError, Scope
@@ -27,6 +26,7 @@ from poller.engine.configuration import Configuration
 from poller.engine.log_events import PollLog
 from poller.engine.meter import NO_METER, Meter
 from poller.engine.signals import Signals
+from poller.log import get_logger
 from poller.store.store import Store
 from poller.store.sweeps import Listed
 from poller.tracking.sweep_policy import (
@@ -38,7 +38,7 @@ from poller.tracking.sweep_policy import (
     is_worth_it,
 )
 
-log = structlog.get_logger()
+log = get_logger()
 
 _FAILURES: Final = 3
 # a longer list is taken for an endless one: 1,000 pages are a million operations

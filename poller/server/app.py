@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
-import structlog
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -14,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from poller.log import get_logger
 from poller.server import deliveries, groups, health, openapi, operations, page, stream
 from poller.server.bodies import BodyLimits
 from poller.server.control import Control
@@ -29,7 +29,7 @@ from poller.server.problems import (
 )
 from poller.store.errors import StoreError
 
-log = structlog.get_logger()
+log = get_logger()
 
 _Handler = Callable[[Request, Exception], Awaitable[Response]]
 

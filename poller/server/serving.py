@@ -10,7 +10,6 @@ from functools import partial
 from typing import Final, Never
 
 import anyio
-import structlog
 import uvicorn
 from anyio.abc import TaskStatus
 from anyio.to_thread import run_sync
@@ -20,6 +19,7 @@ from uvicorn.server import ServerState
 
 from poller.addresses import ListenAddress, TcpAddress
 from poller.engine.daemon import Daemon
+from poller.log import get_logger
 from poller.server.app import control_app, health_app
 from poller.server.auth import AuthMiddleware
 from poller.server.connection import Connection
@@ -28,7 +28,7 @@ from poller.server.health import Readiness
 from poller.server.listening import Listening, taken, url_of
 from poller.store.store import Store
 
-log = structlog.get_logger()
+log = get_logger()
 
 _MOST_HEAD_BYTES: Final = 32 * 1024
 _TICK_SECONDS: Final = 1.0

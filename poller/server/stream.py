@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import anyio
-import structlog
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from poller.log import get_logger
 from poller.server.connection import connection_of
 from poller.server.control import ClientLimits, Control, InControl
 from poller.server.examples import EVENT_STREAM
@@ -30,7 +30,7 @@ from poller.store.events import Cursor, Page, StoredEvent
 from poller.text import dump_json
 from poller.tracking.delivery import wants_type
 
-log = structlog.get_logger()
+log = get_logger()
 
 _PAGE: Final = 100
 # one event may be longer than that

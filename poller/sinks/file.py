@@ -6,8 +6,8 @@ from typing import TypeVar
 
 import anyio
 import anyio.to_thread
-import structlog
 
+from poller.log import get_logger
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.journal import Disk, Journal, join_lines
 
@@ -20,7 +20,7 @@ that writes smaller ones."""
 _DEADLINE = 120.0
 """Seconds within which even a failing disk returns a result or an error."""
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 
 class FileSink:

@@ -17,8 +17,7 @@ from errno import EINVAL, ENOTSUP
 from pathlib import Path
 from typing import NamedTuple
 
-import structlog
-
+from poller.log import get_logger
 from poller.os_errors import needs_change
 from poller.sinks.base import OutgoingEvent, SinkHeld, SinkUnavailable
 from poller.trouble import TroubleLog
@@ -58,7 +57,7 @@ _LONGEST_LINE = 1 << 26
 """Bytes without a newline after which a file is certainly not a file of events."""
 _LOCK_ATTEMPTS = 10
 
-_log = structlog.get_logger()
+_log = get_logger()
 
 
 class Disk:
