@@ -1,6 +1,6 @@
-"""The applications: the control API, and the health routes alone."""
+"""The applications: the whole control API, the health routes alone, and dead letters alone."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from poller.log import get_logger
 from poller.server import deliveries, groups, health, openapi, operations, page, stream
 from poller.server.bodies import BodyLimits
-from poller.server.control import Control
+from poller.server.control import ClientLimits, Control, SinkControl
 from poller.server.health import Readiness
 from poller.server.problems import (
     METHOD,
@@ -32,6 +32,7 @@ from poller.store.errors import StoreError
 log = get_logger()
 
 _Handler = Callable[[Request, Exception], Awaitable[Response]]
+_Problems = Mapping[type[Exception], Callable[[Request, Any], Problem]]
 
 
 def control_app(
@@ -55,13 +56,24 @@ def control_app(
         *_health(control),
     ]
     openapi.describe(app, _routes(routers), wants_token=wants_token)
-    return _complete(app, [*routers, page.router], control, readiness)
+    return _of_daemon(app, [*routers, page.router], control, readiness)
 
 
 def health_app(control: Control, readiness: Readiness) -> ASGIApp:
     """Make the health routes alone."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
-    return _complete(app, _health(control), control, readiness)
+    return _of_daemon(app, _health(control), control, readiness)
+
+
+def dead_letter_app(control: SinkControl) -> ASGIApp:
+    """Make the routes of sinks and dead letters alone, for a command beside no daemon.
+
+    It asks for no token, and a store that refuses raises its `StoreError` to the caller.
+    """
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app.state.sinks = control
+    _complete(app, [deliveries.router], ClientLimits(), {})
+    return app
 
 
 def _health(control: Control) -> list[APIRouter]:
@@ -74,26 +86,41 @@ def _routes(routers: Sequence[APIRouter]) -> list[APIRoute]:
     return [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
 
 
-def _complete(
+def _of_daemon(
     app: FastAPI, routers: Sequence[APIRouter], control: Control, readiness: Readiness
 ) -> ASGIApp:
-    """Add the routes, the limits of bodies, and a problem for every exception."""
+    """Complete an application of a running daemon, which answers every exception."""
     app.state.control = control
     app.state.readiness = readiness
-    app.add_middleware(BodyLimits, limits=control.limits)
-    # the routes are shared as they are: included routers are built again for every application
-    app.router.routes.extend(route for router in routers for route in router.routes)
-    handlers: dict[type[Exception], Callable[[Request, Any], Problem]] = {
-        Problem: lambda _, problem: problem,
+    app.state.sinks = SinkControl(
+        store=control.store,
+        replayer=control.daemon,
+        closed_sinks=lambda: control.daemon.closed_sinks,
+    )
+    failures: _Problems = {
         StoreError: lambda _, error: problem_of(error),
-        RequestValidationError: lambda _, error: invalid_request(error),
-        HTTPException: partial(_refused, [*app.routes, *_routes(routers)]),
         ClientDisconnect: lambda *_: Problem(UNREADABLE, "the client left"),
         Exception: lambda _, error: problem_of(error),
     }
-    for kind, make in handlers.items():
-        app.add_exception_handler(kind, _handler(make))
+    _complete(app, routers, control.limits, failures)
     return _LogDefects(app)
+
+
+def _complete(
+    app: FastAPI, routers: Sequence[APIRouter], limits: ClientLimits, failures: _Problems
+) -> None:
+    """Add the routes, the limits of bodies, and a problem for what is wrong with a request."""
+    app.add_middleware(BodyLimits, limits=limits)
+    # the routes are shared as they are: included routers are built again for every application
+    app.router.routes.extend(route for router in routers for route in router.routes)
+    problems: _Problems = {
+        Problem: lambda _, problem: problem,
+        RequestValidationError: lambda _, error: invalid_request(error),
+        HTTPException: partial(_refused, [*app.routes, *_routes(routers)]),
+        **failures,
+    }
+    for kind, make in problems.items():
+        app.add_exception_handler(kind, _handler(make))
 
 
 class _LogDefects:

@@ -1,14 +1,15 @@
 """What every route works with: the daemon, its store, and how much one client may use."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import anyio
 from fastapi import Depends, Request
 from starlette.responses import JSONResponse
 
 from poller.engine.daemon import Daemon
+from poller.store.dead_letters import DeadLetterCursor, ReplayedPage, Selection
 from poller.store.store import Store
 from poller.text import dump_json
 from poller.trouble import TroubleLog
@@ -67,6 +68,42 @@ async def _control(request: Request) -> Control:
 
 InControl = Annotated[Control, Depends(_control)]
 """The parameter through which a route gets the daemon and its store."""
+
+
+class Replayer(Protocol):
+    """What sends events again: a daemon at once, a store alone as soon as a daemon runs on it."""
+
+    async def replay_event(self, event_id: str, to: Sequence[str] | None) -> list[str]:
+        """Send one kept event again, to these sinks or to all that it was for. Returns the sinks.
+
+        :raises UnknownEvent: where it is not kept.
+        """
+
+    async def replay_dead_letters(
+        self, selection: Selection, *, after: DeadLetterCursor | None = None
+    ) -> ReplayedPage:
+        """Send dead letters behind a cursor again, as many as one transaction takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkControl:
+    """What the routes of sinks and dead letters work with; they need no running daemon.
+
+    `closed_sinks` returns the sinks that take no event any more in this process.
+    """
+
+    store: Store
+    replayer: Replayer
+    closed_sinks: Callable[[], Collection[str]]
+
+
+async def _sink_control(request: Request) -> SinkControl:
+    control: SinkControl = request.app.state.sinks
+    return control
+
+
+InSinkControl = Annotated[SinkControl, Depends(_sink_control)]
+"""The parameter through which a route gets the store and what sends events again."""
 
 
 class DocumentResponse(JSONResponse):

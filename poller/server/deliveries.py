@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from poller.server.bodies import DeadLetterReplay, JsonBody, Replay
-from poller.server.control import Control, DocumentResponse, InControl
+from poller.server.control import DocumentResponse, InSinkControl, SinkControl
 from poller.server.documents import (
     DeadLettersDocument,
     ReplayedDeadLettersDocument,
@@ -39,9 +39,9 @@ router = APIRouter(dependencies=[KNOWN_PARAMETERS])
     summary="Show the state of each sink",
     responses={200: {"description": "All sinks, by name."}, **problems()},
 )
-async def list_sinks(control: InControl) -> Response:
+async def list_sinks(control: InSinkControl) -> Response:
     """Show configured sinks, and those for which events still wait."""
-    closed = control.daemon.closed_sinks
+    closed = control.closed_sinks()
     reports = await control.store.sinks()
     return DocumentResponse({"sinks": [show_sink(report, closed=closed) for report in reports]})
 
@@ -57,7 +57,7 @@ async def list_sinks(control: InControl) -> Response:
     },
 )
 async def list_dead_letters(
-    control: InControl, query: Annotated[DeadLetterQuery, Query()]
+    control: InSinkControl, query: Annotated[DeadLetterQuery, Query()]
 ) -> Response:
     """List events that were given up; `next` is the cursor of the next page."""
     if query.sink is not None:
@@ -95,7 +95,7 @@ async def list_dead_letters(
     },
 )
 async def replay_dead_letters(
-    control: InControl, body: Annotated[DeadLetterReplay, Depends(JsonBody(DeadLetterReplay))]
+    control: InSinkControl, body: Annotated[DeadLetterReplay, Depends(JsonBody(DeadLetterReplay))]
 ) -> Response:
     """Send the chosen ones again, each with another three days, up to 1,000 in one transaction.
 
@@ -106,7 +106,7 @@ async def replay_dead_letters(
     selection = Selection(
         sink=body.sink, operation_id=body.operation, since=body.since, until=body.until
     )
-    page = await control.daemon.replay_dead_letters(selection, after=_cursor_of(body.cursor))
+    page = await control.replayer.replay_dead_letters(selection, after=_cursor_of(body.cursor))
     return DocumentResponse({"replayed": dict(page.replayed), "next": _place_of(page.next)}, 202)
 
 
@@ -133,7 +133,7 @@ def _place_of(cursor: DeadLetterCursor | None) -> str | None:
     },
 )
 async def replay(
-    control: InControl,
+    control: InSinkControl,
     event_id: EventId,
     body: Annotated[Replay | None, Depends(JsonBody(Replay, required=False))],
 ) -> Response:
@@ -144,13 +144,13 @@ async def replay(
     sinks = None if body is None else body.sinks
     await _check_sinks(control, sinks or ())
     try:
-        sent = await control.daemon.replay_event(event_id, sinks)
+        sent = await control.replayer.replay_event(event_id, sinks)
     except UnknownEvent as error:
         raise Problem(UNKNOWN_EVENT, str(error)[:500]) from None
     return DocumentResponse({"event": event_id, "sinks": sent}, 202)
 
 
-async def _check_sinks(control: Control, sinks: Collection[str]) -> None:
+async def _check_sinks(control: SinkControl, sinks: Collection[str]) -> None:
     """Refuse a sink that is not configured and for which no event waits.
 
     :raises Problem: naming the first such sink, and the known ones.

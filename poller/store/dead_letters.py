@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, insert, select, tuple_, update
 
 from poller.store.database import in_order
 from poller.store.schema import deliveries, events
 from poller.store.sinks import enable
-from poller.tracking.delivery import FINAL, DeliveryState, wants_type
-from poller.tracking.lifecycle import EventType
+from poller.tracking.delivery import DeliveryState
 from poller.tracking.watch import AccountScope
 
 REPLAYED_AT_ONCE: Final = 1000
@@ -68,14 +67,13 @@ class DeadLetter:
 class Selection:
     """Which dead letters: those that pass every filter that is set; without any, all of them.
 
-    Recorded in [since, until); `types` are patterns such as `operation.*` or `final`.
+    Recorded in [since, until).
     """
 
     sink: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     operation_id: str | None = None
-    types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,12 +221,4 @@ def _chosen(scope: AccountScope, selection: Selection) -> list[ColumnElement[boo
         conditions.append(events.c.recorded_at >= selection.since)
     if selection.until is not None:
         conditions.append(events.c.recorded_at < selection.until)
-    if selection.types:
-        conditions.append(_is_of(selection.types))
     return conditions
-
-
-def _is_of(patterns: Sequence[str]) -> ColumnElement[bool]:
-    types = [one.value for one in EventType if wants_type(patterns, one, final=False)]
-    is_named = events.c.type.in_(types)
-    return or_(is_named, events.c.final) if FINAL in patterns else is_named

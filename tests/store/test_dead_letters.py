@@ -149,25 +149,6 @@ async def test_replay_goes_on_behind_a_cursor(daemon: Daemon) -> None:
     assert await _letters(daemon, ALL) == []
 
 
-async def test_dead_letters_of_a_type(daemon: Daemon) -> None:
-    """By the patterns that sinks use, each filter beside the others."""
-    first, second, last = await daemon.run_through(op(1))
-    await kill(daemon)
-    patterns = {
-        ("operation.progress",): [second],
-        ("final",): [last],
-        ("final", "operation.processing"): [first, last],
-        ("operation.*",): [first, second, last],
-        ("message.*",): [],
-    }
-    for types, ids in patterns.items():
-        found = await daemon.store.dead_letters(Selection(types=types), limit=10)
-        assert [letter.event_id for letter in found] == ids
-    assert await replay(daemon, Selection(types=("final",), operation_id=op(2))) == {}
-    assert await replay(daemon, Selection(types=("final",))) == {"app": 1}
-    assert [claim.id for claim in await daemon.drain()] == [last]
-
-
 async def test_one_event_can_be_sent_again(daemon: Daemon) -> None:
     """A delivered one too: to every sink that had it, or to one, also one that had it not."""
     ids = await daemon.run_through(op(1))

@@ -1,14 +1,14 @@
 """`poller dead-letters`: what could not be delivered and was given up."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from anyio import run
 
 from poller.cli.control.session import Target
+from poller.cli.dead_letters import UnknownSink, check_sink, open_dead_letters, read_filters
 from poller.cli.failures import EXIT_TROUBLE, fail
-from poller.cli.letters import open_letters
 from poller.cli.options import (
     Config,
     Json,
@@ -22,9 +22,7 @@ from poller.cli.options import (
     Version,
 )
 from poller.cli.output import print_table, say_rest
-from poller.cli.selection import UnknownSink, check_sink, selection
 from poller.server.documents import DeadLetterDocument
-from poller.store.dead_letters import Selection
 from poller.text import dump_json
 
 _COLUMNS: Final = ("EVENT", "SINK", "TYPE", "SUBJECT", "GIVEN UP", "ATTEMPTS", "LAST ERROR")
@@ -73,9 +71,9 @@ def list_dead_letters(
     :raises ControlError: where the daemon that was named cannot be asked.
     :raises StoreError: where the store cannot be used.
     """
-    chosen = selection(sink=sink, operation=operation, since=since, until=until)
+    filters = read_filters(sink=sink, operation=operation, since=since, until=until)
     try:
-        found, place = run(_fetch, target, chosen, limit + 1)
+        found, place = run(_fetch, target, filters, limit + 1)
     except UnknownSink as error:
         fail(str(error), EXIT_TROUBLE)
     letters = found[:limit]
@@ -90,12 +88,13 @@ def list_dead_letters(
 
 
 async def _fetch(
-    target: Target, chosen: Selection, limit: int
+    target: Target, filters: Mapping[str, str], limit: int
 ) -> tuple[Sequence[DeadLetterDocument], str]:
-    async with open_letters(target) as letters:
-        if chosen.sink is not None:
-            check_sink(chosen.sink, await letters.sinks(), option="--sink")
-        return await letters.listed(chosen, limit=limit), letters.place
+    async with open_dead_letters(target) as source:
+        if "sink" in filters:
+            check_sink(filters["sink"], await source.sinks(), option="--sink")
+        found = source.client.dead_letters(filters.items(), limit=limit)
+        return [letter async for letter in found], source.place
 
 
 def _cells(letter: DeadLetterDocument) -> Sequence[str]:

@@ -1,17 +1,20 @@
 """`poller replay`: send events again, any kept one by its id, or dead letters by choice."""
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from anyio import run
 
+from poller.cli.control.client import ControlClient
+from poller.cli.control.errors import Refused
 from poller.cli.control.session import Target
+from poller.cli.dead_letters import UnknownSink, check_sink, open_dead_letters, read_filters
 from poller.cli.failures import EXIT_TROUBLE, fail
-from poller.cli.letters import Letters, open_letters
 from poller.cli.options import (
     Config,
     Json,
@@ -23,23 +26,27 @@ from poller.cli.options import (
     Url,
     Version,
 )
-from poller.cli.selection import UnknownSink, check_sink, selection
-from poller.store.dead_letters import Selection, UnknownEvent
 from poller.text import dump_json
+
+_EVENT_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,100}")
+_UNKNOWN_EVENT: Final = "unknown-event"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Order:
-    """What to send again: events by id, to these sinks if any are named, else a selection."""
+class _ReplayRequest:
+    """What to send again: events by id, to these sinks if any are named, else dead letters.
+
+    Without a filter all dead letters are meant.
+    """
 
     event_ids: Sequence[str]
     to: Sequence[str]
-    selection: Selection
+    filters: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Result:
-    """How many events each sink gets again, what is wrong, and which sinks are not there.
+    """How many events each sink gets again, what is wrong, and which sinks are not configured.
 
     `is_served` says that a daemon is there to send them.
     """
@@ -108,10 +115,10 @@ def replay_events(
     """
     options = [value for value in (sink, operation, since, until) if value is not None]
     _check_choice(ids=bool(event_ids), options=bool(options), everything=everything, to=bool(to))
-    chosen = selection(sink=sink, operation=operation, since=since, until=until)
-    order = _Order(event_ids=tuple(dict.fromkeys(event_ids)), to=to, selection=chosen)
+    filters = read_filters(sink=sink, operation=operation, since=since, until=until)
+    request = _ReplayRequest(event_ids=tuple(dict.fromkeys(event_ids)), to=to, filters=filters)
     try:
-        result = run(_replay, target, order)
+        result = run(_replay, target, request)
     except UnknownSink as error:
         fail(str(error), EXIT_TROUBLE)
     _show(result, json_output=json_output)
@@ -133,26 +140,27 @@ def _check_choice(*, ids: bool, options: bool, everything: bool, to: bool) -> No
         )
 
 
-async def _replay(target: Target, order: _Order) -> _Result:
-    async with open_letters(target) as letters:
-        sinks = await letters.sinks()
-        _check_sinks(order, sinks)
-        if order.event_ids:
-            replayed, errors = await _replay_each(letters, order)
+async def _replay(target: Target, request: _ReplayRequest) -> _Result:
+    async with open_dead_letters(target) as source:
+        sinks = await source.sinks()
+        _check_sinks(request, sinks)
+        if request.event_ids:
+            replayed, errors = await _replay_each(source.client, request)
         else:
-            replayed, errors = await letters.replay(order.selection), []
+            chosen: Mapping[str, object] = request.filters or {"all": True}
+            replayed, errors = await source.client.replay_dead_letters(chosen), []
         absent = sorted(name for name in replayed if not sinks.get(name, False))
-    return _Result(replayed=replayed, absent=absent, errors=errors, is_served=letters.is_served)
+    return _Result(replayed=replayed, absent=absent, errors=errors, is_served=source.is_served)
 
 
-def _check_sinks(order: _Order, sinks: Mapping[str, bool]) -> None:
-    """Refuse to send where nothing would be sent: what is replayed for a sink lasts three days.
+def _check_sinks(request: _ReplayRequest, sinks: Mapping[str, bool]) -> None:
+    """Refuse sinks to which nothing would be sent: what is replayed for a sink lasts three days.
 
     :raises UnknownSink: naming the option.
     """
-    named = [("--to", name) for name in order.to]
-    if order.selection.sink is not None:
-        named.append(("--sink", order.selection.sink))
+    named = [("--to", name) for name in request.to]
+    if "sink" in request.filters:
+        named.append(("--sink", request.filters["sink"]))
     for option, name in named:
         if not check_sink(name, sinks, option=option):
             raise UnknownSink(
@@ -161,14 +169,21 @@ def _check_sinks(order: _Order, sinks: Mapping[str, bool]) -> None:
             )
 
 
-async def _replay_each(letters: Letters, order: _Order) -> tuple[Mapping[str, int], list[str]]:
+async def _replay_each(
+    client: ControlClient, request: _ReplayRequest
+) -> tuple[Mapping[str, int], list[str]]:
     replayed: Counter[str] = Counter()
     errors = []
-    for event_id in order.event_ids:
+    for event_id in request.event_ids:
+        if not _EVENT_ID.fullmatch(event_id):
+            errors.append(f"no event {event_id[:100]!r} is kept; that is not the id of an event")
+            continue
         try:
-            replayed.update(await letters.replay_event(event_id, order.to or None))
-        except UnknownEvent as error:
-            errors.append(str(error))
+            replayed.update(await client.replay(event_id, request.to or None))
+        except Refused as error:
+            if error.name != _UNKNOWN_EVENT:
+                raise
+            errors.append(error.detail)
     return dict(sorted(replayed.items())), errors
 
 

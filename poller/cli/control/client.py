@@ -56,11 +56,19 @@ _PROBLEM: Final = "urn:comms-poller:problem:"
 class ControlClient:
     """Asks the daemon at an address; a context manager. No proxy is used on this machine.
 
+    With a `transport` the requests go there instead, such as to an application in this process.
+
     Every method raises `ControlError`: `Unreachable`, `NoDaemon`, `NoToken`,
     `UnknownOperation`, or `Refused` with the daemon's own words.
     """
 
-    def __init__(self, address: Address, *, token: SecretStr | None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        token: SecretStr | None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self.address = address
         self._route = _route(address)
         headers = {"Accept": "application/json"}
@@ -68,7 +76,7 @@ class ControlClient:
             headers["Authorization"] = f"Bearer {token.get_secret_value()}"
         self._http = httpx.AsyncClient(
             base_url=address.base_url,
-            transport=open_transport(self._route, max_connections=_CONNECTIONS),
+            transport=transport or open_transport(self._route, max_connections=_CONNECTIONS),
             headers=headers,
             timeout=_TIMEOUT,
             trust_env=False,

@@ -13,11 +13,11 @@ from anyio import run
 
 from poller.cli.commands.dead_letters import list_dead_letters
 from poller.cli.control.session import Target
-from poller.cli.selection import moment
+from poller.cli.dead_letters import moment
 from poller.settings import SettingsError
 from poller.store.errors import StoreUnavailable
 from poller.text import format_instant
-from tests.cli.letters import make_letters
+from tests.cli.stored_dead_letters import make_letters
 from tests.cli.surroundings import Surroundings
 from tests.store.scenes import op
 

@@ -16,7 +16,7 @@ from poller.cli.commands.replay import replay_events
 from poller.cli.control.session import Target
 from poller.clock import wall_clock
 from poller.store.store import Store
-from tests.cli.letters import HOME, make_letters
+from tests.cli.stored_dead_letters import HOME, make_letters
 from tests.cli.surroundings import Surroundings
 from tests.store.scenes import Daemon, declare, op
 

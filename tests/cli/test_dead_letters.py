@@ -1,22 +1,22 @@
-"""Whom dead letters and replay ask: the daemon that has the store, else the store itself."""
+"""Where dead letters are read and replayed: at the daemon that has the store, else in the store."""
 
 import fcntl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
 import pytest
 
+from poller.cli.commands.replay import replay_events
 from poller.cli.control.errors import NoToken
 from poller.cli.control.session import Target
-from poller.cli.letters import open_letters
+from poller.cli.dead_letters import open_dead_letters
 from poller.clock import wall_clock
-from poller.store.dead_letters import Selection, UnknownEvent
 from poller.store.errors import StoreUnavailable
 from poller.store.store import Store
 from tests.cli.control.fake_daemon import Asked, FakeDaemon, Reply, problem
-from tests.cli.letters import HOME
+from tests.cli.stored_dead_letters import HOME
 from tests.cli.surroundings import Surroundings
 
 SINKS = {"sinks": [{"name": "app", "configured": True}, {"name": "log", "configured": False}]}
@@ -42,13 +42,13 @@ def held(directory: Path) -> Iterator[None]:
 
 
 def place(url: str | None = None) -> str:
-    """Say where the letters are."""
+    """Say where the dead letters are read."""
     target = Target(url)
 
     async def look() -> str:
-        async with open_letters(target) as letters:
-            await letters.sinks()
-            return letters.place
+        async with open_dead_letters(target) as source:
+            await source.sinks()
+            return source.place
 
     return anyio.run(look)
 
@@ -107,8 +107,20 @@ def test_a_daemon_that_nobody_can_find(here: Surroundings, text: str) -> None:
     assert "sqlite:///poller.db" in place()
 
 
+def test_a_store_that_refuses(here: Surroundings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store's own error reaches the command, with its exit code, not an answer 503."""
+    make_store(here.directory)
+
+    async def refuse(_: Store) -> None:
+        raise StoreUnavailable("the file is read-only", needs_change=True)
+
+    monkeypatch.setattr(Store, "sinks", refuse)
+    with pytest.raises(StoreUnavailable, match="read-only"):
+        place()
+
+
 @pytest.mark.usefixtures("here")
-def test_a_choice_is_replayed_page_by_page() -> None:
+def test_dead_letters_are_replayed_page_by_page(capsys: pytest.CaptureFixture[str]) -> None:
     """With the filters, or all; the numbers of the answers are added up."""
     pages = iter(
         [
@@ -118,19 +130,31 @@ def test_a_choice_is_replayed_page_by_page() -> None:
         ]
     )
 
-    def answer(_asked: Asked) -> Reply:
-        return Reply(status=202, body=next(pages))
+    def answer(asked: Asked) -> Reply:
+        return sinks(asked) if asked.path == "/v1/sinks" else Reply(status=202, body=next(pages))
 
-    async def replay(target: Target) -> list[Mapping[str, int]]:
-        async with open_letters(target) as letters:
-            with pytest.raises(UnknownEvent, match=r"'\.\./x' is kept"):
-                await letters.replay_event("../x", None)
-            return [await letters.replay(Selection(sink="app")), await letters.replay(Selection())]
+    def replay(*event_ids: str, sink: str | None = None, everything: bool = False) -> int:
+        return replay_events(
+            Target(str(daemon.address)),
+            event_ids=event_ids,
+            sink=sink,
+            operation=None,
+            since=None,
+            until=None,
+            everything=everything,
+            to=[],
+            json_output=True,
+        )
 
     with FakeDaemon(answer) as daemon:
-        target = Target(str(daemon.address))
-        assert anyio.run(replay, target) == [{"app": 1002, "log": 1}, {}]
-    assert [(asked.path, asked.body) for asked in daemon.asked] == [
+        assert replay(sink="app") == 0
+        assert replay(everything=True) == 0
+        assert replay("../x") == 1
+    out, err = capsys.readouterr()
+    assert out == '{"replayed":{"app":1002,"log":1}}\n{"replayed":{}}\n{"replayed":{}}\n'
+    assert "no event '../x' is kept; that is not the id of an event" in err
+    replays = [asked for asked in daemon.asked if asked.path != "/v1/sinks"]
+    assert [(asked.path, asked.body) for asked in replays] == [
         ("/v1/dead-letters/replay", {"sink": "app"}),
         ("/v1/dead-letters/replay", {"sink": "app", "cursor": "1000.app"}),
         ("/v1/dead-letters/replay", {"all": True}),
