@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import typer
 from anyio.to_thread import run_sync
+from starlette.types import ASGIApp
 
 from poller.cli.control.address import Address
 from poller.cli.control.client import ControlClient
@@ -156,15 +157,10 @@ def _of_daemon(client: ControlClient) -> DeadLetterSource:
 @asynccontextmanager
 async def _of_store(settings: Settings) -> AsyncIterator[DeadLetterSource]:
     """Serve the routes from the store, whether a daemon runs on it or not."""
-    # FastAPI is slow to import, and a running daemon makes it unnecessary
-    from poller.server.app import dead_letter_app  # noqa: PLC0415
-    from poller.server.control import SinkControl  # noqa: PLC0415
-
     scope = AccountScope(account=settings.account, base_url=settings.api.base_url)
     store = await Store.open(settings.store.url.get_secret_value(), scope, as_daemon=False)
     try:
-        app = dead_letter_app(SinkControl(store=store, replayer=store, closed_sinks=frozenset))
-        transport = httpx.ASGITransport(app)
+        transport = httpx.ASGITransport(await run_sync(_app_of, store))
         async with ControlClient(Address(), token=None, transport=transport) as client:
             yield DeadLetterSource(
                 client=client,
@@ -174,3 +170,11 @@ async def _of_store(settings: Settings) -> AsyncIterator[DeadLetterSource]:
             )
     finally:
         await store.aclose()
+
+
+def _app_of(store: Store) -> ASGIApp:
+    # imported here, in a thread: FastAPI is slow to import, and beside a daemon it is not needed
+    from poller.server.app import dead_letter_app  # noqa: PLC0415
+    from poller.server.control import SinkControl  # noqa: PLC0415
+
+    return dead_letter_app(SinkControl(store=store, replayer=store, closed_sinks=frozenset))
