@@ -19,6 +19,7 @@ from poller.engine.daemon import Daemon
 from poller.server.metrics import OTHER, PREFIX, PrometheusMeter, bounded_kind
 from poller.server.refresh import Refreshed
 from poller.store.errors import StoreError
+from poller.store.group_reports import GroupState
 from poller.store.reports import WatchCount
 from poller.store.sinks import SinkReport
 from poller.store.store import Store
@@ -50,6 +51,7 @@ class StoreSnapshot:
     tallies: Sequence[WatchCount]
     sinks: Sequence[SinkReport]
     foreign: int
+    groups: Mapping[GroupState, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +131,7 @@ class Exposition:
                 tallies=await self._store.watch_counts(),
                 sinks=await self._store.sinks(),
                 foreign=await self._daemon.foreign_operations(),
+                groups=await self._store.groups.count(),
             )
         except StoreError:
             return None
@@ -247,6 +250,12 @@ def _operations(stored: StoreSnapshot) -> Iterator[Metric]:
         "foreign_operations",
         "Operations in the store that wait for the daemon of another account or base URL.",
         {(): stored.foreign},
+    )
+    yield _gauge(
+        "groups",
+        "Groups by state: open, sealed, or ended and not yet removed by retention.",
+        {(state.value,): stored.groups.get(state, 0) for state in GroupState},
+        "state",
     )
 
 

@@ -202,6 +202,21 @@ async def test_how_it_stands(api: FakeApi, tmp_path: Path) -> None:
     assert max(loops.values()) < 30
 
 
+async def test_groups_are_counted_by_state(api: FakeApi, tmp_path: Path) -> None:
+    """An open one, one that is sealed, and one that has ended."""
+    api.script(ONE, [operation(ONE, "PROCESSING")])
+    api.script(OTHER, [operation(OTHER, "PROCESSING")])
+    api.script(THIRD, [operation(THIRD, "COMPLETED")])
+    groups = {ONE: "spring", OTHER: "summer", THIRD: "autumn"}
+    wishes = [Registration(id=name, kind="messages", group=group) for name, group in groups.items()]
+    async with measured(tmp_path, api, *wishes, sink=ScriptedSink()) as scene:
+        for name in ("summer", "autumn"):
+            await scene.daemon.seal(name, None)
+        await scraped_until(scene, "comms_poller_groups", 1, state="ended")
+        page = await scene.scrape()
+    assert page.by("comms_poller_groups", "state") == {"open": 1, "sealed": 1, "ended": 1}
+
+
 @pytest.mark.parametrize(
     ("answer", "metric", "labels"),
     [

@@ -15,6 +15,7 @@ from poller.server.exposition import ProcessSnapshot, StoreSnapshot, families
 from poller.server.metrics import PrometheusMeter
 from poller.sinks.base import SinkOutcome, SinkVerdict
 from poller.store.events import StoredEvent
+from poller.store.group_reports import GroupState
 from poller.store.reports import WatchCount
 from poller.store.sinks import SinkReport
 from poller.store.watches import Observation
@@ -159,4 +160,5 @@ def _stock() -> StoreSnapshot:
             report("gone", SinkState.OK, is_configured=False),
         ],
         foreign=9,
+        groups={GroupState.OPEN: 2},
     )
