@@ -1,7 +1,7 @@
 """This daemon among those that share its store: it says that it lives, and learns of the others.
 
-Every second it writes that it lives; while others do, it also looks ten times a second at what
-they change. So their events reach the streams and sinks here, and their pause the requests.
+Every second it writes that it lives; while others do, it also looks every 150 ms at what they
+change. So their events reach the streams and sinks here, and their pause the requests.
 
     store ──beat──▶ who lives · pause · newest event ──▶ throttle · signals · what is degraded
 """
@@ -31,7 +31,8 @@ log = get_logger()
 
 NAME: Final = "membership"
 _BEAT: Final = 1.0
-_LOOK: Final = 0.1
+# events of others are here within 250 ms; more often would cost more than 2 % of a core
+_LOOK: Final = 0.15
 
 
 class Membership:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     RowMapping,
     Select,
     and_,
+    bindparam,
     case,
     delete,
     insert,
@@ -27,7 +28,7 @@ from poller.comms.gate import Pause
 from poller.store.clock import is_shared, read_clock
 from poller.store.database import lease_clock
 from poller.store.schema import POSITION, budgets, counters, daemons, pauses, sweepers
-from poller.store.scopes import read_pause
+from poller.store.scopes import pause_of
 from poller.tracking.delivery import Subscription
 from poller.tracking.watch import AccountScope
 
@@ -132,17 +133,15 @@ def beat(
         for row in connection.execute(_rows(scope)).mappings()
         if row["owner"] != owner and lives(row, at)
     ]
-    return Beat(
-        at=at,
-        others=others,
-        pause=read_pause(connection, scope),
-        position=_position(connection),
-    )
+    changed = pulse(connection, scope)
+    return Beat(at=at, others=others, pause=changed.pause, position=changed.position)
 
 
 def pulse(connection: Connection, scope: AccountScope) -> Pulse:
     """Read what other daemons change at any moment."""
-    return Pulse(pause=read_pause(connection, scope), position=_position(connection))
+    row = connection.execute(_PULSE, {"scope": scope.id}).mappings().one()
+    pause = None if row["reason"] is None else pause_of(row)
+    return Pulse(pause=pause, position=int(row["position"]))
 
 
 def leave(connection: Connection, scope: AccountScope, owner: str, now: datetime) -> None:
@@ -221,9 +220,12 @@ def names_of(members: Iterable[Member]) -> frozenset[str]:
     return frozenset(sink.name for member in members for sink in member.sinks)
 
 
-def _position(connection: Connection) -> int:
-    query = select(counters.c.value).where(counters.c.name == POSITION)
-    return int(connection.execute(query).scalar_one())
+# one statement, built once: each daemon runs it several times a second
+_PULSE: Final = (
+    select(counters.c.value.label("position"), pauses)
+    .select_from(counters.outerjoin(pauses, pauses.c.scope_id == bindparam("scope")))
+    .where(counters.c.name == POSITION)
+)
 
 
 def _rows(scope: AccountScope) -> Select[Any]:
