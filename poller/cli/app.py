@@ -35,6 +35,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "sinks": "Show how each sink is, what waits for it and what it did not take.",
     "health": "Ask the running daemon whether it is well: exits with 0 or 1.",
     "dead-letters": "List what could not be delivered and was given up.",
+    "store": "Copy the store into an empty one: from SQLite to PostgreSQL, or back.",
     "replay": (
         "Send events again: one by its id, or the dead letters of a sink, an operation, a time."
     ),

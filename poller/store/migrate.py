@@ -75,10 +75,8 @@ def migrate(database: Database) -> str | None:
     if found and database.path is not None:
         _copy(database.path, HEAD)
     with database.writing(MIGRATION) as connection:
-        if not database.is_sqlite:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         # read again: while this one waited for the lock, another may have done it
-        found = known_revision(_revision(connection))
+        found = hold_schema(connection)
         if found == HEAD:
             return None
         if found:
@@ -96,6 +94,19 @@ def check_schema(database: Database) -> str:
     """
     with database.reading() as connection:
         return known_revision(_revision(connection))
+
+
+def hold_schema(connection: Connection) -> str:
+    """Let nobody else make or migrate the tables until the transaction ends.
+
+    Returns the revision that is found then, "" where the store is new.
+
+    :raises StoreTooOld: where a program before the first release made it.
+    :raises StoreTooNew: where a newer program migrated it.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    return known_revision(_revision(connection))
 
 
 def known_revision(found: str) -> str:
