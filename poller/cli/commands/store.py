@@ -15,14 +15,14 @@ from poller.store.copy import copy_store
 from poller.text import dump_json
 
 
-class Action(StrEnum):
+class StoreAction(StrEnum):
     """What is done with stores."""
 
     COPY = "copy"
 
 
 def command(
-    action: Annotated[Action, typer.Argument(help="copy it.")],  # noqa: ARG001 - there is one
+    action: Annotated[StoreAction, typer.Argument(help="copy it.")],  # noqa: ARG001 - there is one
     to: Annotated[
         str | None,
         typer.Option(
