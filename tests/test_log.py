@@ -36,8 +36,9 @@ def test_the_traceback_of_a_defect_is_in_the_record(caplog: pytest.LogCaptureFix
     """It is the only trace of what went wrong."""
     structlog.reset_defaults()
     with caplog.at_level(logging.ERROR, logger="poller"):
+        fields: dict[str, str] = {}
         try:
-            {}["subject"]
+            fields["subject"]
         except KeyError:
             get_logger().exception("test.failed", loop="poll")
     (record,) = caplog.records

@@ -13,7 +13,7 @@ from anyio import to_thread
 from structlog import DropEvent
 
 from poller.addresses import join_host
-from poller.cli.build import shows_every_event
+from poller.build import shows_every_event
 from poller.cli.logs import configure_logs
 from poller.settings import Settings
 from poller.sinks.stdout import LineMaker, json_line

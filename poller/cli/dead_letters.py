@@ -10,11 +10,11 @@ import typer
 from anyio.to_thread import run_sync
 from starlette.types import ASGIApp
 
-from poller.cli.control.address import Address
-from poller.cli.control.client import ControlClient
-from poller.cli.control.session import Target
+from poller.cli.session import Target
 from poller.clock import wall_clock
 from poller.comms.ids import InvalidId, check_watchable_id
+from poller.control.address import Address
+from poller.control.client import ControlClient
 from poller.settings import Settings, SettingsError, parse_duration
 from poller.store.errors import StoreUnavailable
 from poller.store.lock import lock_holder

@@ -41,7 +41,7 @@ def reporting() -> Iterator[None]:
 def _code_of(fault: BaseException) -> int | None:
     """Return the exit code for a fault that a user can mend, None for every other."""
     # imported here: where nothing goes wrong, none of them is needed
-    from poller.cli.control.errors import ControlError  # noqa: PLC0415
+    from poller.control.errors import ControlError  # noqa: PLC0415
 
     if isinstance(fault, ControlError):
         return EXIT_USAGE if fault.is_usage else EXIT_TROUBLE

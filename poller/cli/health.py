@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from poller.cli.control.address import VARIABLE, Address, listening_address, told_address
-from poller.cli.control.errors import BadAddress, ControlError
-from poller.cli.control.probe import ask
+from poller.control.address import VARIABLE, Address, listening_address, told_address
+from poller.control.errors import BadAddress, ControlError
+from poller.control.probe import ask
 
 _TIMEOUT: Final = 5.0
 _OK: Final = 200

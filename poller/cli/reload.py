@@ -9,8 +9,8 @@ from anyio import to_thread
 from pydantic import SecretStr
 
 from poller.addresses import TcpAddress
+from poller.build import configuration
 from poller.cli.appearance import Appearance
-from poller.cli.build import configuration
 from poller.engine.daemon import Daemon
 from poller.http.route import EgressError
 from poller.settings import Settings, SettingsError, SettingsLoader, WebhookSinkSettings
@@ -96,7 +96,7 @@ class Reloader:
                 )
                 return
             line = self._appearance.line
-            await self._daemon.reload(configuration(fresh, self._loader, line=line))
+            await self._daemon.reload(configuration(fresh, self._loader.credentials, line=line))
         except (SettingsError, EgressError, SinkUnavailable, StoreError) as error:
             log.error(
                 "daemon.reload_refused", error=str(error), hint="the old settings stay in force"

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from poller.cli.app import app
 from poller.server.examples import EXAMPLES
-from tests.cli.control.fake_daemon import A, Asked, FakeDaemon, Reply, document
 from tests.cli.surroundings import Surroundings
+from tests.control.fake_daemon import A, Asked, FakeDaemon, Reply, document
 
 COMMANDS = {
     "add": ["add", A],

@@ -9,15 +9,15 @@ import anyio
 import pytest
 
 from poller.cli.commands.replay import replay_events
-from poller.cli.control.errors import NoToken
-from poller.cli.control.session import Target
 from poller.cli.dead_letters import open_dead_letters
+from poller.cli.session import Target
 from poller.clock import wall_clock
+from poller.control.errors import NoToken
 from poller.store.errors import StoreUnavailable
 from poller.store.store import Store
-from tests.cli.control.fake_daemon import Asked, FakeDaemon, Reply, problem
 from tests.cli.stored_dead_letters import HOME
 from tests.cli.surroundings import Surroundings
+from tests.control.fake_daemon import Asked, FakeDaemon, Reply, problem
 
 SINKS = {"sinks": [{"name": "app", "configured": True}, {"name": "log", "configured": False}]}
 

@@ -19,7 +19,7 @@ from poller.cli.formatting import (
 )
 from poller.server.documents import DeliveryDocument, OperationDocument, TimelineEventDocument
 from poller.text import format_instant
-from tests.cli.control.fake_daemon import A, document, message_document
+from tests.control.fake_daemon import A, document, message_document
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from poller.cli.control.errors import BadAddress
 from poller.cli.health import check_health, quick_health
-from tests.cli.control.fake_daemon import FakeDaemon, Reply
+from poller.control.errors import BadAddress
 from tests.cli.surroundings import Surroundings, surrounded
+from tests.control.fake_daemon import FakeDaemon, Reply
 
 OK = {"status": "ok", "version": "1", "loops": [{"name": "poll", "turning": True}]}
 

@@ -9,9 +9,9 @@ from anyio import to_thread
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from poller.build import configuration
 from poller.cli import appearance as appearance_module
 from poller.cli.appearance import Appearance
-from poller.cli.build import configuration
 from poller.cli.reload import ON_RELOAD, Effect, Reloader
 from poller.engine.configuration import Configuration
 from poller.engine.daemon import Daemon
@@ -95,7 +95,7 @@ def reloads(here: Surroundings, tmp_path: FilePath, monkeypatch: pytest.MonkeyPa
 
 def comparable(settings: Settings) -> object:
     """Return all of a configuration that can be compared."""
-    given = configuration(settings, SettingsLoader(None, []))
+    given = configuration(settings, SettingsLoader(None, []).credentials)
     sinks = [(plan.key, plan.subscription) for plan in given.sinks]
     names = ("policy", "retention", "shutdown_grace", "request_timeout", "sweep", "discover_age")
     values = [getattr(given, name) for name in (*names, "max_concurrency", "requests_per_second")]
@@ -136,7 +136,7 @@ def test_another_public_url_makes_the_channels_for_people_again(here: Surroundin
         '"team": {"type": "webhook", "url": "http://h", "format": "slack"}}',
     )
     keys = [
-        {plan.name: plan.key for plan in configuration(loaded.settings, loader).sinks}
+        {plan.name: plan.key for plan in configuration(loaded.settings, loader.credentials).sinks}
         for url in ("", "http://a.example")
         for loader in [SettingsLoader(None, [f"server.public_url={url}"])]
         for loaded in [loader.load()]

@@ -5,8 +5,6 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from poller.cli.control.client import ControlClient
-from poller.cli.control.session import Target, with_daemon
 from poller.cli.logs import configure_logs
 from poller.cli.options import (
     DEFAULT_KIND_NAME,
@@ -24,7 +22,9 @@ from poller.cli.options import (
     registrations,
 )
 from poller.cli.output import Results
+from poller.cli.session import Target, with_daemon
 from poller.cli.stdin import read_lines, read_registration
+from poller.control.client import ControlClient
 from poller.server.documents import BulkItemDocument
 from poller.text import dump_json
 from poller.tracking.registration import BadRegistration, Defaults, Registration

@@ -6,7 +6,6 @@ from typing import Final
 
 from anyio import run
 
-from poller.cli.control.session import Target
 from poller.cli.dead_letters import UnknownSink, check_sink, open_dead_letters, read_filters
 from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.options import (
@@ -22,6 +21,7 @@ from poller.cli.options import (
     Version,
 )
 from poller.cli.output import print_table, say_rest
+from poller.cli.session import Target
 from poller.server.documents import DeadLetterDocument
 from poller.text import dump_json
 

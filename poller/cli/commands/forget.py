@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from poller.cli.control.client import ControlClient
-from poller.cli.control.errors import UnknownOperation
-from poller.cli.control.session import Target, with_daemon
 from poller.cli.options import Config, Json, Overrides, Url, Version, watchable_ids
 from poller.cli.output import Results
+from poller.cli.session import Target, with_daemon
+from poller.control.client import ControlClient
+from poller.control.errors import UnknownOperation
 
 
 def command(

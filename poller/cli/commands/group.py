@@ -8,13 +8,13 @@ from typing import Annotated, Final
 
 import typer
 
-from poller.cli.control.client import ControlClient
-from poller.cli.control.session import Target, with_daemon
 from poller.cli.formatting import labels_text, when
 from poller.cli.operation_detail import print_facts
 from poller.cli.options import Config, Json, Limit, Overrides, Url, Version, group_named
 from poller.cli.output import is_terminal, print_table, say_rest
+from poller.cli.session import Target, with_daemon
 from poller.clock import wall_clock
+from poller.control.client import ControlClient
 from poller.server.documents import GroupDocument
 from poller.text import dump_json, printable
 

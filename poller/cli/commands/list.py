@@ -8,8 +8,6 @@ from typing import Annotated, Final
 import typer
 from rich.text import Text
 
-from poller.cli.control.client import ControlClient
-from poller.cli.control.session import Target, with_daemon
 from poller.cli.formatting import (
     done,
     failed,
@@ -31,9 +29,11 @@ from poller.cli.options import (
     labels_of,
 )
 from poller.cli.output import is_terminal, print_table, say_rest, terminal
+from poller.cli.session import Target, with_daemon
 from poller.clock import wall_clock
 from poller.comms.ids import is_message_id
 from poller.comms.kinds import DEFAULT_KIND
+from poller.control.client import ControlClient
 from poller.server.documents import OperationDocument
 from poller.text import dump_json, printable
 from poller.tracking.watch import Outcome, Phase

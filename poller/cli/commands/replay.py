@@ -10,9 +10,6 @@ from typing import Annotated, Final
 import typer
 from anyio import run
 
-from poller.cli.control.client import ControlClient
-from poller.cli.control.errors import Refused
-from poller.cli.control.session import Target
 from poller.cli.dead_letters import UnknownSink, check_sink, open_dead_letters, read_filters
 from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.options import (
@@ -26,6 +23,9 @@ from poller.cli.options import (
     Url,
     Version,
 )
+from poller.cli.session import Target
+from poller.control.client import ControlClient
+from poller.control.errors import Refused
 from poller.text import dump_json
 
 _EVENT_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,100}")

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, TypeVar
 
 import anyio
 import structlog
@@ -16,8 +16,8 @@ import typer
 from anyio.abc import TaskGroup
 
 from poller import __version__
+from poller.build import configuration
 from poller.cli.appearance import Appearance
-from poller.cli.build import configuration, listening, make_budget, make_client, make_throttle
 from poller.cli.failures import EXIT_TIMEOUT, EXIT_TROUBLE, EXIT_UNFINISHED
 from poller.cli.notify import Notifier
 from poller.cli.options import (
@@ -40,12 +40,8 @@ from poller.cli.signals import ProcessSignals, hold_signals
 from poller.cli.stderr import dropped_lines
 from poller.cli.stdin import StandardInput
 from poller.engine.daemon import Daemon, Stop
-from poller.engine.meter import NO_METER, Meter
 from poller.engine.supervision import repeat
-from poller.server.control import Metrics
-from poller.server.exposition import Exposition
-from poller.server.metrics import PrometheusMeter
-from poller.server.serving import Bound, serve
+from poller.opening import LAST_WORDS, OpenedDaemon, open_daemon, open_listeners
 from poller.settings import Settings, SettingsLoader
 from poller.store.groups import UnknownGroup
 from poller.store.store import Store
@@ -54,9 +50,6 @@ from poller.tracking.registration import Conflict, Defaults, Registration
 log = structlog.get_logger()
 
 T = TypeVar("T")
-
-# seconds for what the control API and standard input still ask of the store
-_LAST_WORDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +64,6 @@ class Job:
     json_output: bool
     open_page: bool
     seal: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opened:
-    """A daemon with its store and sinks, ready to run; `page` makes the page of metrics."""
-
-    daemon: Daemon
-    store: Store
-    page: Metrics | None
 
 
 def command(
@@ -209,45 +193,20 @@ async def _open(
     loader: SettingsLoader,
     job: Job,
     appearance: Appearance,
-) -> _Opened:
-    plan = configuration(settings, loader, line=appearance.line)
-    # where nobody can ask for the metrics, nothing is measured
-    instrument = PrometheusMeter() if listening(settings).is_anywhere else None
-    meter = NO_METER if instrument is None else Meter(instrument)
-    url = settings.store.url.get_secret_value()
-    store = await Store.open(url, plan.scope, timed=meter.transacted)
-    stack.push_async_callback(store.aclose)
-    client = await stack.enter_async_context(make_client(settings))
-    budget = make_budget(settings, store)
-    throttle = make_throttle(settings, await store.pause(), budget=budget, now=store.now)
-    daemon = Daemon(
-        store=store,
-        client=client,
-        throttle=throttle,
-        configuration=plan,
-        budget=budget,
-        now=store.now,
+) -> OpenedDaemon:
+    plan = configuration(settings, loader.credentials, line=appearance.line)
+    return await open_daemon(
+        stack,
+        settings,
+        plan,
+        registrations=job.registrations,
         until_idle=job.until_idle,
-        meter=meter,
+        dropped_lines=dropped_lines,
     )
-    page = None
-    if instrument is not None:
-        page = Exposition(
-            instrument,
-            daemon=daemon,
-            store=store,
-            throttle=throttle,
-            version=__version__,
-            now=store.now,
-            dropped_lines=dropped_lines,
-        ).render
-    await daemon.register(job.registrations, all_or_none=True)
-    await daemon.open()
-    return _Opened(daemon=daemon, store=store, page=page)
 
 
 async def _serve(
-    opened: _Opened,
+    opened: OpenedDaemon,
     settings: Settings,
     loader: SettingsLoader,
     job: Job,
@@ -264,7 +223,7 @@ async def _serve(
         daemon.stop(Stop.TIMEOUT)
 
     async with AsyncExitStack() as ending, anyio.create_task_group() as helpers:
-        bound = await _open_door(helpers, opened, settings)
+        bound = await open_listeners(helpers, opened, settings)
         reloader = Reloader(daemon, settings, loader, bound.use_access, appearance)
         await _announce(settings, opened.store)
         helpers.start_soon(partial(appearance.show_page, bound.address, wants_open=job.open_page))
@@ -277,7 +236,7 @@ async def _serve(
             await daemon.run()
         finally:
             # a request or a line of input that is being registered must not hold up the end
-            ending.enter_context(opened.store.finishing(_LAST_WORDS))
+            ending.enter_context(opened.store.finishing(LAST_WORDS))
         notifier.stopping()
         helpers.cancel_scope.cancel()
     return await _exit_code(daemon, refused_lines=stdin.refused)
@@ -307,18 +266,6 @@ async def _seal(daemon: Daemon, group: str) -> bool:
     except (Conflict, UnknownGroup) as error:
         log.warning("group.not_sealed", group=group, error=str(error))
     return True
-
-
-async def _open_door(tasks: TaskGroup, opened: _Opened, settings: Settings) -> Bound:
-    """Start the control API, where one is wanted; returns where it is."""
-    places = listening(settings)
-    if not places.is_anywhere:
-        return Bound(address=None, observe=None, use_access=lambda *_: None)
-    door = partial(
-        serve, opened.daemon, opened.store, places, version=__version__, metrics=opened.page
-    )
-    bound: Bound = await tasks.start(door)
-    return bound
 
 
 async def _exit_code(daemon: Daemon, *, refused_lines: int) -> int:

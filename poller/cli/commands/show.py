@@ -9,20 +9,20 @@ from typing import Annotated, Any, cast
 import typer
 from anyio import run
 
-from poller.cli.build import make_caller, make_client
-from poller.cli.control.client import ControlClient
-from poller.cli.control.errors import ControlError, UnknownOperation, WrongKind
-from poller.cli.control.session import Target, with_daemon
+from poller.build import make_caller, make_client
 from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.formatting import progress
 from poller.cli.messages.printing import print_csv, print_json, print_tables
 from poller.cli.messages.reading import Findings, Reader, describe
 from poller.cli.operation_detail import print_facts, print_story
 from poller.cli.options import Config, Json, Overrides, Url, Version, watchable_ids
+from poller.cli.session import Target, with_daemon
 from poller.clock import wall_clock
 from poller.comms.errors import CommsError
 from poller.comms.ids import InvalidId, check_operation_id
 from poller.comms.kinds import DEFAULT_KIND, KINDS, KindSpec, UnknownKind, kind_named
+from poller.control.client import ControlClient
+from poller.control.errors import ControlError, UnknownOperation, WrongKind
 from poller.server.documents import OperationDocument, OperationStoryDocument
 from poller.settings import Settings
 from poller.text import dump_json, printable

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from poller.cli.control.client import ControlClient
-from poller.cli.control.session import Target, with_daemon
 from poller.cli.formatting import when
 from poller.cli.options import Config, Json, Overrides, Url, Version
 from poller.cli.output import is_terminal, print_table
+from poller.cli.session import Target, with_daemon
 from poller.clock import wall_clock
+from poller.control.client import ControlClient
 from poller.server.documents import SinkDocument
 from poller.text import dump_json, printable
 

@@ -1,6 +1,5 @@
 """`poller watch`: see operations live until they end."""
 
-from poller.cli.control.session import Target
 from poller.cli.options import (
     DEFAULT_KIND_NAME,
     Config,
@@ -16,6 +15,7 @@ from poller.cli.options import (
     registrations,
     timeout_seconds,
 )
+from poller.cli.session import Target
 from poller.cli.watch.command import watch_operations
 from poller.settings import SettingsLoader
 

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from anyio import to_thread
 
-from poller.cli.control.address import Address, listening_address
-from poller.cli.control.client import ControlClient
-from poller.cli.control.errors import BadAddress, ControlError
-from poller.cli.control.probe import ask
 from poller.cli.probes.finding import Finding
 from poller.clock import wall_clock
+from poller.control.address import Address, listening_address
+from poller.control.client import ControlClient
+from poller.control.errors import BadAddress, ControlError
+from poller.control.probe import ask
 from poller.engine.status import sink_trouble
 from poller.server.views import show_degraded
 from poller.settings import Settings

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import anyio
 from anyio import to_thread
 
-from poller.cli.build import make_sink
+from poller.build import make_sink
 from poller.cli.probes.finding import Finding
 from poller.clock import wall_clock
 from poller.http.failures import describe_failure

@@ -13,9 +13,9 @@ from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream
 from structlog import DropEvent
 
-from poller.cli.control.session import Target
 from poller.cli.failures import EXIT_TIMEOUT, EXIT_TROUBLE, EXIT_UNFINISHED, fail
 from poller.cli.logs import configure_logs
+from poller.cli.session import Target
 from poller.cli.watch.lines import Lines
 from poller.cli.watch.news import Feed, News, Update
 from poller.cli.watch.rows import all_is_well

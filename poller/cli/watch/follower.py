@@ -15,12 +15,12 @@ import structlog
 from anyio.abc import ObjectSendStream
 from httpx_sse import ServerSentEvent
 
-from poller.cli.control.client import ControlClient
-from poller.cli.control.errors import ControlError, Refused, UnknownOperation
 from poller.cli.watch.followed import Followed
 from poller.cli.watch.news import News, ShownEvent, Update
 from poller.cli.watch.trouble import Trouble
 from poller.comms.errors import Fault
+from poller.control.client import ControlClient
+from poller.control.errors import ControlError, Refused, UnknownOperation
 from poller.server.documents import OperationStoryDocument
 from poller.tracking.watch import AccountScope, Watch
 

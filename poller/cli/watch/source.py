@@ -8,16 +8,16 @@ from typing import Final
 import anyio
 import structlog
 
-from poller.cli.build import configuration, make_client
-from poller.cli.control.client import ControlClient
-from poller.cli.control.errors import ControlError, UnknownOperation, WrongKind
-from poller.cli.control.session import Target
+from poller.build import configuration, make_client
+from poller.cli.session import Target
 from poller.cli.watch.followed import Followed
 from poller.cli.watch.follower import Follower, is_followed
 from poller.cli.watch.news import Feed
 from poller.cli.watch.scratch import ScratchDaemon
 from poller.clock import wall_clock
 from poller.comms.kinds import DEFAULT_KIND
+from poller.control.client import ControlClient
+from poller.control.errors import ControlError, UnknownOperation, WrongKind
 from poller.settings import Settings, SettingsLoader
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope, Watch
@@ -144,7 +144,7 @@ async def _polling(
     :raises SettingsError: where there are no credentials.
     """
     client = await stack.enter_async_context(make_client(settings))
-    plan = configuration(settings, loader)
+    plan = configuration(settings, loader.credentials)
     return ScratchDaemon(
         client=client,
         configuration=plan,

@@ -18,9 +18,9 @@ from poller.settings import SettingsError, SettingsLoader
 from poller.store.store import Store
 from poller.tracking.delivery import AttemptResult
 from poller.tracking.watch import AccountScope
-from tests.cli.control.fake_daemon import FakeDaemon
-from tests.cli.control.fake_daemon import Reply as DaemonReply
 from tests.cli.surroundings import Surroundings
+from tests.control.fake_daemon import FakeDaemon
+from tests.control.fake_daemon import Reply as DaemonReply
 from tests.fakes.api import ACCOUNT, TOKEN, FakeApi, Reply, envelope
 from tests.fakes.receiver import Answer, Receiver
 from tests.store.scenes import Clock, Daemon, declare, op

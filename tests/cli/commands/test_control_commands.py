@@ -13,11 +13,11 @@ from poller.cli.commands.forget import forget_operations
 from poller.cli.commands.list import list_operations
 from poller.cli.commands.show import show_operation
 from poller.cli.commands.sinks import show_sinks
-from poller.cli.control.errors import NoDaemon, Refused
-from poller.cli.control.session import Target
+from poller.cli.session import Target
+from poller.control.errors import NoDaemon, Refused
 from poller.text import format_instant
 from poller.tracking.registration import Defaults, Registration
-from tests.cli.control.fake_daemon import (
+from tests.control.fake_daemon import (
     A,
     Asked,
     B,

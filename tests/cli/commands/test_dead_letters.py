@@ -12,8 +12,8 @@ import typer
 from anyio import run
 
 from poller.cli.commands.dead_letters import list_dead_letters
-from poller.cli.control.session import Target
 from poller.cli.dead_letters import moment
+from poller.cli.session import Target
 from poller.settings import SettingsError
 from poller.store.errors import StoreUnavailable
 from poller.text import format_instant

@@ -13,7 +13,7 @@ import typer
 from anyio import run
 
 from poller.cli.commands.replay import replay_events
-from poller.cli.control.session import Target
+from poller.cli.session import Target
 from poller.clock import wall_clock
 from poller.store.store import Store
 from tests.cli.stored_dead_letters import HOME, make_letters

@@ -11,14 +11,14 @@ import pytest
 import typer
 
 from poller.cli.commands.show import Form, MessageChoice, show_messages
-from poller.cli.control.errors import Unreachable, WrongKind
-from poller.cli.control.session import Target
+from poller.cli.session import Target
 from poller.comms.kinds import KINDS, kind_named
+from poller.control.errors import Unreachable, WrongKind
 from poller.settings import SettingsError
 from poller.simulator import Scenario
-from tests.cli.control.fake_daemon import FakeDaemon, document
-from tests.cli.control.fake_daemon import Reply as DaemonReply
 from tests.cli.surroundings import Surroundings
+from tests.control.fake_daemon import FakeDaemon, document
+from tests.control.fake_daemon import Reply as DaemonReply
 from tests.fakes.api import FakeApi, Reply, envelope, operation, operation_id
 from tests.fakes.simulated import Simulated
 

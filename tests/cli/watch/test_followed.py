@@ -14,7 +14,7 @@ from poller.tracking.event import emit
 from poller.tracking.lifecycle import EventType
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import AccountScope, NextRequest, Outcome, Phase
-from tests.cli.control.fake_daemon import (
+from tests.control.fake_daemon import (
     A,
     M,
     document,

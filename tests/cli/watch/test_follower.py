@@ -9,16 +9,16 @@ import anyio
 import pytest
 from anyio.abc import ObjectSendStream
 
-from poller.cli.control.client import ControlClient
 from poller.cli.watch.followed import Followed
 from poller.cli.watch.follower import Follower, is_followed
 from poller.cli.watch.news import News, Update
 from poller.cli.watch.trouble import Trouble
 from poller.comms.errors import Fault
+from poller.control.client import ControlClient
 from poller.server.documents import OperationDocument, OperationStoryDocument
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import AccountScope, Phase, Watch
-from tests.cli.control.fake_daemon import (
+from tests.control.fake_daemon import (
     A,
     Asked,
     B,

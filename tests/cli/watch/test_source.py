@@ -3,16 +3,16 @@
 import pytest
 from anyio import run
 
-from poller.cli.control.errors import WrongKind
-from poller.cli.control.session import Target
+from poller.cli.session import Target
 from poller.cli.watch.source import live_policy, open_feed
 from poller.clock import wall_clock
+from poller.control.errors import WrongKind
 from poller.settings import SettingsLoader
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import AccountScope
-from tests.cli.control.fake_daemon import A, Asked, FakeDaemon, Reply, document
 from tests.cli.surroundings import Surroundings
+from tests.control.fake_daemon import A, Asked, FakeDaemon, Reply, document
 
 
 def test_a_kind_that_the_daemon_contradicts_is_refused(here: Surroundings) -> None:

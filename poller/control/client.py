@@ -13,8 +13,8 @@ import httpx
 from httpx_sse import EventSource, ServerSentEvent
 from pydantic import SecretStr
 
-from poller.cli.control.address import Address
-from poller.cli.control.errors import (
+from poller.control.address import Address
+from poller.control.errors import (
     ControlError,
     NoDaemon,
     NoToken,

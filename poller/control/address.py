@@ -20,7 +20,7 @@ from poller.addresses import (
     parse_unix,
     split_web_url,
 )
-from poller.cli.control.errors import BadAddress
+from poller.control.errors import BadAddress
 from poller.http.route import Route
 
 __all__ = ["VARIABLE", "Address", "address_of_url", "listening_address", "told_address"]

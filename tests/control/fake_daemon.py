@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from poller.cli.control.address import Address
+from poller.control.address import Address
 from tests.fakes.api import operation, operation_id
 from tests.fakes.served import Served
 

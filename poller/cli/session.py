@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import anyio
 
-from poller.cli.control.address import Address, listening_address, told_address
-from poller.cli.control.client import ControlClient
-from poller.cli.control.errors import BadAddress
+from poller.control.address import Address, listening_address, told_address
+from poller.control.client import ControlClient
+from poller.control.errors import BadAddress
 from poller.settings import ServerSettings, Settings, SettingsLoader
 
 __all__ = ["Target", "with_daemon"]

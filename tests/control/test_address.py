@@ -2,13 +2,13 @@
 
 import pytest
 
-from poller.cli.control.address import (
+from poller.control.address import (
     Address,
     address_of_url,
     listening_address,
     told_address,
 )
-from poller.cli.control.errors import BadAddress
+from poller.control.errors import BadAddress
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Final
 from poller.clock import wall_clock
 from poller.comms.caller import ApiCaller
 from poller.comms.client import MOST_CONNECTIONS, CommsClient
+from poller.comms.credentials import Credentials
 from poller.comms.gate import Pause
 from poller.comms.throttle import Throttle
 from poller.engine.configuration import Configuration, SinkPlan
@@ -17,7 +18,6 @@ from poller.settings import (
     AlertSettings,
     FileSinkSettings,
     Settings,
-    SettingsLoader,
     SinkSettings,
     StdoutSinkSettings,
     WebhookSinkSettings,
@@ -36,9 +36,15 @@ _GUESS_COST: Final = 10_000
 
 
 def configuration(
-    settings: Settings, loader: SettingsLoader, *, line: LineMaker = json_line
+    settings: Settings,
+    credentials: Callable[[], Credentials],
+    *,
+    line: LineMaker = json_line,
 ) -> Configuration:
-    """Make the engine's configuration of the settings; `line` is what stdout shows of an event."""
+    """Make the engine's configuration of the settings.
+
+    `credentials` reads them again; `line` is what stdout shows of an event.
+    """
     polling = settings.polling
     return Configuration(
         scope=AccountScope(account=settings.account, base_url=settings.api.base_url),
@@ -53,7 +59,7 @@ def configuration(
             addresses=Addresses(polling.include_addresses),
             alerts=tuple(_rule(name, alert) for name, alert in settings.alerts.items()),
         ),
-        credentials=loader.credentials,
+        credentials=credentials,
         sinks=[
             _plan(name, sink, settings.server.public_url, line)
             for name, sink in settings.sinks.items()

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from poller.cli.control.address import Address
-from poller.cli.control.client import MOST_FILTERED, ControlClient
-from poller.cli.control.errors import (
+from poller.control.address import Address
+from poller.control.client import MOST_FILTERED, ControlClient
+from poller.control.errors import (
     ControlError,
     NoDaemon,
     NoToken,
@@ -16,7 +16,7 @@ from poller.cli.control.errors import (
     UnknownOperation,
     Unreachable,
 )
-from tests.cli.control.fake_daemon import A, Asked, FakeDaemon, Reply, event, frame, problem
+from tests.control.fake_daemon import A, Asked, FakeDaemon, Reply, event, frame, problem
 from tests.fakes.api import operation_id
 
 pytestmark = pytest.mark.anyio

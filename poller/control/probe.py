@@ -12,8 +12,8 @@ from http.client import BadStatusLine, HTTPConnection, HTTPException
 from threading import Timer
 from typing import Any, Final
 
-from poller.cli.control.address import Address
-from poller.cli.control.errors import NoDaemon, Unreachable
+from poller.control.address import Address
+from poller.control.errors import NoDaemon, Unreachable
 from poller.http.failures import (
     WANTS_HTTPS,
     Failure,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from poller.cli.control.address import Address
-from poller.cli.control.errors import ControlError, NoDaemon, Unreachable
-from poller.cli.control.probe import ask
-from tests.cli.control.fake_daemon import FakeDaemon, Reply
+from poller.control.address import Address
+from poller.control.errors import ControlError, NoDaemon, Unreachable
+from poller.control.probe import ask
+from tests.control.fake_daemon import FakeDaemon, Reply
 
 
 @contextmanager
