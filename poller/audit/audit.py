@@ -4,12 +4,16 @@ Lines are read once, as they come. Memory grows with the number of operations, a
 entry for each event, which is what finding duplicates takes.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from poller.audit.event_reader import AuditedEvent, read_line
+from poller.audit.group import MemberSums
 from poller.audit.history import AuditFault, History
+from poller.tracking.lifecycle import GROUP, EventType
+from poller.tracking.registration import GROUP_NAME
 
 
 class FileLine(NamedTuple):
@@ -22,7 +26,7 @@ class FileLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditProblem:
-    """One broken promise. `subject` is the id of the operation where it can be content."""
+    """One broken promise. `subject` is an id, or the name of a group, where it can be content."""
 
     file: str
     line: int
@@ -31,8 +35,10 @@ class AuditProblem:
     what: str
 
     def __str__(self) -> str:
-        about = "" if self.subject is None else f" operation {self.subject}:"
-        return f"{self.file}:{self.line}:{about} {self.what}"
+        if self.subject is None:
+            return f"{self.file}:{self.line}: {self.what}"
+        thing = "group" if GROUP_NAME.fullmatch(self.subject) else "operation"
+        return f"{self.file}:{self.line}: {thing} {self.subject}: {self.what}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,23 +47,30 @@ class AuditSummary:
 
     events: int
     operations: int
+    groups: int
     unfinished: int
     duplicates: int
     late: int
     problems: int
 
     def __str__(self) -> str:
+        groups = f" and {self.groups} groups" if self.groups else ""
         return (
-            f"{self.events} events of {self.operations} operations ({self.unfinished} unfinished), "
+            f"{self.events} events of {self.operations} operations{groups} "
+            f"({self.unfinished} unfinished), "
             f"{self.duplicates} duplicates, {self.late} late, {self.problems} problems"
         )
 
 
 @dataclass(slots=True)
 class _Audited:
+    """One subject; `end` is the event that completed a group."""
+
     history: History
     file: str
     line: int
+    is_group: bool
+    end: AuditedEvent | None = None
 
 
 def number_lines(file: str, lines: Iterable[bytes]) -> Iterator[FileLine]:
@@ -76,7 +89,8 @@ class Audit:
     def __init__(self, *, allow_gaps: bool = False, ended: bool = False) -> None:
         self._allow_gaps = allow_gaps
         self._ended = ended
-        self._operations: dict[tuple[str, str], _Audited] = {}
+        self._audited: dict[tuple[str, str], _Audited] = {}
+        self._members: dict[str, MemberSums] = {}
         self._digests: dict[int, int] = {}
         self._duplicates = 0
         self._problems = 0
@@ -90,10 +104,11 @@ class Audit:
     @property
     def summary(self) -> AuditSummary:
         """The results so far."""
-        audited = self._operations.values()
+        audited = self._audited.values()
         return AuditSummary(
             events=len(self._digests),
-            operations=len(audited),
+            operations=sum(not one.is_group for one in audited),
+            groups=sum(one.is_group for one in audited),
             unfinished=sum(not one.history.has_ended for one in audited),
             duplicates=self._duplicates,
             late=sum(one.history.late for one in audited),
@@ -103,6 +118,7 @@ class Audit:
     def _check(self, lines: Iterable[FileLine]) -> Iterator[AuditProblem]:
         for line in lines:
             yield from self._read(line)
+        yield from self._wrong_sums()
         if self._ended:
             yield from self._unfinished()
 
@@ -131,15 +147,45 @@ class Audit:
             yield AuditFault.IDENTITY, f"id {event.id} came before with other content"
             return
         key = (event.scope, event.subject)
-        audited = self._operations.get(key)
+        audited = self._audited.get(key)
         if audited is None:
             history = History(allow_gaps=self._allow_gaps)
-            audited = self._operations[key] = _Audited(history, line.file, line.number)
+            is_group = event.type.startswith(f"{GROUP}.")
+            audited = _Audited(history, line.file, line.number, is_group)
+            self._audited[key] = audited
         audited.file, audited.line = line.file, line.number
+        if event.type == EventType.GROUP_COMPLETED:
+            audited.end = audited.end or event
+        self._count_member(event)
         yield from audited.history.add(event)
 
+    def _count_member(self, event: AuditedEvent) -> None:
+        content = event.content
+        if content is None or content.member_of is None or event.type.endswith(".breakdown"):
+            return
+        sums = self._members.setdefault(content.member_of, MemberSums())
+        sums.add(event.subject, content.counters, final=event.final)
+
+    def _wrong_sums(self) -> Iterator[AuditProblem]:
+        """Compare each group that has ended with its members, where all of them can be seen."""
+        names = Counter(subject for (_, subject), one in self._audited.items() if one.is_group)
+        for (_, name), audited in self._audited.items():
+            content = None if audited.end is None else audited.end.content
+            # a name that was used twice, or by two accounts, does not say whose member one is
+            if content is None or content.group is None or names[name] > 1:
+                continue
+            members = self._members.get(name, MemberSums())
+            for what in members.faults(content.group.members["total"], content.counters or {}):
+                yield AuditProblem(
+                    file=audited.file,
+                    line=audited.line,
+                    fault=AuditFault.SUMS,
+                    subject=name,
+                    what=what,
+                )
+
     def _unfinished(self) -> Iterator[AuditProblem]:
-        for (_, subject), audited in self._operations.items():
+        for (_, subject), audited in self._audited.items():
             if not audited.history.has_ended:
                 yield AuditProblem(
                     file=audited.file,

@@ -6,16 +6,28 @@ its value and says what it should be.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from poller.audit.group import GroupContent, group_contradictions, group_faults, read_group
+from poller.audit.shape import (
+    Check,
+    counters_of,
+    faults,
+    found,
+    is_delta,
+    is_instant,
+    is_name,
+    is_object,
+    is_object_of_texts,
+    or_null,
+    show,
+)
 from poller.comms.kinds import KINDS
-from poller.text import parse_instant
 from poller.tracking.lifecycle import LIFECYCLES, EventType, lifecycle_of
 from poller.tracking.watch import ResourceType
 
-_LARGEST_COUNTER: Final = 2**63 - 1
 # These types end a watch whatever the settings are. Types that are in neither set are final unless
 # the watch settles.
 _ENDS: Final = frozenset(
@@ -42,30 +54,39 @@ _SETTLES_FROM: Final[Mapping[ResourceType, frozenset[str]]] = {
     ResourceType.OPERATION: frozenset({"COMPLETED"}),
     ResourceType.MESSAGE: frozenset({"DELIVERED", "READ", "GROUP"}),
 }
+_GROUP_GOES_ON: Final = frozenset(
+    {EventType.GROUP_PROGRESS, EventType.GROUP_ALERT, EventType.GROUP_BREAKDOWN}
+)
 _IS_FINAL: Final[Mapping[str, bool]] = {
     **dict.fromkeys(_GOES_ON, False),
     **dict.fromkeys(_ENDS - _EITHER, True),
+    **dict.fromkeys(_GROUP_GOES_ON, False),
+    EventType.GROUP_COMPLETED: True,
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventContent:
-    """The snapshot in an event; `counters` holds those above 0.
+    """The snapshot in an event, or the sums of a group; `counters` holds those above 0.
 
-    `status` and `counters` are None where the event carries no snapshot.
+    `status` and `counters` are None where the event carries no snapshot. `member_of` names the
+    group that counts the subject; `group` is what an event of a group says of its members.
     """
 
     previous_status: str | None
     status: str | None
     counters: Mapping[str, int] | None
     delta: Mapping[str, int]
+    member_of: str | None = None
+    group: GroupContent | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditedEvent:
     """An event with an identity, so that it can be checked against others.
 
-    `scope` is the source without kind and id. `content` is None where the data cannot be read.
+    `scope` is the source without kind and id, and of a group with its creation: a name may be used
+    again after its end. `content` is None where the data cannot be read.
     Equal events have the same `digest`.
     """
 
@@ -117,16 +138,11 @@ def _read(event: dict[str, Any], digest: int) -> LineReading:
     if isinstance(data, dict):
         # a flag that contradicts its type is one fault, and must not count as an end
         final = _IS_FINAL.get(event_type, data.get("final") is True)
-        thing = _THINGS.get(event_type, ResourceType.OPERATION)
-        wrong = tuple(_data_faults(data, subject, thing))
-        content = None if wrong else _content(event_type, data, thing)
-        if event_type in _THINGS:
-            misshapen += wrong
-            if content is not None:
-                contradictions = tuple(_contradictions(EventType(event_type), thing, content, data))
+        wrong, content, contradictions = _read_data(event_type, data, subject)
+        misshapen += wrong
     audited = AuditedEvent(
         id=event["id"],
-        scope=_home(event["source"], subject),
+        scope=_scope(event),
         subject=subject,
         type=event_type,
         sequence=int(event["sequence"]),
@@ -139,6 +155,32 @@ def _read(event: dict[str, Any], digest: int) -> LineReading:
     )
 
 
+def _read_data(
+    event_type: str, data: Mapping[str, Any], subject: str
+) -> tuple[tuple[str, ...], EventContent | None, tuple[str, ...]]:
+    """Return what is wrong with the shape, the content where nothing is, and contradictions."""
+    if event_type in _OF_GROUPS:
+        wrong = tuple(group_faults(data, subject))
+        if wrong:
+            return wrong, None, ()
+        content = EventContent(
+            previous_status=None,
+            status=None,
+            counters=counters_of(data["stats"]),
+            delta=data["delta"],
+            group=read_group(data),
+        )
+        return (), content, tuple(group_contradictions(EventType(event_type), data))
+    thing = _THINGS.get(event_type, ResourceType.OPERATION)
+    wrong = tuple(_data_faults(data, subject, thing))
+    if event_type not in _THINGS:
+        return (), None if wrong else _content(event_type, data, thing), ()
+    if wrong:
+        return wrong, None, ()
+    content = _content(event_type, data, thing)
+    return (), content, tuple(_contradictions(EventType(event_type), thing, content, data))
+
+
 def _content(event_type: str, data: Mapping[str, Any], thing: ResourceType) -> EventContent:
     shown = data[thing.value]
     stats = shown.get("stats")
@@ -147,22 +189,18 @@ def _content(event_type: str, data: Mapping[str, Any], thing: ResourceType) -> E
     return EventContent(
         previous_status=data["previousStatus"],
         status=data["previousStatus"] if is_alert else shown.get("status"),
-        counters=None if stats is None else _counters(stats),
+        counters=None if stats is None else counters_of(stats),
         delta=data["delta"],
+        member_of=data.get("group"),
     )
 
 
-def _counters(stats: Mapping[str, object]) -> dict[str, int]:
-    # by type: True is an int in Python, but not in JSON
-    return {
-        name: value
-        for name, value in stats.items()
-        if type(value) is int and 0 < value <= _LARGEST_COUNTER
-    }
-
-
-def _home(source: str, subject: str) -> str:
+def _scope(event: Mapping[str, Any]) -> str:
     """Leave out the kind, which a registration may correct while the sequence continues."""
+    source: str = event["source"]
+    subject, data = event["subject"], event.get("data")
+    if event["type"] in _OF_GROUPS:
+        return f"{source} {data.get('createdAt')}" if isinstance(data, dict) else source
     above, _, name = source.rpartition("/")
     if name != subject:
         return source
@@ -208,71 +246,49 @@ def _refuse(constant: str) -> float:
     raise ValueError(constant)
 
 
-_Check = tuple[Callable[[Any], bool], str]
-
 _THINGS: Final[Mapping[str, ResourceType]] = {
     one.value: one.resource_type for one in EventType if one.resource_type is not None
 }
 """What the types with a known shape are about; later versions may add others."""
+_OF_GROUPS: Final = frozenset(one.value for one in EventType if one.resource_type is None)
 
 _FAMILIES: Final = ("operation.", "message.", "group.")
 _SEQUENCE_DIGITS: Final = 10
 _LONGEST_SEQUENCE: Final = 18
-_LONGEST_NAME: Final = 200
-_SHOWN: Final = 60
 
 
 def _identity_faults(event: Mapping[str, Any]) -> Iterator[str]:
     """Check the members that identify an event."""
-    return _faults(event, _IDENTITY)
+    return faults(event, _IDENTITY)
 
 
 def _envelope_faults(event: Mapping[str, Any]) -> Iterator[str]:
     """Check the other members around `data`; those of the identity are correct already."""
-    yield from _faults(event, _ENVELOPE)
+    yield from faults(event, _ENVELOPE)
     if event.get("partitionkey") != event["subject"]:
-        yield f"partitionkey is {_found(event, 'partitionkey')}, not the subject"
+        yield f"partitionkey is {found(event, 'partitionkey')}, not the subject"
     thing = _THINGS.get(event["type"])
-    if thing is not None and not event["source"].endswith(place := _place(event, thing)):
+    is_group = event["type"] in _OF_GROUPS
+    place = f":groups:{event['subject']}" if is_group else _place(event, thing)
+    if (thing or is_group) and not event["source"].endswith(place):
         yield f"source is {show(event['source'])}, does not end with {place}"
 
 
 def _data_faults(data: Mapping[str, Any], subject: str, thing: ResourceType) -> Iterator[str]:
     """Check the `data` of an event about such a thing."""
-    yield from (f"data.{fault}" for fault in _faults(data, {thing.value: _OBJECT, **_DATA}))
+    yield from (f"data.{fault}" for fault in faults(data, {thing.value: _OBJECT, **_DATA}))
     shown = data.get(thing.value)
     if not isinstance(shown, dict):
         return
     if shown.get("id") != subject:
-        yield f"data.{thing}.id is {_found(shown, 'id')}, not the subject"
+        yield f"data.{thing}.id is {found(shown, 'id')}, not the subject"
+    if "group" in data and not is_name(data["group"]):
+        yield f"data.group is {found(data, 'group')}, not text"
     if "status" in shown or "stats" in shown:
-        yield from (f"data.{thing}.{fault}" for fault in _faults(shown, _SNAPSHOT))
+        yield from (f"data.{thing}.{fault}" for fault in faults(shown, _SNAPSHOT))
 
 
-def is_name(value: object) -> bool:
-    """Return whether it is text that can be printed: short, without control characters."""
-    return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value.isprintable()
-
-
-def show(value: object) -> str:
-    """Write a value as a person can read it, on a terminal too."""
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    text = json.dumps(value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
-
-
-def _faults(members: Mapping[str, Any], checks: Mapping[str, _Check]) -> Iterator[str]:
-    for name, (is_right, wanted) in checks.items():
-        if name not in members or not is_right(members[name]):
-            yield f"{name} is {_found(members, name)}, not {wanted}"
-
-
-def _found(members: Mapping[str, Any], name: str) -> str:
-    return show(members[name]) if name in members else "missing"
-
-
-def _place(event: Mapping[str, Any], thing: ResourceType) -> str:
+def _place(event: Mapping[str, Any], thing: ResourceType | None) -> str:
     """Return how the source of this event must end: with the path of its kind, where known."""
     data = event.get("data")
     name = data.get("kind") if isinstance(data, dict) else None
@@ -292,50 +308,30 @@ def _is_sequence(value: object) -> bool:
     )
 
 
-def _is_delta(value: object) -> bool:
-    return isinstance(value, dict) and all(type(one) is int and one for one in value.values())
-
-
-def _is_object_of_texts(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
-
-
-def _is_instant(value: object) -> bool:
-    return parse_instant(value) is not None
-
-
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
-
-
-def _or_null(check: Callable[[object], bool]) -> Callable[[object], bool]:
-    return lambda value: value is None or check(value)
-
-
-_IDENTITY: Final[Mapping[str, _Check]] = {
+_IDENTITY: Final[Mapping[str, Check]] = {
     "id": (lambda value: is_name(value) and "." not in value, "text without a dot"),
     "source": (lambda value: isinstance(value, str) and bool(value), "text"),
     "type": (lambda value: is_name(value) and value.startswith(_FAMILIES), "a type of event"),
     "subject": (is_name, "an id"),
     "sequence": (_is_sequence, "text of ten digits or more, from 1"),
 }
-_ENVELOPE: Final[Mapping[str, _Check]] = {
+_ENVELOPE: Final[Mapping[str, Check]] = {
     "specversion": (lambda value: value == "1.0", '"1.0"'),
-    "time": (_is_instant, "an RFC 3339 instant"),
+    "time": (is_instant, "an RFC 3339 instant"),
     "datacontenttype": (lambda value: value == "application/json", '"application/json"'),
-    "data": (_is_object, "an object"),
+    "data": (is_object, "an object"),
 }
-_OBJECT: Final[_Check] = (_is_object, "an object")
-_DATA: Final[Mapping[str, _Check]] = {
+_OBJECT: Final[Check] = (is_object, "an object")
+_DATA: Final[Mapping[str, Check]] = {
     "kind": (is_name, "text"),
-    "previousStatus": (_or_null(is_name), "text or null"),
-    "delta": (_is_delta, "an object of integers other than 0"),
-    "observedAt": (_or_null(_is_instant), "an RFC 3339 instant or null"),
+    "previousStatus": (or_null(is_name), "text or null"),
+    "delta": (is_delta, "an object of integers other than 0"),
+    "observedAt": (or_null(is_instant), "an RFC 3339 instant or null"),
     "final": (lambda value: isinstance(value, bool), "true or false"),
-    "labels": (_is_object_of_texts, "an object of texts"),
-    "reason": (_or_null(is_name), "text or null"),
+    "labels": (is_object_of_texts, "an object of texts"),
+    "reason": (or_null(is_name), "text or null"),
 }
-_SNAPSHOT: Final[Mapping[str, _Check]] = {
+_SNAPSHOT: Final[Mapping[str, Check]] = {
     "status": (is_name, "text"),
-    "stats": (_is_object, "an object"),
+    "stats": (is_object, "an object"),
 }

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from poller.audit.event_reader import AuditedEvent, EventContent
+from poller.audit.group import GroupContent, seal_faults
 from poller.tracking.lifecycle import LIFECYCLES, EventType
 
 _SHOWN: Final = 5
@@ -32,8 +33,12 @@ class AuditFault(StrEnum):
     """`previousStatus` is not the status of the event before."""
     COUNTERS = "counters"
     """The deltas do not add up."""
+    SEAL = "seal"
+    """A sealed group changed its seal, or got a member."""
+    SUMS = "sums"
+    """The sums of a group are not those of its members."""
     END = "end"
-    """An event after the last possible one."""
+    """An event after the last possible one, or what explains an end that has not come."""
     UNFINISHED = "unfinished"
     """No final event."""
 
@@ -64,9 +69,20 @@ _SETTLES: Final = frozenset(
 
 
 class History:
-    """The events of one operation so far. With `allow_gaps` missing events are no fault."""
+    """The events of one subject so far. With `allow_gaps` missing events are no fault."""
 
-    __slots__ = ("_allow_gaps", "_counters", "_gaps", "_known", "_status", "last", "late", "stage")
+    __slots__ = (
+        "_allow_gaps",
+        "_counters",
+        "_gaps",
+        "_group",
+        "_is_explained",
+        "_known",
+        "_status",
+        "last",
+        "late",
+        "stage",
+    )
 
     def __init__(self, *, allow_gaps: bool) -> None:
         self.stage = HistoryStage.OPEN
@@ -78,6 +94,8 @@ class History:
         self._known = True
         self._status: str | None = None
         self._counters: Mapping[str, int] = {}
+        self._group: GroupContent | None = None
+        self._is_explained = False
 
     @property
     def has_ended(self) -> bool:
@@ -116,6 +134,7 @@ class History:
             self.late += 1
         else:
             yield AuditFault.ORDER, f"sequence {event.sequence} comes after {self.last}"
+        yield from self._explain(event)
         if event.final and not event.type.endswith(".lost"):
             if self.stage is HistoryStage.OVER:
                 yield AuditFault.END, f"{event.type} is a second final event"
@@ -130,7 +149,19 @@ class History:
                 return True
         return False
 
+    def _explain(self, event: AuditedEvent) -> Iterator[tuple[AuditFault, str]]:
+        if not event.type.endswith(".breakdown"):
+            return
+        if self._is_explained:
+            yield AuditFault.END, f"{event.type} is a second breakdown"
+        # an operation's own status says whether it has ended; a group has none
+        is_of_group = event.type == EventType.GROUP_BREAKDOWN
+        if is_of_group and self.stage is HistoryStage.OPEN and not self._gaps:
+            yield AuditFault.END, f"{event.type} before the final event"
+        self._is_explained = True
+
     def _advance(self, event: AuditedEvent) -> Iterator[tuple[AuditFault, str]]:
+        yield from self._explain(event)
         if self.stage is HistoryStage.OVER and not event.type.endswith(".breakdown"):
             yield AuditFault.END, f"{event.type} after the final event"
             return
@@ -148,6 +179,8 @@ class History:
             claimed = content.previous_status
             what = f"data.previousStatus is {claimed}, but the event before says {self._status}"
             yield AuditFault.STATUS, what
+        if content.group is not None and self._group is not None:
+            yield from ((AuditFault.SEAL, what) for what in seal_faults(self._group, content.group))
         if content.counters is None:
             return
         wrong = {
@@ -169,5 +202,6 @@ class History:
 
     def _learn(self, content: EventContent) -> None:
         """Continue from the content of this event, so that one wrong number is one fault."""
+        self._group = content.group
         if content.counters is not None:
             self._status, self._counters, self._known = content.status, content.counters, True

@@ -74,7 +74,13 @@ def test_a_whole_history_is_clean(make: Callable[[], list[Document]]) -> None:
     problems, summary = _audit(_text(documents), ended=True)
     assert problems == []
     assert summary == AuditSummary(
-        events=len(documents), operations=1, unfinished=0, duplicates=0, late=0, problems=0
+        events=len(documents),
+        operations=1,
+        groups=0,
+        unfinished=0,
+        duplicates=0,
+        late=0,
+        problems=0,
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import anyio
 import pytest
 
+from poller.audit.audit import Audit, number_lines
 from poller.store.store import Store
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope
@@ -96,6 +97,8 @@ def _kill_and_judge(directory: Path) -> None:
     found = {sink: judge(events, ends=ends, groups=groups) for sink, events in arrived.items()}
     problems = {sink: one.problems for sink, one in found.items() if one.problems}
     assert problems == {}, f"KILL_SEED={SEED}"
+    with (directory / "events.ndjson").open("rb") as file:
+        assert list(Audit(ended=True).check(number_lines("events", file))) == []
     for name, sealed_at in sealer.sealed.items():
         [end] = [one for one in found["file"].events.values() if _is_end(one, name)]
         assert end["time"] >= sealed_at, f"KILL_SEED={SEED}: {name}"

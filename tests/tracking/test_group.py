@@ -57,6 +57,8 @@ class Scene:
         self.group = new_group(name, scope=HOME, now=START)
         self.watches: dict[str, Watch] = {}
         self.events: list[Event] = []
+        self.everything: list[Event] = []
+        """The events of the members, too, in the order of a store."""
         self.total = Breakdown(sources=())
 
     def wait(self, seconds: float) -> "Scene":
@@ -92,6 +94,7 @@ class Scene:
         """Take any answer."""
         before = self.watches[op(number)]
         decision = observe(before, answer, policy=self.policy, now=self.now, jitter=0)
+        self.everything += decision.events
         self.put(before, decision.watch)
 
     def put(self, before: Watch, after: Watch) -> None:
@@ -132,9 +135,9 @@ class Scene:
             self.group = self.group.evolve(labels=share_labels(own))
         self.group, events = advance(self.group, policy=self.policy, now=self.now)
         assert sum(event.alert is None for event in events) <= 1
-        self.events += events
-        self.group, events = explain(self.group, self.total, now=self.now)
-        self.events += events
+        self.group, explained = explain(self.group, self.total, now=self.now)
+        self.events += (*events, *explained)
+        self.everything += (*events, *explained)
 
     @property
     def members(self) -> list[Watch]:

@@ -122,6 +122,7 @@ def test_json(verify: Verify, file: Path) -> None:
             "summary": {
                 "events": 3,
                 "operations": 1,
+                "groups": 0,
                 "unfinished": 0,
                 "duplicates": 0,
                 "late": 0,
