@@ -1,16 +1,18 @@
-"""What the control API's documents say, in words for people. Pure; the clock is an argument."""
+"""What events and documents of the control API say, in words for people. Pure.
+
+The clock is an argument. Names and texts that come from the vendor are made printable.
+"""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from poller.cli.summary import message_text
 from poller.comms.ids import is_message_id
 from poller.comms.kinds import DEFAULT_KIND, KINDS
 from poller.server.documents import DeliveryDocument, OperationDocument, TimelineEventDocument
 from poller.text import parse_instant, printable
-from poller.tracking.progress import Progress, read_progress, read_receipts
+from poller.tracking.privacy import channel_of
 
 _MINUTE: Final = 60
 _HOUR: Final = 3600
@@ -28,14 +30,14 @@ def done(operation: OperationDocument) -> int:
     """Count the recipients that nothing more happens to; a message has one, a group more."""
     if _is_single(operation):
         return int(operation["outcome"] not in {None, "lost"})
-    return _progress(operation).done
+    return operation["progress"]["done"]
 
 
 def total(operation: OperationDocument) -> int | None:
     """Count all recipients; None where that is not known."""
     if _is_single(operation):
         return 1
-    return _progress(operation).total
+    return operation["progress"]["total"]
 
 
 def progress(operation: OperationDocument) -> str:
@@ -46,8 +48,10 @@ def progress(operation: OperationDocument) -> str:
     """
     if is_message_id(operation["id"]):
         return message_text(operation["snapshot"] or {}, operation["counters"])
-    shown = {**counters(operation), **_progress(operation).stages}
-    found = [f"{value:,} {name}" for name, value in shown.items() if value and name != "total"]
+    known = KINDS.get(operation["kind"], DEFAULT_KIND).counters
+    others = {name: one for name, one in counters(operation).items() if name not in known}
+    shown = {**operation["progress"]["stages"], **others}
+    found = [f"{value:,} {name}" for name, value in shown.items()]
     of = total(operation)
     if not found:
         return ""
@@ -58,7 +62,7 @@ def failed(operation: OperationDocument) -> int:
     """Count the recipients that were not reached."""
     if _is_single(operation):
         return int(operation["outcome"] == "failed")
-    return _progress(operation).failed
+    return operation["progress"]["failed"]
 
 
 def standing(operation: OperationDocument) -> str:
@@ -155,12 +159,6 @@ def sentence(
     return f"{said}; #{dead[0]['sequence']} {why(dead[1], numbers, now)}", dead[0]["id"]
 
 
-def _progress(operation: OperationDocument) -> Progress:
-    if is_message_id(operation["id"]):
-        return read_receipts(operation["counters"])
-    return read_progress(KINDS.get(operation["kind"], DEFAULT_KIND), operation["counters"])
-
-
 def _is_single(operation: OperationDocument) -> bool:
     """Whether it is one message to one recipient, whose counters count attempts."""
     return is_message_id(operation["id"]) and operation["status"] != "GROUP"
@@ -180,3 +178,82 @@ def _first(
 def _attempts(delivery: Mapping[str, Any]) -> str:
     number = delivery["attempts"]
     return f"{number} {'attempt' if number == 1 else 'attempts'}"
+
+
+_RECIPIENTS: Final = "recipients"
+_MOST_ATTEMPTS: Final = 4
+_MOST_CODES: Final = 3
+_LONGEST_NAME: Final = 24
+_LONGEST_REASON: Final = 60
+
+
+def message_text(message: Mapping[str, Any], counters: Mapping[str, int]) -> str:
+    """Say what became of a message so far: its attempts, or the receipts of a group."""
+    if message.get("status") == "GROUP" and counters.get(_RECIPIENTS):
+        return receipts_text(counters)
+    if attempts := attempts_text(message):
+        return attempts
+    at = message.get("scheduledFor")
+    is_scheduled = message.get("status") == "SCHEDULED" and isinstance(at, str)
+    return f"due {printable(at, limit=_LONGEST_NAME)}" if is_scheduled and at else ""
+
+
+def attempts_text(message: Mapping[str, Any]) -> str:
+    """Write the attempts one after the other: `RCS failed 61337 → SMS delivered`.
+
+    Where the last one has failed, the vendor's text says why.
+    """
+    attempts = message.get("attempts") or ()
+    last = [_attempt(attempt) for attempt in attempts[-_MOST_ATTEMPTS:]]
+    if (more := len(attempts) - len(last)) > 0:
+        last.insert(0, f"{more} more")
+    said = " → ".join(last)
+    error = (attempts[-1].get("error") or {}) if attempts else {}
+    return f"{said} {_reason(error)}" if error.get("message") else said
+
+
+def receipts_text(counters: Mapping[str, int]) -> str:
+    """Write the receipts of a group: `3 recipients: 2 delivered, 1 failed`."""
+    recipients = counters.get(_RECIPIENTS, 0)
+    parts = [
+        f"{count:,} {printable(name, limit=_LONGEST_NAME)}"
+        for name, count in counters.items()
+        if count and name != _RECIPIENTS
+    ]
+    head = f"{recipients:,} recipient{'s'[: recipients != 1]}"
+    return f"{head}: {', '.join(parts)}" if parts else head
+
+
+def breakdown_text(breakdown: Mapping[str, Any]) -> str:
+    """Write a breakdown: `120 failed: 30003 Unreachable destination handset ×80, 30005 … ×40`."""
+    errors = breakdown["errors"]
+    total = sum(one["count"] for one in errors or breakdown["messages"])
+    reasons = list(_reasons(errors[:_MOST_CODES]))
+    if (more := len(errors) - len(reasons)) > 0:
+        reasons.append(f"{more} more code{'s'[: more != 1]}")
+    said = f"{total:,} failed: {', '.join(reasons) or 'the API tells no reasons'}"
+    return said if breakdown["complete"] else f"{said} (not all of it could be read)"
+
+
+def alert_text(alert: Mapping[str, Any]) -> str:
+    """Write why a rule fired: `bad-numbers: ratio 0.12 reached 0.1`."""
+    name = printable(alert["name"], limit=_LONGEST_NAME)
+    return f"{name}: {alert['measure']} {alert['value']:g} reached {alert['threshold']:g}"
+
+
+def _attempt(attempt: Mapping[str, Any]) -> str:
+    error = attempt.get("error") or {}
+    parts = (channel_of(attempt), (attempt.get("status") or "").lower(), error.get("code"))
+    words = [printable(str(part), limit=_LONGEST_NAME) for part in parts if part]
+    return " ".join(words) or "?"
+
+
+def _reasons(errors: list[Mapping[str, Any]]) -> Iterator[str]:
+    for error in errors:
+        code = "no code" if error["code"] is None else str(error["code"])
+        words = f"{printable(code, limit=_LONGEST_NAME)} {_reason(error)}".rstrip()
+        yield f"{words} ×{error['count']:,}"
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    return printable(error["message"] or "", limit=_LONGEST_REASON).rstrip(".")

@@ -8,8 +8,7 @@ from typing import Final
 from rich.text import Text
 
 from poller.cli.formatting import labels_text, progress, sentence, when, why
-from poller.cli.invocation import own_command
-from poller.cli.output import is_terminal, print_table, terminal, wrapped
+from poller.cli.output import is_terminal, own_command, print_table, terminal, wrapped
 from poller.comms.ids import is_message_id
 from poller.server.documents import DeliveryDocument, OperationStoryDocument, TimelineEventDocument
 from poller.text import printable

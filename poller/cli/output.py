@@ -1,7 +1,11 @@
 """What commands print on standard output: tables, and one result a line."""
 
+import os
+import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from shlex import quote
 from textwrap import fill
 from typing import Any, Final
 
@@ -124,3 +128,31 @@ class Results:
     def flush(self) -> None:
         """Let the reader have what was printed."""
         sys.stdout.flush()
+
+
+def own_command(
+    argv0: str | None = None,
+    *,
+    python: str = sys.executable,
+    which: Callable[[str], str | None] = shutil.which,
+) -> str:
+    """Return what to type before a command's name, quoted for a POSIX shell.
+
+    The bare name only where the search path leads to this very program: in a fresh clone it is
+    `.venv/bin/poller`, in an environment without scripts `python -m poller`.
+    """
+    called = argv0 or sys.argv[0]
+    name = Path(called).name
+    if name == "__main__.py":
+        short = Path(python).name
+        return f"{quote(short if which(short) == python else python)} -m poller"
+    if which(name) == str(Path(os.path.abspath(called))):  # noqa: PTH100 - a link stays a link
+        return quote(name)
+    return quote(_from_here(called))
+
+
+def _from_here(path: str) -> str:
+    """Shorten a path below the current directory."""
+    here = Path.cwd()
+    absolute = here / path
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else path

@@ -10,8 +10,7 @@ from anyio import to_thread
 from rich.console import Console
 from rich.text import Text
 
-from poller.cli.formatting import labels_text, shortened
-from poller.cli.summary import alert_text, breakdown_text, message_text
+from poller.cli.formatting import alert_text, breakdown_text, labels_text, message_text, shortened
 from poller.comms.kinds import kind_named
 from poller.sinks.base import OutgoingEvent
 from poller.sinks.stdout import LineMaker, json_line

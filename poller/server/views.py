@@ -47,7 +47,7 @@ def show_operation(watch: Watch) -> OperationDocument:
         "status": watch.status,
         "snapshot": None if watch.snapshot is None else dict(watch.snapshot),
         "counters": dict(watch.known_counters),
-        "progress": _progress(
+        "progress": show_progress(
             watch.progress, finished_per_second(watch.looks) if watch.is_watched else None
         ),
         "sequence": watch.emitted.sequence,
@@ -94,7 +94,7 @@ def show_group(group: Group, rate: float | None) -> GroupDocument:
         },
         "expected": group.expected,
         "counters": dict(group.stats),
-        "progress": _progress(group.progress, rate),
+        "progress": show_progress(group.progress, rate),
         "sequence": group.emitted.sequence,
         "createdAt": format_instant(group.created_at),
         "sealedAt": _instant(group.sealed_at),
@@ -205,7 +205,8 @@ def show_degraded(found: status.Degraded) -> DegradedDocument:
     return {"what": found.what, "since": format_instant(found.since), "hint": found.hint}
 
 
-def _progress(progress: Progress, rate: float | None) -> ProgressDocument:
+def show_progress(progress: Progress, rate: float | None) -> ProgressDocument:
+    """Show how far messages are; `rate` is how many are done per second."""
     left = None if rate is None or progress.total is None else progress.open / rate
     return {
         "total": progress.total,

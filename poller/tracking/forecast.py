@@ -27,9 +27,7 @@ from itertools import pairwise
 from math import sqrt
 from typing import Final
 
-from poller.comms.kinds import KindSpec
-from poller.comms.models import Operation
-from poller.tracking.progress import read_progress
+from poller.tracking.progress import Progress
 
 KEPT: Final = 6
 """Looks that are remembered: older ones belong to another rate."""
@@ -55,26 +53,25 @@ class Look:
     total: int
 
 
-def look_at(operation: Operation, kind: KindSpec, *, at: datetime) -> Look:
-    """Reduce a snapshot to what a forecast needs."""
-    progress = read_progress(kind, operation.counters)
+def after_answer(looks: Sequence[Look], progress: Progress, *, at: datetime) -> tuple[Look, ...]:
+    """Return the last looks with one more: the progress that an answer showed when it arrived.
+
+    Where the clock went back, no time since the older ones can be trusted, and it begins with this.
+    """
     total = progress.total or 0
-    return Look(
-        at=at,
-        done=progress.done,
-        passed=max(0, total - progress.waiting),
-        total=total,
-    )
+    look = Look(at=at, done=progress.done, passed=max(0, total - progress.waiting), total=total)
+    older = () if looks and looks[-1].at > at else looks
+    return (*older, look)[-KEPT:]
 
 
 def finished_per_second(looks: Sequence[Look]) -> float | None:
     """Return the recipients done per second between the first and the last of `looks`.
 
-    None where there are not two, or nothing moved.
+    None where there are not two, or nothing moved forward.
     """
     if len(looks) < 2 or (span := (looks[-1].at - looks[0].at).total_seconds()) <= 0:  # noqa: PLR2004 - a rate lies between two points
         return None
-    return (looks[-1].done - looks[0].done) / span or None
+    return max(0.0, (looks[-1].done - looks[0].done) / span) or None
 
 
 def predicted_wait(looks: Sequence[Look], *, started_at: datetime | None) -> float | None:

@@ -27,11 +27,11 @@ from poller.tracking.answer import (
     Verdict,
 )
 from poller.tracking.breakdown.reading import read_breakdown
-from poller.tracking.forecast import KEPT, Look, look_at
+from poller.tracking.forecast import Look, after_answer
 from poller.tracking.lifecycle import lifecycle_of
 from poller.tracking.pacing import Policy, next_poll
 from poller.tracking.privacy import public_message
-from poller.tracking.progress import delta_between
+from poller.tracking.progress import delta_between, read_progress
 from poller.tracking.transitions import Transition
 from poller.tracking.watch import Hint, NotFoundStreak, Phase, Watch
 
@@ -211,11 +211,10 @@ def _tally(statuses: Sequence[str]) -> dict[str, int]:
 
 
 def _looks(watch: Watch, operation: Operation, arrived_at: datetime) -> tuple[Look, ...]:
-    """Remember the looks since the last change of status, or since the clock went back."""
-    look = look_at(operation, watch.kind_spec, at=arrived_at)
-    if operation.status != watch.status or (watch.looks and watch.looks[-1].at > arrived_at):
-        return (look,)
-    return (*watch.looks, look)[-KEPT:]
+    """Remember the looks since the last change of status."""
+    progress = read_progress(watch.kind_spec, operation.counters)
+    looks = watch.looks if operation.status == watch.status else ()
+    return after_answer(looks, progress, at=arrived_at)
 
 
 def _count_refusals(streak: NotFoundStreak, answer: Answer, now: datetime) -> NotFoundStreak:

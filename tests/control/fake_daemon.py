@@ -7,7 +7,12 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from poller.comms.ids import is_message_id
+from poller.comms.kinds import DEFAULT_KIND, KINDS
 from poller.control.address import Address
+from poller.server.documents import ProgressDocument
+from poller.server.views import show_progress
+from poller.tracking.progress import NO_PROGRESS, read_progress, read_receipts
 from tests.fakes.api import operation, operation_id
 from tests.fakes.served import Served
 
@@ -129,7 +134,7 @@ def document(
 ) -> dict[str, Any]:
     """Make an operation as the control API shows it; `stats` are its counters."""
     snapshot = None if status is None else operation(name, status, **(stats or {}))
-    return {
+    made = {
         "id": name,
         "kind": "messages",
         "labels": {},
@@ -150,6 +155,16 @@ def document(
         "pruned": False,
         **members,
     }
+    return {"progress": progress_document(made), **made}
+
+
+def progress_document(made: Mapping[str, Any]) -> ProgressDocument:
+    """Show the progress that the counters of a document mean; of one message there is none."""
+    if not is_message_id(made["id"]):
+        kind = KINDS.get(made["kind"], DEFAULT_KIND)
+        return show_progress(read_progress(kind, made["counters"]), None)
+    is_group = made["status"] == "GROUP"
+    return show_progress(read_receipts(made["counters"]) if is_group else NO_PROGRESS, None)
 
 
 def event(
@@ -193,7 +208,8 @@ def message_document(
 ) -> dict[str, Any]:
     """Make the message `M` as the control API shows it: its snapshot has no `stats`."""
     snapshot = {"id": M, "status": status, "attempts": list(attempts)}
-    return document(M, status, **members) | {"snapshot": snapshot, "counters": dict(counters)}
+    made = document(M, status, counters=dict(counters), **members)
+    return made | {"snapshot": snapshot}
 
 
 def message_event(

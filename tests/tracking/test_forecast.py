@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.tracking.forecast import KEPT, Look, predicted_wait
+from poller.comms.kinds import DEFAULT_KIND
+from poller.tracking.forecast import (
+    KEPT,
+    Look,
+    after_answer,
+    finished_per_second,
+    predicted_wait,
+)
 from poller.tracking.pacing import Policy
+from poller.tracking.progress import read_progress
 from tests.tracking.story import START, Story, at, text_at
 
 
@@ -209,3 +217,16 @@ def test_what_is_scheduled_is_not_forecast() -> None:
         story.see("SCHEDULED", total=10, scheduled=10, created=text_at(-50))
         assert story.due_in == expected
         story.wait(story.due_in)
+
+
+def test_counters_that_fall_have_no_rate() -> None:
+    """The API may take back what it counted: a negative rate would predict a negative time."""
+    assert finished_per_second([look(0, 0, done=9), look(4, 0, done=5)]) is None
+    assert finished_per_second([look(0, 0, done=5), look(4, 0, done=9)]) == 1.0
+
+
+def test_after_a_clock_that_went_back_looks_begin_again() -> None:
+    """No rate is made of a span that never was."""
+    progress = read_progress(DEFAULT_KIND, {"total": 9, "delivered": 2})
+    (only,) = after_answer([look(10, 0, done=1)], progress, at=at(5))
+    assert (only.done, only.total) == (2, 9)

@@ -9,11 +9,9 @@ from poller.cli.failures import EXIT_TROUBLE, EXIT_USAGE
 from poller.cli.logs import configure_logs
 from poller.cli.options import Config, Json, Overrides, Version
 from poller.cli.probes.api import probe_credentials
-from poller.cli.probes.daemon import probe_operation
-from poller.cli.probes.finding import Finding, State
-from poller.cli.probes.report import show_report
+from poller.cli.probes.daemon import probe_operation, probe_store
+from poller.cli.probes.report import Finding, State, show_report
 from poller.cli.probes.sinks import probe_sink
-from poller.cli.probes.store import probe_store
 from poller.settings import Loaded, SettingsLoader, describe
 
 

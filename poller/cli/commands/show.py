@@ -24,9 +24,11 @@ from poller.comms.kinds import DEFAULT_KIND, KINDS, KindSpec, UnknownKind, kind_
 from poller.control.client import ControlClient
 from poller.control.errors import ControlError, UnknownOperation, WrongKind
 from poller.server.documents import OperationDocument, OperationStoryDocument
+from poller.server.views import show_progress
 from poller.settings import Settings
 from poller.text import dump_json, printable
 from poller.tracking.privacy import Addresses
+from poller.tracking.progress import read_progress
 
 
 def command(
@@ -206,6 +208,7 @@ async def _read(
                 "status": found.status,
                 "snapshot": found.raw,
                 "counters": dict(found.counters),
+                "progress": show_progress(read_progress(kind, found.counters), None),
             }
         else:
             operation = cast("Mapping[str, Any]", story)

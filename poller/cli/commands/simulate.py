@@ -17,8 +17,8 @@ import typer
 from anyio.abc import TaskStatus
 
 from poller.cli.failures import EXIT_TROUBLE, fail
-from poller.cli.invocation import own_command
 from poller.cli.options import Version
+from poller.cli.output import own_command
 from poller.http.route import EgressError, find_route
 from poller.simulator import SimulatedOperation, SimulatorConfig, World, serve, usage
 

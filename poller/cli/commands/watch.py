@@ -1,5 +1,20 @@
-"""`poller watch`: see operations live until they end."""
+"""`poller watch`: operations live until they end, as bars or as lines. Registers nothing."""
 
+import signal
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from enum import Enum
+from io import TextIOWrapper
+from typing import Any, Final, Protocol
+
+import anyio
+from anyio.abc import TaskStatus
+from anyio.streams.memory import MemoryObjectReceiveStream
+from structlog import DropEvent
+
+from poller.cli.failures import EXIT_TIMEOUT, EXIT_TROUBLE, EXIT_UNFINISHED, fail
+from poller.cli.logs import configure_logs
 from poller.cli.options import (
     DEFAULT_KIND_NAME,
     Config,
@@ -16,8 +31,14 @@ from poller.cli.options import (
     timeout_seconds,
 )
 from poller.cli.session import Target
-from poller.cli.watch.command import watch_operations
-from poller.settings import SettingsLoader
+from poller.cli.watch.lines import Lines
+from poller.cli.watch.news import Feed, News, Update
+from poller.cli.watch.rows import all_is_well
+from poller.cli.watch.source import open_feed
+from poller.clock import wall_clock
+from poller.settings import Settings, SettingsLoader
+from poller.tracking.registration import Registration, register
+from poller.tracking.watch import AccountScope, Watch
 
 
 def command(
@@ -47,3 +68,198 @@ def command(
         json_output=json_output,
         timeout=timeout_seconds(timeout),
     )
+
+
+_BUFFER: Final = 500
+_SAID_BY_TROUBLES: Final = frozenset({"account.paused", "credentials.refused", "kind.paused"})
+_OF_ONE_OPERATION: Final = frozenset({400, 404})
+
+
+class _WatchEnd(Enum):
+    """Why watching ended; the value is said in the summary."""
+
+    ENDED = ""
+    TIMEOUT = "Time is up."
+    INTERRUPTED = "Interrupted."
+    TERMINATED = "Terminated."
+    REFUSED = "Refused."
+    CLOSED = "Closed."
+
+
+_SIGNALS: Final[Mapping[signal.Signals, _WatchEnd]] = {
+    signal.SIGINT: _WatchEnd.INTERRUPTED,
+    signal.SIGTERM: _WatchEnd.TERMINATED,
+}
+
+
+_EXIT_CODES: Final[Mapping[_WatchEnd, int]] = {
+    _WatchEnd.TIMEOUT: EXIT_TIMEOUT,
+    _WatchEnd.REFUSED: EXIT_TROUBLE,
+    # as a shell reports it for any program that ended so
+    _WatchEnd.INTERRUPTED: 128 + signal.SIGINT,
+    _WatchEnd.TERMINATED: 128 + signal.SIGTERM,
+    _WatchEnd.CLOSED: 128 + signal.SIGPIPE,
+}
+
+
+class _Audience(Protocol):
+    """Whom the news are for."""
+
+    async def show(self, news: Sequence[News]) -> None:
+        """Show news; returns when that is done, never where nobody will ever see them."""
+
+    async def run(self) -> None:
+        """Keep what is shown fresh; returns when nobody can see it any more."""
+
+    async def close(self, ending: str) -> None:
+        """Show the last state; `ending` says why it is the last, empty where that is plain."""
+
+
+def watch_operations(
+    loader: SettingsLoader,
+    target: Target,
+    wishes: Sequence[Registration],
+    *,
+    json_output: bool,
+    timeout: float | None,
+) -> int:
+    """Watch until all have ended, `timeout` seconds have passed or somebody stops it.
+
+    What the daemon of `target` watches is followed there, if one runs.
+
+    Returns the exit code: 0 where all completed and no recipient failed, was undelivered or
+    unaddressable, 3 where something ended otherwise, 4 after the timeout, 1 where credentials
+    were refused before any good answer, 128 + the signal's number after SIGINT (130), SIGTERM
+    and where nobody reads standard output any more (141).
+
+    :raises SettingsError: where the settings cannot be used.
+    :raises EgressError: where a proxy or certificate variable cannot be used.
+    :raises BadAddress: where the daemon's address that was told cannot be used.
+    :raises SinkUnavailable: where standard output is closed.
+    """
+    settings = loader.load("api", "polling", "server", "log").settings
+    live = not json_output and sys.stdout is not None and sys.stdout.isatty()
+    # bars and log lines cannot share a terminal: the view has a line for trouble
+    silent = live and sys.stderr.isatty()
+    level = "critical" if silent else settings.log.level
+    only = None if level == "debug" else _without_the_daemons
+    configure_logs(level=level, form=settings.log.format, only=only)
+    code, complaint = anyio.run(_watch, settings, loader, target, wishes, live, timeout)
+    if complaint is not None:
+        fail(complaint, code)
+    return code
+
+
+def _without_the_daemons(_: object, method: str, fields: MutableMapping[str, Any]) -> Any:  # noqa: ANN401 - as structlog has it
+    """Drop the lines of the daemon within: what the events say, and what `watch.trouble` says."""
+    event = str(fields["event"])
+    is_own = event.startswith("watch.")
+    # a refusal that speaks of one operation is no trouble of all
+    is_repeated = event in _SAID_BY_TROUBLES or (
+        event == "poll.failed" and fields.get("http_status") not in _OF_ONE_OPERATION
+    )
+    if not is_own and (method in {"debug", "info"} or is_repeated):
+        raise DropEvent
+    return fields
+
+
+async def _watch(
+    settings: Settings,
+    loader: SettingsLoader,
+    target: Target,
+    wishes: Sequence[Registration],
+    live: bool,
+    seconds: float | None,
+) -> tuple[int, str | None]:
+    """Return the exit code, and what to complain about."""
+    watches = _begin(settings, wishes)
+    async with open_feed(settings, loader, target, watches, live=live) as feed:
+        audience = _screen(watches) if live else await Lines.open()
+        viewing = _Viewing(feed, audience, watches)
+        end = await viewing.run(seconds)
+    if end is _WatchEnd.ENDED:
+        return 0 if all_is_well(viewing.watches.values()) else EXIT_UNFINISHED, None
+    return _EXIT_CODES[end], viewing.refusal if end is _WatchEnd.REFUSED else None
+
+
+def _begin(settings: Settings, wishes: Sequence[Registration]) -> Sequence[Watch]:
+    """Make watches of wishes; an id that is named twice is watched once."""
+    now = wall_clock()
+    home = AccountScope(account=settings.account, base_url=settings.api.base_url)
+    once = {wish.id: wish for wish in wishes}
+    return [register(None, wish, scope=home, now=now)[0] for wish in once.values()]
+
+
+def _screen(watches: Sequence[Watch]) -> _Audience:
+    # imported here: lines need none of it
+    from rich.console import Console  # noqa: PLC0415
+
+    from poller.cli.watch.view import LiveView  # noqa: PLC0415
+
+    if isinstance(sys.stdout, TextIOWrapper):
+        # an old encoding costs a few signs, not the view
+        sys.stdout.reconfigure(errors="replace")
+    return LiveView(watches, console=Console(), now=wall_clock)
+
+
+class _Viewing:
+    """Brings the news of a feed to an audience until one of many ends; `watches` is the latest."""
+
+    def __init__(self, feed: Feed, audience: _Audience, watches: Sequence[Watch]) -> None:
+        self.watches = {watch.id: watch for watch in watches}
+        self.refusal: str | None = None
+        self._feed = feed
+        self._audience = audience
+        self._end: _WatchEnd | None = None
+
+    async def run(self, seconds: float | None) -> _WatchEnd:
+        """View until the feed ends, for at most so many `seconds`; returns what came first."""
+        send, receive = anyio.create_memory_object_stream[News](_BUFFER)
+        try:
+            async with receive, send, anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                await tasks.start(self._obey_signals)
+                tasks.start_soon(self._look_after_audience)
+                tasks.start_soon(self._feed.run, send)
+                if seconds is not None:
+                    tasks.start_soon(self._time_out, seconds)
+                await self._show_all(receive)
+                self._stop(_WatchEnd.REFUSED if self.refusal else _WatchEnd.ENDED)
+        finally:
+            end = self._end or _WatchEnd.ENDED
+            await self._audience.close(end.value)
+        return end
+
+    async def _show_all(self, receive: MemoryObjectReceiveStream[News]) -> None:
+        async for first in receive:
+            news = [first]
+            with suppress(anyio.WouldBlock, anyio.EndOfStream):
+                while len(news) < _BUFFER:
+                    news.append(receive.receive_nowait())
+            for item in news:
+                if isinstance(item, Update):
+                    self.watches[item.watch.id] = item.watch
+                elif item is not None and item.fatal:
+                    self.refusal = item.what
+            await self._audience.show(news)
+
+    async def _obey_signals(
+        self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        with anyio.open_signal_receiver(*_SIGNALS) as received:
+            task_status.started()
+            async for number in received:
+                self._stop(_SIGNALS[number])
+
+    async def _look_after_audience(self) -> None:
+        await self._audience.run()
+        self._stop(_WatchEnd.CLOSED)
+
+    async def _time_out(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+        self._stop(_WatchEnd.TIMEOUT)
+
+    def _stop(self, end: _WatchEnd) -> None:
+        """Stop everything; what stopped it first counts."""
+        self._end = self._end or end
+        self._tasks.cancel_scope.cancel()

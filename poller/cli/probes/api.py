@@ -3,7 +3,7 @@
 from typing import Final
 
 from poller.build import make_client
-from poller.cli.probes.finding import Finding
+from poller.cli.probes.report import Finding
 from poller.comms.errors import CommsError, DeadlineExceeded, NotFound, Scope, ServerError
 from poller.comms.kinds import DEFAULT_KIND
 from poller.http.route import EgressError

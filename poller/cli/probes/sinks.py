@@ -13,7 +13,7 @@ import anyio
 from anyio import to_thread
 
 from poller.build import make_sink
-from poller.cli.probes.finding import Finding
+from poller.cli.probes.report import Finding
 from poller.clock import wall_clock
 from poller.http.failures import describe_failure
 from poller.http.route import find_route

@@ -9,6 +9,7 @@ from poller.server.documents import OperationDocument
 from poller.text import parse_instant
 from poller.tracking.breakdown.reading import begin_breakdown, has_breakdown
 from poller.tracking.event import Event
+from poller.tracking.forecast import after_answer
 from poller.tracking.lifecycle import LIFECYCLES, EventType
 from poller.tracking.privacy import attempt_statuses
 from poller.tracking.transitions import group_outcome
@@ -70,7 +71,7 @@ class Followed:
         )
         if snapshot is None:  # then the status is the one that was emitted
             watch = watch.evolve(emitted=replace(watch.emitted, status=document["status"]))
-        return replace(self, watch=watch, known=known)
+        return replace(self, watch=_with_look(self.watch, watch), known=known)
 
     def handed_over(self, scope: AccountScope, *, now: datetime, settle: float) -> Watch:
         """Return the watch for somebody else to go on with, at once; `settle` is in seconds.
@@ -115,7 +116,15 @@ def _as_event_says(watch: Watch, event: Event) -> Watch:
         snapshot=dict(snapshot) if "status" in snapshot else watch.snapshot,
         counters=event.counters if "stats" in snapshot else watch.counters,
     )
-    return _standing(told, event)
+    return _standing(_with_look(watch, told), event)
+
+
+def _with_look(before: Watch, after: Watch) -> Watch:
+    """Return `after` with what its answer showed, from which its rate is computed."""
+    if after.observed_at is None or after.observed_at == before.observed_at:
+        return after
+    looks = before.looks if after.status == before.status else ()
+    return after.evolve(looks=after_answer(looks, after.progress, at=after.observed_at))
 
 
 def _standing(watch: Watch, event: Event) -> Watch:

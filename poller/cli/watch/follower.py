@@ -16,8 +16,7 @@ from anyio.abc import ObjectSendStream
 from httpx_sse import ServerSentEvent
 
 from poller.cli.watch.followed import Followed
-from poller.cli.watch.news import News, ShownEvent, Update
-from poller.cli.watch.trouble import Trouble
+from poller.cli.watch.news import News, ShownEvent, Trouble, Update
 from poller.comms.errors import Fault
 from poller.control.client import ControlClient
 from poller.control.errors import ControlError, Refused, UnknownOperation

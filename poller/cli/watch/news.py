@@ -1,15 +1,63 @@
-"""What the views of `poller watch` are fed with, wherever it comes from."""
+"""What the views of `poller watch` show: updates of watches, and trouble with the source. Pure."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, Self
 
 from anyio.abc import ObjectSendStream
 
-from poller.cli.watch.trouble import Trouble
+from poller.comms.errors import CommsError, Fault, Scope
+from poller.comms.gate import Pause
 from poller.tracking.event import Event, read_event
 from poller.tracking.watch import Watch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """`what` is a sentence without secrets; `until` is when the pause that it made is over.
+
+    Equal where they are the same trouble. `fatal` says that there is no point in going on.
+    """
+
+    what: str
+    fault: Fault
+    until: datetime | None = None
+    fatal: bool = False
+
+
+def trouble_after(
+    before: Trouble | None, error: CommsError | None, *, pause: Pause | None, fatal: bool
+) -> Trouble | None:
+    """Name the trouble there is after a request that ended with `error`, None for success.
+
+    `pause` is what holds requests back now: while it lasts, an answer to a request that was begun
+    before it ends no trouble. 404 and 400 are answers: they speak of one operation.
+    """
+    if error is None or error.scope is Scope.REQUEST:
+        return None if pause is None else before
+    return Trouble(
+        what=f"credentials refused: {error}" if fatal else _what(error),
+        fault=error.fault,
+        until=None if pause is None else pause.until,
+        fatal=fatal,
+    )
+
+
+def _what(error: CommsError) -> str:
+    said = f"{error.status} {error.text or ''}".strip() if error.status else error.happened
+    match error.scope:
+        case Scope.CREDENTIALS:
+            return f"credentials refused ({said}); {error.hint}"
+        case Scope.KIND:
+            return f"access refused ({said}); {error.hint}"
+        case Scope.ACCOUNT:
+            return f"account paused ({said})"
+        case Scope.CONNECTION:
+            return f"API unreachable: {error.happened}"
+        case _:
+            return f"API in trouble: {error.happened}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,21 +3,19 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from heapq import nsmallest
 from typing import Final, Self
 
-from poller.cli.formatting import labels_text
-from poller.cli.summary import breakdown_text, message_text
+from poller.cli.formatting import breakdown_text, labels_text, message_text
 from poller.cli.watch.news import Update
 from poller.text import printable
+from poller.tracking.forecast import finished_per_second
 from poller.tracking.watch import Outcome, Phase, ResourceType, Watch
 
 __all__ = ["Totals", "Track", "WatchRow", "all_is_well", "busiest", "short_names"]
 
 _NOT_REACHED: Final = ("failed", "undelivered", "unaddressable", "canceled")
-_WINDOW: Final = timedelta(seconds=60)
-_MOST_LOOKS: Final = 8
 _SHORTEST_NAME: Final = 6
 _LONGEST_STATUS: Final = 24
 # Lower is shown first where there is not room for all.
@@ -72,28 +70,23 @@ class WatchRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Track:
-    """What is remembered of one watch: how it is, and the last looks as (instant, done)."""
+    """What is remembered of one watch: its state, and what only its events say."""
 
     watch: Watch
-    looks: tuple[tuple[datetime, int], ...] = ()
     reason: str | None = None
     breakdown: str | None = None
 
     def after(self, update: Update) -> Self:
         """Return the track with one update more."""
-        watch = update.watch
         reasons = [told.event.reason for told in update.events]
         explained = [
             breakdown_text(told.event.breakdown)
             for told in update.events
             if told.event.breakdown is not None
         ]
-        looks = self.looks
-        if watch.observed_at is not None and watch.observed_at != self.watch.observed_at:
-            looks = _remembered(looks, watch.observed_at, watch.progress.done)
         reason = next((reason for reason in reasons if reason), self.reason)
         breakdown = explained[-1] if explained else self.breakdown
-        return replace(self, watch=watch, looks=looks, reason=reason, breakdown=breakdown)
+        return replace(self, watch=update.watch, reason=reason, breakdown=breakdown)
 
     def row(self, now: datetime) -> WatchRow:
         """Return what to show at `now` (UTC)."""
@@ -122,18 +115,15 @@ class Track:
 
     @property
     def rate(self) -> float | None:
-        """Recipients finished per second, over the looks of the last minute."""
-        if len(self.looks) < 2:  # noqa: PLR2004 - a rate lies between two points
-            return None
-        (since, first), (until, last) = self.looks[0], self.looks[-1]
-        return max(0.0, (last - first) / (until - since).total_seconds())
+        """Recipients finished per second between the last answers; None while nothing moves."""
+        return finished_per_second(self.watch.looks)
 
     def _left(
         self, rate: float | None, done: int, total: int | None, now: datetime
     ) -> float | None:
-        if not rate or total is None or not self.looks:
+        if rate is None or total is None:
             return None
-        age = (now - self.looks[-1][0]).total_seconds()
+        age = (now - self.watch.looks[-1].at).total_seconds()
         return max(0.0, (total - done) / rate - max(0.0, age))
 
 
@@ -233,15 +223,6 @@ def short_names(ids: Sequence[str]) -> Mapping[str, str]:
         if len(set(names.values())) == len(names):
             return {one: f"…{name}" for one, name in names.items()}
     return {one: one for one in ids}
-
-
-def _remembered(
-    looks: tuple[tuple[datetime, int], ...], at: datetime, done: int
-) -> tuple[tuple[datetime, int], ...]:
-    if looks and at <= looks[-1][0]:
-        return ((at, done),)  # the clock went back: no span before this can be trusted
-    older = [look for look in looks[1 - _MOST_LOOKS :] if at - look[0] <= _WINDOW]
-    return (*(older or looks[-1:]), (at, done))
 
 
 def _rank(track: Track) -> tuple[int, float]:

@@ -15,8 +15,7 @@ import anyio
 import structlog
 from anyio.abc import ObjectSendStream
 
-from poller.cli.watch.news import News, ShownEvent, Update
-from poller.cli.watch.trouble import Trouble, trouble_after
+from poller.cli.watch.news import News, ShownEvent, Trouble, Update, trouble_after
 from poller.comms.caller import Request
 from poller.comms.client import CommsClient
 from poller.comms.errors import CommsError

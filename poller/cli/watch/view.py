@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from poller.cli.formatting import format_span
-from poller.cli.watch.news import News, Update
+from poller.cli.watch.news import News, Trouble, Update
 from poller.cli.watch.rows import Totals, Track, WatchRow, busiest, short_names, status_of
 from poller.cli.watch.table import (
     breakdown_lines,
@@ -23,7 +23,6 @@ from poller.cli.watch.table import (
     statuses_line,
     summary_line,
 )
-from poller.cli.watch.trouble import Trouble
 from poller.tracking.watch import ResourceType, Watch
 
 __all__ = ["LiveView"]

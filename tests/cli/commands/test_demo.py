@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from poller.cli.demo_campaign import CAMPAIGN, CONFIG, launch
+from poller.cli.commands.demo import CAMPAIGN, CONFIG, launch
 from poller.cli.screen import Screen, event_line, line_maker
 from poller.comms.ids import check_operation_id
 from poller.simulator import World

@@ -11,6 +11,7 @@ from poller.cli.watch.news import ShownEvent
 from poller.server.documents import OperationDocument
 from poller.text import parse_instant
 from poller.tracking.event import emit
+from poller.tracking.forecast import finished_per_second
 from poller.tracking.lifecycle import EventType
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import AccountScope, NextRequest, Outcome, Phase
@@ -61,6 +62,16 @@ def test_what_is_no_event(body: str) -> None:
     """It is refused as a value, not with a traceback of its members."""
     with pytest.raises(ValueError):  # noqa: PT011 - of JSON or of ours
         ShownEvent.of(body)
+
+
+def test_its_answers_have_a_rate() -> None:
+    """As those of a watch that is polled here: from its documents and its events alike."""
+    begun = fresh().as_told(told(A, stats={"total": 10, "delivered": 1}))
+    assert begun.as_told(told(A, stats={"total": 10, "delivered": 1})) == begun
+    after, _ = begun.after(relayed(A, 1, total=10, delivered=5))
+    assert finished_per_second(after.watch.looks) == 4.0
+    ended = after.as_told(told(A, "COMPLETED", sequence=2, observedAt="2026-11-22T10:00:09Z"))
+    assert len(ended.watch.looks) == 1
 
 
 def test_history_changes_nothing() -> None:

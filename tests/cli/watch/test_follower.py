@@ -11,8 +11,7 @@ from anyio.abc import ObjectSendStream
 
 from poller.cli.watch.followed import Followed
 from poller.cli.watch.follower import Follower, is_followed
-from poller.cli.watch.news import News, Update
-from poller.cli.watch.trouble import Trouble
+from poller.cli.watch.news import News, Trouble, Update
 from poller.comms.errors import Fault
 from poller.control.client import ControlClient
 from poller.server.documents import OperationDocument, OperationStoryDocument

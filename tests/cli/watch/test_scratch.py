@@ -8,9 +8,8 @@ import anyio
 import pytest
 from pydantic import SecretStr
 
-from poller.cli.watch.news import News, ShownEvent, Update
+from poller.cli.watch.news import News, ShownEvent, Trouble, Update
 from poller.cli.watch.scratch import ScratchDaemon
-from poller.cli.watch.trouble import Trouble
 from poller.clock import wall_clock
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from poller.cli.watch.trouble import Trouble, trouble_after
+from poller.cli.watch.news import Trouble, trouble_after
 from poller.comms import errors
 from poller.comms.gate import Pause, Reason
 
