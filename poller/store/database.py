@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 # seconds for which a write that found no room counts against readiness
 _REFUSAL_COUNTS: Final = 5.0
-_VACUUM_PAGES: Final = 250
+_VACUUM_PAGES: Final = 500
 _TRIES: Final = 3
 # a transaction that failed later than this is not tried again: its caller waits
 _RETRY_WITHIN: Final = 4.0

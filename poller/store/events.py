@@ -19,6 +19,7 @@ from sqlalchemy import (
     RowMapping,
     Select,
     case,
+    delete,
     insert,
     or_,
     select,
@@ -255,14 +256,13 @@ def find_cursor(connection: Connection, scope: AccountScope, event_id: str) -> C
     return Cursor(position=row.position, event_id=row.id)
 
 
-def note_pruned(connection: Connection, scope: AccountScope, subjects: Collection[str]) -> int:
-    """Remember how far retention comes; called before the events of `subjects` go.
+def remove_events(connection: Connection, scope: AccountScope, subjects: Collection[str]) -> int:
+    """Remove the events of `subjects`, and remember how far retention has come.
 
-    Returns how many these are.
+    Returns how many these were.
     """
-    query = select(events.c.position).where(events.c.subject.in_(sorted(subjects)))
-    # not their maximum: PostgreSQL would read the whole table backwards for it
-    positions = connection.execute(query).scalars().all()
+    statement = delete(events).where(events.c.subject.in_(sorted(subjects)))
+    positions = connection.execute(statement.returning(events.c.position)).scalars().all()
     highest = max(positions, default=0)
     if not positions:
         return 0

@@ -12,8 +12,8 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, update
 
 from poller.store.database import in_order
-from poller.store.events import group_subject, note_pruned
-from poller.store.schema import deliveries, events, group_breakdowns, groups, watches
+from poller.store.events import group_subject, remove_events
+from poller.store.schema import deliveries, group_breakdowns, groups, watches
 from poller.tracking.delivery import DeliveryState
 from poller.tracking.group import STUB_FOR, MemberCounts
 from poller.tracking.watch import AccountScope
@@ -39,9 +39,8 @@ def prune_groups(
     _end_abandoned(connection, scope, before, now)
     if old := _old_groups(connection, scope, before, now):
         subjects = [group_subject(scope, name) for name in old]
-        note_pruned(connection, scope, subjects)
         connection.execute(delete(deliveries).where(deliveries.c.subject.in_(subjects)))
-        connection.execute(delete(events).where(events.c.subject.in_(subjects)))
+        remove_events(connection, scope, subjects)
         connection.execute(
             delete(group_breakdowns).where(
                 group_breakdowns.c.scope_id == scope.id, group_breakdowns.c.name.in_(old)

@@ -24,17 +24,16 @@ from sqlalchemy import (
     update,
 )
 
-from poller.store.events import note_pruned
+from poller.store.events import remove_events
 from poller.store.group_retention import is_needed_by_group
 from poller.store.schema import OVER, deliveries, events, watches
 from poller.tracking.delivery import DeliveryState
 from poller.tracking.group import STUB_FOR
 from poller.tracking.watch import AccountScope
 
+# Ended operations that one step reads, and removes where nobody needs them. Many may still be
+# needed, because a sink has been down for days; the next step goes on behind them.
 _STEP: Final = 100
-# Ended operations that one step reads. Many may still be needed, because a sink has been down for
-# days, and reading all of them again in each step would take the turn of those who record.
-_READ: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +57,7 @@ class Pruned:
     @property
     def more(self) -> bool:
         """True where another step may find something."""
-        return self.place is not None or _STEP in {self.operations, self.stubs}
+        return self.place is not None or self.stubs == _STEP
 
 
 def prune(
@@ -69,26 +68,16 @@ def prune(
     now: datetime,
     behind: PrunePlace | None = None,
 ) -> Pruned:
-    """Remove one step's worth of what comes behind a place. `retention` is in seconds."""
+    """Remove one step's worth of what comes behind a place. `retention` is in seconds.
+
+    The last step of a round removes old stubs as well.
+    """
     before = now - timedelta(seconds=retention)
     old, place = _old_watches(connection, scope, before, behind)
     dead = removed = 0
-    if old:
+    if old := _make_stubs(connection, old):
         dead, removed = _remove_history(connection, scope, old)
-        connection.execute(
-            update(watches)
-            .where(watches.c.id.in_(old))
-            .values(
-                is_stub=True,
-                snapshot=None,
-                counters={},
-                labels={},
-                looks=[],
-                observed_at=None,
-                breakdown=None,
-            )
-        )
-    stubs = _remove_stubs(connection, scope, now)
+    stubs = _remove_stubs(connection, scope, now) if place is None else 0
     return Pruned(operations=len(old), events=removed, dead_letters=dead, stubs=stubs, place=place)
 
 
@@ -110,32 +99,23 @@ def drop_delivered(connection: Connection, scope: AccountScope) -> None:
 def _old_watches(
     connection: Connection, scope: AccountScope, before: datetime, behind: PrunePlace | None
 ) -> tuple[list[str], PrunePlace | None]:
-    """Lock the next operations that nobody needs any more; with where the next step begins."""
+    """Find the next operations that nobody needs any more; with where the next step begins."""
     next_ones = [] if behind is None else [_by_end() > _of(behind)]
     query = (
-        select(watches.c.id, watches.c.ended_at)
+        select(watches.c.id, watches.c.ended_at, is_needed_by_group().label("in_group"))
         .where(*_over(scope, is_stub=False), watches.c.ended_at <= before, *next_ones)
         .order_by(watches.c.ended_at, watches.c.id)
-        .limit(_READ)
+        .limit(_STEP)
     )
     rows = connection.execute(query).all()
-    needed = _needed(connection, [row.id for row in rows], before)
-    chosen = [row for row in rows if row.id not in needed][:_STEP]
-    last = chosen[-1] if len(chosen) == _STEP else rows[-1] if len(rows) == _READ else None
-    place = None if last is None else PrunePlace(ended_at=last.ended_at, id=last.id)
-    # by id alone: a planner would read all of a scope by another condition
-    lock = (
-        select(watches.c.id, watches.c.due_at, watches.c.is_stub)
-        .where(watches.c.id.in_([row.id for row in chosen]))
-        .order_by(watches.c.id)
-        .with_for_update(skip_locked=True)
-    )
-    locked = connection.execute(lock).all() if chosen else []
-    return [row.id for row in locked if row.due_at is None and not row.is_stub], place
+    place = PrunePlace(ended_at=rows[-1].ended_at, id=rows[-1].id) if len(rows) == _STEP else None
+    old = [row.id for row in rows if not row.in_group]
+    needed = _needed_by_sinks(connection, old, before)
+    return [one for one in old if one not in needed], place
 
 
-def _needed(connection: Connection, ids: Sequence[str], before: datetime) -> set[str]:
-    """Return those of which something still waits or was delivered lately, and open groups'."""
+def _needed_by_sinks(connection: Connection, ids: Sequence[str], before: datetime) -> set[str]:
+    """Return those of which something still waits or was delivered lately."""
     query = select(deliveries.c.subject).where(
         deliveries.c.subject.in_(ids),
         or_(
@@ -143,11 +123,40 @@ def _needed(connection: Connection, ids: Sequence[str], before: datetime) -> set
             deliveries.c.done_at > before,
         ),
     )
-    in_group = select(watches.c.id).where(watches.c.id.in_(ids), is_needed_by_group())
-    return {
-        *connection.execute(query).scalars(),
-        *connection.execute(in_group).scalars(),
-    }
+    return set(connection.execute(query).scalars()) if ids else set()
+
+
+def _make_stubs(connection: Connection, ids: Sequence[str]) -> list[str]:
+    """Leave what answers a late registration; return those that nobody has changed meanwhile."""
+    if not ids:
+        return []
+    # by id alone: a planner would read all of a scope by another condition
+    locked = (
+        select(watches.c.id)
+        .where(watches.c.id.in_(ids))
+        .order_by(watches.c.id)
+        .with_for_update(skip_locked=True)
+        .cte("locked")
+    )
+    statement = (
+        update(watches)
+        .where(
+            watches.c.id.in_(select(locked.c.id)),
+            watches.c.due_at.is_(None),
+            watches.c.is_stub == false(),
+        )
+        .values(
+            is_stub=True,
+            snapshot=None,
+            counters={},
+            labels={},
+            looks=[],
+            observed_at=None,
+            breakdown=None,
+        )
+        .returning(watches.c.id)
+    )
+    return list(connection.execute(statement).scalars())
 
 
 def _remove_history(
@@ -158,12 +167,10 @@ def _remove_history(
     What is replayed at this moment stays, and its event, which cannot go then, begins this step
     again.
     """
-    removed = note_pruned(connection, scope, ids)
     over = [deliveries.c.subject.in_(ids), deliveries.c.state != DeliveryState.WAITING.value]
     states = connection.execute(delete(deliveries).where(*over).returning(deliveries.c.state))
     dead = sum(state == DeliveryState.DEAD.value for state in states.scalars())
-    connection.execute(delete(events).where(events.c.subject.in_(ids)))
-    return dead, removed
+    return dead, remove_events(connection, scope, ids)
 
 
 def _over(scope: AccountScope, *, is_stub: bool) -> Sequence[ColumnElement[bool]]:

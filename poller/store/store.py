@@ -420,10 +420,12 @@ class Store:
     async def tidy(self, *, retention_seconds: float) -> Pruned:
         """Run one small step of retention, each behind the one before.
 
-        The first one of a round also gives up for sinks that are no longer configured.
+        The first one of a round also gives up for sinks that are no longer configured, and goes
+        through the groups.
         """
         if self._pruned_to is None:
             await self._write(sink_rows.bury_absent, self.now())
+            await self.groups.prune(retention_seconds=retention_seconds)
         pruned = await self._write(
             retention_rows.prune,
             retention=retention_seconds,
@@ -431,7 +433,6 @@ class Store:
             behind=self._pruned_to,
         )
         self._pruned_to = pruned.place
-        await self.groups.prune(retention_seconds=retention_seconds)
         if pruned.operations or pruned.stubs:
             await self._transactions.call(self._database.vacuum)
         return pruned

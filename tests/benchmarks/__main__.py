@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks import cluster, delivery, fleet, groups, start
+from tests.benchmarks import cluster, delivery, fleet, groups, retention, start
 from tests.benchmarks.pacing import Figures, measure
 from tests.benchmarks.plot import draw
 from tests.benchmarks.report import pacing_report, table
@@ -18,7 +18,10 @@ _SEED: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How much to measure: operations of each kind of benchmark, and seconds."""
+    """How much to measure: operations of each kind of benchmark, and seconds.
+
+    `stored` counts the ended and the active operations of a large store.
+    """
 
     alone: int
     together: int
@@ -28,6 +31,7 @@ class Effort:
     starts: int
     members: int
     steps: int
+    stored: tuple[int, int]
 
 
 _EFFORTS: Final[Mapping[str, Effort]] = {
@@ -40,6 +44,7 @@ _EFFORTS: Final[Mapping[str, Effort]] = {
         starts=7,
         members=1_000,
         steps=300,
+        stored=(20_000, 10_000),
     ),
     "usual": Effort(
         alone=100,
@@ -50,6 +55,7 @@ _EFFORTS: Final[Mapping[str, Effort]] = {
         starts=15,
         members=10_000,
         steps=1_500,
+        stored=(200_000, 100_000),
     ),
     "full": Effort(
         alone=300,
@@ -60,6 +66,7 @@ _EFFORTS: Final[Mapping[str, Effort]] = {
         starts=31,
         members=10_000,
         steps=5_000,
+        stored=(200_000, 100_000),
     ),
 }
 
@@ -105,6 +112,14 @@ def _cluster(effort: Effort) -> str:
     return table(rows)
 
 
+def _retention(effort: Effort) -> str:
+    rows = []
+    for row in retention.measure(*effort.stored):
+        rows.append(row)
+        _say(str(row))
+    return table(rows)
+
+
 _BENCHMARKS: Final[Mapping[str, Callable[[Effort], str]]] = {
     "pacing": _pacing,
     "fleet": _fleet,
@@ -112,6 +127,7 @@ _BENCHMARKS: Final[Mapping[str, Callable[[Effort], str]]] = {
     "start": _start,
     "groups": _groups,
     "cluster": _cluster,
+    "retention": _retention,
 }
 
 

@@ -76,7 +76,7 @@ async def test_what_is_still_needed_does_not_hold_up_the_rest(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sink that is down keeps the oldest: steps pass them, each reads a few, and come round."""
-    monkeypatch.setattr("poller.store.retention._READ", 3)
+    monkeypatch.setattr("poller.store.retention._STEP", 3)
     for number in range(7):
         await daemon.run_through(op(number))
         daemon.clock.advance(1)
@@ -132,12 +132,13 @@ async def test_dead_letters_are_kept_as_long_as_the_rest_and_counted(daemon: Dae
     assert await tidy(daemon) == Pruned(operations=1, events=3, dead_letters=3)
 
 
-async def test_pruning_goes_in_small_steps(daemon: Daemon) -> None:
+async def test_pruning_goes_in_small_steps(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others write between them; the last step says that there is no more."""
-    await finish(daemon, *range(110))
+    monkeypatch.setattr(retention, "_STEP", 20)
+    await finish(daemon, *range(30))
     daemon.clock.advance(days=2)
     steps = [await tidy(daemon) for _ in range(3)]
-    assert [step.operations for step in steps] == [100, 10, 0]
+    assert [step.operations for step in steps] == [20, 10, 0]
     assert [step.more for step in steps] == [True, False, False]
     assert await daemon.count(events) == 0
 

@@ -1,0 +1,206 @@
+"""Retention on a large store: operations a second, how long a step takes, and `/readyz`.
+
+The store holds ended operations whose time is over, each with three events that were delivered,
+and active ones, which are not due. They are copies of two operations that went the usual way.
+PostgreSQL runs as it ships, each commit synced to the disk.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import quantiles
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import httpx
+from sqlalchemy import (
+    Column,
+    Connection,
+    String,
+    Table,
+    cast,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
+
+from poller.comms.kinds import DEFAULT_KIND
+from poller.comms.models import decode_operation
+from poller.store.claims import ClaimRequest
+from poller.store.daemons import DeclaredSink, Member
+from poller.store.database import Database
+from poller.store.schema import counters, deliveries, events, watches
+from poller.store.store import Store
+from poller.store.watches import Lease
+from poller.tracking.answer import FoundAnswer
+from poller.tracking.delivery import AttemptResult, DeliveryAttempt, Subscription
+from poller.tracking.pacing import Policy
+from poller.tracking.registration import Registration
+from poller.tracking.watch import AccountScope
+from tests.fakes.api import FakeApi
+from tests.fakes.process import Poller, eventually
+from tests.store.cluster import DURABLE, running
+
+__all__ = ["measure"]
+
+Row = dict[str, object]
+
+_ENDED: Final = "comms_operation_00000000000000000000000001"
+_ACTIVE: Final = "comms_operation_00000000000000000000000002"
+_LONG_AGO: Final = timedelta(days=10)
+_RETENTION: Final = timedelta(days=7)
+_SINK: Final = "stdout"
+_PROBES: Final = 100
+_BETWEEN: Final = 0.03
+_COPIED_AT_ONCE: Final = 2_000
+
+
+def measure(ended: int, active: int) -> Iterator[Row]:
+    """Measure stores of so many ended and active operations of both kinds."""
+    with TemporaryDirectory() as directory:
+        yield _measure("SQLite", f"sqlite:///{directory}/poller.db", ended, active)
+    with running(settings=DURABLE) as cluster:
+        yield _measure("PostgreSQL", cluster.url(cluster.create()), ended, active)
+
+
+def _measure(name: str, url: str, ended: int, active: int) -> Row:
+    with FakeApi() as api:
+        scope = AccountScope(account=api.credentials[0], base_url=api.base_url)
+        asyncio.run(_make_templates(url, scope))
+        _multiply(url, ended, active)
+        row: Row = {"store": name, "ended": ended, "active": active}
+        row |= asyncio.run(_prune(url, scope, ended // 2))
+        row |= _probe(url, api)
+    return row
+
+
+async def _make_templates(url: str, scope: AccountScope) -> None:
+    """Let one operation come to its end and be delivered, and see another one once."""
+    at = datetime.now(UTC) - _LONG_AGO
+    store = await Store.open(url, scope, now=lambda: at)
+    sink = DeclaredSink(subscription=Subscription(sink=_SINK))
+    await store.configure_sinks(Member(owner=store.owner, name="benchmark", sinks=[sink]))
+    await store.register(
+        [Registration(id=one, kind=DEFAULT_KIND.name) for one in (_ENDED, _ACTIVE)]
+    )
+    steps = [(_ENDED, "PROCESSING", 0), (_ENDED, "PROCESSING", 600), (_ENDED, "COMPLETED", 1_000)]
+    for number, status, delivered in [*steps, (_ACTIVE, "PROCESSING", 0)]:
+        at += timedelta(seconds=1)
+        raw = {
+            "id": number,
+            "status": status,
+            "stats": {"total": 1_000, "queued": 1_000 - delivered, "delivered": delivered},
+            "createdAt": (at - timedelta(minutes=5)).isoformat(),
+            "updatedAt": at.isoformat(),
+        }
+        found = decode_operation(raw, kind=DEFAULT_KIND, expected_id=number)
+        answer = FoundAnswer(found=found, begun_at=at, arrived_at=at)
+        await store.record([(number, answer)], policy=Policy(progress_interval=0), lease_owner=None)
+    lease = Lease(owner=store.owner, seconds=30)
+    request = ClaimRequest(sink=_SINK, limit=10, in_order=True, in_flight=0, lease=lease)
+    claimed = (await store.complete_and_claim([], request)).claimed
+    done = DeliveryAttempt(result=AttemptResult.DELIVERED, begun_at=at, status=204)
+    await store.complete_and_claim([(event.position, done) for event in claimed], request)
+    await store.aclose()
+
+
+def _multiply(url: str, ended: int, active: int) -> None:
+    database = Database(url)
+    for first in range(1, ended, _COPIED_AT_ONCE):
+        last = min(ended, first + _COPIED_AT_ONCE)
+        database.write(lambda connection: _copy(connection, _ENDED, first, last))  # noqa: B023
+    for first in range(ended + 1, ended + active, _COPIED_AT_ONCE):
+        last = min(ended + active, first + _COPIED_AT_ONCE)
+        database.write(lambda connection: _copy(connection, _ACTIVE, first, last))  # noqa: B023
+    database.write(_finish)
+    database.close()
+
+
+def _copy(connection: Connection, template: str, first: int, last: int) -> None:
+    """Copy an operation with all that belongs to it, once for each number."""
+    numbers = select(literal(first).label("x")).cte(recursive=True)
+    numbers = numbers.union_all(select(numbers.c.x + 1).where(numbers.c.x + 1 < last))
+    name = literal("comms_operation_00000000") + cast(literal(10**17) + numbers.c.x, String)
+
+    def copy(table: Table, key: Column[Any], **changed: Any) -> None:  # noqa: ANN401 - expressions
+        columns = [changed.get(one.name, one) for one in table.columns]
+        rows = select(*columns).select_from(table.join(numbers, literal(1) == 1))
+        statement = insert(table).from_select(
+            [one.name for one in table.columns], rows.where(key == template)
+        )
+        connection.execute(statement)
+
+    position = literal(100) + numbers.c.x * 10
+    copy(watches, watches.c.id, id=name)
+    copy(
+        events,
+        events.c.subject,
+        position=position + events.c.position,
+        id=events.c.id + literal("-") + cast(numbers.c.x, String),
+        subject=name,
+    )
+    copy(
+        deliveries,
+        deliveries.c.subject,
+        position=position + deliveries.c.position,
+        subject=name,
+    )
+
+
+def _finish(connection: Connection) -> None:
+    later = datetime.now(UTC) + timedelta(days=30)
+    connection.execute(update(watches).where(watches.c.due_at.is_not(None)).values(due_at=later))
+    connection.execute(update(counters).values(value=1_000_000_000))
+    connection.execute(text("ANALYZE"))
+
+
+async def _prune(url: str, scope: AccountScope, number: int) -> Mapping[str, object]:
+    """Run steps of retention until so many operations are removed."""
+    taken: list[float] = []
+
+    def timed(name: str, seconds: float, _is_refused: bool) -> None:  # noqa: FBT001 - as called
+        if name == "retention.prune":
+            taken.append(seconds * 1_000)
+
+    store = await Store.open(url, scope, timed=timed)
+    done, spent, begun = 0, time.process_time(), time.perf_counter()
+    while done < number:
+        pruned = await store.tidy(retention_seconds=_RETENTION.total_seconds())
+        assert pruned.more
+        done += pruned.operations
+    seconds = time.perf_counter() - begun
+    spent = time.process_time() - spent
+    await store.aclose()
+    ranks = quantiles(taken, n=100)
+    return {
+        "removed/s": done / seconds,
+        "own CPU, ms each": spent / done * 1_000,
+        "step p50, ms": ranks[49],
+        "step p95, ms": ranks[94],
+        "longest step, ms": max(taken),
+    }
+
+
+def _probe(url: str, api: FakeApi) -> Mapping[str, object]:
+    """Ask a daemon that prunes the rest whether it is ready."""
+    environment = {**api.environment, "POLLER_STORE__URL": url, "POLLER_POLLING__SWEEP": "off"}
+    with (
+        TemporaryDirectory() as directory,
+        Poller("run", cwd=Path(directory), environment=environment) as daemon,
+    ):
+        eventually(lambda: bool(daemon.logged("server.listening")))
+        address = daemon.logged("server.listening")[0]["address"]
+        waits = []
+        with httpx.Client(base_url=str(address)) as client:
+            client.get("/readyz")
+            for _ in range(_PROBES):
+                begun = time.perf_counter()
+                client.get("/readyz")
+                waits.append((time.perf_counter() - begun) * 1_000)
+                time.sleep(_BETWEEN)
+        ranks = quantiles(waits, n=100)
+        return {"/readyz p50, ms": ranks[49], "/readyz p95, ms": ranks[94]}
