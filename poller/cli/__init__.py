@@ -7,8 +7,6 @@ from typing import NoReturn
 
 from poller.cli.signals import hold_signals
 
-__all__ = ["main"]
-
 
 def main() -> None:
     """Run the command line."""

@@ -11,8 +11,6 @@ from typing import Final, NoReturn
 
 import typer
 
-__all__ = ["EXIT_TIMEOUT", "EXIT_TROUBLE", "EXIT_UNFINISHED", "EXIT_USAGE", "fail", "reporting"]
-
 EXIT_TROUBLE: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_UNFINISHED: Final = 3

@@ -10,8 +10,6 @@ from structlog.typing import Processor
 
 from poller.cli.stderr import say_drops_with
 
-__all__ = ["LibraryLogs", "configure_logs"]
-
 Fields = MutableMapping[str, Any]
 Renderer = Callable[[Any, str, Fields], str | bytes]
 

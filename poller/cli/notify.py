@@ -24,8 +24,6 @@ from poller.engine.supervision import Heartbeats, attempt
 from poller.store.errors import StoreError
 from poller.store.reports import Summary
 
-__all__ = ["Notifier", "message", "sentence"]
-
 log = structlog.get_logger()
 
 _STATUS_EVERY: Final = 10.0

@@ -18,31 +18,6 @@ from poller.tracking.registration import (
     kind_of,
 )
 
-__all__ = [
-    "DEFAULT_KIND_NAME",
-    "Breakdown",
-    "Config",
-    "Ids",
-    "Json",
-    "KindName",
-    "Labels",
-    "Limit",
-    "OperationId",
-    "Overrides",
-    "Since",
-    "SinkName",
-    "Timeout",
-    "Until",
-    "Url",
-    "Version",
-    "defaults_of",
-    "kinds_of",
-    "labels_of",
-    "registrations",
-    "timeout_seconds",
-    "watchable_ids",
-]
-
 _SETTINGS: Final = "Settings"
 
 

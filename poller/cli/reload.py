@@ -19,8 +19,6 @@ from poller.settings.report import values
 from poller.sinks.base import SinkUnavailable
 from poller.store.errors import StoreError
 
-__all__ = ["ON_RELOAD", "Effect", "Reloader", "changed_settings", "warn_unsigned"]
-
 log = structlog.get_logger()
 
 _TOKEN: Final = ("server", "token")

@@ -19,8 +19,6 @@ from poller.tracking.event import Event, read_event
 from poller.tracking.progress import read_progress
 from poller.tracking.watch import ResourceType
 
-__all__ = ["LABEL", "Screen", "event_line", "line_maker"]
-
 LABEL: Final = "campaign"
 """The label whose value names an operation on the screen."""
 

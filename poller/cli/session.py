@@ -12,8 +12,6 @@ from poller.control.client import ControlClient
 from poller.control.errors import BadAddress
 from poller.settings import ServerSettings, Settings, SettingsLoader
 
-__all__ = ["Target", "with_daemon"]
-
 Result = TypeVar("Result")
 
 

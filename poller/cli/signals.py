@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import anyio
 
-__all__ = ["ProcessSignals", "hold_signals"]
-
 _HELD: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
 

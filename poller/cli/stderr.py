@@ -16,8 +16,6 @@ from collections.abc import Callable
 from io import TextIOBase
 from typing import Final
 
-__all__ = ["BackgroundStream", "dropped_lines", "install", "say_drops_with"]
-
 _CAPACITY: Final = 1024 * 1024
 """Bytes that wait at most."""
 _FLUSH_SECONDS: Final = 1.0

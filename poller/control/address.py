@@ -23,8 +23,6 @@ from poller.addresses import (
 from poller.control.errors import BadAddress
 from poller.http.route import Route
 
-__all__ = ["VARIABLE", "Address", "address_of_url", "listening_address", "told_address"]
-
 VARIABLE: Final = "POLLER_URL"
 
 _FIX: Final = "write http://host:port, https://host:port or unix:/path"

@@ -35,8 +35,6 @@ from poller.server.documents import (
 )
 from poller.text import dump_json
 
-__all__ = ["MOST_FILTERED", "ControlClient"]
-
 MOST_FILTERED: Final = 100
 """The event stream can be told so many operations; of more, it sends everything."""
 

@@ -2,17 +2,6 @@
 
 from typing import Final
 
-__all__ = [
-    "BadAddress",
-    "ControlError",
-    "NoDaemon",
-    "NoToken",
-    "Refused",
-    "UnknownOperation",
-    "Unreachable",
-    "WrongKind",
-]
-
 _USAGE: Final = frozenset({400, 413, 415, 422})
 
 

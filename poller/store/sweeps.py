@@ -4,7 +4,7 @@ A page mostly repeats what is known. Such rows are found by comparing text, and 
 moved in one statement; only what changed is locked, judged and written like any other answer.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -133,27 +133,14 @@ def record_page(
     With `discover_since`, operations created since then of which nothing is known, not even a
     stub, are registered first.
     """
-    kind = page.kind
     by_id = {operation.id: operation for operation in page.operations}
     known = _known(connection, sorted(by_id))
     discovered: list[Registered] = []
     if discover_since is not None:
-        registrations = [
-            Registration(id=operation.id, kind=kind)
-            for operation in by_id.values()
-            if operation.id not in known
-            and operation.created_at is not None
-            and operation.created_at >= discover_since
-        ]
-        discovered = register_all(connection, scope, registrations, now, policy=policy)
-    tracked = {
-        name: row
-        for name, row in known.items()
-        if row["scope_id"] == scope.id
-        and row["kind"] == kind
-        and row["due_at"] is not None
-        and row["next_request"] == NextRequest.OPERATION.value
-    }
+        unknown = [operation for name, operation in by_id.items() if name not in known]
+        found = _discoveries(unknown, page.kind, since=discover_since)
+        discovered = register_all(connection, scope, found, now, policy=policy)
+    tracked = _tracked(known, scope, page.kind)
     is_quiet = _quiet(tracked, now)
     quiet = [name for name in tracked if is_quiet(by_id[name])]
     unchanged = _unchanged(connection, {name: tracked[name] for name in quiet})
@@ -162,18 +149,7 @@ def record_page(
     observations = record(
         connection,
         scope,
-        [
-            (
-                name,
-                FoundAnswer(
-                    found=by_id[name],
-                    begun_at=page.begun_at,
-                    arrived_at=page.arrived_at,
-                    fetched=False,
-                ),
-            )
-            for name in sorted(changed)
-        ],
+        [(name, _answer(page, by_id[name])) for name in sorted(changed)],
         policy=policy,
         lease_owner=None,
         now=now,
@@ -248,6 +224,35 @@ def _known(connection: Connection, ids: Sequence[str]) -> dict[str, RowMapping]:
         query = select(*columns).where(watches.c.id.in_(ids[start : start + _CHUNK]))
         found |= {row["id"]: row for row in connection.execute(query).mappings().all()}
     return found
+
+
+def _discoveries(unknown: Iterable[Operation], kind: str, *, since: datetime) -> list[Registration]:
+    """Make registrations of the operations that were created since then."""
+    return [
+        Registration(id=operation.id, kind=kind)
+        for operation in unknown
+        if operation.created_at is not None and operation.created_at >= since
+    ]
+
+
+def _tracked(
+    known: Mapping[str, RowMapping], scope: AccountScope, kind: str
+) -> dict[str, RowMapping]:
+    """Choose the rows that a list of the kind answers."""
+    return {
+        name: row
+        for name, row in known.items()
+        if row["scope_id"] == scope.id
+        and row["kind"] == kind
+        and row["due_at"] is not None
+        and row["next_request"] == NextRequest.OPERATION.value
+    }
+
+
+def _answer(page: Listed, operation: Operation) -> FoundAnswer:
+    return FoundAnswer(
+        found=operation, begun_at=page.begun_at, arrived_at=page.arrived_at, fetched=False
+    )
 
 
 def _quiet(rows: Mapping[str, RowMapping], now: datetime) -> Callable[[Operation], bool]:

@@ -14,8 +14,6 @@ from poller.cli.messages.reading import Findings, MessageRow
 from poller.cli.output import is_terminal, print_table
 from poller.text import dump_json
 
-__all__ = ["print_csv", "print_json", "print_tables"]
-
 _NOTHING: Final = "–"
 _CAUSES: Final = ("CODE", "COUNT", "TEXT", "SAMPLES")
 _COUNTS: Final = ("STATUS", "CHANNEL", "COUNT")

@@ -9,8 +9,6 @@ from poller.comms.kinds import DEFAULT_KIND
 from poller.http.route import EgressError
 from poller.settings import Loaded, SettingsError
 
-__all__ = ["probe_credentials"]
-
 _SUBJECT: Final = "api"
 
 

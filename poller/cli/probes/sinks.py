@@ -31,8 +31,6 @@ from poller.sinks.journal import Disk, Journal
 from poller.text import dump_json, format_instant
 from poller.tracking.event import event_id
 
-__all__ = ["TEST_EVENT", "probe_sink"]
-
 TEST_EVENT: Final = "poller.test"
 """The type of the event that is posted to try a webhook."""
 

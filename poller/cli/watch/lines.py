@@ -11,8 +11,6 @@ from poller.cli.watch.news import News, Update
 from poller.sinks.base import OutgoingEvent, SinkVerdict
 from poller.sinks.stdout import StdoutSink
 
-__all__ = ["Lines"]
-
 log = structlog.get_logger()
 
 _STDOUT: Final = 1

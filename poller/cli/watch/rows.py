@@ -13,8 +13,6 @@ from poller.text import printable
 from poller.tracking.forecast import finished_per_second
 from poller.tracking.watch import Outcome, Phase, ResourceType, Watch
 
-__all__ = ["Totals", "Track", "WatchRow", "all_is_well", "busiest", "short_names"]
-
 _NOT_REACHED: Final = ("failed", "undelivered", "unaddressable", "canceled")
 _SHORTEST_NAME: Final = 6
 _LONGEST_STATUS: Final = 24

@@ -22,8 +22,6 @@ from poller.settings import Settings, SettingsLoader
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope, Watch
 
-__all__ = ["open_feed"]
-
 log = structlog.get_logger()
 
 _AT_ONCE: Final = 8

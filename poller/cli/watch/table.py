@@ -11,17 +11,6 @@ from rich.text import Text
 from poller.cli.formatting import format_span, shortened
 from poller.cli.watch.rows import WatchRow
 
-__all__ = [
-    "breakdown_lines",
-    "counts_line",
-    "detail_lines",
-    "format_rate",
-    "make_message_table",
-    "make_table",
-    "statuses_line",
-    "summary_line",
-]
-
 _ALWAYS: Final = ("delivered", "undelivered", "failed")
 _WIDEST: Final = 140
 # What is left out, one after the other, where the terminal has fewer columns than this.

@@ -25,8 +25,6 @@ from poller.cli.watch.table import (
 )
 from poller.tracking.watch import ResourceType, Watch
 
-__all__ = ["LiveView"]
-
 _INTERVAL: Final = 0.25
 # Times run on even where nothing was learned: so many intervals may pass without a new picture.
 _LONGEST_STILL: Final = 4
