@@ -13,6 +13,7 @@ from poller.comms.gate import Pause
 from poller.comms.throttle import Throttle
 from poller.engine.configuration import Configuration, SinkPlan
 from poller.engine.stored_budget import StoredBudget
+from poller.server.hints import HintAccess
 from poller.server.listening import Listening
 from poller.settings import (
     AlertSettings,
@@ -91,6 +92,18 @@ def listening(settings: Settings) -> Listening:
         public_url=server.public_url,
         socket_mode=server.socket_permissions,
         observe=server.observe_address,
+        hints=server.hints_address,
+    )
+
+
+def hint_access(settings: Settings) -> HintAccess:
+    """Say how the pushes of the vendor are told from forged ones."""
+    server = settings.server
+    return HintAccess(
+        user=server.hints_user,
+        password=server.hints_password,
+        url=server.hints_url,
+        auth_token=settings.api.auth_token,
     )
 
 

@@ -14,14 +14,14 @@ import anyio
 from anyio.abc import TaskGroup
 
 from poller import __version__
-from poller.build import listening, make_budget, make_client, make_throttle
+from poller.build import hint_access, listening, make_budget, make_client, make_throttle
 from poller.engine.configuration import Configuration
 from poller.engine.daemon import Daemon
 from poller.engine.meter import NO_METER, Meter
 from poller.server.control import Metrics
 from poller.server.exposition import Exposition
 from poller.server.metrics import PrometheusMeter
-from poller.server.serving import Bound, serve
+from poller.server.serving import NOWHERE, Bound, serve
 from poller.settings import Settings
 from poller.store.store import Store
 from poller.tracking.registration import Registration
@@ -32,10 +32,11 @@ LAST_WORDS: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedDaemon:
-    """A daemon with its store and sinks, ready to run; `metrics` makes their page."""
+    """A daemon with its store and sinks, ready to run; `metrics` makes the page of its meter."""
 
     daemon: Daemon
     store: Store
+    meter: Meter
     metrics: Metrics | None
 
 
@@ -57,7 +58,7 @@ async def open_daemon(
     :raises SinkUnavailable: where a sink cannot be started.
     """
     # where nobody can ask for the metrics, nothing is measured
-    instrument = PrometheusMeter() if listening(settings).is_anywhere else None
+    instrument = PrometheusMeter() if listening(settings).serves_metrics else None
     meter = NO_METER if instrument is None else Meter(instrument)
     url = settings.store.url.get_secret_value()
     store = await Store.open(url, configuration.scope, timed=meter.transacted)
@@ -88,19 +89,26 @@ async def open_daemon(
         ).render
     await daemon.register(registrations, all_or_none=True)
     await daemon.open()
-    return OpenedDaemon(daemon=daemon, store=store, metrics=metrics)
+    return OpenedDaemon(daemon=daemon, store=store, meter=meter, metrics=metrics)
 
 
 async def open_listeners(tasks: TaskGroup, opened: OpenedDaemon, settings: Settings) -> Bound:
-    """Serve the control API in `tasks`, where one is wanted; returns where it is.
+    """Serve the control API and the hints in `tasks`, where they are wanted; returns where.
 
     :raises ListenError: where it cannot listen at an address.
     """
     places = listening(settings)
     if not places.is_anywhere:
-        return Bound(address=None, observe=None, use_access=lambda *_: None)
+        return NOWHERE
     serving = partial(
-        serve, opened.daemon, opened.store, places, version=__version__, metrics=opened.metrics
+        serve,
+        opened.daemon,
+        opened.store,
+        places,
+        version=__version__,
+        metrics=opened.metrics,
+        hint_access=hint_access(settings),
+        meter=opened.meter,
     )
     bound: Bound = await tasks.start(serving)
     return bound

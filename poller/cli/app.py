@@ -32,6 +32,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "show": "Show an operation or a message: how it is, its events, why one did not arrive.",
     "forget": "Stop watching operations and messages. Events that are recorded still go out.",
     "group": "List groups, show one, or seal one: it ends when all its members have.",
+    "hints": "Print the commands that let the vendor push hints to server.hints_url.",
     "sinks": "Show how each sink is, what waits for it and what it did not take.",
     "health": "Ask the running daemon whether it is well: exits with 0 or 1.",
     "dead-letters": "List what could not be delivered and was given up.",

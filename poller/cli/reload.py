@@ -1,6 +1,6 @@
 """SIGHUP: the settings are read again, and what became of each that changed is said."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import Enum
 from typing import Final
 
@@ -9,10 +9,11 @@ from anyio import to_thread
 from pydantic import SecretStr
 
 from poller.addresses import TcpAddress
-from poller.build import configuration
+from poller.build import configuration, hint_access
 from poller.cli.appearance import Appearance
 from poller.engine.daemon import Daemon
 from poller.http.route import EgressError
+from poller.server.serving import Bound
 from poller.settings import Settings, SettingsError, SettingsLoader, WebhookSinkSettings
 from poller.settings.catalogue import NAMED, SettingPath, dotted, find
 from poller.settings.report import values
@@ -48,8 +49,8 @@ ON_RELOAD: Final[Mapping[SettingPath, Effect]] = {
     **_rows("polling", "sweep discover discover_age schedule_checks", Effect.APPLIED),
     **_rows("store", "url", Effect.NEEDS_RESTART),
     **_rows("store", "retention", Effect.APPLIED),
-    **_rows("server", "listen socket_mode observe", Effect.NEEDS_RESTART),
-    **_rows("server", "token public_url", Effect.APPLIED),
+    **_rows("server", "listen socket_mode observe hints", Effect.NEEDS_RESTART),
+    **_rows("server", "token public_url hints_user hints_password hints_url", Effect.APPLIED),
     **_rows("engine", "shutdown_grace", Effect.APPLIED),
     **_rows("log", "level format", Effect.APPLIED),
     **_rows("sinks.*", "type format events labels path url secret headers timeout", Effect.APPLIED),
@@ -61,8 +62,8 @@ ON_RELOAD: Final[Mapping[SettingPath, Effect]] = {
 class Reloader:
     """Applies settings that changed to a running daemon.
 
-    `settings` are those that it was started with; `use_access` makes the control API ask for
-    another token; `appearance` is how standard output and the log look.
+    `settings` are those that it was started with; `bound` changes what the control API and the
+    listener of hints ask for; `appearance` is how standard output and the log look.
     """
 
     def __init__(
@@ -70,12 +71,12 @@ class Reloader:
         daemon: Daemon,
         settings: Settings,
         loader: SettingsLoader,
-        use_access: Callable[[SecretStr | None, str], None],
+        bound: Bound,
         appearance: Appearance,
     ) -> None:
         self._daemon = daemon
         self._loader = loader
-        self._use_access = use_access
+        self._bound = bound
         self._appearance = appearance
         self._started = settings
         self._in_force = settings
@@ -85,6 +86,7 @@ class Reloader:
         try:
             fresh = (await to_thread.run_sync(self._loader.load)).settings
             fresh.api.require_credentials()
+            fresh.require_hint_access()
             if refused := _of(changed_settings(self._in_force, fresh), Effect.REFUSED):
                 log.error(
                     "daemon.reload_refused",
@@ -103,9 +105,10 @@ class Reloader:
         self._appearance.configure_logs(fresh)
         pending = _of(changed_settings(self._started, fresh), Effect.NEEDS_RESTART)
         if self._may_use(fresh.server.token):
-            self._use_access(fresh.server.token, fresh.server.public_url)
+            self._bound.use_access(fresh.server.token, fresh.server.public_url)
         else:
             pending.append(_TOKEN)
+        self._bound.use_hint_access(hint_access(fresh))
         self._report(fresh, pending)
         self._in_force = fresh
 

@@ -21,6 +21,7 @@ from poller.comms.errors import CommsError
 from poller.comms.throttle import Throttle
 from poller.engine.configuration import Configuration
 from poller.engine.dispatcher import Ended
+from poller.engine.hints import HintInbox
 from poller.engine.housekeeping import Housekeeping
 from poller.engine.log_events import RegistrationLog, log_recorded
 from poller.engine.membership import NAME as MEMBERSHIP
@@ -44,7 +45,6 @@ from poller.engine.stored_budget import StoredBudget
 from poller.engine.supervision import Heartbeats, attempt, repeat
 from poller.log import get_logger
 from poller.store.dead_letters import DeadLetterCursor, ReplayedPage, Selection
-from poller.store.errors import StoreUnavailable
 from poller.store.events import StoredEvent
 from poller.store.registrations import Registered
 from poller.store.reports import Summary
@@ -60,8 +60,6 @@ _QUERY_AGAIN: Final = 1.0
 _LAST_WORDS: Final = 1.0
 # seconds: counting what belongs to others reads all that is watched
 _COUNT_AGAIN: Final = 60.0
-# seconds after which a confirmed write proves nothing any more
-_PROOF_AGE: Final = 3.5
 _MOST_GROUPS: Final = 20
 _LOOPS: Final = ("poll", "housekeeping")
 
@@ -83,8 +81,8 @@ class Daemon:
     """One poller: watches the operations of one scope until `stop`.
 
     `until_idle` makes it end by itself once `registered_all` was called and nothing more can
-    happen. The caller closes the store and the client. `signals` wakes what waits for a change;
-    `heartbeats` shows which loops run.
+    happen. The caller closes the store and the client, and runs `hints` where the vendor pushes.
+    `signals` wakes what waits for a change; `heartbeats` shows which loops run.
     """
 
     def __init__(
@@ -143,6 +141,7 @@ class Daemon:
             heartbeats=self.heartbeats,
             meter=meter,
         )
+        self.hints = self._make_hints()
         self._sinks = self._make_sinks()
         self._housekeeping = self._make_housekeeping()
 
@@ -265,19 +264,9 @@ class Daemon:
     async def prove_writable(self) -> None:
         """Raise nothing where a registration could be committed now.
 
-        Where the store is shared, what this daemon writes every second is the proof, and costs no
-        query: a probe must not compete with those who record.
-
         :raises StoreError: where the store refuses, or has confirmed no write for seconds.
         """
-        age = self.membership.beat_age
-        if age is None:
-            await self._store.prove_writable()
-        elif age > _PROOF_AGE:
-            raise StoreUnavailable(
-                f"store.url: the database has confirmed no write for {age:.0f} s; "
-                "see store.unavailable in the log"
-            )
+        await self.membership.prove_writable()
 
     @property
     def closed_sinks(self) -> frozenset[str]:
@@ -364,6 +353,15 @@ class Daemon:
     async def summary(self) -> Summary:
         """Count what is watched and what waits, from the start of this daemon on."""
         return await self._store.summary(since=self.started_at, closed=self.closed_sinks)
+
+    def _make_hints(self) -> HintInbox:
+        return HintInbox(
+            store=self._store,
+            configuration=lambda: self._configuration,
+            signals=self.signals,
+            heartbeats=self.heartbeats,
+            meter=self._meter,
+        )
 
     def _make_sinks(self) -> SinkManager:
         return SinkManager(

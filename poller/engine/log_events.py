@@ -54,6 +54,13 @@ class RegistrationLog:
             )
 
 
+def log_discovered(discovered: Iterable[Registered]) -> None:
+    """Log the operations that nobody registered and that are watched from now on."""
+    for found in discovered:
+        kind = None if found.watch is None else found.watch.kind
+        log.info("operation.discovered", operation=found.id, kind=kind)
+
+
 class PollLog:
     """The log lines of requests to the API and of the effects of their answers."""
 

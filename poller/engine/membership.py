@@ -24,6 +24,7 @@ from poller.engine.stored_budget import StoredBudget
 from poller.engine.supervision import Heartbeats, repeat
 from poller.log import get_logger
 from poller.store.daemons import DeclaredSink, Member
+from poller.store.errors import StoreUnavailable
 from poller.store.sinks import SinkReport
 from poller.store.store import Store
 
@@ -33,6 +34,8 @@ NAME: Final = "membership"
 _BEAT: Final = 1.0
 # events of others are here within 250 ms; more often would cost more than 2 % of a core
 _LOOK: Final = 0.15
+# seconds after which a confirmed write proves nothing any more
+_PROOF_AGE: Final = 3.5
 
 
 class Membership:
@@ -68,10 +71,21 @@ class Membership:
         """Whether other daemons live beside this one."""
         return bool(self.others)
 
-    @property
-    def beat_age(self) -> float | None:
-        """Seconds since the store has taken a beat; None before the first, and where alone."""
-        return None if self._beaten_at is None else anyio.current_time() - self._beaten_at
+    async def prove_writable(self) -> None:
+        """Raise nothing where a registration could be committed now.
+
+        Where the store is shared, what this daemon writes every second is the proof, and costs no
+        query: a probe must not compete with those who record.
+
+        :raises StoreError: where the store refuses, or has confirmed no write for seconds.
+        """
+        if self._beaten_at is None:
+            await self._store.prove_writable()
+        elif (age := anyio.current_time() - self._beaten_at) > _PROOF_AGE:
+            raise StoreUnavailable(
+                f"store.url: the database has confirmed no write for {age:.0f} s; "
+                "see store.unavailable in the log"
+            )
 
     async def declare(self, plans: Sequence[SinkPlan]) -> Sequence[SinkReport]:
         """Tell the store the sinks and the bounds that this daemon has now; report on all sinks.

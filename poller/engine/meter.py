@@ -4,7 +4,7 @@ A meter only counts: it neither waits nor raises, and decides nothing. All metho
 are called in the event loop, `transacted` in the worker threads of the store.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -15,6 +15,7 @@ from poller.sinks.base import SinkOutcome
 from poller.store.events import StoredEvent
 from poller.store.watches import Observation
 from poller.tracking.delivery import Delivery
+from poller.tracking.hint import HintEffect
 
 log = get_logger()
 
@@ -47,6 +48,12 @@ class Instrument(Protocol):
 
     def recorded(self, events: Sequence[StoredEvent]) -> None:
         """Count events that no answer caused but a registration, a seal, or time."""
+
+    def pushed(self, outcome: str) -> None:
+        """Count a push of hints: accepted, or the name of the problem that it was answered with."""
+
+    def hinted(self, effects: Mapping[HintEffect, int]) -> None:
+        """Count what hints did."""
 
     def attempted(self, outcomes: Sequence[SinkOutcome], *, sink: str, seconds: float) -> None:
         """Count one call of a sink, with an outcome for each of its events."""
@@ -106,6 +113,18 @@ class Meter:
         if self._instrument is not None:
             with self._guarded("recorded"):
                 self._instrument.recorded(events)
+
+    def pushed(self, outcome: str) -> None:
+        """Count a push of hints, and how it was answered."""
+        if self._instrument is not None:
+            with self._guarded("pushed"):
+                self._instrument.pushed(outcome)
+
+    def hinted(self, effects: Mapping[HintEffect, int]) -> None:
+        """Count what hints did."""
+        if self._instrument is not None:
+            with self._guarded("hinted"):
+                self._instrument.hinted(effects)
 
     def attempted(self, outcomes: Sequence[SinkOutcome], *, sink: str, seconds: float) -> None:
         """Count one call of a sink with an outcome for each of its events."""

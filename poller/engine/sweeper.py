@@ -23,7 +23,7 @@ from poller.comms.kinds import KINDS
 from poller.comms.models import OperationPage
 from poller.comms.throttle import Ticket
 from poller.engine.configuration import Configuration
-from poller.engine.log_events import PollLog
+from poller.engine.log_events import PollLog, log_discovered
 from poller.engine.meter import NO_METER, Meter
 from poller.engine.signals import Signals
 from poller.log import get_logger
@@ -299,8 +299,7 @@ class Sweeper:
         )
         for problem in page.problems:
             self._log.nonsense(problem, kind=sweep.kind)
-        for found in swept.discovered:
-            log.info("operation.discovered", operation=found.id, kind=sweep.kind)
+        log_discovered(swept.discovered)
         self._meter.paged(kind=sweep.kind, unchanged=swept.quiet, nonsense=len(page.problems))
         self._meter.observed(swept.observations, kind=sweep.kind)
         if self._log.observations(swept.observations):

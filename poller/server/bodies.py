@@ -26,19 +26,24 @@ from poller.server.queries import (
 
 _MOST_IN_BULK: Final = 10_000
 _MOST_MEMBERS: Final = 1_000_000
+_SPLIT_UP: Final = f"register up to {_MOST_IN_BULK} operations at a time, in several requests"
 _JSON: Final = re.compile(r"application/([\w.+-]+\+)?json", re.IGNORECASE)
 
 
 class BodyLimits:
-    """Ends a request whose body takes too many bytes or too long, when a route reads it."""
+    """Ends a request whose body takes too many bytes or too long, when a route reads it.
 
-    def __init__(self, app: ASGIApp, *, limits: ClientLimits) -> None:
+    `hint` says what to do about a body that is too large.
+    """
+
+    def __init__(self, app: ASGIApp, *, limits: ClientLimits, hint: str = _SPLIT_UP) -> None:
         self._app = app
         self._limits = limits
+        self._hint = hint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on, with a body that is limited until the answer begins."""
-        body = _LimitedBody(receive, self._limits, Headers(scope=scope))
+        body = _LimitedBody(receive, self._limits, Headers(scope=scope), self._hint)
 
         async def watch(message: Message) -> None:
             body.is_answered = True
@@ -48,8 +53,9 @@ class BodyLimits:
 
 
 class _LimitedBody:
-    def __init__(self, receive: Receive, limits: ClientLimits, headers: Headers) -> None:
+    def __init__(self, receive: Receive, limits: ClientLimits, headers: Headers, hint: str) -> None:
         self._receive = receive
+        self._hint = hint
         self._limits = limits
         declared = headers.get("content-length", "")
         self._declared = int(declared) if declared.isdecimal() else 0
@@ -84,7 +90,7 @@ class _LimitedBody:
             raise Problem(
                 TOO_LARGE,
                 f"a body may have up to {self._limits.body_bytes} bytes",
-                hint=f"register up to {_MOST_IN_BULK} operations at a time, in several requests",
+                hint=self._hint,
             )
 
 

@@ -38,6 +38,7 @@ class Listening:
 
     `observe` serves only the health routes and never asks for the token. `socket_mode` is the mode
     of unix sockets, as `os.chmod` takes it. `public_url` is where else people reach the page.
+    `hints` takes what the vendor pushes, checked by credentials of its own.
     """
 
     address: ListenAddress | None
@@ -45,10 +46,16 @@ class Listening:
     public_url: str = ""
     socket_mode: int = 0o600
     observe: ListenAddress | None = None
+    hints: ListenAddress | None = None
 
     @property
     def is_anywhere(self) -> bool:
         """Whether there is anything to serve."""
+        return self.serves_metrics or self.hints is not None
+
+    @property
+    def serves_metrics(self) -> bool:
+        """Whether anybody can ask for the metrics."""
         return self.address is not None or self.observe is not None
 
 

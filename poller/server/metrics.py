@@ -19,6 +19,7 @@ from poller.store.watches import Observation
 from poller.tracking.answer import Verdict
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.event import Event
+from poller.tracking.hint import HintEffect
 from poller.tracking.lifecycle import GROUP, EventType
 from poller.tracking.watch import ResourceType
 
@@ -114,6 +115,12 @@ class PrometheusMeter:
         self._refusals = self._counter(
             "store_refusals", "Transactions that the database refused.", "transaction"
         )
+        self._pushes = self._counter(
+            "hint_pushes", "Pushes of hints by how they were answered.", "outcome"
+        )
+        self._hints = self._counter("hints", "What hints of the vendor did.", "effect")
+        for effect in HintEffect:
+            self._hints.labels(effect.value)
         for kind in KINDS:
             for request in Request:
                 self._polls.labels(kind, request.value, _OK)
@@ -174,6 +181,15 @@ class PrometheusMeter:
         for stored in events:
             kind = stored.event.kind
             self._events.labels(GROUP if kind is None else bounded_kind(kind), stored.type).inc()
+
+    def pushed(self, outcome: str) -> None:
+        """Count a push of hints."""
+        self._pushes.labels(outcome).inc()
+
+    def hinted(self, effects: Mapping[HintEffect, int]) -> None:
+        """Count what hints did."""
+        for effect, count in effects.items():
+            self._hints.labels(effect.value).inc(count)
 
     def attempted(self, outcomes: Sequence[SinkOutcome], *, sink: str, seconds: float) -> None:
         """Count each outcome, and the call once."""

@@ -19,12 +19,14 @@ from uvicorn.server import ServerState
 
 from poller.addresses import ListenAddress, TcpAddress
 from poller.engine.daemon import Daemon
+from poller.engine.meter import NO_METER, Meter
 from poller.log import get_logger
 from poller.server.app import control_app, health_app
 from poller.server.auth import AuthMiddleware
 from poller.server.connection import Connection
 from poller.server.control import ClientLimits, Control, Metrics
 from poller.server.health import Readiness
+from poller.server.hints import HINT_LIMITS, HintAccess, HintsApp
 from poller.server.listening import Listening, taken, url_of
 from poller.store.store import Store
 
@@ -41,11 +43,24 @@ class Bound:
 
     `use_access` makes it require another token, and accept another public URL, from the next
     request on. A changed token ends the event streams, which were opened with the one before.
+    `use_hint_access` changes how the pushes of the vendor are checked.
     """
 
     address: str | None
     observe: str | None
+    hints: str | None
     use_access: Callable[[SecretStr | None, str], None]
+    use_hint_access: Callable[[HintAccess], None]
+
+
+NOWHERE: Final = Bound(
+    address=None,
+    observe=None,
+    hints=None,
+    use_access=lambda *_: None,
+    use_hint_access=lambda _: None,
+)
+"""Where nothing is served."""
 
 
 class _Listener:
@@ -109,9 +124,13 @@ async def serve(
     version: str,
     metrics: Metrics | None = None,
     limits: ClientLimits | None = None,
+    hint_access: HintAccess | None = None,
+    meter: Meter = NO_METER,
     task_status: TaskStatus[Bound] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; `await task_group.start(serve, …)` returns where.
+
+    `hint_access` says how pushes of the vendor are checked: as None, all of them are forged.
 
     Cancelling ends the event streams with what was recorded so far, gives other requests a moment,
     and returns.
@@ -129,31 +148,51 @@ async def serve(
         free_streams=anyio.Semaphore(limits.streams),
     )
     readiness = Readiness(control)
-    guard = _guarded(control, readiness, listening)
+    guard, health = _guarded(control, readiness, listening), health_app(control, readiness)
+    pushes = HintsApp(daemon.hints, hint_access or HintAccess(), meter=meter)
+    hints = pushes.limited(HINT_LIMITS)
 
     def use_access(token: SecretStr | None, public_url: str) -> None:
         if guard.use(token, public_url):
             control.end_streams()
 
+    places = (
+        _Place(app=guard, address=listening.address, setting="server.listen", limits=limits),
+        _Place(app=health, address=listening.observe, setting="server.observe", limits=limits),
+        _Place(app=hints, address=listening.hints, setting="server.hints", limits=HINT_LIMITS),
+    )
     async with AsyncExitStack() as stack:
-        main = observe = None
-        if listening.address is not None:
-            listener = await _open(stack, listening, listening.address, "server.listen")
-            main = _Listener(guard, listener, limits)
-        if listening.observe is not None:
-            listener = await _open(stack, listening, listening.observe, "server.observe")
-            observe = _Listener(health_app(control, readiness), listener, limits)
+        listeners = [await _listener(stack, listening, place) for place in places]
+        urls = [None if one is None else one.url for one in listeners]
         bound = Bound(
-            address=None if main is None else main.url,
-            observe=None if observe is None else observe.url,
+            address=urls[0],
+            observe=urls[1],
+            hints=urls[2],
             use_access=use_access,
+            use_hint_access=pushes.use,
         )
-        running = [one for one in (main, observe) if one is not None]
-        try:
-            await _run(running, bound, task_status)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await _stop(running, control)
+        running = [one for one in listeners if one is not None]
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        if bound.hints is not None:
+            tasks.start_soon(daemon.hints.run)
+        await _run(running, bound, task_status, control)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """An application, and where it listens, if anywhere; `setting` says so."""
+
+    app: ASGIApp
+    address: ListenAddress | None
+    setting: str
+    limits: ClientLimits
+
+
+async def _listener(stack: AsyncExitStack, listening: Listening, place: _Place) -> _Listener | None:
+    if place.address is None:
+        return None
+    listener = await _open(stack, listening, place.address, place.setting)
+    return _Listener(place.app, listener, place.limits)
 
 
 async def _stop(listeners: Sequence[_Listener], control: Control) -> None:
@@ -164,11 +203,24 @@ async def _stop(listeners: Sequence[_Listener], control: Control) -> None:
 
 
 async def _run(
+    listeners: Sequence[_Listener],
+    bound: Bound,
+    task_status: TaskStatus[Bound],
+    control: Control,
+) -> Never:
+    try:
+        await _accept(listeners, bound, task_status)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _stop(listeners, control)
+
+
+async def _accept(
     listeners: Sequence[_Listener], bound: Bound, task_status: TaskStatus[Bound]
 ) -> Never:
     for listener in listeners:
         await listener.start()
-    log.info("server.listening", address=bound.address, observe=bound.observe)
+    log.info("server.listening", address=bound.address, observe=bound.observe, hints=bound.hints)
     task_status.started(bound)
     while True:
         await anyio.sleep(_TICK_SECONDS)
@@ -179,8 +231,8 @@ async def _run(
 async def _open(
     stack: AsyncExitStack, listening: Listening, place: ListenAddress, setting: str
 ) -> socket.socket:
-    # the health routes need no token
-    guarded = setting == "server.observe" or listening.token is not None
+    # the health routes need no token, and pushes have credentials of their own
+    guarded = setting != "server.listen" or listening.token is not None
     place_taken = taken(place, setting=setting, mode=listening.socket_mode, guarded=guarded)
     # in a thread: it resolves names, and connects to a socket that may be stale
     listener = await run_sync(place_taken.__enter__)

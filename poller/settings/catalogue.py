@@ -30,6 +30,8 @@ CREDENTIALS: Final[frozenset[SettingPath]] = frozenset(
         ("api", "api_key"),
         ("api", "api_secret"),
         ("server", "token"),
+        ("server", "hints_user"),
+        ("server", "hints_password"),
     }
 )
 """Settings that count as unset when they are empty."""

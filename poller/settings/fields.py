@@ -127,6 +127,20 @@ def missing_credentials(*, key: bool, secret: bool, token: bool) -> SettingsProb
     )
 
 
+def missing_hint_access(*, has_url: bool) -> SettingsProblem:
+    """Return what is missing to check pushes; `has_url` says whether `server.hints_url` is set."""
+    signature = (
+        "api.auth_token, which signs them"
+        if has_url
+        else "server.hints_url, for what api.auth_token signs"
+    )
+    return SettingsProblem(
+        field="server.hints",
+        what="anybody could push hints: neither Basic nor a signature can be checked",
+        fix=f"set server.hints_user and server.hints_password, or {signature}",
+    )
+
+
 def _blank_is_none(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     return None if isinstance(text, str) and not text.strip() else value

@@ -37,6 +37,7 @@ from poller.settings.fields import (
     between,
     format_duration,
     missing_credentials,
+    missing_hint_access,
 )
 from poller.settings.sinks import SinkName, SinkSettings, default_sinks
 
@@ -219,6 +220,24 @@ class ServerSettings(Section):
         "link to it",
         examples=["https://poller.example.com"],
     )
+    hints: Annotated[str, AfterValidator(check_listen)] = Field(
+        default="",
+        description="address of a listener for what the vendor's Event Streams push: "
+        "`host:port`, `unix:/path`, or empty for none",
+        examples=["0.0.0.0:8472"],
+    )
+    hints_user: UserName = Field(
+        default=None, description="user of HTTP Basic that pushes must carry", examples=["twilio"]
+    )
+    hints_password: Password = Field(
+        default=None, description="password of HTTP Basic that pushes must carry"
+    )
+    hints_url: Annotated[str, AfterValidator(check_public_url)] = Field(
+        default="",
+        description="where the vendor reaches the listener, path included; with it, pushes that "
+        "`api.auth_token` signs are taken (`X-Twilio-Signature`)",
+        examples=["https://poller.example.com/v1/hints"],
+    )
 
     @property
     def address(self) -> ListenAddress | None:
@@ -229,6 +248,11 @@ class ServerSettings(Section):
     def observe_address(self) -> ListenAddress | None:
         """Where the health routes listen a second time, None for nowhere."""
         return parse_listen(self.observe)
+
+    @property
+    def hints_address(self) -> ListenAddress | None:
+        """Where pushes of the vendor are taken, None for nowhere."""
+        return parse_listen(self.hints)
 
     @property
     def socket_permissions(self) -> int:
@@ -251,8 +275,21 @@ class ServerSettings(Section):
                 "set POLLER_SERVER__TOKEN, or listen on 127.0.0.1 or a unix socket",
                 field="listen",
             )
-        if self.observe and self.observe == self.listen and not self.observe.endswith(":0"):
-            raise fault("the same address as server.listen", "choose another port", field="observe")
+        places = {"listen": self.listen}
+        for name, place in (("observe", self.observe), ("hints", self.hints)):
+            for other, taken in places.items():
+                if place and place == taken and not place.endswith(":0"):
+                    raise fault(
+                        f"the same address as server.{other}", "choose another port", field=name
+                    )
+            places[name] = place
+        if (self.hints_user is None) != (self.hints_password is None):
+            absent = "user" if self.hints_user is None else "password"
+            raise fault(
+                "half a pair is no credential",
+                f"set server.hints_{absent} as well",
+                field=f"hints_{absent}",
+            )
         return self
 
 
@@ -302,6 +339,17 @@ class Settings(BaseSettings):
             return cls()
         finally:
             _sources.reset(token)
+
+    def require_hint_access(self) -> None:
+        """Check that pushes can be told from forged ones, where they are taken.
+
+        :raises SettingsError: where neither HTTP Basic nor a signature can be checked.
+        """
+        server = self.server
+        has_basic = server.hints_user is not None and server.hints_password is not None
+        has_signature = bool(server.hints_url) and self.api.auth_token is not None
+        if server.hints and not has_basic and not has_signature:
+            raise SettingsError([missing_hint_access(has_url=bool(server.hints_url))])
 
     @property
     def account(self) -> str:

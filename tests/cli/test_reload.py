@@ -1,6 +1,7 @@
 """SIGHUP: each setting is applied, or named as one that needs a restart."""
 
 from collections.abc import MutableMapping
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, cast
 
@@ -15,6 +16,8 @@ from poller.cli.appearance import Appearance
 from poller.cli.reload import ON_RELOAD, Effect, Reloader
 from poller.engine.configuration import Configuration
 from poller.engine.daemon import Daemon
+from poller.server.hints import HintAccess
+from poller.server.serving import NOWHERE, Bound
 from poller.settings import Settings, SettingsLoader
 from poller.settings.catalogue import SettingPath, catalogue
 from tests.cli.surroundings import Surroundings
@@ -22,6 +25,7 @@ from tests.cli.surroundings import Surroundings
 pytestmark = pytest.mark.anyio
 
 HOOK = {"type": "webhook", "url": "http://127.0.0.1:1/"}
+HINTS = '[server]\nhints = "127.0.0.1:0"\nhints_user = "vendor"\nhints_password = "one"\n'
 SECRET = "whsec_" + "A" * 43 + "="
 CHANGES = {
     "api.timeout": "9s",
@@ -46,6 +50,8 @@ CHANGES = {
 ELSEWHERE = {
     # with the credentials, which are read again; with the control API and the logs; by the sinks
     *("api.auth_token", "api.api_key", "api.api_secret", "server.token", "log.level", "log.format"),
+    # with the listener of hints
+    *("server.hints_user", "server.hints_password", "server.hints_url"),
     # needs polling.discover as well
     "polling.discover_age",
     # reaches only the sinks whose messages link to it
@@ -60,6 +66,7 @@ class Reloads:
         self.file = directory / "poller.toml"
         self.given: list[Configuration] = []
         self.tokens: list[str | None] = []
+        self.hint_access: list[HintAccess] = []
 
     async def start(self, text: str = "") -> None:
         """Start with this file."""
@@ -67,7 +74,7 @@ class Reloads:
         source = SettingsLoader(self.file, [])
         settings = (await to_thread.run_sync(source.load)).settings
         self._reloader = Reloader(
-            cast("Daemon", self), settings, source, self._use_access, Appearance()
+            cast("Daemon", self), settings, source, self._bound(), Appearance()
         )
 
     async def change_to(self, text: str) -> list[MutableMapping[str, Any]]:
@@ -80,6 +87,11 @@ class Reloads:
     async def reload(self, given: Configuration) -> None:
         """Stand in for the daemon's."""
         self.given.append(given)
+
+    def _bound(self) -> Bound:
+        return replace(
+            NOWHERE, use_access=self._use_access, use_hint_access=self.hint_access.append
+        )
 
     def _use_access(self, token: SecretStr | None, _public_url: str) -> None:
         self.tokens.append(None if token is None else token.get_secret_value())
@@ -163,6 +175,20 @@ async def test_what_needs_a_restart_is_named_until_then(reloads: Reloads) -> Non
     assert warning["settings"] == expected
     (done,) = await reloads.change_to("")
     assert done["changed"] == ["engine.shutdown_grace"]
+
+
+async def test_the_credentials_of_hints_are_swapped(reloads: Reloads) -> None:
+    """The listener stays where it is; without any the old ones stay as well."""
+    await reloads.start(HINTS)
+    await reloads.change_to(HINTS.replace("one", "two"))
+    [access] = reloads.hint_access
+    assert access.user == "vendor"
+    assert access.password is not None
+    assert access.password.get_secret_value() == "two"
+    [refused] = await reloads.change_to('[server]\nhints = "127.0.0.1:0"\n')
+    assert refused["event"] == "daemon.reload_refused"
+    assert "server.hints" in refused["error"]
+    assert len(reloads.hint_access) == 1
 
 
 async def test_a_reload_that_changes_nothing_says_so(reloads: Reloads) -> None:

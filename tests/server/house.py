@@ -23,7 +23,9 @@ from poller.comms.credentials import Credentials
 from poller.comms.throttle import Throttle
 from poller.engine.configuration import Configuration
 from poller.engine.daemon import Daemon
+from poller.engine.meter import NO_METER, Meter
 from poller.server.control import ClientLimits, Metrics
+from poller.server.hints import HintAccess
 from poller.server.listening import Listening
 from poller.server.serving import Bound, serve
 from poller.store.store import Store
@@ -118,11 +120,14 @@ async def read_events(answer: httpx.Response) -> AsyncIterator[ServerSentEvent]:
 
 
 @asynccontextmanager
-async def house(
+async def house(  # noqa: PLR0913 - what a test may want otherwise
     directory: Path,
     *,
     address: ListenAddress | None = ANYWHERE,
     observe: ListenAddress | None = None,
+    hints: ListenAddress | None = None,
+    hint_access: HintAccess | None = None,
+    meter: Meter = NO_METER,
     token: str | None = None,
     public_url: str = "",
     limits: ClientLimits | None = None,
@@ -135,6 +140,7 @@ async def house(
     listening = Listening(
         address=address,
         observe=observe,
+        hints=hints,
         token=None if token is None else SecretStr(token),
         public_url=public_url,
     )
@@ -146,7 +152,7 @@ async def house(
         throttle = Throttle(
             max_concurrency=4, requests_per_second=100, probe_interval=60, now=clock
         )
-        daemon = await stack.enter_async_context(_daemon(store, throttle, clock, home))
+        daemon = await stack.enter_async_context(_daemon(store, throttle, clock, home, meter))
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
         if loops:
@@ -162,6 +168,8 @@ async def house(
                     version="1",
                     limits=limits,
                     metrics=metrics,
+                    hint_access=hint_access,
+                    meter=meter,
                     task_status=task_status,
                 )
 
@@ -206,6 +214,7 @@ async def _daemon(
     throttle: Throttle,
     clock: Clock,
     home: Any,  # noqa: ANN401 - a Home
+    meter: Meter,
 ) -> AsyncIterator[Daemon]:
     credentials = Credentials(username="AC1", password=SecretStr("secret"))
     configuration = Configuration(
@@ -231,4 +240,5 @@ async def _daemon(
             throttle=throttle,
             configuration=configuration,
             now=clock,
+            meter=meter,
         )

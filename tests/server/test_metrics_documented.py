@@ -204,6 +204,8 @@ def tell(meter: Meter) -> None:
     meter.recorded(observation(event_type=EventType.GROUP_PROGRESS).events)
     meter.attempted([SinkOutcome(verdict=SinkVerdict.GONE)], sink="app", seconds=1)
     meter.settled(delivery(DeliveryState.WAITING), sink="app")
+    meter.pushed("accepted")
+    meter.hinted({})
     meter.transacted("watches.record", 1, refused=False)
 
 

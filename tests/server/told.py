@@ -12,6 +12,7 @@ from poller.comms.errors import CommsError
 from poller.comms.gate import Pause, Reason
 from poller.comms.kinds import KINDS
 from poller.server.exposition import ProcessSnapshot, StoreSnapshot, families
+from poller.server.hints import PUSH_OUTCOMES
 from poller.server.metrics import PrometheusMeter
 from poller.sinks.base import SinkOutcome, SinkVerdict
 from poller.store.events import StoredEvent
@@ -22,6 +23,7 @@ from poller.store.watches import Observation
 from poller.tracking.answer import Verdict
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.event import Event
+from poller.tracking.hint import HintEffect
 from poller.tracking.lifecycle import EventType
 from poller.tracking.sink_health import SinkHealth, SinkState
 from tests.store.scenes import NOW, op
@@ -112,6 +114,9 @@ def _tell_everything(meter: PrometheusMeter) -> None:
     )
     for state in DeliveryState:
         meter.settled(delivery(state), sink="app")
+    for outcome in PUSH_OUTCOMES:
+        meter.pushed(outcome)
+    meter.hinted(dict.fromkeys(HintEffect, 1))
     meter.transacted("watches.record", 0.1, refused=True)
 
 

@@ -149,6 +149,7 @@ def run_daemon(loader: SettingsLoader, job: Job) -> int:
     with hold_signals() as signals:
         settings = loader.load().settings
         settings.api.require_credentials()
+        settings.require_hint_access()
         appearance = Appearance.of_stdout(json_output=job.json_output)
         appearance.configure_logs(settings)
         options = {"use_uvloop": _has_uvloop()}
@@ -224,7 +225,7 @@ async def _serve(
 
     async with AsyncExitStack() as ending, anyio.create_task_group() as helpers:
         bound = await open_listeners(helpers, opened, settings)
-        reloader = Reloader(daemon, settings, loader, bound.use_access, appearance)
+        reloader = Reloader(daemon, settings, loader, bound, appearance)
         await _announce(settings, opened.store)
         helpers.start_soon(partial(appearance.show_page, bound.address, wants_open=job.open_page))
         helpers.start_soon(_obey_signals, signals, daemon, reloader, helpers, notifier)

@@ -1,0 +1,202 @@
+"""The listener for what the vendor's Event Streams push: one route, `POST /v1/hints`.
+
+A push is told from a forged one before its body is read: by HTTP Basic, or by the vendor's
+signature of the URL, which holds a digest of the body. A forged one is answered 403, a malformed
+one 400, and the vendor sends neither again; after 503 it does.
+"""
+
+import hashlib
+import hmac
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import SecretStr
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from poller.addresses import DEFAULT_PORTS, join_host
+from poller.engine.hints import HintInbox
+from poller.engine.meter import Meter
+from poller.log import get_logger
+from poller.server.bodies import BodyLimits
+from poller.server.control import ClientLimits
+from poller.server.problems import (
+    METHOD,
+    SLOW_BODY,
+    STORE,
+    TOO_LARGE,
+    UNKNOWN_PATH,
+    UNREADABLE,
+    Problem,
+    ProblemKind,
+    problem_of,
+)
+from poller.tracking.hint import BadBatch, HintBatch, read_batch
+from poller.trouble import TroubleLog
+
+log = get_logger()
+
+PATH: Final = "/v1/hints"
+HINT_LIMITS: Final = ClientLimits(
+    body_bytes=1024 * 1024, body_seconds=5.0, head_seconds=10.0, connections=256
+)
+FORGED: Final = ProblemKind(name="forged", status=403, title="Not from the vendor")
+_ACCEPTED: Final = "accepted"
+_REFUSALS: Final = (FORGED, UNREADABLE, TOO_LARGE, SLOW_BODY, STORE, UNKNOWN_PATH, METHOD)
+PUSH_OUTCOMES: Final = (_ACCEPTED, *(kind.name for kind in _REFUSALS))
+"""How pushes are answered, for metrics."""
+_QUIET: Final = timedelta(minutes=1)
+_DIGEST: Final = "bodySHA256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HintAccess:
+    """How pushes are told from forged ones: by HTTP Basic, by a signature, or by either.
+
+    `url` is the address as the vendor sees it, which `auth_token` signs; empty for no signature.
+    """
+
+    user: str | None = None
+    password: SecretStr | None = None
+    url: str = ""
+    auth_token: SecretStr | None = None
+
+    def check(self, headers: Mapping[str, str], query: bytes) -> str | None:
+        """Check the head of a push; return the digest that its body must have, None for any.
+
+        :raises Problem: where it is forged.
+        """
+        if self.user is not None and self.password is not None and "authorization" in headers:
+            if _is_basic(headers["authorization"], self.user, self.password):
+                return None
+            raise Problem(FORGED, "another user or password than server.hints_user has")
+        if self.url and self.auth_token is not None and "x-twilio-signature" in headers:
+            return self._check_signature(headers["x-twilio-signature"], query, self.auth_token)
+        raise Problem(FORGED, "neither the credentials nor the signature that are asked for")
+
+    def _check_signature(self, signature: str, query: bytes, token: SecretStr) -> str:
+        text = query.decode("latin-1")
+        digests = parse_qs(text).get(_DIGEST, [])
+        signed = [sign(token, f"{url}?{text}") for url in _spellings(self.url)]
+        # all of them, whichever fits: the time that it takes must not depend on the token
+        fits = [hmac.compare_digest(one.encode(), signature.encode("latin-1")) for one in signed]
+        if not any(fits) or len(digests) != 1:
+            raise Problem(
+                FORGED,
+                "the signature is not that of server.hints_url with api.auth_token",
+                hint="server.hints_url must be the address that the vendor's sink has, letter by "
+                "letter",
+            )
+        return digests[0].lower()
+
+
+def sign(token: SecretStr, url: str) -> str:
+    """Sign a URL as the vendor does."""
+    digest = hmac.new(token.get_secret_value().encode(), url.encode(), hashlib.sha1).digest()
+    return b64encode(digest).decode()
+
+
+def _spellings(url: str) -> tuple[str, ...]:
+    """Return a URL with and without the port that its scheme has anyway: the vendor signs either.
+
+    With another port it has one spelling.
+    """
+    parts = urlsplit(url)
+    if parts.port is not None:
+        return (url,)
+    place = join_host(parts.hostname or "", DEFAULT_PORTS[parts.scheme])
+    return url, parts._replace(netloc=place).geturl()
+
+
+def _is_basic(header: str, user: str, password: SecretStr) -> bool:
+    scheme, _, encoded = header.partition(" ")
+    try:
+        given = b64decode(encoded.strip(), validate=True)
+    except (ValueError, Base64Error):
+        return False
+    expected = f"{user}:{password.get_secret_value()}".encode()
+    return hmac.compare_digest(given, expected) and scheme.lower() == "basic"
+
+
+class HintsApp:
+    """Answers pushes within a second; `use` changes how they are told from forged ones."""
+
+    def __init__(self, inbox: HintInbox, access: HintAccess, *, meter: Meter) -> None:
+        self._inbox = inbox
+        self._access = access
+        self._meter = meter
+        self._troubles = TroubleLog(quiet=_QUIET)
+
+    def use(self, access: HintAccess) -> None:
+        """Check the next pushes so."""
+        self._access = access
+
+    def limited(self, limits: ClientLimits) -> ASGIApp:
+        """Return the application, with bodies limited."""
+        return BodyLimits(
+            self, limits=limits, hint="let the vendor's sink batch fewer events, or none"
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a push."""
+        try:
+            response = await self._answer(scope, receive)
+        except Problem as problem:
+            self._note(problem)
+            response = problem.response
+        except Exception as error:
+            log.exception("server.defect", method=scope["method"], path=scope["path"])
+            response = problem_of(error).response
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        if scope["path"] != PATH:
+            raise Problem(UNKNOWN_PATH, f"there is {PATH} only")
+        if scope["method"] != "POST":
+            raise Problem(METHOD, "there is POST at this path", headers={"Allow": "POST"})
+        digest = self._access.check(Headers(scope=scope), scope["query_string"])
+        body = await _read(receive)
+        if digest is not None and hashlib.sha256(body).hexdigest() != digest:
+            raise Problem(FORGED, "the body is not the one that was signed")
+        if not await self._inbox.take(_parse(body)):
+            raise Problem(
+                STORE, "the store has not taken the hints in time", headers={"Retry-After": "1"}
+            )
+        self._troubles.success(log, "hints.refused", "hints.accepted")
+        self._meter.pushed(_ACCEPTED)
+        return Response(status_code=204)
+
+    def _note(self, problem: Problem) -> None:
+        self._meter.pushed(problem.kind.name)
+        if problem.kind is not STORE:
+            self._troubles.failure(
+                log,
+                "hints.refused",
+                cause=problem.kind.name,
+                error=problem.detail,
+                hint=problem.hint,
+            )
+
+
+def _parse(body: bytes) -> HintBatch:
+    try:
+        return read_batch(body)
+    except BadBatch as error:
+        raise Problem(UNREADABLE, str(error)) from None
+
+
+async def _read(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Problem(UNREADABLE, "the client left")
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
