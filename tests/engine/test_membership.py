@@ -82,7 +82,7 @@ class Scene:
         await self.membership.declare(())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.membership.run)
-            await until(lambda: self.membership.beat_age is not None)
+            await until(lambda: self.membership._beaten_at is not None)
             yield
             tasks.cancel_scope.cancel()
 
