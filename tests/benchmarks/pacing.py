@@ -10,15 +10,18 @@ from random import Random
 from typing import Final
 
 from poller.tracking.observe import observe
-from poller.tracking.pacing import Policy
+from poller.tracking.pacing import Policy, take_hint
 from poller.tracking.registration import Registration, register
-from poller.tracking.watch import AccountScope
+from poller.tracking.watch import AccountScope, HintStrength, Watch
 from tests.benchmarks.together import RETRY_AFTER, watch_together
 from tests.benchmarks.workloads import START, WORKLOADS, Course, seconds_after
 
-__all__ = ["FORECAST", "GITHUB", "GOOGLE", "PLAIN", "TOGETHER", "Figures", "measure"]
+__all__ = ["FORECAST", "GITHUB", "GOOGLE", "HINTED", "PLAIN", "TOGETHER", "Figures", "measure"]
 
 Watcher = Callable[[Course, Random], tuple[int, float]]
+Hints = list[tuple[float, HintStrength]]
+_LOST: Final = 0.05
+_OFTEN: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,11 +118,12 @@ def _aws(random: Random) -> Iterator[float]:
         attempt = min(attempt + 1, 10)
 
 
-def _ours(policy: Policy) -> Watcher:
-    """Watch with the project's own tracking, as the daemon does."""
+def _ours(policy: Policy, *, hints: Callable[[Course, Random], Hints] | None = None) -> Watcher:
+    """Watch with the project's own tracking, as the daemon does; `hints` are what is pushed."""
 
     def watch(course: Course, random: Random) -> tuple[int, float]:
         at = random.uniform(0, 1)
+        pushed = [] if hints is None else hints(course, random)
         registration = Registration(id=course.name, kind="messages")
         home = AccountScope(account="AC", base_url="http://api.test/v1")
         state, _ = register(None, registration, scope=home, now=seconds_after(at))
@@ -135,15 +139,53 @@ def _ours(policy: Policy) -> Watcher:
             state = observe(state, answer, policy=policy, now=now, jitter=random.random()).watch
             if not state.is_watched:
                 return requests, at - course.ended_at
-            at = (state.next_poll.due_at - START).total_seconds()
+            while pushed and pushed[-1][0] <= _due(state):
+                moment, strength = pushed.pop()
+                now = seconds_after(max(at, moment))
+                state = take_hint(state, strength, policy=policy, now=now) or state
+            at = _due(state)
 
     return watch
+
+
+def _due(state: Watch) -> float:
+    return (state.next_poll.due_at - START).total_seconds()
+
+
+def _pushed(course: Course, random: Random) -> Hints:
+    """Return what the vendor pushes about an operation, the last first; some of it is lost.
+
+    There is nothing about a cancellation.
+    """
+    return _delivered([course.begins, *_ends(course)], HintStrength.DIRECT, random)
+
+
+def _pushed_with_messages(course: Course, random: Random) -> Hints:
+    """Return the same with what is pushed about its messages: here about every part of them."""
+    messages = _delivered(course.finishing, HintStrength.INDIRECT, random)
+    return sorted([*_pushed(course, random), *messages], reverse=True)
+
+
+def _ends(course: Course) -> list[float]:
+    return [course.ended_at] if course.end == "COMPLETED" else []
+
+
+def _delivered(moments: Sequence[float], strength: HintStrength, random: Random) -> Hints:
+    """Push each once, a tenth twice, a twentieth never; one of ten comes up to a minute late."""
+    hints = []
+    for moment in moments:
+        for _ in range(0 if random.random() < _LOST else 1 + (random.random() < _OFTEN)):
+            late = random.uniform(2, 60) if random.random() < _OFTEN else random.uniform(0.1, 2)
+            hints.append((moment + late, strength))
+    return sorted(hints, reverse=True)
 
 
 GOOGLE: Final = "1 s × 1.5 ≤ 20 s (google-api-core)"
 GITHUB: Final = "fixed 3 s (gh run watch)"
 PLAIN: Final = "ours, plain backoff"
 FORECAST: Final = "ours, forecast"
+HINTED: Final = "ours, with hints about operations"
+HINTED_BY_MESSAGES: Final = "ours, with hints about messages too"
 TOGETHER: Final = "ours, with sweeps"
 POLICIES: Final[Mapping[str, Watcher]] = {
     GITHUB: _fixed(3),
@@ -156,4 +198,6 @@ POLICIES: Final[Mapping[str, Watcher]] = {
     PLAIN: _ours(Policy(forecast=False)),
     FORECAST: _ours(Policy()),
     "ours, forecast, max_interval = 15 s": _ours(Policy(max_interval=15)),
+    HINTED: _ours(Policy(), hints=_pushed),
+    HINTED_BY_MESSAGES: _ours(Policy(), hints=_pushed_with_messages),
 }

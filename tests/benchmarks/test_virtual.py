@@ -4,7 +4,7 @@ from xml.dom import minidom
 
 import pytest
 
-from tests.benchmarks.pacing import FORECAST, GITHUB, GOOGLE, TOGETHER, Figures, measure
+from tests.benchmarks.pacing import FORECAST, GITHUB, GOOGLE, HINTED, TOGETHER, Figures, measure
 from tests.benchmarks.plot import draw
 from tests.benchmarks.report import pacing_report
 
@@ -26,6 +26,14 @@ def test_the_aims_hold_on_a_steady_send(figures: list[Figures]) -> None:
         assert own.p95 <= google.p95 / 5
         assert own.p95 <= github.p95
         assert own.requests <= github.requests / 7
+
+
+def test_hints_bring_ends_forward_for_the_same_requests(figures: list[Figures]) -> None:
+    """One request more for each hint; those that are lost cost the delay of before."""
+    by_policy = {figure.policy: figure for figure in figures}
+    hinted, alone = by_policy[HINTED], by_policy[FORECAST]
+    assert hinted.p95 <= alone.p95
+    assert hinted.requests <= alone.requests + 3
 
 
 def test_the_same_seed_gives_the_same_figures(figures: list[Figures]) -> None:
