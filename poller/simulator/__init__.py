@@ -5,6 +5,7 @@ It imports nothing else of the poller. The model (`World` and below) is pure and
 
 from poller.simulator.config import Faults, SimulatorConfig, usage
 from poller.simulator.operations import SimulatedOperation
+from poller.simulator.pushes import check_push_url
 from poller.simulator.scenarios import SCENARIOS, Scenario
 from poller.simulator.server import create_app, serve
 from poller.simulator.world import AlreadyEnded, ExpectedCounts, World
@@ -18,6 +19,7 @@ __all__ = [
     "SimulatedOperation",
     "SimulatorConfig",
     "World",
+    "check_push_url",
     "create_app",
     "serve",
     "usage",

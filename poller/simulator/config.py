@@ -115,8 +115,11 @@ _SEND: Final = {
 }
 
 
-def usage(base_url: str, config: SimulatorConfig) -> str:
-    """Return how to point a client at the simulator and how to send; ends with a newline."""
+def usage(base_url: str, config: SimulatorConfig, *, hints: str = "") -> str:
+    """Return how to point a client at the simulator and how to send; ends with a newline.
+
+    `hints` is the URL to which events are pushed.
+    """
     server = f"{urlsplit(base_url).scheme}://{urlsplit(base_url).netloc}"
     fates = ", ".join(SCENARIOS)
     return f"""\
@@ -124,7 +127,7 @@ def usage(base_url: str, config: SimulatorConfig) -> str:
 export POLLER_API__BASE_URL={quote(base_url)}
 export TWILIO_ACCOUNT_SID={quote(config.account_sid)}
 export TWILIO_AUTH_TOKEN={quote(config.auth_token)}
-
+{_receiver(hints)}
 # Send; the answer holds the operation's id:
 curl -sS -X POST "$POLLER_API__BASE_URL/Messages" \\
   -u "$TWILIO_ACCOUNT_SID:$TWILIO_AUTH_TOKEN" \\
@@ -136,4 +139,17 @@ curl -sS -X POST "$POLLER_API__BASE_URL/Messages" \\
 # What has become of a send, counted: curl -sS {server}/_simulator/operations/ID/truth
 # Somebody writes back: curl -sS -d '{{"text": "Stop"}}' {server}/_simulator/inbound
 # What was asked of the simulator: curl -sS {server}/_simulator/stats
+"""
+
+
+def _receiver(hints: str) -> str:
+    """Return what lets a poller take the events that are pushed."""
+    if not hints:
+        return ""
+    parts = urlsplit(hints)
+    place = parts.netloc.rpartition("@")[2]
+    bare = parts._replace(netloc=place).geturl()
+    return f"""\
+export POLLER_SERVER__HINTS={quote(place)}
+export POLLER_SERVER__HINTS_URL={quote(bare)}
 """

@@ -90,16 +90,19 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     world: World | None = None,
+    hints: str = "",
     task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; `task_group.start(serve, config)` returns the base URL.
 
     Port 0 takes a free one. Operations may be added to a given `world` before and while it is
-    served. Cancelling drops every connection at once and raises nothing else.
+    served. Events are pushed to the URL `hints`, as the vendor's Event Streams do; empty for none.
+    Cancelling drops every connection at once and raises nothing else.
 
     :raises OSError: if the address cannot be bound.
     """
     listener = await _bind(host, port)
+    world = world or World(config)
     settings = uvicorn.Config(
         create_app(config, world=world),
         http=_Protocol,
@@ -117,7 +120,14 @@ async def serve(
     try:
         await server.startup(sockets=[listener])
         task_status.started(_base_url(listener))
-        await server.main_loop()
+        async with anyio.create_task_group() as tasks:
+            if hints:
+                # imported where it is needed: a client is a tenth of a second
+                from poller.simulator.pusher import Pusher  # noqa: PLC0415
+
+                tasks.start_soon(Pusher(world, hints).run)
+            await server.main_loop()
+            tasks.cancel_scope.cancel()
     finally:
         with anyio.CancelScope(shield=True):
             await _stop(server, listener)

@@ -20,7 +20,14 @@ from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.options import Version
 from poller.cli.output import own_command
 from poller.http.route import EgressError, find_route
-from poller.simulator import SimulatedOperation, SimulatorConfig, World, serve, usage
+from poller.simulator import (
+    SimulatedOperation,
+    SimulatorConfig,
+    World,
+    check_push_url,
+    serve,
+    usage,
+)
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8480
@@ -122,6 +129,17 @@ MaxConcurrency = Annotated[
     ),
 ]
 
+Hints = Annotated[
+    str,
+    typer.Option(
+        "--hints",
+        metavar="URL",
+        help="Push events there as the vendor's Event Streams do: signed, unordered, some twice, "
+        "some never; such as http://127.0.0.1:8472/v1/hints.",
+        show_default=False,
+    ),
+]
+
 _STDOUT: Final = 1
 # In this order, again and again.
 _FATES: Final = ("ordinary", "troubled", "canceled", "smooth")
@@ -166,6 +184,7 @@ def command(
     retry_after: RetryAfter = 1.0,
     slow_seconds: SlowSeconds = 5.0,
     max_concurrency: MaxConcurrency = 100,
+    hints: Hints = "",
     _version: Version = False,
 ) -> int:
     """Serve a simulated Communications API, to try things out or to test other programs.
@@ -187,7 +206,14 @@ def command(
         max_concurrency=max_concurrency,
     )
     samples = Samples(operations=operations, recipients=recipients)
-    return run_simulator(config, Place(host=host, port=port), samples)
+    return run_simulator(config, Place(host=host, port=port), samples, hints=_push_url(hints))
+
+
+def _push_url(hints: str) -> str:
+    try:
+        return hints and check_push_url(hints)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--hints") from None
 
 
 def simulator_config(**values: Any) -> SimulatorConfig:  # noqa: ANN401 - as typer read them
@@ -212,10 +238,12 @@ def _option(message: str) -> str:
     return "--rate-…"
 
 
-def run_simulator(config: SimulatorConfig, place: Place, samples: Samples) -> int:
-    """Serve until SIGINT or SIGTERM; returns the exit code."""
+def run_simulator(
+    config: SimulatorConfig, place: Place, samples: Samples, *, hints: str = ""
+) -> int:
+    """Serve until SIGINT or SIGTERM; returns the exit code. Events are pushed to `hints`."""
     try:
-        fault = anyio.run(_simulate, config, place, samples)
+        fault = anyio.run(_simulate, config, place, samples, hints)
     except KeyboardInterrupt:  # before it listened to signals
         return 0
     if fault is not None:
@@ -232,19 +260,21 @@ def samples_to_come(count: int) -> tuple[Sequence[str], Sequence[str]]:
     return exports, [operation.id for operation in operations]
 
 
-async def _simulate(config: SimulatorConfig, place: Place, samples: Samples) -> OSError | None:
+async def _simulate(
+    config: SimulatorConfig, place: Place, samples: Samples, hints: str
+) -> OSError | None:
     world = World(config)
     async with anyio.create_task_group() as tasks:
         await tasks.start(_await_signal, tasks.cancel_scope)
         try:
             base_url = await tasks.start(
-                partial(serve, config, host=place.host, port=place.port, world=world)
+                partial(serve, config, host=place.host, port=place.port, world=world, hints=hints)
             )
         except OSError as error:
             tasks.cancel_scope.cancel()
             return error
         await anyio.to_thread.run_sync(
-            _print, _instructions(_reachable(base_url), config, samples.create(world))
+            _print, _instructions(_reachable(base_url), config, samples.create(world), hints)
         )
     return None
 
@@ -259,9 +289,9 @@ async def _await_signal(
 
 
 def _instructions(
-    base_url: str, config: SimulatorConfig, operations: Sequence[SimulatedOperation]
+    base_url: str, config: SimulatorConfig, operations: Sequence[SimulatedOperation], hints: str
 ) -> str:
-    return _bypass(base_url) + usage(base_url, config) + _next(operations)
+    return _bypass(base_url) + usage(base_url, config, hints=hints) + _next(operations)
 
 
 def _bypass(base_url: str) -> str:
