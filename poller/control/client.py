@@ -3,8 +3,8 @@
 import json
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, Self, cast
 from urllib.parse import quote
 
@@ -29,6 +29,7 @@ from poller.server.documents import (
     BulkItemDocument,
     DeadLetterDocument,
     GroupDocument,
+    GroupStoryDocument,
     OperationDocument,
     OperationStoryDocument,
     SinkDocument,
@@ -121,11 +122,12 @@ class ControlClient:
         async for item in self._pages("/v1/groups", "groups", (), limit):
             yield cast("GroupDocument", item)
 
-    async def group(self, name: str) -> GroupDocument:
-        """Return a group, without its events."""
-        answer = await self._ask("GET", f"/v1/groups/{quote(name)}", query=[("events", "0")])
+    async def group(self, name: str, *, events: int = 0) -> GroupStoryDocument:
+        """Return a group with its last `events` (0 to 1000)."""
+        query = [("events", str(events))]
+        answer = await self._ask("GET", f"/v1/groups/{quote(name)}", query=query)
         self._member(answer, "state")
-        return cast("GroupDocument", answer)
+        return cast("GroupStoryDocument", answer)
 
     async def seal(self, name: str, expected: int | None) -> GroupDocument:
         """Seal a group now, or when it has `expected` members."""
@@ -176,19 +178,30 @@ class ControlClient:
 
     @asynccontextmanager
     async def events(
-        self, operations: Sequence[str], *, after: str | None
-    ) -> AsyncIterator[AsyncIterator[ServerSentEvent]]:
-        """Follow the events of these operations, from the one after `after`, else the oldest kept.
+        self,
+        operations: Sequence[str] = (),
+        *,
+        groups: Sequence[str] = (),
+        types: Sequence[str] = (),
+        after: str | None = None,
+        from_oldest: bool = False,
+    ) -> AsyncIterator["StreamedEvents"]:
+        """Follow events of these operations, groups with their members, and types; else all.
 
-        Of more than `MOST_FILTERED` operations, those of all others come too.
+        They begin after `after`, else with the oldest kept, else now. Of more than `MOST_FILTERED`
+        operations, those of all others come too.
         """
         named = operations if len(operations) <= MOST_FILTERED else ()
-        query = [("operation", name) for name in named]
+        query = [
+            *(("operation", name) for name in named),
+            *(("group", name) for name in groups),
+            *(("type", name) for name in types),
+        ]
         headers = {"Accept": "text/event-stream"}
-        if after is None:
-            query.append(("from", "oldest"))
-        else:
+        if after is not None:
             headers["Last-Event-ID"] = after
+        elif from_oldest:
+            query.append(("from", "oldest"))
         try:
             async with self._http.stream(
                 "GET",
@@ -202,7 +215,7 @@ class ControlClient:
                     self._check(response)
                 if not response.headers.get("content-type", "").startswith("text/event-stream"):
                     raise NoDaemon(str(self.address), "it streams no events")
-                yield _messages(response)
+                yield StreamedEvents(response)
         except TROUBLE as error:
             raise self._unreachable(error) from error
 
@@ -290,11 +303,19 @@ def _route(address: Address) -> Route:
     return address.route if address.is_local else find_route(address.base_url, os.environ)
 
 
-async def _messages(response: httpx.Response) -> AsyncIterator[ServerSentEvent]:
-    async for message in EventSource(response).aiter_sse():
-        # a block without data is no message, though the library reports it
-        if message.data:
-            yield message
+class StreamedEvents:
+    """The messages of one event stream. `position` is the event behind which it began, if any."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._source = EventSource(response)
+        self.position: str | None = response.headers.get("last-event-id")
+
+    async def __aiter__(self) -> AsyncGenerator[ServerSentEvent, None]:
+        async with aclosing(self._source.aiter_sse()) as messages:
+            async for message in messages:
+                # a block without data is no message, though the library reports it
+                if message.data:
+                    yield message
 
 
 def _json(response: httpx.Response) -> object:

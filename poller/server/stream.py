@@ -18,6 +18,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from poller.engine.event_feed import EventFeed
 from poller.log import get_logger
 from poller.server.connection import connection_of
 from poller.server.control import ClientLimits, Control, InControl
@@ -25,20 +26,15 @@ from poller.server.examples import EVENT_STREAM
 from poller.server.openapi import problems
 from poller.server.problems import CROWDED, GONE, INVALID, STORE, Problem, ProblemKind
 from poller.server.queries import KNOWN_PARAMETERS, EventQuery, LastEventId, labels_of
-from poller.store.errors import StoreError
-from poller.store.events import Cursor, Page, StoredEvent
+from poller.store.errors import EventsGone, StoreError
+from poller.store.events import Cursor, StoredEvent
 from poller.text import dump_json
 from poller.tracking.delivery import wants_type
 
 log = get_logger()
 
-_PAGE: Final = 100
 # one event may be longer than that
 _CHUNK_CHARACTERS: Final = 64 * 1024
-# another daemon of the same account may write to the store, which sends no signal here
-_POLL_SECONDS: Final = 1.0
-# events that are recorded together are sent together
-_GATHER_SECONDS: Final = 0.02
 _SLOW_CLIENT: Final = ProblemKind(
     name="slow-client", status=408, title="The client takes no events"
 )
@@ -85,33 +81,25 @@ async def follow(
 
     With `Last-Event-ID`, which browsers send by themselves, the stream begins after that event.
     """
-    wanted = StreamFilter(
-        operations=query.operation,
-        groups=query.group,
-        types=query.type,
-        labels=labels_of(query.label),
-    )
-    if last_event_id:
-        cursor = await control.store.find_cursor(last_event_id)
-        if cursor is None:
-            raise _gone(last_event_id)
-        return EventStream(control, wanted, start=cursor)
-    if query.start is None:
-        return EventStream(control, wanted, start=await control.store.last_cursor())
-    oldest = Cursor(position=0)
-    kept = await control.store.event_page(after=oldest, limit=1)
-    return EventStream(control, wanted, start=oldest, pruned_to=kept.pruned_to)
+    wanted = StreamFilter(types=query.type, labels=labels_of(query.label))
+    try:
+        feed = await EventFeed.start(
+            control.store,
+            control.daemon.signals,
+            after=last_event_id,
+            from_oldest=query.start is not None,
+            operations=query.operation,
+            groups=query.group,
+        )
+    except EventsGone as error:
+        raise _gone(error) from None
+    return EventStream(control, wanted, feed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamFilter:
-    """Which events: of any of these operations, or groups with their members, if some are given.
+    """Which events of a feed: of any of these types, with all of these labels."""
 
-    And of any of these types, with all of these labels.
-    """
-
-    operations: Sequence[str] = ()
-    groups: Sequence[str] = ()
     types: Sequence[str] = ()
     labels: Sequence[tuple[str, str]] = ()
 
@@ -125,35 +113,27 @@ class StreamFilter:
         return all(labels.get(name) == value for name, value in self.labels)
 
 
-def _gone(event_id: str) -> Problem:
-    """Say that a stream after this event would miss some."""
+def _gone(error: EventsGone) -> Problem:
+    """Say that the stream would miss some."""
     return Problem(
         GONE,
-        f"the event {event_id[:80]!r}, or one that came after it, is not kept",
+        str(error),
         hint="read GET /v1/operations for how things stand, then follow from now; "
         "store.retention says how long events are kept",
     )
 
 
 class EventStream(Response):
-    """The answer to one client: runs until it leaves, or the daemon stops.
+    """The answer to one client: runs until it leaves, or the daemon stops."""
 
-    Events up to `pruned_to` may be missing: the client asked for the kept ones.
-    """
-
-    def __init__(
-        self, control: Control, wanted: StreamFilter, *, start: Cursor, pruned_to: int = 0
-    ) -> None:
+    def __init__(self, control: Control, wanted: StreamFilter, feed: EventFeed) -> None:
         super().__init__()
         self._free_streams = control.free_streams
-        self._store = control.store
-        self._recorded = control.daemon.signals.events.listen()
         self._stopping = control.stopping
         self._troubles = control.troubles
         self._limits = control.limits
         self._wanted = wanted
-        self._cursor = start
-        self._pruned_to = pruned_to
+        self._feed = feed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream, unless there are too many streams."""
@@ -168,7 +148,7 @@ class EventStream(Response):
             self._free_streams.release()
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [*_HEADERS, *_position_header(self._cursor)]
+        headers = [*_HEADERS, *_position_header(self._feed.cursor)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_stop_with_client, receive, tasks.cancel_scope)
@@ -179,7 +159,7 @@ class EventStream(Response):
 
     async def _pump(self, scope: Scope, send: Send) -> bytes:
         """Send until there is a reason to end; returns the last chunk."""
-        chunks = [_comment(self._cursor.event_id)]
+        chunks = [_comment(self._feed.cursor.event_id)]
         sent_at = anyio.current_time()
         while True:
             for chunk in chunks:
@@ -188,36 +168,22 @@ class EventStream(Response):
                 sent_at = anyio.current_time()
             ends = self._stopping.is_set()
             try:
-                page = await self._next_page()
+                events = await self._feed.read()
+            except EventsGone as error:
+                return _error(_gone(error))
             except StoreError as error:
                 self._troubles.failure(
                     log, "store.unavailable", level="error", error=str(error), loop="stream"
                 )
                 return _error(Problem(STORE, str(error)))
             self._troubles.success(log, "store.unavailable", "store.recovered", loop="stream")
-            if page.pruned_to > max(self._cursor.position, self._pruned_to):
-                return _error(_gone(self._cursor.event_id))
-            chunks = self._render(page)
-            has_more = len(page.events) == _PAGE
-            if not chunks and not has_more:
+            chunks = self._render(events)
+            if not chunks and not self._feed.has_more:
                 if ends:
                     return _STOPPING
-                await self._wait()
+                await self._feed.wait(self._limits.heartbeat_seconds)
                 if anyio.current_time() - sent_at >= self._limits.heartbeat_seconds:
-                    chunks = [_comment(self._cursor.event_id)]
-
-    async def _next_page(self) -> Page:
-        return await self._store.event_page(
-            after=self._cursor,
-            limit=_PAGE,
-            operations=self._wanted.operations,
-            groups=self._wanted.groups,
-        )
-
-    async def _wait(self) -> None:
-        until_heartbeat = min(_POLL_SECONDS, self._limits.heartbeat_seconds)
-        if await self._recorded.wait(until_heartbeat):
-            await anyio.sleep(_GATHER_SECONDS)
+                    chunks = [_comment(self._feed.cursor.event_id)]
 
     async def _send(self, send: Send, chunk: bytes) -> bool:
         """Send; False where the client read nothing for too long."""
@@ -226,9 +192,8 @@ class EventStream(Response):
             await send(message)
         return not scope.cancelled_caught
 
-    def _render(self, page: Page) -> list[bytes]:
-        frames = [_frame(event) for event in page.events if self._wanted.wants(event)]
-        self._cursor = page.end
+    def _render(self, events: Sequence[StoredEvent]) -> list[bytes]:
+        frames = [_frame(event) for event in events if self._wanted.wants(event)]
         return list(_chunked(frames))
 
     def _drop(self, scope: Scope) -> bytes:
@@ -238,7 +203,7 @@ class EventStream(Response):
             "stream.dropped",
             reason="slow client",
             seconds=seconds,
-            last_id=self._cursor.event_id,
+            last_id=self._feed.cursor.event_id,
         )
         if (connection := connection_of(scope)) is not None:
             connection.close_soon()

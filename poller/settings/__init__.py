@@ -5,7 +5,7 @@ from poller.settings.alerts import AlertSettings
 from poller.settings.catalogue import SECTIONS
 from poller.settings.errors import SettingsError, SettingsProblem
 from poller.settings.fields import Duration, format_duration, parse_duration
-from poller.settings.loading import Loaded, SettingsLoader, describe, load_settings
+from poller.settings.loading import Loaded, SettingsLoader, check_settings, describe, load_settings
 from poller.settings.model import (
     ApiSettings,
     EngineSettings,
@@ -50,6 +50,7 @@ __all__ = [
     "StoreSettings",
     "StoreUrl",
     "WebhookSinkSettings",
+    "check_settings",
     "default_sinks",
     "describe",
     "format_duration",

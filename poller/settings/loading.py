@@ -13,7 +13,7 @@ from poller.settings.errors import SettingsError, SettingsProblem
 from poller.settings.model import Settings
 from poller.settings.problems import problems_in, unknown_key
 from poller.settings.report import DEFAULT, SettingRow, rows, values
-from poller.settings.sources import OriginSource, SourcedValue, read_sources
+from poller.settings.sources import OriginSource, SourcedValue, from_tables, read_sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,20 @@ def load_settings(
 
     :raises SettingsError: with every problem that was found.
     """
-    sources = read_sources(config=config, overrides=overrides, environ=environ, sections=sections)
+    return _checked(
+        read_sources(config=config, overrides=overrides, environ=environ, sections=sections)
+    )
+
+
+def check_settings(tables: Mapping[str, object], *, origin: str) -> Settings:
+    """Check settings that are given as the tables of a configuration file; reads nothing else.
+
+    :raises SettingsError: with every problem that was found; `origin` says where they come from.
+    """
+    return _checked([from_tables(tables, origin)]).settings
+
+
+def _checked(sources: Sequence[OriginSource]) -> Loaded:
     given = {path: value for source in reversed(sources) for path, value in source.given.items()}
     problems = [
         problem

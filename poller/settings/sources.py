@@ -322,6 +322,14 @@ def from_secret_files(
     return own, vendor
 
 
+def from_tables(tables: Mapping[str, object], origin: str) -> OriginSource:
+    """Read tables as a configuration file has them."""
+    source = OriginSource()
+    for key, value in tables.items():
+        source.add((key,), value, origin, rank=0)
+    return source
+
+
 def from_toml(file: Path | None, sections: Collection[str]) -> OriginSource:
     """Read the configuration file, if one is named."""
     source = OriginSource(sections=sections)

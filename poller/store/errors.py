@@ -36,3 +36,10 @@ class StoreTooOld(StoreError):
 
 class StoreTooNew(StoreError):
     """It was migrated by a newer program."""
+
+
+class EventsGone(LookupError):
+    """Events that were asked for are no longer kept: what comes later would have a gap.
+
+    The message says which. `store.retention` says for how long they are kept.
+    """

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from poller.store.daemons import subscriptions
 from poller.store.schema import POSITION, counters, deliveries, events, watches
 from poller.tracking.delivery import DeliveryState
-from poller.tracking.event import Event, event_id, read_event
+from poller.tracking.event import EmittedEvent, Event, event_id, read_event
 from poller.tracking.lifecycle import GROUP
 from poller.tracking.watch import AccountScope
 
@@ -65,6 +65,11 @@ class StoredEvent:
     def event(self) -> Event:
         """The event that the body holds; read once, for the log and the metrics."""
         return read_event(json.loads(self.body))
+
+    @property
+    def emitted(self) -> EmittedEvent:
+        """The event as receivers get it."""
+        return EmittedEvent.of(self.event, event_id=self.id, body=self.body)
 
 
 def stored_event_of(row: RowMapping) -> StoredEvent:

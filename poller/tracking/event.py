@@ -9,10 +9,10 @@ CloudEvents 1.0 with the `sequence` and `partitionkey` extensions. The shape is 
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from importlib.resources import files
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 from poller.text import dump_json, format_instant, parse_instant
 from poller.tracking.lifecycle import GROUP, EventType
@@ -145,6 +145,36 @@ class Event:
                 "data": self.data,
             }
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmittedEvent(Event):
+    """An event as receivers get it, with its id; `body` is the CloudEvent as JSON on one line.
+
+    The id is the same at every delivery. A newer daemon may emit types that are not known here:
+    their `type` is the `….changed` or `….progress` of their family, and `body` has the real one.
+    """
+
+    id: str
+    body: str = field(repr=False)
+
+    @classmethod
+    def of(cls, event: Event, *, event_id: str, body: str) -> Self:
+        """Return the event that was emitted with this id and this body."""
+        members = {each.name: getattr(event, each.name) for each in fields(Event)}
+        return cls(**members, id=event_id, body=body)
+
+
+def read_emitted(body: str) -> EmittedEvent:
+    """Read a CloudEvent in JSON; the body is kept byte for byte.
+
+    :raises ValueError: where it is not an event of this program.
+    """
+    document = json.loads(body)
+    event = read_event(document)
+    if not isinstance(event_id := document.get("id"), str):
+        raise ValueError("not an event: it has no id")  # noqa: TRY004 - as for any other member
+    return EmittedEvent.of(event, event_id=event_id, body=body)
 
 
 def read_event(document: Mapping[str, Any]) -> Event:

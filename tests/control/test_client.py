@@ -122,7 +122,7 @@ async def test_the_stream_is_asked_for() -> None:
     body = frame(event(A, 1), event(A, 2))
     with FakeDaemon(lambda _: Reply(body=body, type="text/event-stream")) as daemon:
         async with ControlClient(daemon.address, token=None) as client:
-            async with client.events([A], after=None) as messages:
+            async with client.events([A], from_oldest=True) as messages:
                 assert [message.id async for message in messages] == ["aab-1", "aab-2"]
             many = [operation_id(number) for number in range(MOST_FILTERED + 1)]
             async with client.events(many, after="aab-1") as messages:
@@ -142,5 +142,5 @@ async def test_a_stream_that_is_none() -> None:
                 async with client.events([A], after="x"):
                     pass
             with pytest.raises(NoDaemon, match="streams no events"):
-                async with client.events([A], after=None):
+                async with client.events([A], from_oldest=True):
                     pass

@@ -14,6 +14,7 @@ import pytest
 from starlette.types import Message
 from structlog.testing import capture_logs
 
+from poller.engine.event_feed import EventFeed
 from poller.server.control import ClientLimits, Control
 from poller.server.stream import EventStream, StreamFilter
 from poller.tracking.event import load_event_schema
@@ -183,7 +184,8 @@ async def test_what_was_pruned_under_a_stream_ends_it(door: House) -> None:
         return {}
 
     with anyio.fail_after(20):
-        stream = EventStream(control, StreamFilter(), start=start)
+        feed = EventFeed(door.store, control.daemon.signals, start)
+        stream = EventStream(control, StreamFilter(), feed)
         await stream({"type": "http"}, receive, send)
     assert sent[-1].startswith(b"event: error\n")
     assert b"urn:comms-poller:problem:gone" in sent[-1]

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Self
 
-from poller.cli.watch.news import ShownEvent, Update
+from poller.cli.watch.news import Update
 from poller.server.documents import OperationDocument
 from poller.text import parse_instant
 from poller.tracking.breakdown.reading import begin_breakdown, has_breakdown
-from poller.tracking.event import Event
+from poller.tracking.event import EmittedEvent, Event
 from poller.tracking.forecast import after_answer
 from poller.tracking.lifecycle import LIFECYCLES, EventType
 from poller.tracking.privacy import attempt_statuses
@@ -90,9 +90,8 @@ class Followed:
             return begin_breakdown(watch, now=now)
         return watch if settling else watch.evolve(phase=Phase.ACTIVE, outcome=None)
 
-    def after(self, shown: ShownEvent) -> tuple[Self, Update | None]:
+    def after(self, event: EmittedEvent) -> tuple[Self, Update | None]:
         """Return it after an event, and what that changes: None for an event seen before."""
-        event = shown.event
         if event.sequence <= self.seen:
             return self, None
         watch = self.watch.evolve(emitted=_emitted(event))
@@ -101,7 +100,7 @@ class Followed:
         followed = replace(
             self, watch=watch, known=max(self.known, event.sequence), seen=event.sequence
         )
-        return followed, Update(watch=watch, events=(shown,))
+        return followed, Update(watch=watch, events=(event,))
 
 
 def _as_event_says(watch: Watch, event: Event) -> Watch:

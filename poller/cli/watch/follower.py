@@ -16,11 +16,12 @@ from anyio.abc import ObjectSendStream
 from httpx_sse import ServerSentEvent
 
 from poller.cli.watch.followed import Followed
-from poller.cli.watch.news import News, ShownEvent, Trouble, Update
+from poller.cli.watch.news import News, Trouble, Update
 from poller.comms.errors import Fault
 from poller.control.client import ControlClient
 from poller.control.errors import ControlError, Refused, UnknownOperation
 from poller.server.documents import OperationStoryDocument
+from poller.tracking.event import read_emitted
 from poller.tracking.watch import AccountScope, Watch
 
 log = structlog.get_logger()
@@ -107,7 +108,10 @@ class Follower:
         """Read the stream, again and again, until everything has ended or is handed over."""
         while True:
             try:
-                async with self._client.events(list(self._open), after=self._last_id) as messages:
+                names = list(self._open)
+                async with self._client.events(
+                    names, after=self._last_id, from_oldest=True
+                ) as messages:
                     self._away_since = None
                     await self._tell(None)
                     async for message in messages:
@@ -129,19 +133,19 @@ class Follower:
 
     async def _take(self, body: str) -> None:
         try:
-            shown = ShownEvent.of(body)
+            event = read_emitted(body)
         except ValueError as error:
             log.warning("watch.unreadable", error=str(error))
             return
-        name = shown.event.subject
+        name = event.subject
         async with self._turn:
             if (before := self._open.get(name)) is None:
                 return
-            self._open[name], update = before.after(shown)
+            self._open[name], update = before.after(event)
             if update is not None:
                 await self._send(update)
             self._close_ended(name)
-        if name in self._open and shown.event.final:
+        if name in self._open and event.final:
             # whether a breakdown follows its end, only the daemon knows
             await self._look(name)
 

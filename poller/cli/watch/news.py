@@ -1,16 +1,15 @@
 """What the views of `poller watch` show: updates of watches, and trouble with the source. Pure."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, Self
+from typing import Protocol
 
 from anyio.abc import ObjectSendStream
 
 from poller.comms.errors import CommsError, Fault, Scope
 from poller.comms.gate import Pause
-from poller.tracking.event import Event, read_event
+from poller.tracking.event import EmittedEvent
 from poller.tracking.watch import Watch
 
 
@@ -61,33 +60,11 @@ def _what(error: CommsError) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShownEvent:
-    """An event with its id; `body` is the CloudEvent as JSON on one line."""
-
-    id: str
-    event: Event
-    body: str
-
-    @classmethod
-    def of(cls, body: str) -> Self:
-        """Read an event; its body is kept byte for byte.
-
-        :raises ValueError: where it is no event.
-        """
-        document = json.loads(body)
-        event = read_event(document)
-        try:
-            return cls(id=document["id"], event=event, body=body)
-        except KeyError as error:
-            raise ValueError(f"not an event: {error!r}") from None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
     """A watch as it is known now, and the events that came with that."""
 
     watch: Watch
-    events: Sequence[ShownEvent] = ()
+    events: Sequence[EmittedEvent] = ()
 
 
 News = Update | Trouble | None

@@ -76,11 +76,9 @@ class Track:
 
     def after(self, update: Update) -> Self:
         """Return the track with one update more."""
-        reasons = [told.event.reason for told in update.events]
+        reasons = [told.reason for told in update.events]
         explained = [
-            breakdown_text(told.event.breakdown)
-            for told in update.events
-            if told.event.breakdown is not None
+            breakdown_text(told.breakdown) for told in update.events if told.breakdown is not None
         ]
         reason = next((reason for reason in reasons if reason), self.reason)
         breakdown = explained[-1] if explained else self.breakdown

@@ -15,7 +15,7 @@ import anyio
 import structlog
 from anyio.abc import ObjectSendStream
 
-from poller.cli.watch.news import News, ShownEvent, Trouble, Update, trouble_after
+from poller.cli.watch.news import News, Trouble, Update, trouble_after
 from poller.comms.caller import Request
 from poller.comms.client import CommsClient
 from poller.comms.errors import CommsError
@@ -258,10 +258,7 @@ class _PatientThrottle(Throttle):
 async def _send_observation(news: ObjectSendStream[News], observation: Observation) -> None:
     if observation.watch is None:
         return  # an answer that came too late
-    events = [
-        ShownEvent(id=stored.id, event=stored.event, body=stored.body)
-        for stored in observation.events
-    ]
+    events = [stored.emitted for stored in observation.events]
     await news.send(Update(watch=observation.watch, events=events))
 
 

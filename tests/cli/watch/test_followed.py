@@ -7,10 +7,9 @@ from typing import Any, cast
 import pytest
 
 from poller.cli.watch.followed import Followed
-from poller.cli.watch.news import ShownEvent
 from poller.server.documents import OperationDocument
 from poller.text import parse_instant
-from poller.tracking.event import emit
+from poller.tracking.event import EmittedEvent, emit, read_emitted
 from poller.tracking.forecast import finished_per_second
 from poller.tracking.lifecycle import EventType
 from poller.tracking.registration import Registration, register
@@ -43,25 +42,25 @@ def told(*arguments: Any, **members: Any) -> OperationDocument:  # noqa: ANN401 
     return cast("OperationDocument", document(*arguments, **members))
 
 
-def relayed(*arguments: Any, **members: Any) -> ShownEvent:  # noqa: ANN401 - as the fake takes it
+def relayed(*arguments: Any, **members: Any) -> EmittedEvent:  # noqa: ANN401 - as the fake takes it
     """Make an event that came down the stream."""
-    return ShownEvent.of(json.dumps(event(*arguments, **members)))
+    return read_emitted(json.dumps(event(*arguments, **members)))
 
 
 def test_an_event_is_passed_on_as_it_is() -> None:
     """Byte for byte, also a type that only a later daemon knows."""
     body = json.dumps(event(A, 3, "operation.later"), indent=1)
-    assert ShownEvent.of(body).body == body
-    assert ShownEvent.of(body).event.type is EventType.OPERATION_CHANGED
+    assert read_emitted(body).body == body
+    assert read_emitted(body).type is EventType.OPERATION_CHANGED
     later = json.dumps(message_event(3, "message.later", "SENT"))
-    assert ShownEvent.of(later).event.type is EventType.MESSAGE_CHANGED
+    assert read_emitted(later).type is EventType.MESSAGE_CHANGED
 
 
 @pytest.mark.parametrize("body", ["{}", "[]", '{"type": 1}', "x"])
 def test_what_is_no_event(body: str) -> None:
     """It is refused as a value, not with a traceback of its members."""
     with pytest.raises(ValueError):  # noqa: PT011 - of JSON or of ours
-        ShownEvent.of(body)
+        read_emitted(body)
 
 
 def test_its_answers_have_a_rate() -> None:
@@ -234,7 +233,7 @@ def test_what_an_event_of_a_message_says(
 ) -> None:
     """A failed attempt is not explained: the message itself says why it failed."""
     told_of = message_event(1, event_type, status, FAILED, final=final, attempts=1, failed=1)
-    after, _ = fresh(M).after(ShownEvent.of(json.dumps(told_of)))
+    after, _ = fresh(M).after(read_emitted(json.dumps(told_of)))
     assert (after.watch.phase, after.watch.outcome) == (phase, outcome)
     assert (after.watch.status, after.has_ended) == (status, final)
     assert after.watch.counters == {"attempts": 1, "failed": 1}
@@ -251,14 +250,14 @@ def test_what_an_event_of_a_message_says(
 def test_how_a_group_ended(receipts: dict[str, int], outcome: Outcome) -> None:
     """Its receipts say it; the event has but one name for all of them."""
     told_of = message_event(1, "message.settled", "GROUP", final=True, **receipts)
-    after, _ = fresh(M).after(ShownEvent.of(json.dumps(told_of)))
+    after, _ = fresh(M).after(read_emitted(json.dumps(told_of)))
     assert (after.watch.phase, after.watch.outcome) == (Phase.ENDED, outcome)
 
 
 def test_attempts_that_were_told_are_not_told_again() -> None:
     """Whoever goes on tells only those that have moved on since."""
     after, _ = fresh(M).after(
-        ShownEvent.of(json.dumps(message_event(1, "message.sent", "SENT", SENT)))
+        read_emitted(json.dumps(message_event(1, "message.sent", "SENT", SENT)))
     )
     watch = after.handed_over(HOME, now=NOW, settle=0)
     assert watch.emitted.attempts == ("SENT",)

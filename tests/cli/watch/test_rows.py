@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.cli.watch.news import ShownEvent, Update
+from poller.cli.watch.news import Update
 from poller.cli.watch.rows import Totals, Track, all_is_well, busiest, short_names
-from poller.tracking.event import make_event
+from poller.tracking.event import EmittedEvent, make_event
 from poller.tracking.forecast import after_answer
 from poller.tracking.lifecycle import EventType
 from poller.tracking.registration import Registration, register
@@ -236,7 +236,7 @@ def test_the_reason_of_a_loss_is_kept() -> None:
     lost = unseen().evolve(phase=Phase.ENDED, outcome=Outcome.LOST)
     event = make_event(unseen(), EventType.OPERATION_LOST, now=NOW, final=True, reason="not_found")
     followed = Track(watch=unseen()).after(
-        Update(watch=lost, events=(ShownEvent(id="1", event=event, body=""),))
+        Update(watch=lost, events=(EmittedEvent.of(event, event_id="1", body=""),))
     )
     assert followed.row(NOW).reason == "not_found"
 
@@ -312,7 +312,7 @@ def test_a_breakdown_is_kept() -> None:
     more = {"breakdown": {"errors": [cause], "messages": [], "complete": True, "missing": []}}
     event = make_event(ended, EventType.OPERATION_BREAKDOWN, now=NOW, final=False, more=more)
     followed = Track(watch=ended).after(
-        Update(watch=ended, events=(ShownEvent(id="1", event=event, body=""),))
+        Update(watch=ended, events=(EmittedEvent.of(event, event_id="1", body=""),))
     )
     assert followed.after(Update(watch=ended)).row(NOW).breakdown == "2 failed: 30003 ×2"
 

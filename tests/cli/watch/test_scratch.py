@@ -8,12 +8,13 @@ import anyio
 import pytest
 from pydantic import SecretStr
 
-from poller.cli.watch.news import News, ShownEvent, Trouble, Update
+from poller.cli.watch.news import News, Trouble, Update
 from poller.cli.watch.scratch import ScratchDaemon
 from poller.clock import wall_clock
 from poller.comms.client import CommsClient
 from poller.comms.credentials import Credentials
 from poller.engine.configuration import Configuration
+from poller.tracking.event import EmittedEvent
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import AccountScope, Outcome, Watch
@@ -100,18 +101,18 @@ async def all_news(daemon: ScratchDaemon) -> list[News]:
     return news
 
 
-def events_of(news: Sequence[News]) -> dict[str, list[ShownEvent]]:
+def events_of(news: Sequence[News]) -> dict[str, list[EmittedEvent]]:
     """Return the events among the news by operation."""
     events = defaultdict(list)
     for item in news:
         for told in item.events if isinstance(item, Update) else ():
-            events[told.event.subject].append(told)
+            events[told.subject].append(told)
     return events
 
 
-def types_of(events: Sequence[ShownEvent]) -> list[str]:
+def types_of(events: Sequence[EmittedEvent]) -> list[str]:
     """Return the types of events."""
-    return [told.event.type.value for told in events]
+    return [told.type.value for told in events]
 
 
 def troubles_of(news: Sequence[News]) -> list[str | None]:
@@ -140,10 +141,10 @@ async def test_it_tells_every_operation_to_its_end(api: FakeApi, look: Look) -> 
     events = events_of(news)
     assert events.keys() == {A, B, C}
     for name, own in events.items():
-        assert [told.event.sequence for told in own] == [1, 2, 3, 4]
-        assert [told.event.final for told in own] == [False, False, False, True]
-        assert sum(told.event.data["delta"].get("delivered", 0) for told in own) == 10
-        assert own[-1].event.labels == {"campaign": "autumn"}
+        assert [told.sequence for told in own] == [1, 2, 3, 4]
+        assert [told.final for told in own] == [False, False, False, True]
+        assert sum(told.data["delta"].get("delivered", 0) for told in own) == 10
+        assert own[-1].labels == {"campaign": "autumn"}
         assert api.count(name) == 4
     assert len({told.id for own in events.values() for told in own}) == 12
     last = {item.watch.id: item.watch for item in news if isinstance(item, Update)}
@@ -183,7 +184,7 @@ async def test_settling_is_watched_to_its_end(api: FakeApi, look: Look) -> None:
     )
     settling = Policy(min_interval=0.01, max_interval=0.02, progress_interval=0.0, settle=60.0)
     events = events_of(await all_news(look(A, policy=settling)))[A]
-    assert [told.event.type.value for told in events] == [
+    assert [told.type.value for told in events] == [
         "operation.completed",
         "operation.settled",
     ]
@@ -193,7 +194,7 @@ async def test_what_does_not_exist_is_lost(api: FakeApi, look: Look) -> None:
     """Three 404s over the grace end a watch; that is no trouble with the API."""
     news = await all_news(look(A))
     (told,) = events_of(news)[A]
-    assert told.event.data["reason"] == "not_found"
+    assert told.data["reason"] == "not_found"
     assert api.count(A) >= 3
     assert troubles_of(news) == []
 
@@ -245,7 +246,7 @@ async def test_credentials_that_cannot_be_read_leave_the_old_ones(api: FakeApi, 
 
     news = await all_news(look(A, renewed=broken))
     assert troubles_of(news) == ["access refused", None]
-    assert events_of(news)[A][-1].event.final
+    assert events_of(news)[A][-1].final
 
 
 async def test_trouble_is_told_once_until_it_is_over(api: FakeApi, look: Look) -> None:
@@ -313,4 +314,4 @@ async def test_while_nobody_reads_only_so_much_is_asked(api: FakeApi, look: Look
             await anyio.sleep(0.2)
             assert len(api.requests) <= 64 // 2 + 1 + 4
             news = [item async for item in receive]
-    assert {name for name, own in events_of(news).items() if own[-1].event.final} == set(ids)
+    assert {name for name, own in events_of(news).items() if own[-1].final} == set(ids)

@@ -1,0 +1,280 @@
+"""The Python API over the control API of a running daemon."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, NoReturn, Self, TypeVar
+
+import anyio
+from pydantic import SecretStr
+
+from poller.control.address import address_of_url
+from poller.control.client import ControlClient
+from poller.control.errors import NoDaemon, Refused, UnknownOperation, Unreachable
+from poller.library.background import background
+from poller.library.base import EventSelection, EventStream, WatchingApi
+from poller.library.errors import NotWatched, PollerClosed
+from poller.library.waiting import Ends
+from poller.server.documents import (
+    BulkItemDocument,
+    GroupDocument,
+    OperationDocument,
+    TimelineEventDocument,
+)
+from poller.store.errors import EventsGone
+from poller.tracking.event import EmittedEvent, read_emitted
+from poller.tracking.registration import BadRegistration, Conflict
+
+Result = TypeVar("Result")
+
+_NOT_FOUND: Final = 404
+_CONFLICT: Final = 409
+_GONE: Final = 410
+_FIRST_ERROR: Final = 400
+_FIRST_WAIT: Final = 0.1
+_LONGEST_WAIT: Final = 2.0
+# a final event, and its breakdown after it
+_LATEST: Final = 2
+# streams that look for one event; a daemon has 64 for all its clients
+_LOOKS: Final = 4
+_NOT_OPEN: Final = "the connection is not open; use it within `async with`"
+
+
+def connect(url: str, *, token: str | None = None, patience: float = 30.0) -> "DaemonConnection":
+    """Return a connection to the daemon at a URL: `http://…`, `https://…` or `unix:/path`.
+
+    Use it within `async with`; it has the methods of `Poller`. It runs on asyncio and on trio.
+    `token` is the daemon's `server.token`. While nobody answers, each call and each stream tries
+    again for `patience` seconds: a daemon may be restarted, and a stream goes on where it was.
+
+    Its methods raise `ControlError` where the daemon cannot be asked, or says no.
+
+    :raises BadAddress: where the URL cannot be used.
+    """
+    return DaemonConnection(url, token=token, patience=patience)
+
+
+class DaemonConnection(WatchingApi):
+    """The connection to a running daemon; `connect` makes one."""
+
+    def __init__(self, url: str, *, token: str | None, patience: float) -> None:
+        super().__init__()
+        self._address = address_of_url(url, "url")
+        self._token = None if token is None else SecretStr(token)
+        self._patience = patience
+        self._client: ControlClient | None = None
+        self._running: AbstractAsyncContextManager[None] | None = None
+        self._looks = anyio.Semaphore(_LOOKS)
+
+    async def __aenter__(self) -> Self:
+        """Open it; asks nothing yet."""
+        if self._running is not None:
+            raise RuntimeError("a connection is entered once; make another one")
+        self._running = self._run()
+        await self._running.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """Close it; the daemon watches on."""
+        if self._running is None:
+            raise PollerClosed(_NOT_OPEN)
+        return await self._running.__aexit__(exc_type, exc_value, traceback)
+
+    async def forget(self, id: str) -> None:  # noqa: A002 - as the base class has it
+        """Stop watching; see `WatchingApi`."""
+        await self._about(id, lambda: self._open_client.forget(id))
+        self._waiters.wake(id)
+
+    async def seal(self, group: str, *, expected: int | None = None) -> GroupDocument:
+        """Seal a group; see `WatchingApi`."""
+        return await self._about(group, lambda: self._open_client.seal(group, expected))
+
+    async def operation(self, id: str) -> OperationDocument:  # noqa: A002 - as above
+        """Return what is known of an operation or message; see `WatchingApi`."""
+        return await self._about(id, lambda: self._open_client.operation(id, events=0))
+
+    async def group(self, name: str) -> GroupDocument:
+        """Return what is known of a group; see `WatchingApi`."""
+        return await self._about(name, lambda: self._open_client.group(name))
+
+    async def _register(self, document: Mapping[str, Any]) -> bool:
+        (result,) = await self._patiently(lambda: self._open_client.register([document]))
+        if result["status"] >= _FIRST_ERROR:
+            _refuse(result)
+        return result["status"] == 201  # noqa: PLR2004 - Created
+
+    async def _end_of(self, subject: str) -> EmittedEvent | None:
+        if subject.startswith("comms_"):
+            operation = await self._about(
+                subject, lambda: self._open_client.operation(subject, events=_LATEST)
+            )
+            if operation["phase"] == "forgotten":
+                raise NotWatched(subject)
+            if operation["phase"] not in {"explaining", "ended"}:
+                return None
+            return await self._find(_final(subject, operation["events"]), id=subject)
+        group = await self._about(subject, lambda: self._open_client.group(subject, events=_LATEST))
+        if group["state"] != "ended":
+            return None
+        return await self._find(_final(subject, group["events"]), group=subject)
+
+    async def _find(
+        self,
+        event_id: str,
+        *,
+        id: str | None = None,  # noqa: A002 - as above
+        group: str | None = None,
+    ) -> EmittedEvent:
+        """Read one kept event of a subject: a timeline shows less of it than its receivers get.
+
+        :raises EventsGone: where it is no longer kept.
+        """
+        chosen = EventSelection(id=id, group=group, from_oldest=True)
+        async with self._looks, aclosing(self._follow(chosen, types=("final",))) as events:
+            async for event in events:
+                if event.id == event_id:
+                    return event
+        raise PollerClosed(_NOT_OPEN)
+
+    async def _follow(self, chosen: EventSelection, *, types: Sequence[str] = ()) -> EventStream:
+        after, from_oldest, retry = chosen.after, chosen.from_oldest, _Retry(self._patience)
+        while True:
+            try:
+                async with self._open_client.events(
+                    chosen.ids,
+                    groups=chosen.groups,
+                    types=types,
+                    after=after,
+                    from_oldest=from_oldest,
+                ) as messages:
+                    retry.succeeded()
+                    after = messages.position or after
+                    # where there was no event yet, the oldest kept one is the first to come
+                    from_oldest = after is None
+                    async with aclosing(aiter(messages)) as received:
+                        async for message in received:
+                            if message.event == "error":
+                                break
+                            yield read_emitted(message.data)
+                            after = message.id
+            except (Unreachable, NoDaemon) as error:
+                await retry.failed(error)
+            except Refused as error:
+                if error.status == _GONE:
+                    raise EventsGone(error.detail) from None
+                raise
+            else:
+                # the daemon stops, or could not go on; the next request says why
+                await anyio.sleep(_FIRST_WAIT)
+
+    async def _ends(self) -> Ends:
+        """Yield the subjects of final events; a gap in the reading wakes all who wait."""
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                async with self._open_client.events(types=("final",)) as messages:
+                    wait = _FIRST_WAIT
+                    yield None
+                    async with aclosing(aiter(messages)) as received:
+                        async for message in received:
+                            if message.event != "error":
+                                yield read_emitted(message.data).subject
+            except (Unreachable, NoDaemon, Refused):
+                # those who wait look for themselves, and raise what they find
+                yield None
+            await anyio.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    async def _about(self, subject: str, ask: Callable[[], Awaitable[Result]]) -> Result:
+        """Ask about one subject, patiently.
+
+        :raises NotWatched: where the daemon does not know it.
+        :raises Conflict: where it says that this contradicts what it knows.
+        """
+        try:
+            return await self._patiently(ask)
+        except UnknownOperation:
+            raise NotWatched(subject) from None
+        except Refused as error:
+            if error.status == _NOT_FOUND:
+                raise NotWatched(subject) from None
+            if error.status == _CONFLICT:
+                raise Conflict(error.detail) from None
+            raise
+
+    async def _patiently(self, ask: Callable[[], Awaitable[Result]]) -> Result:
+        retry = _Retry(self._patience)
+        while True:
+            try:
+                return await ask()
+            except Unreachable as error:
+                await retry.failed(error)
+
+    @asynccontextmanager
+    async def _run(self) -> AsyncGenerator[None, None]:
+        async with ControlClient(self._address, token=self._token) as client:
+            self._client = client
+            try:
+                async with background() as tasks:
+                    tasks.start_soon(self._waiters.run, partial(self._ends))
+                    yield
+            finally:
+                self._client = None
+                self._waiters.close("the connection is closed")
+
+    @property
+    def _open_client(self) -> ControlClient:
+        if self._client is None:
+            raise PollerClosed(_NOT_OPEN)
+        return self._client
+
+
+class _Retry:
+    """Waits longer and longer between tries, until nobody has answered for `patience` seconds."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._wait = _FIRST_WAIT
+        self._since: float | None = None
+
+    def succeeded(self) -> None:
+        """Begin again: somebody answered."""
+        self._wait, self._since = _FIRST_WAIT, None
+
+    async def failed(self, error: Exception) -> None:
+        """Wait before the next try.
+
+        :raises Exception: the error, where the patience is over.
+        """
+        now = anyio.current_time()
+        self._since = now if self._since is None else self._since
+        if now - self._since >= self._patience:
+            raise error
+        await anyio.sleep(min(self._wait, self._since + self._patience - now))
+        self._wait = min(2 * self._wait, _LONGEST_WAIT)
+
+
+def _final(subject: str, events: Sequence[TimelineEventDocument]) -> str:
+    """Return the id of the final one of the latest events.
+
+    :raises EventsGone: where retention has taken it.
+    """
+    for event in reversed(events):
+        if event["final"]:
+            return event["id"]
+    raise EventsGone(f"{subject} has ended, and its events are no longer kept (store.retention)")
+
+
+def _refuse(result: BulkItemDocument) -> NoReturn:
+    """Raise what the daemon says about a registration."""
+    problem = result["problem"]
+    if result["status"] == _CONFLICT:
+        raise Conflict(problem["detail"])
+    errors = problem.get("errors") or [{"field": "registration", "message": problem["detail"]}]
+    raise BadRegistration(errors[0]["field"], errors[0]["message"])

@@ -1,0 +1,310 @@
+"""The poller inside a program: the loops of the daemon in the event loop of the caller."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import anyio
+import sniffio
+
+from poller.build import configuration
+from poller.engine.configuration import Configuration
+from poller.engine.daemon import Daemon
+from poller.engine.event_feed import EventFeed
+from poller.library.background import background
+from poller.library.base import EventSelection, EventStream, WatchingApi
+from poller.library.errors import NotWatched, PollerClosed
+from poller.library.waiting import Ends
+from poller.opening import LAST_WORDS, OpenedDaemon, open_daemon, open_listeners
+from poller.server.documents import GroupDocument, OperationDocument
+from poller.server.views import show_group, show_operation
+from poller.settings import Settings, SettingsError, SettingsProblem, check_settings
+from poller.store.errors import EventsGone, StoreUnavailable
+from poller.store.events import StoredEvent
+from poller.store.groups import UnknownGroup
+from poller.store.store import Store
+from poller.tracking.event import EmittedEvent
+from poller.tracking.registration import Conflict, parse_registration
+from poller.tracking.watch import Phase
+
+Result = TypeVar("Result")
+
+_ASK_AGAIN: Final = 1.0
+# a final event, and its breakdown after it
+_LATEST: Final = 2
+_HAS_ENDED: Final = frozenset({Phase.EXPLAINING, Phase.ENDED})
+_CLOSED: Final = "the poller has stopped"
+_NOT_RUNNING: Final = "the poller is not running; use it within `async with`"
+
+
+class Poller(WatchingApi):
+    """A poller in the event loop of the caller, from entering to leaving `async with`.
+
+    It is the daemon of `poller run`, with the same store and the same promises. It needs asyncio:
+    the store waits for its database in threads that only asyncio wakes. It reads no settings from
+    the environment, and has neither sinks nor a listener unless `settings` has some. It sets up no
+    log and no signal handler; its log lines go to the logger `poller` of the standard library, or
+    through structlog where the program has configured that. A program may have several; each needs
+    a SQLite store of its own, while those of one account may share one in PostgreSQL.
+
+    Leaving it stops in order: answers under way are recorded, and due deliveries get
+    `engine.shutdown_grace`. What remains goes on when the store is opened again.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: str,
+        account_sid: str | None = None,
+        auth_token: str | None = None,
+        api_key: str | None = None,
+        api_secret: str | None = None,
+        base_url: str = "https://comms.twilio.com/v1",
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Check the arguments; opens nothing before `async with`.
+
+        `store` is a URL such as `sqlite:///poller.db` or `postgresql://…`. `settings` are the
+        further tables of a `poller.toml`, such as `{"polling": {"settle": "5m"}}`, with `sinks`
+        and `server.listen`, but without `log`.
+
+        :raises SettingsError: with everything that is wrong with them.
+        """
+        super().__init__()
+        credentials = {
+            "account_sid": account_sid,
+            "auth_token": auth_token,
+            "api_key": api_key,
+            "api_secret": api_secret,
+        }
+        given = {name: value for name, value in credentials.items() if value is not None}
+        self._settings = _settings(
+            {"api": {**given, "base_url": base_url}, "store": {"url": store}}, settings or {}
+        )
+        self._has_sinks = bool((settings or {}).get("sinks"))
+        self._running: AbstractAsyncContextManager[None] | None = None
+        self._opened: OpenedDaemon | None = None
+        self._address: str | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the store and start.
+
+        :raises StoreError: where the store cannot be used.
+        :raises SinkUnavailable: where a sink cannot be started.
+        :raises ListenError: where it cannot listen at an address.
+        :raises EgressError: where a proxy or certificate variable cannot be used.
+        """
+        if self._running is not None:
+            raise RuntimeError("a poller is entered once; make another one")
+        if (library := sniffio.current_async_library()) != "asyncio":
+            raise RuntimeError(
+                f"an embedded poller needs asyncio, not {library}; "
+                "run `poller run` beside the program and use poller.connect"
+            )
+        self._running = self._run()
+        await self._running.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """Stop in order."""
+        if self._running is None:
+            raise PollerClosed(_NOT_RUNNING)
+        return await self._running.__aexit__(exc_type, exc_value, traceback)
+
+    @property
+    def address(self) -> str | None:
+        """Where its control API listens, as `poller.connect` takes it; None for nowhere."""
+        return self._address
+
+    async def forget(self, id: str) -> None:  # noqa: A002 - as the base class has it
+        """Stop watching; see `WatchingApi`."""
+        if await self._daemon.forget(id) is None:
+            raise NotWatched(id)
+        self._waiters.wake(id)
+
+    async def seal(self, group: str, *, expected: int | None = None) -> GroupDocument:
+        """Seal a group; see `WatchingApi`."""
+        try:
+            sealed = await self._daemon.seal(group, expected)
+        except UnknownGroup:
+            raise NotWatched(group) from None
+        return show_group(sealed, None)
+
+    async def operation(self, id: str) -> OperationDocument:  # noqa: A002 - as above
+        """Return what is known of an operation or message; see `WatchingApi`."""
+        detail = await self._store.find_operation(id, latest=0)
+        if detail is None:
+            raise NotWatched(id)
+        return show_operation(detail.watch)
+
+    async def group(self, name: str) -> GroupDocument:
+        """Return what is known of a group; see `WatchingApi`."""
+        detail = await self._store.groups.find(name, latest=0)
+        if detail is None:
+            raise NotWatched(name)
+        return show_group(detail.group, detail.rate)
+
+    async def _register(self, document: Mapping[str, Any]) -> bool:
+        (registered,) = await self._daemon.register([parse_registration(document)])
+        if registered.watch is None:
+            raise Conflict(registered.conflict or "")
+        return registered.is_new
+
+    async def _end_of(self, subject: str) -> EmittedEvent | None:
+        if subject.startswith("comms_"):
+            return await self._patiently(partial(self._end_of_watch, subject))
+        return await self._patiently(partial(self._end_of_group, subject))
+
+    async def _end_of_watch(self, watched: str) -> EmittedEvent | None:
+        detail = await self._store.find_operation(watched, latest=_LATEST)
+        if detail is None or detail.watch.phase is Phase.FORGOTTEN:
+            raise NotWatched(watched)
+        if detail.watch.phase not in _HAS_ENDED:
+            return None
+        return _final(watched, detail.timeline.events)
+
+    async def _end_of_group(self, name: str) -> EmittedEvent | None:
+        detail = await self._store.groups.find(name, latest=_LATEST)
+        if detail is None:
+            raise NotWatched(name)
+        if detail.group.ended_at is None:
+            return None
+        return _final(name, detail.timeline.events)
+
+    async def _follow(self, chosen: EventSelection) -> EventStream:
+        opened = self._opened_daemon
+        feed = await self._feed(opened, chosen)
+        while True:
+            ends = self._opened is None
+            try:
+                recorded = await self._patiently(feed.read)
+            except PollerClosed:
+                return
+            for stored in recorded:
+                yield stored.emitted
+            if not recorded and not feed.has_more:
+                if ends:
+                    return
+                await feed.wait()
+
+    async def _feed(self, opened: OpenedDaemon, chosen: EventSelection) -> EventFeed:
+        start = partial(
+            EventFeed.start,
+            opened.store,
+            opened.daemon.signals,
+            after=chosen.after,
+            from_oldest=chosen.from_oldest,
+            operations=chosen.ids,
+            groups=chosen.groups,
+        )
+        return await self._patiently(start)
+
+    async def _ends(self, opened: OpenedDaemon) -> Ends:
+        """Yield the subjects of final events; a gap in the reading wakes all who wait."""
+        while True:
+            feed = await self._feed(opened, EventSelection())
+            yield None
+            try:
+                while True:
+                    for stored in await self._patiently(feed.read):
+                        if stored.final:
+                            yield stored.subject
+                    if not feed.has_more:
+                        await feed.wait()
+            except EventsGone:
+                continue
+
+    async def _patiently(self, ask: Callable[[], Awaitable[Result]]) -> Result:
+        """Ask the store, again and again while it refuses: an outage ends by itself."""
+        while True:
+            try:
+                return await ask()
+            except StoreUnavailable:
+                if self._opened is None:
+                    raise PollerClosed(_CLOSED) from None
+                await anyio.sleep(_ASK_AGAIN)
+
+    @asynccontextmanager
+    async def _run(self) -> AsyncGenerator[None, None]:
+        async with AsyncExitStack() as stack:
+            opened = await open_daemon(stack, self._settings, self._configuration())
+            async with background() as tasks:
+                bound = await open_listeners(tasks, opened, self._settings)
+                self._address = bound.address
+                self._opened = opened
+                finished = anyio.Event()
+                tasks.start_soon(self._run_daemon, opened, finished)
+                tasks.start_soon(self._waiters.run, partial(self._ends, opened))
+                try:
+                    yield
+                finally:
+                    opened.daemon.stop()
+                    await finished.wait()
+                    # what other tasks still ask of the store must not hold up the end
+                    stack.enter_context(opened.store.finishing(LAST_WORDS))
+
+    async def _run_daemon(self, opened: OpenedDaemon, finished: anyio.Event) -> None:
+        try:
+            await opened.daemon.run()
+        finally:
+            self._opened = self._address = None
+            self._waiters.close(f"{_CLOSED} ({opened.daemon.reason.value})")
+            # those who follow events read what was recorded last, and end
+            opened.daemon.signals.events.notify()
+            finished.set()
+
+    def _configuration(self) -> Configuration:
+        made = configuration(self._settings, self._settings.api.require_credentials)
+        return made if self._has_sinks else replace(made, sinks=())
+
+    @property
+    def _opened_daemon(self) -> OpenedDaemon:
+        if self._opened is None:
+            raise PollerClosed(_NOT_RUNNING)
+        return self._opened
+
+    @property
+    def _daemon(self) -> Daemon:
+        return self._opened_daemon.daemon
+
+    @property
+    def _store(self) -> Store:
+        return self._opened_daemon.store
+
+
+def _settings(
+    arguments: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Mapping[str, Any]]
+) -> Settings:
+    """Check all settings together; there is no listener unless one is given."""
+    if "log" in tables:
+        what = "not a setting of an embedded poller"
+        fix = "configure the logger `poller`, or structlog, as the program likes"
+        raise SettingsError([SettingsProblem(field="log", what=what, fix=fix)])
+    merged = {**tables}
+    for name, table in arguments.items():
+        merged[name] = {**tables.get(name, {}), **table}
+    merged["server"] = {"listen": "", **tables.get("server", {})}
+    settings = check_settings(merged, origin="an argument")
+    if settings.api.credentials is None:
+        fix = "pass account_sid and auth_token, or api_key and api_secret"
+        raise SettingsError([SettingsProblem(field="api", what="no credentials", fix=fix)])
+    return settings
+
+
+def _final(subject: str, events: Sequence[StoredEvent]) -> EmittedEvent:
+    """Return the final one of the latest events.
+
+    :raises EventsGone: where retention has taken it.
+    """
+    for stored in reversed(events):
+        if stored.final:
+            return stored.emitted
+    raise EventsGone(f"{subject} has ended, and its events are no longer kept (store.retention)")
