@@ -1,0 +1,52 @@
+"""A program that is killed while it waits, and started again with the same store."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import poller
+from poller.simulator import SimulatedOperation
+from tests.fakes.simulated import Simulated
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(
+    operation: SimulatedOperation, simulated: Simulated, directory: Path
+) -> subprocess.Popen[str]:
+    """Start the program."""
+    account = {"SID": simulated.config.account_sid, "TOKEN": simulated.config.auth_token}
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("waiting_program.py")), operation.id],
+        cwd=directory,
+        env={**os.environ, **account, "BASE_URL": simulated.base_url, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_program_killed_while_it_waits_misses_nothing(tmp_path: Path) -> None:
+    """The operation ends while no program runs; the next one gets its final event, and a third."""
+    with Simulated() as simulated:
+        sent = simulated.world.send(recipients=3, fate="smooth")
+        with start(sent, simulated, tmp_path) as first:
+            assert first.stdout is not None
+            assert first.stdout.readline() == "waiting\n"
+            first.kill()
+        simulated.advance(600)
+        bodies = []
+        for _ in range(2):
+            with start(sent, simulated, tmp_path) as again:
+                out, err = again.communicate(timeout=60)
+            assert again.returncode == 0, err
+            said, body = out.splitlines()
+            assert said == "waiting"
+            bodies.append(body)
+    assert bodies[0] == bodies[1]
+    event = json.loads(bodies[0])
+    assert event["type"] == poller.EventType.OPERATION_COMPLETED
+    assert event["data"]["final"]
+    assert event["data"]["operation"]["stats"]["delivered"] == 3
