@@ -46,9 +46,14 @@ def _take_over(connection: Connection, *, scope: AccountScope, void: bool) -> Ac
     """Find or create the scope. With `void`, void its leases: their owner is gone."""
     scope = scopes.find_or_create_scope(connection, scope)
     if void:
-        watch_rows.void_leases(connection, scope)
-        delivery_rows.void_leases(connection, scope)
+        void_leases(connection, scope)
     return scope
+
+
+def void_leases(connection: Connection, scope: AccountScope, owner: str | None = None) -> None:
+    """Void every lease of `owner`, or of anybody."""
+    watch_rows.void_leases(connection, scope, owner)
+    delivery_rows.void_leases(connection, scope, owner)
 
 
 def _require_current(database: Database) -> None:

@@ -38,7 +38,7 @@ from poller.store.events import Cursor, Page, StoredEvent
 from poller.store.group_store import GroupStore
 from poller.store.hints import Hinted
 from poller.store.lock import FileLock
-from poller.store.opening import prepare
+from poller.store.opening import prepare, void_leases
 from poller.store.registrations import Forgotten, Registered
 from poller.store.retention import Pruned, PrunePlace
 from poller.store.schema import metadata
@@ -274,7 +274,7 @@ class Store:
 
     async def release_all(self, owner: str) -> None:
         """Give up every claim of an owner that stops."""
-        await self._write(_release_all, owner)
+        await self._write(void_leases, owner)
 
     async def complete_and_claim(
         self, attempts: Sequence[tuple[int, DeliveryAttempt]], request: ClaimRequest
@@ -444,8 +444,3 @@ def _void_future_waits(connection: Connection, scope: AccountScope, now: datetim
         + delivery_rows.void_future_waits(connection, scope, now)
         + group_rows.void_future_waits(connection, scope, now)
     )
-
-
-def _release_all(connection: Connection, scope: AccountScope, owner: str) -> None:
-    watch_rows.void_leases(connection, scope, owner)
-    delivery_rows.void_leases(connection, scope, owner)
