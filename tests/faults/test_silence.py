@@ -11,7 +11,13 @@ import pytest
 from tests.fakes.api import FakeApi, operation_id
 from tests.fakes.line import Line
 from tests.fakes.process import Poller, eventually
+from tests.faults.conftest import Witness
 from tests.store.cluster import Cluster
+from tests.store.conftest import cluster
+
+__all__ = ["cluster"]
+
+pytestmark = pytest.mark.acceptance
 
 _GRACE = 1.0
 _STOP = _GRACE + 2.0
@@ -27,7 +33,7 @@ def line(cluster: Cluster) -> Iterator[Line]:
 
 
 @pytest.fixture
-def daemon(cluster: Cluster, line: Line, tmp_path: Path) -> Iterator[Poller]:
+def daemon(cluster: Cluster, line: Line, tmp_path: Path, witness: Witness) -> Iterator[Poller]:
     """Run a daemon on a database behind the line."""
     name = cluster.create()
     with FakeApi() as api:
@@ -41,6 +47,7 @@ def daemon(cluster: Cluster, line: Line, tmp_path: Path) -> Iterator[Poller]:
             eventually(lambda: probe(daemon)["status"] == "ready")
             yield daemon
             line.restore()
+        witness.hear(daemon)
     cluster.drop(name)
 
 
@@ -57,7 +64,9 @@ def register(daemon: Poller, number: int) -> int:
     return httpx.post(f"{listening['address']}/v1/operations", json=body, timeout=15).status_code
 
 
-@pytest.mark.parametrize("seconds", [5, pytest.param(45, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(5, id="short"), pytest.param(45, marks=pytest.mark.slow, id="long")]
+)
 def test_a_black_hole(daemon: Poller, line: Line, seconds: float) -> None:
     """It is unready meanwhile, acknowledges nothing, and recovers by itself within 10 seconds."""
     line.silence(everything=True)
@@ -74,7 +83,9 @@ def test_a_black_hole(daemon: Poller, line: Line, seconds: float) -> None:
     assert daemon.stop() == 0
 
 
-@pytest.mark.parametrize("everything", [False, True], ids=["old connections", "all"])
+@pytest.mark.parametrize(
+    "everything", [pytest.param(False, id="old"), pytest.param(True, id="all")]
+)
 def test_a_stop_while_the_database_is_silent(
     daemon: Poller,
     line: Line,
