@@ -1,5 +1,6 @@
 """The command line: which commands there are. Each one is a module of `commands`."""
 
+import gc
 import sys
 from collections.abc import Mapping
 from functools import wraps
@@ -51,6 +52,7 @@ def load_command(name: str) -> TyperCommand:
 
     @wraps(function)
     def run(**values: Any) -> None:  # noqa: ANN401 - as the options say
+        _collect_garbage()
         with reporting():
             code: int = function(**values)
         raise typer.Exit(code)
@@ -63,6 +65,13 @@ def load_command(name: str) -> TyperCommand:
     loaded = typer.main.get_command(alone)
     assert isinstance(loaded, TyperCommand)  # noqa: S101 - one function is one command
     return loaded
+
+
+def _collect_garbage() -> None:
+    """Collect garbage from now on, but not among what the start has imported."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 class _Commands(TyperGroup):

@@ -1,15 +1,13 @@
 """One GET to a daemon, for a health check.
 
-Health checks run every few seconds in each container, so this takes the standard library's client:
-importing the client that the other commands use would cost several times as much.
+Health checks run every few seconds in each container, so this asks over a plain socket: importing
+`http.client` costs as much as all else that a check imports, and `httpx` several times that.
 """
 
 import json
+import re
 import socket
 import time
-from contextlib import suppress
-from http.client import BadStatusLine, HTTPConnection, HTTPException
-from threading import Timer
 from typing import Any, Final
 
 from poller.control.address import Address
@@ -23,7 +21,11 @@ from poller.http.failures import (
 )
 
 _LARGEST: Final = 1024 * 1024
-_TLS_ALERT: Final = "\x15\x03"
+_CHUNK: Final = 65_536
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})[ \r\n]")
+_END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
+_LENGTH: Final = re.compile(rb"\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r?\n", re.IGNORECASE)
+_TLS_ALERT: Final = b"\x15\x03"
 
 
 def ask(address: Address, path: str, *, timeout: float) -> tuple[int, dict[str, Any]]:
@@ -33,16 +35,15 @@ def ask(address: Address, path: str, *, timeout: float) -> tuple[int, dict[str, 
     :raises NoDaemon: where what answers is not a poller.
     """
     try:
-        status, body = _get(address, path, timeout)
+        answer = _get(address, path, timeout)
     except TimeoutError:
         raise _unreachable(address, describe_timeout(address.route, timeout)) from None
-    except HTTPException as error:
-        if address.scheme == "http" and _is_tls(error):
-            happened = f"{address.route.target} expects TLS"
-            raise Unreachable(str(address), happened, WANTS_HTTPS) from None
-        raise NoDaemon(str(address), "it does not speak HTTP") from None
     except OSError as error:
         raise _unreachable(address, describe_failure(error, address.route)) from None
+    if address.scheme == "http" and answer.startswith(_TLS_ALERT):
+        happened = f"{address.route.target} expects TLS"
+        raise Unreachable(str(address), happened, WANTS_HTTPS)
+    status, body = _parse(address, answer)
     failure = describe_answer(status, body, address.route)
     if failure is not None:
         raise _unreachable(address, failure)
@@ -55,32 +56,45 @@ def ask(address: Address, path: str, *, timeout: float) -> tuple[int, dict[str, 
     return status, document
 
 
-def _get(address: Address, path: str, timeout: float) -> tuple[int, bytes]:
-    """Return status and body.
+def _get(address: Address, path: str, timeout: float) -> bytes:
+    """Return the answer: to the end of its body, of the connection, or of what may be read.
 
-    :raises TimeoutError: where they are not complete within `timeout` seconds.
+    The request is of HTTP/1.0, so the answer is never chunked and the connection closes after it.
+
+    :raises TimeoutError: where it is not complete within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
-    connection = HTTPConnection(address.host, address.port)
-    connection.sock = _connect(address, timeout)
-    # the timeout of a socket begins again with every byte, this one does not
-    timer = Timer(max(0.0, deadline - time.monotonic()), _shut_down, [connection.sock])
-    timer.start()
-    try:
-        headers = {"Host": address.authority, "Accept": "application/json", "Connection": "close"}
-        connection.request("GET", f"{address.prefix}{path}", headers=headers)
-        with connection.getresponse() as response:
-            status, body = response.status, response.read(_LARGEST)
-    except (HTTPException, OSError):
-        if time.monotonic() >= deadline:
-            raise TimeoutError from None
-        raise
-    finally:
-        timer.cancel()
-        connection.close()
-    if time.monotonic() >= deadline:
-        raise TimeoutError
-    return status, body
+    request = (
+        f"GET {address.prefix}{path} HTTP/1.0\r\nHost: {address.authority}\r\n"
+        "Accept: application/json\r\n\r\n"
+    )
+    with _connect(address, timeout) as connection:
+        connection.sendall(request.encode())
+        answer = b""
+        while len(answer) < _LARGEST and not _is_complete(answer):
+            # one deadline for all of it: the timeout of a socket begins again with every byte
+            if (left := deadline - time.monotonic()) <= 0:
+                raise TimeoutError
+            connection.settimeout(left)
+            chunk = connection.recv(_CHUNK)
+            if not chunk:
+                break
+            answer += chunk
+    return answer
+
+
+def _is_complete(answer: bytes) -> bool:
+    if (end := _END_OF_HEAD.search(answer)) is None:
+        return False
+    length = _LENGTH.search(answer, 0, end.end())
+    return length is not None and len(answer) - end.end() >= int(length[1])
+
+
+def _parse(address: Address, answer: bytes) -> tuple[int, bytes]:
+    status, end = _STATUS.match(answer), _END_OF_HEAD.search(answer)
+    if status is None or end is None:
+        raise NoDaemon(str(address), "it does not speak HTTP")
+    return int(status[1]), answer[end.end() :]
 
 
 def _connect(address: Address, timeout: float) -> socket.socket:
@@ -101,16 +115,6 @@ def _encrypted(connection: socket.socket, host: str) -> socket.socket:
     import ssl  # noqa: PLC0415 - slow, and rarely needed
 
     return ssl.create_default_context().wrap_socket(connection, server_hostname=host)
-
-
-def _shut_down(connection: socket.socket) -> None:
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-
-
-def _is_tls(error: HTTPException) -> bool:
-    """Return whether what should be a status line is an alert of TLS."""
-    return isinstance(error, BadStatusLine) and str(error).startswith(_TLS_ALERT)
 
 
 def _unreachable(address: Address, failure: Failure) -> Unreachable:

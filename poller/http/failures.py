@@ -10,7 +10,6 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -289,6 +288,9 @@ def read_retry_after(value: str | None, *, date: str | None, now: datetime) -> f
 def _http_date(text: str) -> datetime | None:
     if len(text) > _LONGEST_WAIT:
         return None
+    # imported here: a health check, which runs every few seconds, never reads a date
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415
+
     try:
         instant = parsedate_to_datetime(text)
         # The asctime form has no zone and means UTC, like the others.

@@ -1,4 +1,4 @@
-"""The bare question of a health check: where it goes, what it makes of answers."""
+"""The request of a health check: where it goes, and what its answers mean."""
 
 import socket
 import threading
@@ -51,10 +51,31 @@ def test_a_socket(tmp_path: Path) -> None:
         assert ask(address, "/healthz", timeout=5) == (200, {"status": "ok"})
 
 
+@pytest.mark.parametrize("name", [b"Content-Length", b"content-length"])
+def test_the_length_of_the_body_ends_it(name: bytes) -> None:
+    """A server or an ingress may leave the connection open."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 200 OK\r\n" + name + b": 15\r\n\r\n")
+                connection.sendall(b'{"status":"ok"}')
+                while connection.recv(4096):
+                    pass
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        address = Address(host="127.0.0.1", port=listener.getsockname()[1])
+        assert ask(address, "/healthz", timeout=30) == (200, {"status": "ok"})
+        thread.join()
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
         (b"", "does not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\n", "does not speak HTTP"),
         (b"SSH-2.0-x\r\n", "does not speak HTTP"),
         (b"HTTP/1.1 200 OK\r\n\r\n<html>", "answered 200 without JSON"),
         (b"HTTP/1.1 200 OK\r\n\r\n[]", "answered 200 without JSON"),
