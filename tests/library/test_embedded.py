@@ -6,6 +6,8 @@ import signal
 import sqlite3
 from contextlib import aclosing
 from pathlib import Path
+from textwrap import indent
+from typing import Any, Final
 
 import anyio
 import pytest
@@ -17,6 +19,8 @@ from poller.store.store import Store
 from tests.library.conftest import Stage
 
 pytestmark = pytest.mark.anyio
+
+ROOT: Final = Path(__file__).parents[2]
 
 
 async def test_it_touches_nothing_of_the_program(
@@ -213,3 +217,29 @@ def test_trio_is_refused_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"needs asyncio, not trio; .* poller\.connect"):
         anyio.run(begin, backend="trio")
     assert not (tmp_path / "x.db").exists()
+
+
+async def test_the_lines_of_the_readme_run_as_they_stand(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the address of the API is another one."""
+    sections = (ROOT / "README.md").read_text().partition("## Inside your program\n")[2]
+    block = sections.partition("```python\n")[2].partition("```")[0]
+    assert len(block.splitlines()) == 3
+    defaults = poller.Poller.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "base_url", stage.base_url)
+    monkeypatch.chdir(tmp_path)
+    sent = stage.send()
+    names: dict[str, Any] = {
+        "poller": poller,
+        "sid": stage.account["account_sid"],
+        "token": stage.account["auth_token"],
+        "operation_id": sent.id,
+    }
+    code = f"async def run():\n{indent(block, '    ')}    return final\n"
+    exec(compile(code, "README.md", "exec"), names)  # noqa: S102 - this is what is tested
+    final = await names["run"]()
+    assert (final.subject, final.type) == (sent.id, "operation.completed")
+    assert final.counters["total"] == 5
+    assert (tmp_path / "poller.db").exists()
