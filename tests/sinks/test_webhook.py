@@ -1,5 +1,6 @@
 """The webhook sink against a real socket: what is sent, and what each kind of answer does."""
 
+import logging
 import shutil
 import ssl
 import subprocess
@@ -101,6 +102,17 @@ async def test_every_attempt_is_signed_afresh(receiver: Receiver) -> None:
     stamps = [int(r.headers["webhook-timestamp"]) for r in (first, second)]
     assert stamps[1] - stamps[0] == 60
     assert first.body == second.body
+
+
+async def test_nobody_logs_where_it_goes(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A program that logs everything shows no token of a URL: it may have the poller inside."""
+    caplog.set_level(logging.DEBUG)
+    async with _sink(f"{receiver.url}?token=T0k3nT0k3nT0k3n") as sink:
+        (outcome,) = await sink.deliver([outgoing("e1")])
+    assert outcome.verdict is SinkVerdict.DELIVERED
+    assert "T0k3n" not in caplog.text
 
 
 async def test_a_rotating_secret_signs_twice(receiver: Receiver) -> None:
