@@ -7,10 +7,10 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check soak bench config clean
+.PHONY: help demo test slow image-test check soak bench config clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.run ## run the poller against a simulated API, no credentials needed
 	@$(BIN)/poller demo
@@ -23,6 +23,10 @@ slow: $(VENV)/.dev ## run the slow tests, and properties with many examples
 	@sh tests/postgres.sh
 	@sh tests/browser.sh
 	$(BIN)/python -m pytest -n auto -m "slow or hypothesis" --hypothesis-profile=thorough $(ARGS)
+
+image-test: $(VENV)/.dev ## build the container image without an engine, and run it
+	@sh tests/image.sh
+	$(BIN)/python -m pytest tests/deploy -m image -s $(ARGS)
 
 check: $(VENV)/.dev ## lint, format, types, layers
 	$(BIN)/ruff check

@@ -22,7 +22,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
     """Leave out what takes long, unless `-m` or the command line names it."""
     asked = config.getoption("markexpr", "")
     named = any("::" in argument for argument in config.args)
-    for marker, target in (("soak", "make soak"), ("slow", "make slow")):
+    targets = {"soak": "make soak", "slow": "make slow", "image": "make image-test"}
+    for marker, target in targets.items():
         if marker in asked or (named and marker == "slow"):
             continue
         skip = pytest.mark.skip(reason=f"takes long; `{target}` runs it")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from poller import __version__
 from tests.deploy.dockerfile import Stage, stages
 from tests.deploy.namespaces import REASON, can_make_namespaces, process_one
 from tests.deploy.places import DEPLOY, ROOT, spare_ports
@@ -81,6 +83,12 @@ def test_nothing_is_installed_in_the_image(final: Stage) -> None:
     assert not re.search(r"\b(pip|apt|apt-get) install\b", step)
     assert "pip uninstall --yes" in step
     assert final.one("COPY").startswith("--from=build ")
+
+
+def test_the_label_names_the_version(final: Stage) -> None:
+    """A release that forgets it ends here."""
+    labels = dict(pair.split("=", 1) for pair in shlex.split(final.one("LABEL")))
+    assert labels["org.opencontainers.image.version"] == __version__
 
 
 @pytest.fixture
