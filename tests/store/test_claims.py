@@ -7,7 +7,7 @@ import pytest
 
 from poller.store.store import Store
 from poller.tracking.answer import FailedAnswer
-from poller.tracking.watch import Phase
+from poller.tracking.watch import NotFoundStreak, Phase
 from tests.store.cluster import Cluster
 from tests.store.scenes import HOME, LEASE, NOW, Clock, Daemon, declare, op, seen, wish
 
@@ -166,7 +166,8 @@ async def test_a_failure_makes_it_wait_and_nothing_else(daemon: Daemon) -> None:
     after = await daemon.watch(op(1))
     assert observation.events == []
     assert after.next_poll.due_at > before.next_poll.due_at
-    assert after.evolve(next_poll=before.next_poll) == before
+    streak = NotFoundStreak(failed=1)
+    assert after == before.evolve(next_poll=after.next_poll, not_found_streak=streak)
 
 
 async def test_what_has_ended_is_never_due(daemon: Daemon) -> None:
