@@ -2,17 +2,21 @@
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 import anyio
 from fastapi import Depends, Request
 from starlette.responses import JSONResponse
 
 from poller.engine.daemon import Daemon
+from poller.server.refresh import Refreshed
+from poller.store.counts import EndCounts
 from poller.store.dead_letters import DeadLetterCursor, ReplayedPage, Selection
 from poller.store.store import Store
 from poller.text import dump_json
 from poller.trouble import TroubleLog
+
+_COUNTED: Final = 2.0
 
 Metrics = Callable[[str | None], Awaitable[tuple[bytes, str]]]
 """Takes an `Accept` header; returns the page of metrics and its media type."""
@@ -53,6 +57,11 @@ class Control:
     stopping: anyio.Event
     free_streams: anyio.Semaphore
     troubles: TroubleLog = field(default_factory=TroubleLog)
+    end_counts: Refreshed[EndCounts] = field(init=False)
+    """One count for all pages that show it: each asks every few seconds."""
+
+    def __post_init__(self) -> None:
+        self.end_counts = Refreshed(self.store.counts.ends, seconds=_COUNTED)
 
     def end_streams(self) -> None:
         """End the event streams after what was recorded so far; clients may reconnect at once."""

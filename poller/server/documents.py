@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 PhaseName = Literal["active", "settling", "explaining", "ended", "forgotten"]
 GroupStateName = Literal["open", "sealed", "ended"]
+SortName = Literal["registered", "failed"]
 SinkStateName = Literal["ok", "rejecting", "failing", "down", "disabled"]
 OutcomeName = Literal["completed", "failed", "canceled", "lost"]
 
@@ -87,7 +88,7 @@ class OperationDocument(TypedDict):
 
 
 class OperationsDocument(TypedDict):
-    """A page of operations and messages, the greatest id first: operations before messages."""
+    """A page of operations and messages, the latest registration first unless `sort` is given."""
 
     operations: list[OperationDocument]
     next: Annotated[str | None, Field(description="The `cursor` of the next page, if any.")]
@@ -302,6 +303,25 @@ class SummaryDocument(TypedDict):
     failed: Annotated[int, Field(description="Messages that failed or were not delivered.")]
     canceled: int
     lost: int
+
+
+class TotalDocument(TypedDict):
+    """The sums over the operations and messages of one group, or with one value of a label."""
+
+    value: Annotated[str | None, Field(description="Null for those without one.")]
+    operations: Annotated[int, Field(description="Operations and messages, ended or not.")]
+    watching: Annotated[int, Field(description="Those of them that have not ended.")]
+    withFailures: Annotated[int, Field(description="Those of them with a recipient that failed.")]
+    recipients: Annotated[int, Field(description="Recipients, as far as the API says.")]
+    done: int
+    failed: int
+
+
+class TotalsDocument(TypedDict):
+    """The sums, the most failed recipients first."""
+
+    totals: list[TotalDocument]
+    omitted: Annotated[int, Field(description="How many values `limit` left out.")]
 
 
 class LoopDocument(TypedDict):

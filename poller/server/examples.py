@@ -19,6 +19,7 @@ from poller.server.documents import (
     ReplayedDocument,
     SinksDocument,
     SummaryDocument,
+    TotalsDocument,
 )
 
 _ID: Final = "comms_operation_01h9krwprkeee8fzqspvwy6nq8"
@@ -298,6 +299,20 @@ _HEALTH: Final[HealthDocument] = {
     "version": "1.0.0",
     "loops": [{"name": "poll", "turning": True, "secondsSinceTurn": 0.4}],
 }
+_TOTALS: Final[TotalsDocument] = {
+    "totals": [
+        {
+            "value": "autumn",
+            "operations": 12,
+            "watching": 3,
+            "withFailures": 2,
+            "recipients": 118_400,
+            "done": 97_012,
+            "failed": 640,
+        }
+    ],
+    "omitted": 0,
+}
 _READY: Final[ReadinessDocument] = {
     "status": "ready",
     "version": "1.0.0",
@@ -341,6 +356,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "message": _MESSAGE,
     "operations": _OPERATIONS,
     "summary": _SUMMARY,
+    "totals": _TOTALS,
     "group": _GROUP,
     "groups": _GROUPS,
     "groupStory": _GROUP_STORY,
@@ -370,6 +386,7 @@ EXAMPLES_OF_ROUTES: Final[Mapping[str, Mapping[int | str, Sequence[str]]]] = {
     },
     "GET /v1/operations": {200: ("operations",)},
     "GET /v1/summary": {200: ("summary",)},
+    "GET /v1/totals": {200: ("totals",)},
     "GET /v1/operations/{operation_id}": {200: ("story", "messageStory")},
     "GET /v1/groups": {200: ("groups",)},
     "GET /v1/groups/{name}": {200: ("groupStory",)},

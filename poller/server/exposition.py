@@ -18,9 +18,9 @@ from poller.comms.throttle import Throttle
 from poller.engine.daemon import Daemon
 from poller.server.metrics import OTHER, PREFIX, PrometheusMeter, bounded_kind
 from poller.server.refresh import Refreshed
+from poller.store.counts import WatchCount
 from poller.store.errors import StoreError
 from poller.store.group_reports import GroupState
-from poller.store.reports import WatchCount
 from poller.store.sinks import SinkReport
 from poller.store.store import Store
 from poller.tracking.lifecycle import LIFECYCLES
@@ -128,7 +128,7 @@ class Exposition:
         try:
             return StoreSnapshot(
                 at=self._now(),
-                tallies=await self._store.watch_counts(),
+                tallies=await self._store.counts.watched(),
                 sinks=await self._store.sinks(),
                 foreign=await self._daemon.foreign_operations(),
                 groups=await self._store.groups.count(),

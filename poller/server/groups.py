@@ -39,7 +39,7 @@ async def list_groups(control: InControl, query: Annotated[GroupQuery, Query()])
     """Several values of one parameter mean any of them; `next` is the cursor of the next page."""
     wanted = GroupFilter(states=[GroupState(one) for one in query.state], search=query.search)
     page = await control.store.groups.list(wanted, limit=query.limit, before=query.cursor)
-    shown = [show_group(group, page.rates.get(group.name)) for group in page.groups]
+    shown = [show_group(group, control.store.now()) for group in page.groups]
     return DocumentResponse({"groups": shown, "next": page.next_before})
 
 
@@ -65,7 +65,7 @@ async def show(control: InControl, name: _Name, query: Annotated[DetailQuery, Qu
             hint="register operations with that group, or list GET /v1/groups; what ended is "
             "remembered for store.retention and 14 days more",
         )
-    return DocumentResponse(show_group_detail(detail))
+    return DocumentResponse(show_group_detail(detail, control.store.now()))
 
 
 @router.post(
@@ -90,4 +90,4 @@ async def seal(
         raise Problem(UNKNOWN_GROUP, str(error)) from None
     except Conflict as error:
         raise Problem(CONFLICT, str(error)) from None
-    return DocumentResponse(show_group(group, None))
+    return DocumentResponse(show_group(group, control.store.now()))

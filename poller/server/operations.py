@@ -16,6 +16,7 @@ from poller.server.documents import (
     OperationsDocument,
     OperationStoryDocument,
     SummaryDocument,
+    TotalsDocument,
 )
 from poller.server.openapi import problems
 from poller.server.problems import (
@@ -23,16 +24,30 @@ from poller.server.problems import (
     INVALID,
     NOT_JSON,
     SLOW_BODY,
+    STORE,
     TOO_LARGE,
     UNKNOWN_OPERATION,
     UNREADABLE,
     Problem,
     invalid,
 )
-from poller.server.queries import KNOWN_PARAMETERS, DetailQuery, OperationQuery, labels_of
-from poller.server.views import show_detail, show_operation, show_registered, show_summary
+from poller.server.queries import (
+    KNOWN_PARAMETERS,
+    ChosenQuery,
+    DetailQuery,
+    OperationQuery,
+    TotalsQuery,
+    labels_of,
+)
+from poller.server.views import (
+    show_detail,
+    show_operation,
+    show_registered,
+    show_summary,
+    show_totals,
+)
 from poller.store.registrations import Registered
-from poller.store.reports import OperationFilter
+from poller.store.reports import OperationFilter, SortOrder
 from poller.tracking.lifecycle import LIFECYCLES
 from poller.tracking.registration import BadRegistration, Registration, parse_registration
 
@@ -96,17 +111,13 @@ async def list_operations(
     control: InControl, query: Annotated[OperationQuery, Query()]
 ) -> Response:
     """Several values of one parameter mean any of them; `next` is the cursor of the next page."""
-    wanted = OperationFilter(
-        statuses=await _statuses(control, query.status),
-        ids=query.id,
-        kinds=query.kind,
-        phases=query.phase,
-        outcomes=query.outcome,
-        labels=labels_of(query.label),
-        group=query.group,
-        search=query.search,
-    )
-    page = await control.store.list_operations(wanted, limit=query.limit, before=query.cursor)
+    wanted = await _filter(control, query)
+    try:
+        page = await control.store.list_operations(
+            wanted, limit=query.limit, before=query.cursor, order=SortOrder(query.sort)
+        )
+    except ValueError as error:
+        raise invalid("cursor", f"{error}; send it with the sort of its page") from None
     shown = [show_operation(watch) for watch in page.watches]
     return DocumentResponse({"operations": shown, "next": page.next_before})
 
@@ -121,8 +132,33 @@ async def list_operations(
     },
 )
 async def count(control: InControl) -> Response:
-    """Count what is known, watched or ended."""
-    return DocumentResponse(show_summary(await control.store.outcome_counts()))
+    """Count what is known, watched or ended. However many ask, it is counted every few seconds."""
+    counts = await control.end_counts.get()
+    if counts is None:
+        raise Problem(STORE, "the store has not answered yet", hint="ask again in a moment")
+    return DocumentResponse(show_summary(counts))
+
+
+@router.get(
+    "/v1/totals",
+    response_model=TotalsDocument,
+    summary="Sum up operations and messages by group or label",
+    responses={
+        200: {"description": "The sums of each value, the most failed recipients first."},
+        **problems(INVALID),
+    },
+)
+async def sum_up(control: InControl, query: Annotated[TotalsQuery, Query()]) -> Response:
+    """Sum up what `GET /v1/operations` lists with the same filters. Reads all of it."""
+    wanted = await _filter(control, query)
+    kind, _, label = query.by.partition(":")
+    counts = control.store.counts
+    totals = await (
+        counts.by_label(wanted, label, limit=query.limit)
+        if kind == "label"
+        else counts.by_group(wanted, limit=query.limit)
+    )
+    return DocumentResponse(show_totals(totals))
 
 
 @router.get(
@@ -158,6 +194,20 @@ async def forget(control: InControl, operation_id: str) -> Response:
     if await control.daemon.forget(operation_id) is None:
         raise _unknown(operation_id)
     return Response(status_code=204)
+
+
+async def _filter(control: Control, query: ChosenQuery) -> OperationFilter:
+    return OperationFilter(
+        statuses=await _statuses(control, query.status),
+        ids=query.id,
+        kinds=query.kind,
+        phases=query.phase,
+        outcomes=query.outcome,
+        has_failures=query.with_failures,
+        labels=labels_of(query.label),
+        group=query.group,
+        search=query.search,
+    )
 
 
 async def _statuses(control: Control, asked: Sequence[str]) -> list[str]:

@@ -145,6 +145,8 @@ _FAULTS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "model_type": lambda _: "must be a JSON object",
     "list_type": lambda _: "must be a list",
     "string_type": lambda _: "must be text",
+    "bool_parsing": lambda _: "must be true or false",
+    "bool_type": lambda _: "must be true or false",
     "int_parsing": lambda _: "must be a whole number",
     "int_type": lambda _: "must be a whole number",
     "greater_than_equal": lambda context: f"must be at least {context['ge']}",

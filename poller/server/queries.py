@@ -17,7 +17,7 @@ from pydantic import (
 
 from poller.comms.ids import MESSAGE_ID, OPERATION_ID, check_watchable_id
 from poller.comms.kinds import KINDS, kind_named
-from poller.server.documents import GroupStateName, OutcomeName, PhaseName
+from poller.server.documents import GroupStateName, OutcomeName, PhaseName, SortName
 from poller.server.problems import invalid
 from poller.text import parse_instant
 from poller.tracking.delivery import FINAL, wants_type
@@ -31,7 +31,8 @@ _STATUS: Final = "[A-Za-z_-]{1,64}"
 _SINK: Final = "[a-z][a-z0-9_]*"
 _EVENT_ID: Final = "[0-9A-Za-z_-]{1,100}"
 _WATCHABLE_ID: Final = f"(?:{OPERATION_ID.pattern}|{MESSAGE_ID.pattern})"
-_OPERATION_CURSOR: Final = rf"[0-9]{{1,17}}\.{_WATCHABLE_ID}"
+_OPERATION_CURSOR: Final = rf"(?:[0-9]{{1,18}}\.)?[0-9]{{1,17}}\.{_WATCHABLE_ID}"
+_BY: Final = r"group|label:.{1,128}"
 _GROUP_CURSOR: Final = rf"[0-9]{{1,17}}/{GROUP_NAME.pattern}"
 _DEAD_LETTER_CURSOR: Final = rf"[0-9]{{1,18}}\.{_SINK}"
 _LONGEST_SHOWN: Final = 80
@@ -130,8 +131,8 @@ class _Query(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
-class OperationQuery(_Query):
-    """Which operations and messages to list; several values of one parameter mean any of them."""
+class ChosenQuery(_Query):
+    """Which operations and messages; several values of one parameter mean any of them."""
 
     id: Annotated[
         list[WatchableId], Field(max_length=_MOST_VALUES, description="Only those of these ids.")
@@ -150,6 +151,10 @@ class OperationQuery(_Query):
     outcome: Annotated[list[OutcomeName], Field(max_length=_MOST_VALUES)] = []
     label: Labels = []
     group: Annotated[GroupName | None, Field(description="Only the members of this group.")] = None
+    with_failures: Annotated[
+        bool,
+        Field(alias="withFailures", description="Only those with a recipient that failed."),
+    ] = False
     search: Annotated[
         str,
         Field(
@@ -157,11 +162,35 @@ class OperationQuery(_Query):
             description="A part of the id, or of the name or value of a label, in any case.",
         ),
     ] = ""
+
+
+class OperationQuery(ChosenQuery):
+    """Which operations and messages to list, and in which order."""
+
+    sort: Annotated[
+        SortName,
+        Field(
+            description="`registered`: the latest registration first. `failed`: the most failed "
+            "recipients first, without what has none; what changes between two pages may be on "
+            "both or on neither."
+        ),
+    ] = "registered"
     cursor: Annotated[
         Annotated[str, *_matching(_OPERATION_CURSOR, _NO_CURSOR)] | None,
         Field(description="`next` of the page before."),
     ] = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class TotalsQuery(ChosenQuery):
+    """Of which operations and messages to sum up, and by what."""
+
+    by: Annotated[
+        str,
+        *_matching(_BY, "sums up by nothing; write group, or label:NAME such as label:campaign"),
+        Field(description="`group`, or `label:` and the name of a label."),
+    ]
+    limit: Annotated[int, Field(ge=1, le=1000, description="The most values to show.")] = 100
 
 
 class GroupQuery(_Query):

@@ -20,8 +20,10 @@ from poller.server.documents import (
     SummaryDocument,
     TimelineDocument,
     TimelineEventDocument,
+    TotalsDocument,
 )
 from poller.store import dead_letters, reports, sinks
+from poller.store.counts import EndCounts, Totals
 from poller.store.events import StoredEvent, read_subject
 from poller.store.group_reports import GroupDetail, state_of
 from poller.store.registrations import Registered
@@ -30,7 +32,7 @@ from poller.tracking.forecast import finished_per_second
 from poller.tracking.group import Group
 from poller.tracking.progress import Progress
 from poller.tracking.sink_health import SinkHealth, SinkState
-from poller.tracking.watch import WATCHED_PHASES, Outcome, Phase, Watch
+from poller.tracking.watch import Outcome, Watch
 
 
 def show_operation(watch: Watch) -> OperationDocument:
@@ -77,8 +79,8 @@ def show_detail(detail: reports.OperationDetail) -> OperationStoryDocument:
     }
 
 
-def show_group(group: Group, rate: float | None) -> GroupDocument:
-    """Show a group; `rate` is what its members finish in a second."""
+def show_group(group: Group, now: datetime) -> GroupDocument:
+    """Show a group, with its rate as of `now`."""
     return {
         "name": group.name,
         "state": state_of(group).value,
@@ -94,7 +96,7 @@ def show_group(group: Group, rate: float | None) -> GroupDocument:
         },
         "expected": group.expected,
         "counters": dict(group.stats),
-        "progress": show_progress(group.progress, rate),
+        "progress": show_progress(group.progress, group.finished_per_second(now)),
         "sequence": group.emitted.sequence,
         "createdAt": format_instant(group.created_at),
         "sealedAt": _instant(group.sealed_at),
@@ -102,10 +104,10 @@ def show_group(group: Group, rate: float | None) -> GroupDocument:
     }
 
 
-def show_group_detail(detail: GroupDetail) -> GroupStoryDocument:
+def show_group_detail(detail: GroupDetail, now: datetime) -> GroupStoryDocument:
     """Show a group with its timeline."""
     return {
-        **show_group(detail.group, detail.rate),
+        **show_group(detail.group, now),
         **_timeline(detail.timeline, is_stub=detail.is_stub),
         "breakdown": _breakdown(detail.timeline.events),
     }
@@ -127,19 +129,34 @@ def _breakdown(events: Sequence[StoredEvent]) -> dict[str, Any] | None:
     return dict(found[-1]) if found else None
 
 
-def show_summary(counts: Sequence[reports.OutcomeCount]) -> SummaryDocument:
+def show_summary(counts: EndCounts) -> SummaryDocument:
     """Show how many operations and messages there are."""
-    ended = [one for one in counts if one.phase is Phase.ENDED]
-    by_outcome = {
-        outcome: sum(one.number for one in ended if one.outcome is outcome) for outcome in Outcome
-    }
     return {
-        "running": sum(one.number for one in counts if one.phase in WATCHED_PHASES),
-        "ended": sum(one.number for one in ended),
-        "completed": by_outcome[Outcome.COMPLETED],
-        "failed": by_outcome[Outcome.FAILED],
-        "canceled": by_outcome[Outcome.CANCELED],
-        "lost": by_outcome[Outcome.LOST],
+        "running": counts.running,
+        "ended": sum(counts.ended.values()),
+        "completed": counts.ended[Outcome.COMPLETED],
+        "failed": counts.ended[Outcome.FAILED],
+        "canceled": counts.ended[Outcome.CANCELED],
+        "lost": counts.ended[Outcome.LOST],
+    }
+
+
+def show_totals(totals: Totals) -> TotalsDocument:
+    """Show the sums by group, or by the value of a label."""
+    return {
+        "totals": [
+            {
+                "value": one.value,
+                "operations": one.operations,
+                "watching": one.watching,
+                "withFailures": one.with_failures,
+                "recipients": one.recipients.total,
+                "done": one.recipients.done,
+                "failed": one.recipients.failed,
+            }
+            for one in totals.totals
+        ],
+        "omitted": totals.omitted,
     }
 
 

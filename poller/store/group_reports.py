@@ -10,9 +10,8 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, or_
 
 from poller.store.events import group_subject
 from poller.store.reports import EventTimeline, contains, read_timeline
-from poller.store.rows import group_of, read_looks
-from poller.store.schema import Instant, groups, instant, microseconds, watches
-from poller.tracking.forecast import finished_per_second
+from poller.store.rows import group_of
+from poller.store.schema import Instant, groups, instant, microseconds
 from poller.tracking.group import Group
 from poller.tracking.watch import AccountScope
 
@@ -53,13 +52,9 @@ class GroupFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupListing:
-    """One page; `next_before` begins the next one, if any.
-
-    `rates` says how many recipients of a group are done in a second, where that is known.
-    """
+    """One page; `next_before` begins the next one, if any."""
 
     groups: Sequence[Group]
-    rates: Mapping[str, float]
     next_before: str | None
 
 
@@ -68,7 +63,6 @@ class GroupDetail:
     """A group with its latest events. `is_stub` says that retention has taken the events."""
 
     group: Group
-    rate: float | None
     is_stub: bool
     timeline: EventTimeline
 
@@ -100,7 +94,6 @@ def list_groups(
     found = [group_of(row, scope) for row in rows[:limit]]
     return GroupListing(
         groups=found,
-        rates=_rates(connection, scope, found),
         next_before=_cursor(found[-1]) if len(rows) > limit else None,
     )
 
@@ -113,10 +106,8 @@ def find_group(
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         return None
-    group = group_of(row, scope)
     return GroupDetail(
-        group=group,
-        rate=_rates(connection, scope, [group]).get(name),
+        group=group_of(row, scope),
         is_stub=row["is_stub"],
         timeline=read_timeline(connection, scope, group_subject(scope, name), latest=latest),
     )
@@ -151,25 +142,6 @@ def unsealed_groups(
     )
     found = (group_of(row, scope) for row in connection.execute(query).mappings())
     return [group for group in found if group.members.total]
-
-
-def _rates(
-    connection: Connection, scope: AccountScope, found: Sequence[Group]
-) -> Mapping[str, float]:
-    """Sum the rates of the members that are watched."""
-    names = sorted(group.name for group in found if group.members.watching and not group.ended_at)
-    if not names:
-        return {}
-    query = select(watches.c.group_name, watches.c.looks).where(
-        watches.c.scope_id == scope.id,
-        watches.c.group_name.in_(names),
-        watches.c.due_at.is_not(None),
-    )
-    rates: dict[str, float] = {}
-    for row in connection.execute(query):
-        if rate := finished_per_second(read_looks(row.looks)):
-            rates[row.group_name] = rates.get(row.group_name, 0.0) + rate
-    return rates
 
 
 def _cursor(group: Group) -> str:

@@ -3,13 +3,14 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Text,
-    case,
+    TextClause,
     func,
     literal,
     or_,
@@ -21,6 +22,8 @@ from sqlalchemy import (
 from poller.store.events import StoredEvent, stored_event_of
 from poller.store.rows import delivery_of, health_of, watch_of
 from poller.store.schema import (
+    FAILURES,
+    HAS_FAILURES,
     Instant,
     deliveries,
     events,
@@ -34,14 +37,15 @@ from poller.store.watches import count_watched
 from poller.text import dump_json
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.sink_health import SinkHealth, SinkState, next_attempt
-from poller.tracking.watch import AccountScope, Outcome, Phase, Watch
+from poller.tracking.watch import AccountScope, Outcome, Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationFilter:
     """Which operations: any of the values of each member that has some, and all of `labels`.
 
-    With `group`, its members only. `search` is a part of an id, or of the name or value of a label,
+    With `group`, its members only; with `has_failures` those with a recipient that failed.
+    `search` is a part of an id, or of the name or value of a label,
     in any case.
     """
 
@@ -50,6 +54,7 @@ class OperationFilter:
     kinds: Collection[str] = ()
     phases: Collection[str] = ()
     outcomes: Collection[str] = ()
+    has_failures: bool = False
     labels: Collection[tuple[str, str]] = ()
     group: str | None = None
     search: str = ""
@@ -100,6 +105,15 @@ class OperationDetail:
     timeline: EventTimeline
 
 
+class SortOrder(StrEnum):
+    """The order of a list."""
+
+    REGISTERED = "registered"
+    """The latest registration first."""
+    FAILED = "failed"
+    """The most failed recipients first; what has none is left out."""
+
+
 def list_operations(
     connection: Connection,
     scope: AccountScope,
@@ -107,28 +121,49 @@ def list_operations(
     *,
     limit: int,
     before: str | None = None,
+    order: SortOrder = SortOrder.REGISTERED,
 ) -> Listing:
-    """List what is known, stubs left out, the latest registration first; `before` is a cursor."""
+    """List what is known, stubs left out; `before` is a cursor of a page in the same order.
+
+    :raises ValueError: where the cursor is of another order.
+    """
+    columns = _SORTED[order]
     query = (
         select(watches)
-        .where(*_chosen(connection, scope, wanted))
-        .order_by(watches.c.registered_at.desc(), watches.c.id.desc())
+        .where(*chosen(connection, scope, wanted))
+        .order_by(*(column.desc() for column in columns))
         .limit(limit + 1)
     )
+    if order is SortOrder.FAILED:
+        query = query.where(FAILURES)
     if before is not None:
-        at, _, operation_id = before.partition(".")
-        place = tuple_(literal(instant(int(at)), Instant), operation_id)
-        query = query.where(tuple_(watches.c.registered_at, watches.c.id) < place)
+        place = tuple_(*_read_cursor(before, order))
+        query = query.where(tuple_(*columns) < place)
     rows = connection.execute(query).mappings().all()
     found = [watch_of(row, scope) for row in rows[:limit]]
     return Listing(
         watches=[watch for watch in found if set(wanted.labels) <= watch.labels.items()],
-        next_before=_cursor(found[-1]) if len(rows) > limit else None,
+        next_before=_cursor(found[-1], order) if len(rows) > limit else None,
     )
 
 
-def _cursor(watch: Watch) -> str:
-    return f"{microseconds(watch.registered_at)}.{watch.id}"
+_SORTED: Final[Mapping[SortOrder, tuple[ColumnElement[Any], ...]]] = {
+    SortOrder.REGISTERED: (watches.c.registered_at, watches.c.id),
+    SortOrder.FAILED: (watches.c.recipients_failed, watches.c.registered_at, watches.c.id),
+}
+
+
+def _cursor(watch: Watch, order: SortOrder) -> str:
+    failed = f"{watch.recipients.failed}." if order is SortOrder.FAILED else ""
+    return f"{failed}{microseconds(watch.registered_at)}.{watch.id}"
+
+
+def _read_cursor(cursor: str, order: SortOrder) -> list[ColumnElement[Any]]:
+    *numbers, operation_id = cursor.split(".")
+    if len(numbers) != len(_SORTED[order]) - 1:
+        raise ValueError(f"{cursor} is a cursor of another order")
+    at = literal(instant(int(numbers[-1])), Instant)
+    return [*(literal(int(number)) for number in numbers[:-1]), at, literal(operation_id)]
 
 
 def seen_statuses(
@@ -235,9 +270,10 @@ def _health(connection: Connection, scope: AccountScope) -> dict[str, SinkHealth
     return {row["name"]: health_of(row) for row in connection.execute(query).mappings()}
 
 
-def _chosen(
+def chosen(
     connection: Connection, scope: AccountScope, wanted: OperationFilter
-) -> list[ColumnElement[bool]]:
+) -> list[ColumnElement[bool] | TextClause]:
+    """Return the conditions of a filter; that of a label may match a little too much."""
     # the last emitted status is the observed one: a change of status is never held back
     columns: list[tuple[ColumnElement[Any], Collection[str]]] = [
         (watches.c.id, wanted.ids),
@@ -250,6 +286,7 @@ def _chosen(
         watches.c.scope_id == scope.id,
         watches.c.is_stub.is_(False),
         *(column.in_(sorted(values)) for column, values in columns if values),
+        *([HAS_FAILURES] if wanted.has_failures else []),
         *([] if wanted.group is None else [watches.c.group_name == wanted.group]),
         *(_has_label(connection, name, value) for name, value in wanted.labels),
         *([contains(wanted.search, watches.c.id, watches.c.labels)] if wanted.search else []),
@@ -361,73 +398,3 @@ def _dead(connection: Connection, scope: AccountScope, since: datetime) -> int:
         deliveries.c.done_at >= since,
     )
     return connection.execute(query).scalar_one()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchCount:
-    """The watched operations of one kind and status; `status` is None where none was seen yet.
-
-    `due` counts those whose next poll is due, `oldest_due` is since when the first of them is.
-    """
-
-    kind: str
-    status: str | None
-    watched: int
-    due: int
-    oldest_due: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutcomeCount:
-    """How many operations and messages are known of one phase and outcome; stubs are left out."""
-
-    phase: Phase
-    outcome: Outcome | None
-    number: int
-
-
-def outcome_counts(connection: Connection, scope: AccountScope) -> Sequence[OutcomeCount]:
-    """Count what is known, watched or ended."""
-    query = (
-        select(watches.c.phase, watches.c.outcome, func.count().label("number"))
-        .where(watches.c.scope_id == scope.id, watches.c.is_stub.is_(False))
-        .group_by(watches.c.phase, watches.c.outcome)
-    )
-    return [
-        OutcomeCount(
-            phase=Phase(row.phase),
-            outcome=None if row.outcome is None else Outcome(row.outcome),
-            number=row.number,
-        )
-        for row in connection.execute(query)
-    ]
-
-
-def watch_counts(
-    connection: Connection, scope: AccountScope, now: datetime
-) -> Sequence[WatchCount]:
-    """Count what is being watched at `now`."""
-    # the last emitted status is the observed one: a change of status is never held back
-    status = watches.c.emitted_status
-    is_due = watches.c.due_at <= now
-    query = (
-        select(
-            watches.c.kind,
-            status.label("status"),
-            func.count().label("watched"),
-            func.sum(case((is_due, 1), else_=0)).label("due"),
-            func.min(case((is_due, watches.c.due_at), else_=None)).label("oldest_due"),
-        )
-        .where(watches.c.scope_id == scope.id, watches.c.due_at.is_not(None))
-        .group_by(watches.c.kind, status)
-    )
-    return [
-        WatchCount(
-            kind=row.kind,
-            status=row.status,
-            watched=row.watched,
-            due=int(row.due),
-            oldest_due=row.oldest_due,
-        )
-        for row in connection.execute(query)
-    ]

@@ -11,6 +11,7 @@ from poller.tracking.breakdown.state import Breakdown
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.forecast import Look
 from poller.tracking.group import EmittedGroup, Group, MemberCounts
+from poller.tracking.progress import Recipients
 from poller.tracking.sink_health import SinkHealth, SinkState
 from poller.tracking.watch import (
     AccountScope,
@@ -57,7 +58,6 @@ _GROUP = (
     "sealed_at",
     "ended_at",
     "stats",
-    "finished",
     "moved_at",
     "labels",
     "members_ended_at",
@@ -92,7 +92,7 @@ def watch_of(row: RowMapping, scope: AccountScope) -> Watch:
         **{name: row[name] for name in _PLAIN},
         scope=scope,
         group=row["group_name"],
-        looks=read_looks(row["looks"]),
+        looks=_read_looks(row["looks"]),
         phase=Phase(row["phase"]),
         outcome=None if row["outcome"] is None else Outcome(row["outcome"]),
         next_poll=NextPoll(
@@ -129,14 +129,21 @@ def _breakdown_of(text: str | None) -> Breakdown | None:
         return None
 
 
+def _recipient_values(recipients: Recipients) -> dict[str, int]:
+    return {
+        "recipients": recipients.total,
+        "recipients_done": recipients.done,
+        "recipients_failed": recipients.failed,
+    }
+
+
 def watch_values(watch: Watch) -> dict[str, Any]:
     """Write a row of `watches`, all columns but the scope, the lease and the stub mark."""
     return {
         **{name: getattr(watch, name) for name in _PLAIN},
+        **_recipient_values(watch.recipients),
         "group_name": watch.group,
-        "looks": [
-            [microseconds(look.at), look.done, look.passed, look.total] for look in watch.looks
-        ],
+        "looks": _look_values(watch.looks),
         "phase": watch.phase.value,
         "outcome": None if watch.outcome is None else watch.outcome.value,
         "wait": watch.next_poll.wait,
@@ -159,8 +166,11 @@ def watch_values(watch: Watch) -> dict[str, Any]:
     }
 
 
-def read_looks(stored: Sequence[Sequence[int]]) -> tuple[Look, ...]:
-    """Read the column `looks` of `watches`."""
+def _look_values(looks: Sequence[Look]) -> list[list[int]]:
+    return [[microseconds(look.at), look.done, look.passed, look.total] for look in looks]
+
+
+def _read_looks(stored: Sequence[Sequence[int]]) -> tuple[Look, ...]:
     return tuple(
         Look(at=instant(at), done=done, passed=passed, total=total)
         for at, done, passed, total in stored
@@ -173,6 +183,10 @@ def group_of(row: RowMapping, scope: AccountScope) -> Group:
         **{name: row[name] for name in _GROUP},
         scope=scope,
         members=MemberCounts(**row["members"]),
+        recipients=Recipients(
+            total=row["recipients"], done=row["recipients_done"], failed=row["recipients_failed"]
+        ),
+        looks=_read_looks(row["looks"]),
         emitted=EmittedGroup(
             members=MemberCounts(**row["emitted_members"]),
             stats=row["emitted_stats"],
@@ -187,6 +201,8 @@ def group_values(group: Group) -> dict[str, Any]:
     """Write a row of `groups`, all columns but the scope and the stub mark."""
     return {
         **{name: getattr(group, name) for name in _GROUP},
+        **_recipient_values(group.recipients),
+        "looks": _look_values(group.looks),
         "members": asdict(group.members),
         "emitted_members": asdict(group.emitted.members),
         "emitted_stats": group.emitted.stats,

@@ -103,6 +103,9 @@ metadata: Final = MetaData(
 # conditions of partial indexes; a query states the same text, or a planner does not see that it may
 # use them
 OVER: Final = text("due_at IS NULL")
+# the same said in two ways, since a range would choose the first of these indexes for both orders
+FAILURES: Final = text("recipients_failed > 0")
+HAS_FAILURES: Final = text("recipients_failed <> 0")
 UNTRIED: Final = text("state = 'waiting' AND attempts = 0")
 TRIED: Final = text("state = 'waiting' AND attempts > 0")
 
@@ -139,6 +142,10 @@ watches: Final = Table(
     Column("left_scheduled_at", Instant),
     Column("scheduled_for", Instant),
     Column("schedule_read_at", Instant),
+    # what the counters say of recipients, for lists and sums
+    Column("recipients", BigInteger, nullable=False, server_default="0"),
+    Column("recipients_done", BigInteger, nullable=False, server_default="0"),
+    Column("recipients_failed", BigInteger, nullable=False, server_default="0"),
     # data points of the counters, for the forecast: microseconds, done, passed, total
     Column("looks", Document, nullable=False),
     # what the events so far have emitted
@@ -197,6 +204,24 @@ watches: Final = Table(
         sqlite_where=text("group_name IS NOT NULL"),
         postgresql_where=text("group_name IS NOT NULL"),
     ),
+    # what has failures, the most first, and the newest first
+    Index(
+        "ix_watches_failures",
+        "scope_id",
+        "recipients_failed",
+        "registered_at",
+        "id",
+        sqlite_where=FAILURES,
+        postgresql_where=FAILURES,
+    ),
+    Index(
+        "ix_watches_newest_failures",
+        "scope_id",
+        "registered_at",
+        "id",
+        sqlite_where=HAS_FAILURES,
+        postgresql_where=HAS_FAILURES,
+    ),
     # the hints that wait for a poll, which are few
     Index(
         "ix_watches_hinted",
@@ -212,6 +237,10 @@ watches: Final = Table(
         "is_stub",
         "ended_at",
         "id",
+        # so that the ended are counted without reading their rows; SQLite asks for the last one too
+        "phase",
+        "outcome",
+        "due_at",
         sqlite_where=OVER,
         postgresql_where=OVER,
     ),
@@ -232,8 +261,11 @@ groups: Final = Table(
     Column("members", Document, nullable=False),
     Column("stats", Document, nullable=False),
     Column("labels", Document, nullable=False),
-    # how many recipients are finished, and since when nothing has moved
-    Column("finished", BigInteger, nullable=False),
+    # the sums of the members' recipients, and since when nothing has moved
+    Column("recipients", BigInteger, nullable=False, server_default="0"),
+    Column("recipients_done", BigInteger, nullable=False),
+    Column("recipients_failed", BigInteger, nullable=False, server_default="0"),
+    Column("looks", Document, nullable=False, server_default="[]"),
     Column("moved_at", Instant),
     Column("members_ended_at", Instant),
     # members whose breakdown is being read, and those that have emitted it

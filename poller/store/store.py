@@ -29,6 +29,7 @@ from poller.store import sinks as sink_rows
 from poller.store import sweeps as sweep_rows
 from poller.store import watches as watch_rows
 from poller.store.claims import ClaimRequest
+from poller.store.counts import CountStore
 from poller.store.daemons import Member
 from poller.store.database import Call, Database
 from poller.store.dead_letters import DeadLetter, DeadLetterCursor, ReplayedPage, Selection
@@ -91,6 +92,7 @@ class Store:
         self._read = self._transactions.read
         self._browse = self._transactions.browse
         self.groups = GroupStore(self._transactions, now)
+        self.counts = CountStore(self._transactions, now)
         self.shared = SharedStore(self._transactions, now)
 
     @classmethod
@@ -348,23 +350,25 @@ class Store:
         """Count what is watched and what waits."""
         return await self._read(reports.summary, since=since, closed=closed)
 
-    async def watch_counts(self) -> Sequence[reports.WatchCount]:
-        """Count what is watched, by kind and status."""
-        return await self._browse(reports.watch_counts, self.now())
-
-    async def outcome_counts(self) -> Sequence[reports.OutcomeCount]:
-        """Count what is known, by phase and outcome."""
-        return await self._browse(reports.outcome_counts)
-
     async def foreign_operations(self) -> int:
         """Count the operations of other scopes that wait here for their daemon."""
         return await self._browse(scopes.foreign_operations)
 
     async def list_operations(
-        self, wanted: reports.OperationFilter, *, limit: int, before: str | None = None
+        self,
+        wanted: reports.OperationFilter,
+        *,
+        limit: int,
+        before: str | None = None,
+        order: reports.SortOrder = reports.SortOrder.REGISTERED,
     ) -> reports.Listing:
-        """List operations, the latest registration first; `before` is the cursor of a page."""
-        return await self._browse(reports.list_operations, wanted, limit=limit, before=before)
+        """List operations; `before` is the cursor of a page in the same order.
+
+        :raises ValueError: where the cursor is of another order.
+        """
+        return await self._browse(
+            reports.list_operations, wanted, limit=limit, before=before, order=order
+        )
 
     async def seen_statuses(self, wanted: Collection[str]) -> frozenset[str]:
         """Return those of `wanted` that the last seen status of something known is."""

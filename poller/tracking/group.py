@@ -20,15 +20,19 @@ from poller.tracking.alert import Alert, AlertRule, AlertSubject, is_open, judge
 from poller.tracking.breakdown.state import Breakdown
 from poller.tracking.breakdown.steps import add_report, report
 from poller.tracking.event import Event
+from poller.tracking.forecast import KEPT, Look, finished_per_second
 from poller.tracking.lifecycle import EventType
 from poller.tracking.pacing import Policy
-from poller.tracking.progress import Progress, delta_between, read_group_progress, read_progress
+from poller.tracking.progress import Progress, Recipients, delta_between, read_group_progress
 from poller.tracking.registration import Conflict
-from poller.tracking.watch import AccountScope, Outcome, Phase, ResourceType, Watch
+from poller.tracking.watch import AccountScope, Outcome, Phase, Watch
 
 STUB_FOR: Final = timedelta(days=14)
 """How long after its end a group, or a watch, is remembered so that its name is not used again."""
 
+
+_LOOK_INTERVAL: Final = 5.0
+"""Seconds between two values that the rate of a group is read from."""
 
 Advanced = tuple["Group", tuple[Event, ...]]
 """A group, and the events that led to it, in order."""
@@ -79,8 +83,10 @@ class Group:
     ended_at: datetime | None = None
     members: MemberCounts = field(default_factory=MemberCounts)
     stats: Mapping[str, int] = field(default_factory=dict)
-    finished: int = 0
-    """How many recipients of the members are finished, each member's counters read as its own."""
+    recipients: Recipients = field(default_factory=Recipients)
+    """The sums of the members' recipients, each member's counters read as its own."""
+    looks: tuple[Look, ...] = ()
+    """A few earlier values of these sums, the oldest first, for the rate."""
     moved_at: datetime | None = None
     """When these sums or the members last changed."""
     labels: Mapping[str, str] | None = field(default_factory=dict)
@@ -102,7 +108,21 @@ class Group:
     @property
     def progress(self) -> Progress:
         """The progress of the recipients of all members."""
-        return read_group_progress(self.stats)
+        sums = self.recipients
+        total = max(sums.total, sums.done)
+        return replace(
+            read_group_progress(self.stats),
+            total=total or None,
+            done=sums.done,
+            open=total - sums.done,
+            failed=sums.failed,
+        )
+
+    def finished_per_second(self, now: datetime) -> float | None:
+        """Return the recipients done per second lately; None where that is unknown."""
+        if not self.looks or not self.members.watching or self.ended_at is not None:
+            return None
+        return finished_per_second((self.looks[0], _look(self.recipients, at=now)))
 
     @property
     def unemitted(self) -> dict[str, int]:
@@ -147,11 +167,13 @@ def change_member(
     counts = _count(group.members, was, member)
     is_full = was is None and member is not None and counts.total == group.expected
     stats = _sum(group.stats, was, member)
+    recipients = _add_recipients(group.recipients, was, member)
     has_moved = stats != group.stats or counts != group.members
     return group.evolve(
         members=counts,
         stats=stats,
-        finished=group.finished + _finished(member) - _finished(was),
+        recipients=recipients,
+        looks=_looks(group, was, member, recipients, now=now),
         moved_at=now if has_moved else group.moved_at,
         labels=_labels(group, was, member),
         explaining=group.explaining + _is_explaining(member) - _is_explaining(was),
@@ -223,7 +245,7 @@ def advance(group: Group, *, policy: Policy, now: datetime) -> Advanced:
         return group, ()
     made: list[Event] = []
     for rule in policy.alerts:
-        alert = judge_counters(rule, group.stats, finished=group.finished)
+        alert = judge_counters(rule, group.stats, finished=group.recipients.done)
         if alert is not None and may_fire_for(rule, group):
             group, events = emit_group_alert(group, alert, now=now)
             made += events
@@ -332,10 +354,36 @@ def _standing(member: Watch) -> str:
             return "completed"
 
 
-def _finished(member: Watch | None) -> int:
-    if member is None or member.resource_type is not ResourceType.OPERATION:
-        return 0
-    return read_progress(member.kind_spec, member.known_counters).done
+def _add_recipients(sums: Recipients, was: Watch | None, member: Watch | None) -> Recipients:
+    before = Recipients() if was is None else was.recipients
+    after = Recipients() if member is None else member.recipients
+    return Recipients(
+        total=sums.total + after.total - before.total,
+        done=sums.done + after.done - before.done,
+        failed=sums.failed + after.failed - before.failed,
+    )
+
+
+def _looks(
+    group: Group, was: Watch | None, member: Watch | None, recipients: Recipients, *, now: datetime
+) -> tuple[Look, ...]:
+    """Remember these sums where the last ones are old enough.
+
+    What its first answer shows, and what leaves with a member, is no progress.
+    """
+    looks = group.looks
+    if looks and looks[-1].at > now:
+        looks = ()  # the clock went back
+    if was is None or was.snapshot is None or member is None:
+        by = recipients.done - group.recipients.done
+        looks = tuple(replace(look, done=look.done + by) for look in looks) if by else looks
+    if not looks or (now - looks[-1].at).total_seconds() >= _LOOK_INTERVAL:
+        looks = (*looks, _look(recipients, at=now))[-KEPT:]
+    return looks
+
+
+def _look(recipients: Recipients, *, at: datetime) -> Look:
+    return Look(at=at, done=recipients.done, passed=recipients.done, total=recipients.total)
 
 
 def _sum(stats: Mapping[str, int], was: Watch | None, member: Watch | None) -> Mapping[str, int]:

@@ -57,6 +57,18 @@ class Progress:
     is_cumulative: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipients:
+    """How many recipients there are, how many of them are done, and how many of these failed.
+
+    `total` is 0 while it is unknown. These sum up over operations, whichever way each counts.
+    """
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+
+
 NO_PROGRESS: Final = Progress(
     total=None,
     stages={},

@@ -18,6 +18,7 @@ from poller.tracking.forecast import Look
 from poller.tracking.progress import (
     NO_PROGRESS,
     Progress,
+    Recipients,
     delta_between,
     read_progress,
     read_receipts,
@@ -235,6 +236,21 @@ class Watch:
         if self.resource_type is ResourceType.OPERATION:
             return read_progress(self.kind_spec, self.counters)
         return read_receipts(self.counters) if self.status == "GROUP" else NO_PROGRESS
+
+    @property
+    def recipients(self) -> Recipients:
+        """How many recipients are done, also where the snapshot was pruned. A message has one."""
+        if self.resource_type is ResourceType.OPERATION:
+            progress = read_progress(self.kind_spec, self.known_counters)
+        elif self.status == "GROUP":
+            progress = read_receipts(self.known_counters)
+        else:
+            return Recipients(
+                total=1,
+                done=int(self.outcome not in {None, Outcome.LOST}),
+                failed=int(self.outcome is Outcome.FAILED),
+            )
+        return Recipients(total=progress.total or 0, done=progress.done, failed=progress.failed)
 
     @property
     def source(self) -> str:

@@ -24,8 +24,8 @@ from poller.server.exposition import Exposition
 from poller.server.listening import Listening
 from poller.server.metrics import PrometheusMeter
 from poller.server.serving import serve
+from poller.store.counts import CountStore, WatchCount
 from poller.store.errors import StoreUnavailable
-from poller.store.reports import WatchCount
 from poller.store.store import Store
 from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
@@ -70,16 +70,16 @@ class Page:
         return {value: total for value, total in totals.items() if total}
 
 
-class UnreadableStore(Store):
-    """A real store that cannot be counted while `refuses`."""
+class UnreadableCounts(CountStore):
+    """Counts that cannot be had while `refuses`."""
 
     refuses = False
 
-    async def watch_counts(self) -> Sequence[WatchCount]:
+    async def watched(self) -> Sequence[WatchCount]:
         """Count, unless refused."""
         if self.refuses:
             raise StoreUnavailable("store.url: the disk is gone")
-        return await super().watch_counts()
+        return await super().watched()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class Measured:
     """A running daemon with its meter, and a client of its door."""
 
     daemon: Daemon
-    store: UnreadableStore
+    counts: UnreadableCounts
     instrument: PrometheusMeter
     exposition: Exposition
     door: httpx.AsyncClient
@@ -130,10 +130,11 @@ async def measured(
         max_concurrency=4, requests_per_second=500, probe_interval=60, now=wall_clock
     )
     async with AsyncExitStack() as stack:
-        store = await UnreadableStore.open(
+        store = await Store.open(
             f"sqlite:///{directory / 'poller.db'}", scope, now=wall_clock, timed=meter.transacted
         )
         stack.push_async_callback(store.aclose)
+        store.counts = counts = UnreadableCounts(store._transactions, wall_clock)
         client = await stack.enter_async_context(_client(scope, credentials))
         daemon = Daemon(
             store=store,
@@ -162,7 +163,7 @@ async def measured(
         door = httpx.AsyncClient(base_url=bound.address, trust_env=False, timeout=30)
         yield Measured(
             daemon=daemon,
-            store=store,
+            counts=counts,
             instrument=instrument,
             exposition=exposition,
             door=await stack.enter_async_context(door),

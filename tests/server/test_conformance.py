@@ -24,6 +24,8 @@ SHAPES = [
     ("GET", "/v1/operations/{operation_id}", VALID),
     ("GET", "/v1/operations/{operation_id}", INVALID),
     ("DELETE", "/v1/operations/{operation_id}", VALID),
+    ("GET", "/v1/totals", VALID),
+    ("GET", "/v1/totals", INVALID),
     ("GET", "/v1/groups", VALID),
     ("GET", "/v1/groups", INVALID),
     ("GET", "/v1/groups/{name}", VALID),

@@ -273,13 +273,13 @@ async def test_a_store_that_cannot_be_read_leaves_the_rest(api: FakeApi, tmp_pat
     api.script(ONE, [operation(ONE, "PROCESSING")])
     async with measured(tmp_path, api, wish(ONE), sink=ScriptedSink()) as scene:
         await scraped_until(scene, "comms_poller_operations", 1)
-        scene.store.refuses = True
+        scene.counts.refuses = True
         # an answer that takes long is that of the count before
         await scraped_until(scene, "comms_poller_store_readable", 0)
         page = await scene.scrape()
         assert "comms_poller_operations{" not in page.text
         assert page.total("comms_poller_polls_total", outcome="ok") > 0
-        scene.store.refuses = False
+        scene.counts.refuses = False
         await scraped_until(scene, "comms_poller_operations", 1)
 
 
@@ -292,7 +292,7 @@ async def test_the_store_is_counted_now_and_then(api: FakeApi, tmp_path: Path) -
                 scrapers.start_soon(scene.scrape)
         counted = (await scene.scrape()).total(
             "comms_poller_store_transaction_duration_seconds_count",
-            transaction="reports.watch_counts",
+            transaction="counts.count_watched",
         )
     assert counted == 1
 

@@ -20,6 +20,7 @@ ROUTES = {
     ("/v1/operations", "post"),
     ("/v1/operations", "get"),
     ("/v1/summary", "get"),
+    ("/v1/totals", "get"),
     ("/v1/operations/{operation_id}", "get"),
     ("/v1/operations/{operation_id}", "delete"),
     ("/v1/groups", "get"),

@@ -15,9 +15,9 @@ from poller.server.exposition import ProcessSnapshot, StoreSnapshot, families
 from poller.server.hints import PUSH_OUTCOMES
 from poller.server.metrics import PrometheusMeter
 from poller.sinks.base import SinkOutcome, SinkVerdict
+from poller.store.counts import WatchCount
 from poller.store.events import StoredEvent
 from poller.store.group_reports import GroupState
-from poller.store.reports import WatchCount
 from poller.store.sinks import SinkReport
 from poller.store.watches import Observation
 from poller.tracking.answer import Verdict

@@ -8,8 +8,8 @@ from pathlib import Path
 import anyio
 import pytest
 
+from poller.store.counts import WatchCount
 from poller.store.errors import StoreUnavailable
-from poller.store.reports import WatchCount
 from poller.store.store import Store
 from poller.tracking.registration import Conflict
 from tests.store.conftest import OpenDaemon
@@ -45,14 +45,14 @@ async def test_what_is_watched_is_counted_by_kind_and_status(daemon: Daemon, clo
     await daemon.record((op(0), seen(op(0))), (op(1), seen(op(1))))
     await daemon.record((op(2), seen(op(2), "COMPLETED")))
     clock.advance(0.5)
-    tallies = await daemon.store.watch_counts()
+    tallies = await daemon.store.counts.watched()
     assert sorted(tallies, key=lambda tally: (tally.kind, tally.status or "")) == [
         WatchCount(kind="emails", status=None, watched=1, due=1, oldest_due=NOW),
         WatchCount(kind="messages", status=None, watched=1, due=1, oldest_due=NOW),
         WatchCount(kind="messages", status="PROCESSING", watched=2, due=0, oldest_due=None),
     ]
     clock.advance(3600)
-    [seen_ones] = [one for one in await daemon.store.watch_counts() if one.status == "PROCESSING"]
+    [seen_ones] = [one for one in await daemon.store.counts.watched() if one.status == "PROCESSING"]
     assert seen_ones.due == 2
     assert seen_ones.oldest_due is not None
     assert NOW < seen_ones.oldest_due < NOW + timedelta(minutes=5)
@@ -63,18 +63,18 @@ async def test_others_are_not_counted(daemon: Daemon, open_daemon: OpenDaemon) -
     elsewhere = type(HOME)(account="AC2", base_url=HOME.base_url)
     other = await open_daemon("other", elsewhere, as_daemon=daemon.on_postgresql)
     await other.register(op(1))
-    assert await daemon.store.watch_counts() == []
+    assert await daemon.store.counts.watched() == []
 
 
 async def test_every_transaction_is_timed(timed: Store, told: Told) -> None:
     """Writes, reads and looks of others, under the names of what they run."""
     await timed.register([wish(op(1))])
     await timed.reach(kind="messages")
-    await timed.watch_counts()
+    await timed.counts.watched()
     assert [(name, refused) for name, _, refused in told] == [
         ("registrations.register_all", False),
         ("sweeps.reach", False),
-        ("reports.watch_counts", False),
+        ("counts.count_watched", False),
     ]
     assert all(0 < seconds < 60 for _, seconds, _ in told)
 

@@ -22,10 +22,11 @@ from poller.store.migrations import FIRST, HEAD
 from poller.store.schema import metadata
 from poller.store.store import Store
 from tests.store.cluster import Cluster
-from tests.store.scenes import HOME, Clock, Daemon, op
+from tests.store.scenes import HOME, Clock, Daemon, op, seen
 
 pytestmark = pytest.mark.anyio
 
+MESSAGE = "comms_message_01h9krwprkeee8fzqspvwy6nq8"
 SCRIPTS = Path(migrations.__file__).parent
 NEXT = "9999"
 REVISION = f"""
@@ -160,6 +161,53 @@ async def test_an_older_store_is_migrated_with_all_that_it_holds(
         undo = ("DROP TABLE novelties", "ALTER TABLE watches DROP COLUMN novelty")
         await to_thread.run_sync(run, url, *undo)
         await pretend(url, HEAD)
+
+
+BEFORE_RECIPIENTS = (
+    "DROP INDEX ix_watches_failures",
+    "DROP INDEX ix_watches_newest_failures",
+    "DROP INDEX ix_watches_over",
+    "CREATE INDEX ix_watches_over ON watches (is_stub, ended_at, id) WHERE due_at IS NULL",
+    *(
+        f"ALTER TABLE watches DROP COLUMN {name}"
+        for name in ("recipients", "recipients_done", "recipients_failed")
+    ),
+    *(
+        f"ALTER TABLE groups DROP COLUMN {name}"
+        for name in ("recipients", "recipients_failed", "looks")
+    ),
+    "ALTER TABLE groups RENAME COLUMN recipients_done TO finished",
+)
+"""Makes a store one of revision 0103."""
+
+
+async def test_recipients_are_counted_in_an_older_store(
+    daemon: Daemon, url: str, clock: Clock
+) -> None:
+    """Of what is watched, ended, pruned or a message, and of groups, ended or not."""
+    stats = {"total": 9, "delivered": 6, "failed": 2}
+    await daemon.run_through(op(1))
+    await daemon.register(op(2), op(3), op(4), MESSAGE)
+    for name, group in ((op(2), "open"), (MESSAGE, "open"), (op(3), "over")):
+        await daemon.join(group, name)
+    await daemon.record((op(2), seen(op(2), stats=stats)))
+    await daemon.record((op(3), seen(op(3), "COMPLETED", stats=stats)))
+    await daemon.seal("over")
+    tables = [metadata.tables[name] for name in ("watches", "groups")]
+    before = {table.name: await daemon.rows(table) for table in tables}
+    for rows in before.values():
+        assert sum(row["recipients_failed"] for row in rows) == 4
+    await daemon.store.aclose()
+    await to_thread.run_sync(run, url, *BEFORE_RECIPIENTS)
+    await pretend(url, "0103_hints")
+    store = await Store.open(url, HOME, now=clock)
+    assert store.migrated_from == "0103_hints"
+    after = Daemon(store, clock, daemon.owner)
+    found = {table.name: await after.rows(table) for table in tables}
+    for row in before["groups"]:
+        row["looks"] = []  # made by what happens from then on
+    assert found == before
+    await store.aclose()
 
 
 async def test_a_file_is_copied_before_it_is_migrated(

@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import event, insert, select, update
 
 from poller.store.database import Database
-from poller.store.reports import OperationFilter
+from poller.store.group_reports import GroupFilter
+from poller.store.reports import OperationFilter, SortOrder
 from poller.store.schema import counters, deliveries, events, watches
 from poller.store.store import Store
 from poller.store.sweeps import Listed
@@ -201,3 +202,37 @@ async def test_standstill_is_found_by_an_index(crowded: Daemon) -> None:
         await crowded.store.record_standstill(Policy(alerts=rules))
     assert lines
     assert [line for line in lines if SCAN.search(line)] == []
+
+
+async def test_counts_for_the_page_read_indexes_alone(crowded: Daemon) -> None:
+    """Every open page asks for them every few seconds; the rows are wide."""
+    with plans(crowded) as lines:
+        ends = await crowded.store.counts.ends()
+    assert (ends.running, sum(ends.ended.values())) == (6_668, 3_334)
+    assert all("USING COVERING INDEX" in line for line in lines if "watches" in line), lines
+
+
+async def test_failures_are_found_by_an_index(crowded: Daemon) -> None:
+    """In either order; what has no failures is not read."""
+    some = [f"{op(2)}{number:05d}" for number in range(1, 31)]
+    await crowded.record(*((one, seen(one, stats={"failed": 2})) for one in some))
+    with plans(crowded) as lines, steps(crowded) as taken:
+        for order in SortOrder:
+            page = await crowded.store.list_operations(
+                OperationFilter(has_failures=True), limit=20, order=order
+            )
+            assert len(page.watches) == 20
+            page = await crowded.store.list_operations(
+                OperationFilter(has_failures=True), limit=20, order=order, before=page.next_before
+            )
+            assert len(page.watches) == 10
+    assert [line for line in lines if SCAN.search(line) or "TEMP B-TREE" in line] == [], lines
+    assert len(taken) < 10
+
+
+async def test_a_list_of_groups_reads_no_member(crowded: Daemon) -> None:
+    """However many members they have: the rate is in the row."""
+    with plans(crowded) as lines:
+        await crowded.store.groups.list(GroupFilter(), limit=9)
+        await crowded.store.groups.find("autumn", latest=0)
+    assert [line for line in lines if "watches" in line] == []

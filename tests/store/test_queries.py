@@ -1,14 +1,18 @@
 """What people ask of the store."""
 
+from itertools import permutations
+
 import pytest
 from anyio import to_thread
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poller.store.errors import StoreUnavailable
-from poller.store.reports import OperationFilter
+from poller.store.reports import OperationFilter, SortOrder
+from poller.tracking.progress import Recipients
+from poller.tracking.watch import Outcome
 from tests.examples import times
-from tests.store.scenes import Daemon, op, wish
+from tests.store.scenes import Daemon, op, seen, wish
 
 pytestmark = pytest.mark.anyio
 
@@ -42,6 +46,83 @@ async def test_the_latest_registration_comes_first(daemon: Daemon) -> None:
     latest_first = [op(109), op(9), op(101), op(1), op(105), op(5)]
     for limit in (1, 3, 100):
         assert await listed(daemon, OperationFilter(), limit) == latest_first
+
+
+async def failing(daemon: Daemon) -> None:
+    """Let operations 1 to 4 have 0, 3, 1 and 3 failed recipients, in two campaigns."""
+    for number, failed in ((1, 0), (2, 3), (3, 1), (4, 3)):
+        labels = {"campaign": "autumn" if number < 4 else "spring", "number": str(number)}
+        await daemon.store.register([wish(op(number), **labels)])
+        stats = {"total": 10, "delivered": 5, "failed": failed}
+        status = "COMPLETED" if number == 3 else "PROCESSING"
+        await daemon.record((op(number), seen(op(number), status, stats=stats)))
+        daemon.clock.advance(1)
+
+
+async def test_the_most_failures_first(daemon: Daemon) -> None:
+    """What has none is left out; pages of any size hold each once."""
+    await failing(daemon)
+    store = daemon.store
+    for limit in (1, 2, 9):
+        found: list[str] = []
+        before: str | None = None
+        while True:
+            page = await store.list_operations(
+                OperationFilter(), limit=limit, before=before, order=SortOrder.FAILED
+            )
+            found += [watch.id for watch in page.watches]
+            if (before := page.next_before) is None:
+                break
+        assert found == [op(4), op(2), op(3)]
+    assert await listed(daemon, OperationFilter(has_failures=True)) == [op(4), op(3), op(2)]
+
+
+async def test_a_cursor_belongs_to_its_order(daemon: Daemon) -> None:
+    """It says so, and shows no other page."""
+    await failing(daemon)
+    for one, other in permutations(SortOrder):
+        page = await daemon.store.list_operations(OperationFilter(), limit=1, order=one)
+        with pytest.raises(ValueError, match="another order"):
+            await daemon.store.list_operations(
+                OperationFilter(), limit=1, before=page.next_before, order=other
+            )
+
+
+async def test_sums_by_label_and_by_group(daemon: Daemon) -> None:
+    """Of what a filter chooses; what has no such label is summed up as well."""
+    await failing(daemon)
+    await daemon.join("g", op(1))
+    await daemon.join("g", op(2))
+    await daemon.store.register([wish(op(9))])
+    by_label = await daemon.store.counts.by_label(OperationFilter(), "campaign", limit=9)
+    assert [(one.value, one.operations, one.watching) for one in by_label.totals] == [
+        ("autumn", 3, 2),
+        ("spring", 1, 1),
+        (None, 1, 1),
+    ]
+    assert [one.recipients for one in by_label.totals] == [
+        Recipients(total=30, done=19, failed=4),
+        Recipients(total=10, done=8, failed=3),
+        Recipients(),
+    ]
+    assert [one.with_failures for one in by_label.totals] == [2, 1, 0]
+    by_group = await daemon.store.counts.by_group(OperationFilter(), limit=1)
+    assert [(one.value, one.recipients.failed) for one in by_group.totals] == [(None, 4)]
+    assert by_group.omitted == 1
+    chosen = OperationFilter(labels=[("campaign", "autumn")], has_failures=True)
+    by_group = await daemon.store.counts.by_group(chosen, limit=9)
+    assert [(one.value, one.operations) for one in by_group.totals] == [("g", 1), (None, 1)]
+
+
+async def test_ends_are_counted(daemon: Daemon) -> None:
+    """What is forgotten is neither running nor ended."""
+    await failing(daemon)
+    await daemon.store.forget(op(1))
+    ends = await daemon.store.counts.ends()
+    assert ends.running == 2
+    assert {outcome: number for outcome, number in ends.ended.items() if number} == {
+        Outcome.COMPLETED: 1
+    }
 
 
 async def test_a_filter_looks_at_what_was_seen_last(daemon: Daemon) -> None:

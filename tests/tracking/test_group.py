@@ -32,15 +32,17 @@ from poller.tracking.group import (
 )
 from poller.tracking.observe import observe
 from poller.tracking.pacing import Policy
+from poller.tracking.progress import Recipients
 from poller.tracking.registration import Conflict, Registration, forget, register
-from poller.tracking.watch import Phase, Watch
+from poller.tracking.watch import Outcome, Phase, Watch
 from tests.oracle import judge
-from tests.tracking.story import HOME, START
+from tests.tracking.story import HOME, START, new_watch
 
 VALIDATOR = Draft202012Validator(
     load_event_schema(), format_checker=Draft202012Validator.FORMAT_CHECKER
 )
 NAME = "autumn"
+MESSAGE = "comms_message_01h9krwprkeee8fzqspvwy6nq8"
 
 
 def op(number: int) -> str:
@@ -551,7 +553,7 @@ def test_a_group_is_judged_by_the_sums_of_its_members() -> None:
     scene = Scene(Policy(progress_interval=60, alerts=(rule,)))
     scene.register(1, 2)
     scene.see(1, total=100, sent=1, delivered=89, failed=10)
-    assert scene.group.finished == 99
+    assert scene.group.recipients.done == 99
     scene.see(2, total=100, sent=99, delivered=0, failed=1)
     assert scene.types == ["progress", "alert"]
     assert scene.last["alert"]["value"] == 0.11
@@ -563,7 +565,7 @@ def test_a_group_is_judged_by_the_sums_of_its_members() -> None:
     scene.see(2, "COMPLETED", total=100, delivered=0, failed=100)
     assert scene.types == ["progress", "alert", "completed"]
     assert scene.group.emitted.alerts == ("bounces",)
-    assert scene.group.finished == 200
+    assert scene.group.recipients.done == 200
     documents = [json.loads(event.render(f"e{event.sequence}")) for event in scene.events]
     for document in documents:
         VALIDATOR.validate(document)
@@ -587,9 +589,9 @@ def test_the_finished_ones_of_who_leaves_are_taken_off() -> None:
     scene.register(1, 2)
     scene.see(1, total=2, delivered=2)
     scene.see(2, total=3, delivered=3)
-    assert scene.group.finished == 5
+    assert scene.group.recipients.done == 5
     scene.forget(1)
-    assert scene.group.finished == 3
+    assert scene.group.recipients.done == 3
 
 
 def test_a_summary_is_of_a_group_or_of_what_is_in_none() -> None:
@@ -618,11 +620,54 @@ def test_a_summary_is_of_a_group_or_of_what_is_in_none() -> None:
         VALIDATOR.validate(json.loads(event.render("e")))
 
 
-def test_the_progress_of_a_group_is_read_from_its_sums() -> None:
-    """Of members of several kinds: what only emails have counts as done, as does a created pool."""
-    group = new_group(NAME, scope=HOME, now=START)
-    sums = {"total": 10, "recipients": 10, "sent": 1, "delivered": 2, "opened": 3, "read": 3}
-    progress = group.evolve(stats={**sums, "failed": 1}).progress
-    assert (progress.total, progress.done, progress.open, progress.failed) == (10, 9, 1, 1)
-    pools = group.evolve(stats={"total": 5, "queued": 1, "created": 3, "failed": 1}).progress
-    assert (pools.total, pools.done, pools.open, pools.failed) == (5, 4, 1, 1)
+def test_the_progress_of_a_group_sums_up_that_of_its_members() -> None:
+    """Each is read in the way in which it counts; the sum of their counters is read as neither."""
+    scene = Scene()
+    scene.register(1, 2, 3)
+    scene.see(1, total=10, sent=10, delivered=6)
+    scene.see(2, total=10, sent=4, delivered=3, failed=1, queued=2)
+    scene.see(3, "COMPLETED", total=5, delivered=4, failed=1)
+    progress = scene.group.progress
+    assert (progress.total, progress.done, progress.failed, progress.open) == (25, 15, 2, 10)
+    scene.forget(2)
+    progress = scene.group.progress
+    assert (progress.total, progress.done, progress.failed, progress.open) == (15, 11, 1, 4)
+
+
+def test_a_message_is_one_recipient_of_its_group() -> None:
+    """Its counters are of its attempts: one that failed over has not failed."""
+    failed_over = new_watch(watched=MESSAGE).evolve(
+        group=NAME,
+        counters={"failed": 1, "delivered": 1},
+        snapshot={"id": MESSAGE, "status": "DELIVERED"},
+        phase=Phase.ENDED,
+        outcome=Outcome.COMPLETED,
+    )
+    group = change_member(new_group(NAME, scope=HOME, now=START), None, failed_over, now=START)
+    assert group.recipients == Recipients(total=1, done=1, failed=0)
+    failed = failed_over.evolve(outcome=Outcome.FAILED)
+    assert change_member(group, failed_over, failed, now=START).recipients.failed == 1
+    waits = failed_over.evolve(phase=Phase.ACTIVE, outcome=None)
+    progress = change_member(group, failed_over, waits, now=START).progress
+    assert (progress.total, progress.done, progress.open) == (1, 0, 1)
+
+
+def test_the_rate_of_a_group_needs_no_member() -> None:
+    """Over the last half a minute; what was done before the first look at a member is none."""
+    scene = Scene()
+    scene.register(1, 2)
+    assert scene.group.finished_per_second(scene.now) is None
+    scene.see(1, total=900, delivered=300, queued=600)
+    assert scene.group.finished_per_second(scene.wait(1).now) is None
+    for delivered in range(310, 410, 10):
+        scene.wait(10).see(1, total=900, delivered=delivered, queued=900 - delivered)
+    assert scene.group.finished_per_second(scene.now) == 1
+    scene.see(2, total=500, delivered=500)
+    assert scene.group.finished_per_second(scene.now) == 1
+    scene.forget(2)
+    assert scene.group.finished_per_second(scene.now) == 1
+    # nothing moves: it falls
+    assert scene.group.finished_per_second(scene.wait(50).now) == 0.5
+    scene.seal()
+    scene.see(1, "COMPLETED", total=900, delivered=900)
+    assert scene.group.finished_per_second(scene.now) is None
