@@ -136,7 +136,7 @@ class Poller(WatchingApi):
             sealed = await self._daemon.seal(group, expected)
         except UnknownGroup:
             raise NotWatched(group) from None
-        return show_group(sealed, None)
+        return show_group(sealed, self._store.now())
 
     async def operation(self, id: str) -> OperationDocument:  # noqa: A002 - as above
         """Return what is known of an operation or message; see `WatchingApi`."""
@@ -150,7 +150,7 @@ class Poller(WatchingApi):
         detail = await self._store.groups.find(name, latest=0)
         if detail is None:
             raise NotWatched(name)
-        return show_group(detail.group, detail.rate)
+        return show_group(detail.group, self._store.now())
 
     async def _register(self, document: Mapping[str, Any]) -> bool:
         (registered,) = await self._daemon.register([parse_registration(document)])

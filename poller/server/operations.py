@@ -153,12 +153,12 @@ async def sum_up(control: InControl, query: Annotated[TotalsQuery, Query()]) -> 
     wanted = await _filter(control, query)
     kind, _, label = query.by.partition(":")
     counts = control.store.counts
-    totals = await (
+    listing = await (
         counts.by_label(wanted, label, limit=query.limit)
         if kind == "label"
         else counts.by_group(wanted, limit=query.limit)
     )
-    return DocumentResponse(show_totals(totals))
+    return DocumentResponse(show_totals(listing))
 
 
 @router.get(

@@ -23,7 +23,7 @@ from poller.server.documents import (
     TotalsDocument,
 )
 from poller.store import dead_letters, reports, sinks
-from poller.store.counts import EndCounts, Totals
+from poller.store.counts import EndCounts, SumListing
 from poller.store.events import StoredEvent, read_subject
 from poller.store.group_reports import GroupDetail, state_of
 from poller.store.registrations import Registered
@@ -141,7 +141,7 @@ def show_summary(counts: EndCounts) -> SummaryDocument:
     }
 
 
-def show_totals(totals: Totals) -> TotalsDocument:
+def show_totals(listing: SumListing) -> TotalsDocument:
     """Show the sums by group, or by the value of a label."""
     return {
         "totals": [
@@ -154,9 +154,9 @@ def show_totals(totals: Totals) -> TotalsDocument:
                 "done": one.recipients.done,
                 "failed": one.recipients.failed,
             }
-            for one in totals.totals
+            for one in listing.sums
         ],
-        "omitted": totals.omitted,
+        "omitted": listing.omitted,
     }
 
 

@@ -10,9 +10,10 @@ from typing import Final
 from sqlalchemy import BigInteger, Connection, Text, func, select, type_coerce, update
 
 from poller.comms.kinds import KINDS
+from poller.store.columns import instant
 from poller.store.events import StoredEvent, record_events
 from poller.store.rows import difference, group_of, group_values, watch_of, watch_values
-from poller.store.schema import groups, instant, watches
+from poller.store.schema import groups, watches
 from poller.tracking.alert import (
     AlertRule,
     AlertSubject,

@@ -31,9 +31,10 @@ from sqlalchemy import (
     update,
 )
 
+from poller.store.columns import microseconds
 from poller.store.database import server_clock
 from poller.store.events import StoredEvent, stored_event_of
-from poller.store.schema import TRIED, UNTRIED, deliveries, events, microseconds
+from poller.store.schema import TRIED, UNTRIED, deliveries, events
 from poller.store.watches import Lease
 from poller.tracking.delivery import DeliveryState
 from poller.tracking.sink_health import Admission, SinkHealth, admission

@@ -13,8 +13,8 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from poller.clock import wall_clock
+from poller.store.columns import instant
 from poller.store.database import Database, lease_clock
-from poller.store.schema import instant
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -94,7 +94,7 @@ def count_ends(connection: Connection, scope: AccountScope) -> EndCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Total:
+class ValueSums:
     """The sums over the operations and messages of one group, or with one value of a label.
 
     `value` is None for those without one. `watching` counts those that have not ended,
@@ -109,10 +109,10 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
+class SumListing:
     """The sums by value, the most failed recipients first; `omitted` counts the values left out."""
 
-    totals: Sequence[Total]
+    sums: Sequence[ValueSums]
     omitted: int
 
 
@@ -123,7 +123,7 @@ def sum_by(
     *,
     label: str | None,
     limit: int,
-) -> Totals:
+) -> SumListing:
     """Sum up by the value of a label; by group where it is None. Reads all that is chosen."""
     # labels are written one way: those that are equal have one text, which the database groups by
     text = type_coerce(watches.c.labels, Text)
@@ -143,13 +143,13 @@ def sum_by(
         .where(*chosen(connection, scope, wanted))
         .group_by(*keys)
     )
-    sums: dict[str | None, Total] = {}
+    sums: dict[str | None, ValueSums] = {}
     for row in connection.execute(query).yield_per(_CHUNK):
         labels = json.loads(row.labels) if len(keys) > 1 else {}
         if not set(wanted.labels) <= labels.items():
             continue
         value = row.group_name if label is None else labels.get(label)
-        own = Total(
+        own = ValueSums(
             value=value,
             operations=row.operations,
             watching=int(row.watching),
@@ -158,10 +158,10 @@ def sum_by(
         )
         sums[value] = _add(sums[value], own) if value in sums else own
     found = sorted(sums.values(), key=lambda one: (-one.recipients.failed, one.value or ""))
-    return Totals(totals=found[:limit], omitted=max(0, len(found) - limit))
+    return SumListing(sums=found[:limit], omitted=max(0, len(found) - limit))
 
 
-def _add(one: Total, other: Total) -> Total:
+def _add(one: ValueSums, other: ValueSums) -> ValueSums:
     return replace(
         one,
         operations=one.operations + other.operations,
@@ -193,10 +193,10 @@ class CountStore:
         """Count what is watched, and how the others ended."""
         return await self._browse(count_ends)
 
-    async def by_group(self, wanted: OperationFilter, *, limit: int) -> Totals:
+    async def by_group(self, wanted: OperationFilter, *, limit: int) -> SumListing:
         """Sum up by group."""
         return await self._browse(sum_by, wanted, label=None, limit=limit)
 
-    async def by_label(self, wanted: OperationFilter, label: str, *, limit: int) -> Totals:
+    async def by_label(self, wanted: OperationFilter, label: str, *, limit: int) -> SumListing:
         """Sum up by the value of a label."""
         return await self._browse(sum_by, wanted, label=label, limit=limit)

@@ -32,9 +32,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from poller.store import postgres, sqlite
+from poller.store.columns import microseconds
 from poller.store.errors import Retryable, StoreUnavailable
 from poller.store.postgres import ORDINARY, Limits
-from poller.store.schema import microseconds
 from poller.store.sqlite import sqlite_path
 
 T = TypeVar("T")

@@ -8,10 +8,11 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, or_, select, tuple_
 
+from poller.store.columns import Instant, instant, microseconds
 from poller.store.events import group_subject
 from poller.store.reports import EventTimeline, contains, read_timeline
 from poller.store.rows import group_of
-from poller.store.schema import Instant, groups, instant, microseconds
+from poller.store.schema import groups
 from poller.tracking.group import Group
 from poller.tracking.watch import AccountScope
 

@@ -15,7 +15,8 @@ from poller.store.database import in_order
 from poller.store.events import group_subject, remove_events
 from poller.store.schema import deliveries, group_breakdowns, groups, watches
 from poller.tracking.delivery import DeliveryState
-from poller.tracking.group import STUB_FOR, MemberCounts
+from poller.tracking.group import STUB_FOR
+from poller.tracking.member_sums import MemberCounts
 from poller.tracking.watch import AccountScope
 
 _STEP: Final = 100

@@ -26,9 +26,9 @@ from poller.tracking.group import (
     explain,
     new_group,
     seal,
-    share_labels,
 )
 from poller.tracking.lifecycle import EventType
+from poller.tracking.member_sums import share_labels
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope, Phase, Watch
 

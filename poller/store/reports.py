@@ -19,20 +19,10 @@ from sqlalchemy import (
     type_coerce,
 )
 
+from poller.store.columns import Instant, instant, microseconds
 from poller.store.events import StoredEvent, stored_event_of
 from poller.store.rows import delivery_of, health_of, watch_of
-from poller.store.schema import (
-    FAILURES,
-    HAS_FAILURES,
-    Instant,
-    deliveries,
-    events,
-    groups,
-    instant,
-    microseconds,
-    sinks,
-    watches,
-)
+from poller.store.schema import FAILURES, HAS_FAILURES, deliveries, events, groups, sinks, watches
 from poller.store.watches import count_watched
 from poller.text import dump_json
 from poller.tracking.delivery import Delivery, DeliveryState

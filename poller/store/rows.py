@@ -6,11 +6,12 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
-from poller.store.schema import instant, microseconds
+from poller.store.columns import instant, microseconds
 from poller.tracking.breakdown.state import Breakdown
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.forecast import Look
-from poller.tracking.group import EmittedGroup, Group, MemberCounts
+from poller.tracking.group import EmittedGroup, Group
+from poller.tracking.member_sums import MemberCounts
 from poller.tracking.progress import Recipients
 from poller.tracking.sink_health import SinkHealth, SinkState
 from poller.tracking.watch import (

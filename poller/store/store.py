@@ -178,18 +178,10 @@ class Store:
             all_or_none=all_or_none,
         )
 
-    async def forget(
-        self,
-        operation_id: str,
-        *,
-        policy: Policy = DEFAULT_POLICY,
-    ) -> Forgotten:
+    async def forget(self, operation_id: str, *, policy: Policy = DEFAULT_POLICY) -> Forgotten:
         """Stop watching; the result has no watch where the id is unknown."""
         return await self._write(
-            registration_rows.forget_watch,
-            operation_id,
-            self.now(),
-            policy=policy,
+            registration_rows.forget_watch, operation_id, self.now(), policy=policy
         )
 
     async def add_watches(self, watches: Sequence[Watch]) -> None:

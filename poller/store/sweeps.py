@@ -30,10 +30,11 @@ from sqlalchemy import (
 
 from poller.comms.models import Operation
 from poller.store.clock import read_clock
+from poller.store.columns import microseconds
 from poller.store.daemons import LEASE
 from poller.store.database import lease_clock
 from poller.store.registrations import Registered, register_all
-from poller.store.schema import microseconds, sweepers, watches
+from poller.store.schema import sweepers, watches
 from poller.store.watches import Observation, record
 from poller.text import dump_json
 from poller.tracking.answer import FoundAnswer

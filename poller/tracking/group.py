@@ -10,7 +10,7 @@ Members join while the group is open. `group.completed` ends it: its numbers are
 on, and whatever happens to a member concerns that member alone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
@@ -20,37 +20,28 @@ from poller.tracking.alert import Alert, AlertRule, AlertSubject, is_open, judge
 from poller.tracking.breakdown.state import Breakdown
 from poller.tracking.breakdown.steps import add_report, report
 from poller.tracking.event import Event
-from poller.tracking.forecast import KEPT, Look, finished_per_second
+from poller.tracking.forecast import Look, finished_per_second
 from poller.tracking.lifecycle import EventType
+from poller.tracking.member_sums import (
+    MemberCounts,
+    add_look,
+    common_labels,
+    count_members,
+    look_at_sums,
+    sum_counters,
+    sum_recipients,
+)
 from poller.tracking.pacing import Policy
 from poller.tracking.progress import Progress, Recipients, delta_between, read_group_progress
 from poller.tracking.registration import Conflict
-from poller.tracking.watch import AccountScope, Outcome, Phase, Watch
+from poller.tracking.watch import AccountScope, Phase, Watch
 
 STUB_FOR: Final = timedelta(days=14)
 """How long after its end a group, or a watch, is remembered so that its name is not used again."""
 
 
-_LOOK_INTERVAL: Final = 5.0
-"""Seconds between two values that the rate of a group is read from."""
-
 Advanced = tuple["Group", tuple[Event, ...]]
 """A group, and the events that led to it, in order."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberCounts:
-    """How many members there are, and where they stand; `total` is the sum of the others.
-
-    A message that failed counts as completed, as an operation whose messages failed does: it was
-    watched to its end. What failed is in the counters.
-    """
-
-    total: int = 0
-    completed: int = 0
-    canceled: int = 0
-    lost: int = 0
-    watching: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +113,7 @@ class Group:
         """Return the recipients done per second lately; None where that is unknown."""
         if not self.looks or not self.members.watching or self.ended_at is not None:
             return None
-        return finished_per_second((self.looks[0], _look(self.recipients, at=now)))
+        return finished_per_second((self.looks[0], look_at_sums(self.recipients, at=now)))
 
     @property
     def unemitted(self) -> dict[str, int]:
@@ -164,16 +155,18 @@ def change_member(
         _check_open(group, member)
     if group.ended_at is not None:
         return _change_after_end(group, was, member)
-    counts = _count(group.members, was, member)
+    counts = count_members(group.members, was, member)
     is_full = was is None and member is not None and counts.total == group.expected
-    stats = _sum(group.stats, was, member)
-    recipients = _add_recipients(group.recipients, was, member)
+    stats = sum_counters(group.stats, was, member)
+    recipients = sum_recipients(group.recipients, was, member)
     has_moved = stats != group.stats or counts != group.members
     return group.evolve(
         members=counts,
         stats=stats,
         recipients=recipients,
-        looks=_looks(group, was, member, recipients, now=now),
+        looks=add_look(
+            group.looks, was, member, before=group.recipients, after=recipients, now=now
+        ),
         moved_at=now if has_moved else group.moved_at,
         labels=_labels(group, was, member),
         explaining=group.explaining + _is_explaining(member) - _is_explaining(was),
@@ -226,14 +219,6 @@ def add_breakdown(
     if group.breakdown_at is not None or not _is_counted(group, watch):
         return group, total
     return group.evolve(explained=group.explained + 1), add_report(total, part)
-
-
-def share_labels(labels: Iterable[Mapping[str, str]]) -> Mapping[str, str]:
-    """Return the labels that all of these share."""
-    shared: Mapping[str, str] | None = None
-    for one in labels:
-        shared = one if shared is None else _common(shared, one)
-    return dict(shared or {})
 
 
 def advance(group: Group, *, policy: Policy, now: datetime) -> Advanced:
@@ -326,91 +311,19 @@ def _is_counted(group: Group, watch: Watch) -> bool:
     return group.ended_at is None or watch.registered_at <= group.ended_at
 
 
-def _count(counts: MemberCounts, was: Watch | None, member: Watch | None) -> MemberCounts:
-    before = None if was is None else _standing(was)
-    after = None if member is None else _standing(member)
-    if before == after:
-        return counts
-    changed = asdict(counts)
-    if before is not None:
-        changed[before] -= 1
-        changed["total"] -= 1
-    if after is not None:
-        changed[after] += 1
-        changed["total"] += 1
-    return MemberCounts(**changed)
-
-
-def _standing(member: Watch) -> str:
-    """Name the count that this member is in: it is watching until its final event is recorded."""
-    if member.phase in {Phase.ACTIVE, Phase.SETTLING}:
-        return "watching"
-    match member.outcome:
-        case Outcome.LOST:
-            return "lost"
-        case Outcome.CANCELED:
-            return "canceled"
-        case _:
-            return "completed"
-
-
-def _add_recipients(sums: Recipients, was: Watch | None, member: Watch | None) -> Recipients:
-    before = Recipients() if was is None else was.recipients
-    after = Recipients() if member is None else member.recipients
-    return Recipients(
-        total=sums.total + after.total - before.total,
-        done=sums.done + after.done - before.done,
-        failed=sums.failed + after.failed - before.failed,
-    )
-
-
-def _looks(
-    group: Group, was: Watch | None, member: Watch | None, recipients: Recipients, *, now: datetime
-) -> tuple[Look, ...]:
-    """Remember these sums where the last ones are old enough.
-
-    What its first answer shows, and what leaves with a member, is no progress.
-    """
-    looks = group.looks
-    if looks and looks[-1].at > now:
-        looks = ()  # the clock went back
-    if was is None or was.snapshot is None or member is None:
-        by = recipients.done - group.recipients.done
-        looks = tuple(replace(look, done=look.done + by) for look in looks) if by else looks
-    if not looks or (now - looks[-1].at).total_seconds() >= _LOOK_INTERVAL:
-        looks = (*looks, _look(recipients, at=now))[-KEPT:]
-    return looks
-
-
-def _look(recipients: Recipients, *, at: datetime) -> Look:
-    return Look(at=at, done=recipients.done, passed=recipients.done, total=recipients.total)
-
-
-def _sum(stats: Mapping[str, int], was: Watch | None, member: Watch | None) -> Mapping[str, int]:
-    before = {} if was is None else was.known_counters
-    after = {} if member is None else member.known_counters
-    sums = {**stats}
-    # a column that a member has, and that counts nothing yet, is there
-    for name in after:
-        sums.setdefault(name, 0)
-    for name, by in delta_between(before, after).items():
-        sums[name] = sums.get(name, 0) + by
-    return sums
-
-
 def _labels(group: Group, was: Watch | None, member: Watch | None) -> Mapping[str, str] | None:
     if group.labels is None:
         return None
     if was is None:
         if member is None:
             return group.labels
-        return _common(group.labels, member.labels) if group.members.total else dict(member.labels)
+        return (
+            common_labels(group.labels, member.labels)
+            if group.members.total
+            else dict(member.labels)
+        )
     is_same = member is not None and member.labels == was.labels
     return group.labels if is_same else None
-
-
-def _common(some: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in some.items() if others.get(name) == value}
 
 
 def _is_explaining(member: Watch | None) -> bool:

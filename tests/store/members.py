@@ -9,8 +9,8 @@ from sqlalchemy import BigInteger, literal
 from poller.comms.gate import Pause, RequestEnd
 from poller.store import daemons as daemon_rows
 from poller.store.budgets import PermitRequest, Permits, lease_permits
+from poller.store.columns import microseconds
 from poller.store.daemons import Beat, DeclaredSink, Member
-from poller.store.schema import microseconds
 from poller.tracking.delivery import Subscription
 from tests.store.scenes import Clock, Daemon
 

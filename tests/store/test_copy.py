@@ -10,13 +10,14 @@ import pytest
 from anyio import to_thread
 from sqlalchemy import BigInteger, Boolean, Float, Integer, Table, insert, select, text
 
+from poller.store.columns import Document, Instant
 from poller.store.copy import _BATCH, StoreNotEmpty, copy_store
 from poller.store.database import Database
 from poller.store.errors import StoreInUse, StoreUnavailable
 from poller.store.lock import FileLock
 from poller.store.migrate import check_schema, migrate
 from poller.store.migrations import FIRST, HEAD
-from poller.store.schema import Document, Instant, events, metadata
+from poller.store.schema import events, metadata
 from poller.store.store import Store
 from poller.tracking.delivery import AttemptResult
 from poller.tracking.watch import AccountScope

@@ -18,7 +18,7 @@ from poller.store.schema import events, group_breakdowns, groups, watches
 from poller.tracking.answer import BreakdownAnswer
 from poller.tracking.breakdown.reading import progress_of
 from poller.tracking.breakdown.steps import ReadErrors, request
-from poller.tracking.group import MemberCounts, share_labels
+from poller.tracking.member_sums import MemberCounts, share_labels
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Conflict, Registration
 from poller.tracking.watch import AccountScope, Phase

@@ -95,23 +95,23 @@ async def test_sums_by_label_and_by_group(daemon: Daemon) -> None:
     await daemon.join("g", op(2))
     await daemon.store.register([wish(op(9))])
     by_label = await daemon.store.counts.by_label(OperationFilter(), "campaign", limit=9)
-    assert [(one.value, one.operations, one.watching) for one in by_label.totals] == [
+    assert [(one.value, one.operations, one.watching) for one in by_label.sums] == [
         ("autumn", 3, 2),
         ("spring", 1, 1),
         (None, 1, 1),
     ]
-    assert [one.recipients for one in by_label.totals] == [
+    assert [one.recipients for one in by_label.sums] == [
         Recipients(total=30, done=19, failed=4),
         Recipients(total=10, done=8, failed=3),
         Recipients(),
     ]
-    assert [one.with_failures for one in by_label.totals] == [2, 1, 0]
+    assert [one.with_failures for one in by_label.sums] == [2, 1, 0]
     by_group = await daemon.store.counts.by_group(OperationFilter(), limit=1)
-    assert [(one.value, one.recipients.failed) for one in by_group.totals] == [(None, 4)]
+    assert [(one.value, one.recipients.failed) for one in by_group.sums] == [(None, 4)]
     assert by_group.omitted == 1
     chosen = OperationFilter(labels=[("campaign", "autumn")], has_failures=True)
     by_group = await daemon.store.counts.by_group(chosen, limit=9)
-    assert [(one.value, one.operations) for one in by_group.totals] == [("g", 1), (None, 1)]
+    assert [(one.value, one.operations) for one in by_group.sums] == [("g", 1), (None, 1)]
 
 
 async def test_ends_are_counted(daemon: Daemon) -> None:

@@ -13,7 +13,8 @@ from poller.store.events import StoredEvent
 from poller.text import format_instant
 from poller.tracking.answer import FoundAnswer
 from poller.tracking.delivery import AttemptResult, DeliveryAttempt, DeliveryState, Subscription
-from poller.tracking.group import Group, MemberCounts, share_labels
+from poller.tracking.group import Group
+from poller.tracking.member_sums import MemberCounts, share_labels
 from poller.tracking.watch import Phase, Watch
 from tests.oracle import judge
 

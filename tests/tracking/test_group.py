@@ -20,7 +20,6 @@ from poller.tracking.delivery import SUMMARY, Subscription
 from poller.tracking.event import Event, event_id, load_event_schema, read_event
 from poller.tracking.group import (
     Group,
-    MemberCounts,
     add_breakdown,
     advance,
     change_member,
@@ -28,8 +27,8 @@ from poller.tracking.group import (
     explain,
     new_group,
     seal,
-    share_labels,
 )
+from poller.tracking.member_sums import MemberCounts, share_labels
 from poller.tracking.observe import observe
 from poller.tracking.pacing import Policy
 from poller.tracking.progress import Recipients
