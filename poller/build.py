@@ -13,6 +13,8 @@ from poller.comms.gate import Pause
 from poller.comms.throttle import Throttle
 from poller.engine.configuration import Configuration, SinkPlan
 from poller.engine.stored_budget import StoredBudget
+from poller.files import file_version
+from poller.http.transport import TlsFiles
 from poller.server.hints import HintAccess
 from poller.server.listening import Listening
 from poller.settings import (
@@ -188,9 +190,21 @@ def make_sink(name: str, sink: SinkSettings, public_url: str, line: LineMaker = 
                 secret=sink.secret,
                 headers=sink.headers,
                 timeout=sink.timeout,
+                tls=_tls_files(name, sink),
                 body_format=chat_format(sink.format, public_url) if is_chat else CLOUDEVENTS,
                 clock=wall_clock,
             )
+
+
+def _tls_files(name: str, sink: WebhookSinkSettings) -> TlsFiles | None:
+    if sink.ca is None and sink.client_cert is None:
+        return None
+    return TlsFiles(
+        setting=f"sinks.{name}",
+        ca=sink.ca,
+        client_cert=sink.client_cert,
+        client_key=sink.client_key,
+    )
 
 
 def _rule(name: str, alert: AlertSettings) -> AlertRule:
@@ -213,9 +227,23 @@ def _plan(name: str, sink: SinkSettings, public_url: str, line: LineMaker) -> Si
     is_chat = isinstance(sink, WebhookSinkSettings) and sink.is_for_people
     return SinkPlan(
         subscription=subscription,
-        key=identity.model_dump_json() + _secrets(sink) + (public_url if is_chat else ""),
+        key=(
+            identity.model_dump_json(),
+            _secrets(sink),
+            public_url if is_chat else "",
+            _versions(sink),
+        ),
         make=lambda: make_sink(name, sink, public_url, line),
         fingerprint=_fingerprint(name, sink),
+    )
+
+
+def _versions(sink: SinkSettings) -> tuple[object, ...]:
+    """Tell whether a certificate was renewed in its place: then a reload makes the sink again."""
+    if not isinstance(sink, WebhookSinkSettings):
+        return ()
+    return tuple(
+        file_version(path) for path in (sink.ca, sink.client_cert, sink.client_key) if path
     )
 
 

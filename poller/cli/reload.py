@@ -54,6 +54,7 @@ ON_RELOAD: Final[Mapping[SettingPath, Effect]] = {
     **_rows("engine", "shutdown_grace", Effect.APPLIED),
     **_rows("log", "level format", Effect.APPLIED),
     **_rows("sinks.*", "type format events labels path url secret headers timeout", Effect.APPLIED),
+    **_rows("sinks.*", "ca client_cert client_key", Effect.APPLIED),
     **_rows("alerts.*", "of counters ratio count at_least stalled labels", Effect.APPLIED),
 }
 """Every setting, `*` for the name of a sink or an alert."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, cast
 
 import anyio
@@ -48,19 +49,67 @@ def tls_context() -> ssl.SSLContext:
         ) from None
 
 
-def open_transport(route: Route, *, max_connections: int) -> "Lanes":
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """PEM files for the TLS connections to one server; `setting` begins the names of theirs.
+
+    `ca` holds the roots to trust in place of the usual ones. `client_cert` proves who we are;
+    its key is in `client_key`, else in the same file.
+    """
+
+    setting: str
+    ca: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Read the files.
+
+        :raises EgressError: if one cannot be used; it names the setting, and nothing of a key.
+        """
+        context = tls_context() if self.ca is None else self._trusting(self.ca)
+        if self.client_cert is not None:
+            try:
+                # with an empty password an encrypted key fails, where none would ask the terminal
+                context.load_cert_chain(self.client_cert, self.client_key, password="")
+            except OSError as error:  # ssl.SSLError is one
+                names = "client_cert" if self.client_key is None else "client_cert and client_key"
+                raise EgressError(
+                    f"{self.setting}.{names} cannot be used ({_reason(error)})",
+                    "they must be readable and hold a PEM certificate and its key, unencrypted",
+                ) from None
+        return context
+
+    def _trusting(self, ca: Path) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=ca)
+        except OSError as error:
+            raise EgressError(
+                f"{self.setting}.ca is {str(ca)!r}, which cannot be used ({_reason(error)})",
+                "it must be readable and hold PEM certificates",
+            ) from None
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or error.__class__.__name__
+
+
+def open_transport(route: Route, *, max_connections: int, tls: TlsFiles | None = None) -> "Lanes":
     """Return an HTTP/1.1 transport for requests that take `route`.
 
-    :raises EgressError: if a certificate variable cannot be used.
+    `tls` holds for the server, and not for a proxy.
+
+    :raises EgressError: if a certificate variable, or a file of `tls`, cannot be used.
     """
     is_proxy_encrypted = route.proxy is not None and route.proxy.scheme == "https"
     is_encrypted = route.scheme == "https" or is_proxy_encrypted
     # Without encryption an empty trust store is enough, and saves reading the roots.
-    context = tls_context() if is_encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    usual = tls_context() if is_encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = usual if tls is None else tls.context()
     proxy = None
     if route.proxy is not None:
         # the library accepts a context for a proxy only where the connection to it uses TLS
-        proxy = httpx.Proxy(route.proxy.url, ssl_context=context if is_proxy_encrypted else None)
+        proxy = httpx.Proxy(route.proxy.url, ssl_context=usual if is_proxy_encrypted else None)
 
     def lane() -> httpx.AsyncHTTPTransport:
         return httpx.AsyncHTTPTransport(

@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
 
 from poller.settings.addresses import check_webhook_url
 from poller.settings.errors import as_fault, fault, suggestion
@@ -126,6 +133,10 @@ def _check_header_value(value: SecretStr) -> SecretStr:
     return value
 
 
+_PemPath = Annotated[
+    Annotated[Path, AfterValidator(_check_path)] | None,
+    BeforeValidator(lambda value: None if value == "" else value),
+]
 SinkName = Annotated[str, AfterValidator(_check_name)]
 _HeaderName = Annotated[str, AfterValidator(_check_header_name)]
 _HeaderValue = Annotated[SecretStr, AfterValidator(_check_header_value)]
@@ -198,6 +209,23 @@ class WebhookSinkSettings(_AnySink):
         default=15.0, description="time limit of one attempt", examples=["15s"]
     )
 
+    ca: _PemPath = Field(
+        default=None,
+        description="PEM file of the authorities that sign the receiver's certificate, in place of "
+        "the usual ones",
+        examples=["/etc/poller/ca.pem"],
+    )
+    client_cert: _PemPath = Field(
+        default=None,
+        description="PEM file of the certificate to show to the receiver (mutual TLS)",
+        examples=["/etc/poller/client.pem"],
+    )
+    client_key: _PemPath = Field(
+        default=None,
+        description="PEM file of its key, unencrypted, where `client_cert` does not hold it",
+        examples=["/etc/poller/client.key"],
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _with_events_for_people(cls, values: object) -> object:
@@ -210,6 +238,15 @@ class WebhookSinkSettings(_AnySink):
     def _unsigned_for_people(self) -> Self:
         if self.is_for_people and self.secret is not None:
             raise fault(f"{self.format} verifies no signature", "leave it out", field="secret")
+        return self
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Self:
+        for name in ("ca", "client_cert", "client_key"):
+            if getattr(self, name) is not None and not self.url.startswith("https:"):
+                raise fault("it is used with https only", "let url begin with https", field=name)
+        if self.client_key is not None and self.client_cert is None:
+            raise fault("a key without its certificate", "set client_cert", field="client_key")
         return self
 
     @property

@@ -20,7 +20,7 @@ from poller.http.failures import (
     describe_timeout,
 )
 from poller.http.route import EgressError, Route, find_route
-from poller.http.transport import Lanes, open_transport
+from poller.http.transport import Lanes, TlsFiles, open_transport
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
 from poller.sinks.formats import CLOUDEVENTS, BodyFormat
 from poller.sinks.receiver import EXCERPT_CHARACTERS, check_header, check_url, interpret, scrub
@@ -44,12 +44,13 @@ class WebhookSink:
     """Events by HTTP POST in one format, signed after Standard Webhooks where there is a secret.
 
     `timeout` is from connect to the answer's last byte, in total. `transport` replaces httpx's
-    own, and with it the proxy and certificate variables.
+    own, and with it the proxy and certificate variables. `tls` are files for the connections to
+    the receiver.
     """
 
     batch_size = 1
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting
         self,
         *,
         name: str,
@@ -58,6 +59,7 @@ class WebhookSink:
         headers: Mapping[str, SecretStr] | None = None,
         timeout: float = 15.0,
         body_format: BodyFormat = CLOUDEVENTS,
+        tls: TlsFiles | None = None,
         concurrency: int | None = None,
         clock: Callable[[], datetime] = wall_clock,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -80,6 +82,7 @@ class WebhookSink:
         if body_format.query:
             self._url = self._url.copy_merge_params(dict(body_format.query))
         self._timeout = timeout
+        self._tls = tls
         self._clock = clock
         self._route = Route.direct(url)
         self._transport = transport
@@ -99,7 +102,7 @@ class WebhookSink:
     async def start(self) -> None:
         """Load certificates and proxies; posts nothing.
 
-        :raises SinkUnavailable: if a proxy or certificate variable cannot be used.
+        :raises SinkUnavailable: if a proxy or certificate variable, or a file, cannot be used.
         """
         await self._ready()
 
@@ -195,7 +198,9 @@ class WebhookSink:
         try:
             if self._transport is None:
                 self._route = find_route(str(self._url), os.environ)
-                self._transport = open_transport(self._route, max_connections=self.concurrency)
+                self._transport = open_transport(
+                    self._route, max_connections=self.concurrency, tls=self._tls
+                )
         except EgressError as fault:
             raise SinkUnavailable(
                 f"sink {self.name} cannot send: {fault.message}", fault.fix, needs_change=True
