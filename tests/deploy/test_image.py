@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from poller import __version__
+from poller.settings import load_settings
 from tests.deploy.dockerfile import Stage, stages
 from tests.deploy.namespaces import REASON, can_make_namespaces, process_one
 from tests.deploy.places import DEPLOY, ROOT, spare_ports
@@ -66,7 +67,23 @@ def test_it_runs_without_root_and_keeps_its_state_in_the_volume(final: Stage) ->
     user, _, group = final.one("USER").partition(":")
     assert int(user) > 0
     assert int(group) > 0
-    assert final.environment["POLLER_STORE__URL"] == f"sqlite:///{final.one('VOLUME')}/poller.db"
+    loaded = load_settings(config=None, overrides=(), environ=final.environment)
+    url = loaded.settings.store.url.get_secret_value()
+    assert url == f"sqlite:///{final.one('VOLUME')}/poller.db"
+
+
+def test_a_file_of_settings_can_name_another_store(final: Stage, tmp_path: Path) -> None:
+    """What the image sets is a default: a secret or a poller.toml with `store.url` beats it."""
+    url = "postgresql://poller@database/poller"
+    (tmp_path / "poller_store__url").write_text(url)
+    config = tmp_path / "poller.toml"
+    config.write_text(f"[store]\nurl = '{url}'\n")
+    for files in ({"POLLER_SECRETS_DIR": str(tmp_path)}, {"POLLER_CONFIG": str(config)}):
+        environ = {**final.environment, **files}
+        loaded = load_settings(
+            config=config if "POLLER_CONFIG" in files else None, overrides=(), environ=environ
+        )
+        assert loaded.settings.store.url.get_secret_value().endswith("://poller@database/poller")
 
 
 def test_process_one_is_the_daemon_itself(final: Stage) -> None:
@@ -163,7 +180,7 @@ def run_confined(image: Path, data: Path, environment: Mapping[str, str]) -> Non
             "PATH": f"{image / 'bin'}:{os.environ['PATH']}",
             "DATA": str(data),
             "CAPS": CAPS,
-            "POLLER_STORE__URL": environment["POLLER_STORE__URL"].replace("/data", str(data)),
+            "STATE_DIRECTORY": str(data),
             "POLLER_SERVER__LISTEN": f"127.0.0.1:{ports['8470']}",
             "POLLER_URL": environment["POLLER_URL"].replace("8470", ports["8470"]),
         }

@@ -83,7 +83,9 @@ def manifest(request: pytest.FixtureRequest, tmp_path: Path) -> Manifest:
     }
     for name in secrets(_secret_of(objects)):
         (tmp_path / name).write_text(values.get(name, "made-up-0123456789"))
-    environ = {"POLLER_SECRETS_DIR": str(tmp_path)}
+    # a container starts with what its image sets
+    image = stages(DEPLOY / "container/Dockerfile")[-1].environment
+    environ = {**image, "POLLER_SECRETS_DIR": str(tmp_path)}
     settings = load_settings(config=config, overrides=(), environ=environ).settings
     return Manifest(objects=objects, settings=settings)
 
