@@ -99,7 +99,7 @@ def listening(settings: Settings) -> Listening:
 
 
 def hint_access(settings: Settings) -> HintAccess:
-    """Say how the pushes of the vendor are told from forged ones."""
+    """Say how pushes of the vendor are verified."""
     server = settings.server
     return HintAccess(
         user=server.hints_user,

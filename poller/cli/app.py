@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from poller.cli.failures import reporting
 from poller.cli.options import Version
 
-# boxes are for people; in a log or a pipe they would cut the message into pieces
+# boxes are for people; in a log or a pipe they would break up the message
 _MARKUP: Final = "rich" if sys.stderr.isatty() else None
 _HELP_OPTIONS: Final = {"help_option_names": ["-h", "--help"]}
 
@@ -22,24 +22,24 @@ COMMANDS: Final[Mapping[str, str]] = {
     "watch": (
         "Watch operations and messages live until they end; registers nothing, needs no daemon."
     ),
-    "demo": "Show it all: three sample operations of a simulated API, watched to their ends.",
+    "demo": "Run a demonstration: three operations of a simulated API, watched to their ends.",
     "simulate": (
-        "Serve a simulated Communications API, to try things out or to test other programs."
+        "Serve a simulated Communications API, to try commands or to test other programs."
     ),
     "check": "Check settings, credentials, store and sinks, and print the settings in force.",
     "verify": "Audit files of events against the promises: order, gaps, deltas, exactly one end.",
-    "add": "Hand operations and messages to the running daemon, which watches them from then on.",
-    "list": ("List what the running daemon watches or watched, the latest registration on top."),
-    "show": "Show an operation or a message: how it is, its events, why one did not arrive.",
-    "forget": "Stop watching operations and messages. Events that are recorded still go out.",
+    "add": "Register operations and messages with the running daemon, which then watches them.",
+    "list": "List what the running daemon watches or watched, the latest registration first.",
+    "show": "Show an operation or a message: its state, its events, and why one was not delivered.",
+    "forget": "Stop watching operations and messages. Recorded events are still delivered.",
     "group": "List groups, show one, or seal one: it ends when all its members have.",
     "hints": "Print the commands that let the vendor push hints to server.hints_url.",
-    "sinks": "Show how each sink is, what waits for it and what it did not take.",
-    "health": "Ask the running daemon whether it is well: exits with 0 or 1.",
+    "sinks": "Show the state of each sink, what waits for it and what it refused.",
+    "health": "Ask the running daemon whether it is healthy: exits with 0 or 1.",
     "dead-letters": "List what could not be delivered and was given up.",
-    "store": "Copy the store into an empty one: from SQLite to PostgreSQL, or back.",
+    "store": "Copy the store of the settings (store.url) into an empty one: SQLite or PostgreSQL.",
     "replay": (
-        "Send events again: one by its id, or the dead letters of a sink, an operation, a time."
+        "Send events again: one by its id, or the dead letters of a sink, an operation, a period."
     ),
 }
 """The commands in the order of the help page, each with the first paragraph of its own help."""
@@ -51,7 +51,7 @@ def load_command(name: str) -> TyperCommand:
     function = module.command
 
     @wraps(function)
-    def run(**values: Any) -> None:  # noqa: ANN401 - as the options say
+    def run(**values: Any) -> None:  # noqa: ANN401 - the command's own options
         _collect_garbage()
         with reporting():
             code: int = function(**values)
@@ -94,7 +94,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="poller",
     cls=_Commands,
-    help="Watches communications operations and messages to their end and tells what changed.",
+    help="Watches communications operations and messages to their end and reports what changed.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=_MARKUP,

@@ -112,7 +112,7 @@ async def open_dead_letters(target: Target) -> AsyncIterator[DeadLetterSource]:
     :raises StoreError: where the store cannot be used.
     """
     server = await run_sync(target.server)
-    if (named := target.told()) is not None:
+    if (named := target.named()) is not None:
         async with ControlClient(named, token=server.token) as client:
             yield _of_daemon(client)
         return

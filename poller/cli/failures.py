@@ -1,7 +1,7 @@
 """What a command says when something is wrong, and how it exits: one message, no traceback.
 
-Exit codes: 2 for what fails until somebody changes it (usage, settings, paths, permissions), so
-that a service manager need not try again; 1 for trouble that may pass by itself.
+Exit codes: 2 for what fails until it is changed (usage, settings, paths, permissions), so that a
+service manager need not try again; 1 for trouble that may be temporary.
 """
 
 import sys
@@ -25,7 +25,7 @@ def fail(message: str, code: int) -> NoReturn:
 
 @contextmanager
 def reporting() -> Iterator[None]:
-    """Turn every fault that a user can mend into one message and an exit code."""
+    """Turn every error that a user can correct into one message and an exit code."""
     try:
         yield
     except (Exception, BaseExceptionGroup) as error:
@@ -37,7 +37,7 @@ def reporting() -> Iterator[None]:
 
 
 def _code_of(fault: BaseException) -> int | None:
-    """Return the exit code for a fault that a user can mend, None for every other."""
+    """Return the exit code for an error that a user can correct, None for every other."""
     # imported here: where nothing goes wrong, none of them is needed
     from poller.control.errors import ControlError  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""`poller health`: is the daemon well? Asked every few seconds by whatever runs containers.
+"""`poller health`: is the daemon healthy? Container health checks run it every few seconds.
 
 With `--url` or `POLLER_URL`, which containers set, it reads no settings and imports little.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from poller.control.address import VARIABLE, Address, listening_address, told_address
+from poller.control.address import VARIABLE, Address, listening_address, named_address
 from poller.control.errors import BadAddress, ControlError
 from poller.control.probe import ask
 
@@ -20,7 +20,7 @@ _LISTEN: Final = ("server.listen", "server.observe")
 
 
 def quick_health(arguments: Sequence[str]) -> int | None:
-    """Answer `poller health` without the command line's machinery; returns the exit code.
+    """Run `poller health` without loading the command line; returns the exit code.
 
     None if it cannot: there are other options, or the settings say where the daemon listens.
     """
@@ -37,7 +37,7 @@ def quick_health(arguments: Sequence[str]) -> int | None:
 
 
 def _url_among(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Part `--url URL` or `--url=URL` from the rest."""
+    """Separate `--url URL` or `--url=URL` from the other arguments."""
     url, rest = None, list(arguments)
     for number, argument in enumerate(rest):
         if argument.startswith("--url="):
@@ -57,13 +57,13 @@ def check_health(
     config: Path | None = None,
     overrides: Sequence[str] = (),
 ) -> int:
-    """Ask whether the loops turn, with `ready` whether a registration can be acknowledged.
+    """Ask whether the loops run, with `ready` whether a registration can be acknowledged.
 
-    Prints the answer and what is degraded; returns 0 where the answer is yes, else 1, whatever is
-    degraded.
+    Prints the answer and what is degraded; returns 0 where the answer is yes, else 1. What is
+    degraded does not change that.
 
     :raises SettingsError: where settings are needed and cannot be used.
-    :raises ControlError: where the daemon cannot be asked.
+    :raises ControlError: where the daemon does not answer.
     """
     address = _find(url, config, overrides)
     status, document = ask(address, "/readyz" if ready else "/healthz", timeout=_TIMEOUT)
@@ -77,9 +77,9 @@ def check_health(
 
 
 def _find(url: str | None, config: Path | None, overrides: Sequence[str]) -> Address:
-    told = told_address(url, os.environ)
-    if told is not None:
-        return told
+    named = named_address(url, os.environ)
+    if named is not None:
+        return named
     for text, setting in zip(_from_settings(config, overrides), _LISTEN, strict=True):
         if (found := listening_address(text, setting)) is not None:
             return found
@@ -99,24 +99,24 @@ def _from_settings(config: Path | None, overrides: Sequence[str]) -> tuple[str, 
 
 
 def _trouble(address: Address) -> dict[str, Any]:
-    """Return what is degraded and why the daemon is not ready, nothing where it does not say."""
+    """Return what is degraded and why the daemon is not ready; empty where it does not answer."""
     try:
         _, document = ask(address, "/readyz", timeout=_TIMEOUT)
     except ControlError:
-        return {}  # the loops turn, which was the question
+        return {}  # the loops run, which was the question
     found = {"degraded": document.get("degraded", [])}
     reason = document.get("reason")
     return {**found, "notReady": reason} if reason else found
 
 
 def _said(document: Mapping[str, Any]) -> str:
-    """Say it on a line, and each trouble outside on one of its own."""
-    lines = [str(document.get("status", document.get("title", "not well")))]
+    """Write the answer on a line, and each degraded part on another."""
+    lines = [str(document.get("status", document.get("title", "unhealthy")))]
     if reason := document.get("reason") or document.get("detail"):
         lines[0] += f": {reason}"
     hanging = [loop["name"] for loop in document.get("loops", ()) if not loop["turning"]]
     if hanging:
-        lines[0] += f": these loops do not turn: {', '.join(hanging)}"
+        lines[0] += f": these loops do not run: {', '.join(hanging)}"
     if not_ready := document.get("notReady"):
         lines.append(f"not ready: {not_ready}")
     lines += [

@@ -1,8 +1,8 @@
-"""Speak to the service manager: the life cycle, a sentence for people, and the watchdog.
+"""Notifications to the service manager: the life cycle, a status line, and the watchdog.
 
 The protocol is that of sd_notify(3): `VARIABLE=value` lines in one datagram to `$NOTIFY_SOCKET`.
-The watchdog has no timer of its own. It is fed out of the beats of the loops that do the work, and
-only while all of them turn: where one hangs the feeding stops, and the manager restarts the daemon.
+The watchdog has no timer of its own: the beats of the loops feed it, and only while all of them
+run. Where one hangs, the feeding stops and the manager restarts the daemon.
 """
 
 import os
@@ -31,7 +31,7 @@ _TODAY: Final = timedelta(hours=12)
 
 
 class Notifier:
-    """Tells the service manager how the daemon is; does nothing where there is no manager.
+    """Reports the state of the daemon to the service manager; does nothing without one.
 
     `send` brings one datagram there and says whether it arrived. `watchdog` is the manager's
     patience in seconds, None where it has no watchdog. It must be fed twice in that time, so a loop
@@ -68,46 +68,48 @@ class Notifier:
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
-        """Say that settings are being read afresh, and at the end that it is over."""
+        """Say that the settings are being read again, and at the end that it is done."""
         if self._is_ready and not self._is_stopping:
-            # the manager tells by this which reload a READY ends
+            # by this the manager knows which reload a READY ends
             now = time.monotonic_ns() // 1000
-            self._tell(RELOADING=1, MONOTONIC_USEC=now, STATUS="reloading the settings")
+            self._notify(RELOADING=1, MONOTONIC_USEC=now, STATUS="reloading the settings")
         yield
         if self._is_ready and not self._is_stopping:
-            self._tell(READY=1, STATUS=self._status)
+            self._notify(READY=1, STATUS=self._status)
 
     def stopping(self) -> None:
         """Say that the daemon stops. Idempotent."""
         if not self._is_stopping:
             self._is_stopping = True
-            self._tell(STOPPING=1, STATUS="stopping: what is under way is brought to its end")
+            self._notify(
+                STOPPING=1, STATUS="stopping: requests and deliveries in progress are completed"
+            )
 
     async def narrate(self, daemon: Daemon) -> None:
-        """Say every few seconds, in a sentence, how the daemon stands, until cancelled."""
+        """Report the state of the daemon in a sentence every few seconds, until cancelled."""
         while self._send is not None and not self._is_stopping:
             await attempt(partial(self._say_status, daemon), name="status")
             await anyio.sleep(_STATUS_EVERY)
 
     async def _say_status(self, daemon: Daemon) -> None:
         try:
-            told = sentence(await daemon.summary(), await daemon.degraded(), now=wall_clock())
+            status = sentence(await daemon.summary(), await daemon.degraded(), now=wall_clock())
         except StoreError as error:
-            told = f"the store cannot be used: {error}"
-        if told != self._status and not self._is_stopping:
-            self._status = told
-            self._tell(STATUS=told)
+            status = f"the store cannot be used: {error}"
+        if status != self._status and not self._is_stopping:
+            self._status = status
+            self._notify(STATUS=status)
 
     def _beaten(self, heartbeats: Heartbeats) -> None:
-        """Hear a beat. This runs in the loop that beats, hundreds of times a second."""
+        """React to a beat. This runs in the loop that beats, hundreds of times a second."""
         if not self._is_ready and all(age is not None for age in heartbeats.ages.values()):
-            self._is_ready = self._tell(READY=1)
+            self._is_ready = self._notify(READY=1)
         if self._patience is None or self._clock() - self._fed_at < self._patience / 2:
             return
-        if not heartbeats.silent(self._patience) and self._tell(WATCHDOG=1):
+        if not heartbeats.silent(self._patience) and self._notify(WATCHDOG=1):
             self._fed_at = self._clock()
 
-    def _tell(self, **fields: object) -> bool:
+    def _notify(self, **fields: object) -> bool:
         return self._send is not None and self._send(message(**fields))
 
 
@@ -116,16 +118,16 @@ def message(**fields: object) -> str:
     return "".join(f"{name}={' '.join(str(value).split())}\n" for name, value in fields.items())
 
 
-def sentence(standing: Summary, degraded: Sequence[Degraded], *, now: datetime) -> str:
-    """Say for people how the daemon stands, as `systemctl status` shows it."""
+def sentence(summary: Summary, degraded: Sequence[Degraded], *, now: datetime) -> str:
+    """Describe the state of the daemon in a sentence, as `systemctl status` shows it."""
     parts = [
-        f"watching {_counted(standing.watched, 'operation')}",
-        f"{_counted(standing.waiting, 'delivery', 'deliveries')} waiting",
+        f"watching {_counted(summary.watched, 'operation')}",
+        f"{_counted(summary.waiting, 'delivery', 'deliveries')} waiting",
     ]
-    if standing.dead:
-        parts.append(_counted(standing.dead, "dead letter"))
-    if standing.lost:
-        parts.append(f"{_counted(standing.lost, 'operation')} lost")
+    if summary.dead:
+        parts.append(_counted(summary.dead, "dead letter"))
+    if summary.lost:
+        parts.append(f"{_counted(summary.lost, 'operation')} lost")
     parts += [f"trouble with {each.what} since {_moment(each.since, now)}" for each in degraded]
     return ", ".join(parts)
 

@@ -1,4 +1,4 @@
-"""Prints what the daemon knows of an operation: its state, its events, and what holds one up."""
+"""Prints what the daemon knows of an operation: its state, its events, and why one is delayed."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ _STYLES: Final = {"delivered": "green", "waiting": "yellow", "blocked": "yellow"
 Delivered = tuple[TimelineEventDocument, DeliveryDocument]
 
 
-def print_story(story: OperationStoryDocument, now: datetime) -> None:
+def print_operation(story: OperationStoryDocument, now: datetime) -> None:
     """Print what the daemon knows of an operation, for a person."""
     print_facts(_facts(story, now))
     if story["events"]:
@@ -77,7 +77,7 @@ def _facts(story: OperationStoryDocument, now: datetime) -> Iterator[tuple[str, 
 def _rows(events: Sequence[TimelineEventDocument], now: datetime) -> Iterator[Sequence[str]]:
     numbers = {event["id"]: event["sequence"] for event in events}
     for event in events:
-        told = (
+        cells = (
             event["id"],
             str(event["sequence"]),
             event["type"].partition(".")[2],
@@ -85,13 +85,13 @@ def _rows(events: Sequence[TimelineEventDocument], now: datetime) -> Iterator[Se
             _change(event),
         )
         for delivery in event["deliveries"]:
-            yield (*told, delivery["sink"], delivery["state"], why(delivery, numbers, now))
+            yield (*cells, delivery["sink"], delivery["state"], why(delivery, numbers, now))
         if not event["deliveries"]:
-            yield (*told, "–", "–", _NOBODY)
+            yield (*cells, "–", "–", _NOBODY)
 
 
 def _lines(events: Sequence[TimelineEventDocument], now: datetime) -> Iterator[Text]:
-    """Draw the time line: what arrived in a word, what did not with its reason."""
+    """Draw the timeline: deliveries in one line, and a reason for each that is not delivered."""
     numbers = {event["id"]: event["sequence"] for event in events}
     for event in events:
         kind = event["type"].partition(".")[2]
@@ -119,7 +119,7 @@ def _change(event: TimelineEventDocument) -> str:
 
 
 def _notes(story: OperationStoryDocument, now: datetime) -> Iterator[str]:
-    """Say what is not in the table: what was left out, and how each sink stands."""
+    """Say what is not in the table: what was left out, and the state of each sink."""
     if story["pruned"]:
         yield "its events are no longer kept (store.retention)"
     elif story["earlierEvents"]:

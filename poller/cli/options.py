@@ -74,7 +74,7 @@ Ids = Annotated[
 KindName = Annotated[
     str,
     typer.Option(
-        "--kind", help=f"Kind of the operations: {', '.join(KINDS)}. A message's id says its own."
+        "--kind", help=f"Kind of the operations: {', '.join(KINDS)}. A message needs none."
     ),
 ]
 Labels = Annotated[
@@ -82,7 +82,7 @@ Labels = Annotated[
     typer.Option(
         "--label",
         metavar="K=V",
-        help="Label that the events of all these carry. Repeatable.",
+        help="Label that the events of all of these carry. Repeatable.",
         show_default=False,
     ),
 ]
@@ -116,7 +116,7 @@ OperationId = Annotated[
         "--operation", metavar="ID", help="Only of this operation or message.", show_default=False
     ),
 ]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="The most to list.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="How many to list at most.")]
 Breakdown = Annotated[
     bool | None,
     typer.Option(
@@ -163,7 +163,7 @@ def defaults_of(
     breakdown: bool | None = None,
     group: str | None = None,
 ) -> Defaults:
-    """Read what the options say of every registration.
+    """Read the options that apply to every registration.
 
     :raises typer.BadParameter: naming the first thing that is wrong.
     """
@@ -197,7 +197,7 @@ def registrations(ids: Sequence[str], defaults: Defaults) -> list[Registration]:
 def watchable_ids(ids: Sequence[str]) -> list[str]:
     """Check ids of operations and messages.
 
-    :raises typer.BadParameter: naming the first that is none.
+    :raises typer.BadParameter: naming the first one that is wrong.
     """
     try:
         return [check_watchable_id(one) for one in ids]
@@ -208,7 +208,7 @@ def watchable_ids(ids: Sequence[str]) -> list[str]:
 def kinds_of(names: Sequence[str]) -> list[str]:
     """Check each `--kind`.
 
-    :raises typer.BadParameter: naming the first that is none.
+    :raises typer.BadParameter: naming the first one that is wrong.
     """
     try:
         return [kind_named(name).name for name in names]

@@ -21,12 +21,12 @@ _BELOW: Final = " " * 4
 
 
 def is_terminal() -> bool:
-    """Tell whether a person reads standard output."""
+    """Return whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 
 def terminal() -> Console:
-    """Return the console to draw on; it finds no numbers and no markup in what it is given."""
+    """Return the console to draw on; it highlights nothing and reads no markup."""
     return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
 
 
@@ -48,7 +48,7 @@ def say_rest(found: int, limit: int, *, nothing: str = "nothing found") -> None:
 
 
 def draw_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Draw a table on so many columns as the console has, and break no word.
+    """Draw a table as wide as the console, and break no word.
 
     Where it is too wide, the last cell of each row, the longest text, stands below the others;
     where that is still too wide, every cell but the first stands there with its heading.
@@ -104,8 +104,8 @@ def _drawn_width(widths: Sequence[int]) -> int:
 class Results:
     """Prints results; `exit_code` is 1 once one was bad.
 
-    For people and pipes a line is what it is about, a word and perhaps an explanation, apart by
-    tabs in a pipe; with `json_output` it is the document.
+    A line has the subject, a word and perhaps an explanation, separated by tabs in a pipe; with
+    `json_output` it is the document.
     """
 
     def __init__(self, *, json_output: bool) -> None:
@@ -113,7 +113,7 @@ class Results:
         self._gap = "  " if is_terminal() else "\t"
         self.exit_code = 0
 
-    def tell(
+    def add(
         self, subject: str, word: str, *, detail: str | None, document: Mapping[str, Any], bad: bool
     ) -> None:
         """Print one result."""
@@ -126,7 +126,7 @@ class Results:
         sys.stdout.write(self._gap.join(cells) + "\n")
 
     def flush(self) -> None:
-        """Let the reader have what was printed."""
+        """Flush standard output."""
         sys.stdout.flush()
 
 
@@ -136,7 +136,7 @@ def own_command(
     python: str = sys.executable,
     which: Callable[[str], str | None] = shutil.which,
 ) -> str:
-    """Return what to type before a command's name, quoted for a POSIX shell.
+    """Return the command that starts this program, quoted for a POSIX shell.
 
     The bare name only where the search path leads to this very program: in a fresh clone it is
     `.venv/bin/poller`, in an environment without scripts `python -m poller`.

@@ -93,14 +93,14 @@ class Screen:
     def write(self, text: Text, *, whole: bool = True) -> None:
         """Write a text and a newline; blocks. A line that does not fit is cut, unless `whole`.
 
-        :raises OSError: where nobody is there any more.
+        :raises OSError: where the terminal has gone.
         """
         data = self.rendered(text, whole=whole)
         while data:
             data = data[os.write(self._fd, data) :]
 
     async def say(self, text: Text) -> None:
-        """Write prose; nobody being there to read it is no error."""
+        """Write prose; a reader that has gone is no error."""
         with suppress(OSError):
             await to_thread.run_sync(self.write, text, abandon_on_cancel=True)
 
@@ -120,7 +120,7 @@ def line_maker(screen: Screen, *, begun: datetime | None = None) -> LineMaker:
 
 
 def event_line(event: Event, *, width: int, plain: bool, begun: datetime | None = None) -> Text:
-    """Return one line for an event, made for so many columns.
+    """Return one line for an event, for a screen of `width` columns.
 
     Where the lines count their time from `begun`, a name of the demo's campaign stands for the id.
     Else the line has the time in UTC, as much of the id as fits, and at its end the labels.
@@ -157,7 +157,7 @@ def event_line(event: Event, *, width: int, plain: bool, begun: datetime | None 
 
 
 def _progress(line: Text, event: Event, *, style: str, room: int, plain: bool) -> None:
-    """Draw how far an operation or group is, and how many more recipients came to an end."""
+    """Draw how far an operation or group is, and how many more recipients are finished."""
     if event.kind is None:
         members = event.data["operations"]
         done, total = members["total"] - members["watching"], members["total"]

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import anyio
 
-from poller.control.address import Address, listening_address, told_address
+from poller.control.address import Address, listening_address, named_address
 from poller.control.client import ControlClient
 from poller.control.errors import BadAddress
 from poller.settings import ServerSettings, Settings, SettingsLoader
@@ -38,19 +38,19 @@ class Target:
         """
         return self._loader.load(*sections).settings
 
-    def told(self) -> Address | None:
-        """Return the address that somebody named, None where only settings can say it.
+    def named(self) -> Address | None:
+        """Return the address that `--url` or POLLER_URL names; None where neither is set.
 
         :raises BadAddress: where it cannot be used.
         """
-        return told_address(self._url, os.environ)
+        return named_address(self._url, os.environ)
 
     def address(self, server: ServerSettings) -> Address:
         """Return where the daemon is.
 
         :raises BadAddress: where nothing says it.
         """
-        found = self.told() or listening_address(server.listen)
+        found = self.named() or listening_address(server.listen)
         if found is None:
             raise BadAddress(
                 "server.listen is empty, so the daemon listens nowhere; "

@@ -19,7 +19,7 @@ from typing import Final
 _CAPACITY: Final = 1024 * 1024
 """Bytes that wait at most."""
 _FLUSH_SECONDS: Final = 1.0
-"""How long the end of the process waits at most for what was written to it."""
+"""How long the end of the process waits at most for unwritten lines."""
 
 
 class BackgroundStream(TextIOBase):
@@ -62,11 +62,11 @@ class BackgroundStream(TextIOBase):
         return self._fd
 
     def isatty(self) -> bool:
-        """Tell whether it is a terminal."""
+        """Return whether it is a terminal."""
         return self._isatty
 
     def writable(self) -> bool:
-        """Tell that it can be written."""
+        """Return True: it can be written."""
         return True
 
     def write(self, text: str, /) -> int:
@@ -82,10 +82,10 @@ class BackgroundStream(TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Do nothing: everything is written as soon as possible, and nobody may wait for it."""
+        """Do nothing: lines are written as soon as possible, and a caller must not wait."""
 
     def drain(self, seconds: float = _FLUSH_SECONDS) -> None:
-        """Wait until everything is written, but for at most so many seconds."""
+        """Wait until everything is written, but for at most `seconds`."""
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting and not self._is_writing, seconds)
 

@@ -90,15 +90,17 @@ class StandardInput:
         A line that cannot be registered is logged, counted and skipped.
         """
         async for lines in read_lines(self._fd):
-            numbers, wishes = [], []
+            numbers, registrations = [], []
             for line in lines:
                 try:
-                    wishes.append(read_registration(line, self._defaults))
+                    registrations.append(read_registration(line, self._defaults))
                 except BadRegistration as error:
                     self._refuse(line.number, str(error))
                 else:
                     numbers.append(line.number)
-            for number, result in zip(numbers, await self._store(daemon, wishes), strict=True):
+            for number, result in zip(
+                numbers, await self._store(daemon, registrations), strict=True
+            ):
                 if result.conflict is not None:
                     self._refuse(number, result.conflict)
 
@@ -106,11 +108,13 @@ class StandardInput:
         self.refused += 1
         self._troubles.failure(log, "stdin.skipped", cause=number, line=number, error=error)
 
-    async def _store(self, daemon: Daemon, wishes: Sequence[Registration]) -> Sequence[Registered]:
-        """Register what was read; a store that refuses for a while loses none of it."""
-        while wishes:
+    async def _store(
+        self, daemon: Daemon, registrations: Sequence[Registration]
+    ) -> Sequence[Registered]:
+        """Register what was read; where the store refuses, try again until it accepts."""
+        while registrations:
             try:
-                results = await daemon.register(wishes)
+                results = await daemon.register(registrations)
             except StoreError as error:
                 self._troubles.failure(
                     log, "store.unavailable", level="error", error=str(error), loop="stdin"
@@ -157,7 +161,7 @@ def _too_long(number: int) -> InputLine:
 
 
 async def _read(fd: int) -> bytes:
-    """Wait without a thread, so that a terminal nobody types at does not hold up the end."""
+    """Wait without a thread, so that a silent terminal does not delay the end."""
     # a regular file is always readable, and the loop's selector refuses to watch one
     with suppress(PermissionError):
         await anyio.wait_readable(fd)

@@ -68,21 +68,21 @@ class Address:
         return self.socket is not None or is_loopback(self.host)
 
 
-def told_address(url: str | None, environ: Mapping[str, str]) -> Address | None:
-    """Return what `--url` says, else `POLLER_URL`; None where neither says anything.
+def named_address(url: str | None, environ: Mapping[str, str]) -> Address | None:
+    """Return the address in `--url`, else in `POLLER_URL`; None where neither is set.
 
     :raises BadAddress: where it cannot be used.
     """
     if url is not None:
         return address_of_url(url, "--url")
-    told = environ.get(VARIABLE)
-    return address_of_url(told, VARIABLE) if told else None
+    url = environ.get(VARIABLE)
+    return address_of_url(url, VARIABLE) if url else None
 
 
 def address_of_url(text: str, option: str) -> Address:
     """Read `http://…`, `https://…` or `unix:/path`; `option` is named in errors.
 
-    :raises BadAddress: where it is none of them, or holds user info, a query or a fragment.
+    :raises BadAddress: where it is something else, or holds user info, a query or a fragment.
     """
     try:
         if is_unix(text):

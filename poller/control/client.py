@@ -37,7 +37,7 @@ from poller.server.documents import (
 from poller.text import dump_json
 
 MOST_FILTERED: Final = 100
-"""The event stream can be told so many operations; of more, it sends everything."""
+"""The most operations by which the event stream filters; for more, it sends everything."""
 
 _UNAUTHORIZED: Final = 401
 _FIRST_ERROR: Final = 400
@@ -89,7 +89,7 @@ class ControlClient:
         await self._http.aclose()
 
     async def answers(self) -> bool:
-        """Tell whether a daemon is there that takes our token; raises nothing."""
+        """Return whether a daemon answers and accepts the token; raises nothing."""
         try:
             with anyio.fail_after(_PATIENCE):
                 await self.sinks()
@@ -97,9 +97,9 @@ class ControlClient:
             return False
         return True
 
-    async def register(self, wishes: Sequence[Mapping[str, Any]]) -> list[BulkItemDocument]:
-        """Register many in one transaction; returns what became of each, in order."""
-        answer = await self._ask("POST", "/v1/operations", body={"operations": wishes})
+    async def register(self, registrations: Sequence[Mapping[str, Any]]) -> list[BulkItemDocument]:
+        """Register many in one transaction; returns a result for each, in order."""
+        answer = await self._ask("POST", "/v1/operations", body={"operations": registrations})
         return cast("list[BulkItemDocument]", self._member(answer, "results"))
 
     async def operations(
@@ -141,7 +141,7 @@ class ControlClient:
         await self._ask("DELETE", f"/v1/operations/{operation_id}")
 
     async def sinks(self) -> list[SinkDocument]:
-        """Return how each sink is."""
+        """Return the state of each sink."""
         answer = await self._ask("GET", "/v1/sinks")
         return cast("list[SinkDocument]", self._member(answer, "sinks"))
 

@@ -1,4 +1,4 @@
-"""What can be wrong between a command and a daemon, in sentences. Imports nothing."""
+"""The errors of a client of the control API, in sentences. Imports nothing."""
 
 from typing import Final
 
@@ -6,16 +6,16 @@ _USAGE: Final = frozenset({400, 413, 415, 422})
 
 
 class ControlError(Exception):
-    """A daemon could not be asked, or said no. `str()` names the fault and the remedy.
+    """A daemon did not answer, or refused. `str()` names the error and the remedy.
 
-    `is_usage` says that it is the caller who has to ask differently.
+    `is_usage` says that the request must be changed.
     """
 
     is_usage = False
 
 
 class BadAddress(ControlError):
-    """What was given is no address of a control API."""
+    """The text is not an address of a control API."""
 
     is_usage = True
 
@@ -29,7 +29,7 @@ class Unreachable(ControlError):
 
 
 class NoDaemon(ControlError):
-    """Something answers, and it is no poller."""
+    """What answers is not a poller."""
 
     def __init__(self, where: str, happened: str) -> None:
         super().__init__(
@@ -39,7 +39,7 @@ class NoDaemon(ControlError):
 
 
 class NoToken(ControlError):
-    """The daemon wants another bearer token, or one at all."""
+    """The daemon requires a bearer token, or another one."""
 
     def __init__(self, where: str) -> None:
         super().__init__(
@@ -49,12 +49,12 @@ class NoToken(ControlError):
 
 
 class UnknownOperation(ControlError):
-    """The daemon has never heard of an operation, or long forgotten it."""
+    """The daemon does not know an operation, or no longer."""
 
     def __init__(self, operation_id: str, where: str) -> None:
         super().__init__(
             f"the daemon at {where} does not know {operation_id}; "
-            f"hand it over with: `poller add {operation_id}`"
+            f"register it with: `poller add {operation_id}`"
         )
 
 

@@ -68,14 +68,12 @@ def _get(address: Address, path: str, timeout: float) -> bytes:
         f"GET {address.prefix}{path} HTTP/1.0\r\nHost: {address.authority}\r\n"
         "Accept: application/json\r\n\r\n"
     )
-    with _connect(address, timeout) as connection:
+    with _connect(address, deadline) as connection:
         connection.sendall(request.encode())
         answer = b""
         while len(answer) < _LARGEST and not _is_complete(answer):
             # one deadline for all of it: the timeout of a socket begins again with every byte
-            if (left := deadline - time.monotonic()) <= 0:
-                raise TimeoutError
-            connection.settimeout(left)
+            connection.settimeout(_left(deadline))
             chunk = connection.recv(_CHUNK)
             if not chunk:
                 break
@@ -97,13 +95,23 @@ def _parse(address: Address, answer: bytes) -> tuple[int, bytes]:
     return int(status[1]), answer[end.end() :]
 
 
-def _connect(address: Address, timeout: float) -> socket.socket:
+def _left(deadline: float) -> float:
+    """Return the seconds until then.
+
+    :raises TimeoutError: where none is left.
+    """
+    if (left := deadline - time.monotonic()) <= 0:
+        raise TimeoutError
+    return left
+
+
+def _connect(address: Address, deadline: float) -> socket.socket:
     if address.socket is None:
-        connection = socket.create_connection((address.host, address.port), timeout)
-        return connection if address.scheme == "http" else _encrypted(connection, address.host)
+        connection = socket.create_connection((address.host, address.port), _left(deadline))
+        return connection if address.scheme == "http" else _encrypted(connection, address, deadline)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        connection.settimeout(timeout)
+        connection.settimeout(_left(deadline))
         connection.connect(address.socket)
     except BaseException:
         connection.close()
@@ -111,10 +119,16 @@ def _connect(address: Address, timeout: float) -> socket.socket:
     return connection
 
 
-def _encrypted(connection: socket.socket, host: str) -> socket.socket:
+def _encrypted(connection: socket.socket, address: Address, deadline: float) -> socket.socket:
     import ssl  # noqa: PLC0415 - slow, and rarely needed
 
-    return ssl.create_default_context().wrap_socket(connection, server_hostname=host)
+    try:
+        connection.settimeout(_left(deadline))
+        context = ssl.create_default_context()
+        return context.wrap_socket(connection, server_hostname=address.host)
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _unreachable(address: Address, failure: Failure) -> Unreachable:

@@ -29,7 +29,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Surroundings:
             {"status": "hanging", "loops": [{"name": "poll", "turning": False}]},
             1,
             "",
-            "hanging: these loops do not turn: poll\n",
+            "hanging: these loops do not run: poll\n",
         ),
         (503, {"status": "unready", "reason": "full disk"}, 1, "", "unready: full disk\n"),
         (

@@ -6,7 +6,7 @@ from poller.control.address import (
     Address,
     address_of_url,
     listening_address,
-    told_address,
+    named_address,
 )
 from poller.control.errors import BadAddress
 
@@ -86,11 +86,11 @@ def test_where_nobody_can_ask(listen: str) -> None:
 def test_what_was_told_first() -> None:
     """`--url` beats `POLLER_URL`, an empty one is none."""
     environ = {"POLLER_URL": "http://b"}
-    assert told_address("http://a", environ) == Address(host="a")
-    assert told_address(None, environ) == Address(host="b")
-    assert told_address(None, {"POLLER_URL": ""}) is None
+    assert named_address("http://a", environ) == Address(host="a")
+    assert named_address(None, environ) == Address(host="b")
+    assert named_address(None, {"POLLER_URL": ""}) is None
     with pytest.raises(BadAddress, match=r"^POLLER_URL: "):
-        told_address(None, {"POLLER_URL": "b"})
+        named_address(None, {"POLLER_URL": "b"})
 
 
 @pytest.mark.parametrize(

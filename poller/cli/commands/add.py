@@ -1,4 +1,4 @@
-"""`poller add`: hand operations and messages to a running daemon."""
+"""`poller add`: register operations and messages with a running daemon."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
@@ -55,10 +55,10 @@ def command(
     overrides: Overrides = None,
     _version: Version = False,
 ) -> int:
-    """Hand operations and messages to the running daemon, which watches them from then on.
+    """Register operations and messages with the running daemon, which then watches them.
 
-    With --stdin each line is an id, or the JSON of a registration. What is printed as watching
-    or known will not be forgotten. Exits with 1 where one is refused.
+    With --stdin each line is an id, or the JSON of a registration. A registration that is printed
+    as watching or known is stored. Exits with 1 where one is refused.
     """
     defaults = defaults_of(kind=kind, labels=label, breakdown=breakdown, group=group)
     return add_operations(
@@ -72,21 +72,22 @@ def command(
 
 def add_operations(
     target: Target,
-    wishes: Sequence[Registration],
+    requested: Sequence[Registration],
     *,
     stdin: bool,
     defaults: Defaults,
     json_output: bool,
 ) -> int:
-    """Register, and with `stdin` what its lines say; print what became of each.
+    """Register these, and with `stdin` those of its lines; print a result for each.
 
-    What is printed as watching or known is durable. Returns 1 where one was refused, else 0.
+    A registration that is printed as watching or known is durable. Returns 1 where one was
+    refused, else 0.
 
     :raises typer.UsageError: where there is nothing to add.
     :raises SettingsError: where the settings cannot be used.
-    :raises ControlError: where the daemon cannot be asked.
+    :raises ControlError: where the daemon does not answer.
     """
-    if not wishes and not stdin:
+    if not requested and not stdin:
         raise typer.BadParameter(
             "name operations or messages, or give them with --stdin", param_hint="ID"
         )
@@ -94,7 +95,7 @@ def add_operations(
     results = Results(json_output=json_output)
 
     async def add(client: ControlClient) -> None:
-        await _register(client, [_document(wish) for wish in wishes], results)
+        await _register(client, [_document(one) for one in requested], results)
         if stdin:
             await _add_lines(client, results, defaults)
 
@@ -116,12 +117,12 @@ async def _add_lines(client: ControlClient, results: Results, defaults: Defaults
 async def _register(client: ControlClient, documents: Sequence[Document], results: Results) -> None:
     for batch in _batches(documents):
         for item in await client.register(batch):
-            _tell(item, results)
+            _add_result(item, results)
         results.flush()
 
 
 def _batches(documents: Sequence[Document]) -> Iterator[list[Document]]:
-    """Cut into what one request may hold."""
+    """Split into batches that one request may hold."""
     batch: list[Document] = []
     size = 0
     for document in documents:
@@ -135,24 +136,24 @@ def _batches(documents: Sequence[Document]) -> Iterator[list[Document]]:
         yield batch
 
 
-def _document(wish: Registration) -> Document:
+def _document(registration: Registration) -> Document:
     return {
-        "id": wish.id,
-        "kind": wish.kind,
-        "labels": dict(wish.labels),
-        "breakdown": wish.breakdown,
-        "group": wish.group,
+        "id": registration.id,
+        "kind": registration.kind,
+        "labels": dict(registration.labels),
+        "breakdown": registration.breakdown,
+        "group": registration.group,
     }
 
 
-def _tell(item: BulkItemDocument, results: Results) -> None:
+def _add_result(item: BulkItemDocument, results: Results) -> None:
     problem = item.get("problem")
     detail: str | None = item.get("outcome")
     if problem is not None:
         hint = problem.get("hint")
         detail = problem["detail"] if hint is None else f"{problem['detail']}; {hint}"
     word = {_NEW: "watching", _KNOWN: "known"}.get(item["status"], "refused")
-    results.tell(item["id"] or "", word, detail=detail, document=item, bad=word == "refused")
+    results.add(item["id"] or "", word, detail=detail, document=item, bad=word == "refused")
 
 
 def _refuse_line(number: int, error: BadRegistration, results: Results) -> None:
@@ -162,5 +163,5 @@ def _refuse_line(number: int, error: BadRegistration, results: Results) -> None:
         "status": _INVALID,
         "problem": {"status": _INVALID, "detail": str(error)},
     }
-    results.tell(f"line {number}", "refused", detail=str(error), document=document, bad=True)
+    results.add(f"line {number}", "refused", detail=str(error), document=document, bad=True)
     results.flush()

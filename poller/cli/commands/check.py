@@ -1,4 +1,4 @@
-"""`poller check`: settings, credentials, store, sinks, and what is in trouble now."""
+"""`poller check`: settings, credentials, store, sinks, and current trouble."""
 
 from typing import Annotated
 
@@ -36,14 +36,14 @@ def command(
 
 
 def check_everything(loader: SettingsLoader, *, send: bool, json_output: bool) -> int:
-    """Look at everything, print a report, and return the exit code.
+    """Run all checks, print a report, and return the exit code.
 
     Changes nothing. `send` posts one test event to each webhook.
 
     :raises SettingsError: where the settings cannot be used.
     """
     loaded = loader.load()
-    # what happens on the way is told in the report
+    # the report says what was found, the log need not
     configure_logs(level="critical", form=loaded.settings.log.format)
     findings = run(_look, loaded, send)
     show_report(describe(loaded), findings, json_output=json_output)
@@ -51,11 +51,11 @@ def check_everything(loader: SettingsLoader, *, send: bool, json_output: bool) -
 
 
 async def _look(loaded: Loaded, send: bool) -> list[Finding]:
-    """Return every finding; what waits for the network waits side by side."""
+    """Return every finding; the checks that use the network run at the same time."""
     settings = loaded.settings
     found: dict[str, list[Finding]] = {}
     store, condition = await probe_store(settings)
-    # a server may be shared: that nobody has it cannot be known
+    # a database server may be shared: whether a daemon uses it is not known
     store_is_free = condition is not None and condition.is_file and condition.holder is None
 
     async def look_at_api() -> None:

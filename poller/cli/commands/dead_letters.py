@@ -68,7 +68,7 @@ def list_dead_letters(
 
     :raises typer.BadParameter: where an option is wrong.
     :raises SettingsError: where the settings cannot be used.
-    :raises ControlError: where the daemon that was named cannot be asked.
+    :raises ControlError: where the daemon at `--url` does not answer.
     :raises StoreError: where the store cannot be used.
     """
     filters = read_filters(sink=sink, operation=operation, since=since, until=until)

@@ -117,7 +117,7 @@ _STDOUT: Final = 1
 _STDERR: Final = 2
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE: Final = 120.0
-"""Seconds after which a demo that has not ended by itself is broken off."""
+"""Seconds after which a demonstration that has not ended is aborted."""
 
 _POLICY: Final = Policy(min_interval=0.5, max_interval=1.0, progress_interval=2.0)
 _CONCURRENCY: Final = 4
@@ -128,16 +128,16 @@ _CREDENTIALS: Final = Credentials(
 
 
 class _DemoEnd(Enum):
-    """How the campaign ended for those who watched it."""
+    """How the demonstration ended."""
 
     SHOWN = auto()
     UNREAD = auto()
-    """Whoever read has read enough: a pipe to `head`."""
+    """The reader closed standard output early, as `head` does."""
     UNCLEAN = auto()
 
 
 def command(_version: Version = False) -> int:
-    """Show it all: three sample operations of a simulated API, watched to their ends.
+    """Run a demonstration: three operations of a simulated API, watched to their ends.
 
     Takes about 20 seconds; needs no account and leaves nothing behind. On a terminal one line
     per event, else the events as JSON.
@@ -146,16 +146,17 @@ def command(_version: Version = False) -> int:
 
 
 def run_demo() -> int:
-    """Run the demo to its end; returns the exit code.
+    """Run the demonstration to its end; returns the exit code.
 
-    On a terminal people read standard output; elsewhere programs do, and people standard error.
+    On a terminal events are lines for people; elsewhere they are JSON, and standard error has the
+    text for people.
 
     :raises SinkUnavailable: where standard output is closed.
     :raises StoreError: where the temporary store cannot be used.
     """
     if sys.stdout is None:
         fail("standard output is closed; start the demo with it open", EXIT_TROUBLE)
-    # what the daemon logs is for operators, and nothing in here is theirs to mend
+    # the daemon's log is for operators, and there is nothing here for them to repair
     configure_logs(level="critical", form="console")
     try:
         with _scratch() as directory:
@@ -197,15 +198,15 @@ async def _demo(directory: Path) -> int:
     if end is _DemoEnd.SHOWN:
         await screen.say(_epilogue(own_command()))
     if end is _DemoEnd.UNCLEAN:
-        fail("something was not watched or shown to its end; that is a defect", EXIT_TROUBLE)
+        fail("an operation was not watched or shown to its end; that is a defect", EXIT_TROUBLE)
     return 0
 
 
 async def _watch(world: World, base_url: str, sink: Sink, directory: Path) -> _DemoEnd:
-    """Launch the campaign and watch it as any daemon would."""
-    home = AccountScope(account=CONFIG.account_sid, base_url=base_url)
+    """Start the campaign and watch it as any daemon does."""
+    scope = AccountScope(account=CONFIG.account_sid, base_url=base_url)
     async with AsyncExitStack() as stack:
-        store = await Store.open(f"sqlite:///{directory / 'poller.db'}", home, now=wall_clock)
+        store = await Store.open(f"sqlite:///{directory / 'poller.db'}", scope, now=wall_clock)
         stack.push_async_callback(_close, store)
         client = await stack.enter_async_context(_client(base_url))
         daemon = Daemon(
@@ -217,7 +218,7 @@ async def _watch(world: World, base_url: str, sink: Sink, directory: Path) -> _D
                 probe_interval=_POLICY.max_interval,
                 now=wall_clock,
             ),
-            configuration=_configuration(home, sink),
+            configuration=_configuration(scope, sink),
             now=wall_clock,
             until_idle=True,
         )
@@ -231,7 +232,7 @@ async def _watch(world: World, base_url: str, sink: Sink, directory: Path) -> _D
 
 
 def _client(base_url: str) -> CommsClient:
-    """Make a client that asks this machine itself, whatever proxies the environment names."""
+    """Make a client that connects to this machine without a proxy."""
     transport = open_transport(Route.direct(base_url), max_connections=_CONCURRENCY)
     return CommsClient(
         base_url=base_url,
@@ -243,14 +244,14 @@ def _client(base_url: str) -> CommsClient:
     )
 
 
-def _configuration(home: AccountScope, sink: Sink) -> Configuration:
+def _configuration(scope: AccountScope, sink: Sink) -> Configuration:
     plan = SinkPlan(
         subscription=Subscription(sink=sink.name, events=("*",), labels={}),
         key=sink.name,
         make=lambda: sink,
     )
     return Configuration(
-        scope=home,
+        scope=scope,
         policy=_POLICY,
         credentials=lambda: _CREDENTIALS,
         sinks=[plan],
@@ -284,7 +285,7 @@ async def _await_signal(
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """End everything at the first signal, and remember which it was."""
+    """Stop everything at the first signal, and remember its number."""
     heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     with anyio.open_signal_receiver(*heeded) as signals:
         task_status.started()
@@ -303,20 +304,20 @@ def _prologue() -> Text:
     return Text.assemble(
         "Three bulk sends to a simulated API, watched over HTTP. One line is one event.\n",
         (f"{cast}\n", "bold"),
-        "It takes 20 seconds. No account is needed, nothing is really sent or kept.\n",
+        "It takes 20 seconds. No account is needed; nothing is really sent or stored.\n",
     )
 
 
 def _epilogue(poller: str) -> Text:
     exports, (first, second, *_) = samples_to_come(3)
     return Text.assemble(
-        "\nEach line was a CloudEvent, in JSON, on its way to your application. See one:\n\n",
+        "\nEach line was an event. Your application receives a CloudEvent in JSON. See one:\n\n",
         _commands(f"{poller} demo | head -n 1"),
         "\nNext, the simulated API as a server. In one terminal:\n\n",
         _commands(f"{poller} simulate --operations 3"),
-        "\nIn another one, watch live, or run the daemon until all has ended:\n\n",
+        "\nIn another terminal, watch live, or run the daemon until all operations have ended:\n\n",
         _commands(*exports, f"{poller} watch {first}", f"{poller} run --until-idle {second}"),
-        "\nWith your own account: the same without the first export, and your own values.",
+        "\nWith your own account: leave out the first export, and set your own values.",
     )
 
 

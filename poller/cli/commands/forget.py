@@ -20,21 +20,21 @@ def command(
     overrides: Overrides = None,
     _version: Version = False,
 ) -> int:
-    """Stop watching operations and messages. Events that are recorded still go out.
+    """Stop watching operations and messages. Recorded events are still delivered.
 
-    Exits with 1 where one is not known.
+    Exits with 1 where one is unknown.
     """
     target = Target(url, config, overrides)
     return forget_operations(target, watchable_ids(ids), json_output=json_output)
 
 
 def forget_operations(target: Target, ids: Sequence[str], *, json_output: bool) -> int:
-    """Stop watching these operations and messages, and print what became of each.
+    """Stop watching these operations and messages, and print a result for each.
 
-    Returns 1 where one is not known, else 0.
+    Returns 1 where one is unknown, else 0.
 
     :raises SettingsError: where the settings cannot be used.
-    :raises ControlError: where the daemon cannot be asked.
+    :raises ControlError: where the daemon does not answer.
     """
     results = Results(json_output=json_output)
 
@@ -44,10 +44,10 @@ def forget_operations(target: Target, ids: Sequence[str], *, json_output: bool) 
                 await client.forget(name)
             except UnknownOperation:
                 document = {"id": name, "status": 404}
-                results.tell(name, "unknown", detail=None, document=document, bad=True)
+                results.add(name, "unknown", detail=None, document=document, bad=True)
             else:
                 document = {"id": name, "status": 204}
-                results.tell(name, "forgotten", detail=None, document=document, bad=False)
+                results.add(name, "forgotten", detail=None, document=document, bad=False)
             results.flush()
 
     with_daemon(target, forget)

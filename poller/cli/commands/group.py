@@ -73,7 +73,7 @@ def list_groups(target: Target, *, limit: int, json_output: bool) -> int:
     """Print up to `limit` groups, the newest first; returns the exit code.
 
     :raises SettingsError: where the settings cannot be used.
-    :raises ControlError: where the daemon cannot be asked.
+    :raises ControlError: where the daemon does not answer.
     """
 
     async def fetch(client: ControlClient) -> list[GroupDocument]:
@@ -89,7 +89,7 @@ def show_group(target: Target, name: str, *, json_output: bool) -> int:
     """Print one group with the counts of its members; returns the exit code.
 
     :raises SettingsError: where the settings cannot be used.
-    :raises ControlError: where the daemon cannot be asked, or knows no such group.
+    :raises ControlError: where the daemon does not answer, or knows no such group.
     """
 
     async def fetch(client: ControlClient) -> GroupDocument:
@@ -108,7 +108,7 @@ def seal_group(target: Target, name: str, *, expected: int | None, json_output: 
     """Seal a group now, or when it has `expected` members; returns the exit code.
 
     :raises SettingsError: where the settings cannot be used.
-    :raises ControlError: where the daemon cannot be asked, or refuses.
+    :raises ControlError: where the daemon does not answer, or refuses.
     """
 
     async def seal(client: ControlClient) -> GroupDocument:

@@ -1,4 +1,4 @@
-"""`poller health`: ask whether the daemon is well."""
+"""`poller health`: ask whether the daemon is healthy."""
 
 from typing import Annotated
 
@@ -18,10 +18,10 @@ def command(
     overrides: Overrides = None,
     _version: Version = False,
 ) -> int:
-    """Ask the running daemon whether it is well: exits with 0 or 1.
+    """Ask the running daemon whether it is healthy: exits with 0 or 1.
 
-    Well is: its loops turn; with --ready: it can take registrations. Trouble with credentials,
-    the API or a sink is printed and does not count.
+    Healthy means that its loops run; with --ready, that it can take registrations. Trouble with
+    credentials, the API or a sink is printed and does not change the exit code.
     """
     return check_health(
         ready=ready, json_output=json_output, url=url, config=config, overrides=overrides or ()

@@ -100,7 +100,7 @@ def command(
     overrides: Overrides = None,
     _version: Version = False,
 ) -> int:
-    """List what the running daemon watches or watched, the latest registration on top."""
+    """List what the running daemon watches or watched, the latest registration first."""
     return list_operations(
         Target(url, config, overrides),
         statuses=status or (),
@@ -129,7 +129,7 @@ def list_operations(
     """Print up to `limit` operations, then messages, the newest first; returns the exit code.
 
     :raises SettingsError: where the settings cannot be used.
-    :raises ControlError: where the daemon cannot be asked.
+    :raises ControlError: where the daemon does not answer.
     """
     filters = [
         *(("status", status) for status in statuses),
@@ -175,9 +175,9 @@ def _cells(operation: OperationDocument) -> Sequence[str]:
 
 
 def _draw(operations: Sequence[OperationDocument], now: datetime) -> None:
-    """Draw it on 80 columns: an id takes half of them, so what is rare stands below it.
+    """Draw for 80 columns: an id takes half of them, so rare values stand on a line below.
 
-    Where that is too wide, so does the number of the failed.
+    Where that is too wide, the number of failures stands there as well.
     """
     screen = terminal()
     rows = [_words(operation, now) for operation in operations]
@@ -194,13 +194,13 @@ def _draw(operations: Sequence[OperationDocument], now: datetime) -> None:
     line(_HEADINGS, "bold")
     for operation, row in zip(operations, rows, strict=True):
         line(row, _STYLES.get(row[1], ""))
-        told = (
+        extras = (
             f"{failed(operation)} failed" if is_narrow and failed(operation) else "",
             "" if operation["kind"] == DEFAULT_KIND.name else operation["kind"],
             progress(operation) if is_message_id(operation["id"]) else "",
             printable(labels_text(operation["labels"])),
         )
-        if rare := "  ".join(part for part in told if part):
+        if rare := "  ".join(part for part in extras if part):
             screen.print(Text(f"    {rare}", style="dim"), soft_wrap=True)
 
 

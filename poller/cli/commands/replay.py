@@ -1,4 +1,4 @@
-"""`poller replay`: send events again, any kept one by its id, or dead letters by choice."""
+"""`poller replay`: send events again: stored ones by their ids, or a selection of dead letters."""
 
 import re
 import sys
@@ -77,7 +77,7 @@ def command(
     overrides: Overrides = None,
     _version: Version = False,
 ) -> int:
-    """Send events again: one by its id, or the dead letters of a sink, an operation, a time."""
+    """Send events again: one by its id, or the dead letters of a sink, an operation, a period."""
     return replay_events(
         Target(url, config, overrides),
         event_ids=event_ids or [],
@@ -105,12 +105,12 @@ def replay_events(
 ) -> int:
     """Make events due again and print how many for each sink; returns the exit code.
 
-    1 where an event is not kept; the others are replayed all the same.
+    Returns 1 where an event is not stored any more; the others are replayed all the same.
 
     :raises typer.BadParameter: where an option is wrong.
     :raises typer.UsageError: where nothing, or two different things, are chosen.
     :raises SettingsError: where the settings cannot be used.
-    :raises ControlError: where the daemon that was named cannot be asked.
+    :raises ControlError: where the daemon at `--url` does not answer.
     :raises StoreError: where the store cannot be used.
     """
     options = [value for value in (sink, operation, since, until) if value is not None]
@@ -135,7 +135,7 @@ def _check_choice(*, ids: bool, options: bool, everything: bool, to: bool) -> No
         raise typer.BadParameter("it goes with event ids only", param_hint="--to")
     if not (ids or options or everything):
         raise typer.BadParameter(
-            "nothing is chosen; give event ids, or dead letters by --sink, --operation, "
+            "nothing is selected; give event ids, or dead letters by --sink, --operation, "
             "--since or --until, or --all of them"
         )
 
@@ -199,12 +199,12 @@ def _show(result: _Result, *, json_output: bool) -> None:
 def _warn(result: _Result) -> None:
     warnings = list(result.errors)
     if not result.replayed and not warnings:
-        warnings.append("no dead letter is of that choice, nothing was replayed")
+        warnings.append("no dead letter matches, nothing was replayed")
     warnings += [
-        f"the sink {name!r} is not configured; its events wait until it is, three days at most"
+        f"the sink {name!r} is not configured; its events wait for it, three days at most"
         for name in result.absent
     ]
     if result.replayed and not result.is_served:
-        warnings.append("no daemon is running; they go out once `poller run` does")
+        warnings.append("no daemon is running; they are sent once `poller run` is started")
     for warning in warnings:
         sys.stderr.write(f"poller: {warning}\n")

@@ -1,4 +1,4 @@
-"""`poller show`: an operation or a message, its events, and why one is not where it should be."""
+"""`poller show`: an operation or a message, its events, and why one was not delivered."""
 
 import sys
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.formatting import progress
 from poller.cli.messages.printing import print_csv, print_json, print_tables
 from poller.cli.messages.reading import Findings, Reader, describe
-from poller.cli.operation_detail import print_facts, print_story
+from poller.cli.operation_detail import print_facts, print_operation
 from poller.cli.options import Config, Json, Overrides, Url, Version, watchable_ids
 from poller.cli.session import Target, with_daemon
 from poller.clock import wall_clock
@@ -48,7 +48,7 @@ def command(
         str | None,
         typer.Option(
             "--kind",
-            help=f"Kind of the operation, where no daemon can say it: {', '.join(KINDS)}.",
+            help=f"Kind of the operation, where no daemon knows it: {', '.join(KINDS)}.",
             show_default=False,
         ),
     ] = None,
@@ -61,11 +61,11 @@ def command(
     overrides: Overrides = None,
     _version: Version = False,
 ) -> int:
-    """Show an operation or a message: how it is, its events, why one did not arrive.
+    """Show an operation or a message: its state, its events, and why one was not delivered.
 
-    With --messages or --failed also why an operation's messages failed and what became of each,
-    read from the API itself, whether a daemon runs or not; exits with 1 where that could not be
-    read whole.
+    With --messages or --failed also why messages of an operation failed, and the status of each.
+    These are read from the API, with or without a daemon; exits with 1 where the API did not
+    show all of it.
     """
     (checked,) = watchable_ids([operation_id])
     choice = message_choice(
@@ -81,7 +81,7 @@ def show_operation(target: Target, operation_id: str, *, events: int, json_outpu
     """Print an operation with its last `events`; returns the exit code.
 
     :raises SettingsError: where the settings cannot be used.
-    :raises ControlError: where the daemon cannot be asked, or does not know it.
+    :raises ControlError: where the daemon does not answer, or does not know it.
     """
 
     async def fetch(client: ControlClient) -> OperationStoryDocument:
@@ -91,7 +91,7 @@ def show_operation(target: Target, operation_id: str, *, events: int, json_outpu
     if json_output:
         sys.stdout.write(dump_json(story) + "\n")
     else:
-        print_story(story, wall_clock())
+        print_operation(story, wall_clock())
     sys.stdout.flush()
     return 0
 
@@ -118,7 +118,7 @@ def message_choice(
 ) -> MessageChoice | None:
     """Read the options; None where messages are not asked for.
 
-    :raises typer.BadParameter: where options do not go together, naming one.
+    :raises typer.BadParameter: where options contradict each other, naming one.
     """
     if not (messages or failed):
         for given, option in ((csv, "--csv"), (kind is not None, "--kind")):
@@ -154,14 +154,14 @@ class _Known:
 
 
 def show_messages(target: Target, operation_id: str, *, choice: MessageChoice, events: int) -> int:
-    """Print what became of the messages of an operation; returns the exit code.
+    """Print the status of the messages of an operation; returns the exit code.
 
-    The daemon says what it knows of the operation, where there is one. Messages and errors come
-    from the API, one request at a time. Exits with 1 where something could not be read.
+    A running daemon adds what it knows of the operation. Messages and errors come from the API,
+    one request at a time. Returns 1 where something could not be read.
 
     :raises SettingsError: where the settings cannot be used, or hold no credentials.
     :raises EgressError: where a proxy or certificate variable cannot be used.
-    :raises ControlError: where the daemon that was named cannot be asked.
+    :raises ControlError: where the daemon at `--url` does not answer.
     """
     settings = target.settings("api", "polling", "server", "log")
     try:
@@ -180,7 +180,7 @@ def show_messages(target: Target, operation_id: str, *, choice: MessageChoice, e
     sys.stdout.flush()
     is_whole = known.findings.breakdown["complete"]
     if not is_whole:
-        _say("the API did not show all of it, so messages may be missing here")
+        _say("the API did not show all of it; messages may be missing")
     elif not known.findings.rows:
         _say("no message failed" if choice.only_failed else "no messages")
     return 0 if is_whole else EXIT_TROUBLE
@@ -219,11 +219,11 @@ async def _read(
 async def _ask_daemon(
     target: Target, settings: Settings, operation_id: str, events: int
 ) -> OperationStoryDocument | None:
-    """Return what the daemon knows; None where it knows nothing, or nobody named it and is there.
+    """Return what the daemon knows; None where it knows nothing, or none runs and none was named.
 
-    :raises ControlError: where the daemon that was named cannot be asked.
+    :raises ControlError: where the daemon at `--url` does not answer.
     """
-    named = target.told()
+    named = target.named()
     try:
         address = target.address(settings.server)
         async with ControlClient(address, token=settings.server.token) as client:
@@ -242,13 +242,13 @@ def _kind_of(choice: MessageChoice, story: OperationStoryDocument | None) -> Kin
         return choice.kind
     if story is not None:
         return kind_named(story["kind"])
-    _say(f"taken for an operation of kind {DEFAULT_KIND.name}; --kind says otherwise")
+    _say(f"assuming an operation of kind {DEFAULT_KIND.name}; set another one with --kind")
     return DEFAULT_KIND
 
 
 def _print_head(known: _Known) -> None:
     if known.story is not None:
-        print_story(known.story, wall_clock())
+        print_operation(known.story, wall_clock())
         return
     operation = cast("OperationDocument", known.operation)
     facts = [

@@ -1,4 +1,4 @@
-"""`poller simulate`: the simulated API as a server, until it is told to stop."""
+"""`poller simulate`: the simulated API as a server, until SIGINT or SIGTERM."""
 
 import os
 import re
@@ -187,9 +187,10 @@ def command(
     hints: Hints = "",
     _version: Version = False,
 ) -> int:
-    """Serve a simulated Communications API, to try things out or to test other programs.
+    """Serve a simulated Communications API, to try commands or to test other programs.
 
-    Prints what points a client at it and a curl that sends; runs until Ctrl-C.
+    Prints the variables that point a client at it, and a curl command that sends; runs until
+    Ctrl-C.
     """
     config = simulator_config(
         seed=seed,
@@ -228,7 +229,7 @@ def simulator_config(**values: Any) -> SimulatorConfig:  # noqa: ANN401 - as typ
 
 
 def _option(message: str) -> str:
-    """Return the option that a complaint of the simulator is about: it begins with the field."""
+    """Return the option that an error of the simulator is about: it begins with the field."""
     if message.startswith("unknown fate"):
         return "--fate"
     if message.startswith("unknown shape"):
@@ -252,7 +253,7 @@ def run_simulator(
 
 
 def samples_to_come(count: int) -> tuple[Sequence[str], Sequence[str]]:
-    """Foretell what a simulator with default options prints: its `export` lines, its sample ids."""
+    """Return the `export` lines and the sample ids of a simulator with default options."""
     config = SimulatorConfig()
     printed = usage(f"http://{DEFAULT_HOST}:{DEFAULT_PORT}/v1", config).splitlines()
     operations = Samples(operations=count, recipients=1).create(World(config))
@@ -295,7 +296,7 @@ def _instructions(
 
 
 def _bypass(base_url: str) -> str:
-    """Return what keeps requests to the simulator away from a proxy, where one is configured."""
+    """Return the lines that keep requests to the simulator off a configured proxy."""
     try:
         if find_route(base_url, os.environ).proxy is None:
             return ""
@@ -324,7 +325,7 @@ def _next(operations: Sequence[SimulatedOperation]) -> str:
 
 
 def _print(text: str) -> None:
-    # Whoever reads may go after a line or two, as `head` does; the server stays.
+    # the reader may close standard output after a line, as `head` does; the server goes on
     with suppress(OSError):
         data = text.encode()
         while data:
@@ -332,7 +333,7 @@ def _print(text: str) -> None:
 
 
 def _reachable(base_url: str) -> str:
-    """Return a base URL that can be connected to: every address of this machine is none."""
+    """Return a base URL that clients can connect to, also where it listens on all addresses."""
     for anywhere, loopback in _ANYWHERE.items():
         base_url = base_url.replace(f"//{anywhere}:", f"//{loopback}:", 1)
     return base_url

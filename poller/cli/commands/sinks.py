@@ -1,4 +1,4 @@
-"""`poller sinks`: how each place is that events go to."""
+"""`poller sinks`: the state of each sink."""
 
 import sys
 from collections.abc import Sequence
@@ -33,15 +33,15 @@ def command(
     overrides: Overrides = None,
     _version: Version = False,
 ) -> int:
-    """Show how each sink is, what waits for it and what it did not take."""
+    """Show the state of each sink, what waits for it and what it refused."""
     return show_sinks(Target(url, config, overrides), json_output=json_output)
 
 
 def show_sinks(target: Target, *, json_output: bool) -> int:
-    """Print every sink that is configured or that something waits for; returns the exit code.
+    """Print every sink that is configured or has events waiting; returns the exit code.
 
     :raises SettingsError: where the settings cannot be used.
-    :raises ControlError: where the daemon cannot be asked.
+    :raises ControlError: where the daemon does not answer.
     """
 
     async def fetch(client: ControlClient) -> list[SinkDocument]:
@@ -59,7 +59,7 @@ def show_sinks(target: Target, *, json_output: bool) -> int:
 
 
 def _cells(sink: SinkDocument, now: datetime | None) -> Sequence[str]:
-    """Write a row; without `now` for programs, with instants as they are."""
+    """Make a row; without `now` it is for programs, with instants in RFC 3339."""
 
     def instant(text: str | None) -> str:
         return when(text, now) if now is not None else text or "–"

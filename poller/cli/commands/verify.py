@@ -1,4 +1,4 @@
-"""`poller verify`: files of events held against the promises."""
+"""`poller verify`: audit files of events."""
 
 import os
 import sys

@@ -56,7 +56,7 @@ def command(
 
     What a running daemon watches is followed there; the API is asked for the rest. On a
     terminal a bar per operation and the attempts of each message, else one event per line.
-    With polling.breakdown it ends after what failed is told. Exits with 0 where all completed
+    With polling.breakdown it ends after the breakdown. Exits with 0 where all completed
     and no recipient failed, was undelivered or unaddressable (a failed attempt does not count
     where a fallback delivered); 3 where something ended otherwise; 4 after --timeout; 1 where
     the credentials are refused; 130 after Ctrl-C.
@@ -103,50 +103,50 @@ _EXIT_CODES: Final[Mapping[_WatchEnd, int]] = {
 
 
 class _Audience(Protocol):
-    """Whom the news are for."""
+    """What shows the news: the live view, or lines of JSON."""
 
     async def show(self, news: Sequence[News]) -> None:
-        """Show news; returns when that is done, never where nobody will ever see them."""
+        """Show news; returns when that is done, never where the reader has gone."""
 
     async def run(self) -> None:
-        """Keep what is shown fresh; returns when nobody can see it any more."""
+        """Keep the view up to date; returns when the reader has gone."""
 
     async def close(self, ending: str) -> None:
-        """Show the last state; `ending` says why it is the last, empty where that is plain."""
+        """Show the last state; `ending` says why it is the last, empty where all have ended."""
 
 
 def watch_operations(
     loader: SettingsLoader,
     target: Target,
-    wishes: Sequence[Registration],
+    requested: Sequence[Registration],
     *,
     json_output: bool,
     timeout: float | None,
 ) -> int:
     """Watch until all have ended, `timeout` seconds have passed or somebody stops it.
 
-    What the daemon of `target` watches is followed there, if one runs.
+    A running daemon of `target` is followed for the operations that it watches.
 
     Returns the exit code: 0 where all completed and no recipient failed, was undelivered or
     unaddressable, 3 where something ended otherwise, 4 after the timeout, 1 where credentials
     were refused before any good answer, 128 + the signal's number after SIGINT (130), SIGTERM
-    and where nobody reads standard output any more (141).
+    and where the reader of standard output has closed it (141).
 
     :raises SettingsError: where the settings cannot be used.
     :raises EgressError: where a proxy or certificate variable cannot be used.
-    :raises BadAddress: where the daemon's address that was told cannot be used.
+    :raises BadAddress: where `--url` or POLLER_URL cannot be used.
     :raises SinkUnavailable: where standard output is closed.
     """
     settings = loader.load("api", "polling", "server", "log").settings
     live = not json_output and sys.stdout is not None and sys.stdout.isatty()
-    # bars and log lines cannot share a terminal: the view has a line for trouble
+    # bars and log lines cannot share a terminal; the view has a line for trouble
     silent = live and sys.stderr.isatty()
     level = "critical" if silent else settings.log.level
     only = None if level == "debug" else _without_the_daemons
     configure_logs(level=level, form=settings.log.format, only=only)
-    code, complaint = anyio.run(_watch, settings, loader, target, wishes, live, timeout)
-    if complaint is not None:
-        fail(complaint, code)
+    code, message = anyio.run(_watch, settings, loader, target, requested, live, timeout)
+    if message is not None:
+        fail(message, code)
     return code
 
 
@@ -167,12 +167,12 @@ async def _watch(
     settings: Settings,
     loader: SettingsLoader,
     target: Target,
-    wishes: Sequence[Registration],
+    requested: Sequence[Registration],
     live: bool,
     seconds: float | None,
 ) -> tuple[int, str | None]:
-    """Return the exit code, and what to complain about."""
-    watches = _begin(settings, wishes)
+    """Return the exit code, and the error message if there is one."""
+    watches = _begin(settings, requested)
     async with open_feed(settings, loader, target, watches, live=live) as feed:
         audience = _screen(watches) if live else await Lines.open()
         viewing = _Viewing(feed, audience, watches)
@@ -182,12 +182,12 @@ async def _watch(
     return _EXIT_CODES[end], viewing.refusal if end is _WatchEnd.REFUSED else None
 
 
-def _begin(settings: Settings, wishes: Sequence[Registration]) -> Sequence[Watch]:
-    """Make watches of wishes; an id that is named twice is watched once."""
+def _begin(settings: Settings, requested: Sequence[Registration]) -> Sequence[Watch]:
+    """Make a watch of each registration; an id that is named twice is watched once."""
     now = wall_clock()
-    home = AccountScope(account=settings.account, base_url=settings.api.base_url)
-    once = {wish.id: wish for wish in wishes}
-    return [register(None, wish, scope=home, now=now)[0] for wish in once.values()]
+    scope = AccountScope(account=settings.account, base_url=settings.api.base_url)
+    once = {registration.id: registration for registration in requested}
+    return [register(None, one, scope=scope, now=now)[0] for one in once.values()]
 
 
 def _screen(watches: Sequence[Watch]) -> _Audience:
@@ -197,7 +197,7 @@ def _screen(watches: Sequence[Watch]) -> _Audience:
     from poller.cli.watch.view import LiveView  # noqa: PLC0415
 
     if isinstance(sys.stdout, TextIOWrapper):
-        # an old encoding costs a few signs, not the view
+        # an old encoding lacks some characters; the view goes on without them
         sys.stdout.reconfigure(errors="replace")
     return LiveView(watches, console=Console(), now=wall_clock)
 
@@ -213,7 +213,7 @@ class _Viewing:
         self._end: _WatchEnd | None = None
 
     async def run(self, seconds: float | None) -> _WatchEnd:
-        """View until the feed ends, for at most so many `seconds`; returns what came first."""
+        """View until the feed ends, for at most `seconds`; returns what ended it."""
         send, receive = anyio.create_memory_object_stream[News](_BUFFER)
         try:
             async with receive, send, anyio.create_task_group() as tasks:
@@ -260,6 +260,6 @@ class _Viewing:
         self._stop(_WatchEnd.TIMEOUT)
 
     def _stop(self, end: _WatchEnd) -> None:
-        """Stop everything; what stopped it first counts."""
+        """Stop everything; the first reason counts."""
         self._end = self._end or end
         self._tasks.cancel_scope.cancel()

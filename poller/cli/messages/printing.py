@@ -1,6 +1,6 @@
 """Prints what was read of an operation's messages: tables for a person, JSON or CSV for programs.
 
-No content of a message is here to be printed, and addresses only where the settings ask for them.
+The content of a message is never printed, and addresses only where the settings allow it.
 """
 
 import csv
@@ -26,10 +26,10 @@ def print_tables(findings: Findings, now: datetime) -> None:
 
     A terminal is narrow: there it says how long ago a message changed, as of `now`.
     """
-    told = findings.breakdown
+    breakdown = findings.breakdown
     tables: list[tuple[Sequence[str], list[Sequence[str]]]] = [
-        (_CAUSES, [_cause_cells(cause) for cause in told["errors"]]),
-        (_COUNTS, [_count_cells(count) for count in told["messages"]]),
+        (_CAUSES, [_cause_cells(cause) for cause in breakdown["errors"]]),
+        (_COUNTS, [_count_cells(count) for count in breakdown["messages"]]),
         _table_of(findings.rows, now if is_terminal() else None),
     ]
     for columns, rows in tables:

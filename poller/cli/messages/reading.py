@@ -95,21 +95,21 @@ class Reader:
 
         :raises CommsError: as for `failed`.
         """
-        told = breakdown.report(await self._explain(()))
+        found = breakdown.report(await self._explain(()))
         if self._kind.items and not await self._read_all():
-            told["missing"] = [*told["missing"], "messages"]
-            told["complete"] = False
+            found["missing"] = [*found["missing"], "messages"]
+            found["complete"] = False
         counts = Counter((row.status, row.channel) for row in self._rows.values())
         ranked = sorted(counts.items(), key=lambda one: (one[0][0], -one[1], one[0][1] or ""))
-        told["messages"] = [
+        found["messages"] = [
             {"status": status, "channel": channel, "count": count}
             for (status, channel), count in ranked
         ]
-        return self._findings(told)
+        return self._findings(found)
 
-    def _findings(self, told: Mapping[str, Any]) -> Findings:
+    def _findings(self, found: Mapping[str, Any]) -> Findings:
         rows = [replace(row, code=self._codes.get(row.id)) for row in self._rows.values()]
-        return Findings(breakdown=told, rows=rows)
+        return Findings(breakdown=found, rows=rows)
 
     async def _explain(self, statuses: Sequence[str]) -> Breakdown:
         state = breakdown.begin(statuses=statuses)

@@ -1,4 +1,4 @@
-"""The credentials: one cheap request tells whether the API takes them."""
+"""A check of the credentials: one cheap request."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ _SUBJECT: Final = "api"
 
 
 async def probe_credentials(loaded: Loaded) -> Finding:
-    """List one operation, and say what came of it."""
+    """List one operation, and report the result."""
     settings = loaded.settings
     try:
         async with make_client(settings) as client:
@@ -34,7 +34,7 @@ def _refusal(error: CommsError, loaded: Loaded) -> Finding:
 
 
 def _words(error: CommsError, loaded: Loaded) -> tuple[str, str]:
-    """Return what happened and what to do; the error's own remedies speak to a daemon."""
+    """Return what happened and what to do; the hints of the error itself are for a daemon."""
     kind = DEFAULT_KIND.name
     match error.scope:
         case Scope.CREDENTIALS:

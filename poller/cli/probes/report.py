@@ -15,7 +15,7 @@ from poller.settings import SettingRow
 
 
 class State(StrEnum):
-    """How grave a finding is."""
+    """How severe a finding is."""
 
     OK = "ok"
     WARNING = "warning"
@@ -26,8 +26,8 @@ class State(StrEnum):
 class Finding:
     """One thing that was looked at: `subject` is the setting or table of settings it is about.
 
-    `fix` says what to do where it is not in order. `is_usage` tells what is wrong with how the
-    poller was called from what is wrong with the world. No text holds a secret.
+    `fix` says what to do where it is not in order. `is_usage` says that settings or the command
+    line are wrong, not the environment. No text holds a secret.
     """
 
     subject: str
@@ -50,7 +50,7 @@ class Finding:
     def problem(
         cls, subject: str, message: str, *, fix: str | None, is_usage: bool = False
     ) -> Self:
-        """Say that something must be mended."""
+        """Say that something must be repaired."""
         return cls(
             subject=subject, state=State.PROBLEM, message=message, fix=fix, is_usage=is_usage
         )

@@ -1,4 +1,4 @@
-"""The sinks, looked at: nothing is made or mended, nothing posted unless a test is asked for."""
+"""Checks of sinks: they change nothing, and post nothing unless a test is requested."""
 
 import os
 import secrets
@@ -38,9 +38,9 @@ TEST_EVENT: Final = "poller.test"
 async def probe_sink(
     name: str, sink: SinkSettings, *, public_url: str, send: bool, store_is_free: bool
 ) -> list[Finding]:
-    """Look at one sink. `send` posts a test event, or a test message, to a webhook.
+    """Check one sink. `send` posts a test event, or a test message, to a webhook.
 
-    `store_is_free` says that no daemon is running: then nobody should hold the sink's file.
+    `store_is_free` says that no daemon is running: then the sink's file should not be locked.
     """
     subject = f"sinks.{name}"
     match sink:
@@ -69,17 +69,17 @@ async def _probe_file(subject: str, path: Path, *, store_is_free: bool) -> Findi
 
 
 class _LookOnly(Disk):
-    """A disk to which nothing is done."""
+    """A disk that is not changed."""
 
     def sync(self, fd: int) -> None:
-        """Leave it."""
+        """Do nothing."""
 
     def truncate(self, fd: int, length: int) -> None:
-        """Leave it."""
+        """Do nothing."""
 
 
 def _look_at(path: Path) -> bool:
-    """Tell whether the file exists, and raise what the sink would raise."""
+    """Return whether the file exists; raise what the sink would raise."""
     directory = Path(os.path.realpath(path)).parent
     # unlike Path's, these two are False where a directory on the way is closed to us
     if os.path.exists(path) or not os.path.isdir(directory):  # noqa: PTH110, PTH112 - see above
@@ -103,7 +103,7 @@ def _look_at(path: Path) -> bool:
 def _unsigned(subject: str, name: str) -> Finding:
     return Finding.warning(
         subject,
-        "requests go unsigned, so that anybody can forge events",
+        "requests are not signed, so anybody can forge events",
         fix=f"set POLLER_SINKS__{name.upper()}__SECRET",
     )
 
@@ -131,7 +131,7 @@ async def _post(subject: str, webhook: Sink, sink: WebhookSinkSettings) -> Findi
 
 
 def _fix(subject: str, sink: WebhookSinkSettings, outcome: SinkOutcome) -> str:
-    """Say who has to act: behind a proxy it is not sure that the receiver was reached."""
+    """Say what to check: behind a proxy the receiver may not have been reached."""
     if outcome.status not in {None, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED}:
         return "see what the receiver logged"
     proxy = find_route(sink.url, os.environ).proxy

@@ -1,4 +1,4 @@
-"""One operation or message as a daemon tells of it: by documents, and event by event. Pure."""
+"""One operation or message as a daemon shows it: by documents, and event by event. Pure."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -32,11 +32,11 @@ _OUTCOMES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Followed:
-    """What is known of one: `watch` as of event number `known`, the last told `seen`.
+    """What is known of one: `watch` as of event number `known`; the last received event is `seen`.
 
     After the final event of an operation in which something failed its phase is `EXPLAINING`
-    until a document or the breakdown says that it has ended: the event does not tell whether a
-    breakdown will come.
+    until a document or the breakdown shows that it has ended: the event does not say whether a
+    breakdown will follow.
     """
 
     watch: Watch
@@ -45,11 +45,11 @@ class Followed:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it ended and every event of it was seen."""
+        """Whether it has ended and all its events were received."""
         return not self.watch.is_watched and self.seen >= self.known
 
-    def as_told(self, document: OperationDocument) -> Self:
-        """Return it as a document says it is, unless events have told of later."""
+    def after_document(self, document: OperationDocument) -> Self:
+        """Return it as a document shows it, unless a received event is later."""
         known = document["sequence"]
         if known < self.known:
             return self
@@ -74,9 +74,9 @@ class Followed:
         return replace(self, watch=_with_look(self.watch, watch), known=known)
 
     def handed_over(self, scope: AccountScope, *, now: datetime, settle: float) -> Watch:
-        """Return the watch for somebody else to go on with, at once; `settle` is in seconds.
+        """Return the watch for another daemon, which polls it at once; `settle` is in seconds.
 
-        A breakdown is read anew: how far the daemon came with it is not known.
+        A breakdown begins again: how far the daemon came with it is not known.
         """
         phase = self.watch.phase
         settling = phase is Phase.SETTLING
@@ -91,7 +91,7 @@ class Followed:
         return watch if settling else watch.evolve(phase=Phase.ACTIVE, outcome=None)
 
     def after(self, event: EmittedEvent) -> tuple[Self, Update | None]:
-        """Return it after an event, and what that changes: None for an event seen before."""
+        """Return it after an event, and the update; None for an event that was received before."""
         if event.sequence <= self.seen:
             return self, None
         watch = self.watch.evolve(emitted=_emitted(event))
@@ -105,7 +105,7 @@ class Followed:
 
 def _as_event_says(watch: Watch, event: Event) -> Watch:
     snapshot = event.snapshot
-    told = watch.evolve(
+    shown = watch.evolve(
         kind=event.kind or watch.kind,
         labels=event.labels,
         ended_at=event.time if event.final else watch.ended_at,
@@ -115,7 +115,7 @@ def _as_event_says(watch: Watch, event: Event) -> Watch:
         snapshot=dict(snapshot) if "status" in snapshot else watch.snapshot,
         counters=event.counters if "stats" in snapshot else watch.counters,
     )
-    return _standing(_with_look(watch, told), event)
+    return _with_outcome(_with_look(watch, shown), event)
 
 
 def _with_look(before: Watch, after: Watch) -> Watch:
@@ -126,7 +126,7 @@ def _with_look(before: Watch, after: Watch) -> Watch:
     return after.evolve(looks=after_answer(looks, after.progress, at=after.observed_at))
 
 
-def _standing(watch: Watch, event: Event) -> Watch:
+def _with_outcome(watch: Watch, event: Event) -> Watch:
     """Return the watch with the phase and the outcome that the event leaves it in."""
     if event.type is EventType.OPERATION_BREAKDOWN:
         return watch.evolve(phase=Phase.ENDED)

@@ -1,8 +1,8 @@
 """The follower: news of what a daemon watches, for as long as the daemon is there.
 
-Its event stream tells what happens, and short looks at each one what is not worth an event.
-What the daemon does not watch, or no longer, and everything once it has gone, is handed to
-another feed, which asks the API.
+Its event stream has what happens; its documents, read in turn, have what makes no event. What
+the daemon does not watch, and everything once it has stopped, is handed to another feed, which
+polls the API.
 """
 
 from collections import deque
@@ -28,25 +28,25 @@ log = structlog.get_logger()
 
 _GONE: Final = 410
 _LOOKS: Final = 20
-"""So many operations are looked at each time, so that thousands are no burden."""
+"""The most documents that are read each time, so that thousands are no burden."""
 _NO_CREDENTIALS: Final = "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN to ask the API itself"
 
 
 class Polling(Protocol):
-    """A feed that asks the API about what it takes."""
+    """A feed that polls the API."""
 
     def take(self, watches: Sequence[Watch]) -> None:
-        """Ask about these from now on, each from the state that it is in."""
+        """Poll these from now on, each from the state that it is in."""
 
     def finish(self) -> None:
-        """Say that no watch will come any more."""
+        """Say that there will be no further watch."""
 
     async def run(self, news: ObjectSendStream[News]) -> None:
         """Send news until everything that was taken has ended; close the stream."""
 
 
 class Follower:
-    """A feed that follows `known`, operations as the daemon's documents tell them.
+    """A feed that follows `known`, operations as the daemon's documents show them.
 
     `others` it does not know. `polling` is None where there are no credentials: then a daemon
     that has gone is waited for, else for `patience` seconds. Every `interval` seconds some are
@@ -80,7 +80,7 @@ class Follower:
         self._last_id: str | None = None
         self._away_since: float | None = None
         self._trouble: Trouble | None = None
-        # what is known of an operation changes and is told in one go: the stream or a look
+        # an operation is changed and reported in one step, by the stream or by a document
         self._turn = anyio.Lock()
         self._following = anyio.CancelScope()
         self._everything = anyio.CancelScope()
@@ -92,8 +92,8 @@ class Follower:
             with self._everything:
                 async with anyio.create_task_group() as tasks:
                     if self._polling is not None:
-                        lent = _Lent(news, self._everything)
-                        tasks.start_soon(self._polling.run, lent)
+                        shared = _SharedStream(news, self._everything)
+                        tasks.start_soon(self._polling.run, shared)
                     await self._hand_over(self._others)
                     for followed in list(self._open.values()):
                         await self._send(Update(watch=followed.watch))
@@ -113,25 +113,25 @@ class Follower:
                     names, after=self._last_id, from_oldest=True
                 ) as messages:
                     self._away_since = None
-                    await self._tell(None)
+                    await self._report(None)
                     async for message in messages:
-                        await self._hear(message)
+                        await self._receive(message)
             except ControlError as error:
                 if isinstance(error, Refused) and error.status == _GONE:
                     self._last_id = None
-                await self._miss(error)
+                await self._wait_for_daemon(error)
             else:
-                await self._miss(None)
+                await self._wait_for_daemon(None)
 
-    async def _hear(self, message: ServerSentEvent) -> None:
+    async def _receive(self, message: ServerSentEvent) -> None:
         if message.event == "error":
-            # the next request is told why; from the oldest on nothing can be missed
+            # the next request fails with the reason; from the oldest event on nothing is missed
             self._last_id = None
             return
-        await self._take(message.data)
+        await self._apply(message.data)
         self._last_id = message.id or self._last_id
 
-    async def _take(self, body: str) -> None:
+    async def _apply(self, body: str) -> None:
         try:
             event = read_emitted(body)
         except ValueError as error:
@@ -146,24 +146,24 @@ class Follower:
                 await self._send(update)
             self._close_ended(name)
         if name in self._open and event.final:
-            # whether a breakdown follows its end, only the daemon knows
+            # only the daemon knows whether a breakdown follows the end
             await self._look(name)
 
-    async def _miss(self, error: ControlError | None) -> None:
-        """Wait a moment for the daemon to come back; hand everything over after a while."""
+    async def _wait_for_daemon(self, error: ControlError | None) -> None:
+        """Wait for the daemon to come back; hand everything over after `patience` seconds."""
         now = anyio.current_time()
         self._away_since = now if self._away_since is None else self._away_since
         if self._polling is not None and now - self._away_since >= self._patience:
             log.warning("watch.daemon_gone", address=str(self._client.address), error=str(error))
-            await self._tell(None)
+            await self._report(None)
             async with self._turn:
                 await self._hand_over([self._released(name) for name in list(self._open)])
         if error is not None and not isinstance(error, Refused):
-            await self._tell(Trouble(what=str(error), fault=Fault.NETWORK))
+            await self._report(Trouble(what=str(error), fault=Fault.NETWORK))
         await anyio.sleep(self._interval)
 
     async def _look_around(self) -> None:
-        """Look at some operations after the other: between events their counters move, too."""
+        """Read some documents after the other: between events counters move as well."""
         while True:
             await anyio.sleep(self._interval)
             for _ in range(min(_LOOKS, len(self._looks))):
@@ -179,14 +179,14 @@ class Follower:
         except UnknownOperation:
             pass
         except ControlError:
-            return  # the stream notices, too, and deals with it
+            return  # the stream meets the same error and handles it
         async with self._turn:
             if (before := self._open.get(name)) is None:
                 return
             if document is None or not is_followed(document):
                 await self._hand_over([self._released(name)])
                 return
-            self._open[name] = before.as_told(document)
+            self._open[name] = before.after_document(document)
             await self._send(Update(watch=self._open[name].watch))
             self._close_ended(name)
 
@@ -210,7 +210,7 @@ class Follower:
         if not self._open:
             self._following.cancel()
 
-    async def _tell(self, trouble: Trouble | None) -> None:
+    async def _report(self, trouble: Trouble | None) -> None:
         if trouble == self._trouble:
             return
         before, self._trouble = self._trouble, trouble
@@ -228,12 +228,12 @@ class Follower:
 
 
 def is_followed(document: OperationStoryDocument) -> bool:
-    """Whether a daemon can tell to its end how this operation goes."""
+    """Whether a daemon can follow this operation to its end."""
     return document["phase"] != "forgotten" and not document["pruned"]
 
 
-class _Lent(ObjectSendStream[News]):
-    """The stream of news for another feed, which closes what it is given."""
+class _SharedStream(ObjectSendStream[News]):
+    """The stream of news for another feed, which would close it."""
 
     def __init__(self, news: ObjectSendStream[News], everything: anyio.CancelScope) -> None:
         self._news = news
@@ -245,4 +245,4 @@ class _Lent(ObjectSendStream[News]):
             self._everything.cancel()
 
     async def aclose(self) -> None:
-        """Leave it open: others speak too."""
+        """Leave it open: the follower still uses it."""

@@ -35,9 +35,9 @@ class Lines:
         return lines
 
     async def show(self, news: Sequence[News]) -> None:
-        """Write the events among the news, for as long as the reader takes."""
-        events = [told for item in news if isinstance(item, Update) for told in item.events]
-        waiting = [OutgoingEvent(id=told.id, body=told.body) for told in events]
+        """Write the events among the news, however long the reader takes."""
+        events = [event for item in news if isinstance(item, Update) for event in item.events]
+        waiting = [OutgoingEvent(id=event.id, body=event.body) for event in events]
         while waiting:
             outcomes = await self._sink.deliver(waiting)
             if any(outcome.verdict is SinkVerdict.CLOSED for outcome in outcomes):
@@ -54,7 +54,7 @@ class Lines:
                 await anyio.sleep(_LOOK_AGAIN)
 
     async def run(self) -> None:
-        """Look whether somebody still reads, even while there is nothing to write."""
+        """Check whether the reader is still there, even while there is nothing to write."""
         reader = select.poll()
         reader.register(_STDOUT, 0)
         while not self._gone.is_set() and not reader.poll(0):

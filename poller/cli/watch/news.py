@@ -17,7 +17,7 @@ from poller.tracking.watch import Watch
 class Trouble:
     """`what` is a sentence without secrets; `until` is when the pause that it made is over.
 
-    Equal where they are the same trouble. `fatal` says that there is no point in going on.
+    Equal values are the same trouble. `fatal` says that going on is pointless.
     """
 
     what: str

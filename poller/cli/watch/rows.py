@@ -33,10 +33,10 @@ _RANK_OF_ENDED: Final = 6
 class WatchRow:
     """One operation or message at one moment.
 
-    `status` is in lower case; "waiting" before the first answer, "not found" while there is none
-    but refusals. `total` is None where it is unknown. `rate` is finished recipients per second,
-    None before it can be told; `left` the seconds ≥ 0 until all are, None where that is unknown.
-    Of a message, which has no part done, `story` says how it fared.
+    `status` is in lower case; "waiting" before the first answer, "not found" while all answers
+    are refusals. `total` is None where it is unknown. `rate` is finished recipients per second,
+    None while it is unknown; `left` the seconds ≥ 0 until all are, None where that is unknown.
+    A message has no such counts; `story` lists its attempts.
     """
 
     id: str
@@ -76,9 +76,11 @@ class Track:
 
     def after(self, update: Update) -> Self:
         """Return the track with one update more."""
-        reasons = [told.reason for told in update.events]
+        reasons = [event.reason for event in update.events]
         explained = [
-            breakdown_text(told.breakdown) for told in update.events if told.breakdown is not None
+            breakdown_text(event.breakdown)
+            for event in update.events
+            if event.breakdown is not None
         ]
         reason = next((reason for reason in reasons if reason), self.reason)
         breakdown = explained[-1] if explained else self.breakdown
@@ -174,8 +176,8 @@ class Totals:
 
 
 def status_of(watch: Watch) -> str:
-    """Say in one or two words how it is."""
-    # what a single message came to, its own status says best
+    """Say its status in one or two words."""
+    # the status of a single message says more than its outcome
     speaks = (
         watch.resource_type is ResourceType.MESSAGE and watch.status != "GROUP" and watch.is_final
     )
@@ -190,9 +192,9 @@ def status_of(watch: Watch) -> str:
 
 
 def all_is_well(watches: Iterable[Watch]) -> bool:
-    """Tell whether all completed and no recipient counts as failed; a canceled one does not.
+    """Return whether all completed and no recipient counts as failed; a canceled one does not.
 
-    For a single message its outcome tells: an attempt may fail where a fallback delivers.
+    For a single message its outcome counts: an attempt may fail where a fallback delivers.
     """
     return all(
         watch.outcome is Outcome.COMPLETED and not watch.is_watched and not watch.progress.failed
@@ -201,7 +203,7 @@ def all_is_well(watches: Iterable[Watch]) -> bool:
 
 
 def busiest(tracks: Sequence[Track], most: int) -> Sequence[Track]:
-    """Choose at most so many to show, those first in which most is going on; keep their order."""
+    """Choose at most `most` to show, the most active first; keep their order."""
     if len(tracks) <= most:
         return tracks
     chosen = nsmallest(most, range(len(tracks)), key=lambda index: _rank(tracks[index]))

@@ -1,4 +1,4 @@
-"""Where `poller watch` has its news from: a running daemon, the API, or both."""
+"""The source of the news of `poller watch`: a running daemon, the API, or both."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,7 +28,7 @@ _AT_ONCE: Final = 8
 _SHORTEST: Final = 2.0
 _LONGEST: Final = 5.0
 _SHARE: Final = 0.5
-"""How much of the budget of requests is for polls that somebody looks at."""
+"""The share of the request rate for polls of the live view."""
 
 
 @asynccontextmanager
@@ -40,10 +40,10 @@ async def open_feed(
     *,
     live: bool,
 ) -> AsyncIterator[Feed]:
-    """Follow at the daemon what it watches, and ask the API for the rest; often where it is `live`.
+    """Follow at the daemon what it watches, and poll the API for the rest; more often if `live`.
 
     :raises SettingsError: where the API must be asked and there are no credentials.
-    :raises BadAddress: where the daemon's address that was told cannot be used.
+    :raises BadAddress: where `--url` or POLLER_URL cannot be used.
     :raises WrongKind: where the daemon knows one as of another kind.
     """
     async with AsyncExitStack() as stack:
@@ -76,22 +76,22 @@ async def open_feed(
 async def _daemon(
     stack: AsyncExitStack, settings: Settings, target: Target
 ) -> ControlClient | None:
-    """Return a client of the daemon that is there; None where there is none to speak to."""
-    told = target.told()
-    address = told or target.likely(settings.server)
+    """Return a client of the running daemon; None where none answers."""
+    named = target.named()
+    address = named or target.likely(settings.server)
     if address is None:
         return None
     client = await stack.enter_async_context(ControlClient(address, token=settings.server.token))
     if await client.answers():
         return client
-    if told:
+    if named:
         hint = "the API is asked instead"
         log.warning("watch.no_daemon", address=str(address), hint=hint)
     return None
 
 
 async def _known(client: ControlClient, watches: Sequence[Watch]) -> dict[str, Followed]:
-    """Return those that the daemon watches, as it tells them.
+    """Return those that the daemon watches, as its documents show them.
 
     :raises WrongKind: where the command line says another kind of one.
     """
@@ -107,11 +107,11 @@ async def _known(client: ControlClient, watches: Sequence[Watch]) -> dict[str, F
                 if not isinstance(error, UnknownOperation):
                     log.warning("watch.trouble", error=str(error))
                 return
-        # the default kind may be one that nobody said
+        # the default kind may not have been given on the command line
         if watch.kind not in {document["kind"], DEFAULT_KIND.name}:
             wrong.append(WrongKind(watch.id, said=watch.kind, known=document["kind"]))
         elif is_followed(document):
-            known[watch.id] = Followed(watch=watch).as_told(document)
+            known[watch.id] = Followed(watch=watch).after_document(document)
 
     async with anyio.create_task_group() as looks:
         for watch in watches:
@@ -122,7 +122,7 @@ async def _known(client: ControlClient, watches: Sequence[Watch]) -> dict[str, F
 
 
 def live_policy(policy: Policy, settings: Settings, number: int) -> Policy:
-    """Poll so many every 2 to 5 seconds, where half of the budget of requests suffices for that.
+    """Poll `number` watches every 2 to 5 seconds, where half of the request rate suffices for that.
 
     Intervals that the settings name stay as they are.
     """
@@ -137,7 +137,7 @@ def live_policy(policy: Policy, settings: Settings, number: int) -> Policy:
 async def _polling(
     stack: AsyncExitStack, settings: Settings, loader: SettingsLoader, *, live: int | None
 ) -> ScratchDaemon:
-    """Make the daemon that asks the API; `live` is how many somebody looks at.
+    """Make the daemon that asks the API; `live` is how many the live view shows.
 
     :raises SettingsError: where there are no credentials.
     """

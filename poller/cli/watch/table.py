@@ -64,7 +64,7 @@ _SLOW: Final = 0.1
 
 
 def make_table(rows: Sequence[WatchRow], names: Mapping[str, str], *, width: int) -> Table:
-    """Draw a line for each operation, on so many columns; `names` are the short ids."""
+    """Draw a line for each operation, `width` columns wide; `names` are the short ids."""
     columns = _count_columns(rows, width)
     headings = [*(_heading(name, width) for name in columns), *_times(width)]
     taken = _ROOM_OF_OTHERS + sum(max(_ROOM_OF_A_NUMBER, len(one) + 2) for one in headings)
@@ -91,7 +91,7 @@ def make_table(rows: Sequence[WatchRow], names: Mapping[str, str], *, width: int
 
 
 def make_message_table(rows: Sequence[WatchRow], names: Mapping[str, str], *, width: int) -> Table:
-    """Draw a line for each message: how it is, and what became of its attempts."""
+    """Draw a line for each message: its status and its attempts."""
     table = Table(
         Column("message", no_wrap=True),
         Column("status", no_wrap=True),
@@ -105,7 +105,7 @@ def make_message_table(rows: Sequence[WatchRow], names: Mapping[str, str], *, wi
 
 
 def detail_lines(rows: Sequence[WatchRow], names: Mapping[str, str]) -> list[Text]:
-    """Say of each when it was polled, its group and its labels; no line where none is known."""
+    """Write when each was polled, its group and its labels; no line where all are unknown."""
     lines = []
     for row in rows:
         group = "" if row.group is None else f"group {row.group}"
@@ -116,7 +116,7 @@ def detail_lines(rows: Sequence[WatchRow], names: Mapping[str, str]) -> list[Tex
 
 
 def breakdown_lines(rows: Sequence[WatchRow], names: Mapping[str, str]) -> list[Text]:
-    """Say what failed in each operation that was explained; the first few where there are many."""
+    """Write what failed in each operation with a breakdown; the first few where there are many."""
     explained = [row for row in rows if row.breakdown is not None]
     lines = [
         # one alone may take the lines that it needs
@@ -133,7 +133,7 @@ def breakdown_lines(rows: Sequence[WatchRow], names: Mapping[str, str]) -> list[
 
 
 def counts_line(counts: Counter[str]) -> Text:
-    """List what became of the recipients, without zeros: `1,180 delivered, 12 failed`."""
+    """List the counts of recipients, without zeros: `1,180 delivered, 12 failed`."""
     parts = [
         Text(f"{count:,} {name}", style=_COUNT_STYLES[name])
         for name, count in counts.items()
@@ -143,7 +143,7 @@ def counts_line(counts: Counter[str]) -> Text:
 
 
 def statuses_line(statuses: Counter[str]) -> Text:
-    """List how many are how: `2 completed, 1 canceled`."""
+    """List how many have each status: `2 completed, 1 canceled`."""
     parts = [
         Text(f"{count:,} {status}", style=_STATUS_STYLES.get(status, "magenta"))
         for status, count in statuses.most_common()
@@ -186,7 +186,7 @@ def _layout(width: int) -> dict[str, Any]:
 
 
 def summary_line(name: str, statuses: Counter[str]) -> Text:
-    """Count what is watched, and how each is: `2 messages: 1 delivered, 1 failed`; empty for none.
+    """Count what is watched, by status: `2 messages: 1 delivered, 1 failed`; empty for none.
 
     `name` is that of one.
     """

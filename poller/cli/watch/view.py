@@ -1,4 +1,4 @@
-"""The live view: a line for each that is watched, what they sum up to, what is in the way."""
+"""The live view: a line for each watch, the sums, and current trouble."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +26,7 @@ from poller.cli.watch.table import (
 from poller.tracking.watch import ResourceType, Watch
 
 _INTERVAL: Final = 0.25
-# Times run on even where nothing was learned: so many intervals may pass without a new picture.
+# Times run on even without news: the most intervals that may pass without a new picture.
 _LONGEST_STILL: Final = 4
 # Lines that are no bars: header, “and more”, a gap, the sum, the trouble (it may wrap), the cursor.
 _OTHER_LINES: Final = 8
@@ -42,7 +42,7 @@ _HINTS: Final = {
 
 
 class LiveView:
-    """Shows what is watched on a terminal, painted at most four times a second.
+    """Shows watches on a terminal, painted at most four times a second.
 
     `now` returns the time in UTC. Painting happens in a worker thread: a terminal that is held
     (Ctrl-S) must not hold up the requests.
@@ -88,13 +88,13 @@ class LiveView:
     async def close(self, ending: str) -> None:
         """Leave the last state on the screen, with a summary; `ending` says why it is the last.
 
-        Where nothing could be learned at all, nothing is left.
+        After a fatal trouble nothing is left.
         """
         operations = summary_line("operation", self._totals.statuses)
         messages = summary_line("message", self._totals.message_statuses)
         picture = [*self._bars(), Text(), self._sum(operations, after=messages)]
         if self._trouble is not None:
-            picture.append(self._obstacle())
+            picture.append(self._trouble_line())
         missing = {
             track.watch.resource_type
             for track in self._tracks.values()
@@ -111,7 +111,7 @@ class LiveView:
 
     def _paint(self) -> None:
         head = Text(f"{self._totals.ended:,} of {self._totals.watches:,} ended", style="bold")
-        self._live.update(Group(*self._bars(), Text(), self._sum(head), self._obstacle()))
+        self._live.update(Group(*self._bars(), Text(), self._sum(head), self._trouble_line()))
         self._live.refresh()
 
     def _sum(self, head: Text, *, after: Text | None = None) -> Text:
@@ -159,8 +159,8 @@ class LiveView:
         room = min(explained + 1, _MOST_EXPLAINED) if explained > 1 else explained * _ONE_EXPLAINED
         return _OTHER_LINES + has_both * _SECOND_TABLE + room
 
-    def _obstacle(self) -> Text:
-        """Say what is in the way; an empty line where nothing is, so that nothing jumps."""
+    def _trouble_line(self) -> Text:
+        """Write the current trouble; an empty line without trouble, so that nothing jumps."""
         trouble = self._trouble
         if trouble is None:
             return Text()

@@ -104,7 +104,7 @@ def test_dead_letters_are_chosen(
     assert replay(**chosen) == 0
     assert said()[0] == replayed
     assert replay(**chosen) == 0
-    assert said() == ({}, ["poller: no dead letter is of that choice, nothing was replayed"])
+    assert said() == ({}, ["poller: no dead letter matches, nothing was replayed"])
 
 
 def test_lines_for_people(event_ids: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +113,7 @@ def test_lines_for_people(event_ids: list[str], capsys: pytest.CaptureFixture[st
     assert replay(everything=True, json_output=False) == 0
     out, err = capsys.readouterr()
     assert out == "app: 2 events replayed\nlog: 2 events replayed\n"
-    assert err == "poller: no daemon is running; they go out once `poller run` does\n"
+    assert err == "poller: no daemon is running; they are sent once `poller run` is started\n"
 
 
 def test_beside_a_daemon_nothing_is_added(
@@ -180,7 +180,7 @@ def test_a_sink_that_is_no_longer_there(
 @pytest.mark.parametrize(
     ("ids", "chosen", "words"),
     [
-        pytest.param([], {}, "nothing is chosen; give event ids", id="nothing"),
+        pytest.param([], {}, "nothing is selected; give event ids", id="nothing"),
         pytest.param(["x"], {"sink": "app"}, "not several of them", id="ids-and-sink"),
         pytest.param(["x"], {"everything": True}, "not several of them", id="ids-and-all"),
         pytest.param([], {"everything": True, "since": "1h"}, "not several", id="all-and-since"),

@@ -208,7 +208,7 @@ def test_without_daemon_and_kind(simulated: Simulated, show: Show) -> None:
     """Both are said, with the way out."""
     _, _, err = show(ended(simulated), kind=None)
     assert "server.listen is empty" in err
-    assert "taken for an operation of kind messages; --kind says otherwise" in err
+    assert "assuming an operation of kind messages; set another one with --kind" in err
 
 
 def test_another_kind(simulated: Simulated, show: Show) -> None:

@@ -65,17 +65,19 @@ def test_what_is_no_event(body: str) -> None:
 
 def test_its_answers_have_a_rate() -> None:
     """As those of a watch that is polled here: from its documents and its events alike."""
-    begun = fresh().as_told(told(A, stats={"total": 10, "delivered": 1}))
-    assert begun.as_told(told(A, stats={"total": 10, "delivered": 1})) == begun
+    begun = fresh().after_document(told(A, stats={"total": 10, "delivered": 1}))
+    assert begun.after_document(told(A, stats={"total": 10, "delivered": 1})) == begun
     after, _ = begun.after(relayed(A, 1, total=10, delivered=5))
     assert finished_per_second(after.watch.looks) == 4.0
-    ended = after.as_told(told(A, "COMPLETED", sequence=2, observedAt="2026-11-22T10:00:09Z"))
+    ended = after.after_document(
+        told(A, "COMPLETED", sequence=2, observedAt="2026-11-22T10:00:09Z")
+    )
     assert len(ended.watch.looks) == 1
 
 
 def test_history_changes_nothing() -> None:
     """Events from before the document are told, and what is known stays."""
-    now = fresh().as_told(told(A, sequence=2, stats={"delivered": 5}))
+    now = fresh().after_document(told(A, sequence=2, stats={"delivered": 5}))
     after, update = now.after(relayed(A, 1, "operation.lost", final=True, delivered=1))
     assert update is not None
     assert update.events[0].id == "aab-1"
@@ -94,7 +96,7 @@ def test_an_event_is_told_once() -> None:
 def test_an_end_has_come_with_its_event() -> None:
     """A document may say it first; the event that tells it is waited for."""
     ended = told(A, "COMPLETED", sequence=1, phase="ended", outcome="completed")
-    known = fresh().as_told(ended)
+    known = fresh().after_document(ended)
     assert not known.watch.is_watched
     assert not known.has_ended
     after, _ = known.after(relayed(A, 1, "operation.completed", status="COMPLETED", final=True))
@@ -132,10 +134,10 @@ def test_progress_while_settling() -> None:
 def test_a_document_names_the_group() -> None:
     """And when the daemon polls next; one of an earlier version knows no groups."""
     document = told(A, sequence=1)
-    assert fresh().as_told(document).watch.group is None
+    assert fresh().after_document(document).watch.group is None
     document["group"] = "autumn"
     document["nextLookAt"] = "2026-11-22T10:00:09Z"
-    after = fresh().as_told(document)
+    after = fresh().after_document(document)
     assert after.watch.group == "autumn"
     assert after.watch.next_poll.due_at == parse_instant("2026-11-22T10:00:09Z")
 
@@ -143,13 +145,13 @@ def test_a_document_names_the_group() -> None:
 def test_a_document_that_is_late() -> None:
     """One from before an event that is known changes nothing."""
     after, _ = fresh().after(relayed(A, 2, delivered=9))
-    assert after.as_told(told(A, sequence=1)) == after
+    assert after.after_document(told(A, sequence=1)) == after
 
 
 def test_handing_over_keeps_what_was_told() -> None:
     """Whoever goes on numbers and counts from there, and looks at once."""
     after, _ = fresh().after(relayed(A, 4, delivered=9))
-    after = after.as_told(told(A, sequence=4, stats={"delivered": 11}))
+    after = after.after_document(told(A, sequence=4, stats={"delivered": 11}))
     home = AccountScope(account="AC1", base_url="http://127.0.0.1/v1")
     watch = after.handed_over(home, now=NOW, settle=60)
     assert (watch.emitted.sequence, watch.unemitted) == (4, {"delivered": 2})
@@ -175,10 +177,10 @@ def test_an_end_with_failures_may_be_explained() -> None:
     after = ended_with_failures()
     assert (after.watch.phase, after.watch.outcome) == (Phase.EXPLAINING, Outcome.COMPLETED)
     ended = told(A, "COMPLETED", sequence=1, phase="ended", outcome="completed")
-    assert after.as_told(ended).has_ended
+    assert after.after_document(ended).has_ended
     explaining = told(A, "COMPLETED", sequence=1, phase="explaining", outcome="completed")
-    assert not after.as_told(explaining).has_ended
-    explained, update = after.as_told(explaining).after(
+    assert not after.after_document(explaining).has_ended
+    explained, update = after.after_document(explaining).after(
         relayed(A, 2, "operation.breakdown", status="COMPLETED", failed=2)
     )
     assert update is not None
@@ -189,7 +191,7 @@ def test_an_end_with_failures_may_be_explained() -> None:
 def test_a_document_may_know_of_the_breakdown_first() -> None:
     """Then the event is waited for, and told."""
     ended = told(A, "COMPLETED", sequence=2, phase="ended", outcome="completed")
-    after = ended_with_failures().as_told(ended)
+    after = ended_with_failures().after_document(ended)
     assert not after.has_ended
     explained, update = after.after(relayed(A, 2, "operation.breakdown", status="COMPLETED"))
     assert update is not None
@@ -209,7 +211,7 @@ def test_a_message_counts_as_its_document_says() -> None:
     """Its snapshot has no counters of its own."""
     counters = {"attempts": 2, "failed": 1, "sent": 1}
     shown = message_document("SENT", FAILED, SENT, counters=counters, sequence=1)
-    known = fresh(M).as_told(cast("OperationDocument", shown))
+    known = fresh(M).after_document(cast("OperationDocument", shown))
     assert (known.watch.status, known.watch.counters) == ("SENT", counters)
 
 

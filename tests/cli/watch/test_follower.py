@@ -46,7 +46,7 @@ def fresh(name: str) -> Watch:
 def known(*documents: Mapping[str, Any]) -> dict[str, Followed]:
     """Know these of a daemon."""
     told = [cast("OperationDocument", one) for one in documents]
-    return {one["id"]: Followed(watch=fresh(one["id"])).as_told(one) for one in told}
+    return {one["id"]: Followed(watch=fresh(one["id"])).after_document(one) for one in told}
 
 
 def streamed(*events: Mapping[str, Any]) -> Reply:
