@@ -17,6 +17,7 @@ demo: $(VENV)/.run ## run the poller against a simulated API, no credentials nee
 
 test: $(VENV)/.dev ## run the tests
 	@sh tests/postgres.sh
+	@sh tests/helm.sh $(BIN)
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 slow: $(VENV)/.dev ## run the slow tests, and properties with many examples
