@@ -18,12 +18,12 @@ demo: $(VENV)/.run ## run the poller against a simulated API, no credentials nee
 test: $(VENV)/.dev ## run the tests
 	@sh tests/postgres.sh
 	@sh tests/helm.sh $(BIN)
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 slow: $(VENV)/.dev ## run the slow tests, and properties with many examples
 	@sh tests/postgres.sh
 	@sh tests/browser.sh
-	$(BIN)/python -m pytest -n auto -m "slow or hypothesis" --hypothesis-profile=thorough $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or hypothesis" --hypothesis-profile=thorough $(ARGS)
 
 image-test: $(VENV)/.dev ## build the container image without an engine, and run it
 	@sh tests/image.sh

@@ -56,7 +56,7 @@ def _no_defects(request: pytest.FixtureRequest) -> Iterator[None]:
         assert not found, "\n".join(found)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def _no_blocking_calls() -> Iterator[None]:
     """Fail an async test whose code blocks the event loop, as a slow disk would in production."""
     with blockbuster_ctx("poller"):

@@ -13,6 +13,7 @@ from poller.simulator.scenarios import Scenario
 from tests.acceptance.breakdowns import verify
 from tests.fakes.process import Poller, eventually
 from tests.fakes.simulated import Simulated
+from tests.fakes.tls import NO_TLS
 
 pytestmark = pytest.mark.acceptance
 
@@ -58,7 +59,7 @@ def test_all_that_can_be_watched_logs_no_trouble(tmp_path: Path) -> None:
             eventually(
                 lambda: finals == {one["subject"] for one in daemon.events if one["data"]["final"]}
             )
-            page = httpx.get(f"{address}/metrics", trust_env=False).text
+            page = httpx.get(f"{address}/metrics", trust_env=False, verify=NO_TLS).text
             daemon.end_input()
             assert daemon.wait() == 0
     assert [line for line in daemon.logs if line["level"] not in {"info", "debug"}] == []

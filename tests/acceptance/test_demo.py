@@ -15,12 +15,12 @@ from typing import Any, Self
 
 import pytest
 
+from tests.fakes.forked import Forked
 from tests.fakes.process import Poller, eventually
 from tests.oracle import check_promises
 
 pytestmark = pytest.mark.acceptance
 
-COMMAND = (sys.executable, "-m", "poller", "demo")
 HOSTILE = {
     "POLLER_NO_SUCH_SETTING": "1",
     "POLLER_CONFIG": "/nowhere/poller.toml",
@@ -48,14 +48,14 @@ class Terminal:
 
     def __enter__(self) -> Self:
         self._master, slave = os.openpty()
-        self.process = subprocess.Popen(
-            COMMAND,
+        self.process = Forked(
+            "demo",
             cwd=self._cwd,
             env=self._environment,
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            start_new_session=True,
+            terminal=True,
         )
         os.close(slave)
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -190,13 +190,11 @@ def test_a_closed_pipe_ends_it_quietly(
     home: Path, environment: Mapping[str, str], *, with_stderr: bool
 ) -> None:
     """`poller demo | head -n 1` takes its line and is done."""
-    demo = subprocess.Popen(
-        COMMAND,
+    demo = Forked(
+        "demo",
         cwd=home,
         env=environment,
-        stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT if with_stderr else subprocess.PIPE,
-        text=True,
     )
     assert demo.stdout is not None
     first = demo.stdout.readline()
@@ -213,7 +211,7 @@ def test_a_closed_pipe_ends_it_quietly(
 
 def test_without_an_output_it_says_so(home: Path, environment: Mapping[str, str]) -> None:
     """Standard output that is closed from the start is refused in one line."""
-    shell = ["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND]
+    shell = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "poller", "demo"]
     done = subprocess.run(
         shell, cwd=home, env=environment, capture_output=True, text=True, check=False
     )

@@ -17,6 +17,7 @@ from poller import __version__
 from tests.fakes.api import FakeApi, operation, operation_id
 from tests.fakes.process import Poller, eventually, poller
 from tests.fakes.receiver import Receiver
+from tests.fakes.tls import NO_TLS
 
 pytestmark = pytest.mark.acceptance
 
@@ -73,7 +74,9 @@ def test_a_registration_outlives_the_daemon(api: FakeApi, tmp_path: Path) -> Non
     name = operation_id(1)
     told = {**api.environment, **FAST}
     with Poller("run", cwd=tmp_path, environment=told) as first:
-        answer = httpx.post(f"{address(first)}/v1/operations", json={"id": name}, trust_env=False)
+        answer = httpx.post(
+            f"{address(first)}/v1/operations", json={"id": name}, trust_env=False, verify=NO_TLS
+        )
         first.kill()
         assert answer.status_code == 201
     api.script(name, [operation(name, "COMPLETED", total=3)])
@@ -114,7 +117,7 @@ def test_a_unix_socket_survives_a_crash(api: FakeApi, tmp_path: Path) -> None:
     assert path.exists()
     with Poller("run", cwd=tmp_path, environment=told) as second:
         address(second)
-        transport = httpx.HTTPTransport(uds=str(path))
+        transport = httpx.HTTPTransport(uds=str(path), verify=NO_TLS)
         with httpx.Client(transport=transport, trust_env=False) as client:
             assert client.get("http://poller/v1/sinks").status_code == 200
         assert second.stop() == 0
@@ -128,7 +131,7 @@ def test_open_streams_do_not_hold_up_the_end(api: FakeApi, tmp_path: Path) -> No
     with Poller("run", name, cwd=tmp_path, environment={**api.environment, **FAST}) as daemon:
         url = f"{address(daemon)}/v1/events?from=oldest"
         with (
-            httpx.Client(trust_env=False, timeout=30) as client,
+            httpx.Client(trust_env=False, timeout=30, verify=NO_TLS) as client,
             client.stream("GET", url) as answer,
         ):
             lines = answer.iter_lines()
@@ -152,7 +155,7 @@ def test_the_token_and_the_observer(api: FakeApi, tmp_path: Path) -> None:
     with Poller("run", cwd=tmp_path, environment=told) as daemon:
         url = address(daemon)
         observe = daemon.logged("server.listening")[0]["observe"]
-        with httpx.Client(trust_env=False) as client:
+        with httpx.Client(trust_env=False, verify=NO_TLS) as client:
             assert client.get(f"{url}/v1/sinks").status_code == 401
             bearer = {"Authorization": f"Bearer {token}"}
             assert client.get(f"{url}/v1/sinks", headers=bearer).status_code == 200
@@ -176,10 +179,12 @@ def test_the_page_of_metrics(api: FakeApi, tmp_path: Path) -> None:
     with Poller("run", name, cwd=tmp_path, environment=environment) as daemon:
         eventually(lambda: bool(daemon.events and daemon.logged("server.listening")))
         [listening] = daemon.logged("server.listening")
-        transport = httpx.HTTPTransport(uds=str(tmp_path / "door"))
+        transport = httpx.HTTPTransport(uds=str(tmp_path / "door"), verify=NO_TLS)
         with httpx.Client(base_url="http://door", transport=transport) as door:
             pages = [door.get("/metrics").text]
-        pages.append(httpx.get(f"{listening['observe']}/metrics", trust_env=False).text)
+        pages.append(
+            httpx.get(f"{listening['observe']}/metrics", trust_env=False, verify=NO_TLS).text
+        )
         assert daemon.stop() == 0
     for page in pages:
         assert f'comms_poller_build_info{{version="{__version__}"}} 1.0' in page

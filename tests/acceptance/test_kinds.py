@@ -12,6 +12,7 @@ from poller.tracking.event import load_event_schema
 from tests.acceptance.breakdowns import check_breakdown, verify
 from tests.benchmarks.simulated import Simulated
 from tests.fakes.process import Poller, eventually
+from tests.fakes.tls import NO_TLS
 from tests.oracle import check_promises
 
 pytestmark = pytest.mark.acceptance
@@ -35,7 +36,7 @@ def post(daemon: Poller, body: object) -> httpx.Response:
     """Register through the control API."""
     eventually(lambda: bool(daemon.logged("server.listening")))
     address = daemon.logged("server.listening")[0]["address"]
-    return httpx.post(f"{address}/v1/operations", json=body, trust_env=False)
+    return httpx.post(f"{address}/v1/operations", json=body, trust_env=False, verify=NO_TLS)
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +11,9 @@ import httpx
 import pytest
 
 from tests.fakes.api import FakeApi, operation, operation_id
+from tests.fakes.forked import Forked
 from tests.fakes.process import command_environment, eventually
+from tests.fakes.tls import NO_TLS
 
 pytestmark = pytest.mark.acceptance
 
@@ -54,17 +54,18 @@ def test_a_lost_log_costs_no_work(how: str, tmp_path: Path) -> None:
             api.script(name, [operation(name, "COMPLETED", total=1, delivered=1)])
         door = tmp_path / "door"
         own = {**api.environment, "POLLER_SERVER__LISTEN": f"unix:{door}"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "poller", "run", "--set", "log.level=debug"],
+        process = Forked(
+            "run",
+            "--set",
+            "log.level=debug",
             cwd=tmp_path,
             env=command_environment(["run"], own),
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
+            stdout=stdout.fileno(),
             stderr=stderr,
         )
         try:
             eventually(door.exists)
-            transport = httpx.HTTPTransport(uds=str(door), retries=3)
+            transport = httpx.HTTPTransport(uds=str(door), retries=3, verify=NO_TLS)
             with httpx.Client(base_url="http://door", transport=transport, timeout=20) as client:
                 for name in NAMES:
                     assert client.post("/v1/operations", json={"id": name}).status_code == 201

@@ -20,6 +20,7 @@ from tests.fakes.api import FakeApi
 from tests.fakes.process import Poller, eventually, poller
 from tests.fakes.proxy import ApiProxy
 from tests.fakes.simulated import Simulated
+from tests.fakes.tls import NO_TLS
 from tests.oracle import check_promises
 
 pytestmark = pytest.mark.acceptance
@@ -85,7 +86,9 @@ def post(daemon: Poller, name: str) -> None:
     """Register through the control API."""
     eventually(lambda: bool(daemon.logged("server.listening")))
     address = daemon.logged("server.listening")[0]["address"]
-    answer = httpx.post(f"{address}/v1/operations", json={"id": name}, trust_env=False)
+    answer = httpx.post(
+        f"{address}/v1/operations", json={"id": name}, trust_env=False, verify=NO_TLS
+    )
     assert answer.status_code == 201, answer.text
 
 

@@ -14,6 +14,7 @@ from tests.fakes.api import Reply, envelope
 from tests.fakes.process import Poller, eventually
 from tests.fakes.proxy import ApiProxy
 from tests.fakes.simulated import Simulated
+from tests.fakes.tls import NO_TLS
 
 pytestmark = pytest.mark.acceptance
 
@@ -70,7 +71,7 @@ def plant(simulator: Simulated) -> dict[str, str]:
 def answers(address: str, names: list[str]) -> str:
     """Return all that the control API has to say, the stream of events included."""
     said = []
-    with httpx.Client(base_url=address, trust_env=False, timeout=5) as client:
+    with httpx.Client(base_url=address, trust_env=False, timeout=5, verify=NO_TLS) as client:
         for route in (*ROUTES, *(f"/v1/operations/{name}" for name in names)):
             answer = client.get(route)
             assert answer.status_code == 200, route

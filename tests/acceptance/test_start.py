@@ -8,6 +8,7 @@ import pytest
 
 from tests.fakes.api import FakeApi
 from tests.fakes.process import Poller, eventually
+from tests.fakes.tls import NO_TLS
 
 pytestmark = pytest.mark.acceptance
 
@@ -40,7 +41,9 @@ def test_a_ready_daemon_has_imported_what_it_needs(tmp_path: Path) -> None:
             with command as daemon:
                 eventually(lambda: bool(daemon.logged("server.listening")))
                 url = str(daemon.logged("server.listening")[0]["address"])
-                with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+                with httpx.Client(
+                    base_url=url, trust_env=False, timeout=30, verify=NO_TLS
+                ) as client:
                     eventually(lambda: client.get("/readyz").status_code == 200)
                     assert client.get("/metrics").status_code == 200
                     found = imported(daemon)

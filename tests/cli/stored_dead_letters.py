@@ -7,6 +7,7 @@ from poller.store.store import Store
 from poller.tracking.delivery import AttemptResult, Subscription
 from poller.tracking.watch import AccountScope
 from tests.store.scenes import Clock, Daemon, declare, entropy, op, seen
+from tests.store.template import new_store
 
 __all__ = ["HOME", "make_letters"]
 
@@ -20,7 +21,7 @@ async def make_letters(path: Path, *, ends: list[datetime], sinks: list[str]) ->
     Returns the event ids. Everything is given up 61 minutes after the last end.
     """
     clock = Clock()
-    store = await Store.open(f"sqlite:///{path}", HOME, now=clock, random=entropy())
+    store = await Store.open(new_store(path), HOME, now=clock, random=entropy())
     try:
         daemon = Daemon(store, clock, "daemon")
         await store.configure_sinks(declare(*sinks))

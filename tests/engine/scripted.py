@@ -28,6 +28,7 @@ from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
 from poller.tracking.delivery import DeliveryAttempt
 from tests.store.scenes import HOME, NOW, Clock, declare, entropy, op, wish
+from tests.store.template import new_store
 
 __all__ = [
     "DELIVERED",
@@ -209,7 +210,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def open_store(path: Path, clock: Clock) -> FickleStore:
     """Open a store that does not wait for the disk: durability is proven elsewhere."""
-    store = await FickleStore.open(f"sqlite:///{path}", HOME, now=clock, random=entropy())
+    store = await FickleStore.open(new_store(path), HOME, now=clock, random=entropy())
 
     def hurry(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("PRAGMA synchronous = OFF")

@@ -1,6 +1,7 @@
 """The process that imports the command line once and forks for every command; see `forked`."""
 
 import array
+import atexit
 import gc
 import importlib
 import io
@@ -11,6 +12,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from typing import Any, NoReturn
 
@@ -42,7 +44,27 @@ def main() -> None:
     import runpy  # noqa: PLC0415 - beside its only use, in the child
 
     # like `python -m poller`: `__main__` is the command, and how it ends is how the process ends
-    runpy.run_module("poller", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module("poller", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if isinstance(end.code, int) and _finish():
+            os._exit(end.code & 0xFF)
+        raise
+
+
+def _finish() -> bool:
+    """Do at the end what the interpreter does, but for taking all modules apart, which is slow.
+
+    Returns False where the standard output cannot be flushed: what follows is its to say.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _import_everything() -> None:

@@ -10,6 +10,7 @@ import httpx
 from anyio.from_thread import start_blocking_portal
 
 from poller.simulator import SimulatorConfig, World, serve
+from tests.fakes.tls import NO_TLS
 
 __all__ = ["Simulated"]
 
@@ -58,4 +59,4 @@ class Simulated:
     def requests(self) -> int:
         """Count the requests so far."""
         url = self.base_url.removesuffix("/v1") + "/_simulator/stats"
-        return int(httpx.get(url, trust_env=False).json()["total"])
+        return int(httpx.get(url, trust_env=False, verify=NO_TLS).json()["total"])

@@ -41,6 +41,7 @@ from tests.fakes.api import ACCOUNT, TOKEN, Reply, operation, operation_id
 from tests.fakes.receiver import Received, Receiver
 from tests.faults.wild import WildApi
 from tests.oracle import check_promises
+from tests.store.template import new_store
 
 __all__ = [
     "FAST",
@@ -229,7 +230,7 @@ class Stage:
         instrument = PrometheusMeter()
         meter = Meter(instrument)
         store = await Store.open(
-            f"sqlite:///{self.directory / 'poller.db'}",
+            new_store(self.directory / "poller.db"),
             scope,
             now=self.clock,
             timed=meter.transacted,

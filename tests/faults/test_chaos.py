@@ -32,6 +32,7 @@ from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope
 from tests.fakes.receiver import Answer, Receiver
 from tests.fakes.tcp import TcpProxy, Weather
+from tests.fakes.tls import NO_TLS
 from tests.faults.conftest import Witness
 from tests.faults.stage import (
     SECRET,
@@ -158,7 +159,7 @@ async def endure(
             assert {request.signature for request in receiver.received} == {"good"}
             got = accepted(receiver.received)
             print("line", dict(line.met), "hook", dict(hook.met))  # noqa: T201 - as above
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=NO_TLS) as client:
             stats = await client.get(url.removesuffix("/v1") + "/_simulator/stats")
     return read_events(path), got, stats.json()
 

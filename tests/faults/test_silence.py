@@ -11,6 +11,7 @@ import pytest
 from tests.fakes.api import FakeApi, operation_id
 from tests.fakes.line import Line
 from tests.fakes.process import Poller, eventually
+from tests.fakes.tls import NO_TLS
 from tests.faults.conftest import Witness
 from tests.store.cluster import Cluster
 from tests.store.conftest import cluster
@@ -54,14 +55,16 @@ def daemon(cluster: Cluster, line: Line, tmp_path: Path, witness: Witness) -> It
 def probe(daemon: Poller) -> Any:  # noqa: ANN401 - a document
     """Ask whether it is ready; the answer comes within a second, and what loads the machine."""
     [listening] = daemon.logged("server.listening")
-    return httpx.get(f"{listening['address']}/readyz", timeout=1.0 + _SLACK).json()
+    return httpx.get(f"{listening['address']}/readyz", timeout=1.0 + _SLACK, verify=NO_TLS).json()
 
 
 def register(daemon: Poller, number: int) -> int:
     """Register an operation; the status of the answer."""
     [listening] = daemon.logged("server.listening")
     body = {"id": operation_id(number)}
-    return httpx.post(f"{listening['address']}/v1/operations", json=body, timeout=15).status_code
+    return httpx.post(
+        f"{listening['address']}/v1/operations", json=body, timeout=15, verify=NO_TLS
+    ).status_code
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ test itself, through `scene`.
 """
 
 import json
-import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -30,8 +29,10 @@ from poller.server.listening import Listening
 from poller.server.serving import Bound, serve
 from poller.store.store import Store
 from poller.tracking.delivery import Subscription
+from tests.fakes.tls import NO_TLS
 from tests.store.scenes import APP, HOME, POLICY, Clock, declare, entropy, seen
 from tests.store.scenes import Daemon as Scene
+from tests.store.template import new_store
 
 __all__ = ["House", "ServerSentEvent", "house", "read_events"]
 
@@ -145,7 +146,7 @@ async def house(  # noqa: PLR0913 - what a test may want otherwise
         public_url=public_url,
     )
     async with AsyncExitStack() as stack:
-        url = f"sqlite:///{directory / 'poller.db'}"
+        url = new_store(directory / "poller.db")
         store = await Store.open(url, home, now=clock, random=entropy())
         stack.push_async_callback(store.aclose)
         await store.configure_sinks(declare("app"))
@@ -187,17 +188,13 @@ async def house(  # noqa: PLR0913 - what a test may want otherwise
         )
 
 
-# the control API speaks no TLS, and to read every root certificate took longer than most tests
-_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
 def client_of(bound: Bound, token: str | None = None) -> httpx.AsyncClient:
     """Make a client of the control API, or of the observer where there is nothing else."""
     url = bound.address or bound.observe or ""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     transport = httpx.AsyncHTTPTransport(
         uds=url.removeprefix("unix:") if url.startswith("unix:") else None,
-        verify=_NO_TLS,
+        verify=NO_TLS,
     )
     return httpx.AsyncClient(
         base_url="http://localhost" if url.startswith("unix:") else url,

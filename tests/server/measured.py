@@ -33,6 +33,7 @@ from poller.tracking.registration import Registration
 from poller.tracking.watch import AccountScope
 from tests.engine.scripted import ScriptedSink
 from tests.fakes.api import ACCOUNT, TOKEN, FakeApi
+from tests.fakes.tls import NO_TLS
 
 __all__ = ["OPENMETRICS", "Measured", "Page", "measured"]
 
@@ -160,7 +161,7 @@ async def measured(
         page = partial(serve, daemon, store, listening, version="1.2.3", metrics=exposition.render)
         bound = await tasks.start(page)
         tasks.start_soon(daemon.run)
-        door = httpx.AsyncClient(base_url=bound.address, trust_env=False, timeout=30)
+        door = httpx.AsyncClient(base_url=bound.address, trust_env=False, timeout=30, verify=NO_TLS)
         yield Measured(
             daemon=daemon,
             counts=counts,

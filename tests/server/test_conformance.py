@@ -1,20 +1,21 @@
 """Requests of every shape, made from the description: no 500, nothing undeclared, nothing odd."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-import schemathesis
 from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, Phase, assume, given, settings
-from schemathesis import GenerationMode
 
 from tests.examples import times
 from tests.server.house import House, house
 from tests.store.scenes import op
 
-VALID, INVALID = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
+if TYPE_CHECKING:
+    import schemathesis
+
+VALID, INVALID = "positive", "negative"
 # not the event stream: it does not end; its parameters are tested beside its events
 SHAPES = [
     ("POST", "/v1/operations", VALID),
@@ -71,25 +72,29 @@ def session() -> Iterator[requests.Session]:
 
 
 @pytest.fixture(scope="module")
-def described(lived_in: House) -> schemathesis.BaseSchema:
+def described(lived_in: House) -> "schemathesis.BaseSchema":
     """Load the description from where it is served."""
+    import schemathesis  # noqa: PLC0415 - slow, and every worker imports this module
+
     return schemathesis.openapi.from_url(f"{lived_in.bound.address}/openapi.json")
 
 
 @pytest.mark.parametrize(("method", "path", "mode"), SHAPES, ids=str)
 def test_nothing_surprises(
-    described: schemathesis.BaseSchema,
+    described: "schemathesis.BaseSchema",
     session: requests.Session,
     method: str,
     path: str,
-    mode: GenerationMode,
+    mode: str,
 ) -> None:
     """Whatever is asked, the answer is one that is described."""
+    from schemathesis import GenerationMode  # noqa: PLC0415 - as above
+
     operation = described[path][method]
 
     @QUICK
-    @given(case=operation.as_strategy(generation_mode=mode))
-    def ask(case: schemathesis.Case[Any]) -> None:
+    @given(case=operation.as_strategy(generation_mode=GenerationMode(mode)))
+    def ask(case: "schemathesis.Case[Any]") -> None:
         # which undocumented statuses are known depends on the store, which no description can say
         asked = (case.query or {}).get("status") or []
         assume(mode is not VALID or {*asked} <= {"COMPLETED", "PROCESSING"})

@@ -13,6 +13,7 @@ import pytest
 from poller.addresses import TcpAddress
 from poller.comms.errors import CommsError, Forbidden, Throttled, Unauthorized
 from poller.tracking.delivery import AttemptResult
+from tests.fakes.tls import NO_TLS
 from tests.server.conftest import Build
 from tests.server.house import House
 from tests.store.scenes import declare, op
@@ -148,7 +149,9 @@ async def test_the_observer_has_the_health_routes_only(build: Build) -> None:
 
     async with build(observe=observe, token="t", metrics=page) as door:
         assert door.bound.observe is not None
-        async with httpx.AsyncClient(base_url=door.bound.observe, trust_env=False) as observer:
+        async with httpx.AsyncClient(
+            base_url=door.bound.observe, trust_env=False, verify=NO_TLS
+        ) as observer:
             assert (await observer.get("/healthz")).json()["version"] == "1"
             assert (await observer.get("/readyz")).status_code == 503
             metrics = await observer.get("/metrics")

@@ -1,6 +1,5 @@
 """A simulator on a real socket, with a clock that moves only when a test says so."""
 
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,10 +10,10 @@ import httpx
 import pytest
 
 from poller.simulator import SimulatorConfig, World, serve
+from tests.fakes.tls import NO_TLS
 
 Query = Mapping[str, str | int]
 # the simulator speaks no TLS, and to read every root certificate took longer than most tests
-_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass
@@ -86,6 +85,6 @@ async def simulator(clock: Clock) -> AsyncIterator[Simulator]:
     async with anyio.create_task_group() as tasks:
         url = await tasks.start(lambda **options: serve(config, world=world, **options))
         auth = (config.account_sid, config.auth_token)
-        async with httpx.AsyncClient(auth=auth, trust_env=False, verify=_NO_TLS) as client:
+        async with httpx.AsyncClient(auth=auth, trust_env=False, verify=NO_TLS) as client:
             yield Simulator(url, config, world, clock, client)
         tasks.cancel_scope.cancel()

@@ -8,6 +8,7 @@ import pytest
 
 from poller.simulator import Faults
 from poller.simulator.gate import BROKEN, FaultSource, SimulatedFault
+from tests.fakes.tls import NO_TLS
 from tests.simulator.conftest import Simulator
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +29,7 @@ async def test_wrong_credentials_are_refused(
     simulator: Simulator, authorization: str, path: str
 ) -> None:
     """Every route answers 401 in the envelope and asks for Basic."""
-    async with httpx.AsyncClient(trust_env=False) as stranger:
+    async with httpx.AsyncClient(trust_env=False, verify=NO_TLS) as stranger:
         refused = await stranger.get(simulator.url + path, headers={"authorization": authorization})
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"].startswith("Basic ")

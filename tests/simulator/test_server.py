@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from poller.simulator import SimulatorConfig, create_app, serve, usage
+from tests.fakes.tls import NO_TLS
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +26,7 @@ async def test_cancelling_stops_at_once_and_quietly(
     failures: list[httpx.HTTPError] = []
 
     async def wait_for_an_answer(url: str) -> None:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=NO_TLS) as client:
             try:
                 await client.get(f"{url}/Messages", auth=(config.account_sid, config.auth_token))
             except httpx.HTTPError as error:
@@ -36,7 +37,7 @@ async def test_cancelling_stops_at_once_and_quietly(
             url = await tasks.start(serve, config)
             assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
             outer.start_soon(wait_for_an_answer, url)
-            async with httpx.AsyncClient(trust_env=False) as client:
+            async with httpx.AsyncClient(trust_env=False, verify=NO_TLS) as client:
                 stats = url.removesuffix("/v1") + "/_simulator/stats"
                 while (await client.get(stats)).json()["in_flight"] == 0:
                     await anyio.lowlevel.checkpoint()
@@ -62,7 +63,7 @@ async def test_two_run_side_by_side_on_any_family() -> None:
         second = await tasks.start(lambda **options: serve(config, host="::1", **options))
         assert first.startswith("http://127.0.0.1:")
         assert second.startswith("http://[::1]:")
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=NO_TLS) as client:
             answer = await client.get(
                 f"{second}/Messages/Operations", auth=(config.account_sid, config.auth_token)
             )

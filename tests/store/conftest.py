@@ -1,7 +1,6 @@
 """Stores of both kinds, empty and migrated; PostgreSQL only where a server can be had."""
 
 import os
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ from poller.store.store import Store
 from poller.tracking.watch import AccountScope
 from tests.store.cluster import Cluster, NoServer, running
 from tests.store.scenes import APP, HOME, Clock, Daemon, declare, entropy
+from tests.store.template import new_store
 
 OpenDaemon = Callable[..., Awaitable[Daemon]]
 
@@ -44,11 +44,9 @@ def migrated(cluster: Cluster) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a migrated, empty SQLite file to make copies of."""
+    """Return an empty SQLite file of the current schema to make copies of."""
     path = tmp_path_factory.mktemp("migrated") / "poller.db"
-    database = Database(f"sqlite:///{path}")
-    migrate(database)
-    database.close()
+    new_store(path)
     return path
 
 
@@ -56,8 +54,7 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of an empty store of each kind."""
     if request.param == "sqlite":
-        file = shutil.copy(request.getfixturevalue("migrated_file"), tmp_path)
-        return f"sqlite:///{file}"
+        return new_store(tmp_path / "poller.db")
     database: Database = request.getfixturevalue("migrated")
     try:
         _empty(database)

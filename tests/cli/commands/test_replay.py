@@ -19,6 +19,7 @@ from poller.store.store import Store
 from tests.cli.stored_dead_letters import HOME, make_letters
 from tests.cli.surroundings import Surroundings
 from tests.store.scenes import Daemon, declare, op
+from tests.store.template import new_store
 
 NOW = datetime.now(UTC)
 ENDS = [NOW - timedelta(hours=5), NOW - timedelta(hours=3)]
@@ -43,7 +44,7 @@ def due(path: Path, *sinks: str) -> dict[str, list[str]]:
     """Deliver what is due now, as the next daemon would; the event ids by sink."""
 
     async def deliver() -> dict[str, list[str]]:
-        store = await Store.open(f"sqlite:///{path}", HOME, now=wall_clock)
+        store = await Store.open(new_store(path), HOME, now=wall_clock)
         try:
             daemon = Daemon(store, wall_clock, "next")  # type: ignore[arg-type]  # a clock is called
             return {sink: [one.id for one in await daemon.deliveries(sink)] for sink in sinks}
