@@ -4,8 +4,9 @@ The Python API: `Poller` is a poller inside the program, `connect` speaks to a r
 both have the same methods. Importing this package imports none of it before it is used.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Final
+
+from poller.importing import importer
 
 if TYPE_CHECKING:
     from poller.control.errors import ControlError
@@ -41,32 +42,25 @@ __all__ = [
 ]
 
 _PLACES: Final = {
-    "BadRegistration": "tracking.registration",
-    "Conflict": "tracking.registration",
-    "DaemonConnection": "library.connection",
-    "ControlError": "control.errors",
-    "EmittedEvent": "tracking.event",
-    "EventType": "tracking.lifecycle",
-    "EventsGone": "store.errors",
-    "GroupDocument": "server.documents",
-    "NotWatched": "library.errors",
-    "OperationDocument": "server.documents",
-    "Poller": "library.embedded",
-    "PollerClosed": "library.errors",
-    "SettingsError": "settings",
-    "StoreError": "store.errors",
-    "connect": "library.connection",
+    "BadRegistration": "poller.tracking.registration",
+    "Conflict": "poller.tracking.registration",
+    "DaemonConnection": "poller.library.connection",
+    "ControlError": "poller.control.errors",
+    "EmittedEvent": "poller.tracking.event",
+    "EventType": "poller.tracking.lifecycle",
+    "EventsGone": "poller.store.errors",
+    "GroupDocument": "poller.server.documents",
+    "NotWatched": "poller.library.errors",
+    "OperationDocument": "poller.server.documents",
+    "Poller": "poller.library.embedded",
+    "PollerClosed": "poller.library.errors",
+    "SettingsError": "poller.settings",
+    "StoreError": "poller.store.errors",
+    "connect": "poller.library.connection",
 }
 
 if not TYPE_CHECKING:  # type checkers know the names above, and no others
-
-    def __getattr__(name: str) -> object:
-        """Import what is used of the Python API."""
-        if name not in _PLACES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value: object = getattr(import_module(f"poller.{_PLACES[name]}"), name)
-        globals()[name] = value
-        return value
+    __getattr__ = importer(__name__, _PLACES, globals())
 
     def __dir__() -> list[str]:
         return sorted(__all__)

@@ -76,10 +76,14 @@ class Deck:
 @lru_cache(maxsize=64)
 def deck_for(kind: SimulatedKind, fate: Scenario, seed: int) -> Deck:
     """Return the deck of a scenario; sends of the same kind, scenario and seed share it."""
-    hands = _hands(kind, fate)
-    paths = [path for path, _ in hands]
-    cards = [number for number, (_, size) in enumerate(hands) for _ in range(size)]
-    random.Random(f"{seed}:{kind.name}:deck").shuffle(cards)  # noqa: S311 - has to repeat, not to be secret
+    if fate.each:
+        paths = [path_ending_in(code, kind.outcomes) for code in fate.each]
+        cards = [place % len(paths) for place in range(CARDS)]
+    else:
+        hands = _hands(kind, fate)
+        paths = [path for path, _ in hands]
+        cards = [number for number, (_, size) in enumerate(hands) for _ in range(size)]
+        random.Random(f"{seed}:{kind.name}:deck").shuffle(cards)  # noqa: S311 - has to repeat, not to be secret
     return Deck(
         paths=paths,
         cards=bytes(cards),

@@ -138,7 +138,10 @@ class World:
             group or a schedule that the kind does not support.
         """
         row = self._kind_named(kind)
+        fate = scenario_named(fate) if isinstance(fate, str) else fate
         made = SampleRecipients(row, recipients) if isinstance(recipients, int) else recipients
+        if len(made) < len(fate.each):
+            raise ValueError(f"{len(fate.each)} codes in turn need as many recipients")
         if group is not None and not (row.conversations and group >= 1):
             raise ValueError(f"group is {group!r}; give 1 or more, and only to a kind with groups")
         if scheduled_for is not None and "SCHEDULED" not in row.statuses:
@@ -147,7 +150,7 @@ class World:
             SimulatedSend(
                 kind=row,
                 recipients=made,
-                fate=scenario_named(fate) if isinstance(fate, str) else fate,
+                fate=fate,
                 content={"text": text},
                 tags=tags or {},
                 scheduled_for=scheduled_for,
@@ -273,7 +276,8 @@ class World:
         return Timeline(
             total=total,
             deck=deck_for(send.kind, fate, seed),
-            shift=chance.randrange(CARDS),
+            # in turn from the first recipient on
+            shift=0 if fate.each else chance.randrange(CARDS),
             latency=_LATENCY,
             span=span,
             canceled_at=None if part is None else _LATENCY + part * span,

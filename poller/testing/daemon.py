@@ -1,0 +1,215 @@
+"""A running poller in a thread, for tests that may block."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from pydantic import SecretStr
+
+from poller.control.address import address_of_url
+from poller.control.client import ControlClient
+from poller.library.base import EventStream
+from poller.library.embedded import Poller
+from poller.server.documents import GroupDocument, OperationDocument, OperationStoryDocument
+from poller.testing.simulator import CommsSimulator
+from poller.tracking.event import EmittedEvent
+
+Result = TypeVar("Result")
+
+_TIMEOUT: Final = 10.0
+_LOOK_AGAIN: Final = 0.02
+_MOST_EVENTS: Final = 1000
+_FAST: Final[Mapping[str, Mapping[str, Any]]] = {
+    "api": {"requests_per_second": 1000},
+    "polling": {"min_interval": "20ms", "max_interval": "200ms", "progress_interval": "0s"},
+    "engine": {"shutdown_grace": "1s"},
+    "server": {"listen": "127.0.0.1:0"},
+}
+
+
+class PollerDaemon:
+    """A poller that watches a simulator, as `poller run` does; a context manager.
+
+    It has a store of its own, a control API at `url`, and polls every 20 to 200 ms. `settings` are
+    the tables of a `poller.toml`. Its methods block, with those of `poller.Poller`; an asynchronous
+    test may use `poller.connect(daemon.url)` in place of them.
+    """
+
+    def __init__(
+        self,
+        simulator: CommsSimulator,
+        store: Path,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Check the settings.
+
+        :raises SettingsError: with everything that is wrong with them.
+        """
+        given = settings or {}
+        tables = {
+            name: {**_FAST.get(name, {}), **given.get(name, {})} for name in {**_FAST, **given}
+        }
+        self._poller = Poller(
+            account_sid=simulator.account_sid,
+            auth_token=simulator.auth_token,
+            base_url=simulator.base_url,
+            store=f"sqlite:///{store}",
+            settings=tables,
+        )
+        token = tables["server"].get("token")
+        self._token = None if token is None else SecretStr(str(token))
+        self._events: list[EmittedEvent] = []
+        self._exits = ExitStack()
+        self._portal: BlockingPortal | None = None
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        with ExitStack() as exits:
+            portal = exits.enter_context(start_blocking_portal())
+            exits.enter_context(portal.wrap_async_context_manager(self._poller))
+            portal.start_task_soon(self._collect, self._poller.events(from_oldest=True))
+            self.url = self._poller.address or ""
+            self._portal = portal
+            self._exits = exits.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._portal = None
+        self._exits.close()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variable that points an application, or a command such as `poller add`, here."""
+        return {"POLLER_URL": self.url}
+
+    @property
+    def events(self) -> list[EmittedEvent]:
+        """What was emitted so far, in order."""
+        return list(self._events)
+
+    def events_of(self, subject: str) -> list[EmittedEvent]:
+        """Return what was emitted so far about an operation, a message or a group."""
+        return [event for event in self.events if event.subject == subject]
+
+    def watch(
+        self,
+        id: str,  # noqa: A002 - as the API names it everywhere
+        *,
+        kind: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        group: str | None = None,
+        breakdown: bool | None = None,
+    ) -> bool:
+        """Watch an operation or a message; see `poller.Poller.watch`."""
+        return self._called(
+            partial(
+                self._poller.watch,
+                id,
+                kind=kind,
+                labels=labels,
+                group=group,
+                breakdown=breakdown,
+            )
+        )
+
+    def seal(self, group: str, *, expected: int | None = None) -> GroupDocument:
+        """Say that a group has all its members; see `poller.Poller.seal`."""
+        return self._called(partial(self._poller.seal, group, expected=expected))
+
+    def operation(self, id: str) -> OperationDocument:  # noqa: A002 - as above
+        """Return what is known of an operation; see `poller.Poller.operation`."""
+        return self._called(partial(self._poller.operation, id))
+
+    def wait(self, id: str, *, timeout: float = _TIMEOUT) -> EmittedEvent:  # noqa: A002 - as above
+        """Return the final event of what is watched, once it is there.
+
+        `events` has it then, and all before it.
+
+        :raises TimeoutError: where it has not ended in time.
+        :raises NotWatched: where it is not watched.
+        """
+        return self._collected(
+            self._called(partial(self._poller.wait, id, timeout=timeout)), timeout
+        )
+
+    def wait_group(self, name: str, *, timeout: float = _TIMEOUT) -> EmittedEvent:
+        """Return the `group.completed` of a group, once it is there; as `wait` otherwise."""
+        return self._collected(
+            self._called(partial(self._poller.wait_group, name, timeout=timeout)), timeout
+        )
+
+    def wait_delivered(
+        self,
+        id: str,  # noqa: A002 - as above
+        *,
+        timeout: float = _TIMEOUT,
+    ) -> EmittedEvent:
+        """Return the final event of what is watched, once every sink has all its events so far.
+
+        :raises TimeoutError: where that is not so in time; it says what is not delivered, and why.
+        :raises NotWatched: where it is not watched.
+        """
+        deadline = time.monotonic() + timeout
+        final = self.wait(id, timeout=timeout)
+        while missing := _undelivered(self._called(partial(self._story, id))):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not delivered within {timeout:g} s: {', '.join(missing)}")
+            time.sleep(_LOOK_AGAIN)
+        return final
+
+    async def _story(self, watched: str) -> OperationStoryDocument:
+        address = address_of_url(self.url, "url")
+        async with ControlClient(address, token=self._token) as client:
+            return await client.operation(watched, events=_MOST_EVENTS)
+
+    def wait_for(
+        self, wanted: Callable[[EmittedEvent], bool], *, timeout: float = _TIMEOUT
+    ) -> EmittedEvent:
+        """Return the first event, emitted already or to come, that is wanted.
+
+        :raises TimeoutError: where none came in time.
+        """
+        deadline = time.monotonic() + timeout
+        seen = 0
+        while True:
+            events = self.events
+            for event in events[seen:]:
+                if wanted(event):
+                    return event
+            seen = len(events)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no such event within {timeout:g} s, of {seen}")
+            time.sleep(_LOOK_AGAIN)
+
+    def _collected(self, event: EmittedEvent, timeout: float) -> EmittedEvent:
+        return self.wait_for(lambda each: each.id == event.id, timeout=timeout)
+
+    async def _collect(self, events: EventStream) -> None:
+        # one by one: a test looks while the poller runs
+        async for event in events:
+            self._events.append(event)
+
+    def _called(self, method: Callable[[], Awaitable[Result]]) -> Result:
+        if self._portal is None:
+            raise RuntimeError("the poller is not running; use it within `with`")
+        return self._portal.call(method)
+
+
+def _undelivered(story: OperationStoryDocument) -> list[str]:
+    """Say what has not reached each sink, and why."""
+    return [
+        f"{event['type']} to {delivery['sink']} ({delivery['lastError'] or delivery['state']})"
+        for event in story["events"]
+        for delivery in event["deliveries"]
+        if delivery["state"] != "delivered"
+    ]

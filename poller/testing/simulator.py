@@ -1,0 +1,147 @@
+"""A simulated Communications API in a thread, for tests that may block."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from poller.simulator import (
+    ExpectedCounts,
+    Scenario,
+    SimulatorConfig,
+    World,
+    serve,
+)
+
+Result = TypeVar("Result")
+
+_SPEED: Final = 20.0
+_BEHIND: Final = timedelta(hours=1)
+"""The clock of a simulator begins that long ago, so that a test can advance it."""
+
+
+class CommsSimulator:
+    """A simulated API on a free port of 127.0.0.1; a context manager. Any thread may call it.
+
+    `options` are those of `poller simulate`; here a send is twenty times as fast as a real one. The
+    same seed and the same sends in the same order give the same ids and outcomes.
+    """
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - as `SimulatorConfig` checks them
+        """Check the options.
+
+        :raises ValueError: naming the one that is wrong.
+        """
+        self._config = SimulatorConfig(**{"speed": _SPEED, **options})
+        self._advanced = timedelta()
+        self._world = World(self._config, clock=self._now)
+        self._exits = ExitStack()
+        self._portal: BlockingPortal | None = None
+        self.base_url = ""
+
+    def __enter__(self) -> Self:
+        with ExitStack() as exits:
+            portal = exits.enter_context(start_blocking_portal())
+            served, self.base_url = portal.start_task(
+                lambda **options: serve(self._config, world=self._world, **options)
+            )
+            exits.callback(served.cancel)
+            self._portal = portal
+            self._exits = exits.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._portal = None
+        self._exits.close()
+
+    @property
+    def account_sid(self) -> str:
+        """The account's id, and the user of `auth_token`."""
+        return self._config.account_sid
+
+    @property
+    def auth_token(self) -> str:
+        """The account's token; it protects nothing."""
+        return self._config.auth_token
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables that point an application, or `poller run`, here."""
+        return {
+            "POLLER_API__BASE_URL": self.base_url,
+            "TWILIO_ACCOUNT_SID": self.account_sid,
+            "TWILIO_AUTH_TOKEN": self.auth_token,
+        }
+
+    def send(
+        self,
+        recipients: int = 10,
+        *,
+        scenario: str | Scenario = "smooth",
+        failing_with: Sequence[int] = (),
+        scheduled_in: float | None = None,
+        kind: str = "messages",
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """Send as another application of the account would; returns the id of the operation.
+
+        `scenario` is a name of `SCENARIOS` or one of your own. With `failing_with`, error codes,
+        the first recipient surely ends in the first code, the next one in the next, and so on in
+        turn. `scheduled_in` is in how many seconds it begins.
+
+        :raises ValueError: where an argument is wrong.
+        """
+        fate = Scenario(each=tuple(failing_with)) if failing_with else scenario
+        wait = None if scheduled_in is None else timedelta(seconds=scheduled_in)
+        operation = self._called(
+            lambda: self._world.send(
+                recipients=recipients,
+                fate=fate,
+                kind=kind,
+                scheduled_for=None if wait is None else self._now() + wait,
+                tags=tags,
+            )
+        )
+        return operation.id
+
+    def receive(self, text: str = "Hello", *, sender: str = "+14155550100") -> str:
+        """Receive a message from a person, such as a reply; returns its id."""
+        return self._called(partial(self._world.receive, text=text, sender=sender))
+
+    def cancel(self, operation_id: str) -> None:
+        """Cancel what an operation has not sent yet.
+
+        :raises KeyError: where there is no such operation.
+        """
+        self._called(partial(self._world.cancel, operation_id))
+
+    def expected(self, operation_id: str) -> ExpectedCounts:
+        """Count what has become of an operation by now, message by message.
+
+        :raises KeyError: where there is no such operation.
+        """
+        return self._called(partial(self._world.expected, operation_id))
+
+    def advance(self, seconds: float) -> None:
+        """Let that much time pass at once, in all for less than an hour."""
+        advanced = self._advanced + timedelta(seconds=seconds)
+        if not self._advanced <= advanced < _BEHIND:
+            raise ValueError("the clock goes forward only, and in all by less than an hour")
+        self._advanced = advanced
+
+    def _now(self) -> datetime:
+        return datetime.now(UTC) - _BEHIND + self._advanced
+
+    def _called(self, function: Callable[[], Result]) -> Result:
+        if self._portal is None:
+            raise RuntimeError("the simulator is not running; use it within `with`")
+        return self._portal.call(function)
