@@ -17,6 +17,7 @@ LONG_FUNCTIONS = {
     "poller/store/migrations/versions/0100_first.py:upgrade": "a list of tables, as Alembic has it",
     "poller/store/migrations/versions/0102_groups.py:_create_groups": "a list of columns",
     "poller/cli/commands/run.py:command": "its options, each with its help text",
+    "poller/cli/commands/list.py:command": "its options, each with its help text",
     "poller/server/metrics.py:__init__": "a list of metrics, with the help text of each",
 }
 

@@ -33,6 +33,7 @@ from poller.server.documents import (
     OperationDocument,
     OperationStoryDocument,
     SinkDocument,
+    TotalsDocument,
 )
 from poller.text import dump_json
 
@@ -105,9 +106,18 @@ class ControlClient:
     async def operations(
         self, filters: Iterable[tuple[str, str]], *, limit: int
     ) -> AsyncIterator[OperationDocument]:
-        """List operations, the newest first, up to `limit`, page by page."""
+        """List operations, up to `limit`, page by page; `filters` may hold `sort`."""
         async for item in self._pages("/v1/operations", "operations", filters, limit):
             yield cast("OperationDocument", item)
+
+    async def totals(
+        self, by: str, filters: Iterable[tuple[str, str]], *, limit: int
+    ) -> TotalsDocument:
+        """Sum up operations by `group` or `label:NAME`, the most failed recipients first."""
+        query = [*filters, ("by", by), ("limit", str(limit))]
+        answer = await self._ask("GET", "/v1/totals", query=query)
+        self._member(answer, "totals")
+        return cast("TotalsDocument", answer)
 
     async def operation(self, operation_id: str, *, events: int) -> OperationStoryDocument:
         """Return an operation with its last `events` (0 to 1000)."""

@@ -47,9 +47,10 @@ from poller.server.views import (
     show_totals,
 )
 from poller.store.registrations import Registered
-from poller.store.reports import OperationFilter, SortOrder
+from poller.store.reports import OperationFilter
 from poller.tracking.lifecycle import LIFECYCLES
 from poller.tracking.registration import BadRegistration, Registration, parse_registration
+from poller.tracking.watch import SortOrder
 
 router = APIRouter(tags=["operations"], dependencies=[KNOWN_PARAMETERS])
 

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -27,7 +26,7 @@ from poller.store.watches import count_watched
 from poller.text import dump_json
 from poller.tracking.delivery import Delivery, DeliveryState
 from poller.tracking.sink_health import SinkHealth, SinkState, next_attempt
-from poller.tracking.watch import AccountScope, Outcome, Watch
+from poller.tracking.watch import AccountScope, Outcome, SortOrder, Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,15 +92,6 @@ class OperationDetail:
     watch: Watch
     is_stub: bool
     timeline: EventTimeline
-
-
-class SortOrder(StrEnum):
-    """The order of a list."""
-
-    REGISTERED = "registered"
-    """The latest registration first."""
-    FAILED = "failed"
-    """The most failed recipients first; what has none is left out."""
 
 
 def list_operations(

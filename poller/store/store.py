@@ -54,7 +54,7 @@ from poller.tracking.delivery import DeliveryAttempt
 from poller.tracking.pacing import DEFAULT_POLICY, Policy
 from poller.tracking.registration import Registration
 from poller.tracking.sweep_policy import Reach
-from poller.tracking.watch import AccountScope, HintStrength, Watch
+from poller.tracking.watch import AccountScope, HintStrength, SortOrder, Watch
 
 
 class Store:
@@ -352,7 +352,7 @@ class Store:
         *,
         limit: int,
         before: str | None = None,
-        order: reports.SortOrder = reports.SortOrder.REGISTERED,
+        order: SortOrder = SortOrder.REGISTERED,
     ) -> reports.Listing:
         """List operations; `before` is the cursor of a page in the same order.
 

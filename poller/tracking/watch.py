@@ -72,6 +72,15 @@ WATCHED_PHASES: Final = frozenset({Phase.ACTIVE, Phase.SETTLING, Phase.EXPLAININ
 """The phases in which an operation or message is polled."""
 
 
+class SortOrder(StrEnum):
+    """The order of a list."""
+
+    REGISTERED = "registered"
+    """The latest registration first."""
+    FAILED = "failed"
+    """The most failed recipients first; what has none is left out."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountScope:
     """The account that operations belong to: one daemon serves one scope.

@@ -13,13 +13,14 @@ from sqlalchemy import event, insert, select, update
 
 from poller.store.database import Database
 from poller.store.group_reports import GroupFilter
-from poller.store.reports import OperationFilter, SortOrder
+from poller.store.reports import OperationFilter
 from poller.store.schema import counters, deliveries, events, watches
 from poller.store.store import Store
 from poller.store.sweeps import Listed
 from poller.tracking.alert import AlertRule, AlertSubject
 from poller.tracking.delivery import AttemptResult
 from poller.tracking.pacing import Policy
+from poller.tracking.watch import SortOrder
 from tests.store.scenes import HOME, Clock, Daemon, declare, op, seen, snapshot
 
 pytestmark = pytest.mark.anyio

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poller.store.errors import StoreUnavailable
-from poller.store.reports import OperationFilter, SortOrder
+from poller.store.reports import OperationFilter
 from poller.tracking.progress import Recipients
-from poller.tracking.watch import Outcome
+from poller.tracking.watch import Outcome, SortOrder
 from tests.examples import times
 from tests.store.scenes import Daemon, op, seen, wish
 

@@ -8,15 +8,17 @@ from typing import Annotated, Final
 
 import typer
 
-from poller.cli.formatting import labels_text, when
+from poller.cli.commands.list import print_operations
+from poller.cli.formatting import breakdown_text, labels_text, when
 from poller.cli.operation_detail import print_facts
 from poller.cli.options import Config, Json, Limit, Overrides, Url, Version, group_named
 from poller.cli.output import is_terminal, print_table, say_rest
 from poller.cli.session import Target, with_daemon
 from poller.clock import wall_clock
 from poller.control.client import ControlClient
-from poller.server.documents import GroupDocument
+from poller.server.documents import GroupDocument, GroupStoryDocument, OperationDocument
 from poller.text import dump_json, printable
+from poller.tracking.watch import SortOrder
 
 _COLUMNS: Final = ("GROUP", "STATE", "ENDED", "DONE", "FAILED", "SINCE", "LABELS")
 
@@ -43,6 +45,12 @@ def command(
             show_default=False,
         ),
     ] = None,
+    failed: Annotated[
+        bool,
+        typer.Option(
+            "--failed", help="Show also the members with failures, and why their messages failed."
+        ),
+    ] = False,
     limit: Limit = 100,
     json_output: Json = False,
     url: Url = None,
@@ -59,13 +67,16 @@ def command(
     if action is Action.LIST:
         _refuse(name, "NAME", action)
         _refuse(expected, "--expected", action)
+        _refuse(failed or None, "--failed", action)
         return list_groups(target, limit=limit, json_output=json_output)
     if name is None:
         raise typer.BadParameter(f"name the group to {action.value}", param_hint="NAME")
     checked = group_named(name)
     if action is Action.SHOW:
         _refuse(expected, "--expected", action)
-        return show_group(target, checked, json_output=json_output)
+        most = limit if failed else None
+        return show_group(target, checked, failures=most, json_output=json_output)
+    _refuse(failed or None, "--failed", action)
     return seal_group(target, checked, expected=expected, json_output=json_output)
 
 
@@ -85,21 +96,37 @@ def list_groups(target: Target, *, limit: int, json_output: bool) -> int:
     return 0
 
 
-def show_group(target: Target, name: str, *, json_output: bool) -> int:
+def show_group(target: Target, name: str, *, failures: int | None = None, json_output: bool) -> int:
     """Print one group with the counts of its members; returns the exit code.
+
+    With `failures` also why messages failed, as far as that was read, and up to so many members
+    with failures, the most failures first.
 
     :raises SettingsError: where the settings cannot be used.
     :raises ControlError: where the daemon does not answer, or knows no such group.
     """
+    filters = [("group", name), ("sort", SortOrder.FAILED.value)]
 
-    async def fetch(client: ControlClient) -> GroupDocument:
-        return await client.group(name)
+    async def fetch(
+        client: ControlClient,
+    ) -> tuple[GroupStoryDocument, list[OperationDocument]]:
+        # nothing comes after the breakdown
+        group = await client.group(name, events=0 if failures is None else 1)
+        if failures is None:
+            return group, []
+        return group, [one async for one in client.operations(filters, limit=failures + 1)]
 
-    group = with_daemon(target, fetch)
+    group, members = with_daemon(target, fetch)
     if json_output:
         sys.stdout.write(dump_json(group) + "\n")
     else:
         print_facts(_facts(group, wall_clock()))
+    if failures is not None:
+        if members and not json_output:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+        print_operations(members[:failures], json_output=json_output)
+        say_rest(len(members), failures, nothing="no member has failures")
     sys.stdout.flush()
     return 0
 
@@ -158,16 +185,19 @@ def _cells(group: GroupDocument, now: datetime | None) -> Sequence[str]:
     )
 
 
-def _facts(group: GroupDocument, now: datetime) -> Iterator[tuple[str, str]]:
+def _facts(group: GroupStoryDocument, now: datetime) -> Iterator[tuple[str, str]]:
     members, progress = group["operations"], group["progress"]
     yield "group", group["name"]
     yield "state", group["state"]
     yield "operations", ", ".join(f"{number} {name}" for name, number in members.items())
     if group["expected"] is not None:
         yield "expected", str(group["expected"])
-    yield "messages", f"{progress['done']} of {progress['total']} done, {progress['failed']} failed"
+    total = "?" if progress["total"] is None else f"{progress['total']:,}"
+    yield "messages", f"{progress['done']:,} of {total} done, {progress['failed']:,} failed"
     if group["counters"]:
-        yield "counters", ", ".join(f"{name} {one}" for name, one in group["counters"].items())
+        yield "counters", ", ".join(f"{name} {one:,}" for name, one in group["counters"].items())
+    if (breakdown := group["breakdown"]) is not None:
+        yield "reasons", breakdown_text(breakdown)
     if group["labels"]:
         yield "labels", printable(labels_text(group["labels"]), limit=1000)
     for name, member in (

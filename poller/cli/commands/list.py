@@ -1,7 +1,8 @@
 """`poller list` and `poller forget`: what a running daemon watches."""
 
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -34,10 +35,12 @@ from poller.clock import wall_clock
 from poller.comms.ids import is_message_id
 from poller.comms.kinds import DEFAULT_KIND
 from poller.control.client import ControlClient
-from poller.server.documents import OperationDocument
+from poller.server.documents import OperationDocument, TotalDocument, TotalsDocument
 from poller.text import dump_json, printable
-from poller.tracking.watch import Outcome, Phase
+from poller.tracking.watch import Outcome, Phase, SortOrder
 
+_BY: Final = re.compile(r"group|label:.{1,128}")
+_MOST_TOTALS: Final = 1000
 _COLUMNS: Final = (
     "ID",
     "KIND",
@@ -93,6 +96,27 @@ def command(
             "--group", metavar="NAME", help="Only members of this group.", show_default=False
         ),
     ] = None,
+    with_failures: Annotated[
+        bool, typer.Option("--with-failures", help="Only with a recipient that failed.")
+    ] = False,
+    sort: Annotated[
+        SortOrder | None,
+        typer.Option(
+            "--sort",
+            help="The latest registration first, or the most failures (without those that have "
+            "none).",
+            show_default=SortOrder.REGISTERED.value,
+        ),
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            metavar="group|label:KEY",
+            help="Sum up by group, or by the value of a label.",
+            show_default=False,
+        ),
+    ] = None,
     limit: Limit = 100,
     json_output: Json = False,
     url: Url = None,
@@ -100,56 +124,93 @@ def command(
     overrides: Overrides = None,
     _version: Version = False,
 ) -> int:
-    """List what the running daemon watches or watched, the latest registration first."""
-    return list_operations(
-        Target(url, config, overrides),
-        statuses=status or (),
-        kinds=kinds_of(kind or ()),
-        phases=phase or (),
-        outcomes=outcome or (),
-        labels=labels_of(label),
-        group=None if group is None else group_named(group),
-        limit=limit,
-        json_output=json_output,
-    )
+    """List what the running daemon watches or watched, the latest registration first.
+
+    With --by the sums of each group, or of each value of a label, the most failures on top.
+    """
+    target = Target(url, config, overrides)
+    filters = [
+        *(("status", one) for one in status or ()),
+        *(("kind", one) for one in kinds_of(kind or ())),
+        *(("phase", one.value) for one in phase or ()),
+        *(("outcome", one.value) for one in outcome or ()),
+        *(("label", f"{name}={value}") for name, value in labels_of(label).items()),
+        *([] if group is None else [("group", group_named(group))]),
+        *([("withFailures", "true")] if with_failures else []),
+    ]
+    if by is None:
+        order = [] if sort is None else [("sort", sort.value)]
+        return list_operations(target, [*filters, *order], limit=limit, json_output=json_output)
+    if sort is not None:
+        raise typer.BadParameter("does not go with --by", param_hint="--sort")
+    if not _BY.fullmatch(by):
+        raise typer.BadParameter("write group, or label:KEY", param_hint="--by")
+    return list_totals(target, by, filters, limit=min(limit, _MOST_TOTALS), json_output=json_output)
 
 
 def list_operations(
-    target: Target,
-    *,
-    statuses: Sequence[str],
-    kinds: Sequence[str],
-    phases: Sequence[str],
-    outcomes: Sequence[str],
-    labels: Mapping[str, str],
-    limit: int,
-    group: str | None = None,
-    json_output: bool,
+    target: Target, filters: Sequence[tuple[str, str]], *, limit: int, json_output: bool
 ) -> int:
-    """Print up to `limit` operations, then messages, the newest first; returns the exit code.
+    """Print up to `limit` operations that match parameters of the route; returns the exit code.
 
     :raises SettingsError: where the settings cannot be used.
     :raises ControlError: where the daemon does not answer.
     """
-    filters = [
-        *(("status", status) for status in statuses),
-        *(("kind", kind) for kind in kinds),
-        *(("phase", phase) for phase in phases),
-        *(("outcome", outcome) for outcome in outcomes),
-        *(("label", f"{name}={value}") for name, value in labels.items()),
-        *([] if group is None else [("group", group)]),
-    ]
 
     async def fetch(client: ControlClient) -> list[OperationDocument]:
         return [one async for one in client.operations(filters, limit=limit + 1)]
 
     found = with_daemon(target, fetch)
-    _show(found[:limit], json_output=json_output)
+    print_operations(found[:limit], json_output=json_output)
     say_rest(len(found), limit)
     return 0
 
 
-def _show(operations: Sequence[OperationDocument], *, json_output: bool) -> None:
+def list_totals(
+    target: Target,
+    by: str,
+    filters: Sequence[tuple[str, str]],
+    *,
+    limit: int,
+    json_output: bool,
+) -> int:
+    """Print the sums of up to `limit` groups or values of a label; returns the exit code.
+
+    :raises SettingsError: where the settings cannot be used.
+    :raises ControlError: where the daemon cannot be asked.
+    """
+
+    async def fetch(client: ControlClient) -> TotalsDocument:
+        return await client.totals(by, filters, limit=limit)
+
+    found = with_daemon(target, fetch)
+    totals = found["totals"]
+    if json_output:
+        for total_of_one in totals:
+            sys.stdout.write(dump_json(total_of_one) + "\n")
+    elif totals:
+        heading = printable(by.removeprefix("label:")).upper()
+        columns = (heading, "ENDED", "DONE", "FAILED", "OF DONE", "WITH FAILURES")
+        print_table(columns, [_sums(one) for one in totals])
+    sys.stdout.flush()
+    say_rest(len(totals) + found["omitted"], limit)
+    return 0
+
+
+def _sums(one: TotalDocument) -> Sequence[str]:
+    share = f"{one['failed'] / one['done']:.1%}" if one["done"] else "–"
+    return (
+        "–" if one["value"] is None else printable(one["value"]),
+        f"{one['operations'] - one['watching']}/{one['operations']}",
+        f"{one['done']}/{one['recipients']}",
+        str(one["failed"]),
+        share,
+        str(one["withFailures"]),
+    )
+
+
+def print_operations(operations: Sequence[OperationDocument], *, json_output: bool) -> None:
+    """Print operations, one a line, or as a table on a terminal."""
     if json_output:
         for operation in operations:
             sys.stdout.write(dump_json(operation) + "\n")

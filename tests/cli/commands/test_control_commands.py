@@ -4,19 +4,23 @@ import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from poller.cli.commands.add import add_operations
 from poller.cli.commands.forget import forget_operations
-from poller.cli.commands.list import list_operations
+from poller.cli.commands.group import Action
+from poller.cli.commands.group import command as group_command
+from poller.cli.commands.list import command as list_command
 from poller.cli.commands.show import show_operation
 from poller.cli.commands.sinks import show_sinks
 from poller.cli.session import Target
 from poller.control.errors import NoDaemon, Refused
 from poller.text import format_instant
 from poller.tracking.registration import Defaults, Registration
+from poller.tracking.watch import Outcome, Phase, SortOrder
 from tests.control.fake_daemon import (
     A,
     Asked,
@@ -45,11 +49,9 @@ def target(daemon: FakeDaemon) -> Target:
     return Target(str(daemon.address))
 
 
-def listed(daemon: FakeDaemon, **options: object) -> int:
+def listed(daemon: FakeDaemon, **options: Any) -> int:  # noqa: ANN401 - options by name
     """Run `poller list`."""
-    chosen: dict[str, object] = dict.fromkeys(("statuses", "kinds", "phases", "outcomes"), ())
-    chosen |= {"labels": {}, "limit": 100, "json_output": False, **options}
-    return list_operations(target(daemon), **chosen)  # type: ignore[arg-type]  # options by name
+    return list_command(url=str(daemon.address), **options)
 
 
 def waiting(sink: str, **members: object) -> dict[str, object]:
@@ -139,11 +141,14 @@ def test_filters_are_passed_on() -> None:
     with FakeDaemon(lambda _: Reply(body={"operations": [], "next": None})) as daemon:
         listed(
             daemon,
-            statuses=["processing"],
-            kinds=["emails"],
-            phases=["active"],
-            outcomes=["lost"],
-            labels={"campaign": "a:b"},
+            status=["processing"],
+            kind=["emails"],
+            phase=[Phase.ACTIVE],
+            outcome=[Outcome.LOST],
+            label=["campaign=a:b"],
+            group="autumn",
+            with_failures=True,
+            sort=SortOrder.FAILED,
             limit=5,
         )
     assert daemon.asked[0].query == {
@@ -152,8 +157,116 @@ def test_filters_are_passed_on() -> None:
         "phase": ["active"],
         "outcome": ["lost"],
         "label": ["campaign=a:b"],
+        "group": ["autumn"],
+        "withFailures": ["true"],
+        "sort": ["failed"],
         "limit": ["6"],
     }
+
+
+TOTALS = [
+    {
+        "value": value,
+        "operations": 12,
+        "watching": 3,
+        "withFailures": 2,
+        "recipients": 118_400,
+        "done": 97_012,
+        "failed": failed,
+    }
+    for value, failed in (("autumn-sale-for-members-in-the-north-and-in-the-east", 640), (None, 0))
+]
+
+
+@pytest.mark.usefixtures("here")
+def test_sums_by_a_label(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line for each value; the same filters as for a list."""
+    answer = Reply(body={"totals": TOTALS, "omitted": 3})
+    with FakeDaemon(lambda _: answer) as daemon:
+        assert listed(daemon, by="label:campaign", with_failures=True, limit=2) == 0
+    assert (daemon.asked[0].path, daemon.asked[0].query) == (
+        "/v1/totals",
+        {"withFailures": ["true"], "by": ["label:campaign"], "limit": ["2"]},
+    )
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        "CAMPAIGN\tENDED\tDONE\tFAILED\tOF DONE\tWITH FAILURES",
+        f"{TOTALS[0]['value']}\t9/12\t97012/118400\t640\t0.7%\t2",
+        "–\t9/12\t97012/118400\t0\t0.0%\t2",
+    ]
+    assert err == "poller: there are more; --limit is 2\n"
+
+
+@pytest.mark.usefixtures("here", "on_terminal")
+def test_sums_fit_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Long names and large numbers, in 80 columns."""
+    with FakeDaemon(lambda _: Reply(body={"totals": TOTALS, "omitted": 0})) as daemon:
+        assert listed(daemon, by="group") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("640" in line for line in lines)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    "options", [{"by": "kind"}, {"by": "group", "sort": SortOrder.FAILED}], ids=["by", "sort"]
+)
+def test_sums_that_cannot_be_made(options: dict[str, Any]) -> None:
+    """Said before the daemon is asked."""
+    with FakeDaemon(lambda _: problem(500, "defect")) as daemon:
+        with pytest.raises(typer.BadParameter):
+            listed(daemon, **options)
+        assert daemon.asked == []
+
+
+def group_story(**members: object) -> dict[str, object]:
+    """Make the document of a group of three."""
+    counts = {"total": 3, "completed": 3, "canceled": 0, "lost": 0, "watching": 0}
+    progress = {"total": 30_000, "done": 30_000, "failed": 1_250, "stages": {}}
+    return {
+        "name": "autumn",
+        "state": "ended",
+        "labels": {},
+        "operations": counts,
+        "expected": 3,
+        "counters": {"total": 30_000, "failed": 1_250},
+        "progress": progress,
+        "createdAt": "2026-11-22T10:00:00Z",
+        "sealedAt": "2026-11-22T10:00:00Z",
+        "endedAt": "2026-11-22T11:00:00Z",
+        "breakdown": None,
+        "events": [],
+        **members,
+    }
+
+
+@pytest.mark.usefixtures("here")
+def test_what_failed_in_a_group_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    """The reasons of all members, and the members, the most failures first."""
+    breakdown = {
+        "errors": [
+            {"code": 30003, "count": 1_000, "message": "Unreachable", "infoUrl": None},
+            {"code": 30005, "count": 250, "message": None, "infoUrl": None},
+        ],
+        "messages": [],
+        "complete": True,
+    }
+    member = document(A, stats={"total": 10, "delivered": 4, "failed": 6})
+
+    def answer(request: Asked) -> Reply:
+        if request.path.startswith("/v1/groups"):
+            return Reply(body=group_story(breakdown=breakdown))
+        return Reply(body={"operations": [member], "next": None})
+
+    with FakeDaemon(answer) as daemon:
+        assert group_command(Action.SHOW, "autumn", failed=True, url=str(daemon.address)) == 0
+    assert daemon.asked[1].query == {"group": ["autumn"], "sort": ["failed"], "limit": ["101"]}
+    lines = capsys.readouterr().out.splitlines()
+    assert "messages\t30,000 of 30,000 done, 1,250 failed" in lines
+    [reasons] = [line for line in lines if line.startswith("reasons\t")]
+    assert "1,250 failed: 30003 Unreachable ×1,000, 30005" in reasons
+    [row] = [line for line in lines if line.startswith(A)]
+    assert "\t6\t" in row
 
 
 @pytest.mark.usefixtures("here")
