@@ -1,9 +1,11 @@
 """SIGHUP: the settings are read again, and what became of each that changed is said."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from enum import Enum
+from pathlib import Path
 from typing import Final
 
+import anyio
 import structlog
 from anyio import to_thread
 from pydantic import SecretStr
@@ -12,6 +14,7 @@ from poller.addresses import TcpAddress
 from poller.build import configuration, hint_access
 from poller.cli.appearance import Appearance
 from poller.engine.daemon import Daemon
+from poller.files import file_version
 from poller.http.route import EgressError
 from poller.server.serving import Bound
 from poller.settings import Settings, SettingsError, SettingsLoader, WebhookSinkSettings
@@ -22,6 +25,7 @@ from poller.store.errors import StoreError
 
 log = structlog.get_logger()
 
+_LOOK_EVERY: Final = 1.0
 _TOKEN: Final = ("server", "token")
 
 
@@ -51,13 +55,35 @@ ON_RELOAD: Final[Mapping[SettingPath, Effect]] = {
     **_rows("store", "retention", Effect.APPLIED),
     **_rows("server", "listen socket_mode observe hints", Effect.NEEDS_RESTART),
     **_rows("server", "token public_url hints_user hints_password hints_url", Effect.APPLIED),
-    **_rows("engine", "shutdown_grace", Effect.APPLIED),
+    **_rows("engine", "shutdown_grace reload_on_change", Effect.APPLIED),
     **_rows("log", "level format", Effect.APPLIED),
     **_rows("sinks.*", "type format events labels path url secret headers timeout", Effect.APPLIED),
     **_rows("sinks.*", "ca client_cert client_key", Effect.APPLIED),
     **_rows("alerts.*", "of counters ratio count at_least stalled labels", Effect.APPLIED),
 }
 """Every setting, `*` for the name of a sink or an alert."""
+
+
+class FileChanges:
+    """Finds files that have changed and are no longer being written. Pure."""
+
+    def __init__(self) -> None:
+        self._known: Mapping[Path, Hashable] | None = None
+        self._last: Mapping[Path, Hashable] = {}
+
+    def settled(self, versions: Mapping[Path, Hashable]) -> frozenset[Path]:
+        """Return what has changed since the first look, or the last result.
+
+        `versions` are those of all files now; what differs from the look before may still change.
+        """
+        is_quiet, self._last = versions == self._last, versions
+        known = versions if self._known is None else self._known
+        if self._known is not None and not is_quiet:
+            return frozenset()
+        self._known = versions
+        return frozenset(
+            file for file in {*known, *versions} if known.get(file) != versions.get(file)
+        )
 
 
 class Reloader:
@@ -112,6 +138,35 @@ class Reloader:
         self._bound.use_hint_access(hint_access(fresh))
         self._report(fresh, pending)
         self._in_force = fresh
+
+    async def watch_files(self, changed: Callable[[], None]) -> None:
+        """Call `changed` when a file that settings come from has changed, until cancelled.
+
+        Not while `engine.reload_on_change` is off.
+        """
+        changes = FileChanges()
+        while True:
+            try:
+                versions = await to_thread.run_sync(self._file_versions)
+            except OSError as error:
+                log.debug("daemon.files_unreadable", error=str(error))
+            else:
+                files = changes.settled(versions)
+                if files and self._in_force.engine.reload_on_change:
+                    log.info("daemon.files_changed", files=sorted(map(str, files)))
+                    changed()
+            await anyio.sleep(_LOOK_EVERY)
+
+    def _file_versions(self) -> dict[Path, Hashable]:
+        sinks = self._in_force.sinks.values()
+        webhooks = [sink for sink in sinks if isinstance(sink, WebhookSinkSettings)]
+        certificates = [
+            file
+            for sink in webhooks
+            for file in (sink.ca, sink.client_cert, sink.client_key)
+            if file is not None
+        ]
+        return {file: file_version(file) for file in (*self._loader.files(), *certificates)}
 
     def _may_use(self, token: SecretStr | None) -> bool:
         """Whether the address that is listened on, which stays the same, may do with this token."""

@@ -13,7 +13,15 @@ from poller.settings.errors import SettingsError, SettingsProblem
 from poller.settings.model import Settings
 from poller.settings.problems import problems_in, unknown_key
 from poller.settings.report import DEFAULT, SettingRow, rows, values
-from poller.settings.sources import OriginSource, SourcedValue, from_tables, read_sources
+from poller.settings.sources import (
+    OriginSource,
+    SourcedValue,
+    config_file,
+    from_tables,
+    may_be_setting,
+    read_sources,
+    secrets_directory,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +95,16 @@ class SettingsLoader:
             environ=dict(os.environ),
             sections=sections or SECTIONS,
         )
+
+    def files(self) -> list[Path]:
+        """Return the files that the settings are read from, as they are now; blocks on them."""
+        file = config_file(self._config, os.environ)
+        directory, _ = secrets_directory(os.environ)
+        try:
+            secrets = [each for each in directory.iterdir() if may_be_setting(each.name)]
+        except OSError:
+            secrets = []
+        return [*([] if file is None else [file]), *sorted(secrets)]
 
     def credentials(self) -> Credentials:
         """Read the credentials again; blocks on files.

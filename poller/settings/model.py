@@ -299,6 +299,11 @@ class EngineSettings(Section):
     shutdown_grace: Annotated[Duration, AfterValidator(between("0s", "1h"))] = Field(
         default=5.0, description="time for due deliveries when the daemon stops"
     )
+    reload_on_change: bool = Field(
+        default=True,
+        description="apply changes of the configuration file, of secret files and of certificates "
+        "within a few seconds, as SIGHUP does",
+    )
 
 
 class LogSettings(Section):

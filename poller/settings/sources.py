@@ -232,8 +232,7 @@ def read_sources(
     sections: Collection[str],
 ) -> tuple[OriginSource, ...]:
     """Read all sources, the highest first."""
-    if config is None and (named := variable(environ, "POLLER_CONFIG")):
-        config = Path(named)
+    config = config_file(config, environ)
     own_variables, vendor_variables = from_environment(environ, sections)
     own_files, vendor_files = from_secret_files(environ, sections)
     return (
@@ -245,6 +244,18 @@ def read_sources(
         from_toml(config, sections),
         from_state_directory(environ, sections),
     )
+
+
+def config_file(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the configuration file; `config` is that of `--config`."""
+    named = variable(environ, "POLLER_CONFIG")
+    return Path(named) if config is None and named else config
+
+
+def secrets_directory(environ: Mapping[str, str]) -> tuple[Path, str | None]:
+    """Return the directory of secret files, and its name where one was asked for."""
+    named = variable(environ, "POLLER_SECRETS_DIR") or variable(environ, "CREDENTIALS_DIRECTORY")
+    return Path(named or _DEFAULT_SECRETS), named
 
 
 def from_command_line(overrides: Sequence[str], sections: Collection[str]) -> OriginSource:
@@ -301,8 +312,7 @@ def from_secret_files(
     Other files are ignored. The directory need not exist.
     """
     own, vendor = OriginSource(sections=sections), OriginSource(sections=sections)
-    named = variable(environ, "POLLER_SECRETS_DIR") or variable(environ, "CREDENTIALS_DIRECTORY")
-    directory = Path(named or _DEFAULT_SECRETS)
+    directory, named = secrets_directory(environ)
     try:
         names = sorted((file.name for file in directory.iterdir()), key=_outer_first)
     except FileNotFoundError:
@@ -352,6 +362,11 @@ def from_state_directory(environ: Mapping[str, str], sections: Collection[str]) 
         place = Path(directories.partition(":")[0]) / "poller.db"
         source.add(("store", "url"), f"sqlite:///{place}", "default, in $STATE_DIRECTORY")
     return source
+
+
+def may_be_setting(name: str) -> bool:
+    """Whether a variable or a secret file of this name may hold a setting."""
+    return name.upper() in VENDOR_NAMES or _is_ours(name.upper())
 
 
 def _is_ours(upper: str) -> bool:

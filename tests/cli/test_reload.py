@@ -1,10 +1,11 @@
 """SIGHUP: each setting is applied, or named as one that needs a restart."""
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, cast
 
+import anyio
 import pytest
 from anyio import to_thread
 from pydantic import SecretStr
@@ -12,8 +13,9 @@ from structlog.testing import capture_logs
 
 from poller.build import configuration
 from poller.cli import appearance as appearance_module
+from poller.cli import reload as reload_module
 from poller.cli.appearance import Appearance
-from poller.cli.reload import ON_RELOAD, Effect, Reloader
+from poller.cli.reload import ON_RELOAD, Effect, FileChanges, Reloader
 from poller.engine.configuration import Configuration
 from poller.engine.daemon import Daemon
 from poller.server.hints import HintAccess
@@ -52,6 +54,8 @@ ELSEWHERE = {
     *("api.auth_token", "api.api_key", "api.api_secret", "server.token", "log.level", "log.format"),
     # with the listener of hints
     *("server.hints_user", "server.hints_password", "server.hints_url"),
+    # by who watches the files
+    "engine.reload_on_change",
     # needs polling.discover as well
     "polling.discover_age",
     # reaches only the sinks whose messages link to it
@@ -76,6 +80,10 @@ class Reloads:
         self._reloader = Reloader(
             cast("Daemon", self), settings, source, self._bound(), Appearance()
         )
+
+    async def watch_files(self, changed: Callable[[], None]) -> None:
+        """Watch as the daemon does."""
+        await self._reloader.watch_files(changed)
 
     async def change_to(self, text: str) -> list[MutableMapping[str, Any]]:
         """Reload with this file; the log lines of it."""
@@ -189,6 +197,49 @@ async def test_the_credentials_of_hints_are_swapped(reloads: Reloads) -> None:
     assert refused["event"] == "daemon.reload_refused"
     assert "server.hints" in refused["error"]
     assert len(reloads.hint_access) == 1
+
+
+def test_a_file_has_changed_when_it_is_no_longer_written() -> None:
+    """Half a file is not read; one that came or went has changed as well."""
+    one, other = FilePath("one"), FilePath("other")
+    changes = FileChanges()
+    looks = [{one: 1}, {one: 1}, {one: 2}, {one: 3}, {one: 3}, {one: 3}]
+    looks += [{one: 3, other: 1}, {one: 3, other: 1}, {}, {}, {}]
+    assert [set(changes.settled(look)) for look in looks] == [
+        *(set(), set(), set(), set(), {one}, set()),
+        *(set(), {other}, set(), {one, other}, set()),
+    ]
+
+
+async def test_rotated_secrets_are_noticed(
+    reloads: Reloads, here: Surroundings, tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The secrets as Kubernetes mounts them: behind a link that is turned. And where it is off."""
+    monkeypatch.setattr(reload_module, "_LOOK_EVERY", 0.01)
+    secrets = tmp_path / "secrets"
+    for version in ("old", "new"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "twilio_auth_token").write_text(version)
+    secrets.symlink_to(tmp_path / "old")
+    here.set(POLLER_SECRETS_DIR=str(secrets))
+    await reloads.start()
+    noticed: list[str] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reloads.watch_files, lambda: noticed.append("changed"))
+        await anyio.sleep(0.1)
+        assert noticed == []
+        (tmp_path / "link").symlink_to(tmp_path / "new")
+        (tmp_path / "link").rename(secrets)
+        with anyio.fail_after(5):
+            while not noticed:  # noqa: ASYNC110 - it looks at files
+                await anyio.sleep(0.01)
+        await reloads.change_to("[engine]\nreload_on_change = false\n")
+        await anyio.sleep(0.1)
+        noticed.clear()
+        (secrets / "twilio_auth_token").write_text("newer still")
+        await anyio.sleep(0.2)
+        assert noticed == []
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_reload_that_changes_nothing_says_so(reloads: Reloads) -> None:

@@ -229,6 +229,7 @@ async def _serve(
         await _announce(settings, opened.store)
         helpers.start_soon(partial(appearance.show_page, bound.address, wants_open=job.open_page))
         helpers.start_soon(_obey_signals, signals, daemon, reloader, helpers, notifier)
+        helpers.start_soon(reloader.watch_files, partial(signals.handle, signal.SIGHUP))
         helpers.start_soon(notifier.narrate, daemon)
         helpers.start_soon(_register, daemon, stdin, job)
         if job.timeout is not None:
