@@ -71,6 +71,10 @@ class FileChanges:
         self._known: Mapping[Path, Hashable] | None = None
         self._last: Mapping[Path, Hashable] = {}
 
+    def accept(self, versions: Mapping[Path, Hashable]) -> None:
+        """Take the files as they are: they are being read now."""
+        self._known = self._last = versions
+
     def settled(self, versions: Mapping[Path, Hashable]) -> frozenset[Path]:
         """Return what has changed since the first look, or the last result.
 
@@ -107,10 +111,12 @@ class Reloader:
         self._appearance = appearance
         self._started = settings
         self._in_force = settings
+        self._changes = FileChanges()
 
     async def reload(self) -> None:
         """Read the settings and apply what can be applied, all of it or nothing; never raises."""
         try:
+            self._changes.accept(await to_thread.run_sync(self._file_versions))
             fresh = (await to_thread.run_sync(self._loader.load)).settings
             fresh.api.require_credentials()
             fresh.require_hint_access()
@@ -144,14 +150,13 @@ class Reloader:
 
         Not while `engine.reload_on_change` is off.
         """
-        changes = FileChanges()
         while True:
             try:
                 versions = await to_thread.run_sync(self._file_versions)
             except OSError as error:
                 log.debug("daemon.files_unreadable", error=str(error))
             else:
-                files = changes.settled(versions)
+                files = self._changes.settled(versions)
                 if files and self._in_force.engine.reload_on_change:
                     log.info("daemon.files_changed", files=sorted(map(str, files)))
                     changed()

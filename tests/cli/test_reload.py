@@ -199,6 +199,16 @@ async def test_the_credentials_of_hints_are_swapped(reloads: Reloads) -> None:
     assert len(reloads.hint_access) == 1
 
 
+def test_what_a_signal_has_applied_is_not_applied_again() -> None:
+    """Who writes a file and sends SIGHUP gets one reload."""
+    changes = FileChanges()
+    file = FilePath("one")
+    changes.settled({file: 1})
+    changes.settled({file: 2})
+    changes.accept({file: 2})
+    assert [changes.settled({file: 2}) for _ in range(3)] == [frozenset()] * 3
+
+
 def test_a_file_has_changed_when_it_is_no_longer_written() -> None:
     """Half a file is not read; one that came or went has changed as well."""
     one, other = FilePath("one"), FilePath("other")
