@@ -50,8 +50,8 @@ def say_rest(found: int, limit: int, *, nothing: str = "nothing found") -> None:
 def draw_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Draw a table as wide as the console, and break no word.
 
-    Where it is too wide, the last cell of each row, the longest text, stands below the others;
-    where that is still too wide, every cell but the first stands there with its heading.
+    Where it is too wide, the last cell of a row, the longest text, stands below the others unless
+    it fits; where that is still too wide, every cell but the first stands there with its heading.
     """
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     if _drawn_width(widths) <= console.width:
@@ -64,14 +64,18 @@ def draw_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence
         return
     on_line = len(widths) - 1 if _line_width(widths[:-1]) <= console.width else 1
 
-    def line(cells: Sequence[str], style: str = "") -> None:
-        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
+    def line(cells: Sequence[str], style: str = "") -> int:
+        """Print as many cells as fit, and return their number."""
+        whole = len(cells) if _line_width([*widths[:-1], len(cells[-1])]) <= console.width else 0
+        size = max(on_line, whole)
+        padded = (cell.ljust(width) for cell, width in zip(cells[:size], widths, strict=False))
         console.print(Text("  ".join(padded).rstrip(), style=style), soft_wrap=True)
+        return size
 
-    line(columns[:on_line], "bold")
+    line(columns, "bold")
     for row in rows:
-        line(row[:on_line])
-        found = list(zip(columns, row, strict=True))[on_line:]
+        size = line(row)
+        found = list(zip(columns, row, strict=True))[size:]
         said = [f"{name.lower()} {cell}" for name, cell in found if cell not in {"", "–"}]
         if said:
             text = wrapped("; ".join(said), width=console.width, begin=_BELOW, indent=_BELOW)

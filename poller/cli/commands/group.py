@@ -99,8 +99,8 @@ def list_groups(target: Target, *, limit: int, json_output: bool) -> int:
 def show_group(target: Target, name: str, *, failures: int | None = None, json_output: bool) -> int:
     """Print one group with the counts of its members; returns the exit code.
 
-    With `failures` also why messages failed, as far as that was read, and up to so many members
-    with failures, the most failures first.
+    With `failures` also why messages failed, as far as that was read, and up to that number of
+    members with failures, the most failures first.
 
     :raises SettingsError: where the settings cannot be used.
     :raises ControlError: where the daemon does not answer, or knows no such group.
@@ -189,13 +189,14 @@ def _facts(group: GroupStoryDocument, now: datetime) -> Iterator[tuple[str, str]
     members, progress = group["operations"], group["progress"]
     yield "group", group["name"]
     yield "state", group["state"]
-    yield "operations", ", ".join(f"{number} {name}" for name, number in members.items())
+    yield "operations", ", ".join(f"{number:,} {name}" for name, number in members.items())
     if group["expected"] is not None:
         yield "expected", str(group["expected"])
     total = "?" if progress["total"] is None else f"{progress['total']:,}"
     yield "messages", f"{progress['done']:,} of {total} done, {progress['failed']:,} failed"
-    if group["counters"]:
-        yield "counters", ", ".join(f"{name} {one:,}" for name, one in group["counters"].items())
+    counted = [f"{number:,} {name}" for name, number in group["counters"].items() if number]
+    if counted:
+        yield "counters", ", ".join(counted)
     if (breakdown := group["breakdown"]) is not None:
         yield "reasons", breakdown_text(breakdown)
     if group["labels"]:
