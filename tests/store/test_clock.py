@@ -7,7 +7,7 @@ import pytest
 from poller.store.clock import DatabaseClock
 from poller.store.store import Store
 from tests.store.cluster import Cluster
-from tests.store.scenes import HOME, declare
+from tests.store.scenes import HOME, declare, op, wish
 
 AT = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
@@ -77,6 +77,7 @@ async def test_a_store_measures_it_at_its_start_and_with_each_beat(
     )
     name = cluster.create()
     store = await Store.open(cluster.url(name), HOME)
+    await store.register([wish(op(1))])
     assert abs((store.now() - datetime.now(UTC)).total_seconds()) < 60
     clock = store.now
     assert isinstance(clock, DatabaseClock)
@@ -84,5 +85,12 @@ async def test_a_store_measures_it_at_its_start_and_with_each_beat(
     clock.measured(AT, begun=0, ended=0)
     await store.shared.beat(store.owner, slots=0)
     assert abs((store.now() - datetime.now(UTC)).total_seconds()) < 60
+    # a starter whose machine is a day behind takes nobody's wait for one set in the future
+    monkeypatch.setattr(
+        "poller.store.clock.wall_clock", lambda: datetime.now(UTC) - timedelta(days=1)
+    )
+    behind = await Store.open(cluster.url(name), HOME)
+    assert await behind.void_future_waits() == 0
+    await behind.aclose()
     await store.aclose()
     cluster.drop(name)

@@ -12,6 +12,8 @@ import anyio
 import pytest
 from sqlalchemy import Connection, text
 
+from poller.comms.gate import Reason, Refusal, RequestEnd
+from poller.store.budgets import PermitRequest
 from poller.store.database import Call, Database
 from poller.store.errors import StoreUnavailable
 from poller.store.store import Store
@@ -137,8 +139,9 @@ import os, signal, sys
 from sqlalchemy import text
 from poller.store.database import Database
 from poller.store.postgres import Limits
+from poller.store.schema import metadata
 with Database(sys.argv[1]).writing(Limits(idle=1)) as connection:
-    for table in ("watches", "sinks", "counters"):
+    for table in metadata.tables:
         connection.execute(text(f"SELECT * FROM {table} FOR UPDATE"))
     print("held", flush=True)
     os.kill(os.getpid(), signal.SIGSTOP)
@@ -167,14 +170,24 @@ async def test_a_daemon_that_is_frozen(
     store = await Store.open(cluster.url(name), HOME, now=clock)
     daemon = Daemon(store, clock, "first")
     await store.configure_sinks(declare("app"))
-    await daemon.register(op(1))
+    await daemon.run_through(op(1))
+    await store.shared.hold_sweep("messages", "first", is_reading=False)
+    refusal = Refusal(reason=Reason.UNAUTHORIZED, wait=60)
+    pausing = RequestEnd(at=clock(), probe=False, refusal=refusal)
+    await store.shared.change_pause("first", pausing)
     holder: subprocess.Popen[str] = request.getfixturevalue("holder")
     assert holder.stdout is not None
     assert holder.stderr is not None
     assert await anyio.to_thread.run_sync(holder.stdout.readline) == "held\n"
+    permit = PermitRequest(owner="first", in_flight=0, hurried=False, probe_seconds=1)
     with anyio.fail_after(5):
+        assert await store.shared.beat("first", slots=0) is not None
+        assert (await store.shared.lease_permits(permit)).pause is not None
+        assert await store.shared.hold_sweep("messages", "first", is_reading=True)
+        await store.shared.change_pause("first", pausing)
+        await daemon.run_through(op(2))
+        assert len(await daemon.deliveries(limit=100)) > 1
         await store.configure_sinks(declare("app", "other"))
-        await daemon.observe(op(1), "COMPLETED", total=1, delivered=1)
     holder.send_signal(signal.SIGCONT)
     assert await anyio.to_thread.run_sync(holder.wait) != 0
     assert "did not run for seconds" in holder.stderr.read()
