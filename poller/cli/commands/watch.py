@@ -6,9 +6,10 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from io import TextIOWrapper
-from typing import Any, Final, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 import anyio
+import typer
 from anyio.abc import TaskStatus
 from anyio.streams.memory import MemoryObjectReceiveStream
 from structlog import DropEvent
@@ -27,22 +28,34 @@ from poller.cli.options import (
     Url,
     Version,
     defaults_of,
+    group_named,
     registrations,
     timeout_seconds,
 )
 from poller.cli.session import Target
 from poller.cli.watch.lines import Lines
-from poller.cli.watch.news import Feed, News, Update
+from poller.cli.watch.news import Feed, GroupUpdate, News, Update
 from poller.cli.watch.rows import all_is_well
 from poller.cli.watch.source import open_feed
 from poller.clock import wall_clock
+from poller.control.client import ControlClient
+from poller.server.documents import GroupDocument
 from poller.settings import Settings, SettingsLoader
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import AccountScope, Watch
 
 
 def command(
-    ids: Ids,
+    ids: Ids = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            metavar="NAME",
+            help="Watch this group of a running daemon, until it has ended.",
+            show_default=False,
+        ),
+    ] = None,
     json_output: Json = False,
     timeout: Timeout = None,
     kind: KindName = DEFAULT_KIND_NAME,
@@ -56,18 +69,21 @@ def command(
 
     What a running daemon watches is followed there; the API is asked for the rest. On a
     terminal a bar per operation and the attempts of each message, else one event per line.
-    With polling.breakdown it ends after the breakdown. Exits with 0 where all completed
-    and no recipient failed, was undelivered or unaddressable (a failed attempt does not count
-    where a fallback delivered); 3 where something ended otherwise; 4 after --timeout; 1 where
-    the credentials are refused; 130 after Ctrl-C.
+    With polling.breakdown it ends after the breakdown. With --group a bar for the group and one
+    for each member, until the group has ended; that needs the daemon. Exits with 0 where all
+    completed and no recipient failed, was undelivered or unaddressable (a failed attempt does
+    not count where a fallback delivered); 3 where something ended otherwise; 4 after --timeout;
+    1 where the credentials are refused; 130 after Ctrl-C.
     """
-    return watch_operations(
-        SettingsLoader(config, overrides),
-        Target(url, config, overrides),
-        registrations(ids or (), defaults_of(kind=kind, labels=label)),
-        json_output=json_output,
-        timeout=timeout_seconds(timeout),
-    )
+    if bool(ids) is (group is not None):
+        raise typer.BadParameter("name operations and messages, or --group", param_hint="ID")
+    loader, target = SettingsLoader(config, overrides), Target(url, config, overrides)
+    seconds = timeout_seconds(timeout)
+    if group is not None:
+        name = group_named(group)
+        return watch_group(loader, target, name, json_output=json_output, timeout=seconds)
+    requested = registrations(ids or (), defaults_of(kind=kind, labels=label))
+    return watch_operations(loader, target, requested, json_output=json_output, timeout=seconds)
 
 
 _BUFFER: Final = 500
@@ -137,6 +153,33 @@ def watch_operations(
     :raises BadAddress: where `--url` or POLLER_URL cannot be used.
     :raises SinkUnavailable: where standard output is closed.
     """
+    settings, live = _prepare(loader, json_output=json_output)
+    code, message = anyio.run(_watch, settings, loader, target, requested, live, timeout)
+    if message is not None:
+        fail(message, code)
+    return code
+
+
+def watch_group(
+    loader: SettingsLoader,
+    target: Target,
+    name: str,
+    *,
+    json_output: bool,
+    timeout: float | None,
+) -> int:
+    """Watch a group of a running daemon until it has ended; returns the exit code as above.
+
+    :raises SettingsError: where the settings cannot be used.
+    :raises ControlError: where no daemon answers, or it does not know the group.
+    :raises SinkUnavailable: where standard output is closed.
+    """
+    settings, live = _prepare(loader, json_output=json_output)
+    return anyio.run(_watch_group, settings, target, name, live, timeout)
+
+
+def _prepare(loader: SettingsLoader, *, json_output: bool) -> tuple[Settings, bool]:
+    """Return the settings, and whether to show a live view; configure the log for it."""
     settings = loader.load("api", "polling", "server", "log").settings
     live = not json_output and sys.stdout is not None and sys.stdout.isatty()
     # bars and log lines cannot share a terminal; the view has a line for trouble
@@ -144,10 +187,7 @@ def watch_operations(
     level = "critical" if silent else settings.log.level
     only = None if level == "debug" else _without_the_daemons
     configure_logs(level=level, form=settings.log.format, only=only)
-    code, message = anyio.run(_watch, settings, loader, target, requested, live, timeout)
-    if message is not None:
-        fail(message, code)
-    return code
+    return settings, live
 
 
 def _without_the_daemons(_: object, method: str, fields: MutableMapping[str, Any]) -> Any:  # noqa: ANN401 - as structlog has it
@@ -182,6 +222,39 @@ async def _watch(
     return _EXIT_CODES[end], viewing.refusal if end is _WatchEnd.REFUSED else None
 
 
+async def _watch_group(
+    settings: Settings, target: Target, name: str, live: bool, seconds: float | None
+) -> int:
+    # imported here: most commands need none of it
+    from rich.console import Console  # noqa: PLC0415
+
+    from poller.cli.watch.group import (  # noqa: PLC0415
+        GroupFollower,
+        GroupView,
+        is_well,
+        room_for_members,
+    )
+
+    address = target.address(settings.server)
+    console = Console()
+    async with ControlClient(address, token=settings.server.token) as client:
+        await client.group(name)  # a wrong name or address is an error, later ones are trouble
+        shown = room_for_members(console) if live else None
+        scope = AccountScope(account=settings.account, base_url=settings.api.base_url)
+        audience: _Audience = (
+            GroupView(name, scope=scope, console=console, now=wall_clock)
+            if live
+            else await Lines.open()
+        )
+        viewing = _Viewing(GroupFollower(name, client=client, shown=shown), audience, ())
+        end = await viewing.run(seconds)
+    if end is _WatchEnd.ENDED and viewing.group is not None:
+        return 0 if is_well(viewing.group) else EXIT_UNFINISHED
+    if end is _WatchEnd.REFUSED:
+        fail(viewing.refusal or "", EXIT_TROUBLE)
+    return _EXIT_CODES.get(end, EXIT_TROUBLE)
+
+
 def _begin(settings: Settings, requested: Sequence[Registration]) -> Sequence[Watch]:
     """Make a watch of each registration; an id that is named twice is watched once."""
     now = wall_clock()
@@ -207,6 +280,7 @@ class _Viewing:
 
     def __init__(self, feed: Feed, audience: _Audience, watches: Sequence[Watch]) -> None:
         self.watches = {watch.id: watch for watch in watches}
+        self.group: GroupDocument | None = None
         self.refusal: str | None = None
         self._feed = feed
         self._audience = audience
@@ -239,6 +313,8 @@ class _Viewing:
             for item in news:
                 if isinstance(item, Update):
                     self.watches[item.watch.id] = item.watch
+                elif isinstance(item, GroupUpdate):
+                    self.group = item.group or self.group
                 elif item is not None and item.fatal:
                     self.refusal = item.what
             await self._audience.show(news)

@@ -7,7 +7,7 @@ from typing import Final, Self
 import anyio
 import structlog
 
-from poller.cli.watch.news import News, Update
+from poller.cli.watch.news import GroupUpdate, News, Update
 from poller.sinks.base import OutgoingEvent, SinkVerdict
 from poller.sinks.stdout import StdoutSink
 
@@ -36,7 +36,8 @@ class Lines:
 
     async def show(self, news: Sequence[News]) -> None:
         """Write the events among the news, however long the reader takes."""
-        events = [event for item in news if isinstance(item, Update) for event in item.events]
+        updates = [item for item in news if isinstance(item, Update | GroupUpdate)]
+        events = [event for update in updates for event in update.events]
         waiting = [OutgoingEvent(id=event.id, body=event.body) for event in events]
         while waiting:
             outcomes = await self._sink.deliver(waiting)

@@ -9,6 +9,7 @@ from anyio.abc import ObjectSendStream
 
 from poller.comms.errors import CommsError, Fault, Scope
 from poller.comms.gate import Pause
+from poller.server.documents import GroupDocument, OperationDocument
 from poller.tracking.event import EmittedEvent
 from poller.tracking.watch import Watch
 
@@ -67,7 +68,16 @@ class Update:
     events: Sequence[EmittedEvent] = ()
 
 
-News = Update | Trouble | None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupUpdate:
+    """A group as the daemon shows it, None where only events came, and some of its members."""
+
+    group: GroupDocument | None
+    members: Sequence[OperationDocument] = ()
+    events: Sequence[EmittedEvent] = ()
+
+
+News = Update | GroupUpdate | Trouble | None
 """None says that the last trouble is over."""
 
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from poller.cli.formatting import format_span
-from poller.cli.watch.news import News, Trouble, Update
+from poller.cli.watch.news import GroupUpdate, News, Trouble, Update
 from poller.cli.watch.rows import Totals, Track, WatchRow, busiest, short_names, status_of
 from poller.cli.watch.table import (
     breakdown_lines,
@@ -70,7 +70,7 @@ class LiveView:
                 track = self._tracks[item.watch.id]
                 self._totals = self._totals.changed(track.watch, item.watch)
                 self._tracks[item.watch.id] = track.after(item)
-            else:
+            elif not isinstance(item, GroupUpdate):
                 self._trouble = item
         self._changed = True
 

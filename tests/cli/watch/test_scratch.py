@@ -120,7 +120,7 @@ def troubles_of(news: Sequence[News]) -> list[str | None]:
     return [
         None if item is None else item.what.split(" (")[0].split(":")[0]
         for item in news
-        if not isinstance(item, Update)
+        if item is None or isinstance(item, Trouble)
     ]
 
 
