@@ -64,7 +64,7 @@ def listen(here: Surroundings, daemon: FakeDaemon) -> None:
 
 
 def test_a_store_that_nobody_has(here: Surroundings) -> None:
-    """Whoever answers at the address has another store: it is not asked."""
+    """What answers at the address has another store: it is not asked."""
     make_store(here.directory)
     with FakeDaemon(sinks) as daemon:
         listen(here, daemon)

@@ -36,7 +36,7 @@ class Fault:
 
 @contextmanager
 def port_taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Listen on a port, and let `run` be told to listen there."""
+    """Listen on a port that the settings of `run` name as well."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         monkeypatch.setenv("POLLER_SERVER__LISTEN", f"127.0.0.1:{listener.getsockname()[1]}")
         yield

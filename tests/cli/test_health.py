@@ -52,7 +52,7 @@ def test_answers(
     out: str,
     err: str,
 ) -> None:
-    """Trouble outside is told and is still a yes."""
+    """External trouble is printed, and the answer is still yes."""
     with FakeDaemon(lambda _: Reply(status=status, body=document)) as daemon:
         url = str(daemon.address)
         assert check_health(ready=True, json_output=False, url=url) == code

@@ -1,4 +1,4 @@
-"""What the service manager is told: by the parts in process, and by the real `poller run`."""
+"""What the service manager receives: from the parts in process, and from the real `poller run`."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ class Manager:
         self._reader.join()
         self._socket.close()
 
-    def told(self, *names: str) -> list[str]:
+    def received(self, *names: str) -> list[str]:
         """Name in order what was said of these variables."""
         return [name for fields in list(self.said) for name in fields if name in names]
 
@@ -127,7 +127,7 @@ def test_the_sentence_names_what_waits_and_what_is_in_trouble() -> None:
 
 
 def test_a_quiet_daemon_has_a_short_sentence() -> None:
-    """What is zero and no trouble is not told."""
+    """Zeros and absent trouble are left out."""
     standing = Summary(watched=1, waiting=0, stuck=0, lost=0, dead=0, held_back=0)
     assert sentence(standing, [], now=NOW) == "watching 1 operation, 0 deliveries waiting"
 
@@ -214,7 +214,7 @@ def test_a_reload_before_ready_or_after_stopping_is_not_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "fed"),
+    ("variables", "fed"),
     [
         ({"WATCHDOG_USEC": "60000000"}, True),
         ({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": str(os.getpid())}, True),
@@ -225,17 +225,17 @@ def test_a_reload_before_ready_or_after_stopping_is_not_told() -> None:
     ],
 )
 def test_the_watchdog_is_as_the_environment_says(
-    manager: Manager, told: dict[str, str], *, fed: bool
+    manager: Manager, variables: dict[str, str], *, fed: bool
 ) -> None:
     """It is off where no time is given, or where the time is meant for another process."""
     beats = Heartbeats(["poll"], clock=Clock())
-    notifier = Notifier.from_environment({"NOTIFY_SOCKET": manager.address, **told})
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": manager.address, **variables})
     notifier._clock = Clock()
     notifier.follow(beats)
     beats.beat("poll")
     notifier.stopping()
-    eventually(lambda: "STOPPING" in manager.told("STOPPING"))
-    assert ("WATCHDOG" in manager.told("WATCHDOG")) == fed
+    eventually(lambda: "STOPPING" in manager.received("STOPPING"))
+    assert ("WATCHDOG" in manager.received("WATCHDOG")) == fed
 
 
 @pytest.mark.parametrize("address", ["", "relative", "vsock:2:1234"])
@@ -262,16 +262,16 @@ def test_the_life_of_a_daemon(api: FakeApi, tmp_path: Path, kind: str) -> None:
     api.script(name, [operation(name, "PROCESSING", total=10, queued=10)])
     address = str(tmp_path / "notify") if kind == "path" else f"@comms-poller-test-{os.getpid()}"
     with Manager(address) as manager:
-        told = {**api.environment, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000000"}
-        with Poller("run", name, cwd=tmp_path, environment=told) as daemon:
-            eventually(lambda: manager.told("READY") == ["READY"])
-            eventually(lambda: len(manager.told("WATCHDOG")) > 2)
+        environment = {**api.environment, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000000"}
+        with Poller("run", name, cwd=tmp_path, environment=environment) as daemon:
+            eventually(lambda: manager.received("READY") == ["READY"])
+            eventually(lambda: len(manager.received("WATCHDOG")) > 2)
             eventually(lambda: any(s.startswith("watching 1 op") for s in manager.statuses()))
             daemon.signal(signal.SIGHUP)
-            eventually(lambda: len(manager.told("READY")) == 2)
+            eventually(lambda: len(manager.received("READY")) == 2)
             assert daemon.stop() == 0
     order = ["READY", "RELOADING", "READY", "STOPPING"]
-    assert manager.told("READY", "RELOADING", "STOPPING") == order
+    assert manager.received("READY", "RELOADING", "STOPPING") == order
     (reload,) = (fields for fields in manager.said if "RELOADING" in fields)
     assert int(reload["MONOTONIC_USEC"]) > 0
 
@@ -281,12 +281,12 @@ def test_a_refused_reload_ends_in_ready(api: FakeApi, manager: Manager, tmp_path
     """Bad settings leave the daemon running, and the manager knows."""
     config = tmp_path / "poller.toml"
     config.write_text("")
-    told = {**api.environment, "NOTIFY_SOCKET": manager.address}
-    with Poller("run", "--config", str(config), cwd=tmp_path, environment=told) as daemon:
-        eventually(lambda: manager.told("READY") == ["READY"])
+    environment = {**api.environment, "NOTIFY_SOCKET": manager.address}
+    with Poller("run", "--config", str(config), cwd=tmp_path, environment=environment) as daemon:
+        eventually(lambda: manager.received("READY") == ["READY"])
         config.write_text("polling = 3")
         daemon.signal(signal.SIGHUP)
-        eventually(lambda: manager.told("READY", "RELOADING")[1:] == ["RELOADING", "READY"])
+        eventually(lambda: manager.received("READY", "RELOADING")[1:] == ["RELOADING", "READY"])
         eventually(lambda: bool(daemon.logged("daemon.reload_refused")))
         assert daemon.stop() == 0
 
@@ -298,7 +298,7 @@ def test_a_daemon_that_ends_by_itself_says_so(
     """Idle is an end like any other."""
     name = operation_id(1)
     api.script(name, [operation(name, "COMPLETED", total=1, delivered=1)])
-    told = {**api.environment, "NOTIFY_SOCKET": manager.address}
-    with Poller("run", "--until-idle", name, cwd=tmp_path, environment=told) as daemon:
+    environment = {**api.environment, "NOTIFY_SOCKET": manager.address}
+    with Poller("run", "--until-idle", name, cwd=tmp_path, environment=environment) as daemon:
         assert daemon.wait() == 0
-    eventually(lambda: manager.told("READY", "STOPPING") == ["READY", "STOPPING"])
+    eventually(lambda: manager.received("READY", "STOPPING") == ["READY", "STOPPING"])

@@ -99,9 +99,9 @@ def test_a_reload_that_came_early_is_made_after_the_start(tmp_path: Path) -> Non
         daemon.signal(signal.SIGHUP)
         eventually(lambda: bool(daemon.logged("daemon.reloaded")))
         assert daemon.stop() == 0
-    told = [line["event"] for line in daemon.logs]
-    assert told.index("daemon.started") < told.index("daemon.reloaded")
-    assert told.count("daemon.reloaded") == 1
+    logged = [line["event"] for line in daemon.logs]
+    assert logged.index("daemon.started") < logged.index("daemon.reloaded")
+    assert logged.count("daemon.reloaded") == 1
 
 
 def _handles(pid: int) -> bool:

@@ -28,20 +28,20 @@ class Registrar:
         self._refuses = refuses
         self._trouble = trouble
 
-    async def register(self, wishes: Sequence[Registration]) -> list[Registered]:
+    async def register(self, registrations: Sequence[Registration]) -> list[Registered]:
         """Stand in for the daemon's."""
         if self._trouble:
             self._trouble -= 1
             raise StoreUnavailable("store.url: full")
-        self.ids += [wish.id for wish in wishes]
+        self.ids += [one.id for one in registrations]
         return [
             Registered(
-                id=wish.id,
+                id=one.id,
                 watch=None,
                 is_new=True,
-                conflict="of another kind" if wish.id == self._refuses else None,
+                conflict="of another kind" if one.id == self._refuses else None,
             )
-            for wish in wishes
+            for one in registrations
         ]
 
 

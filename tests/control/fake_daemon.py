@@ -159,7 +159,7 @@ def document(
 
 
 def progress_document(made: Mapping[str, Any]) -> ProgressDocument:
-    """Show the progress that the counters of a document mean; of one message there is none."""
+    """Show the progress that the counters of a document mean; a single message has none."""
     if not is_message_id(made["id"]):
         kind = KINDS.get(made["kind"], DEFAULT_KIND)
         return show_progress(read_progress(kind, made["counters"]), None)
@@ -237,6 +237,6 @@ def frame(*events: Mapping[str, Any]) -> bytes:
     return b"".join(_frame(one) for one in events)
 
 
-def _frame(told: Mapping[str, Any]) -> bytes:
-    body = json.dumps(told, ensure_ascii=False)
-    return f"id: {told['id']}\nevent: {told['type']}\ndata: {body}\n\n".encode()
+def _frame(document: Mapping[str, Any]) -> bytes:
+    body = json.dumps(document, ensure_ascii=False)
+    return f"id: {document['id']}\nevent: {document['type']}\ndata: {body}\n\n".encode()

@@ -84,7 +84,7 @@ def test_where_nobody_can_ask(listen: str) -> None:
 
 
 def test_what_was_told_first() -> None:
-    """`--url` beats `POLLER_URL`, an empty one is none."""
+    """`--url` beats `POLLER_URL`, an empty one counts as unset."""
     environ = {"POLLER_URL": "http://b"}
     assert named_address("http://a", environ) == Address(host="a")
     assert named_address(None, environ) == Address(host="b")

@@ -134,7 +134,7 @@ async def test_the_stream_is_asked_for() -> None:
 
 
 async def test_a_stream_that_is_none() -> None:
-    """Refusals are told as elsewhere, and an answer without events is no poller's."""
+    """Refusals are raised as elsewhere, and an answer without events is not a poller's."""
     replies = iter([problem(410, "gone"), Reply(body={})])
     with FakeDaemon(lambda _: next(replies)) as daemon:
         async with ControlClient(daemon.address, token=None) as client:

@@ -170,7 +170,7 @@ def test_an_api_that_nobody_answers_for(api: FakeApi, check: Check) -> None:
 
 
 def test_an_api_that_speaks_no_tls(api: FakeApi, check: Check) -> None:
-    """TLS that fails is told as such."""
+    """TLS that fails is reported as such."""
     code, report = check(f"api.base_url={api.base_url.replace('http:', 'https:')}")
     assert code == 1
     assert "does not speak TLS" in of(report, "api")["message"]
@@ -210,7 +210,7 @@ def test_a_current_store_is_read_and_not_touched(
 
 
 def test_a_store_in_use_is_in_order(api: FakeApi, here: Surroundings, check: Check) -> None:
-    """Beside a running daemon all is well, and its pid is told."""
+    """Beside a running daemon all is well, and its pid is shown."""
     del api
     path = here.directory / "poller.db"
     run(_make_store, path)
@@ -346,7 +346,7 @@ def test_a_torn_file_is_not_mended(
 def test_a_file_that_somebody_holds(
     api: FakeApi, here: Surroundings, check: Check, held: list[str], state: str
 ) -> None:
-    """A held file is in order beside a running daemon, and a warning where there is none."""
+    """A held file is in order beside a running daemon, and a warning without one."""
     del api
     run(_make_store, here.directory / "poller.db")
     with contextlib.ExitStack() as stack:
@@ -413,7 +413,7 @@ def test_a_channel_gets_a_message_that_says_it_is_a_test(
 
 
 def test_a_refused_test_event_is_a_problem(api: FakeApi, receiver: Receiver, check: Check) -> None:
-    """A status other than 2xx is told, and no echo of the secret with it."""
+    """A status other than 2xx is reported, without any echo of the secret."""
     del api
     receiver.answer_next(Answer(status=401, body=f"bad key {SECRET}".encode()))
     code, report = check(send=True)

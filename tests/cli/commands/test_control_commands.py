@@ -98,10 +98,12 @@ def results_of(asked: Asked) -> Reply:
 @pytest.mark.usefixtures("here")
 def test_many_are_added_in_several_requests(capsys: pytest.CaptureFixture[str]) -> None:
     """Up to 10,000 in one, and never more than the daemon takes bytes."""
-    wishes = [Registration(id=operation_id(number), kind="messages") for number in range(10_001)]
+    registrations = [
+        Registration(id=operation_id(number), kind="messages") for number in range(10_001)
+    ]
     labels = {f"{number:0128}": "x" * 256 for number in range(32)}
-    heavy = [Registration(id=wish.id, kind="emails", labels=labels) for wish in wishes[:400]]
-    for given, requests in ((wishes, 2), (heavy, 2)):
+    heavy = [Registration(id=one.id, kind="emails", labels=labels) for one in registrations[:400]]
+    for given, requests in ((registrations, 2), (heavy, 2)):
         with FakeDaemon(results_of) as daemon:
             code = add_operations(
                 target(daemon), given, stdin=False, defaults=Defaults(), json_output=False
@@ -110,8 +112,8 @@ def test_many_are_added_in_several_requests(capsys: pytest.CaptureFixture[str]) 
         assert len(daemon.asked) == requests
         assert all(len(asked.body["operations"]) <= 10_000 for asked in daemon.asked)
         assert all(int(asked.headers["content-length"]) < 4 * 2**20 for asked in daemon.asked)
-        told = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-        assert told == [[wish.id, "watching"] for wish in given]
+        printed = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+        assert printed == [[one.id, "watching"] for one in given]
 
 
 @pytest.mark.usefixtures("here")
@@ -126,10 +128,10 @@ def test_a_refusal_stands_among_the_results(capsys: pytest.CaptureFixture[str]) 
     """The others are added all the same; the exit code tells."""
     item = {"id": B, "status": 409, "problem": problem(409, "conflict", "two\nlines").body}
     body = {"results": [{"id": A, "status": 200, "phase": "active", "outcome": None}, item]}
-    wishes = [Registration(id=name, kind="messages") for name in (A, B)]
+    registrations = [Registration(id=name, kind="messages") for name in (A, B)]
     with FakeDaemon(lambda _: Reply(body=body)) as daemon:
         code = add_operations(
-            target(daemon), wishes, stdin=False, defaults=Defaults(), json_output=False
+            target(daemon), registrations, stdin=False, defaults=Defaults(), json_output=False
         )
     assert code == 1
     assert capsys.readouterr().out == f"{A}\tknown\n{B}\trefused\ttwo lines; do this\n"
@@ -400,7 +402,7 @@ def test_sinks_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_forgetting_stops_at_what_is_no_answer() -> None:
-    """An operation that is not known is told; a daemon in trouble ends it."""
+    """An unknown operation is named; a daemon in trouble ends it."""
     with FakeDaemon(lambda _: problem(503, "store")) as daemon, pytest.raises(Refused):
         forget_operations(target(daemon), [A], json_output=False)
     with FakeDaemon(lambda _: Reply(body=b"<html>")) as daemon, pytest.raises(NoDaemon):

@@ -33,13 +33,13 @@ class Clock:
         return self.now
 
     def move_to(self, seconds: float) -> None:
-        """Let so many seconds have passed since the beginning."""
+        """Let this many seconds have passed since the beginning."""
         self.now = BEGUN + timedelta(seconds=seconds)
 
 
 def event(kind: str = "progress", *, after: float = 3.0, **data: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
     """Return what a line shows of an event."""
-    told: dict[str, Any] = {
+    made: dict[str, Any] = {
         "operation": operation(NAME, "PROCESSING", total=400, delivered=150, failed=2),
         "kind": "messages",
         "previousStatus": "PROCESSING",
@@ -56,7 +56,7 @@ def event(kind: str = "progress", *, after: float = 3.0, **data: Any) -> dict[st
         "sequence": "0000000001",
         "subject": NAME,
         "time": time,
-        "data": {**told, **data},
+        "data": {**made, **data},
     }
 
 
@@ -133,11 +133,11 @@ def test_a_breakdown_tells_why() -> None:
 
 def message_event(*attempts: dict[str, Any], plain: bool = False) -> str:
     """Show a message with these attempts."""
-    told = event(delta={})
-    told["type"] = "message.delivered"
-    del told["data"]["operation"]
-    told["data"]["message"] = {"id": "x", "status": "DELIVERED", "attempts": attempts, "stats": {}}
-    return line(told, plain=plain)
+    made = event(delta={})
+    made["type"] = "message.delivered"
+    del made["data"]["operation"]
+    made["data"]["message"] = {"id": "x", "status": "DELIVERED", "attempts": attempts, "stats": {}}
+    return line(made, plain=plain)
 
 
 def test_a_message_tells_its_attempts() -> None:

@@ -129,7 +129,7 @@ def test_beside_a_daemon_nothing_is_added(
 
 
 def test_an_unknown_event_among_known_ones(event_ids: list[str], said: Said) -> None:
-    """It is told and the exit code is 1; the others go all the same."""
+    """It is named and the exit code is 1; the others are replayed all the same."""
     assert replay("nope", event_ids[0]) == 1
     replayed, warnings = said()
     assert replayed == {"app": 1, "log": 1}
@@ -159,7 +159,7 @@ def test_a_sink_that_was_never_there(
 def test_a_sink_that_is_no_longer_there(
     event_ids: list[str], here: Surroundings, said: Said, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By name it is refused with what to do; among others it is replayed and told."""
+    """By name it is refused with what to do; among others it is replayed with a warning."""
     del event_ids
 
     async def leave() -> None:

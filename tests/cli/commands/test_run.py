@@ -47,7 +47,7 @@ def test_breakdown_is_the_setting_of_this_daemon(
 ) -> None:
     """So it holds for what is discovered, on standard input, or registered by others as well.
 
-    No registration is given a wish of its own, which would outlive this run.
+    No registration gets a breakdown of its own, which would outlive this run.
     """
     here.set(POLLER_POLLING__BREAKDOWN="true")
     run(*options, "--stdin", op(1))
@@ -66,6 +66,6 @@ def test_kind_and_label_are_those_of_what_it_registers(called: list[Called]) -> 
     """On the command line and on standard input alike."""
     run("--kind", "emails", "--label", "campaign=autumn", "--stdin", op(1))
     ((_, job),) = called
-    (wish,) = job.registrations
-    assert (wish.kind, wish.labels) == ("emails", {"campaign": "autumn"})
+    (registration,) = job.registrations
+    assert (registration.kind, registration.labels) == ("emails", {"campaign": "autumn"})
     assert (job.defaults.kind, job.defaults.labels) == ("emails", {"campaign": "autumn"})

@@ -66,8 +66,8 @@ def show(capsys: pytest.CaptureFixture[str]) -> Show:
             code = show_messages(Target(url), name, choice=scope, events=20)
         except typer.Exit as end:
             code = end.exit_code
-        told = capsys.readouterr()
-        return code, told.out, told.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return run_it
 
@@ -91,22 +91,22 @@ def test_what_is_shown_is_the_truth(
     name = ended(simulated, kind=kind)
     truth = simulated.world.expected(name)
     code, out, _ = show(name, failed=failed, kind=kind)
-    told = json.loads(out)
+    shown = json.loads(out)
     assert code == 0
-    assert (told["id"], told["kind"], told["status"]) == (name, kind, "COMPLETED")
-    assert told["breakdown"]["complete"] is True
-    assert {one["code"]: one["count"] for one in told["breakdown"]["errors"]} == truth.codes
+    assert (shown["id"], shown["kind"], shown["status"]) == (name, kind, "COMPLETED")
+    assert shown["breakdown"]["complete"] is True
+    assert {one["code"]: one["count"] for one in shown["breakdown"]["errors"]} == truth.codes
     wanted = {
         (status, channel): count
         for channel, counts in truth.channels.items()
         for status, count in counts.items()
         if KINDS[kind].items and (not failed or status in KINDS[kind].failed_statuses)
     }
-    counted = {(one["status"], one["channel"]): one for one in told["breakdown"]["messages"]}
+    counted = {(one["status"], one["channel"]): one for one in shown["breakdown"]["messages"]}
     assert {place: one["count"] for place, one in counted.items()} == wanted
-    assert Counter((one["status"], one["channel"]) for one in told["messages"]) == wanted
+    assert Counter((one["status"], one["channel"]) for one in shown["messages"]) == wanted
     codes = {one: code for code, contexts in truth.contexts.items() for one in contexts}
-    for one in told["messages"]:
+    for one in shown["messages"]:
         assert one["code"] == codes.get(one["id"])
         assert one["updatedAt"]
         assert one.keys() == {"id", "status", "channel", "code", "updatedAt"}
@@ -174,9 +174,9 @@ def test_addresses_are_masked_where_they_are_wanted(
         recipients=[{"address": "+14155551002", "channel": "PHONE"}], fate=Scenario(failed=1.0)
     )
     simulated.advance(600)
-    told = json.loads(show(sent.id)[1])
-    assert told["messages"][0]["to"] == ["+1415•••1002"]
-    assert told["breakdown"]["errors"][0]["samples"][0]["to"] == ["+1415•••1002"]
+    shown = json.loads(show(sent.id)[1])
+    assert shown["messages"][0]["to"] == ["+1415•••1002"]
+    assert shown["breakdown"]["errors"][0]["samples"][0]["to"] == ["+1415•••1002"]
     table = show(sent.id, form=Form.TABLES)[1]
     assert "\tTO\n" in table
     assert "(+1415•••1002)" in table
@@ -245,7 +245,7 @@ def test_a_throttled_request_waits_as_it_is_told(api: FakeApi, show: Show) -> No
 
 
 def test_a_long_wait_is_not_waited_for(api: FakeApi, show: Show) -> None:
-    """It is told how long it would be."""
+    """The message says how long it would be."""
     body = envelope(20429, "Too many")
     api.script("Errors", [Reply(status=429, body=body, headers={"Retry-After": "300"})])
     code, out, err = show(A)
@@ -303,9 +303,9 @@ def test_codes_are_learned_from_messages_too(api: FakeApi, show: Show) -> None:
     api.script("Errors", [{"errors": [{"code": "30003"}]}])
     api.script("Messages", [{"messages": [one]}])
     api.script(one["id"], [{**one, "attempts": attempts}])
-    told = json.loads(show(A)[1])
-    assert [(row["id"], row["code"]) for row in told["messages"]] == [(one["id"], 30003)]
-    assert told["breakdown"]["errors"][0]["samples"] == [{"id": one["id"]}]
+    shown = json.loads(show(A)[1])
+    assert [(row["id"], row["code"]) for row in shown["messages"]] == [(one["id"], 30003)]
+    assert shown["breakdown"]["errors"][0]["samples"] == [{"id": one["id"]}]
 
 
 @pytest.mark.usefixtures("here")

@@ -1,4 +1,4 @@
-"""One operation as a daemon tells of it: documents and events in any order mean the same."""
+"""One operation as a daemon shows it: documents and events in any order mean the same."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -33,11 +33,11 @@ SENT = {"from": {"channel": "SMS"}, "status": "SENT", "error": None}
 
 def fresh(name: str = A) -> Followed:
     """Know nothing of it but its id."""
-    wish = Registration(id=name, kind="messages")
-    return Followed(watch=register(None, wish, scope=HOME, now=NOW)[0])
+    registration = Registration(id=name, kind="messages")
+    return Followed(watch=register(None, registration, scope=HOME, now=NOW)[0])
 
 
-def told(*arguments: Any, **members: Any) -> OperationDocument:  # noqa: ANN401 - as the fake takes it
+def shown(*arguments: Any, **members: Any) -> OperationDocument:  # noqa: ANN401 - as the fake takes it
     """Make a document."""
     return cast("OperationDocument", document(*arguments, **members))
 
@@ -65,19 +65,19 @@ def test_what_is_no_event(body: str) -> None:
 
 def test_its_answers_have_a_rate() -> None:
     """As those of a watch that is polled here: from its documents and its events alike."""
-    begun = fresh().after_document(told(A, stats={"total": 10, "delivered": 1}))
-    assert begun.after_document(told(A, stats={"total": 10, "delivered": 1})) == begun
+    begun = fresh().after_document(shown(A, stats={"total": 10, "delivered": 1}))
+    assert begun.after_document(shown(A, stats={"total": 10, "delivered": 1})) == begun
     after, _ = begun.after(relayed(A, 1, total=10, delivered=5))
     assert finished_per_second(after.watch.looks) == 4.0
     ended = after.after_document(
-        told(A, "COMPLETED", sequence=2, observedAt="2026-11-22T10:00:09Z")
+        shown(A, "COMPLETED", sequence=2, observedAt="2026-11-22T10:00:09Z")
     )
     assert len(ended.watch.looks) == 1
 
 
 def test_history_changes_nothing() -> None:
-    """Events from before the document are told, and what is known stays."""
-    now = fresh().after_document(told(A, sequence=2, stats={"delivered": 5}))
+    """Events from before the document are shown, and what is known stays."""
+    now = fresh().after_document(shown(A, sequence=2, stats={"delivered": 5}))
     after, update = now.after(relayed(A, 1, "operation.lost", final=True, delivered=1))
     assert update is not None
     assert update.events[0].id == "aab-1"
@@ -95,7 +95,7 @@ def test_an_event_is_told_once() -> None:
 
 def test_an_end_has_come_with_its_event() -> None:
     """A document may say it first; the event that tells it is waited for."""
-    ended = told(A, "COMPLETED", sequence=1, phase="ended", outcome="completed")
+    ended = shown(A, "COMPLETED", sequence=1, phase="ended", outcome="completed")
     known = fresh().after_document(ended)
     assert not known.watch.is_watched
     assert not known.has_ended
@@ -133,7 +133,7 @@ def test_progress_while_settling() -> None:
 
 def test_a_document_names_the_group() -> None:
     """And when the daemon polls next; one of an earlier version knows no groups."""
-    document = told(A, sequence=1)
+    document = shown(A, sequence=1)
     assert fresh().after_document(document).watch.group is None
     document["group"] = "autumn"
     document["nextLookAt"] = "2026-11-22T10:00:09Z"
@@ -145,13 +145,13 @@ def test_a_document_names_the_group() -> None:
 def test_a_document_that_is_late() -> None:
     """One from before an event that is known changes nothing."""
     after, _ = fresh().after(relayed(A, 2, delivered=9))
-    assert after.after_document(told(A, sequence=1)) == after
+    assert after.after_document(shown(A, sequence=1)) == after
 
 
 def test_handing_over_keeps_what_was_told() -> None:
-    """Whoever goes on numbers and counts from there, and looks at once."""
+    """The daemon that takes over counts on from there, and polls at once."""
     after, _ = fresh().after(relayed(A, 4, delivered=9))
-    after = after.after_document(told(A, sequence=4, stats={"delivered": 11}))
+    after = after.after_document(shown(A, sequence=4, stats={"delivered": 11}))
     home = AccountScope(account="AC1", base_url="http://127.0.0.1/v1")
     watch = after.handed_over(home, now=NOW, settle=60)
     assert (watch.emitted.sequence, watch.unemitted) == (4, {"delivered": 2})
@@ -167,7 +167,7 @@ def test_handing_over_while_settling() -> None:
 
 
 def ended_with_failures() -> Followed:
-    """Know an operation whose final event has come, and told of failures."""
+    """Know an operation whose final event has come, with failures."""
     told_end = relayed(A, 1, "operation.completed", status="COMPLETED", final=True, failed=2)
     return fresh().after(told_end)[0]
 
@@ -176,9 +176,9 @@ def test_an_end_with_failures_may_be_explained() -> None:
     """The event cannot tell: it has ended when a document says so, or after its breakdown."""
     after = ended_with_failures()
     assert (after.watch.phase, after.watch.outcome) == (Phase.EXPLAINING, Outcome.COMPLETED)
-    ended = told(A, "COMPLETED", sequence=1, phase="ended", outcome="completed")
+    ended = shown(A, "COMPLETED", sequence=1, phase="ended", outcome="completed")
     assert after.after_document(ended).has_ended
-    explaining = told(A, "COMPLETED", sequence=1, phase="explaining", outcome="completed")
+    explaining = shown(A, "COMPLETED", sequence=1, phase="explaining", outcome="completed")
     assert not after.after_document(explaining).has_ended
     explained, update = after.after_document(explaining).after(
         relayed(A, 2, "operation.breakdown", status="COMPLETED", failed=2)
@@ -189,8 +189,8 @@ def test_an_end_with_failures_may_be_explained() -> None:
 
 
 def test_a_document_may_know_of_the_breakdown_first() -> None:
-    """Then the event is waited for, and told."""
-    ended = told(A, "COMPLETED", sequence=2, phase="ended", outcome="completed")
+    """Then the event is waited for, and shown."""
+    ended = shown(A, "COMPLETED", sequence=2, phase="ended", outcome="completed")
     after = ended_with_failures().after_document(ended)
     assert not after.has_ended
     explained, update = after.after(relayed(A, 2, "operation.breakdown", status="COMPLETED"))
@@ -199,7 +199,7 @@ def test_a_document_may_know_of_the_breakdown_first() -> None:
 
 
 def test_handing_over_while_explaining() -> None:
-    """Whoever goes on reads what failed from the beginning, and its end stays told."""
+    """The daemon that takes over reads what failed from the beginning, and keeps its end."""
     watch = ended_with_failures().handed_over(HOME, now=NOW, settle=60)
     assert (watch.phase, watch.outcome) == (Phase.EXPLAINING, Outcome.COMPLETED)
     assert watch.next_request is NextRequest.BREAKDOWN
@@ -257,7 +257,7 @@ def test_how_a_group_ended(receipts: dict[str, int], outcome: Outcome) -> None:
 
 
 def test_attempts_that_were_told_are_not_told_again() -> None:
-    """Whoever goes on tells only those that have moved on since."""
+    """The daemon that takes over shows only those that have changed since."""
     after, _ = fresh(M).after(
         read_emitted(json.dumps(message_event(1, "message.sent", "SENT", SENT)))
     )

@@ -1,4 +1,4 @@
-"""Following a daemon: no event missed or told twice, and what becomes of it when it goes."""
+"""Following a daemon: no event is missed or shown twice, also when the daemon goes."""
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -39,14 +39,14 @@ Stream = Callable[[Asked], Reply]
 
 def fresh(name: str) -> Watch:
     """Begin to watch."""
-    wish = Registration(id=name, kind="messages")
-    return register(None, wish, scope=HOME, now=NOW)[0]
+    registration = Registration(id=name, kind="messages")
+    return register(None, registration, scope=HOME, now=NOW)[0]
 
 
 def known(*documents: Mapping[str, Any]) -> dict[str, Followed]:
     """Know these of a daemon."""
-    told = [cast("OperationDocument", one) for one in documents]
-    return {one["id"]: Followed(watch=fresh(one["id"])).after_document(one) for one in told}
+    shown = [cast("OperationDocument", one) for one in documents]
+    return {one["id"]: Followed(watch=fresh(one["id"])).after_document(one) for one in shown}
 
 
 def streamed(*events: Mapping[str, Any]) -> Reply:
@@ -128,8 +128,8 @@ async def follow(
 
 
 def ids(news: Sequence[News]) -> list[str]:
-    """List the events told."""
-    return [told.id for item in news if isinstance(item, Update) for told in item.events]
+    """List the ids of the events."""
+    return [event.id for item in news if isinstance(item, Update) for event in item.events]
 
 
 async def test_cut_off_ten_times() -> None:
@@ -188,7 +188,7 @@ async def test_what_had_ended_is_told_with_its_history() -> None:
 
 
 async def test_a_daemon_that_stays_away() -> None:
-    """After a while somebody else goes on, from the last number and counters that were told."""
+    """After a while the other feed goes on, from the last number and counters that were shown."""
     replies = deque([streamed(event(A, 1, delivered=5), event(A, 2, delivered=8))])
     polling = Polling()
 
@@ -266,14 +266,14 @@ async def test_others_are_asked_about_meanwhile() -> None:
 
 
 async def test_fatal_trouble_of_the_others_ends_all() -> None:
-    """Refused credentials are the last of the news, whoever told them."""
+    """Refused credentials are the last of the news, from either feed."""
     with Daemon(lambda _: streamed()) as daemon:
         news = await follow(daemon, known(document(A)), Polling(refused=True), fresh(B))
     assert news[-1] == FATAL
 
 
 async def test_counters_move_between_events() -> None:
-    """A look shows what no event tells yet; the event that comes later is told all the same."""
+    """A document shows what has no event yet; the event that comes later is shown as well."""
     end = event(A, 1, "operation.completed", status="COMPLETED", final=True, delivered=9)
     moving = document(A, stats={"delivered": 4})
     looks = 0

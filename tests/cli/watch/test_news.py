@@ -1,4 +1,4 @@
-"""Troubles: what is told to people, when it begins and when it is over."""
+"""Trouble: what people read, when it begins and when it is over."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -61,7 +61,7 @@ def test_a_late_answer_does_not_end_a_pause() -> None:
 
 
 def test_a_pause_is_told_with_its_end() -> None:
-    """Whoever waits is told how long."""
+    """A pause says how long it lasts."""
     error = errors.Throttled("x", "the API answered 429", status=429)
     trouble = trouble_after(None, error, pause=PAUSE, fatal=False)
     assert trouble is not None

@@ -24,8 +24,8 @@ HOME = AccountScope(account="AC1", base_url="https://comms.example/v1")
 
 def unseen(number: int = 1, kind: str = "messages") -> Watch:
     """Begin to watch."""
-    wish = Registration(id=operation_id(number), kind=kind)
-    return register(None, wish, scope=HOME, now=NOW)[0]
+    registration = Registration(id=operation_id(number), kind=kind)
+    return register(None, registration, scope=HOME, now=NOW)[0]
 
 
 def seen(status: str = "PROCESSING", *, at: float = 0.0, number: int = 1, **counters: int) -> Watch:
@@ -52,8 +52,8 @@ REACHED: Final = {
 
 def message(status: str | None, *, number: int = 1, **counters: int) -> Watch:
     """Return a watched message with these attempts; it has ended where its status ends."""
-    wish = Registration(id=message_id(number), kind="messages")
-    watch, _ = register(None, wish, scope=HOME, now=NOW)
+    registration = Registration(id=message_id(number), kind="messages")
+    watch, _ = register(None, registration, scope=HOME, now=NOW)
     if status is None:
         return watch
     snapshot = {"id": watch.id, "status": status, "attempts": []}
@@ -137,11 +137,6 @@ def test_what_ends_at_sent_is_shown_as_sent() -> None:
     assert (row.done, row.total, row.counts["delivered"], row.counts["sent"]) == (300, 300, 0, 295)
 
 
-def test_the_recipients_stand_in_for_a_missing_total() -> None:
-    """Where `total` is 0 or absent, the number of recipients is the best there is."""
-    assert track(seen(total=0, recipients=7)).row(NOW).total == 7
-
-
 def test_done_over_total_fills_the_bar_and_no_more() -> None:
     """Unaddressable recipients may come on top of the total."""
     assert track(seen(total=10, delivered=10, unaddressable=5)).row(NOW).share == 1.0
@@ -156,7 +151,7 @@ def test_the_rate_lies_between_looks() -> None:
 
 
 def test_the_time_left_runs_between_looks() -> None:
-    """It is told from the last look on, and never falls below zero."""
+    """It counts from the last answer, and never falls below zero."""
     followed = track(seen(at=0, total=100), seen(at=5, total=100, delivered=50))
     assert followed.row(at(5)).left == 5.0
     assert followed.row(at(8)).left == 2.0

@@ -85,9 +85,9 @@ async def look(api: FakeApi) -> AsyncIterator[Look]:
 
 def watch(name: str, *, kind: str, base_url: str) -> Watch:
     """Begin to watch."""
-    wish = Registration(id=name, kind=kind, labels={"campaign": "autumn"})
-    home = AccountScope(account=ACCOUNT, base_url=base_url)
-    return register(None, wish, scope=home, now=wall_clock())[0]
+    registration = Registration(id=name, kind=kind, labels={"campaign": "autumn"})
+    scope = AccountScope(account=ACCOUNT, base_url=base_url)
+    return register(None, registration, scope=scope, now=wall_clock())[0]
 
 
 async def all_news(daemon: ScratchDaemon) -> list[News]:
@@ -105,14 +105,14 @@ def events_of(news: Sequence[News]) -> dict[str, list[EmittedEvent]]:
     """Return the events among the news by operation."""
     events = defaultdict(list)
     for item in news:
-        for told in item.events if isinstance(item, Update) else ():
-            events[told.subject].append(told)
+        for event in item.events if isinstance(item, Update) else ():
+            events[event.subject].append(event)
     return events
 
 
 def types_of(events: Sequence[EmittedEvent]) -> list[str]:
     """Return the types of events."""
-    return [told.type.value for told in events]
+    return [event.type.value for event in events]
 
 
 def troubles_of(news: Sequence[News]) -> list[str | None]:
@@ -141,12 +141,12 @@ async def test_it_tells_every_operation_to_its_end(api: FakeApi, look: Look) -> 
     events = events_of(news)
     assert events.keys() == {A, B, C}
     for name, own in events.items():
-        assert [told.sequence for told in own] == [1, 2, 3, 4]
-        assert [told.final for told in own] == [False, False, False, True]
-        assert sum(told.data["delta"].get("delivered", 0) for told in own) == 10
+        assert [event.sequence for event in own] == [1, 2, 3, 4]
+        assert [event.final for event in own] == [False, False, False, True]
+        assert sum(event.data["delta"].get("delivered", 0) for event in own) == 10
         assert own[-1].labels == {"campaign": "autumn"}
         assert api.count(name) == 4
-    assert len({told.id for own in events.values() for told in own}) == 12
+    assert len({event.id for own in events.values() for event in own}) == 12
     last = {item.watch.id: item.watch for item in news if isinstance(item, Update)}
     assert {name: last[name].outcome for name in last} == {
         A: Outcome.COMPLETED,
@@ -184,7 +184,7 @@ async def test_settling_is_watched_to_its_end(api: FakeApi, look: Look) -> None:
     )
     settling = Policy(min_interval=0.01, max_interval=0.02, progress_interval=0.0, settle=60.0)
     events = events_of(await all_news(look(A, policy=settling)))[A]
-    assert [told.type.value for told in events] == [
+    assert [event.type.value for event in events] == [
         "operation.completed",
         "operation.settled",
     ]
@@ -193,8 +193,8 @@ async def test_settling_is_watched_to_its_end(api: FakeApi, look: Look) -> None:
 async def test_what_does_not_exist_is_lost(api: FakeApi, look: Look) -> None:
     """Three 404s over the grace end a watch; that is no trouble with the API."""
     news = await all_news(look(A))
-    (told,) = events_of(news)[A]
-    assert told.data["reason"] == "not_found"
+    (event,) = events_of(news)[A]
+    assert event.data["reason"] == "not_found"
     assert api.count(A) >= 3
     assert troubles_of(news) == []
 

@@ -19,9 +19,9 @@ def test_a_kind_that_the_daemon_contradicts_is_refused(here: Surroundings) -> No
     """Nothing is watched under a kind that the operation does not have."""
     here.set(TWILIO_ACCOUNT_SID="AC1", TWILIO_AUTH_TOKEN="t")
     source = SettingsLoader(None, ())
-    wish = Registration(id=A, kind="emails")
+    registration = Registration(id=A, kind="emails")
     scope = AccountScope(account="AC1", base_url="https://x.test")
-    watch, _ = register(None, wish, scope=scope, now=wall_clock())
+    watch, _ = register(None, registration, scope=scope, now=wall_clock())
 
     def answer(asked: Asked) -> Reply:
         return Reply(body={"sinks": []} if asked.path == "/v1/sinks" else document(A))

@@ -121,7 +121,7 @@ def test_a_lost_operation_says_why() -> None:
 
 def message(**changes: object) -> WatchRow:
     """Return the row of a message whose fallback delivered."""
-    told: dict[str, object] = {
+    made: dict[str, object] = {
         "id": "comms_message_1",
         "resource_type": ResourceType.MESSAGE,
         "status": "delivered",
@@ -130,11 +130,11 @@ def message(**changes: object) -> WatchRow:
         "rate": None,
         "left": None,
     }
-    return row(**(told | changes))
+    return row(**(made | changes))
 
 
 def test_a_message_has_a_story_and_no_bar() -> None:
-    """Its attempts are told; nothing of it is a share of anything."""
+    """Its attempts are shown; it has no share done."""
     assert drawn(make_message_table([message()], NAMES, width=80), 80) == [
         "message status    attempts",
         "…000002 delivered RCS failed 61337 → SMS delivered",
@@ -177,7 +177,7 @@ def test_what_the_api_says_is_never_markup() -> None:
 
 
 def test_sums_leave_zeros_out() -> None:
-    """What there is none of is not mentioned."""
+    """Zeros are left out."""
     assert counts_line(Counter(delivered=1180, failed=0, canceled=2)).plain == (
         "1,180 delivered, 2 canceled"
     )
