@@ -22,7 +22,7 @@ def shown(group: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> dict[str
 @pytest.mark.usefixtures("here")
 def test_counters_are_read_at_a_glance(capsys: pytest.CaptureFixture[str]) -> None:
     """No zeros, thousands apart, and a total that is not known yet is not a number."""
-    group: dict[str, Any] = copy.deepcopy(EXAMPLES["groupStory"])  # type: ignore[arg-type] # one of many
+    group: dict[str, Any] = copy.deepcopy(EXAMPLES["groupStory"])
     group["counters"] = {"total": 0, "delivered": 12_500, "failed": 0}
     group["progress"] |= {"total": None, "done": 12_500, "failed": 0}
     facts = shown(group, capsys)
