@@ -127,23 +127,27 @@ def test_two_at_once_run_to_their_ends(home: Path, environment: Mapping[str, str
 
 
 def check_events(events: list[dict[str, Any]]) -> None:
-    """Check that standard output in a pipe holds three whole stories."""
+    """Check that standard output in a pipe holds three whole stories, and that of their group."""
     stories: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for event in events:
         stories[event["subject"]].append(event)
-    assert len(stories) == 3
+    assert len(stories) == 4
     check_promises(events)
+    group = stories.pop("launch")
+    assert [event["type"] for event in group[-2:]] == ["group.completed", "group.breakdown"]
+    assert events[-2:] == group[-2:]
     types = {s[0]["data"]["labels"]["campaign"]: [e["type"] for e in s] for s in stories.values()}
     assert types["survey"][:2] == ["operation.scheduled", "operation.processing"]
     assert types["autumn"][-2:] == ["operation.completed", "operation.breakdown"]
     assert types["survey"][-1] == "operation.completed"
     assert types["coupon"][-1] == "operation.canceled"
-    assert {event["type"] for event in events[-2:]} == {"operation.completed", "operation.canceled"}
-    (breakdown,) = (event["data"] for event in events if "breakdown" in event["data"])
+    own = [event for event in events if event["subject"] in stories]
+    assert {event["type"] for event in own[-2:]} == {"operation.completed", "operation.canceled"}
+    (breakdown,) = (event["data"] for event in own if "breakdown" in event["data"])
     stats = breakdown["operation"]["stats"]
     errors = breakdown["breakdown"]["errors"]
     assert sum(one["count"] for one in errors) == stats["failed"] + stats["undelivered"]
-    assert 15 < len(events) < 60
+    assert 15 < len(events) < 80
 
 
 def check_screen(lines: list[str]) -> None:
@@ -152,12 +156,18 @@ def check_screen(lines: list[str]) -> None:
     assert "simulated" in lines[0]
     assert first <= 5
     shown = [line for line in lines if re.match(r"\d:\d\d  ", line)]
-    assert len({line.index("/") for line in shown if "breakdown" not in line}) == 1
-    (breakdown,) = (line for line in shown if "breakdown" in line)
-    assert " failed: 30003 Unreachable destination handset ×" in breakdown
+    sends = [line for line in shown if "launch" not in line]
+    assert len({line.index("/") for line in sends if "breakdown" not in line}) == 1
+    breakdowns = [line for line in shown if "breakdown" in line]
+    assert [line.split()[1] for line in breakdowns] == ["autumn", "launch"]
+    assert all(" failed: 30003 Unreachable destination handset ×" in one for one in breakdowns)
     assert any("undelivered" in line for line in shown)
     assert any("scheduled" in line for line in shown)
-    assert {line.split()[2] for line in shown[-2:]} == {"completed", "canceled"}
+    assert {line.split()[2] for line in shown[-4:-2]} == {"completed", "canceled"}
+    assert [line.split()[1:3] for line in shown[-2:]] == [
+        ["launch", "completed"],
+        ["launch", "breakdown"],
+    ]
     commands = [line.strip() for line in lines if line.startswith("  ")]
     assert f"{sys.executable} -m poller simulate --operations 3" in commands
     assert [line.split()[3] for line in commands if " run " in line or " watch " in line] == [
@@ -202,7 +212,7 @@ def test_a_closed_pipe_ends_it_quietly(
     if with_stderr:
         assert "simulated" in first
     else:
-        assert json.loads(first)["type"].startswith("operation.")
+        assert json.loads(first)["type"] == "group.progress"
     if demo.stderr is not None:
         with demo.stderr:
             assert len(demo.stderr.read().splitlines()) == 4

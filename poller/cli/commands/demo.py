@@ -48,6 +48,9 @@ from poller.tracking.watch import AccountScope
 CONFIG: Final = SimulatorConfig(speed=200.0)
 """The demo's simulator; its seed makes every demo the same."""
 
+GROUP: Final = "launch"
+"""The group that counts the sends as one."""
+
 _LAST_END: Final = 16.0
 
 
@@ -71,7 +74,7 @@ class Send:
         return replace(self.fate, seconds=(self.ends - self.starts) * CONFIG.speed / part)
 
 
-# The last two end at the same moment: whichever is seen first, no other event follows their ends.
+# The last two end at the same moment: whichever is seen first, only the group's end follows theirs.
 CAMPAIGN: Final = (
     Send(
         name="autumn",
@@ -224,6 +227,7 @@ async def _watch(world: World, base_url: str, sink: Sink, directory: Path) -> _D
         )
         await daemon.open()
         await daemon.register(_registrations(launch(world)))
+        await daemon.seal(GROUP, None)
         daemon.registered_all()
         await daemon.run()
         if daemon.reason is Stop.NO_SINK:
@@ -268,6 +272,7 @@ def _registrations(operations: Mapping[str, SimulatedOperation]) -> list[Registr
             id=operation.id,
             kind=operation.kind.name,
             labels={LABEL: name},
+            group=GROUP,
             breakdown=explained[name],
         )
         for name, operation in operations.items()
@@ -302,7 +307,7 @@ def _exit_code(number: int) -> int:
 def _prologue() -> Text:
     cast = " · ".join(f"{send.name}: {send.plot}" for send in CAMPAIGN)
     return Text.assemble(
-        "Three bulk sends to a simulated API, watched over HTTP. One line is one event.\n",
+        f"Three bulk sends to a simulated API and {GROUP}, their group; a line is an event.\n",
         (f"{cast}\n", "bold"),
         "It takes 20 seconds. No account is needed; nothing is really sent or stored.\n",
     )
@@ -311,8 +316,8 @@ def _prologue() -> Text:
 def _epilogue(poller: str) -> Text:
     exports, (first, second, *_) = samples_to_come(3)
     return Text.assemble(
-        "\nEach line was an event. Your application receives a CloudEvent in JSON. See one:\n\n",
-        _commands(f"{poller} demo | head -n 1"),
+        "\nEach line was an event. Your application receives CloudEvents in JSON. See some:\n\n",
+        _commands(f"{poller} demo | head -n 3"),
         "\nNext, the simulated API as a server. In one terminal:\n\n",
         _commands(f"{poller} simulate --operations 3"),
         "\nIn another terminal, watch live, or run the daemon until all operations have ended:\n\n",
