@@ -8,7 +8,7 @@ from typing import Final
 from poller.clock import wall_clock
 from poller.comms.caller import ApiCaller
 from poller.comms.client import MOST_CONNECTIONS, CommsClient
-from poller.comms.credentials import Credentials
+from poller.comms.credentials import AnyCredentials
 from poller.comms.gate import Pause
 from poller.comms.throttle import Throttle
 from poller.engine.configuration import Configuration, SinkPlan
@@ -40,7 +40,7 @@ _GUESS_COST: Final = 10_000
 
 def configuration(
     settings: Settings,
-    credentials: Callable[[], Credentials],
+    credentials: Callable[[], AnyCredentials],
     *,
     line: LineMaker = json_line,
 ) -> Configuration:

@@ -47,6 +47,7 @@ def _rows(section: str, names: str, effect: Effect) -> dict[SettingPath, Effect]
 ON_RELOAD: Final[Mapping[SettingPath, Effect]] = {
     **_rows("api", "base_url account_sid", Effect.REFUSED),
     **_rows("api", "auth_token api_key api_secret", Effect.APPLIED),
+    **_rows("api", "oauth_client_id oauth_client_secret oauth_token_url", Effect.APPLIED),
     **_rows("api", "timeout max_concurrency requests_per_second", Effect.APPLIED),
     **_rows("polling", "min_interval max_interval progress_interval settle", Effect.APPLIED),
     **_rows("polling", "not_found_grace breakdown include_addresses", Effect.APPLIED),

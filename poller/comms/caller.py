@@ -16,7 +16,7 @@ from anyio import current_time
 from anyio.to_thread import run_sync
 
 from poller.comms.client import CommsClient
-from poller.comms.credentials import Credentials
+from poller.comms.credentials import AnyCredentials
 from poller.comms.errors import CommsError
 from poller.comms.throttle import Change, Throttle, Ticket
 from poller.log import get_logger
@@ -91,7 +91,7 @@ class ApiCaller:
         *,
         client: CommsClient,
         throttle: Throttle,
-        credentials: Callable[[], Credentials],
+        credentials: Callable[[], AnyCredentials],
         now: Callable[[], datetime],
         observer: CallObserver | None = None,
         keep_pauses: PauseKeeper | None = None,

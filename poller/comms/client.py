@@ -11,12 +11,13 @@ from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+import anyio
 import httpx
 from anyio import to_thread
 
 from poller import __version__
 from poller.addresses import DEFAULT_PORTS, Unusable, check_base_url
-from poller.comms.credentials import Credentials
+from poller.comms.credentials import AnyCredentials, Credentials
 from poller.comms.decoding import is_url
 from poller.comms.errors import NonsensicalAnswer
 from poller.comms.ids import check_message_id, check_operation_id
@@ -35,6 +36,7 @@ from poller.comms.models import (
     decode_page,
     decode_receipt_page,
 )
+from poller.comms.oauth import TokenSource
 from poller.comms.transport import Answer, decode_answer, exchange, read_refusal
 from poller.http.route import Route, find_route
 from poller.http.transport import Lanes, open_transport
@@ -44,6 +46,8 @@ LARGEST_PAGE: Final = 1000
 MOST_CONNECTIONS: Final = 30
 """With more connections the pool of the HTTP library costs more than it saves."""
 
+_UNAUTHORIZED: Final = 401
+_LEAST: Final = 0.001
 _MOST_OF_ONE: Final = 1024 * 1024
 _MOST_OF_A_PAGE: Final = 32 * 1024 * 1024
 # Bodies above this are decoded in a worker thread. Compressed ones may grow a thousandfold.
@@ -74,7 +78,7 @@ class CommsClient:
         self,
         *,
         base_url: str,
-        credentials: Credentials,
+        credentials: AnyCredentials,
         timeout: float,
         max_connections: int,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -88,7 +92,6 @@ class CommsClient:
             self._base_url = check_base_url(base_url)
         except Unusable as error:
             raise ValueError(f"base_url: {error}") from None
-        self._credentials = credentials
         self.timeout = timeout
         self._route = (
             find_route(base_url, os.environ) if transport is None else Route.direct(base_url)
@@ -96,6 +99,9 @@ class CommsClient:
         self._transport = transport or open_transport(self._route, max_connections=max_connections)
         self._now = now
         self._closed = False
+        self._given_transport = transport
+        self._access = self._accessing(credentials)
+        self._retired: list[TokenSource] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -112,15 +118,33 @@ class CommsClient:
         """Close the connections. Idempotent; a request afterwards is a `RuntimeError`."""
         self._closed = True
         await self._transport.aclose()
+        await self._close_retired()
+        if isinstance(self._access, TokenSource):
+            await self._access.aclose()
+
+    async def _close_retired(self) -> None:
+        while self._retired:
+            await self._retired.pop().aclose()
 
     async def renew_connections(self) -> None:
         """Use fresh connections from the next request on; requests under way end on theirs."""
+        await self._close_retired()
         if isinstance(self._transport, Lanes):
             await self._transport.renew()
 
-    def use(self, credentials: Credentials) -> None:
-        """Use `credentials` from the next request on."""
-        self._credentials = credentials
+    def use(self, credentials: AnyCredentials) -> None:
+        """Use `credentials` from the next request on; a token of the same client stays in use."""
+        access = self._access
+        if isinstance(access, TokenSource):
+            if access.credentials == credentials:
+                return
+            self._retired.append(access)
+        self._access = self._accessing(credentials)
+
+    def _accessing(self, credentials: AnyCredentials) -> Credentials | TokenSource:
+        if isinstance(credentials, Credentials):
+            return credentials
+        return TokenSource(credentials, now=self._now, transport=self._given_transport)
 
     async def fetch_operation(self, kind: KindSpec, operation_id: str) -> Operation:
         """Return the current state of an operation."""
@@ -233,17 +257,15 @@ class CommsClient:
     ) -> Decoded:
         if self._closed:
             raise RuntimeError("the client is closed")
-        answer = await exchange(
-            self._transport,
-            self._request(self._locate(path, query or {}, asked=asked)),
-            route=self._route,
-            asked=asked,
-            limit=limit,
-            timeout=self.timeout,
-        )
+        url = self._locate(path, query or {}, asked=asked)
+        ends_at = anyio.current_time() + self.timeout
+        access = self._access
+        answer = await self._exchange(access, url, asked=asked, limit=limit, ends_at=ends_at)
+        if answer.status == _UNAUTHORIZED and isinstance(access, TokenSource):
+            # it may have been revoked before its end: another one is tried once
+            answer = await self._exchange(access, url, asked=asked, limit=limit, ends_at=ends_at)
         if not answer.successful:
-            redact = self._credentials.redact
-            raise read_refusal(answer, asked=asked, now=self._now(), redact=redact)
+            raise read_refusal(answer, asked=asked, now=self._now(), redact=access.redact)
         work = partial(decode_answer, answer, decode, asked=asked, limit=limit)
         return await to_thread.run_sync(work) if _is_heavy(answer) else work()
 
@@ -255,17 +277,50 @@ class CommsClient:
         given = {name: _as_text(value) for name, value in query.items() if value is not None}
         return httpx.URL(f"{self._base_url}/{path}", params=given or None)
 
-    def _request(self, url: httpx.URL) -> httpx.Request:
-        return httpx.Request(
-            "GET",
-            url,
-            headers={
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip",
-                "Authorization": self._credentials.authorization(),
-                "User-Agent": f"comms-poller/{__version__}",
-            },
+    async def _exchange(
+        self,
+        access: Credentials | TokenSource,
+        url: httpx.URL,
+        *,
+        asked: str,
+        limit: int,
+        ends_at: float,
+    ) -> Answer:
+        """Send one request, until `ends_at`; a token that is refused is not used again."""
+        if isinstance(access, Credentials):
+            authorization, timeout = access.authorization(), self.timeout
+        else:
+            authorization = await access.authorization(timeout=_left(ends_at))
+            timeout = _left(ends_at)
+        answer = await exchange(
+            self._transport,
+            _request(url, authorization),
+            route=self._route,
+            asked=asked,
+            limit=limit,
+            timeout=timeout,
         )
+        if answer.status == _UNAUTHORIZED and isinstance(access, TokenSource):
+            access.reject(authorization)
+        return answer
+
+
+def _left(ends_at: float) -> float:
+    """Return the seconds that are left, never none: what is too late ends at once as such."""
+    return max(_LEAST, ends_at - anyio.current_time())
+
+
+def _request(url: httpx.URL, authorization: str) -> httpx.Request:
+    return httpx.Request(
+        "GET",
+        url,
+        headers={
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "Authorization": authorization,
+            "User-Agent": f"comms-poller/{__version__}",
+        },
+    )
 
 
 def _is_heavy(answer: Answer) -> bool:

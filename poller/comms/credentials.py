@@ -1,4 +1,4 @@
-"""Credentials for the Communications API: account id and token, or API key and secret."""
+"""Credentials for the Communications API: account and token, API key and secret, or OAuth."""
 
 import base64
 from dataclasses import dataclass, field
@@ -37,6 +37,19 @@ class Credentials:
         for secret in secrets:
             text = text.replace(secret, "**********")
         return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuthCredentials:
+    """A client of the vendor's OAuth service at `token_url`. The secret does not show in `repr`."""
+
+    client_id: str = field(repr=False)
+    client_secret: SecretStr = field(repr=False)
+    token_url: str
+
+
+AnyCredentials = Credentials | OAuthCredentials
+"""What the API is called with: HTTP Basic, or a token that OAuth gives."""
 
 
 def _check(half: str, name: str) -> None:

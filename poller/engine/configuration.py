@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from poller.comms.credentials import Credentials
+from poller.comms.credentials import AnyCredentials
 from poller.sinks.base import Sink
 from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
@@ -43,7 +43,7 @@ class Configuration:
 
     scope: AccountScope
     policy: Policy
-    credentials: Callable[[], Credentials]
+    credentials: Callable[[], AnyCredentials]
     sinks: Sequence[SinkPlan]
     retention: float
     shutdown_grace: float

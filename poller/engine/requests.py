@@ -7,7 +7,7 @@ from typing import Final
 
 from poller.comms.caller import ApiCaller, Request
 from poller.comms.client import LARGEST_PAGE, CommsClient
-from poller.comms.credentials import Credentials
+from poller.comms.credentials import AnyCredentials
 from poller.comms.errors import (
     CommsError,
     DeadlineExceeded,
@@ -51,7 +51,7 @@ def make_caller(
     client: CommsClient,
     throttle: Throttle,
     store: Store,
-    credentials: Callable[[], Credentials],
+    credentials: Callable[[], AnyCredentials],
     refused: Callable[[CommsError], None],
     now: Callable[[], datetime],
     meter: Meter = NO_METER,

@@ -29,6 +29,8 @@ CREDENTIALS: Final[frozenset[SettingPath]] = frozenset(
         ("api", "auth_token"),
         ("api", "api_key"),
         ("api", "api_secret"),
+        ("api", "oauth_client_id"),
+        ("api", "oauth_client_secret"),
         ("server", "token"),
         ("server", "hints_user"),
         ("server", "hints_password"),

@@ -104,8 +104,18 @@ Rate = Annotated[float, BeforeValidator(_no_boolean)]
 """A number per second."""
 
 
-def missing_credentials(*, key: bool, secret: bool, token: bool) -> SettingsProblem:
+def missing_credentials(
+    *, key: bool, secret: bool, token: bool, client: bool, client_secret: bool
+) -> SettingsProblem:
     """Return which half of a pair is missing; `token` is a token without its account."""
+    if client != client_secret:
+        there, absent = ("id", "secret") if client else ("secret", "id")
+        return SettingsProblem(
+            field=f"api.oauth_client_{absent}",
+            what=f"missing, although api.oauth_client_{there} is set: half a pair is no credential",
+            fix=f"set POLLER_API__OAUTH_CLIENT_{absent.upper()}, as a variable or as a file in the "
+            "secrets directory",
+        )
     if key != secret:
         there, absent = ("KEY", "SECRET") if key else ("SECRET", "KEY")
         return SettingsProblem(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from poller.comms.credentials import Credentials
+from poller.comms.credentials import AnyCredentials
 from poller.settings.catalogue import SECTIONS, SettingPath, dotted
 from poller.settings.errors import SettingsError, SettingsProblem
 from poller.settings.model import Settings
@@ -106,7 +106,7 @@ class SettingsLoader:
             secrets = []
         return [*([] if file is None else [file]), *sorted(secrets)]
 
-    def credentials(self) -> Credentials:
+    def credentials(self) -> AnyCredentials:
         """Read the credentials again; blocks on files.
 
         :raises SettingsError: where none are set.

@@ -16,7 +16,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from poller.addresses import ListenAddress, TcpAddress, parse_listen
-from poller.comms.credentials import Credentials
+from poller.comms.credentials import AnyCredentials, Credentials, OAuthCredentials
 from poller.settings.addresses import (
     StoreUrl,
     check_api_url,
@@ -77,6 +77,18 @@ class ApiSettings(Section):
         examples=["SKXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX"],
     )
     api_secret: Password = Field(default=None, description="the API key's secret")
+    oauth_client_id: UserName = Field(
+        default=None,
+        description="client id of OAuth (client credentials); with `oauth_client_secret` it beats "
+        "the others",
+        examples=["OQXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX"],
+    )
+    oauth_client_secret: Password = Field(default=None, description="the OAuth client's secret")
+    oauth_token_url: Annotated[str, AfterValidator(check_api_url)] = Field(
+        default="https://oauth.twilio.com/v2/token",
+        description="where OAuth gives tokens",
+        examples=["http://127.0.0.1:8480/v2/token"],
+    )
     timeout: Annotated[Duration, AfterValidator(between("100ms", "5m"))] = Field(
         default=10.0,
         description="time limit of one request, from connecting to the last byte of the answer",
@@ -93,16 +105,22 @@ class ApiSettings(Section):
     )
 
     @property
-    def credentials(self) -> Credentials | None:
-        """The pair to use: a complete API key before account and token; None without either."""
+    def credentials(self) -> AnyCredentials | None:
+        """What to use: a complete OAuth client, else API key, else account and token; or None."""
+        if self.oauth_client_id is not None and self.oauth_client_secret is not None:
+            return OAuthCredentials(
+                client_id=self.oauth_client_id,
+                client_secret=self.oauth_client_secret,
+                token_url=self.oauth_token_url,
+            )
         if self.api_key is not None and self.api_secret is not None:
             return Credentials(username=self.api_key, password=self.api_secret)
         if self.account_sid is not None and self.auth_token is not None:
             return Credentials(username=self.account_sid, password=self.auth_token)
         return None
 
-    def require_credentials(self) -> Credentials:
-        """Return the pair to use.
+    def require_credentials(self) -> AnyCredentials:
+        """Return what to use.
 
         :raises SettingsError: if there is none; it names the variables to set.
         """
@@ -112,6 +130,8 @@ class ApiSettings(Section):
             key=self.api_key is not None,
             secret=self.api_secret is not None,
             token=self.auth_token is not None,
+            client=self.oauth_client_id is not None,
+            client_secret=self.oauth_client_secret is not None,
         )
         raise SettingsError([missing])
 

@@ -11,6 +11,9 @@ from poller.simulator.kinds import check_shapes
 from poller.simulator.operations import FATE_TAG
 from poller.simulator.scenarios import SCENARIOS, scenario_named
 
+OAUTH_PATH: Final = "/v2/token"
+"""Where OAuth gives tokens: the path that it has on the vendor's host for them."""
+
 _RATES: Final = ("rate_429", "rate_500", "rate_503", "rate_slow", "rate_broken")
 
 
@@ -60,6 +63,7 @@ class SimulatorConfig(Faults):
     `speed` shortens what happens between a send and its end. Timestamps stay those of the clock,
     because clients compare them with their own. Credentials left empty are made from the seed:
     the same seed accepts the same ones after a restart. They protect nothing and may be printed.
+    OAuth tokens live for `token_seconds`.
     `fate` is the scenario of a send whose tags name none; `shapes` are names of `SHAPES`, in which
     the answers differ from the vendor's reference.
 
@@ -74,6 +78,9 @@ class SimulatorConfig(Faults):
     auth_token: str = field(default="", repr=False)
     api_key: str = ""
     api_secret: str = field(default="", repr=False)
+    oauth_client_id: str = ""
+    oauth_client_secret: str = field(default="", repr=False)
+    token_seconds: float = 3600.0
 
     def __post_init__(self) -> None:
         Faults.__post_init__(self)
@@ -86,6 +93,8 @@ class SimulatorConfig(Faults):
             "auth_token": self._made("token"),
             "api_key": "SK" + self._made("key"),
             "api_secret": self._made("secret"),
+            "oauth_client_id": "OQ" + self._made("client"),
+            "oauth_client_secret": self._made("client secret"),
         }
         for name, value in made.items():
             # The only place where the frozen value is completed.
@@ -128,6 +137,11 @@ export POLLER_API__BASE_URL={quote(base_url)}
 export TWILIO_ACCOUNT_SID={quote(config.account_sid)}
 export TWILIO_AUTH_TOKEN={quote(config.auth_token)}
 {_receiver(hints)}
+# Or, in place of the token, as a client of OAuth:
+# export POLLER_API__OAUTH_CLIENT_ID={quote(config.oauth_client_id)}
+# export POLLER_API__OAUTH_CLIENT_SECRET={quote(config.oauth_client_secret)}
+# export POLLER_API__OAUTH_TOKEN_URL={quote(server + OAUTH_PATH)}
+
 # Send; the answer holds the operation's id:
 curl -sS -X POST "$POLLER_API__BASE_URL/Messages" \\
   -u "$TWILIO_ACCOUNT_SID:$TWILIO_AUTH_TOKEN" \\

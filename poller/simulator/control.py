@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from poller.simulator.answers import ApiError, SimulatedProblem, answer, read_json
-from poller.simulator.config import Faults
+from poller.simulator.config import OAUTH_PATH, Faults
 from poller.simulator.gate import CONTROL_PREFIX, Controls
 from poller.simulator.scenarios import parse_scenario
 from poller.simulator.world import AlreadyEnded, World
@@ -44,7 +45,36 @@ class ControlApi:
             Route(f"{CONTROL_PREFIX}operations/{{id}}/cancel", self._cancel, methods=["POST"]),
             Route(f"{CONTROL_PREFIX}operations/{{id}}/truth", self._show_truth),
             Route(f"{CONTROL_PREFIX}inbound", self._receive, methods=["POST"]),
+            Route(f"{CONTROL_PREFIX}tokens", self._revoke, methods=["DELETE"]),
+            Route(OAUTH_PATH, self._give_token, methods=["POST"]),
         ]
+
+    async def _give_token(self, request: Request) -> Response:
+        """Give a token to the client of OAuth, as the vendor's service does."""
+        form = {
+            name: values[-1] for name, values in parse_qs((await request.body()).decode()).items()
+        }
+        config = self._controls.config
+        expected = {
+            "grant_type": "client_credentials",
+            "client_id": config.oauth_client_id,
+            "client_secret": config.oauth_client_secret,
+        }
+        if form != expected:
+            return answer({"error": "invalid_client"}, status=401)
+        tokens = self._controls.tokens
+        return answer(
+            {
+                "access_token": tokens.give(self._monotonic()),
+                "token_type": "Bearer",
+                "expires_in": tokens.seconds,
+            }
+        )
+
+    async def _revoke(self, _request: Request) -> Response:
+        """End all tokens of OAuth."""
+        self._controls.tokens.revoke()
+        return answer({})
 
     async def _show_stats(self, _request: Request) -> Response:
         return answer(self._controls.stats.document(self._monotonic()))

@@ -9,6 +9,7 @@ import json
 import math
 import random
 import re
+import secrets
 import socket
 import struct
 import time
@@ -23,7 +24,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poller.simulator.answers import SimulatedProblem, envelope
-from poller.simulator.config import Faults, SimulatorConfig
+from poller.simulator.config import OAUTH_PATH, Faults, SimulatorConfig
 from poller.simulator.kinds import KINDS
 
 
@@ -231,6 +232,30 @@ class Controls:
         self.config = config
         self.faults: Faults = config.faults()
         self.stats = Stats()
+        self.tokens = Tokens(config.token_seconds)
+
+
+class Tokens:
+    """The tokens that OAuth has given and that have not ended. Times are monotonic, in seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._ends: dict[str, float] = {}
+
+    def give(self, at: float) -> str:
+        """Return a new token."""
+        token = secrets.token_urlsafe(24)
+        self._ends = {each: ends for each, ends in self._ends.items() if ends > at}
+        self._ends[token] = at + self.seconds
+        return token
+
+    def accepts(self, token: str, at: float) -> bool:
+        """Return whether a token is good."""
+        return self._ends.get(token, at) > at
+
+    def revoke(self) -> None:
+        """End all tokens."""
+        self._ends.clear()
 
 
 class SimulatedGate:
@@ -246,7 +271,7 @@ class SimulatedGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["path"].startswith(CONTROL_PREFIX):
+        if scope["type"] != "http" or scope["path"].startswith((CONTROL_PREFIX, OAUTH_PATH)):
             await self._app(scope, receive, send)
             return
         stats = self._controls.stats
@@ -301,6 +326,8 @@ class SimulatedGate:
 
     def _authorized(self, authorization: str) -> bool:
         scheme, _, encoded = authorization.partition(" ")
+        if scheme.lower() == "bearer":
+            return self._controls.tokens.accepts(encoded.strip(), self._monotonic())
         if scheme.lower() != "basic":
             return False
         try:

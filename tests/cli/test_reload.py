@@ -52,6 +52,7 @@ CHANGES = {
 ELSEWHERE = {
     # with the credentials, which are read again; with the control API and the logs; by the sinks
     *("api.auth_token", "api.api_key", "api.api_secret", "server.token", "log.level", "log.format"),
+    *("api.oauth_client_id", "api.oauth_client_secret", "api.oauth_token_url"),
     # with the listener of hints
     *("server.hints_user", "server.hints_password", "server.hints_url"),
     # by who watches the files

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import ValidationError
 
+from poller.comms.credentials import Credentials, OAuthCredentials
 from poller.settings import Loaded, Settings, SettingsError
 from poller.settings.model import PollingSettings
 
@@ -25,7 +26,20 @@ KEY = {"TWILIO_API_KEY": "SK1", "TWILIO_API_SECRET": "s"}
 )
 def test_a_complete_key_beats_the_token(load: Load, env: dict[str, str], user: str) -> None:
     """An API key needs no account and comes first, if both halves are there."""
-    assert load(env=env).settings.api.require_credentials().username == user
+    credentials = load(env=env).settings.api.require_credentials()
+    assert isinstance(credentials, Credentials)
+    assert credentials.username == user
+
+
+def test_a_complete_oauth_client_beats_both(load: Load) -> None:
+    """The account's token may be there for the signature of hints only."""
+    env = {**ACCOUNT, **KEY, "POLLER_API__OAUTH_CLIENT_ID": "OQ1"}
+    half = load(env=env).settings.api.require_credentials()
+    assert isinstance(half, Credentials)
+    env["POLLER_API__OAUTH_CLIENT_SECRET"] = "s"
+    whole = load(env=env).settings.api.require_credentials()
+    assert isinstance(whole, OAuthCredentials)
+    assert (whole.client_id, whole.token_url) == ("OQ1", "https://oauth.twilio.com/v2/token")
 
 
 @pytest.mark.parametrize(
@@ -34,6 +48,11 @@ def test_a_complete_key_beats_the_token(load: Load, env: dict[str, str], user: s
         ({}, "api", "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or TWILIO_API_KEY"),
         ({"TWILIO_ACCOUNT_SID": "AC1"}, "api", "TWILIO_AUTH_TOKEN"),
         ({"TWILIO_AUTH_TOKEN": "t"}, "api.account_sid", "TWILIO_ACCOUNT_SID"),
+        (
+            {"POLLER_API__OAUTH_CLIENT_ID": "OQ1"},
+            "api.oauth_client_secret",
+            "POLLER_API__OAUTH_CLIENT_SECRET",
+        ),
         ({"TWILIO_API_KEY": "SK1"}, "api.api_secret", "TWILIO_API_SECRET"),
         ({"TWILIO_API_SECRET": "s"}, "api.api_key", "TWILIO_API_KEY"),
         ({**KEY, "TWILIO_API_SECRET": " "}, "api.api_secret", "TWILIO_API_SECRET"),

@@ -4,6 +4,7 @@ from typing import Final
 
 from poller.build import make_client
 from poller.cli.probes.report import Finding
+from poller.comms.credentials import OAuthCredentials
 from poller.comms.errors import CommsError, DeadlineExceeded, NotFound, Scope, ServerError
 from poller.comms.kinds import DEFAULT_KIND
 from poller.http.route import EgressError
@@ -64,6 +65,9 @@ def _words(error: CommsError, loaded: Loaded) -> tuple[str, str]:
 def _pair(loaded: Loaded) -> str:
     """Name the two settings that were used, and where each came from."""
     api = loaded.settings.api
+    if isinstance(api.credentials, OAuthCredentials):
+        names: tuple[str, ...] = ("api.oauth_client_id", "api.oauth_client_secret")
+        return " and ".join(f"{name} ({loaded.origins[name]})" for name in names)
     is_key = api.api_key is not None and api.api_secret is not None
     names = ("api.api_key", "api.api_secret") if is_key else ("api.account_sid", "api.auth_token")
     return " and ".join(f"{name} ({loaded.origins[name]})" for name in names)
