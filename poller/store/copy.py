@@ -23,6 +23,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.exc import DBAPIError
 
 from poller.clock import wall_clock
 from poller.store.clock import is_shared, read_clock
@@ -186,10 +187,27 @@ def _write(
         written[name] = 0
         for table, rows in of_table:
             if rows:
-                connection.execute(insert(table), [dict(row) for row in rows])
+                _insert(connection, table, rows)
             written[name] += len(rows)
         on_table(name, written[name])
     return written
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[RowMapping]) -> None:
+    if not is_shared(connection):
+        connection.execute(insert(table), [dict(row) for row in rows])
+        return
+    # a third of the time of INSERT
+    quote = connection.dialect.identifier_preparer.quote
+    names = ", ".join(quote(column.name) for column in table.columns)
+    statement = f"COPY {quote(table.name)} ({names}) FROM STDIN"
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as lines:
+            for row in rows:
+                lines.write_row(tuple(row.values()))
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise DBAPIError(statement, None, error) from error
 
 
 def _stored(table: Table) -> Table:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks import cluster, delivery, fleet, groups, retention, start
+from tests.benchmarks import cluster, copying, delivery, fleet, groups, retention, start
 from tests.benchmarks.pacing import Figures, measure
 from tests.benchmarks.plot import draw
 from tests.benchmarks.report import pacing_report, table
@@ -120,6 +120,10 @@ def _retention(effort: Effort) -> str:
     return table(rows)
 
 
+def _copying(effort: Effort) -> str:
+    return table(list(copying.measure(*effort.stored)))
+
+
 _BENCHMARKS: Final[Mapping[str, Callable[[Effort], str]]] = {
     "pacing": _pacing,
     "fleet": _fleet,
@@ -128,6 +132,7 @@ _BENCHMARKS: Final[Mapping[str, Callable[[Effort], str]]] = {
     "groups": _groups,
     "cluster": _cluster,
     "retention": _retention,
+    "copying": _copying,
 }
 
 

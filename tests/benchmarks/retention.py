@@ -45,7 +45,7 @@ from tests.fakes.api import FakeApi
 from tests.fakes.process import Poller, eventually
 from tests.store.cluster import DURABLE, running
 
-__all__ = ["measure"]
+__all__ = ["make_templates", "measure", "multiply"]
 
 Row = dict[str, object]
 
@@ -70,15 +70,15 @@ def measure(ended: int, active: int) -> Iterator[Row]:
 def _measure(name: str, url: str, ended: int, active: int) -> Row:
     with FakeApi() as api:
         scope = AccountScope(account=api.credentials[0], base_url=api.base_url)
-        asyncio.run(_make_templates(url, scope))
-        _multiply(url, ended, active)
+        asyncio.run(make_templates(url, scope))
+        multiply(url, ended, active)
         row: Row = {"store": name, "ended": ended, "active": active}
         row |= asyncio.run(_prune(url, scope, ended // 2))
         row |= _probe(url, api)
     return row
 
 
-async def _make_templates(url: str, scope: AccountScope) -> None:
+async def make_templates(url: str, scope: AccountScope) -> None:
     """Let one operation come to its end and be delivered, and see another one once."""
     at = datetime.now(UTC) - _LONG_AGO
     store = await Store.open(url, scope, now=lambda: at)
@@ -108,7 +108,8 @@ async def _make_templates(url: str, scope: AccountScope) -> None:
     await store.aclose()
 
 
-def _multiply(url: str, ended: int, active: int) -> None:
+def multiply(url: str, ended: int, active: int) -> None:
+    """Copy the two operations until the store has so many ended and active ones."""
     database = Database(url)
     for first in range(1, ended, _COPIED_AT_ONCE):
         last = min(ended, first + _COPIED_AT_ONCE)

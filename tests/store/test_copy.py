@@ -279,3 +279,16 @@ def test_other_schemas_are_refused(tmp_path: Path) -> None:
     for source, target in ((old, there), (here, old)):
         with pytest.raises(StoreUnavailable, match=rf"old\.db has schema {FIRST}, this .* {HEAD}"):
             copy(source, target)
+
+
+def test_what_a_server_refuses_is_said_in_one_line(cluster: Cluster, tmp_path: Path) -> None:
+    """A row that it cannot take, with the name of the target; nothing is kept."""
+    here = made(f"sqlite:///{tmp_path / 'here.db'}")
+    with closing(Database(here)) as database, database.writing() as connection:
+        connection.execute(text("INSERT INTO scopes VALUES (1, 'a' || char(0), 'b')"))
+    name = cluster.create()
+    with pytest.raises(StoreUnavailable, match=rf"{name}.*(NUL|0x00)"):
+        copy(here, cluster.url(name))
+    with closing(Database(cluster.url(name))) as database:
+        assert check_schema(database) == ""
+    cluster.drop(name)
