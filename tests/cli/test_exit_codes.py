@@ -100,6 +100,9 @@ def file_held(_: pytest.MonkeyPatch) -> Iterator[None]:
 
 FAULTS = {
     # what only a change fixes
+    "hints that anybody could push": Fault(
+        settings=("server.hints=127.0.0.1:0",), code=2, words="server.hints_user"
+    ),
     "unknown database": Fault(settings=("store.url=mysql://h/d",), code=2, words="store.url"),
     "store's directory is missing": Fault(
         settings=("store.url=sqlite:///absent/x.db",), code=2, words="absent"

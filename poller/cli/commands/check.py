@@ -12,7 +12,7 @@ from poller.cli.probes.api import probe_credentials
 from poller.cli.probes.daemon import probe_operation, probe_store
 from poller.cli.probes.report import Finding, State, show_report
 from poller.cli.probes.sinks import probe_sink
-from poller.settings import Loaded, SettingsLoader, describe
+from poller.settings import Loaded, Settings, SettingsError, SettingsLoader, describe
 
 
 def command(
@@ -79,7 +79,20 @@ async def _look(loaded: Loaded, send: bool) -> list[Finding]:
         for name in settings.sinks:
             tasks.start_soon(look_at_sink, name)
     sinks = [finding for name in settings.sinks for finding in found[name]]
-    return [*found[""], store, *sinks, *found["."]]
+    return [*found[""], store, *_hints(settings), *sinks, *found["."]]
+
+
+def _hints(settings: Settings) -> list[Finding]:
+    """Say whether pushes of the vendor can be told from forged ones, where they are taken."""
+    if not settings.server.hints:
+        return []
+    try:
+        settings.require_hint_access()
+    except SettingsError as error:
+        missing = error.problems[0]
+        return [Finding.problem(missing.field, missing.what, fix=missing.fix, is_usage=True)]
+    way = "HTTP Basic" if settings.server.hints_user is not None else "the vendor's signature"
+    return [Finding.ok("server.hints", f"{settings.server.hints}: pushes are checked by {way}")]
 
 
 def _exit_code(findings: list[Finding]) -> int:

@@ -23,6 +23,7 @@ from tests.control.fake_daemon import FakeDaemon
 from tests.control.fake_daemon import Reply as DaemonReply
 from tests.fakes.api import ACCOUNT, TOKEN, FakeApi, Reply, envelope
 from tests.fakes.receiver import Answer, Receiver
+from tests.fakes.simulated import Simulated
 from tests.store.scenes import Clock, Daemon, declare, op
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -192,6 +193,41 @@ async def _make_store(path: Path) -> None:
     home = AccountScope(account="a", base_url="https://x.test")
     store = await Store.open(f"sqlite:///{path}", home, now=Clock())
     await store.aclose()
+
+
+def test_hints_must_be_told_from_forged_ones(
+    api: FakeApi, here: Surroundings, check: Check
+) -> None:
+    """As `run` asks, which ends without; with either way it says which one."""
+    here.set(POLLER_API__BASE_URL=api.base_url)
+    code, report = check("server.hints=127.0.0.1:0")
+    assert (code, of(report, "server.hints")["state"]) == (2, "problem")
+    code, report = check("server.hints=127.0.0.1:0", "server.hints_url=https://h/v1/hints")
+    assert code == 0
+    assert "signature" in of(report, "server.hints")["message"]
+    here.set(POLLER_SERVER__HINTS_USER="vendor", POLLER_SERVER__HINTS_PASSWORD="hush")
+    code, report = check("server.hints=127.0.0.1:0")
+    assert code == 0
+    assert "Basic" in of(report, "server.hints")["message"]
+    assert "hush" not in json.dumps(report)
+
+
+def test_an_oauth_client_is_checked(here: Surroundings, check: Check) -> None:
+    """Its token is requested and used; one that is refused is named with its settings."""
+    with Simulated() as simulator:
+        config = simulator.config
+        here.set(
+            POLLER_SERVER__LISTEN="",
+            POLLER_API__BASE_URL=simulator.base_url,
+            POLLER_API__OAUTH_CLIENT_ID=config.oauth_client_id,
+            POLLER_API__OAUTH_CLIENT_SECRET=config.oauth_client_secret,
+            POLLER_API__OAUTH_TOKEN_URL=simulator.base_url.removesuffix("/v1") + "/v2/token",
+        )
+        assert check()[0] == 0
+        here.set(POLLER_API__OAUTH_CLIENT_SECRET="other")
+        code, report = check()
+    assert code == 1
+    assert "api.oauth_client_secret" in of(report, "api")["fix"]
 
 
 def test_a_current_store_is_read_and_not_touched(
