@@ -15,8 +15,10 @@ from poller.tracking.registration import (
     Registration,
     check_group_name,
     check_labels,
+    check_trace,
     kind_of,
 )
+from poller.tracking.trace import Trace
 
 _SETTINGS: Final = "Settings"
 
@@ -125,6 +127,24 @@ Breakdown = Annotated[
         show_default=False,
     ),
 ]
+Traceparent = Annotated[
+    str | None,
+    typer.Option(
+        "--traceparent",
+        metavar="TRACE",
+        help="The trace that their events and webhooks carry on (W3C Trace Context).",
+        show_default=False,
+    ),
+]
+Tracestate = Annotated[
+    str | None,
+    typer.Option(
+        "--tracestate",
+        metavar="STATE",
+        help="The tracestate that goes with --traceparent.",
+        show_default=False,
+    ),
+]
 Since = Annotated[
     str | None,
     typer.Option(
@@ -162,6 +182,7 @@ def defaults_of(
     labels: Sequence[str] | None,
     breakdown: bool | None = None,
     group: str | None = None,
+    trace: Trace | None = None,
 ) -> Defaults:
     """Read the options that apply to every registration.
 
@@ -170,7 +191,22 @@ def defaults_of(
     checked = labels_of(labels)
     (name,) = kinds_of([kind])
     own_group = None if group is None else group_named(group)
-    return Defaults(kind=name, labels=checked, breakdown=breakdown, group=own_group)
+    return Defaults(kind=name, labels=checked, breakdown=breakdown, group=own_group, trace=trace)
+
+
+def trace_of(traceparent: str | None, tracestate: str | None) -> Trace | None:
+    """Read the options that name a trace.
+
+    :raises typer.BadParameter: naming the one that is wrong.
+    """
+    if traceparent is None:
+        if tracestate is not None:
+            raise typer.BadParameter("goes with --traceparent only", param_hint="--tracestate")
+        return None
+    try:
+        return check_trace(traceparent, tracestate)
+    except BadRegistration as error:
+        raise typer.BadParameter(error.fault, param_hint=f"--{error.field}") from None
 
 
 def registrations(ids: Sequence[str], defaults: Defaults) -> list[Registration]:
@@ -187,6 +223,7 @@ def registrations(ids: Sequence[str], defaults: Defaults) -> list[Registration]:
                 labels=defaults.labels,
                 breakdown=defaults.breakdown,
                 group=defaults.group,
+                trace=defaults.trace,
             )
             for one in watchable_ids(ids)
         ]

@@ -157,7 +157,10 @@ class Dispatcher:
         begun_at, begun = self._now(), anyio.current_time()
         try:
             outcomes = await self.sink.deliver(
-                [OutgoingEvent(id=event.id, body=event.body) for event in batch]
+                [
+                    OutgoingEvent(id=event.id, body=event.body, headers=event.trace_headers)
+                    for event in batch
+                ]
             )
         except Exception:  # noqa: BLE001 - a sink promised to raise nothing; one that does waits
             self._log.exception("engine.defect")

@@ -58,12 +58,15 @@ class WatchingApi(ABC):
         labels: Mapping[str, str] | None = None,
         group: str | None = None,
         breakdown: bool | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
     ) -> bool:
         """Watch an operation or a message until its end; durable when this returns.
 
         Returns whether watching begins now; False where it is known already, also where it has
         ended. A repeated registration adds its labels. `kind` is one of `messages` (the default),
-        `emails` and so on; a message has its own.
+        `emails` and so on; a message has its own. `traceparent` and `tracestate` (W3C Trace
+        Context) are attributes of its events and headers of its webhooks.
 
         :raises BadRegistration: where an argument is wrong; it names the argument.
         :raises Conflict: where it contradicts what is known: another kind, group or account.
@@ -74,6 +77,8 @@ class WatchingApi(ABC):
             "labels": None if labels is None else dict(labels),
             "group": group,
             "breakdown": breakdown,
+            "traceparent": traceparent,
+            "tracestate": tracestate,
         }
         document = {name: value for name, value in given.items() if value is not None}
         parse_registration(document)

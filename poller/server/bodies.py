@@ -8,7 +8,15 @@ from typing import Annotated, Any, Final, Literal, Self
 import anyio
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +31,7 @@ from poller.server.queries import (
     SinkName,
     WatchableId,
 )
+from poller.tracking.trace import LONGEST_TRACESTATE, TRACEPARENT, TRACESTATE
 
 _MOST_IN_BULK: Final = 10_000
 _MOST_MEMBERS: Final = 1_000_000
@@ -153,6 +162,11 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    """Describe a member that is either text or absent."""
+    schema.pop("default", None)
+
+
 class RegistrationBody(_Body):
     """An operation or a message to watch."""
 
@@ -170,7 +184,8 @@ class RegistrationBody(_Body):
                         "kind": {"enum": ["messages", None]},
                     }
                 },
-            ]
+            ],
+            "dependentRequired": {"tracestate": ["traceparent"]},
         },
     )
 
@@ -197,6 +212,25 @@ class RegistrationBody(_Body):
     group: Annotated[
         GroupName | None,
         Field(description="The group that counts it. Absent or null: a known one stays in its."),
+    ] = None
+    traceparent: Annotated[
+        str | None,
+        WithJsonSchema({"type": "string", "pattern": f"^{TRACEPARENT}$"}),
+        Field(
+            description="The trace that its events carry on (W3C Trace Context): as an attribute "
+            "of each, and as a header of each webhook. Absent: a known one keeps its own.",
+            json_schema_extra=_without_default,
+        ),
+    ] = None
+    tracestate: Annotated[
+        str | None,
+        WithJsonSchema(
+            {"type": "string", "pattern": f"^{TRACESTATE}$", "maxLength": LONGEST_TRACESTATE}
+        ),
+        Field(
+            description="Goes with `traceparent`; no key twice.",
+            json_schema_extra=_without_default,
+        ),
     ] = None
 
 

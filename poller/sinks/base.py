@@ -4,8 +4,8 @@ A sink knows how to deliver an event to one place. It keeps no queue and decides
 is the queue, the dispatcher decides when an attempt is made, and the sink reports its outcome.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -33,11 +33,12 @@ class OutgoingEvent:
     """One event as a sink receives it.
 
     `body` is the CloudEvent in structured JSON on a single line, without the newline; it is the
-    same text at every attempt.
+    same text at every attempt. `headers` go with it where there is a request.
     """
 
     id: str
     body: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def encoded(self) -> bytes:
         """Return the body in UTF-8; a lone surrogate becomes its JSON escape."""

@@ -141,7 +141,8 @@ class WebhookSink:
     async def _post(self, event: OutgoingEvent) -> SinkOutcome:
         client = await self._ready()
         body = self._format.encode(event)
-        headers = self._headers | self._signature_headers(event.id, body)
+        signature = self._signature_headers(event.id, body)
+        headers = {**self._headers, **event.headers, **signature}
         request = client.build_request("POST", self._url, content=body, headers=headers)
         async with _answer(self._opened, request) as response:
             excerpt = await _beginning(response)

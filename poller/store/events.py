@@ -7,7 +7,7 @@ no longer get.
 
 import json
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -65,6 +65,14 @@ class StoredEvent:
     def event(self) -> Event:
         """The event that the body holds; read once, for the log and the metrics."""
         return read_event(json.loads(self.body))
+
+    @property
+    def trace_headers(self) -> Mapping[str, str]:
+        """The headers that carry its trace on; few events have one, and only these are read."""
+        if '"traceparent"' not in self.body:
+            return {}
+        trace = self.event.trace
+        return {} if trace is None else trace.members
 
     @property
     def emitted(self) -> EmittedEvent:

@@ -150,6 +150,8 @@ def _make_stubs(connection: Connection, ids: Sequence[str]) -> list[str]:
             snapshot=None,
             counters={},
             labels={},
+            traceparent=None,
+            tracestate=None,
             looks=[],
             observed_at=None,
             breakdown=None,

@@ -14,6 +14,7 @@ from poller.tracking.group import EmittedGroup, Group
 from poller.tracking.member_sums import MemberCounts
 from poller.tracking.progress import Recipients
 from poller.tracking.sink_health import SinkHealth, SinkState
+from poller.tracking.trace import Trace
 from poller.tracking.watch import (
     AccountScope,
     EmittedState,
@@ -93,6 +94,7 @@ def watch_of(row: RowMapping, scope: AccountScope) -> Watch:
         **{name: row[name] for name in _PLAIN},
         scope=scope,
         group=row["group_name"],
+        trace=_trace_of(row),
         looks=_read_looks(row["looks"]),
         phase=Phase(row["phase"]),
         outcome=None if row["outcome"] is None else Outcome(row["outcome"]),
@@ -120,6 +122,12 @@ def watch_of(row: RowMapping, scope: AccountScope) -> Watch:
     )
 
 
+def _trace_of(row: RowMapping) -> Trace | None:
+    if row["traceparent"] is None:
+        return None
+    return Trace(traceparent=row["traceparent"], tracestate=row["tracestate"])
+
+
 def _breakdown_of(text: str | None) -> Breakdown | None:
     """Read how far a breakdown has come; one that cannot be read begins again."""
     if text is None:
@@ -144,6 +152,8 @@ def watch_values(watch: Watch) -> dict[str, Any]:
         **{name: getattr(watch, name) for name in _PLAIN},
         **_recipient_values(watch.recipients),
         "group_name": watch.group,
+        "traceparent": None if watch.trace is None else watch.trace.traceparent,
+        "tracestate": None if watch.trace is None else watch.trace.tracestate,
         "looks": _look_values(watch.looks),
         "phase": watch.phase.value,
         "outcome": None if watch.outcome is None else watch.outcome.value,

@@ -102,6 +102,9 @@ watches: Final = Table(
     Column("hinted_by", String),
     # the group that counts it
     Column("group_name", String),
+    # the trace that its events carry on
+    Column("traceparent", String),
+    Column("tracestate", String),
     # what failed: whether to read it, and how far the reading has come
     Column("wants_breakdown", Boolean),
     Column("breakdown", Document),

@@ -109,6 +109,8 @@ class PollerDaemon:
         labels: Mapping[str, str] | None = None,
         group: str | None = None,
         breakdown: bool | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
     ) -> bool:
         """Watch an operation or a message; see `poller.Poller.watch`."""
         return self._called(
@@ -119,6 +121,8 @@ class PollerDaemon:
                 labels=labels,
                 group=group,
                 breakdown=breakdown,
+                traceparent=traceparent,
+                tracestate=tracestate,
             )
         )
 

@@ -3,8 +3,9 @@
 An event is about a watch, which is an operation or a message, or about a group. Both have one type
 and one way through the program; what differs is in `data`.
 
-CloudEvents 1.0 with the `sequence` and `partitionkey` extensions. The shape is a contract:
-`event.schema.json` beside this file describes it.
+CloudEvents 1.0 with the `sequence` and `partitionkey` extensions, and those of distributed tracing
+where the registration named a trace. The shape is a contract: `event.schema.json` beside this file
+describes it.
 """
 
 import json
@@ -17,6 +18,7 @@ from typing import Any, Final, Self, cast
 from poller.text import dump_json, format_instant, parse_instant
 from poller.tracking.lifecycle import GROUP, EventType
 from poller.tracking.privacy import attempt_changes, attempt_statuses
+from poller.tracking.trace import Trace
 from poller.tracking.watch import ResourceType, Watch
 
 _SEQUENCE_DIGITS: Final = 10
@@ -38,6 +40,7 @@ class Event:
     labels: Mapping[str, str]
     final: bool
     data: Mapping[str, Any]
+    trace: Trace | None = None
 
     @property
     def snapshot(self) -> Mapping[str, Any]:
@@ -142,6 +145,7 @@ class Event:
                 "datacontenttype": "application/json",
                 "sequence": f"{self.sequence:0{_SEQUENCE_DIGITS}d}",
                 "partitionkey": self.subject,
+                **({} if self.trace is None else self.trace.members),
                 "data": self.data,
             }
         )
@@ -196,6 +200,7 @@ def read_event(document: Mapping[str, Any]) -> Event:
             labels=data["labels"],
             final=data["final"],
             data=data,
+            trace=_trace(document),
         )
         # so that every property can be read
         if not isinstance(event.snapshot, Mapping):
@@ -230,6 +235,7 @@ def make_event(
         time=now,
         labels=watch.labels,
         final=final,
+        trace=watch.trace,
         data={
             watch.resource_type.value: _shown(watch),
             "kind": watch.kind,
@@ -302,6 +308,12 @@ def _remembered(watch: Watch) -> dict[str, Any]:
         "status": watch.emitted.status,
         "stats": dict(watch.emitted.counters),
     }
+
+
+def _trace(document: Mapping[str, Any]) -> Trace | None:
+    if "traceparent" not in document:
+        return None
+    return Trace(traceparent=document["traceparent"], tracestate=document.get("tracestate"))
 
 
 def _type(name: str) -> EventType:

@@ -9,12 +9,15 @@ from typing import Any, Final
 from poller.comms.ids import InvalidId, check_watchable_id, is_message_id
 from poller.comms.kinds import DEFAULT_KIND, KINDS, UnknownKind, kind_named
 from poller.tracking.lifecycle import PhaseChange, change_phase
+from poller.tracking.trace import Trace
 from poller.tracking.watch import AccountScope, NextPoll, NotFoundStreak, Outcome, Phase, Watch
 
 _MOST_LABELS: Final = 32
 _LONGEST_NAME: Final = 128
 _LONGEST_VALUE: Final = 256
-_MEMBERS: Final = frozenset({"id", "kind", "labels", "breakdown", "group"})
+_MEMBERS: Final = frozenset(
+    {"id", "kind", "labels", "breakdown", "group", "traceparent", "tracestate"}
+)
 GROUP_NAME: Final = re.compile(r"(?!comms_)[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 """The name of a group; it looks like no id, and fits into a path of a URL as it is."""
 
@@ -24,7 +27,7 @@ class Registration:
     """A request to watch an operation or a message. Its id and kind are checked already.
 
     With `breakdown` None, the settings decide whether the breakdown is read at the end. With
-    `group` None, a known watch stays in its group.
+    `group` or `trace` None, a known watch keeps its own.
     """
 
     id: str
@@ -32,6 +35,7 @@ class Registration:
     labels: Mapping[str, str] = field(default_factory=dict)
     breakdown: bool | None = None
     group: str | None = None
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,7 @@ class Defaults:
     labels: Mapping[str, str] = field(default_factory=dict)
     breakdown: bool | None = None
     group: str | None = None
+    trace: Trace | None = None
 
 
 class BadRegistration(ValueError):
@@ -62,6 +67,8 @@ _NONE: Final = Defaults()
 
 def parse_registration(document: object, defaults: Defaults = _NONE) -> Registration:
     """Read `{"id": …, "kind": …, "labels": {…}, "breakdown": true, "group": …}`.
+
+    `traceparent` and `tracestate` may be members, too.
 
     Its labels override those of `defaults`. The id of a message determines its kind.
 
@@ -93,7 +100,31 @@ def parse_registration(document: object, defaults: Defaults = _NONE) -> Registra
         labels={**defaults.labels, **check_labels({} if own_labels is None else own_labels)},
         breakdown=defaults.breakdown if own_breakdown is None else own_breakdown,
         group=defaults.group if own_group is None else check_group_name(own_group),
+        trace=_trace(document) or defaults.trace,
     )
+
+
+def _trace(document: Mapping[str, Any]) -> Trace | None:
+    if "traceparent" not in document:
+        if "tracestate" in document:
+            raise BadRegistration("tracestate", "goes with a traceparent only")
+        return None
+    return check_trace(
+        _text(document, "traceparent"),
+        _text(document, "tracestate") if "tracestate" in document else None,
+    )
+
+
+def check_trace(traceparent: str, tracestate: str | None) -> Trace:
+    """Return the trace of these where they are valid.
+
+    :raises BadRegistration: otherwise.
+    """
+    try:
+        return Trace(traceparent=traceparent, tracestate=tracestate)
+    except ValueError as error:
+        name, _, fault = str(error).partition(": ")
+        raise BadRegistration(name, fault) from None
 
 
 def kind_of(watchable: str, *, said: str | None, usual: str) -> str:
@@ -172,7 +203,7 @@ def register(
             "use a store of its own for each (store.url)"
         )
     kind = _kind(known, registration)
-    known = known.evolve(group=_group(known, registration))
+    known = known.evolve(group=_group(known, registration), trace=registration.trace or known.trace)
     labels = {**known.labels, **registration.labels}
     if registration.breakdown is not None:
         known = known.evolve(wants_breakdown=registration.breakdown)
@@ -207,6 +238,7 @@ def _begin(registration: Registration, scope: AccountScope, now: datetime) -> Wa
         next_poll=NextPoll(wait=0, due_at=now, set_at=now),
         wants_breakdown=registration.breakdown,
         group=registration.group,
+        trace=registration.trace,
     )
 
 

@@ -23,6 +23,7 @@ from poller.tracking.progress import (
     read_progress,
     read_receipts,
 )
+from poller.tracking.trace import Trace
 
 
 class ResourceType(StrEnum):
@@ -199,6 +200,8 @@ class Watch:
     """What the vendor pushed since the last answer that could show it."""
     group: str | None = None
     """The group that counts it."""
+    trace: Trace | None = None
+    """The trace that its events carry on."""
     wants_breakdown: bool | None = None
     """Whether to read the breakdown, from the registration; None: the settings decide."""
     breakdown: Breakdown | None = None

@@ -1,6 +1,7 @@
 """A poller inside a program: a good guest, and the same store as the daemon's."""
 
 import asyncio
+import json
 import logging
 import signal
 import sqlite3
@@ -12,15 +13,18 @@ from typing import Any, Final
 import anyio
 import pytest
 import structlog
+from jsonschema import Draft202012Validator
 
 import poller
 from poller.store.errors import StoreInUse, StoreUnavailable
 from poller.store.store import Store
+from poller.tracking.event import load_event_schema
 from tests.library.conftest import Stage
 
 pytestmark = pytest.mark.anyio
 
 ROOT: Final = Path(__file__).parents[2]
+VALIDATOR: Final = Draft202012Validator(load_event_schema())
 
 
 async def test_it_touches_nothing_of_the_program(
@@ -174,6 +178,34 @@ async def test_sinks_and_a_listener_are_there_where_they_are_given(
         assert embedded.address is not None
         assert embedded.address.startswith("http://127.0.0.1:")
     assert path.read_text() == final.body + "\n"
+
+
+async def test_a_trace_is_carried_on(stage: Stage, tmp_path: Path) -> None:
+    """Kept over a restart, in each event and in the file, and replaced by a later registration."""
+    first = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    second = "00-4bf92f3577b34da6a3ce929d0e0e4736-b7ad6b7169203331-00"
+    sinks = {"archive": {"type": "file", "path": str(tmp_path / "events.ndjson")}}
+    sent = stage.send(1500)
+    async with stage.embedded(sinks=sinks) as embedded:
+        await embedded.watch(sent.id, traceparent=first, tracestate="vendor=value, other=1")
+        async with aclosing(embedded.events(id=sent.id, from_oldest=True)) as events:
+            begun = await anext(events)
+    assert begun.trace is not None
+    assert begun.trace.members == {"traceparent": first, "tracestate": "vendor=value, other=1"}
+    async with stage.embedded(sinks=sinks) as embedded:
+        # without one the known trace stays
+        await embedded.watch(sent.id, labels={"campaign": "autumn"})
+        await embedded.watch(sent.id, traceparent=second)
+        final = await embedded.wait(sent.id, timeout=20)
+        assert final.trace is not None
+        assert final.trace.members == {"traceparent": second}
+        with pytest.raises(poller.BadRegistration, match=r"^traceparent: must be like 00-"):
+            await embedded.watch(sent.id, traceparent="00-4bf9")
+    written = [json.loads(line) for line in (tmp_path / "events.ndjson").read_text().splitlines()]
+    assert written[0]["traceparent"] == first
+    assert written[0]["tracestate"] == "vendor=value, other=1"
+    for event in written:
+        VALIDATOR.validate(event)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tests.fakes.receiver import Answer, Receiver
 pytestmark = pytest.mark.anyio
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 OLD_SECRET = "whsec_" + "T" * 32
 
 
@@ -102,6 +104,18 @@ async def test_every_attempt_is_signed_afresh(receiver: Receiver) -> None:
     stamps = [int(r.headers["webhook-timestamp"]) for r in (first, second)]
     assert stamps[1] - stamps[0] == 60
     assert first.body == second.body
+
+
+async def test_the_trace_of_an_event_goes_with_it(receiver: Receiver) -> None:
+    """As headers, which those of the settings do not replace."""
+    headers = {"traceparent": PARENT, "tracestate": "vendor=value"}
+    event = replace(outgoing("e1"), headers=headers)
+    async with _sink(receiver.url, headers={"traceparent": "mine"}) as sink:
+        await sink.deliver([event, outgoing("e2")])
+    first, second = receiver.received
+    assert {name: first.headers[name] for name in headers} == headers
+    assert second.headers["traceparent"] == "mine"
+    assert "tracestate" not in second.headers
 
 
 async def test_nobody_logs_where_it_goes(

@@ -163,7 +163,14 @@ async def test_an_older_store_is_migrated_with_all_that_it_holds(
         await pretend(url, HEAD)
 
 
+BEFORE_TRACE = (
+    "ALTER TABLE watches DROP COLUMN traceparent",
+    "ALTER TABLE watches DROP COLUMN tracestate",
+)
+"""Makes a store one of revision 0104."""
+
 BEFORE_RECIPIENTS = (
+    *BEFORE_TRACE,
     "DROP INDEX ix_watches_failures",
     "DROP INDEX ix_watches_newest_failures",
     "DROP INDEX ix_watches_over",
@@ -207,6 +214,22 @@ async def test_recipients_are_counted_in_an_older_store(
     for row in before["groups"]:
         row["looks"] = []  # made by what happens from then on
     assert found == before
+    await store.aclose()
+
+
+async def test_what_an_older_store_watches_belongs_to_no_trace(
+    daemon: Daemon, url: str, clock: Clock
+) -> None:
+    """It is watched on, and may be given one."""
+    await daemon.run_through(op(1))
+    await daemon.register(op(2))
+    before = await daemon.rows(metadata.tables["watches"])
+    await daemon.store.aclose()
+    await to_thread.run_sync(run, url, *BEFORE_TRACE)
+    await pretend(url, "0104_recipients")
+    store = await Store.open(url, HOME, now=clock)
+    assert store.migrated_from == "0104_recipients"
+    assert await Daemon(store, clock, daemon.owner).rows(metadata.tables["watches"]) == before
     await store.aclose()
 
 

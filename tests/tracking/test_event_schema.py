@@ -109,7 +109,7 @@ def test_the_older_sdk_accepts_an_event() -> None:
 )
 def test_later_types_and_members_are_allowed(type_: str) -> None:
     """Within 1.x members and types are only added."""
-    document = _document("progress") | {"type": type_, "traceparent": "00-1"}
+    document = _document("progress") | {"type": type_, "laterattribute": "00-1"}
     document["data"] = {"message": {"id": "x"}, "final": False}
     VALIDATOR.validate(document)
 

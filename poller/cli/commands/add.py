@@ -16,10 +16,13 @@ from poller.cli.options import (
     KindName,
     Labels,
     Overrides,
+    Traceparent,
+    Tracestate,
     Url,
     Version,
     defaults_of,
     registrations,
+    trace_of,
 )
 from poller.cli.output import Results
 from poller.cli.session import Target, with_daemon
@@ -49,6 +52,8 @@ def command(
     label: Labels = None,
     group: Group = None,
     breakdown: Breakdown = None,
+    traceparent: Traceparent = None,
+    tracestate: Tracestate = None,
     json_output: Json = False,
     url: Url = None,
     config: Config = None,
@@ -60,7 +65,13 @@ def command(
     With --stdin each line is an id, or the JSON of a registration. A registration that is printed
     as watching or known is stored. Exits with 1 where one is refused.
     """
-    defaults = defaults_of(kind=kind, labels=label, breakdown=breakdown, group=group)
+    defaults = defaults_of(
+        kind=kind,
+        labels=label,
+        breakdown=breakdown,
+        group=group,
+        trace=trace_of(traceparent, tracestate),
+    )
     return add_operations(
         Target(url, config, overrides),
         registrations(ids or (), defaults),
@@ -143,6 +154,7 @@ def _document(registration: Registration) -> Document:
         "labels": dict(registration.labels),
         "breakdown": registration.breakdown,
         "group": registration.group,
+        **({} if registration.trace is None else registration.trace.members),
     }
 
 

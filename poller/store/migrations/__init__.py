@@ -7,4 +7,4 @@ them to the revisions. The names of revisions sort in their order.
 from typing import Final
 
 FIRST: Final = "0100_first"
-HEAD: Final = "0104_recipients"
+HEAD: Final = "0105_trace"
