@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from tests.fakes.api import TOKEN, FakeApi, Reply, envelope, operation, operation_id
 from tests.fakes.process import Poller, eventually, poller
 from tests.fakes.receiver import Answer, Receiver
+from tests.fakes.terminal import Terminal
 from tests.oracle import check_promises
 
 pytestmark = pytest.mark.acceptance
@@ -329,3 +331,63 @@ def _accepted(receiver: Receiver) -> list[Event]:
 
 def _ended(path: Path, number: int = 1) -> bool:
     return path.exists() and sum(event["data"]["final"] for event in lines(path)) >= number
+
+
+LONE = operation_id(9001)
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["people", "json"])
+def test_on_a_terminal_a_line_for_each_event(
+    api: FakeApi, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """Aligned and for people, and the log repeats no event; `--json` gives the events."""
+    api.script(LONE, campaign(LONE, "COMPLETED"))
+    run = ("run", LONE, "--until-idle", *options)
+    with Terminal(*run, cwd=tmp_path, environment=environment(api)) as terminal:
+        assert terminal.wait() == 0, terminal.text
+    lines = [line for line in terminal.text.splitlines() if line]
+    documents = [json.loads(line) for line in lines if line.startswith('{"specversion"')]
+    if options:
+        assert [one["subject"] for one in documents] == [LONE] * len(documents)
+        assert documents[-1]["type"] == "operation.completed"
+        return
+    assert documents == []
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines]
+    shown = [line for line in plain if re.match(r"\d\d:\d\d:\d\dZ  \S*" + LONE[-6:], line)]
+    assert sum(" completed " in line for line in shown) == 1
+    assert sum("operation.completed" in line for line in lines) == 0
+    assert len(shown) > 2
+    assert max(map(len, shown)) <= 100
+
+
+def test_the_alerts_of_the_readme_reach_the_application_that_pauses(
+    api: FakeApi, tmp_path: Path
+) -> None:
+    """As written, but for the address: at 5 % failures one alert, before the end."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    (block,) = (
+        one for one in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "[alerts." in one
+    )
+    steps = [
+        operation(LONE, "PROCESSING", updated=step, total=1000, delivered=good, failed=bad)
+        for step, (good, bad) in enumerate([(180, 12), (290, 14), (475, 25), (570, 60)], start=1)
+    ]
+    end = operation(LONE, "COMPLETED", updated=9, total=1000, delivered=920, failed=80)
+    api.script(LONE, [*steps, end])
+    with Receiver() as receiver:
+        settings = block.replace("https://app.example.com/hooks/brake", receiver.url)
+        (tmp_path / "poller.toml").write_text(settings)
+        arguments = ("run", LONE, "--label", "campaign=autumn", "--until-idle")
+        variables = environment(api, POLLER_CONFIG="poller.toml")
+        done = poller(*arguments, cwd=tmp_path, environment=variables)
+        assert done.returncode == 0, done.stderr
+    [event] = [one.event for one in receiver.received]
+    assert event["type"] == "operation.alert"
+    assert event["data"]["alert"] == {
+        "name": "bounces",
+        "measure": "ratio",
+        "value": 0.05,
+        "threshold": 0.05,
+    }
+    assert event["data"]["labels"] == {"campaign": "autumn"}
+    assert event["data"]["final"] is False

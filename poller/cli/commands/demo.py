@@ -320,7 +320,7 @@ def _epilogue(poller: str) -> Text:
         _commands(f"{poller} demo | head -n 3"),
         "\nNext, the simulated API as a server. In one terminal:\n\n",
         _commands(f"{poller} simulate --operations 3"),
-        "\nIn another terminal, watch live, or run the daemon until all operations have ended:\n\n",
+        "\nIn another terminal, watch live, or run the daemon until all have ended:\n\n",
         _commands(*exports, f"{poller} watch {first}", f"{poller} run --until-idle {second}"),
         "\nWith your own account: leave out the first export, and set your own values.",
     )
