@@ -36,6 +36,7 @@ _ASK_AGAIN: Final = 1.0
 # a final event, and its breakdown after it
 _LATEST: Final = 2
 _HAS_ENDED: Final = frozenset({Phase.EXPLAINING, Phase.ENDED})
+_GIVEN_TWICE: Final = "pass it as an argument, and leave it out of settings"
 _CLOSED: Final = "the poller has stopped"
 _NOT_RUNNING: Final = "the poller is not running; use it within `async with`"
 
@@ -288,6 +289,14 @@ def _settings(
         what = "not a setting of an embedded poller"
         fix = "configure the logger `poller`, or structlog, as the program likes"
         raise SettingsError([SettingsProblem(field="log", what=what, fix=fix)])
+    twice = [
+        SettingsProblem(field=f"{table}.{name}", what="an argument of its own", fix=_GIVEN_TWICE)
+        for table, names in arguments.items()
+        for name in names
+        if name in tables.get(table, {})
+    ]
+    if twice:
+        raise SettingsError(twice)
     merged = {**tables}
     for name, table in arguments.items():
         merged[name] = {**tables.get(name, {}), **table}

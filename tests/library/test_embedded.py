@@ -214,6 +214,8 @@ async def test_a_trace_is_carried_on(stage: Stage, tmp_path: Path) -> None:
         ({"polling": {"max_intervall": "1s"}}, "polling.max_interval"),
         ({"polling": {"settle": "soon"}}, "polling.settle"),
         ({"log": {"level": "debug"}}, "log"),
+        ({"api": {"base_url": "http://127.0.0.1:1/v1"}}, "api.base_url"),
+        ({"store": {"url": "sqlite:///y.db"}}, "store.url"),
         ({"sinks": {"app": {"type": "webhook"}}}, "sinks.app.url"),
     ],
 )
