@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from poller.cli.app import COMMANDS, load_command
+from tests.control.fake_daemon import FakeDaemon, Reply
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -23,17 +24,37 @@ def test_every_module_of_commands_is_listed() -> None:
     assert {name for name in found if name.endswith(".py")} == {*expected, "__init__.py"}
 
 
-def test_the_help_page_imports_no_command() -> None:
-    """Neither the HTTP client nor the database layer nor the settings: it is shown at once."""
+def after(*arguments: str, printing: str) -> str:
+    """Run a command in a new interpreter; returns what an expression is afterwards."""
     program = (
-        "import sys; sys.argv = ['poller', '--help']\n"
+        f"import gc, sys; sys.argv = {['poller', *arguments]}\n"
         "from poller.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "slow = {'anyio', 'fastapi', 'httpx', 'pydantic', 'sqlalchemy', 'structlog', 'uvicorn'}\n"
-        "print(sorted(slow & sys.modules.keys()))"
+        f"print({printing})"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, timeout=60, text=True, capture_output=True
     )
-    assert done.stdout.splitlines()[-1] == "[]"
+    return done.stdout.splitlines()[-1]
+
+
+def test_the_help_page_imports_no_command() -> None:
+    """Neither the HTTP client nor the database layer nor the settings: it is shown at once."""
+    slow = {"anyio", "fastapi", "httpx", "pydantic", "sqlalchemy", "structlog", "uvicorn"}
+    assert after("--help", printing=f"{slow} & sys.modules.keys()") == "set()"
+
+
+def test_a_health_check_imports_little() -> None:
+    """Each container runs one every few seconds."""
+    slow = {"asyncio", "email", "http.client", "httpx", "pydantic", "ssl", "typer"}
+    with FakeDaemon(lambda _: Reply(body={"status": "ok"})) as daemon:
+        url = str(daemon.address)
+        assert after("health", "--url", url, printing=f"{slow} & sys.modules.keys()") == "set()"
+    assert len(daemon.asked) == 2
+
+
+def test_a_command_collects_garbage() -> None:
+    """Only the imports before it do without: else a daemon would grow."""
+    found = after("verify", "/dev/null", printing="gc.isenabled(), gc.get_freeze_count() > 0")
+    assert found == "True True"
