@@ -1,6 +1,6 @@
 #!/bin/sh
 # What the image consists of: the wheel of this source and what it needs, in a virtual environment
-# without pip. The Dockerfile runs this, and so do the tests, on any machine with Python and pip.
+# without pip. The Dockerfile runs this; so can you, on any machine with Python and pip.
 #
 #   sh deploy/container/build.sh /opt/poller
 #

@@ -8,17 +8,12 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["REASON", "can_make_namespaces", "handles", "needs_namespaces", "process_one"]
+__all__ = ["handles", "needs_namespaces", "process_one"]
 
-REASON = "name spaces take root, unshare and setpriv"
-
-
-def can_make_namespaces() -> bool:
-    """Whether this user and this machine can."""
-    return os.geteuid() == 0 and all(map(shutil.which, ("unshare", "setpriv")))
-
-
-needs_namespaces = pytest.mark.skipif(not can_make_namespaces(), reason=REASON)
+needs_namespaces = pytest.mark.skipif(
+    os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv"))),
+    reason="name spaces take root, unshare and setpriv",
+)
 
 
 def process_one(outside: int) -> int | None:

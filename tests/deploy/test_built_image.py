@@ -94,6 +94,11 @@ def test_it_is_confined(image: Image) -> None:
     assert done.stdout == "1 10001 10001 []\n"
     assert "Read-only file system" in done.stderr
     assert image.run("python3", "-m", "pip").returncode != 0
+    programs = {file.name for file in (image.root / "opt/poller/bin").iterdir()}
+    assert {name for name in programs if not name.startswith("python")} == {
+        "poller",
+        "comms-poller",
+    }
 
 
 @contextmanager
