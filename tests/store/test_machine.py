@@ -52,6 +52,7 @@ from poller.tracking.answer import (
 )
 from poller.tracking.delivery import AttemptResult, DeliveryState, Subscription
 from poller.tracking.pacing import Policy
+from poller.tracking.progress import Recipients
 from poller.tracking.registration import Conflict, Registration
 from poller.tracking.watch import HintStrength
 from tests.examples import times
@@ -407,6 +408,13 @@ class StoreMachine(RuleBasedStateMachine):
             group = group_of(row, self.scope)
             own = [watch for watch in members if watch.group == group.name]
             self.ledger.check_group(group, own)
+            if group.ended_at is None:
+                sums = [watch.recipients for watch in own]
+                assert group.recipients == Recipients(
+                    total=sum(one.total for one in sums),
+                    done=sum(one.done for one in sums),
+                    failed=sum(one.failed for one in sums),
+                )
 
     def teardown(self) -> None:
         """End the trouble: every operation ends, every place takes what comes, nothing waits."""
