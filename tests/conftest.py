@@ -1,8 +1,10 @@
-"""What every test shares: the anyio backend, a guard against blocking calls, and the long runs."""
+"""What tests share: the backend of anyio, guards, what is left out, and a PostgreSQL server."""
 
 import gc
 import logging
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 import structlog
@@ -11,6 +13,7 @@ from blockbuster import blockbuster_ctx
 from poller.cli.logs import LibraryLogs
 from tests.examples import load_profiles
 from tests.fakes import defects
+from tests.store.cluster import Cluster, NoServer, running
 
 # what collection makes stays to the end: looking for garbage among it costs seconds
 gc.disable()
@@ -30,6 +33,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
         for item in items:
             if item.get_closest_marker(marker) is not None:
                 item.add_marker(skip)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the slow tests of the page unless asked for: importing their library takes long."""
+    if collection_path != Path(__file__).with_name("page"):
+        return None
+    asked = "slow" in config.getoption("markexpr", "")
+    return None if asked or any("tests/page" in one for one in config.args) else True
 
 
 def pytest_collection_finish() -> None:
@@ -70,3 +81,15 @@ def _logs_as_they_were() -> Iterator[None]:
     structlog.reset_defaults()
     root = logging.getLogger()
     root.handlers = [one for one in root.handlers if not isinstance(one, LibraryLogs)]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Run a PostgreSQL server; without one its tests are skipped, or fail where it is required."""
+    try:
+        with running() as cluster:
+            yield cluster
+    except NoServer as missing:
+        if os.environ.get("POLLER_TEST_REQUIRE_POSTGRES") == "1":
+            pytest.fail(f"POLLER_TEST_REQUIRE_POSTGRES is 1, but {missing}")
+        pytest.skip(f"no PostgreSQL: {missing}")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.api import TOKEN, FakeApi, Reply, envelope, operation, operation_id
+from tests.fakes.event_files import read_events
 from tests.fakes.process import Poller, eventually, poller
 from tests.fakes.receiver import Answer, Receiver
 from tests.fakes.terminal import Terminal
@@ -65,11 +66,6 @@ def campaign(name: str, end: str, *, steps: int = 4) -> list[dict[str, Any]]:
     return [*way, operation(name, end, updated=60, total=total, attempts=120, **last)]
 
 
-def lines(path: Path) -> list[Event]:
-    """Read a file of events."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def by_id(events: list[Event]) -> list[Event]:
     """Sort events so that two sinks can be compared."""
     return sorted(events, key=lambda event: str(event["id"]))
@@ -103,7 +99,7 @@ def test_three_sinks_agree_on_every_operation(api: FakeApi, tmp_path: Path) -> N
     assert {event["subject"] for event in printed} == set(ids)
     ends = Counter(event["type"] for event in printed if event["data"]["final"])
     assert ends == {"operation.completed": 9, "operation.canceled": 3}
-    assert lines(tmp_path / "events.ndjson") == printed
+    assert read_events(tmp_path / "events.ndjson") == printed
     assert by_id([json.loads(request.body) for request in posted]) == by_id(printed)
     assert {request.signature for request in posted} == {"good"}
     assert all(event["data"]["labels"] == {"campaign": "autumn"} for event in printed)
@@ -120,15 +116,17 @@ def test_a_restart_loses_and_repeats_nothing(api: FakeApi, tmp_path: Path) -> No
     told = environment(api, POLLER_SINKS='{"log": {"type": "file", "path": "events.ndjson"}}')
     path = tmp_path / "events.ndjson"
     with Poller("run", ended, running, cwd=tmp_path, environment=told) as first:
-        eventually(lambda: path.exists() and len(path.read_text().splitlines()) >= 9)
+        eventually(lambda: len(read_events(path)) >= 9)
         assert first.stop() == 0
     known = api.count(ended)
-    assert not any(event["data"]["final"] for event in lines(path) if event["subject"] == running)
+    assert not any(
+        event["data"]["final"] for event in read_events(path) if event["subject"] == running
+    )
     api.script(running, campaign(running, "COMPLETED")[-1:])
     done = poller("run", "--until-idle", cwd=tmp_path, environment=told)
     assert done.returncode == 0, done.stderr
-    check_promises(lines(path))
-    assert len({event["id"] for event in lines(path)}) == len(lines(path))
+    check_promises(read_events(path))
+    assert len({event["id"] for event in read_events(path)}) == len(read_events(path))
     assert api.count(ended) == known
 
 
@@ -285,8 +283,8 @@ def test_sighup_swaps_sinks_whole_or_not_at_all(api: FakeApi, tmp_path: Path) ->
         eventually(lambda: _ended(tmp_path / "two.ndjson"))
         config.write_text('[api]\nbase_url = "http://127.0.0.1:1/v1"\n')
         assert daemon.stop() == 0
-    assert {event["subject"] for event in lines(tmp_path / "one.ndjson")} == {first}
-    assert {event["subject"] for event in lines(tmp_path / "two.ndjson")} == {second}
+    assert {event["subject"] for event in read_events(tmp_path / "one.ndjson")} == {first}
+    assert {event["subject"] for event in read_events(tmp_path / "two.ndjson")} == {second}
 
 
 def test_a_webhook_that_is_down_delays_nobody(api: FakeApi, tmp_path: Path) -> None:
@@ -308,7 +306,7 @@ def test_a_webhook_that_is_down_delays_nobody(api: FakeApi, tmp_path: Path) -> N
         with Poller("run", *ids, cwd=tmp_path, environment=told) as daemon:
             eventually(lambda: _ended(path, number=len(ids)))
             receiver.answer_always(Answer(status=204))
-            eventually(lambda: len(_accepted(receiver)) >= len(lines(path)))
+            eventually(lambda: len(_accepted(receiver)) >= len(read_events(path)))
             assert daemon.stop() == 0
         check_promises(_accepted(receiver))
 
@@ -330,7 +328,8 @@ def _accepted(receiver: Receiver) -> list[Event]:
 
 
 def _ended(path: Path, number: int = 1) -> bool:
-    return path.exists() and sum(event["data"]["final"] for event in lines(path)) >= number
+    ends = [event for event in read_events(path) if event["data"]["final"]]
+    return len(ends) >= number
 
 
 LONE = operation_id(9001)

@@ -9,9 +9,6 @@ import pytest
 from tests.cluster.fleet import Fleet
 from tests.fakes.api import FakeApi
 from tests.store.cluster import Cluster
-from tests.store.conftest import cluster
-
-__all__ = ["cluster"]
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ import pytest
 from poller.simulator import SimulatorConfig
 from tests.deploy.places import DEPLOY, relocated, spare_ports
 from tests.fakes.process import Poller, eventually, poller
+from tests.fakes.receiver import Receiver
+from tests.fakes.tls import NO_TLS
 
 pytestmark = pytest.mark.acceptance
 
@@ -33,6 +35,8 @@ class Example:
     place: Path
     daemon: Poller
     environment: Mapping[str, str]
+    port: int
+    """Where the application listens."""
 
     @property
     def api(self) -> str:
@@ -67,7 +71,7 @@ def example(tmp_path: Path) -> Iterator[Example]:
     ):
         eventually(lambda: bool(simulator.out))
         eventually(lambda: bool(daemon.logged("server.listening")))
-        yield Example(place=place, daemon=daemon, environment=variables)
+        yield Example(place=place, daemon=daemon, environment=variables, port=int(ports["3000"]))
         assert daemon.stop() == 0
         assert simulator.stop() == 0
 
@@ -97,21 +101,25 @@ def test_the_sending_app_hears_the_end(example: Example) -> None:
 
 
 def test_an_app_that_is_killed_hears_the_end_later(example: Example) -> None:
-    """The registration outlives it: after its return, the webhooks arrive."""
+    """The registration outlives it: after its return, the webhooks arrive, signed.
+
+    What returns is a receiver that stays: the example itself ends with its own operation.
+    """
     app = start(sys.executable, example.place / "sending_app.py", environment=example.environment)
     assert app.stdout is not None
     operation = app.stdout.readline().removeprefix("watching ").strip()
     app.kill()
     app.communicate()
-    again = start(sys.executable, example.place / "sending_app.py", environment=example.environment)
-    assert again.stdout is not None
-    heard = ""
-    while "operation.completed " + operation not in heard:
-        line = again.stdout.readline()
-        assert line, again.communicate()
-        heard += line
-    again.kill()
-    again.communicate()
+    with Receiver(secret=SECRET, port=example.port) as again:
+        eventually(
+            lambda: any(
+                request.accepted
+                and (request.event["type"], request.event["subject"])
+                == ("operation.completed", operation)
+                for request in list(again.received)
+            ),
+            timeout=PATIENCE,
+        )
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="the receiver needs Node")
@@ -121,11 +129,11 @@ def test_the_node_receiver_believes_what_is_signed(example: Example) -> None:
     assert receiver.stdout is not None
     port = receiver.stdout.readline().removeprefix("listening on ").strip()
     message = {"to": [{"address": "+14155550100", "channel": "PHONE"}], "content": {"text": "hi"}}
-    sent = httpx.post(f"{example.api}/Messages", json=message, auth=example.account)
+    sent = httpx.post(f"{example.api}/Messages", json=message, auth=example.account, verify=NO_TLS)
     operation = sent.json()["operationId"]
     (listening,) = example.daemon.logged("server.listening")
     url = f"{listening['address']}/v1/operations"
-    assert httpx.post(url, json={"id": operation}).status_code == 201
+    assert httpx.post(url, json={"id": operation}, verify=NO_TLS).status_code == 201
     heard: list[str] = []
     while not heard or not heard[-1].endswith("final\n"):
         line = receiver.stdout.readline()
@@ -135,7 +143,9 @@ def test_the_node_receiver_believes_what_is_signed(example: Example) -> None:
     assert heard[-1].startswith(("operation.completed", "operation.canceled"))
     forged = {"webhook-id": "x", "webhook-timestamp": "1", "webhook-signature": "v1,AAAA"}
     for headers in ({}, forged):
-        answer = httpx.post(f"http://127.0.0.1:{port}/", content=b"{}", headers=headers)
+        answer = httpx.post(
+            f"http://127.0.0.1:{port}/", content=b"{}", headers=headers, verify=NO_TLS
+        )
         assert answer.status_code == 401
     receiver.terminate()
     receiver.communicate(timeout=PATIENCE)

@@ -13,7 +13,7 @@ from poller.engine.housekeeping import Housekeeping
 from poller.engine.signals import Signals
 from poller.engine.supervision import Heartbeats
 from poller.store.errors import StoreUnavailable
-from poller.store.retention import Pruned
+from poller.store.retention import Pruned, PrunePlace
 from poller.store.sqlite import FileCheck
 from tests.engine.scripted import CountedNotifier, FickleStore, TickingClock, record_events, until
 
@@ -84,7 +84,9 @@ async def test_retention_goes_on_until_a_step_finds_nothing(
     store: FickleStore, clock: TickingClock, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Small steps one after the other, logged together, then a minute's rest."""
-    steps = [Pruned(operations=100, events=500), Pruned(operations=7, events=20, dead_letters=1)]
+    behind = PrunePlace(ended_at=clock(), id="comms_operation_1")
+    first = Pruned(operations=100, events=500, place=behind)
+    steps = [first, Pruned(operations=7, events=20, dead_letters=1)]
     asked: list[float] = []
 
     async def tidy(*, retention_seconds: float) -> Pruned:

@@ -4,7 +4,6 @@ Two operations are always on: `ODD`, to which things happen, and `WELL`, which h
 end beside it.
 """
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.watch import AccountScope
 from tests.fakes.api import ACCOUNT, TOKEN, Reply, operation, operation_id
+from tests.fakes.event_files import read_events
 from tests.fakes.receiver import Received, Receiver
 from tests.faults.wild import WildApi
 from tests.oracle import check_promises
@@ -56,7 +56,6 @@ __all__ = [
     "campaign",
     "file_plan",
     "of",
-    "read_events",
     "registration",
     "webhook_plan",
 ]
@@ -110,12 +109,6 @@ def accepted(received: Sequence[Received]) -> list[Event]:
         if request.accepted:
             seen.setdefault(request.event["id"], request.event)
     return list(seen.values())
-
-
-def read_events(path: Path) -> list[Event]:
-    """Read a file of events, as far as it is there."""
-    written = path.read_bytes() if path.exists() else b""
-    return [json.loads(line) for line in written.split(b"\n")[:-1]]
 
 
 def file_plan(path: Path, name: str = "log") -> SinkPlan:
@@ -174,7 +167,7 @@ class Show:
         with anyio.move_on_after(_PATIENCE) as patience:
             while not condition():
                 assert not self.ended, "the daemon ended by itself"
-                await anyio.sleep(0.01)
+                await anyio.sleep(0.02)
         assert not patience.cancelled_caught, [line["event"] for line in self.logs][-20:]
 
     async def in_store(self, work: Callable[[Any], Any]) -> None:

@@ -30,6 +30,7 @@ from poller.simulator import SCENARIOS, SimulatorConfig, World, serve
 from poller.store.store import Store
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope
+from tests.fakes.event_files import read_events
 from tests.fakes.receiver import Answer, Receiver
 from tests.fakes.tcp import TcpProxy, Weather
 from tests.fakes.tls import NO_TLS
@@ -40,7 +41,6 @@ from tests.faults.stage import (
     Event,
     accepted,
     file_plan,
-    read_events,
     registration,
     webhook_plan,
 )

@@ -15,15 +15,13 @@ import pytest
 
 from tests.cluster.fleet import Fleet, Member
 from tests.fakes.api import operation_id
+from tests.fakes.event_files import read_events
 from tests.fakes.process import Poller, eventually
 from tests.faults.conftest import Witness
-from tests.faults.stage import ODD, WELL, campaign, read_events
+from tests.faults.stage import ODD, WELL, campaign
 from tests.faults.wild import WildApi
 from tests.oracle import check_promises, judge
 from tests.store.cluster import COMMITTING, Cluster, running
-from tests.store.conftest import cluster
-
-__all__ = ["cluster"]
 
 pytestmark = pytest.mark.acceptance
 

@@ -11,9 +11,10 @@ from typing import Final
 import pytest
 
 from tests.fakes.api import operation
+from tests.fakes.event_files import read_events
 from tests.fakes.process import Poller, eventually
 from tests.faults.conftest import Witness
-from tests.faults.stage import ODD, WELL, campaign, read_events
+from tests.faults.stage import ODD, WELL, campaign
 from tests.faults.wild import WildApi
 from tests.oracle import check_promises
 

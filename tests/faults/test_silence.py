@@ -14,9 +14,6 @@ from tests.fakes.process import Poller, eventually
 from tests.fakes.tls import NO_TLS
 from tests.faults.conftest import Witness
 from tests.store.cluster import Cluster
-from tests.store.conftest import cluster
-
-__all__ = ["cluster"]
 
 pytestmark = pytest.mark.acceptance
 

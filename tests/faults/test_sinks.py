@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.event_files import read_events
 from tests.fakes.receiver import Answer, Receiver
 from tests.faults.stage import (
     ODD,
@@ -13,7 +14,6 @@ from tests.faults.stage import (
     accepted,
     campaign,
     of,
-    read_events,
     registration,
     webhook_plan,
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.event_files import read_events
 from tests.fakes.process import Poller, eventually, poller
 from tests.kill.campaigns import Campaigns
 from tests.oracle import judge
@@ -68,17 +69,13 @@ def environment(api: Campaigns, cwd: Path, **more: str) -> dict[str, str]:
     }
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    """Read a file of events; every line must be whole."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def check(
     api: Campaigns, path: Path, printed: list[dict[str, Any]], *, repeated: bool = False
 ) -> None:
     """Look that each event is in the file once, in order, every end told, and stdout agrees."""
     ends = {name: campaign.end for name, campaign in api.campaigns.items()}
-    in_file, on_stdout = judge(lines(path), ends=ends), judge(printed, ends=ends)
+    assert path.read_bytes().endswith(b"\n"), "the last line is torn"
+    in_file, on_stdout = judge(read_events(path), ends=ends), judge(printed, ends=ends)
     assert not in_file.problems
     assert not on_stdout.problems
     assert in_file.duplicates == 0
@@ -101,7 +98,7 @@ def test_the_file_waits_for_room_and_is_never_torn(tmp_path: Path, small_disk: P
         with Poller(
             "run", "--until-idle", *api.campaigns, cwd=tmp_path, environment=variables
         ) as daemon:
-            eventually(lambda: path.exists() and len(lines(path)) > OPERATIONS)
+            eventually(lambda: len(read_events(path)) > OPERATIONS)
             ballast = fill(small_disk, leave=1500)
             api.phase = 1
             eventually(lambda: sum(one["data"]["final"] for one in daemon.events) == OPERATIONS)
@@ -124,7 +121,7 @@ def test_a_crash_on_a_full_disk_repeats_nothing(tmp_path: Path, small_disk: Path
         )
         printed = []
         with Poller("run", *api.campaigns, cwd=tmp_path, environment=variables) as daemon:
-            eventually(lambda: path.exists() and len(lines(path)) > OPERATIONS)
+            eventually(lambda: len(read_events(path)) > OPERATIONS)
             ballast = fill(small_disk, leave=1500)
             api.phase = 1
             eventually(lambda: bool(refusals(daemon)))
@@ -144,7 +141,7 @@ def test_the_daemon_outlives_a_full_store(small_disk: Path) -> None:
     with Campaigns(seed=3, number=OPERATIONS, phases=1, steps=4) as api:
         variables = environment(api, small_disk)
         with Poller("run", *api.campaigns, cwd=small_disk, environment=variables) as daemon:
-            eventually(lambda: path.exists() and len(lines(path)) > OPERATIONS)
+            eventually(lambda: len(read_events(path)) > OPERATIONS)
             ballast = fill(small_disk)
             api.phase = 1
             eventually(lambda: bool(daemon.logged("store.unavailable")))

@@ -24,6 +24,13 @@ def build(tmp_path: Path) -> Build:
     return partial(house, tmp_path)
 
 
+@pytest.fixture(scope="module")
+async def shared_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """Serve what `door` serves once for the tests of a module that change nothing."""
+    async with house(tmp_path_factory.mktemp("shared")) as built:
+        yield built
+
+
 @pytest.fixture
 async def door(build: Build) -> AsyncIterator[House]:
     """Open a house with the usual door: loopback, no token."""

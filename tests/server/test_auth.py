@@ -48,27 +48,27 @@ async def test_the_token_opens(build: Build, scheme: str) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:80", "10.0.0.1", "localhost.evil.example"]
 )
-async def test_a_name_that_was_bound_to_us_is_refused(door: House, host: str) -> None:
+async def test_a_name_that_was_bound_to_us_is_refused(shared_door: House, host: str) -> None:
     """DNS rebinding: a page reaches loopback under its own name, and is told 403."""
     for path in ("/v1/sinks", "/readyz"):
-        answer = await door.client.get(path, headers={"Host": host})
+        answer = await shared_door.client.get(path, headers={"Host": host})
         assert answer.status_code == 403
         assert answer.json()["type"] == "urn:comms-poller:problem:forbidden"
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:8470", "[::1]:8470"])
-async def test_our_own_names_are_taken(door: House, host: str) -> None:
+async def test_our_own_names_are_taken(shared_door: House, host: str) -> None:
     """Whatever a program of this machine calls us."""
-    assert (await door.client.get("/v1/sinks", headers={"Host": host})).status_code == 200
+    assert (await shared_door.client.get("/v1/sinks", headers={"Host": host})).status_code == 200
 
 
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", "http://localhost:1", "http://["]
 )
-async def test_a_page_of_another_origin_is_refused(door: House, origin: str) -> None:
+async def test_a_page_of_another_origin_is_refused(shared_door: House, origin: str) -> None:
     """403, before anything is registered or forgotten."""
     for method in ("GET", "POST", "DELETE"):
-        answer = await door.client.request(
+        answer = await shared_door.client.request(
             method, "/v1/operations", headers={"Origin": origin, "Host": "localhost:8470"}
         )
         assert answer.status_code == 403

@@ -127,9 +127,11 @@ async def test_labels_match_exactly(door: House) -> None:
         ({"statsu": "PROCESSING"}, "statsu"),
     ],
 )
-async def test_a_bad_filter_is_refused(door: House, params: dict[str, str], field: str) -> None:
+async def test_a_bad_filter_is_refused(
+    shared_door: House, params: dict[str, str], field: str
+) -> None:
     """422 that names the parameter; a typing mistake never lists everything."""
-    answer = await door.client.get(PATH, params=params)
+    answer = await shared_door.client.get(PATH, params=params)
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [field]
 
@@ -226,9 +228,9 @@ async def test_forgetting_is_idempotent(door: House) -> None:
 
 
 @pytest.mark.parametrize("name", [op(1), "x", "%00", "comms_message_01h9krwprkeee8fzqspvwy6nq8"])
-async def test_an_unknown_operation_is_a_problem(door: House, name: str) -> None:
+async def test_an_unknown_operation_is_a_problem(shared_door: House, name: str) -> None:
     """404 problem details for what was never registered, or is no id at all."""
     for method in ("GET", "DELETE"):
-        answer = await door.client.request(method, f"{PATH}/{name}")
+        answer = await shared_door.client.request(method, f"{PATH}/{name}")
         assert answer.status_code == 404
         assert answer.json()["type"] == "urn:comms-poller:problem:unknown-operation"

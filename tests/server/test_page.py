@@ -38,9 +38,9 @@ async def test_it_needs_nothing_from_elsewhere(door: House) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/page/app.js", "/page/style.css"])
-async def test_its_headers_are_strict(door: House, path: str) -> None:
+async def test_its_headers_are_strict(shared_door: House, path: str) -> None:
     """What a browser may do with it is said in full, also of its scripts."""
-    headers = (await read(door, path)).headers
+    headers = (await read(shared_door, path)).headers
     policy = headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; script-src 'self';")
     assert "unsafe" not in policy
@@ -59,9 +59,9 @@ async def test_a_browser_reads_it_once(door: House) -> None:
 
 
 @pytest.mark.parametrize("name", ["none.js", "__init__.py", "..%2fapp.py", "%2e%2e/app.py"])
-async def test_nothing_else_is_served(door: House, name: str) -> None:
+async def test_nothing_else_is_served(shared_door: House, name: str) -> None:
     """The package's own code and its neighbours are no part of the page."""
-    assert (await read(door, f"/page/{name}")).status_code == 404
+    assert (await read(shared_door, f"/page/{name}")).status_code == 404
 
 
 async def test_it_asks_for_no_token_and_gives_no_data(build: Any) -> None:  # noqa: ANN401 - a factory
@@ -74,7 +74,9 @@ async def test_it_asks_for_no_token_and_gives_no_data(build: Any) -> None:  # no
 
 
 @pytest.mark.parametrize("path", ["/", "/page/app.js"])
-async def test_a_foreign_host_or_origin_gets_no_page(door: House, path: str) -> None:
+async def test_a_foreign_host_or_origin_gets_no_page(shared_door: House, path: str) -> None:
     """A name that an attacker points at this machine opens nothing (DNS rebinding)."""
-    assert (await read(door, path, headers={"host": "evil.example"})).status_code == 403
-    assert (await read(door, path, headers={"origin": "http://evil.example"})).status_code == 403
+    assert (await read(shared_door, path, headers={"host": "evil.example"})).status_code == 403
+    assert (
+        await read(shared_door, path, headers={"origin": "http://evil.example"})
+    ).status_code == 403

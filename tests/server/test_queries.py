@@ -57,10 +57,10 @@ NOT_OURS = ("pydantic", "should", "Input", "Value error", "String", "Extra", "pe
     ids=str,
 )
 async def test_a_mistake_is_refused_with_its_fix(
-    door: House, path: str, params: dict[str, Any], field: str, fix: str
+    shared_door: House, path: str, params: dict[str, Any], field: str, fix: str
 ) -> None:
     """422 that names the parameter and what is allowed, in no library's words."""
-    answer = await door.client.get(path, params=params)
+    answer = await shared_door.client.get(path, params=params)
     assert answer.status_code == 422
     problem = answer.json()
     [error] = problem["errors"]

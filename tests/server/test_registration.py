@@ -99,27 +99,27 @@ async def test_what_has_ended_answers_its_end(door: House) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_a_mistake_names_its_field(door: House, document: object, field: str) -> None:
+async def test_a_mistake_names_its_field(shared_door: House, document: object, field: str) -> None:
     """422 problem details that say which member is wrong; nothing is registered."""
-    status, problem = await post(door, document)
+    status, problem = await post(shared_door, document)
     assert status == 422
     assert [error["field"] for error in problem["errors"]] == [field]
-    assert (await door.get(PATH))["operations"] == []
+    assert (await shared_door.get(PATH))["operations"] == []
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"id": 1e}'])
-async def test_what_is_no_json_is_said_so(door: House, body: bytes) -> None:
+async def test_what_is_no_json_is_said_so(shared_door: House, body: bytes) -> None:
     """400 for a body that cannot be read, however deep or odd."""
     headers = {"Content-Type": "application/json"}
-    answer = await door.client.post(PATH, content=body, headers=headers)
+    answer = await shared_door.client.post(PATH, content=body, headers=headers)
     assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", ""])
-async def test_only_json_is_taken(door: House, media_type: str) -> None:
+async def test_only_json_is_taken(shared_door: House, media_type: str) -> None:
     """415 for what a form in a browser could send across origins."""
-    answer = await door.client.post(
+    answer = await shared_door.client.post(
         PATH, content=b'{"id": "x"}', headers={"Content-Type": media_type}
     )
     assert answer.status_code == 415

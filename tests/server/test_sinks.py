@@ -101,9 +101,9 @@ async def test_dead_letters_say_why_and_can_be_filtered(door: House) -> None:
 
 
 @pytest.mark.parametrize("moment", ["0.0", "yesterday", "2026-11-22T10:00:00", "2026-11-22"])
-async def test_a_moment_is_written_out(door: House, moment: str) -> None:
+async def test_a_moment_is_written_out(shared_door: House, moment: str) -> None:
     """RFC 3339 with its offset; no numbers, no guesses."""
-    answer = await door.client.get("/v1/dead-letters", params={"since": moment})
+    answer = await shared_door.client.get("/v1/dead-letters", params={"since": moment})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "since"
 
@@ -143,10 +143,10 @@ async def test_an_event_can_be_sent_to_a_sink_that_never_had_it(door: House) -> 
     ],
 )
 async def test_a_bad_replay_is_a_problem(
-    door: House, event: str, document: object, status: int, problem: str
+    shared_door: House, event: str, document: object, status: int, problem: str
 ) -> None:
     """Unknown events and sinks are 404, anything odd is 422."""
-    answer = await door.client.post(f"/v1/events/{event}/replay", json=document)
+    answer = await shared_door.client.post(f"/v1/events/{event}/replay", json=document)
     assert answer.status_code == status
     assert answer.json()["type"] == f"urn:comms-poller:problem:{problem}"
 
@@ -191,8 +191,8 @@ async def test_a_dead_letter_of_a_group_names_the_group(door: House) -> None:
     ],
 )
 async def test_nothing_is_replayed_by_mistake(
-    door: House, body: dict[str, object], status: int, word: str
+    shared_door: House, body: dict[str, object], status: int, word: str
 ) -> None:
     """An empty body is not everything, and a mistyped filter widens nothing."""
-    answer = await door.client.post("/v1/dead-letters/replay", json=body)
+    answer = await shared_door.client.post("/v1/dead-letters/replay", json=body)
     assert (answer.status_code, word in answer.text) == (status, True), answer.text

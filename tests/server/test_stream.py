@@ -232,9 +232,9 @@ async def test_heartbeats_name_the_last_event(build: Build) -> None:
     [{"from": "newest"}, {"type": "Operation"}, {"operation": "x"}, {"label": "x"}, {"types": "x"}],
     ids=str,
 )
-async def test_a_bad_filter_is_refused(door: House, params: dict[str, Any]) -> None:
+async def test_a_bad_filter_is_refused(shared_door: House, params: dict[str, Any]) -> None:
     """422 before anything is streamed."""
-    answer = await door.client.get("/v1/events", params=params)
+    answer = await shared_door.client.get("/v1/events", params=params)
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
 
