@@ -17,7 +17,6 @@ from poller.store.migrations import HEAD
 from tests.fakes.process import Poller, eventually
 from tests.fakes.simulated import Simulated
 from tests.store.cluster import Cluster
-from tests.store.conftest import cluster  # noqa: F401 - a fixture
 from tests.store.test_copy import content, fill
 
 pytestmark = pytest.mark.acceptance
@@ -49,7 +48,7 @@ def shell(name: str, cwd: Path, **environment: str) -> str:
 
 
 @pytest.fixture
-def database(cluster: Cluster, tmp_path: Path) -> Iterator[str]:  # noqa: F811 - the fixture
+def database(cluster: Cluster, tmp_path: Path) -> Iterator[str]:
     """Make an empty PostgreSQL database, with its URL in the file that the page names."""
     name = cluster.create()
     (tmp_path / "database.url").write_text(cluster.url(name))
