@@ -11,7 +11,7 @@ from poller.cli.signals import hold_signals
 
 def main() -> None:
     """Run the command line."""
-    # what is imported stays: looking through it for garbage takes a fifth of a start
+    # what is imported stays: looking through it for garbage takes a sixth of a start
     gc.disable()
     if sys.argv[1:2] == ["run"]:
         # from the first instruction on: a SIGHUP that comes early must not end the daemon
