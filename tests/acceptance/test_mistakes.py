@@ -134,7 +134,7 @@ MISTAKES = {
     ),
     "unknown option": usage("run", "--untill-idle", words=("--untill-idle", "--until-idle")),
     "unknown command": usage("chekc", words=("'chekc'", "check")),
-    "nothing to replay": usage("replay", words=("nothing is chosen", "--all", "--sink")),
+    "nothing to replay": usage("replay", words=("nothing is selected", "--all", "--sink")),
     "no point in time": usage(
         "dead-letters", "--since", "yesterday", words=("--since", "'yesterday'", "2h")
     ),

@@ -51,6 +51,7 @@ def test_defaults_are_the_simulators_own() -> None:
         name: known[name] for name in shared
     }
     unsettable = {"account_sid", "auth_token", "api_key", "api_secret"}
+    unsettable |= {"oauth_client_id", "oauth_client_secret", "token_seconds"}
     # an option is named in the singular: each `--shape` adds one
     assert set(known) - shared == unsettable | {"shapes"}
     assert MISSING not in {known[name] for name in shared}
