@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 
+# tests wait for other processes for a third of their time
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 2) * 3 // 2)')
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test slow image-test check soak bench config clean
 
@@ -18,7 +21,7 @@ demo: $(VENV)/.run ## run the poller against a simulated API, no credentials nee
 test: $(VENV)/.dev ## run the tests
 	@sh tests/postgres.sh
 	@sh tests/helm.sh $(BIN)
-	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 slow: $(VENV)/.dev ## run the slow tests, and properties with many examples
 	@sh tests/postgres.sh

@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from tests.store.cluster import Cluster, NoServer, running
 gc.disable()
 defects.listen()
 load_profiles()
+# a shell ignores it for what it starts in the background, and so would every command under test
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
