@@ -6,7 +6,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from io import TextIOWrapper
-from typing import Annotated, Any, Final, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
 import anyio
 import typer
@@ -43,6 +43,9 @@ from poller.server.documents import GroupDocument
 from poller.settings import Settings, SettingsLoader
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import AccountScope, Watch
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def command(
@@ -226,8 +229,6 @@ async def _watch_group(
     settings: Settings, target: Target, name: str, live: bool, seconds: float | None
 ) -> int:
     # imported here: most commands need none of it
-    from rich.console import Console  # noqa: PLC0415
-
     from poller.cli.watch.group import (  # noqa: PLC0415
         GroupFollower,
         GroupView,
@@ -236,7 +237,7 @@ async def _watch_group(
     )
 
     address = target.address(settings.server)
-    console = Console()
+    console = _console()
     async with ControlClient(address, token=settings.server.token) as client:
         await client.group(name)  # a wrong name or address is an error, later ones are trouble
         shown = room_for_members(console) if live else None
@@ -265,14 +266,19 @@ def _begin(settings: Settings, requested: Sequence[Registration]) -> Sequence[Wa
 
 def _screen(watches: Sequence[Watch]) -> _Audience:
     # imported here: lines need none of it
-    from rich.console import Console  # noqa: PLC0415
-
     from poller.cli.watch.view import LiveView  # noqa: PLC0415
+
+    return LiveView(watches, console=_console(), now=wall_clock)
+
+
+def _console() -> "Console":
+    # imported here, as above
+    from rich.console import Console  # noqa: PLC0415
 
     if isinstance(sys.stdout, TextIOWrapper):
         # an old encoding lacks some characters; the view goes on without them
         sys.stdout.reconfigure(errors="replace")
-    return LiveView(watches, console=Console(), now=wall_clock)
+    return Console()
 
 
 class _Viewing:

@@ -8,9 +8,7 @@ from typing import Final
 import anyio
 import structlog
 from anyio.abc import ObjectSendStream
-from anyio.to_thread import run_sync
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Console, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +16,7 @@ from rich.text import Text
 from poller.cli.formatting import format_span, labels_text
 from poller.cli.watch.followed import Followed
 from poller.cli.watch.news import GroupUpdate, News, Trouble
+from poller.cli.watch.painter import Painter
 from poller.cli.watch.rows import Track, short_names
 from poller.cli.watch.table import counts_line, format_rate, make_message_table, make_table
 from poller.comms.errors import Fault
@@ -33,7 +32,6 @@ log = structlog.get_logger()
 
 _GONE: Final = 410
 _NOT_FOUND: Final = 404
-_INTERVAL: Final = 0.25
 _OTHER_LINES: Final = 9
 """Lines that are no members: the group, its counts, headings, gaps, trouble and the cursor."""
 _NOT_REACHED: Final = ("failed", "undelivered", "unaddressable", "canceled")
@@ -142,7 +140,7 @@ def is_well(group: GroupDocument) -> bool:
 
 
 class GroupView:
-    """Shows a group and its members on a terminal, painted at most four times a second."""
+    """Shows a group and its members on a terminal."""
 
     def __init__(
         self, name: str, *, scope: AccountScope, console: Console, now: Callable[[], datetime]
@@ -154,10 +152,7 @@ class GroupView:
         self._group: GroupDocument | None = None
         self._members: Mapping[str, Followed] = {}
         self._trouble: Trouble | None = None
-        self._changed = True
-        self._live = Live(
-            console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
-        )
+        self._painter = Painter(console, self._picture)
 
     async def show(self, news: Sequence[News]) -> None:
         """Take in news; the next picture shows them."""
@@ -167,25 +162,18 @@ class GroupView:
                 self._members = {one["id"]: self._follow(one) for one in item.members}
             elif item is None or isinstance(item, Trouble):
                 self._trouble = item
-        self._changed = True
+        self._painter.changed()
 
     async def run(self) -> None:
         """Paint until cancelled."""
-        self._live.start()
-        while True:
-            if self._changed:
-                self._changed = False
-                await run_sync(self._paint)
-            await anyio.sleep(_INTERVAL)
+        await self._painter.run()
 
     async def close(self, ending: str) -> None:
         """Leave the last picture on the screen; `ending` says why it is the last."""
         picture = self._picture() if not (self._trouble and self._trouble.fatal) else []
         if ending:
             picture.append(Text(ending, style="bold"))
-        self._live.start()
-        self._live.update(Group(*picture), refresh=True)
-        self._live.stop()
+        self._painter.leave(picture)
 
     def _follow(self, document: OperationDocument) -> Followed:
         known = self._members.get(document["id"])
@@ -194,10 +182,6 @@ class GroupView:
             watch, _ = register(None, wanted, scope=self._scope, now=self._now())
             known = Followed(watch=watch)
         return known.after_document(document)
-
-    def _paint(self) -> None:
-        self._live.update(Group(*self._picture()))
-        self._live.refresh()
 
     def _picture(self) -> list[RenderableType]:
         lines: list[RenderableType] = []

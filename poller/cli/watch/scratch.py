@@ -94,7 +94,7 @@ class ScratchDaemon:
                 return
             async with AsyncExitStack() as stack:
                 store = await Store.open(_IN_MEMORY, self._configuration.scope, now=self._now)
-                stack.push_async_callback(_close, store)
+                stack.push_async_callback(store.aclose)
                 await self._poll(store, news)
 
     def _wake(self) -> None:
@@ -267,8 +267,3 @@ async def _drop_events(store: Store) -> None:
     while True:
         await anyio.sleep(_DROP_EVERY)
         await attempt(store.drop_delivered, name="watch")
-
-
-async def _close(store: Store) -> None:
-    with anyio.CancelScope(shield=True):
-        await store.aclose()

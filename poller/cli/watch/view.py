@@ -5,14 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
-import anyio
-from anyio.to_thread import run_sync
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from poller.cli.formatting import format_span
 from poller.cli.watch.news import GroupUpdate, News, Trouble, Update
+from poller.cli.watch.painter import Painter
 from poller.cli.watch.rows import Totals, Track, WatchRow, busiest, short_names, status_of
 from poller.cli.watch.table import (
     breakdown_lines,
@@ -25,9 +23,6 @@ from poller.cli.watch.table import (
 )
 from poller.tracking.watch import ResourceType, Watch
 
-_INTERVAL: Final = 0.25
-# Times run on even without news: the most intervals that may pass without a new picture.
-_LONGEST_STILL: Final = 4
 # Lines that are no bars: header, “and more”, a gap, the sum, the trouble (it may wrap), the cursor.
 _OTHER_LINES: Final = 8
 # A gap and a header more where both operations and messages are shown.
@@ -42,11 +37,7 @@ _HINTS: Final = {
 
 
 class LiveView:
-    """Shows watches on a terminal, painted at most four times a second.
-
-    `now` returns the time in UTC. Painting happens in a worker thread: a terminal that is held
-    (Ctrl-S) must not hold up the requests.
-    """
+    """Shows watches on a terminal; `now` returns the time in UTC."""
 
     def __init__(
         self, watches: Iterable[Watch], *, console: Console, now: Callable[[], datetime]
@@ -57,11 +48,8 @@ class LiveView:
         self._now = now
         self._since = now()
         self._trouble: Trouble | None = None
-        self._changed = True
         self._console = console
-        self._live = Live(
-            console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
-        )
+        self._painter = Painter(console, self._picture)
 
     async def show(self, news: Sequence[News]) -> None:
         """Take in news; the next picture shows them."""
@@ -72,18 +60,11 @@ class LiveView:
                 self._tracks[item.watch.id] = track.after(item)
             elif not isinstance(item, GroupUpdate):
                 self._trouble = item
-        self._changed = True
+        self._painter.changed()
 
     async def run(self) -> None:
         """Paint until cancelled."""
-        self._live.start()
-        still = 0
-        while True:
-            if self._changed or still >= _LONGEST_STILL:
-                self._changed, still = False, 0
-                await run_sync(self._paint)
-            await anyio.sleep(_INTERVAL)
-            still += 1
+        await self._painter.run()
 
     async def close(self, ending: str) -> None:
         """Leave the last state on the screen, with a summary; `ending` says why it is the last.
@@ -105,14 +86,11 @@ class LiveView:
             picture.append(Text(ending, style="bold"))
         if self._trouble is not None and self._trouble.fatal:
             picture = []
-        self._live.start()
-        self._live.update(Group(*picture), refresh=True)
-        self._live.stop()
+        self._painter.leave(picture)
 
-    def _paint(self) -> None:
+    def _picture(self) -> list[RenderableType]:
         head = Text(f"{self._totals.ended:,} of {self._totals.watches:,} ended", style="bold")
-        self._live.update(Group(*self._bars(), Text(), self._sum(head), self._trouble_line()))
-        self._live.refresh()
+        return [*self._bars(), Text(), self._sum(head), self._trouble_line()]
 
     def _sum(self, head: Text, *, after: Text | None = None) -> Text:
         counts = counts_line(self._totals.counts)
