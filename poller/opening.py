@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-import anyio
 from anyio.abc import TaskGroup
 
 from poller import __version__
@@ -62,7 +61,7 @@ async def open_daemon(
     meter = NO_METER if instrument is None else Meter(instrument)
     url = settings.store.url.get_secret_value()
     store = await Store.open(url, configuration.scope, timed=meter.transacted)
-    stack.push_async_callback(_close, store)
+    stack.push_async_callback(store.aclose)
     client = await stack.enter_async_context(make_client(settings))
     budget = make_budget(settings, store)
     throttle = make_throttle(settings, await store.pause(), budget=budget, now=store.now)
@@ -112,9 +111,3 @@ async def open_listeners(tasks: TaskGroup, opened: OpenedDaemon, settings: Setti
     )
     bound: Bound = await tasks.start(serving)
     return bound
-
-
-async def _close(store: Store) -> None:
-    """Close the store, also where the caller is cancelled: its lock must not stay."""
-    with anyio.CancelScope(shield=True):
-        await store.aclose()

@@ -13,6 +13,7 @@ from random import Random
 from typing import Self
 from uuid import uuid4
 
+from anyio import CancelScope
 from sqlalchemy import Connection
 
 from poller.comms.gate import Pause
@@ -141,8 +142,11 @@ class Store:
         return store
 
     async def aclose(self) -> None:
-        """Close the database and release its lock, after the transaction that is under way."""
-        with suppress(StoreUnavailable):
+        """Close the database and release its lock, after the transaction that is under way.
+
+        Also where the caller is cancelled: the lock must not stay.
+        """
+        with CancelScope(shield=True), suppress(StoreUnavailable):
             await self._transactions.call(self._database.close)
         self._threads.close()
         if self._lock is not None:

@@ -210,7 +210,7 @@ async def _watch(world: World, base_url: str, sink: Sink, directory: Path) -> _D
     scope = AccountScope(account=CONFIG.account_sid, base_url=base_url)
     async with AsyncExitStack() as stack:
         store = await Store.open(f"sqlite:///{directory / 'poller.db'}", scope, now=wall_clock)
-        stack.push_async_callback(_close, store)
+        stack.push_async_callback(store.aclose)
         client = await stack.enter_async_context(_client(base_url))
         daemon = Daemon(
             store=store,
@@ -277,11 +277,6 @@ def _registrations(operations: Mapping[str, SimulatedOperation]) -> list[Registr
         )
         for name, operation in operations.items()
     ]
-
-
-async def _close(store: Store) -> None:
-    with anyio.CancelScope(shield=True):
-        await store.aclose()
 
 
 async def _await_signal(
