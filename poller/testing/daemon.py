@@ -1,14 +1,13 @@
 """A running poller in a thread, for tests that may block."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import BlockingPortal
 from pydantic import SecretStr
 
 from poller.control.address import address_of_url
@@ -17,9 +16,8 @@ from poller.library.base import EventStream
 from poller.library.embedded import Poller
 from poller.server.documents import GroupDocument, OperationDocument, OperationStoryDocument
 from poller.testing.simulator import CommsSimulator
+from poller.testing.thread import InThread
 from poller.tracking.event import EmittedEvent
-
-Result = TypeVar("Result")
 
 _TIMEOUT: Final = 10.0
 _LOOK_AGAIN: Final = 0.02
@@ -32,7 +30,7 @@ _FAST: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-class PollerDaemon:
+class PollerDaemon(InThread):
     """A poller that watches a simulator, as `poller run` does; a context manager.
 
     It has a store of its own, a control API at `url`, and polls every 20 to 200 ms. `settings` are
@@ -50,6 +48,7 @@ class PollerDaemon:
 
         :raises SettingsError: with everything that is wrong with them.
         """
+        super().__init__()
         given = settings or {}
         tables = {
             name: {**_FAST.get(name, {}), **given.get(name, {})} for name in {**_FAST, **given}
@@ -64,28 +63,7 @@ class PollerDaemon:
         token = tables["server"].get("token")
         self._token = None if token is None else SecretStr(str(token))
         self._events: list[EmittedEvent] = []
-        self._exits = ExitStack()
-        self._portal: BlockingPortal | None = None
         self.url = ""
-
-    def __enter__(self) -> Self:
-        with ExitStack() as exits:
-            portal = exits.enter_context(start_blocking_portal())
-            exits.enter_context(portal.wrap_async_context_manager(self._poller))
-            portal.start_task_soon(self._collect, self._poller.events(from_oldest=True))
-            self.url = self._poller.address or ""
-            self._portal = portal
-            self._exits = exits.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._portal = None
-        self._exits.close()
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -113,7 +91,7 @@ class PollerDaemon:
         tracestate: str | None = None,
     ) -> bool:
         """Watch an operation or a message; see `poller.Poller.watch`."""
-        return self._called(
+        return self._running.call(
             partial(
                 self._poller.watch,
                 id,
@@ -128,11 +106,12 @@ class PollerDaemon:
 
     def seal(self, group: str, *, expected: int | None = None) -> GroupDocument:
         """Say that a group has all its members; see `poller.Poller.seal`."""
-        return self._called(partial(self._poller.seal, group, expected=expected))
+        return self._running.call(partial(self._poller.seal, group, expected=expected))
 
     def operation(self, id: str) -> OperationDocument:  # noqa: A002 - as above
         """Return what is known of an operation; see `poller.Poller.operation`."""
-        return self._called(partial(self._poller.operation, id))
+        found: OperationDocument = self._running.call(partial(self._poller.operation, id))
+        return found
 
     def wait(self, id: str, *, timeout: float = _TIMEOUT) -> EmittedEvent:  # noqa: A002 - as above
         """Return the final event of what is watched, once it is there.
@@ -143,13 +122,13 @@ class PollerDaemon:
         :raises NotWatched: where it is not watched.
         """
         return self._collected(
-            self._called(partial(self._poller.wait, id, timeout=timeout)), timeout
+            self._running.call(partial(self._poller.wait, id, timeout=timeout)), timeout
         )
 
     def wait_group(self, name: str, *, timeout: float = _TIMEOUT) -> EmittedEvent:
         """Return the `group.completed` of a group, once it is there; as `wait` otherwise."""
         return self._collected(
-            self._called(partial(self._poller.wait_group, name, timeout=timeout)), timeout
+            self._running.call(partial(self._poller.wait_group, name, timeout=timeout)), timeout
         )
 
     def wait_delivered(
@@ -165,7 +144,7 @@ class PollerDaemon:
         """
         deadline = time.monotonic() + timeout
         final = self.wait(id, timeout=timeout)
-        while missing := _undelivered(self._called(partial(self._story, id))):
+        while missing := _undelivered(self._running.call(partial(self._story, id))):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not delivered within {timeout:g} s: {', '.join(missing)}")
             time.sleep(_LOOK_AGAIN)
@@ -203,10 +182,14 @@ class PollerDaemon:
         async for event in events:
             self._events.append(event)
 
-    def _called(self, method: Callable[[], Awaitable[Result]]) -> Result:
-        if self._portal is None:
-            raise RuntimeError("the poller is not running; use it within `with`")
-        return self._portal.call(method)
+    def _start(self, portal: BlockingPortal, exits: ExitStack) -> None:
+        exits.enter_context(portal.wrap_async_context_manager(self._poller))
+        portal.start_task_soon(self._collect, self._poller.events(from_oldest=True))
+        self.url = self._poller.address or ""
+
+    @property
+    def _name(self) -> str:
+        return "poller"
 
 
 def _undelivered(story: OperationStoryDocument) -> list[str]:

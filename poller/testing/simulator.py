@@ -1,13 +1,12 @@
 """A simulated Communications API in a thread, for tests that may block."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import BlockingPortal
 
 from poller.simulator import (
     ExpectedCounts,
@@ -16,15 +15,14 @@ from poller.simulator import (
     World,
     serve,
 )
-
-Result = TypeVar("Result")
+from poller.testing.thread import InThread
 
 _SPEED: Final = 20.0
 _BEHIND: Final = timedelta(hours=1)
 """The clock of a simulator begins that long ago, so that a test can advance it."""
 
 
-class CommsSimulator:
+class CommsSimulator(InThread):
     """A simulated API on a free port of 127.0.0.1; a context manager. Any thread may call it.
 
     `options` are those of `poller simulate`; here a send is twenty times as fast as a real one. The
@@ -36,32 +34,11 @@ class CommsSimulator:
 
         :raises ValueError: naming the one that is wrong.
         """
+        super().__init__()
         self._config = SimulatorConfig(**{"speed": _SPEED, **options})
         self._advanced = timedelta()
         self._world = World(self._config, clock=self._now)
-        self._exits = ExitStack()
-        self._portal: BlockingPortal | None = None
         self.base_url = ""
-
-    def __enter__(self) -> Self:
-        with ExitStack() as exits:
-            portal = exits.enter_context(start_blocking_portal())
-            served, self.base_url = portal.start_task(
-                lambda **options: serve(self._config, world=self._world, **options)
-            )
-            exits.callback(served.cancel)
-            self._portal = portal
-            self._exits = exits.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._portal = None
-        self._exits.close()
 
     @property
     def account_sid(self) -> str:
@@ -102,7 +79,7 @@ class CommsSimulator:
         """
         fate = Scenario(each=tuple(failing_with)) if failing_with else scenario
         wait = None if scheduled_in is None else timedelta(seconds=scheduled_in)
-        operation = self._called(
+        operation = self._running.call(
             lambda: self._world.send(
                 recipients=recipients,
                 fate=fate,
@@ -115,21 +92,21 @@ class CommsSimulator:
 
     def receive(self, text: str = "Hello", *, sender: str = "+14155550100") -> str:
         """Receive a message from a person, such as a reply; returns its id."""
-        return self._called(partial(self._world.receive, text=text, sender=sender))
+        return self._running.call(partial(self._world.receive, text=text, sender=sender))
 
     def cancel(self, operation_id: str) -> None:
         """Cancel what an operation has not sent yet.
 
         :raises KeyError: where there is no such operation.
         """
-        self._called(partial(self._world.cancel, operation_id))
+        self._running.call(partial(self._world.cancel, operation_id))
 
     def expected(self, operation_id: str) -> ExpectedCounts:
         """Count what has become of an operation by now, message by message.
 
         :raises KeyError: where there is no such operation.
         """
-        return self._called(partial(self._world.expected, operation_id))
+        return self._running.call(partial(self._world.expected, operation_id))
 
     def advance(self, seconds: float) -> None:
         """Let that much time pass at once, in all for less than an hour."""
@@ -141,7 +118,12 @@ class CommsSimulator:
     def _now(self) -> datetime:
         return datetime.now(UTC) - _BEHIND + self._advanced
 
-    def _called(self, function: Callable[[], Result]) -> Result:
-        if self._portal is None:
-            raise RuntimeError("the simulator is not running; use it within `with`")
-        return self._portal.call(function)
+    def _start(self, portal: BlockingPortal, exits: ExitStack) -> None:
+        served, self.base_url = portal.start_task(
+            lambda **options: serve(self._config, world=self._world, **options)
+        )
+        exits.callback(served.cancel)
+
+    @property
+    def _name(self) -> str:
+        return "simulator"
