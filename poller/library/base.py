@@ -1,19 +1,27 @@
 """The methods that an embedded poller and the connection to a daemon have in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
 
 import anyio
 
 from poller.comms.ids import check_watchable_id
+from poller.library.errors import PollerClosed
 from poller.library.waiting import Waiters
 from poller.server.documents import GroupDocument, OperationDocument
+from poller.store.errors import EventsGone
 from poller.tracking.event import EmittedEvent
 from poller.tracking.registration import check_group_name, parse_registration
 
+Recorded = TypeVar("Recorded")
 EventStream = AsyncGenerator[EmittedEvent, None]
+
+LATEST: Final = 2
+"""How many events of a timeline are read for the end: the final one, and its breakdown after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +55,31 @@ class WatchingApi(ABC):
     stays: a cancelled `watch` may have registered.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, name: str, not_open: str) -> None:
+        """`name` is what messages call it; `not_open` is said where it is used outside `with`."""
+        self._name = name
+        self._not_open = not_open
         self._waiters = Waiters()
+        self._running: AbstractAsyncContextManager[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start it; once only."""
+        if self._running is not None:
+            raise RuntimeError(f"a {self._name} is entered once; make another one")
+        self._running = self._run()
+        await self._running.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """Stop it in order."""
+        if self._running is None:
+            raise PollerClosed(self._not_open)
+        return await self._running.__aexit__(exc_type, exc_value, traceback)
 
     async def watch(
         self,
@@ -173,6 +204,10 @@ class WatchingApi(ABC):
         """
 
     @abstractmethod
+    def _run(self) -> AbstractAsyncContextManager[None]:
+        """Be open within the block."""
+
+    @abstractmethod
     async def _register(self, document: Mapping[str, Any]) -> bool:
         """Register what was checked; returns whether watching begins."""
 
@@ -188,3 +223,16 @@ class WatchingApi(ABC):
         with anyio.move_on_after(seconds):
             return await self._waiters.wait(subject, lambda: self._end_of(subject))
         raise TimeoutError(f"{subject} has not ended within {seconds:g} s")
+
+
+def latest_final(
+    subject: str, events: Sequence[Recorded], *, is_final: Callable[[Recorded], bool]
+) -> Recorded:
+    """Return the final one of the latest events of what has ended.
+
+    :raises EventsGone: where retention has taken it.
+    """
+    for event in reversed(events):
+        if is_final(event):
+            return event
+    raise EventsGone(f"{subject} has ended, and its events are no longer kept (store.retention)")

@@ -1,10 +1,9 @@
 """The Python API over the control API of a running daemon."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from types import TracebackType
-from typing import Any, Final, NoReturn, Self, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import anyio
 from pydantic import SecretStr
@@ -13,7 +12,13 @@ from poller.control.address import address_of_url
 from poller.control.client import ControlClient
 from poller.control.errors import NoDaemon, Refused, UnknownOperation, Unreachable
 from poller.library.background import background
-from poller.library.base import EventSelection, EventStream, WatchingApi
+from poller.library.base import (
+    LATEST,
+    EventSelection,
+    EventStream,
+    WatchingApi,
+    latest_final,
+)
 from poller.library.errors import NotWatched, PollerClosed
 from poller.library.waiting import Ends
 from poller.server.documents import (
@@ -34,8 +39,6 @@ _GONE: Final = 410
 _FIRST_ERROR: Final = 400
 _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 2.0
-# a final event, and its breakdown after it
-_LATEST: Final = 2
 # streams that look for one event; a daemon has 64 for all its clients
 _LOOKS: Final = 4
 _NOT_OPEN: Final = "the connection is not open; use it within `async with`"
@@ -56,35 +59,18 @@ def connect(url: str, *, token: str | None = None, patience: float = 30.0) -> "D
 
 
 class DaemonConnection(WatchingApi):
-    """The connection to a running daemon; `connect` makes one."""
+    """The connection to a running daemon; `connect` makes one.
+
+    Entering it asks nothing yet; after leaving it the daemon watches on.
+    """
 
     def __init__(self, url: str, *, token: str | None, patience: float) -> None:
-        super().__init__()
+        super().__init__(name="connection", not_open=_NOT_OPEN)
         self._address = address_of_url(url, "url")
         self._token = None if token is None else SecretStr(token)
         self._patience = patience
         self._client: ControlClient | None = None
-        self._running: AbstractAsyncContextManager[None] | None = None
         self._looks = anyio.Semaphore(_LOOKS)
-
-    async def __aenter__(self) -> Self:
-        """Open it; asks nothing yet."""
-        if self._running is not None:
-            raise RuntimeError("a connection is entered once; make another one")
-        self._running = self._run()
-        await self._running.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        """Close it; the daemon watches on."""
-        if self._running is None:
-            raise PollerClosed(_NOT_OPEN)
-        return await self._running.__aexit__(exc_type, exc_value, traceback)
 
     async def forget(self, id: str) -> None:  # noqa: A002 - as the base class has it
         """Stop watching; see `WatchingApi`."""
@@ -112,14 +98,14 @@ class DaemonConnection(WatchingApi):
     async def _end_of(self, subject: str) -> EmittedEvent | None:
         if subject.startswith("comms_"):
             operation = await self._about(
-                subject, lambda: self._open_client.operation(subject, events=_LATEST)
+                subject, lambda: self._open_client.operation(subject, events=LATEST)
             )
             if operation["phase"] == "forgotten":
                 raise NotWatched(subject)
             if operation["phase"] not in {"explaining", "ended"}:
                 return None
             return await self._find(_final(subject, operation["events"]), id=subject)
-        group = await self._about(subject, lambda: self._open_client.group(subject, events=_LATEST))
+        group = await self._about(subject, lambda: self._open_client.group(subject, events=LATEST))
         if group["state"] != "ended":
             return None
         return await self._find(_final(subject, group["events"]), group=subject)
@@ -261,14 +247,7 @@ class _Retry:
 
 
 def _final(subject: str, events: Sequence[TimelineEventDocument]) -> str:
-    """Return the id of the final one of the latest events.
-
-    :raises EventsGone: where retention has taken it.
-    """
-    for event in reversed(events):
-        if event["final"]:
-            return event["id"]
-    raise EventsGone(f"{subject} has ended, and its events are no longer kept (store.retention)")
+    return latest_final(subject, events, is_final=lambda event: event["final"])["id"]
 
 
 def _refuse(result: BulkItemDocument) -> NoReturn:

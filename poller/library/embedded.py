@@ -1,10 +1,9 @@
 """The poller inside a program: the loops of the daemon in the event loop of the caller."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import anyio
@@ -15,7 +14,13 @@ from poller.engine.configuration import Configuration
 from poller.engine.daemon import Daemon
 from poller.engine.event_feed import EventFeed
 from poller.library.background import background
-from poller.library.base import EventSelection, EventStream, WatchingApi
+from poller.library.base import (
+    LATEST,
+    EventSelection,
+    EventStream,
+    WatchingApi,
+    latest_final,
+)
 from poller.library.errors import NotWatched, PollerClosed
 from poller.library.waiting import Ends
 from poller.opening import LAST_WORDS, OpenedDaemon, open_daemon, open_listeners
@@ -33,8 +38,6 @@ from poller.tracking.watch import Phase
 Result = TypeVar("Result")
 
 _ASK_AGAIN: Final = 1.0
-# a final event, and its breakdown after it
-_LATEST: Final = 2
 _HAS_ENDED: Final = frozenset({Phase.EXPLAINING, Phase.ENDED})
 _GIVEN_TWICE: Final = "pass it as an argument, and leave it out of settings"
 _CLOSED: Final = "the poller has stopped"
@@ -74,7 +77,7 @@ class Poller(WatchingApi):
 
         :raises SettingsError: with everything that is wrong with them.
         """
-        super().__init__()
+        super().__init__(name="poller", not_open=_NOT_RUNNING)
         credentials = {
             "account_sid": account_sid,
             "auth_token": auth_token,
@@ -86,7 +89,6 @@ class Poller(WatchingApi):
             {"api": {**given, "base_url": base_url}, "store": {"url": store}}, settings or {}
         )
         self._has_sinks = bool((settings or {}).get("sinks"))
-        self._running: AbstractAsyncContextManager[None] | None = None
         self._opened: OpenedDaemon | None = None
         self._address: str | None = None
 
@@ -98,27 +100,12 @@ class Poller(WatchingApi):
         :raises ListenError: where it cannot listen at an address.
         :raises EgressError: where a proxy or certificate variable cannot be used.
         """
-        if self._running is not None:
-            raise RuntimeError("a poller is entered once; make another one")
         if (library := sniffio.current_async_library()) != "asyncio":
             raise RuntimeError(
                 f"an embedded poller needs asyncio, not {library}; "
                 "run `poller run` beside the program and use poller.connect"
             )
-        self._running = self._run()
-        await self._running.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        """Stop in order."""
-        if self._running is None:
-            raise PollerClosed(_NOT_RUNNING)
-        return await self._running.__aexit__(exc_type, exc_value, traceback)
+        return await super().__aenter__()
 
     @property
     def address(self) -> str | None:
@@ -165,7 +152,7 @@ class Poller(WatchingApi):
         return await self._patiently(partial(self._end_of_group, subject))
 
     async def _end_of_watch(self, watched: str) -> EmittedEvent | None:
-        detail = await self._store.find_operation(watched, latest=_LATEST)
+        detail = await self._store.find_operation(watched, latest=LATEST)
         if detail is None or detail.watch.phase is Phase.FORGOTTEN:
             raise NotWatched(watched)
         if detail.watch.phase not in _HAS_ENDED:
@@ -173,7 +160,7 @@ class Poller(WatchingApi):
         return _final(watched, detail.timeline.events)
 
     async def _end_of_group(self, name: str) -> EmittedEvent | None:
-        detail = await self._store.groups.find(name, latest=_LATEST)
+        detail = await self._store.groups.find(name, latest=LATEST)
         if detail is None:
             raise NotWatched(name)
         if detail.group.ended_at is None:
@@ -309,11 +296,4 @@ def _settings(
 
 
 def _final(subject: str, events: Sequence[StoredEvent]) -> EmittedEvent:
-    """Return the final one of the latest events.
-
-    :raises EventsGone: where retention has taken it.
-    """
-    for stored in reversed(events):
-        if stored.final:
-            return stored.emitted
-    raise EventsGone(f"{subject} has ended, and its events are no longer kept (store.retention)")
+    return latest_final(subject, events, is_final=lambda stored: stored.final).emitted
