@@ -197,7 +197,7 @@ def make_sink(name: str, sink: SinkSettings, public_url: str, line: LineMaker = 
 
 
 def _tls_files(name: str, sink: WebhookSinkSettings) -> TlsFiles | None:
-    if sink.ca is None and sink.client_cert is None:
+    if not sink.pem_files:
         return None
     return TlsFiles(
         setting=f"sinks.{name}",
@@ -242,9 +242,7 @@ def _versions(sink: SinkSettings) -> tuple[object, ...]:
     """Tell whether a certificate was renewed in its place: then a reload makes the sink again."""
     if not isinstance(sink, WebhookSinkSettings):
         return ()
-    return tuple(
-        file_version(path) for path in (sink.ca, sink.client_cert, sink.client_key) if path
-    )
+    return tuple(file_version(path) for path in sink.pem_files)
 
 
 def _secrets(sink: SinkSettings) -> str:

@@ -166,12 +166,7 @@ class Reloader:
     def _file_versions(self) -> dict[Path, Hashable]:
         sinks = self._in_force.sinks.values()
         webhooks = [sink for sink in sinks if isinstance(sink, WebhookSinkSettings)]
-        certificates = [
-            file
-            for sink in webhooks
-            for file in (sink.ca, sink.client_cert, sink.client_key)
-            if file is not None
-        ]
+        certificates = [file for sink in webhooks for file in sink.pem_files]
         return {file: file_version(file) for file in (*self._loader.files(), *certificates)}
 
     def _may_use(self, token: SecretStr | None) -> bool:

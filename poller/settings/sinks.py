@@ -255,6 +255,12 @@ class WebhookSinkSettings(_AnySink):
         return self.format in CHAT_FORMATS
 
     @property
+    def pem_files(self) -> tuple[Path, ...]:
+        """The files of certificates and keys that are set."""
+        files = (self.ca, self.client_cert, self.client_key)
+        return tuple(file for file in files if file is not None)
+
+    @property
     def is_unsigned(self) -> bool:
         """Whether a program gets events that anybody could forge."""
         return self.secret is None and not self.is_for_people
