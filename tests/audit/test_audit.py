@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pytest
 
@@ -11,10 +10,8 @@ from poller.audit.history import AuditFault
 from poller.text import dump_json
 from poller.tracking.event import event_id
 from poller.tracking.pacing import Policy
+from tests.audit.files import Change, Document, set_to
 from tests.tracking.story import ID, START, Story
-
-Document = dict[str, Any]
-Change = Callable[[list[Document]], object]
 
 POLICY = Policy(progress_interval=0, settle=60, not_found_grace=0)
 
@@ -136,18 +133,6 @@ def test_how_a_problem_reads() -> None:
     assert str(problem) == f"events:3: operation {ID}: sequence 3 is missing before 4"
 
 
-def _set(path: str, value: object) -> Callable[[Document], None]:
-    *way, name = path.split(".")
-
-    def change(document: Document) -> None:
-        place = document
-        for step in way:
-            place = place[step]
-        place[name] = value
-
-    return change
-
-
 @pytest.mark.parametrize(
     ("path", "value", "what"),
     [
@@ -174,7 +159,7 @@ def _set(path: str, value: object) -> Callable[[Document], None]:
 def test_a_misshapen_event(path: str, value: object, what: str) -> None:
     """It is one problem: the event keeps its place, and nothing that follows is blamed."""
     documents = _settled()
-    _set(path, value)(documents[2])
+    set_to(path, value)(documents[2])
     ((line, fault, found),) = _problems(documents, ended=True)
     assert (line, fault) == (3, AuditFault.SHAPE)
     assert found.startswith(what)
@@ -198,7 +183,7 @@ def test_a_misshapen_event(path: str, value: object, what: str) -> None:
 def test_an_event_without_identity(path: str, value: object, what: str) -> None:
     """It cannot be put in its place, so that it is missing there."""
     documents = _settled()
-    _set(path, value)(documents[2])
+    set_to(path, value)(documents[2])
     misshapen, gap = _problems(documents, ended=True)
     assert misshapen[:2] == (3, AuditFault.SHAPE)
     assert misshapen[2].startswith(what)
@@ -241,7 +226,7 @@ def test_a_source_that_is_not_the_operations(source: str) -> None:
 def test_an_event_that_contradicts_itself(index: int, path: str, value: object, what: str) -> None:
     """Type, statuses, final and reason agree."""
     documents = _settled()
-    _set(path, value)(documents[index])
+    set_to(path, value)(documents[index])
     ((line, fault, found),) = _problems(documents, ended=True)
     assert (line, fault) == (index + 1, AuditFault.CONTRADICTION)
     assert found.startswith(what)
@@ -257,7 +242,7 @@ def test_an_event_that_contradicts_itself(index: int, path: str, value: object, 
 def test_a_loss_that_contradicts_itself(path: str, value: object, what: str) -> None:
     """It is final and says why."""
     documents = _lost_and_found()
-    _set(path, value)(documents[1])
+    set_to(path, value)(documents[1])
     assert _problems(documents) == [(2, AuditFault.CONTRADICTION, what)]
 
 

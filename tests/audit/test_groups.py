@@ -1,8 +1,6 @@
 """The audit of groups: what tracking makes is clean, and each broken promise is one problem."""
 
 import json
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -10,11 +8,9 @@ from poller.audit.audit import Audit, AuditProblem, AuditSummary, number_lines
 from poller.audit.history import AuditFault
 from poller.text import dump_json
 from poller.tracking.event import event_id
+from tests.audit.files import Document, set_to
 from tests.tracking.story import START
 from tests.tracking.test_group import Scene
-
-Document = dict[str, Any]
-Change = Callable[[list[Document]], object]
 
 
 def _scene() -> Scene:
@@ -75,18 +71,6 @@ def test_what_is_whole_is_clean() -> None:
     assert [one.fault for one in _audit(documents, ended=True)[0]] == [AuditFault.UNFINISHED]
 
 
-def _set(path: str, value: object) -> Callable[[Document], None]:
-    *way, name = path.split(".")
-
-    def change(document: Document) -> None:
-        place = document
-        for step in way:
-            place = place[step]
-        place[name] = value
-
-    return change
-
-
 @pytest.mark.parametrize(
     ("path", "value", "what"),
     [
@@ -104,7 +88,7 @@ def _set(path: str, value: object) -> Callable[[Document], None]:
 def test_a_misshapen_event(path: str, value: object, what: str) -> None:
     """It is one problem, which names the group."""
     documents = _documents(_scene())
-    _set(path, value)(_of_group(documents)[2])
+    set_to(path, value)(_of_group(documents)[2])
     found, _ = _audit(documents)
     first = found[0]
     assert (first.fault, first.subject) == (AuditFault.SHAPE, "autumn")
@@ -131,7 +115,7 @@ def test_a_missing_member_is_named() -> None:
 def test_an_end_that_contradicts_itself(path: str, value: object, what: str) -> None:
     """Its numbers, its flag and its seal agree."""
     documents = _documents(_scene())
-    _set(path, value)(_of_group(documents)[-1])
+    set_to(path, value)(_of_group(documents)[-1])
     problems, _ = _audit(documents)
     assert (AuditFault.CONTRADICTION, what) in [(one.fault, one.what) for one in problems]
 
@@ -263,5 +247,5 @@ def test_arbitrary_members_are_survived() -> None:
                 found = found[step]
             for name in list(found):
                 documents = _documents(_scene())
-                _set(f"{place}.{name}" if place else name, value)(_of_group(documents)[-1])
+                set_to(f"{place}.{name}" if place else name, value)(_of_group(documents)[-1])
                 _audit(documents, ended=True)
