@@ -235,9 +235,9 @@ class _Held(httpx.AsyncByteStream):
         self._response = response
         self._closed: Callable[[], Awaitable[None]] | None = closed
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._body:
-            yield part
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        # no generator of our own: a reader that leaves early would have to close it
+        return aiter(self._body)
 
     async def aclose(self) -> None:
         """Close the response, and free its lane for the next request."""
