@@ -70,9 +70,10 @@ def complete_and_claim(
 ) -> ClaimResult:
     """Write what became of finished attempts and claim what may go next, in one transaction."""
     before = read_health(connection, scope, request.sink, now)
-    if not _is_quiet(before, attempts):
-        # only who may change it locks it, and for the whole transaction: workers whose deliveries
-        # succeed wait for nobody
+    if request.in_order or not _is_quiet(before, attempts):
+        # For the whole transaction. Who may change it locks it, and who claims in order: what
+        # another one is claiming comes before the later events of its operation. Workers whose
+        # deliveries succeed otherwise wait for nobody.
         before = read_health(connection, scope, request.sink, now, lock=True)
     finished = _complete(connection, request, attempts, now, random)
     health = _health_after(

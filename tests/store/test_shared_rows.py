@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from random import Random
 from typing import Any
 
 import anyio
@@ -9,6 +10,8 @@ import pytest
 from sqlalchemy import Connection, event, select, text, update
 
 from poller.store import sweeps
+from poller.store.claims import ClaimRequest
+from poller.store.deliveries import complete_and_claim
 from poller.store.schema import deliveries, sinks, watches
 from poller.store.sweeps import Listed
 from poller.tracking.delivery import AttemptResult, DeliveryState
@@ -67,6 +70,40 @@ async def test_rows_of_a_request_are_locked_before_any_is_inserted(daemon: Daemo
         await daemon.store.register([wish(op(number)) for number in range(1200)])
     kinds = [one.split()[0] for one in sent if "watches" in one]
     assert kinds == ["SELECT"] * 3 + ["INSERT"] * 3
+
+
+@shared
+async def test_a_claim_in_order_waits_for_another_one(daemon: Daemon, another: Daemon) -> None:
+    """What another daemon is about to claim comes before the later events of its operation."""
+    await daemon.register(op(1))
+    for step in (1, 2, 3):
+        await daemon.record((op(1), seen(op(1), stats={"sent": step})))
+    rows = await daemon.rows(deliveries)
+    first, *_ = sorted(row["position"] for row in rows)
+    claimed: list[int] = []
+
+    async def claim() -> None:
+        found = await another.deliveries(in_order=True)
+        claimed.extend(one.position for one in found)
+
+    async with anyio.create_task_group() as tasks:
+        with daemon.store._database.writing() as connection:
+            request = ClaimRequest(
+                sink="app", limit=1, in_order=True, in_flight=0, lease=daemon.lease()
+            )
+            held = complete_and_claim(
+                connection,
+                daemon.store.scope,
+                [],
+                request,
+                now=daemon.clock(),
+                random=Random(1),  # noqa: S311 - jitter
+            )
+            tasks.start_soon(claim)
+            await anyio.sleep(0.5)
+            assert claimed == []
+    assert [one.position for one in held.claimed] == [first]
+    assert claimed == []
 
 
 async def test_a_quiet_exchange_locks_no_row_of_a_sink(daemon: Daemon) -> None:
