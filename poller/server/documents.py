@@ -59,6 +59,10 @@ class OperationDocument(TypedDict):
     kind: str
     labels: dict[str, str]
     group: Annotated[str | None, Field(description="The group that counts it.")]
+    traceparent: Annotated[
+        str | None, Field(description="The trace that its events carry on (W3C Trace Context).")
+    ]
+    tracestate: Annotated[str | None, Field(description="Goes with `traceparent`.")]
     account: str
     source: Annotated[str, Field(description="Where the API serves it; `source` of its events.")]
     phase: Annotated[PhaseName, Field(description="Where the watch stands.")]

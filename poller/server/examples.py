@@ -28,11 +28,13 @@ _EVENT: Final = "0193a5c2-1f7b-7c3e-9d40-5f0e6a1b2c3d"
 _BEFORE: Final = "0193a5c2-0a11-7d52-8e11-2b3c4d5e6f70"
 _SOURCE: Final = f"https://comms.twilio.com/v1/Messages/Operations/{_ID}"
 
+_TRACEPARENT: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 _REGISTRATION: Final = {
     "id": _ID,
     "kind": "messages",
     "labels": {"campaign": "autumn"},
     "group": "autumn-2026",
+    "traceparent": _TRACEPARENT,
 }
 _MESSAGE_REGISTRATION: Final = {"id": _MESSAGE_ID, "labels": {"campaign": "autumn"}}
 _NOT_ITS_KIND: Final = {"id": _MESSAGE_ID, "kind": "emails"}
@@ -51,6 +53,8 @@ _OPERATION: Final[OperationDocument] = {
     "kind": "messages",
     "labels": {"campaign": "autumn"},
     "group": "autumn-2026",
+    "traceparent": _TRACEPARENT,
+    "tracestate": None,
     "account": "default",
     "source": _SOURCE,
     "phase": "active",
@@ -82,6 +86,8 @@ _MESSAGE: Final[OperationDocument] = {
     "kind": "messages",
     "labels": {"campaign": "autumn"},
     "group": None,
+    "traceparent": None,
+    "tracestate": None,
     "account": "default",
     "source": f"https://comms.twilio.com/v1/Messages/{_MESSAGE_ID}",
     "phase": "ended",

@@ -42,6 +42,8 @@ def show_operation(watch: Watch) -> OperationDocument:
         "kind": watch.kind,
         "labels": dict(watch.labels),
         "group": watch.group,
+        "traceparent": None if watch.trace is None else watch.trace.traceparent,
+        "tracestate": None if watch.trace is None else watch.trace.tracestate,
         "account": watch.scope.account,
         "source": watch.source,
         "phase": watch.phase.value,

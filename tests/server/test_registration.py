@@ -51,6 +51,20 @@ async def test_labels_are_merged(door: House) -> None:
     assert known["labels"] == {"a": "1", "b": "3", "c": "4"}
 
 
+async def test_the_trace_is_shown(door: House) -> None:
+    """Null without one; the latest that was registered, alone and in the list."""
+    _, created = await post(door, {"id": op(1)})
+    assert (created["traceparent"], created["tracestate"]) == (None, None)
+    trace = {
+        "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "tracestate": "vendor=value",
+    }
+    _, known = await post(door, {"id": op(1), **trace})
+    [listed] = (await door.get(PATH))["operations"]
+    for found in (known, listed, await door.get(f"{PATH}/{op(1)}")):
+        assert {name: found[name] for name in trace} == trace
+
+
 async def test_another_kind_is_taken_over_until_something_was_seen(door: House) -> None:
     """200 with the new kind before the first answer of the API, 409 after it."""
     await post(door, {"id": op(1)})

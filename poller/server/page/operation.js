@@ -70,6 +70,7 @@ function facts(found) {
     row("Kind", found.kind),
     row("Status", found.status || "not seen yet"),
     row("Phase", found.phase),
+    row("Trace", found.traceparent),
     row("Account", found.account),
     row("Registered", moment(found.registeredAt)),
     row("Last looked", found.observedAt ? moment(found.observedAt) : "never"),

@@ -333,6 +333,22 @@ def test_a_list_tells_of_messages(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("here", "on_terminal")
+def test_a_trace_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where there is one; an earlier version of the daemon has no such member."""
+    trace = {
+        "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "tracestate": "vendor=value",
+    }
+    for members in (trace, dict.fromkeys(trace), {}):
+        found = {**document(A), "events": [], "earlierEvents": 0, "pruned": False, **members}
+        with FakeDaemon(lambda _, body=found: Reply(body=body)) as daemon:  # type: ignore[misc]
+            assert show_operation(target(daemon), A, events=2, json_output=False) == 0
+        lines = capsys.readouterr().out.splitlines()
+        shown = dict(line.split(maxsplit=1) for line in lines if line.startswith("trace"))
+        assert shown == {name: value for name, value in members.items() if value}
+
+
+@pytest.mark.usefixtures("here", "on_terminal")
 def test_a_message_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """As a message, with its attempts in place of a progress, and its events by their names."""
     event = {**timeline(1), "type": "message.delivered", "delta": COUNTERS, "status": "DELIVERED"}
