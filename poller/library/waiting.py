@@ -60,7 +60,7 @@ class Waiters:
                 event.set()
 
     def close(self, reason: str) -> None:
-        """Raise `PollerClosed` in all who wait, and in whoever comes later."""
+        """Raise `PollerClosed` in all waiting calls, and in all later ones."""
         self._closed = PollerClosed(reason)
         self.wake(None)
 

@@ -245,7 +245,7 @@ class Seal(_Body):
     expected: Annotated[
         Annotated[int, Field(ge=1, le=_MOST_MEMBERS, strict=True), BeforeValidator(_whole_number)]
         | None,
-        Field(description="Seal it when it has so many members. Absent or null: now."),
+        Field(description="Seal it when it has this number of members. Absent or null: now."),
     ] = None
 
 

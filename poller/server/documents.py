@@ -79,8 +79,8 @@ class OperationDocument(TypedDict):
         dict[str, int],
         Field(
             description="Of an operation the counters of its `stats`; of a message its attempts by "
-            "status, of a group its receipts. What the deltas of its events sum to, and what no "
-            "event has told yet. An absent one counts as 0."
+            "status, of a group its receipts. They are the sum of the deltas of its events, and of "
+            "changes that no event has reported yet. An absent one counts as 0."
         ),
     ]
     progress: ProgressDocument
@@ -240,10 +240,10 @@ class SinkDocument(TypedDict):
         Instant | None,
         Field(description="When an event is tried next, at the earliest; null where none is."),
     ]
-    refused: Annotated[
-        int, Field(description="Events that it has not taken since it was last ok, ...")
+    refused: Annotated[int, Field(description="Events that it has not taken since it was last ok.")]
+    answered: Annotated[
+        int, Field(description="Events that were tried since it was last ok, `refused` included.")
     ]
-    answered: Annotated[int, Field(description="... of so many that were tried.")]
     waiting: int
     dead: int
     oldest: Annotated[

@@ -1,6 +1,6 @@
 """The listener for what the vendor's Event Streams push: one route, `POST /v1/hints`.
 
-A push is told from a forged one before its body is read: by HTTP Basic, or by the vendor's
+A forged push is recognized before its body is read: by HTTP Basic, or by the vendor's
 signature of the URL, which holds a digest of the body. A forged one is answered 403, a malformed
 one 400, and the vendor sends neither again; after 503 it does.
 """
@@ -57,7 +57,7 @@ _DIGEST: Final = "bodySHA256"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HintAccess:
-    """How pushes are told from forged ones: by HTTP Basic, by a signature, or by either.
+    """How forged pushes are recognized: by HTTP Basic, by a signature, or by either.
 
     `url` is the address as the vendor sees it, which `auth_token` signs; empty for no signature.
     """
@@ -125,7 +125,7 @@ def _is_basic(header: str, user: str, password: SecretStr) -> bool:
 
 
 class HintsApp:
-    """Answers pushes within a second; `use` changes how they are told from forged ones."""
+    """Answers pushes within a second; `use` changes how forged ones are recognized."""
 
     def __init__(self, inbox: HintInbox, access: HintAccess, *, meter: Meter) -> None:
         self._inbox = inbox

@@ -366,7 +366,7 @@ class Settings(BaseSettings):
             _sources.reset(token)
 
     def require_hint_access(self) -> None:
-        """Check that pushes can be told from forged ones, where they are taken.
+        """Check that forged pushes can be recognized, where hints are taken.
 
         :raises SettingsError: where neither HTTP Basic nor a signature can be checked.
         """

@@ -24,7 +24,7 @@ KIND: Final = "messages"
 _PREFIX: Final = "com.twilio.comms-api."
 _OPERATIONS: Final = {status: status.lower() for status in ("SCHEDULED", "PROCESSING", "COMPLETED")}
 _MESSAGES: Final = frozenset(("SENT", "DELIVERED", "UNDELIVERED", "FAILED", "READ"))
-# receipts follow the end of an operation: so many seconds of its timeline
+# seconds of its timeline for which receipts follow the end of an operation
 _RECEIPTS: Final = 120.0
 
 

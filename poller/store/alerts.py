@@ -1,4 +1,4 @@
-"""Standstill: operations and groups of which answers show, for too long, that nothing moves.
+"""Standstill: operations and groups whose answers have shown no movement for too long.
 
 A function of a connection inside a transaction; the caller commits.
 """

@@ -113,7 +113,7 @@ def join(connection: Connection, scope: AccountScope, member: Member, now: datet
 def beat(
     connection: Connection, scope: AccountScope, owner: str, *, slots: int, now: datetime
 ) -> Beat | None:
-    """Say that a daemon lives and needs no more than so many of its slots; None for no such row.
+    """Record that a daemon lives and needs at most `slots` slots; None if it has no row.
 
     It goes on being the sweeper of the kinds that it sweeps.
     """
@@ -163,7 +163,7 @@ def leave(connection: Connection, scope: AccountScope, owner: str, now: datetime
 def subscriptions(
     connection: Connection, scope: AccountScope, now: datetime
 ) -> Mapping[str, Sequence[Subscription]]:
-    """Return what each sink wants of which events are recorded now, by its name.
+    """Return, by the name of each sink, the subscriptions to which events are recorded now.
 
     Those of living daemons; of dead ones for three days, since they come back; of those that were
     stopped for ten minutes, since they may be restarted.

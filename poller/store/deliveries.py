@@ -194,8 +194,8 @@ def _complete(
 ) -> dict[int, Delivery]:
     """Write what became of attempts.
 
-    Where the lease is another's by now, or nobody's, only a delivery counts, which is a fact: the
-    rest is for the attempt of whoever has it.
+    If the lease belongs to another daemon by now, or to none, only a success counts, since it is
+    a fact. Anything else is decided by the attempt of the daemon that has the lease.
     """
     sink = request.sink
     by_position = dict(attempts)

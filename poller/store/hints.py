@@ -47,8 +47,8 @@ def record_hints(
 ) -> Hinted:
     """Bring polls forward; hints of each strength for `most` watches wait at the same time.
 
-    With `discovers`, an operation that a direct hint names and of which nothing is known, not even
-    a stub, is registered. What belongs to another scope is as good as unknown.
+    With `discovers`, an unknown operation (not even a stub is stored) that a direct hint names is
+    registered. What belongs to another scope is as good as unknown.
     """
     effects: Counter[HintEffect] = Counter()
     scopes = _scopes(connection, sorted(hints))

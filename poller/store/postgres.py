@@ -58,7 +58,7 @@ class Limits:
     """How long the server lets a transaction take, in seconds.
 
     `idle` is how long it waits for the next statement. A lock is waited for longer than that:
-    whoever holds it and does nothing is gone by then.
+    by then the server has dropped a holder that does nothing.
     """
 
     statement: int = 8

@@ -115,7 +115,7 @@ def _old_watches(
 
 
 def _needed_by_sinks(connection: Connection, ids: Sequence[str], before: datetime) -> set[str]:
-    """Return those of which something still waits or was delivered lately."""
+    """Return those with deliveries that wait or were made lately."""
     query = select(deliveries.c.subject).where(
         deliveries.c.subject.in_(ids),
         or_(

@@ -22,7 +22,7 @@ class SharedStore:
         self._now = now
 
     async def beat(self, owner: str, *, slots: int) -> Beat | None:
-        """Say that a daemon lives and needs so many slots; None where it must declare itself."""
+        """Record that a daemon lives and needs `slots` slots; None if it must declare itself."""
         begun = monotonic()
         beat = await self._transactions.write(daemon_rows.beat, owner, slots=slots, now=self._now())
         if beat is not None and isinstance(self._now, DatabaseClock):

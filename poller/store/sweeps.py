@@ -131,8 +131,8 @@ def record_page(
 ) -> Swept:
     """Record every tracked operation on a page, due or not.
 
-    With `discover_since`, operations created since then of which nothing is known, not even a
-    stub, are registered first.
+    With `discover_since`, unknown operations (not even a stub is stored) that were created since
+    then are registered first.
     """
     by_id = {operation.id: operation for operation in page.operations}
     known = _known(connection, sorted(by_id))

@@ -31,7 +31,7 @@ seconds from begin to commit, waiting for the database's lock included, and whet
 
 # SQLite reads beside a writer; more than a few at once would only take CPU from the engine
 _BROWSERS: Final = 2
-# a call with thousands of items may take longer, by a second for each so many
+# a call with thousands of items may take longer: a second for this number of items
 _ITEMS_A_SECOND: Final = 500
 # A pooled connection that has not answered its first statement by then is taken for dead. The
 # thread goes on with a fresh one.

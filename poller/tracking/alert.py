@@ -34,7 +34,7 @@ class AlertRule:
     """One rule: the sum of `counters` reaches `count`, or `ratio` of the finished recipients.
 
     It is not judged before `at_least` recipients are finished. `stalled` is another kind of rule:
-    nothing moved for so many seconds. Only what carries all `labels` is judged.
+    nothing moved for this number of seconds. Only what carries all `labels` is judged.
     """
 
     name: str

@@ -83,7 +83,7 @@ async def _look(loaded: Loaded, send: bool) -> list[Finding]:
 
 
 def _hints(settings: Settings) -> list[Finding]:
-    """Say whether pushes of the vendor can be told from forged ones, where they are taken."""
+    """Report whether forged pushes can be recognized, where hints are taken."""
     if not settings.server.hints:
         return []
     try:
