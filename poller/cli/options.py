@@ -39,6 +39,7 @@ Config = Annotated[
     Path | None,
     typer.Option(
         "--config",
+        metavar="FILE",
         help="TOML file with settings; else $POLLER_CONFIG.",
         rich_help_panel=_SETTINGS,
         show_default=False,
@@ -76,7 +77,9 @@ Ids = Annotated[
 KindName = Annotated[
     str,
     typer.Option(
-        "--kind", help=f"Kind of the operations: {', '.join(KINDS)}. A message needs none."
+        "--kind",
+        metavar="KIND",
+        help=f"Kind of the operations: {', '.join(KINDS)}. A message needs none.",
     ),
 ]
 Labels = Annotated[
@@ -118,7 +121,9 @@ OperationId = Annotated[
         "--operation", metavar="ID", help="Only of this operation or message.", show_default=False
     ),
 ]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="How many to list at most.")]
+Limit = Annotated[
+    int, typer.Option("--limit", metavar="N", min=1, help="How many to list at most.")
+]
 Breakdown = Annotated[
     bool | None,
     typer.Option(

@@ -40,6 +40,7 @@ def command(
         int | None,
         typer.Option(
             "--expected",
+            metavar="N",
             min=1,
             help="Seal it when it has that many members, now or later.",
             show_default=False,

@@ -70,19 +70,33 @@ _STYLES: Final = {
 def command(
     status: Annotated[
         list[str] | None,
-        typer.Option("--status", help="Last seen status. Repeatable.", show_default=False),
+        typer.Option(
+            "--status", metavar="STATUS", help="Last seen status. Repeatable.", show_default=False
+        ),
     ] = None,
     phase: Annotated[
         list[Phase] | None,
-        typer.Option("--phase", help="Where the watch stands. Repeatable.", show_default=False),
+        typer.Option(
+            "--phase",
+            metavar="PHASE",
+            help=f"Where the watch stands: {', '.join(Phase)}. Repeatable.",
+            show_default=False,
+        ),
     ] = None,
     outcome: Annotated[
         list[Outcome] | None,
-        typer.Option("--outcome", help="How it ended. Repeatable.", show_default=False),
+        typer.Option(
+            "--outcome",
+            metavar="OUTCOME",
+            help=f"How it ended: {', '.join(Outcome)}. Repeatable.",
+            show_default=False,
+        ),
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", help="Of this kind. Repeatable.", show_default=False),
+        typer.Option(
+            "--kind", metavar="KIND", help="Of this kind. Repeatable.", show_default=False
+        ),
     ] = None,
     label: Annotated[
         list[str] | None,
@@ -103,9 +117,10 @@ def command(
         SortOrder | None,
         typer.Option(
             "--sort",
-            help="The latest registration first, or the most failures (without those that have "
-            "none).",
-            show_default=SortOrder.REGISTERED.value,
+            metavar="registered|failed",
+            help="The latest registration first (default), or the most failures, without those "
+            "that have none.",
+            show_default=False,
         ),
     ] = None,
     by: Annotated[

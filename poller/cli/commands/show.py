@@ -36,7 +36,7 @@ def command(
         str, typer.Argument(metavar="ID", help="Id of an operation or a message.")
     ],
     events: Annotated[
-        int, typer.Option("--events", min=0, max=1000, help="The most events to show.")
+        int, typer.Option("--events", metavar="N", min=0, max=1000, help="The most events to show.")
     ] = 20,
     messages: Annotated[
         bool, typer.Option("--messages", help="Also its errors by code, and its messages.")
@@ -48,6 +48,7 @@ def command(
         str | None,
         typer.Option(
             "--kind",
+            metavar="KIND",
             help=f"Kind of the operation, where no daemon knows it: {', '.join(KINDS)}.",
             show_default=False,
         ),

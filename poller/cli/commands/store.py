@@ -36,6 +36,7 @@ def command(
         Path | None,
         typer.Option(
             "--to-file",
+            metavar="FILE",
             help="A file with that URL, which may have a password.",
             show_default=False,
         ),
