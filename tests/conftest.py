@@ -13,12 +13,13 @@ from blockbuster import blockbuster_ctx
 
 from poller.cli.logs import LibraryLogs
 from tests.examples import load_profiles
-from tests.fakes import defects
+from tests.fakes import defects, statements
 from tests.store.cluster import Cluster, NoServer, running
 
 # what collection makes stays to the end: looking for garbage among it costs seconds
 gc.disable()
 defects.listen()
+statements.share()
 load_profiles()
 # a shell ignores it for what it starts in the background, and so would every command under test
 signal.signal(signal.SIGINT, signal.default_int_handler)
