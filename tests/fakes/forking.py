@@ -1,4 +1,4 @@
-"""The process that imports the command line once and forks for every command; see `forked`."""
+"""The process that imports and runs the poller once, and forks for every command; see `forked`."""
 
 import array
 import atexit
@@ -12,8 +12,10 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import Any, NoReturn
 
 _MESSAGE = 200_000
@@ -75,8 +77,31 @@ def _import_everything() -> None:
             importlib.import_module(module.name)
     for name in _AT_FIRST_USE:
         importlib.import_module(name)
+    _run_once()
     gc.collect()
     gc.freeze()
+
+
+def _run_once() -> None:
+    """Watch an operation to its end, so that every child finds the statements compiled."""
+    from poller.testing import CommsSimulator, PollerDaemon  # noqa: PLC0415 - as above
+    from tests.fakes import statements  # noqa: PLC0415 - as above
+
+    statements.share()
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        CommsSimulator(speed=1000) as simulator,
+        PollerDaemon(
+            simulator,
+            Path(directory) / "poller.db",
+            {"sinks": {"log": {"type": "file", "path": f"{directory}/events.ndjson"}}},
+        ) as daemon,
+    ):
+        operation = simulator.send()
+        daemon.watch(operation, breakdown=True)
+        daemon.wait_delivered(operation)
+    # a fork takes over no thread
+    assert threading.active_count() == 1, threading.enumerate()
 
 
 def _serve(control: socket.socket) -> dict[str, Any]:
