@@ -26,6 +26,11 @@ def one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Write a number with its noun: “1 event”, “1,200 events”. `plural` is `noun` and an s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def format_instant(instant: datetime) -> str:
     """Write an aware instant as RFC 3339 in UTC with milliseconds."""
     text = instant.astimezone(UTC).isoformat(timespec="milliseconds")

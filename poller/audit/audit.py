@@ -12,6 +12,7 @@ from typing import NamedTuple
 from poller.audit.event_reader import AuditedEvent, read_line
 from poller.audit.group import MemberSums
 from poller.audit.history import AuditFault, History
+from poller.text import counted
 from poller.tracking.lifecycle import GROUP, EventType
 from poller.tracking.registration import GROUP_NAME
 
@@ -54,11 +55,11 @@ class AuditSummary:
     problems: int
 
     def __str__(self) -> str:
-        groups = f" and {self.groups} groups" if self.groups else ""
+        groups = f" and {counted(self.groups, 'group')}" if self.groups else ""
         return (
-            f"{self.events} events of {self.operations} operations{groups} "
-            f"({self.unfinished} unfinished), "
-            f"{self.duplicates} duplicates, {self.late} late, {self.problems} problems"
+            f"{counted(self.events, 'event')} of {counted(self.operations, 'operation')}{groups} "
+            f"({self.unfinished:,} unfinished), {counted(self.duplicates, 'duplicate')}, "
+            f"{self.late:,} late, {counted(self.problems, 'problem')}"
         )
 
 

@@ -65,7 +65,7 @@ def group_contradictions(event_type: EventType, data: Mapping[str, Any]) -> Iter
         if group.sealed_at is None:
             yield f"{event_type} of a group that is not sealed"
         if group.members["watching"]:
-            yield f"{event_type} while {group.members['watching']} members are watched"
+            yield f"{event_type} while members are watched: {group.members['watching']}"
         if not group.members["total"]:
             yield f"{event_type} of a group without members"
     if event_type is EventType.GROUP_BREAKDOWN and data["delta"]:

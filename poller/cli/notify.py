@@ -23,6 +23,7 @@ from poller.engine.status import Degraded
 from poller.engine.supervision import Heartbeats, attempt
 from poller.store.errors import StoreError
 from poller.store.reports import Summary
+from poller.text import counted
 
 log = structlog.get_logger()
 
@@ -121,19 +122,15 @@ def message(**fields: object) -> str:
 def sentence(summary: Summary, degraded: Sequence[Degraded], *, now: datetime) -> str:
     """Describe the state of the daemon in a sentence, as `systemctl status` shows it."""
     parts = [
-        f"watching {_counted(summary.watched, 'operation')}",
-        f"{_counted(summary.waiting, 'delivery', 'deliveries')} waiting",
+        f"watching {counted(summary.watched, 'operation')}",
+        f"{counted(summary.waiting, 'delivery', 'deliveries')} waiting",
     ]
     if summary.dead:
-        parts.append(_counted(summary.dead, "dead letter"))
+        parts.append(counted(summary.dead, "dead letter"))
     if summary.lost:
-        parts.append(f"{_counted(summary.lost, 'operation')} lost")
+        parts.append(f"{counted(summary.lost, 'operation')} lost")
     parts += [f"trouble with {each.what} since {_moment(each.since, now)}" for each in degraded]
     return ", ".join(parts)
-
-
-def _counted(number: int, noun: str, plural: str = "") -> str:
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _moment(moment: datetime, now: datetime) -> str:

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from io import TextIOBase
 from typing import Final
 
+from poller.text import counted
+
 _CAPACITY: Final = 1024 * 1024
 """Bytes that wait at most."""
 _FLUSH_SECONDS: Final = 1.0
@@ -170,4 +172,4 @@ def _lines(data: bytes) -> int:
 
 
 def _plain_notice(count: int) -> str:
-    return f"poller: {count} lines could not be written here\n"
+    return f"poller: {counted(count, 'line')} could not be written here\n"

@@ -8,7 +8,7 @@ from typing import Final
 from poller.comms.caller import Failing
 from poller.comms.gate import Pause, Reason
 from poller.store.sinks import SinkReport
-from poller.text import format_instant
+from poller.text import counted, format_instant
 from poller.tracking.group import Group
 from poller.tracking.sink_health import SinkState
 
@@ -80,8 +80,7 @@ def group_trouble(unsealed: Sequence[Group]) -> list[Degraded]:
         Degraded(
             what=f"group {group.name}",
             since=group.members_ended_at or group.created_at,
-            hint=f"all {group.members.total} members have ended, and it is not sealed: "
-            f"poller group seal {group.name}",
+            hint=f"every member has ended, and it is not sealed: poller group seal {group.name}",
         )
         for group in unsealed
     ]
@@ -106,7 +105,8 @@ def sink_trouble(
         what, since, error = f"sink {report.name}", report.health.since, report.health.error
         if not report.is_configured:
             if report.waiting:
-                hint = f"no settings name it; {report.waiting} events wait three days for it"
+                waiting = counted(report.waiting, "event")
+                hint = f"no settings name it; what waits is kept for three days ({waiting})"
                 found.append(Degraded(what=what, since=report.oldest or started_at, hint=hint))
         elif report.name in closed:
             hint = "its place is closed; its events wait for the next start"
@@ -114,7 +114,7 @@ def sink_trouble(
         elif report.health.state is not SinkState.OK:
             hint = _SINK_HINTS[report.health.state]
             if report.health.state is SinkState.REJECTING:
-                hint = f"refused {report.refused} of {report.answered} events; {hint}"
+                hint = f"refused {report.refused:,} of {counted(report.answered, 'event')}; {hint}"
             said = f"{error}; {hint}" if error else hint
             found.append(Degraded(what=what, since=since, hint=said))
     return found

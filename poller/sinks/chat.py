@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from poller.contacts import scrub
-from poller.text import parse_instant, printable
+from poller.text import counted, parse_instant, printable
 
 _LONGEST_WORD: Final = 40
 _LONGEST_NAME: Final = 80
@@ -133,7 +133,7 @@ def _crossed(alert: Mapping[str, Any]) -> str:
             since, limit = _span(timedelta(seconds=value)), _span(timedelta(seconds=threshold))
             return f"Nothing has moved for {since} (alert after {limit})"
         case "count":
-            return f"{value:,} messages (alert at {threshold:,})"
+            return f"{counted(value, 'message')} (alert at {threshold:,})"
         case measure:
             return f"{_outside(measure)}: {value:,} (alert at {threshold:,})"
 
@@ -143,7 +143,7 @@ def _members(data: Mapping[str, Any]) -> str:
     if not isinstance(counts, Mapping):
         return ""
     parts = [f"{count:,} {name}" for name, count in counts.items() if name != "total" and count]
-    return f"{counts['total']:,} operations: {', '.join(parts)}"
+    return f"{counted(counts['total'], 'operation')}: {', '.join(parts)}"
 
 
 def _counters(snapshot: Mapping[str, Any]) -> dict[str, int]:

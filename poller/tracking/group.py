@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
-from poller.text import format_instant
+from poller.text import counted, format_instant
 from poller.tracking.alert import Alert, AlertRule, AlertSubject, is_open, judge_counters
 from poller.tracking.breakdown.state import Breakdown
 from poller.tracking.breakdown.steps import add_report, report
@@ -193,8 +193,8 @@ def seal(group: Group, expected: int | None, *, now: datetime) -> Group:
     if group.sealed_at is not None:
         if expected not in {None, group.expected}:
             raise Conflict(
-                f"group {group.name} is sealed with {group.expected} members, not {expected}; "
-                "what is sealed stays as it is"
+                f"group {group.name} is sealed with {counted(group.expected or 0, 'member')}, "
+                f"not {expected}; what is sealed stays as it is"
             )
         return group
     if expected is None and total == 0:
@@ -204,8 +204,8 @@ def seal(group: Group, expected: int | None, *, now: datetime) -> Group:
         )
     if expected is not None and total > expected:
         raise Conflict(
-            f"group {group.name} has {total} members, more than {expected}; seal it without a "
-            "number, or with the right one"
+            f"group {group.name} has {counted(total, 'member')}, more than {expected}; "
+            "seal it without a number, or with the right one"
         )
     if expected in {None, total}:
         return group.evolve(expected=total, sealed_at=now)
@@ -291,8 +291,8 @@ def _check_open(group: Group, watch: Watch) -> None:
     if group.sealed_at is not None:
         raise Conflict(
             f"group {group.name} was sealed at {format_instant(group.sealed_at)} with "
-            f"{group.expected} members, {watch.id} cannot join it; use another group, and seal a "
-            "group only when all of it is registered"
+            f"{counted(group.expected or 0, 'member')}, {watch.id} cannot join it; use another "
+            "group, and seal a group only when all of it is registered"
         )
 
 

@@ -66,7 +66,7 @@ def test_what_is_whole_is_clean() -> None:
     problems, summary = _audit(documents)
     assert problems == []
     assert (summary.operations, summary.groups, summary.unfinished) == (4, 1, 1)
-    assert str(summary).startswith(f"{len(documents)} events of 4 operations and 1 groups (1 unf")
+    assert str(summary).startswith(f"{len(documents)} events of 4 operations and 1 group (1 unf")
     # the one that was forgotten has no end of its own
     assert [one.fault for one in _audit(documents, ended=True)[0]] == [AuditFault.UNFINISHED]
 

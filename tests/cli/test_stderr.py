@@ -73,7 +73,7 @@ def test_a_stalled_reader_costs_lines_only(pipe: tuple[int, int]) -> None:
     got += os.read(reader, 65_536)
     lines = got.decode().splitlines(keepends=True)
     assert lines.count(LINE) == 2000 - dropped
-    assert lines[-2:] == [f"poller: {dropped} lines could not be written here\n", "again\n"]
+    assert lines[-2:] == [f"poller: {dropped:,} lines could not be written here\n", "again\n"]
     assert stream.dropped == dropped
 
 
@@ -110,7 +110,7 @@ def test_half_a_line_is_ended_before_the_next(
     stream.write("two\n")
     stream.drain(20)
     said = os.read(reader, 1000).decode().splitlines()
-    assert said == ["on", "two", "poller: 1 lines could not be written here"]
+    assert said == ["on", "two", "poller: 1 line could not be written here"]
 
 
 @pytest.mark.parametrize("end", ["raise RuntimeError('crashed')", "sys.exit('crashed')"])

@@ -17,7 +17,7 @@ from poller.cli.session import Target, with_daemon
 from poller.clock import wall_clock
 from poller.control.client import ControlClient
 from poller.server.documents import GroupDocument, GroupStoryDocument, OperationDocument
-from poller.text import dump_json, printable
+from poller.text import counted, dump_json, printable
 from poller.tracking.watch import SortOrder
 
 _COLUMNS: Final = ("GROUP", "STATE", "ENDED", "DONE", "FAILED", "SINCE", "LABELS")
@@ -148,7 +148,7 @@ def seal_group(target: Target, name: str, *, expected: int | None, json_output: 
     elif group["state"] == "open":
         has = group["operations"]["total"]
         sys.stdout.write(
-            f"{name} is sealed when it has {group['expected']} members; it has {has}\n"
+            f"{name} is sealed when it has {counted(group['expected'], 'member')}; it has {has:,}\n"
         )
     else:
         sys.stdout.write(f"{name} is sealed; members: {group['operations']['total']}\n")

@@ -18,6 +18,7 @@ from poller.settings import Settings
 from poller.store.errors import StoreError
 from poller.store.migrate import Condition, inspect_sinks, inspect_store
 from poller.store.migrations import HEAD
+from poller.text import counted
 from poller.tracking.watch import AccountScope
 
 _SUBJECT: Final = "store"
@@ -132,5 +133,6 @@ def _trouble(what: str, hint: str, since: str) -> Finding:
 
 
 def _dead_letters(sink: str, number: int) -> Finding:
-    events = "1 event was" if number == 1 else f"{number} events were"
-    return Finding.warning(f"sinks.{sink}", f"{events} given up (dead letters)", fix=_REPLAY)
+    return Finding.warning(
+        f"sinks.{sink}", f"given up: {counted(number, 'event')} (dead letters)", fix=_REPLAY
+    )

@@ -23,7 +23,7 @@ from poller.comms.errors import Fault
 from poller.control.client import ControlClient
 from poller.control.errors import ControlError, Refused
 from poller.server.documents import GroupDocument, OperationDocument
-from poller.text import printable
+from poller.text import counted, printable
 from poller.tracking.event import read_emitted
 from poller.tracking.registration import Registration, register
 from poller.tracking.watch import AccountScope, ResourceType, Watch
@@ -226,7 +226,7 @@ def draw_group(
         Text(" · ", style="dim").join(
             part
             for part in (
-                Text(f"{ended:,} of {of:,} operations ended", style="bold"),
+                Text(f"{ended:,} of {counted(of, 'operation')} ended", style="bold"),
                 counts_line(Counter({**reached, **failed})),
                 Text(printable(labels_text(group["labels"])), style="dim"),
             )

@@ -569,7 +569,7 @@ def test_without_a_daemon_the_store_is_read(api: FakeApi, here: Surroundings, ch
     assert code == 1
     problem, warning = report["checks"][3:]
     assert (problem["subject"], problem["state"]) == ("sinks.app", "problem")
-    assert "1 events wait" in f"{problem['message']} {problem['fix']}"
+    assert "(1 event)" in f"{problem['message']} {problem['fix']}"
     assert (warning["subject"], warning["state"]) == ("sinks.app", "warning")
     assert "1 event was given up" in warning["message"]
 

@@ -48,8 +48,8 @@ def verify() -> Verify:
 
 def _summary(events: int = 4, unfinished: int = 0, problems: int = 0, duplicates: int = 0) -> str:
     return (
-        f"{events} events of 1 operations ({unfinished} unfinished), {duplicates} duplicates, "
-        f"0 late, {problems} problems"
+        f"{events} events of 1 operation ({unfinished} unfinished), {duplicates} duplicates, "
+        f"0 late, {problems} problem{'' if problems == 1 else 's'}"
     )
 
 
