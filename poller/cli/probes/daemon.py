@@ -134,5 +134,5 @@ def _trouble(what: str, hint: str, since: str) -> Finding:
 
 def _dead_letters(sink: str, number: int) -> Finding:
     return Finding.warning(
-        f"sinks.{sink}", f"given up: {counted(number, 'event')} (dead letters)", fix=_REPLAY
+        f"sinks.{sink}", f"{counted(number, 'event')} given up (dead letters)", fix=_REPLAY
     )

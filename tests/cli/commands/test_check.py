@@ -571,7 +571,7 @@ def test_without_a_daemon_the_store_is_read(api: FakeApi, here: Surroundings, ch
     assert (problem["subject"], problem["state"]) == ("sinks.app", "problem")
     assert "(1 event)" in f"{problem['message']} {problem['fix']}"
     assert (warning["subject"], warning["state"]) == ("sinks.app", "warning")
-    assert "1 event was given up" in warning["message"]
+    assert "1 event given up" in warning["message"]
 
 
 async def _leave_events(directory: Path, base_url: str) -> None:
