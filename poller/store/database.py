@@ -21,6 +21,7 @@ from sqlalchemy import (
     Connection,
     TextClause,
     Update,
+    bindparam,
     cast,
     event,
     func,
@@ -369,6 +370,11 @@ def lease_clock(connection: Connection, now: datetime) -> ColumnElement[int]:
     if connection.dialect.name == "postgresql":
         return server_clock()
     return literal(microseconds(now), BigInteger)
+
+
+def lease_clock_parameter(*, is_shared: bool) -> ColumnElement[int]:
+    """Give `lease_clock` to a statement that is kept; of a file it is the parameter `clock`."""
+    return server_clock() if is_shared else bindparam("clock", type_=BigInteger)
 
 
 def server_clock() -> ColumnElement[int]:

@@ -7,16 +7,18 @@ moved in one statement; only what changed is locked, judged and written like any
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from random import Random
 from typing import Final
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Connection,
     RowMapping,
+    Select,
     Text,
     and_,
+    bindparam,
     case,
     cast,
     func,
@@ -29,10 +31,10 @@ from sqlalchemy import (
 )
 
 from poller.comms.models import Operation
-from poller.store.clock import read_clock
+from poller.store.clock import is_shared, read_clock
 from poller.store.columns import microseconds
 from poller.store.daemons import LEASE
-from poller.store.database import lease_clock
+from poller.store.database import lease_clock, lease_clock_parameter
 from poller.store.registrations import Registered, register_all
 from poller.store.schema import sweepers, watches
 from poller.store.watches import Observation, record
@@ -78,7 +80,7 @@ def due_by_kind(
     connection: Connection, scope: AccountScope, *, kinds: Collection[str], now: datetime
 ) -> dict[str, int]:
     """Count what is due of each kind; kinds with nothing due are left out."""
-    counts = {kind: _count_due(connection, scope, kind, now) for kind in sorted(kinds)}
+    counts = {kind: _count_due(connection, scope, kind, now, now) for kind in sorted(kinds)}
     return {kind: count for kind, count in counts.items() if count}
 
 
@@ -116,7 +118,7 @@ def still_due(
     connection: Connection, scope: AccountScope, *, kind: str, since: datetime, now: datetime
 ) -> int:
     """Count what was due before `since` and still is: a sweep begun then did not show it."""
-    return _count_due(connection, scope, kind, now, watches.c.due_at <= since)
+    return _count_due(connection, scope, kind, min(since, now), now)
 
 
 def record_page(
@@ -344,25 +346,30 @@ def _postpone(
 
 
 def _count_due(
-    connection: Connection,
-    scope: AccountScope,
-    kind: str,
-    now: datetime,
-    *more: ColumnElement[bool],
+    connection: Connection, scope: AccountScope, kind: str, since: datetime, now: datetime
 ) -> int:
+    """Count what was due at `since`, and nobody works on."""
+    shared = is_shared(connection)
+    clock = {} if shared else {"clock": microseconds(now)}
+    values = {"scope": scope.id, "kind": kind, "since": since, **clock}
+    return connection.execute(_counting_due(is_shared=shared), values).scalar_one()
+
+
+# building it takes longer than running it, and the daemon runs it for each kind at each turn
+@cache
+def _counting_due(*, is_shared: bool) -> Select[int]:
     """Count in an index alone: a kind at a time, and no column that it does not hold."""
-    clock = lease_clock(connection, now)
+    clock = lease_clock_parameter(is_shared=is_shared)
     due = (
         select(watches.c.kind)
         .where(
-            watches.c.kind == kind,
-            watches.c.scope_id == scope.id,
-            watches.c.due_at <= now,
+            watches.c.kind == bindparam("kind"),
+            watches.c.scope_id == bindparam("scope"),
+            watches.c.due_at <= bindparam("since"),
             _LISTED,
             or_(watches.c.lease_until.is_(None), watches.c.lease_until <= clock),
-            *more,
         )
         .limit(_COUNTED)
         .subquery()
     )
-    return connection.execute(select(func.count()).select_from(due)).scalar_one()
+    return select(func.count()).select_from(due)

@@ -7,11 +7,13 @@ locked row, leases only save work.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import islice
 from random import Random
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Select,
@@ -19,13 +21,14 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    true,
     union_all,
     update,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from poller.store.clock import is_shared
-from poller.store.database import count_written, in_order, lease_clock
+from poller.store.columns import microseconds
+from poller.store.database import count_written, in_order, lease_clock, lease_clock_parameter
 from poller.store.events import StoredEvent, record_events
 from poller.store.groups import GroupChanges
 from poller.store.rows import difference, watch_of, watch_values
@@ -88,27 +91,19 @@ def claim_due(
     kinds = _not_being_read(connection, scope, kinds, lease.owner, now)
     if not kinds:
         return Claim()
-    clock = lease_clock(connection, now)
-    urgent = or_(
-        watches.c.next_request != NextRequest.BREAKDOWN.value, watches.c.due_at <= now - _PATIENCE
-    )
-    for wanted in (urgent, true()):
-        # a CTE runs once: PostgreSQL may run a subquery for each row, and each time lock others
-        due = _first(
-            scope, kinds, clock, watches.c.due_at <= now, wanted, limit=limit, lock=True
-        ).cte("due")
-        statement = (
-            update(watches)
-            .where(watches.c.id.in_(select(due.c.id)))
-            .values(lease_owner=lease.owner, lease_until=clock + int(lease.seconds * 1_000_000))
-            .returning(watches)
-        )
-        rows = connection.execute(statement).mappings().all()
+    names, shared = tuple(sorted(kinds)), is_shared(connection)
+    values = _claim_values(connection, scope, now)
+    leased = {**values, "owner": lease.owner, "seconds": int(lease.seconds * 1_000_000)}
+    for statement, own in (
+        (_claiming(names, limit, is_shared=shared, is_urgent=True), {"late": now - _PATIENCE}),
+        (_claiming(names, limit, is_shared=shared, is_urgent=False), {}),
+    ):
+        rows = connection.execute(statement, {**leased, "now": now, **own}).mappings().all()
         if rows:
             found = (watch_of(row, scope) for row in rows)
             return Claim(watches=sorted(found, key=lambda watch: watch.next_poll.due_at))
-    following = select(_first(scope, kinds, clock, limit=1, lock=False).subquery().c.due_at)
-    return Claim(next_due=connection.execute(following).scalar_one_or_none())
+    following = _following(names, is_shared=shared)
+    return Claim(next_due=connection.execute(following, values).scalar_one_or_none())
 
 
 def record(
@@ -227,9 +222,9 @@ def next_due(
     kinds = _not_being_read(connection, scope, kinds, owner, now)
     if not kinds:
         return None
-    clock = lease_clock(connection, now)
-    following = select(_first(scope, kinds, clock, limit=1, lock=False).subquery().c.due_at)
-    return connection.execute(following).scalar_one_or_none()
+    following = _following(tuple(sorted(kinds)), is_shared=is_shared(connection))
+    values = _claim_values(connection, scope, now)
+    return connection.execute(following, values).scalar_one_or_none()
 
 
 def _not_being_read(
@@ -247,40 +242,72 @@ def _not_being_read(
     return frozenset(kinds).difference(connection.execute(query).scalars())
 
 
+def _claim_values(connection: Connection, scope: AccountScope, now: datetime) -> dict[str, Any]:
+    """Return what each statement about what can be claimed needs, beside its own parameters."""
+    return {"scope": scope.id} | ({} if is_shared(connection) else {"clock": microseconds(now)})
+
+
+# Building these takes longer than running them, and a daemon runs them at each of its turns.
+@lru_cache(maxsize=64)
+def _claiming(
+    kinds: tuple[str, ...], limit: int, *, is_shared: bool, is_urgent: bool
+) -> ReturningUpdate[Any]:
+    """Take what is due first: what is urgent alone, or whatever is due."""
+    wanted = [watches.c.due_at <= bindparam("now")]
+    if is_urgent:
+        wanted.append(
+            or_(
+                watches.c.next_request != NextRequest.BREAKDOWN.value,
+                watches.c.due_at <= bindparam("late"),
+            )
+        )
+    # a CTE runs once: PostgreSQL may run a subquery for each row, and each time lock others
+    due = _first(kinds, *wanted, limit=limit, is_shared=is_shared, lock=True).cte("due")
+    until = lease_clock_parameter(is_shared=is_shared) + bindparam("seconds", type_=BigInteger)
+    return (
+        update(watches)
+        .where(watches.c.id.in_(select(due.c.id)))
+        .values(lease_owner=bindparam("owner"), lease_until=until)
+        .returning(watches)
+    )
+
+
+@lru_cache(maxsize=64)
+def _following(kinds: tuple[str, ...], *, is_shared: bool) -> Select[datetime]:
+    """Select when the next one is due that can be claimed."""
+    first = _first(kinds, limit=1, is_shared=is_shared, lock=False).subquery()
+    return select(first.c.due_at)
+
+
 def _first(
-    scope: AccountScope,
-    kinds: Collection[str],
-    clock: ColumnElement[int],
+    kinds: tuple[str, ...],
     *wanted: ColumnElement[bool],
     limit: int,
+    is_shared: bool,
     lock: bool,
 ) -> Select[tuple[str, datetime]]:
     """Choose what is due first: each kind in the order of its index, which reads a few rows.
 
     One query for several kinds would read and sort all that is due.
     """
+    clock = lease_clock_parameter(is_shared=is_shared)
     arms = [
         select(watches.c.id, watches.c.due_at)
-        .where(*_claimable(scope, [kind], clock), *wanted)
+        .where(
+            watches.c.scope_id == bindparam("scope"),
+            watches.c.due_at.is_not(None),
+            watches.c.kind.in_([kind]),
+            or_(watches.c.lease_until.is_(None), watches.c.lease_until <= clock),
+            *wanted,
+        )
         .order_by(watches.c.due_at)
         .limit(limit)
-        for kind in sorted(kinds)
+        for kind in kinds
     ]
     if lock:
         arms = [arm.with_for_update(skip_locked=True) for arm in arms]
     each = union_all(*(select(arm.subquery()) for arm in arms)).subquery()
     return select(each.c.id, each.c.due_at).order_by(each.c.due_at).limit(limit)
-
-
-def _claimable(
-    scope: AccountScope, kinds: Collection[str], clock: ColumnElement[int]
-) -> tuple[ColumnElement[bool], ...]:
-    return (
-        watches.c.scope_id == scope.id,
-        watches.c.due_at.is_not(None),
-        watches.c.kind.in_(sorted(kinds)),
-        or_(watches.c.lease_until.is_(None), watches.c.lease_until <= clock),
-    )
 
 
 def lock_watches(
