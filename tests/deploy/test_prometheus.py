@@ -14,7 +14,7 @@ from prometheus_client.core import Metric
 
 from poller.cli.app import COMMANDS
 from tests.deploy.places import DEPLOY, ROOT
-from tests.server.told import FullPage
+from tests.server.full_page import FullPage
 
 PROMETHEUS = DEPLOY / "prometheus"
 RULES = PROMETHEUS / "alerts.yaml"

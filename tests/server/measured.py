@@ -1,9 +1,9 @@
-"""A daemon at work and its page of metrics: scripted API and sink, real loops, a real door."""
+"""A daemon at work and its page of metrics: scripted API and sink, real loops, real sockets."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import anyio
@@ -34,6 +34,7 @@ from poller.tracking.watch import AccountScope
 from tests.engine.scripted import ScriptedSink
 from tests.fakes.api import ACCOUNT, TOKEN, FakeApi
 from tests.fakes.tls import NO_TLS
+from tests.store.template import new_store
 
 __all__ = ["OPENMETRICS", "Measured", "Page", "measured"]
 
@@ -41,22 +42,23 @@ OPENMETRICS = "application/openmetrics-text"
 FAST = Policy(min_interval=0.01, max_interval=0.05, progress_interval=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Page:
     """What was scraped, in OpenMetrics."""
 
     text: str
 
-    def samples(self) -> Iterator[Sample]:
-        """Read every sample."""
-        for family in read_openmetrics(self.text):  # type: ignore[no-untyped-call] # theirs
-            yield from family.samples
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """Every sample; parsing is slow, and done once."""
+        families = read_openmetrics(self.text)  # type: ignore[no-untyped-call] # theirs
+        return [sample for family in families for sample in family.samples]
 
     def total(self, name: str, **labels: str) -> float:
         """Sum the samples of that name that carry these labels."""
         return sum(
             sample.value
-            for sample in self.samples()
+            for sample in self.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
@@ -64,7 +66,7 @@ class Page:
         """Return what is not 0, by the value of one label."""
         values = {
             sample.labels[label]
-            for sample in self.samples()
+            for sample in self.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         }
         totals = {value: self.total(name, **{label: value}, **labels) for value in values}
@@ -72,7 +74,7 @@ class Page:
 
 
 class UnreadableCounts(CountStore):
-    """Counts that cannot be had while `refuses`."""
+    """Counts that cannot be read while `refuses`."""
 
     refuses = False
 
@@ -85,17 +87,17 @@ class UnreadableCounts(CountStore):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A running daemon with its meter, and a client of its door."""
+    """A running daemon with its meter, and a client of its control API."""
 
     daemon: Daemon
     counts: UnreadableCounts
     instrument: PrometheusMeter
     exposition: Exposition
-    door: httpx.AsyncClient
+    client: httpx.AsyncClient
 
     async def scrape(self) -> Page:
         """Ask for the page as Prometheus does."""
-        answer = await self.door.get("/metrics", headers={"Accept": OPENMETRICS})
+        answer = await self.client.get("/metrics", headers={"Accept": OPENMETRICS})
         assert answer.status_code == 200
         return Page(text=answer.text)
 
@@ -104,12 +106,12 @@ class Measured:
 async def measured(
     directory: Path,
     api: FakeApi,
-    *wishes: Registration,
+    *registrations: Registration,
     sink: ScriptedSink,
     sweep: bool = False,
     seconds: float = 0,
 ) -> AsyncIterator[Measured]:
-    """Run a daemon that watches `wishes`; the store is counted again after `seconds`."""
+    """Run a daemon that watches `registrations`; the store is counted again after `seconds`."""
     scope = AccountScope(account=ACCOUNT, base_url=api.base_url)
     credentials = Credentials(username=ACCOUNT, password=SecretStr(TOKEN))
     configuration = Configuration(
@@ -132,14 +134,14 @@ async def measured(
     )
     async with AsyncExitStack() as stack:
         store = await Store.open(
-            f"sqlite:///{directory / 'poller.db'}", scope, now=wall_clock, timed=meter.transacted
+            new_store(directory / "poller.db"), scope, now=wall_clock, timed=meter.transacted
         )
         stack.push_async_callback(store.aclose)
         store.counts = counts = UnreadableCounts(store._transactions, wall_clock)
-        client = await stack.enter_async_context(_client(scope, credentials))
+        api_client = await stack.enter_async_context(_client(scope, credentials))
         daemon = Daemon(
             store=store,
-            client=client,
+            client=api_client,
             throttle=throttle,
             configuration=configuration,
             now=wall_clock,
@@ -154,20 +156,22 @@ async def measured(
             now=wall_clock,
             seconds=seconds,
         )
-        await daemon.register(wishes)
+        await daemon.register(registrations)
         await daemon.open()
         tasks = await stack.enter_async_context(anyio.create_task_group())
         listening = Listening(address=TcpAddress(host="127.0.0.1", port=0))
         page = partial(serve, daemon, store, listening, version="1.2.3", metrics=exposition.render)
         bound = await tasks.start(page)
         tasks.start_soon(daemon.run)
-        door = httpx.AsyncClient(base_url=bound.address, trust_env=False, timeout=30, verify=NO_TLS)
+        scraper = httpx.AsyncClient(
+            base_url=bound.address, trust_env=False, timeout=30, verify=NO_TLS
+        )
         yield Measured(
             daemon=daemon,
             counts=counts,
             instrument=instrument,
             exposition=exposition,
-            door=await stack.enter_async_context(door),
+            client=await stack.enter_async_context(scraper),
         )
         tasks.cancel_scope.cancel()
 

@@ -19,6 +19,20 @@ pytestmark = pytest.mark.anyio
 ONE, OTHER, THIRD = (operation_id(number) for number in (7001, 7002, 7003))
 CAMPAIGN = "autumn-of-the-secret-client"
 FETCH = {"kind": "messages", "request": "fetch"}
+ASKS_FOR_OPENMETRICS = [
+    "application/openmetrics-text",
+    "Application/OpenMetrics-Text; Version=1.0.0; charset=utf-8",
+    "text/plain;q=0.5, application/openmetrics-text;version=0.0.1;q=0.75,*/*;q=0.1",
+    "application/openmetrics-text;version=nonsense;escaping=?;;,,",
+]
+ASKS_FOR_TEXT = [
+    None,
+    "*/*",
+    "text/plain;version=0.0.4",
+    "application/openmetrics-text;q=0, text/plain",
+    "application/openmetrics-text; q=0.000",
+    ",;=;q",
+]
 
 
 @pytest.fixture
@@ -28,8 +42,8 @@ def api() -> Iterator[FakeApi]:
         yield server
 
 
-def wish(name: str, kind: str = "messages") -> Registration:
-    """Wish to have an operation watched that carries a label."""
+def registration(name: str, kind: str = "messages") -> Registration:
+    """Register an operation with a label."""
     return Registration(id=name, kind=kind, labels={"campaign": CAMPAIGN})
 
 
@@ -73,8 +87,8 @@ async def test_what_a_daemon_does_is_counted(api: FakeApi, tmp_path: Path) -> No
     script_odd_campaign(api)
     api.script(OTHER, [operation(OTHER, "PROCESSING"), operation(OTHER, "CANCELED", updated=3)])
     sink = once_refused()
-    wishes = [wish(ONE), wish(OTHER, "emails")]
-    async with measured(tmp_path, api, *wishes, sink=sink) as scene:
+    registrations = [registration(ONE), registration(OTHER, "emails")]
+    async with measured(tmp_path, api, *registrations, sink=sink) as scene:
         await scraped_until(
             scene, "comms_poller_delivery_attempts_total", 5, sink="app", outcome="delivered"
         )
@@ -122,11 +136,11 @@ async def test_what_a_daemon_does_is_counted(api: FakeApi, tmp_path: Path) -> No
 
 
 async def test_detection_lag_is_measured_from_the_change(api: FakeApi, tmp_path: Path) -> None:
-    """An event's lag is from the API's `updatedAt` to our answer, once for each change told."""
+    """An event's lag is from the API's `updatedAt` to our answer, once for each change."""
     first = operation(ONE, "PROCESSING", queued=1, updated=0)
     last = operation(ONE, "COMPLETED", delivered=1, updated=540)
     api.script(ONE, [first, first, last])
-    async with measured(tmp_path, api, wish(ONE), sink=ScriptedSink()) as scene:
+    async with measured(tmp_path, api, registration(ONE), sink=ScriptedSink()) as scene:
         await scraped_until(
             scene, "comms_poller_events_total", 1, type="operation.completed", kind="messages"
         )
@@ -142,8 +156,8 @@ async def test_sweeps_are_counted_by_page(api: FakeApi, tmp_path: Path) -> None:
     names = [operation_id(number) for number in range(50)]
     for name in names:
         api.script(name, [operation(name, "PROCESSING", queued=1)])
-    wishes = [wish(name) for name in names]
-    async with measured(tmp_path, api, *wishes, sink=ScriptedSink(), sweep=True) as scene:
+    registrations = [registration(name) for name in names]
+    async with measured(tmp_path, api, *registrations, sink=ScriptedSink(), sweep=True) as scene:
         await scraped_until(scene, "comms_poller_operations", 50, status="PROCESSING")
         with anyio.fail_after(30):
             while True:
@@ -161,7 +175,7 @@ async def test_messages_are_counted_as_operations_are(api: FakeApi, tmp_path: Pa
     message = ONE.replace("_operation_", "_message_")
     shown = {"id": message, "status": "SENT", "updatedAt": "2026-11-22T10:00:00Z", "attempts": []}
     api.script(message, [shown, {**shown, "status": "DELIVERED"}])
-    async with measured(tmp_path, api, wish(message), sink=ScriptedSink()) as scene:
+    async with measured(tmp_path, api, registration(message), sink=ScriptedSink()) as scene:
         await scraped_until(scene, "comms_poller_operations", 0)
         page = await scene.scrape()
     assert page.by("comms_poller_events_total", "type") == {
@@ -177,8 +191,8 @@ async def test_how_it_stands(api: FakeApi, tmp_path: Path) -> None:
     api.script(OTHER, [operation(OTHER, "PONDERING")])
     api.script(THIRD, [Reply(status=500, body=b"oops")])
     sink = ScriptedSink(answers=lambda _: failed(503))
-    wishes = [wish(ONE), wish(OTHER), wish(THIRD, "emails")]
-    async with measured(tmp_path, api, *wishes, sink=sink) as scene:
+    registrations = [registration(ONE), registration(OTHER), registration(THIRD, "emails")]
+    async with measured(tmp_path, api, *registrations, sink=sink) as scene:
         await scraped_until(scene, "comms_poller_outbox_events", 2, sink="app")
         await scraped_until(scene, "comms_poller_sink_state", 1, sink="app", state="failing")
         page = await scene.scrape()
@@ -195,7 +209,7 @@ async def test_how_it_stands(api: FakeApi, tmp_path: Path) -> None:
     assert page.total("comms_poller_store_readable") == 1
     loops = {
         sample.labels["loop"]: sample.value
-        for sample in page.samples()
+        for sample in page.samples
         if sample.name == "comms_poller_loop_silence_seconds"
     }
     assert loops.keys() == {"poll", "housekeeping", "sink app"}
@@ -208,8 +222,10 @@ async def test_groups_are_counted_by_state(api: FakeApi, tmp_path: Path) -> None
     api.script(OTHER, [operation(OTHER, "PROCESSING")])
     api.script(THIRD, [operation(THIRD, "COMPLETED")])
     groups = {ONE: "spring", OTHER: "summer", THIRD: "autumn"}
-    wishes = [Registration(id=name, kind="messages", group=group) for name, group in groups.items()]
-    async with measured(tmp_path, api, *wishes, sink=ScriptedSink()) as scene:
+    registrations = [
+        Registration(id=name, kind="messages", group=group) for name, group in groups.items()
+    ]
+    async with measured(tmp_path, api, *registrations, sink=ScriptedSink()) as scene:
         for name in ("summer", "autumn"):
             await scene.daemon.seal(name, None)
         await scraped_until(scene, "comms_poller_groups", 1, state="ended")
@@ -235,7 +251,7 @@ async def test_pauses_are_shown(
 ) -> None:
     """What holds requests back is 1, all other pauses are 0."""
     api.override = answer
-    async with measured(tmp_path, api, wish(ONE), sink=ScriptedSink()) as scene:
+    async with measured(tmp_path, api, registration(ONE), sink=ScriptedSink()) as scene:
         await scraped_until(scene, f"comms_poller_{metric}", 1, **labels)
         page = await scene.scrape()
     paused = page.total("comms_poller_account_paused") + page.total("comms_poller_kind_paused")
@@ -247,17 +263,17 @@ async def test_a_closed_sink_is_disabled(api: FakeApi, tmp_path: Path) -> None:
     api.script(ONE, [operation(ONE, "PROCESSING")])
     closed = SinkOutcome(verdict=SinkVerdict.CLOSED, error="closed")
     sink = ScriptedSink(answers=lambda _: closed)
-    async with measured(tmp_path, api, wish(ONE), sink=sink) as scene:
+    async with measured(tmp_path, api, registration(ONE), sink=sink) as scene:
         await scraped_until(scene, "comms_poller_sink_state", 1, sink="app", state="disabled")
 
 
 async def test_no_operation_and_no_label_is_shown(api: FakeApi, tmp_path: Path) -> None:
-    """Nothing on the page tells what was sent, for whom, or with which secret."""
+    """Nothing on the page says what was sent, for whom, or with which secret."""
     script_odd_campaign(api)
     api.script(OTHER, [operation(OTHER, "CANCELED")])
     sink = once_refused()
-    wishes = [wish(ONE), wish(OTHER, "emails")]
-    async with measured(tmp_path, api, *wishes, sink=sink) as scene:
+    registrations = [registration(ONE), registration(OTHER, "emails")]
+    async with measured(tmp_path, api, *registrations, sink=sink) as scene:
         await scraped_until(scene, "comms_poller_operations", 0)
         pages = [
             (await scene.exposition.render(accept))[0].decode() for accept in (OPENMETRICS, "")
@@ -271,7 +287,7 @@ async def test_no_operation_and_no_label_is_shown(api: FakeApi, tmp_path: Path) 
 async def test_a_store_that_cannot_be_read_leaves_the_rest(api: FakeApi, tmp_path: Path) -> None:
     """What was counted is shown all the same; gauges of the store are missing, not wrong."""
     api.script(ONE, [operation(ONE, "PROCESSING")])
-    async with measured(tmp_path, api, wish(ONE), sink=ScriptedSink()) as scene:
+    async with measured(tmp_path, api, registration(ONE), sink=ScriptedSink()) as scene:
         await scraped_until(scene, "comms_poller_operations", 1)
         scene.counts.refuses = True
         # an answer that takes long is that of the count before
@@ -286,7 +302,7 @@ async def test_a_store_that_cannot_be_read_leaves_the_rest(api: FakeApi, tmp_pat
 async def test_the_store_is_counted_now_and_then(api: FakeApi, tmp_path: Path) -> None:
     """However many ask, and however often, the store is counted once in a while."""
     sink = ScriptedSink()
-    async with measured(tmp_path, api, wish(ONE), sink=sink, seconds=math.inf) as scene:
+    async with measured(tmp_path, api, registration(ONE), sink=sink, seconds=math.inf) as scene:
         async with anyio.create_task_group() as scrapers:
             for _ in range(20):
                 scrapers.start_soon(scene.scrape)
@@ -297,35 +313,21 @@ async def test_the_store_is_counted_now_and_then(api: FakeApi, tmp_path: Path) -
     assert counted == 1
 
 
-@pytest.mark.parametrize(
-    ("accept", "openmetrics"),
-    [
-        (None, False),
-        ("*/*", False),
-        ("text/plain;version=0.0.4", False),
-        ("application/openmetrics-text", True),
-        ("Application/OpenMetrics-Text; Version=1.0.0; charset=utf-8", True),
-        ("text/plain;q=0.5, application/openmetrics-text;version=0.0.1;q=0.75,*/*;q=0.1", True),
-        ("application/openmetrics-text;q=0, text/plain", False),
-        ("application/openmetrics-text; q=0.000", False),
-        ("application/openmetrics-text;version=nonsense;escaping=?;;,,", True),
-        (",;=;q", False),
-    ],
-)
+@pytest.mark.parametrize("openmetrics", [True, False])
 async def test_the_format_is_negotiated(
     api: FakeApi,
     tmp_path: Path,
-    accept: str | None,
-    openmetrics: bool,  # noqa: FBT001 - a column of the table above
+    openmetrics: bool,  # noqa: FBT001 - one of two formats
 ) -> None:
     """OpenMetrics is for those who ask for it, Prometheus' own text for all others."""
-    headers = {} if accept is None else {"Accept": accept}
     async with measured(tmp_path, api, sink=ScriptedSink()) as scene:
-        answer = await scene.door.get("/metrics", headers=headers)
-    kind = answer.headers["content-type"].partition(";")[0]
-    assert kind == (OPENMETRICS if openmetrics else "text/plain")
-    assert answer.text.endswith("# EOF\n") is openmetrics
-    if not openmetrics:
-        assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-        assert {family.name for family in read_text(answer.text)} >= {"comms_poller_polls"}
-        assert "_created" not in answer.text
+        for accept in ASKS_FOR_OPENMETRICS if openmetrics else ASKS_FOR_TEXT:
+            headers = {} if accept is None else {"Accept": accept}
+            answer = await scene.client.get("/metrics", headers=headers)
+            kind = answer.headers["content-type"].partition(";")[0]
+            assert kind == (OPENMETRICS if openmetrics else "text/plain"), accept
+            assert answer.text.endswith("# EOF\n") is openmetrics, accept
+            if not openmetrics:
+                assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+                assert {family.name for family in read_text(answer.text)} >= {"comms_poller_polls"}
+                assert "_created" not in answer.text

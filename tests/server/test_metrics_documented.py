@@ -25,7 +25,7 @@ from poller.sinks.base import SinkOutcome, SinkVerdict
 from poller.tracking.answer import Verdict
 from poller.tracking.delivery import DeliveryState
 from poller.tracking.lifecycle import EventType
-from tests.server.told import ERRORS, FullPage, delivery, observation
+from tests.server.full_page import ERRORS, FullPage, delivery, observation
 
 PAGE = Path(__file__).parents[2] / "config/metrics.md"
 _SUFFIX = {"counter": "_total", "info": "_info"}

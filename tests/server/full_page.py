@@ -1,4 +1,4 @@
-"""A meter that has been told of everything, and a page on which every family has samples."""
+"""A page of metrics on which every family has a sample for every value of its labels."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -44,9 +44,9 @@ def observation(
 ) -> Observation:
     """Make an observation with one event; `data` are members of it."""
     about = {"id": op(1), "status": "PROCESSING", "updatedAt": "2026-11-22T10:00:00Z"}
-    thing = event_type.resource_type
-    told = {
-        **({"stats": {}, "operations": {}} if thing is None else {thing.value: about}),
+    resource = event_type.resource_type
+    members = {
+        **({"stats": {}, "operations": {}} if resource is None else {resource.value: about}),
         "previousStatus": "PROCESSING",
         "delta": {"delivered": 1},
         "observedAt": "2026-11-22T10:00:20Z",
@@ -64,7 +64,7 @@ def observation(
         time=NOW,
         labels={},
         final=False,
-        data=told,
+        data=members,
     )
     recorded = StoredEvent(
         id="an-event",
@@ -80,26 +80,26 @@ def observation(
 
 
 def delivery(state: DeliveryState, *, seconds: float = 4) -> Delivery:
-    """Make a delivery that ended so many seconds after its event was recorded."""
+    """Make a delivery that ended `seconds` after its event was recorded."""
     done_at = None if state is DeliveryState.WAITING else NOW + timedelta(seconds=seconds)
     return Delivery(state=state, fresh_at=NOW, due_at=NOW, set_at=NOW, done_at=done_at)
 
 
 class FullPage:
-    """Every family with every value that its labels can take."""
+    """A registry with every family and every value that its labels can take."""
 
     def __init__(self) -> None:
         self.meter = PrometheusMeter()
         ProcessCollector(registry=self.meter.registry)
-        _tell_everything(self.meter)
+        _record_everything(self.meter)
 
     def collect(self) -> Iterator[Metric]:
-        """Give all families."""
+        """Yield all families."""
         yield from self.meter.registry.collect()
-        yield from families(_moment(), _stock())
+        yield from families(_process_snapshot(), _store_snapshot())
 
 
-def _tell_everything(meter: PrometheusMeter) -> None:
+def _record_everything(meter: PrometheusMeter) -> None:
     for kind in (*KINDS, "from-the-future"):
         for request in Request:
             for error in (None, CommsError("a", "b"), *(kind("a", "b") for kind in ERRORS)):
@@ -120,7 +120,7 @@ def _tell_everything(meter: PrometheusMeter) -> None:
     meter.transacted("watches.record", 0.1, refused=True)
 
 
-def _moment() -> ProcessSnapshot:
+def _process_snapshot() -> ProcessSnapshot:
     pause = Pause(reason=Reason.UNAUTHORIZED, since=NOW, set_at=NOW, until=NOW, level=1)
     return ProcessSnapshot(
         version="1.2.3",
@@ -132,7 +132,7 @@ def _moment() -> ProcessSnapshot:
     )
 
 
-def _stock() -> StoreSnapshot:
+def _store_snapshot() -> StoreSnapshot:
     def tally(kind: str, status: str | None, watched: int) -> WatchCount:
         since = NOW - timedelta(seconds=watched)
         return WatchCount(kind=kind, status=status, watched=watched, due=1, oldest_due=since)
