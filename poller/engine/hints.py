@@ -69,7 +69,11 @@ class HintInbox:
         self._taken: OrderedDict[str, None] = OrderedDict()
 
     async def take(self, batch: HintBatch) -> bool:
-        """Take a batch; False where the store has not taken it within a second."""
+        """Take a batch; False where the store has not taken it within a second.
+
+        It returns with the next transaction also where nothing in it is new: who sends the same
+        again and again is no faster than the store.
+        """
         effects = Counter(
             {HintEffect.IGNORED: batch.ignored, HintEffect.MALFORMED: batch.malformed}
         )
@@ -81,7 +85,7 @@ class HintInbox:
                     self._pending[name] = stronger(self._pending.get(name), strength)
                 else:
                     effects[HintEffect.DROPPED] += 1
-        is_stored = not fresh or await self._written()
+        is_stored = await self._written()
         if is_stored:
             self._meter.hinted(+effects)
             self._remember(fresh)
@@ -100,8 +104,6 @@ class HintInbox:
 
     async def _turn(self) -> None:
         await self._wakeup.wait(_LOOK_EVERY)
-        if not self._pending:
-            return
         pending, self._pending = self._pending, {}
         current, self._round = self._round, _Round()
         try:

@@ -3,18 +3,24 @@
 A forged push is recognized before its body is read: by HTTP Basic, or by the vendor's
 signature of the URL, which holds a digest of the body. A forged one is answered 403, a malformed
 one 400, and the vendor sends neither again; after 503 it does.
+
+Somebody who pushes without end must not keep the event loop from polls and other pushes. So what
+is refused is answered late, what is taken is answered with the next transaction, and beyond a
+number of verified pushes at a time each is refused before its body is read.
 """
 
 import hashlib
 import hmac
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
+import anyio
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -27,6 +33,7 @@ from poller.log import get_logger
 from poller.server.bodies import BodyLimits
 from poller.server.control import ClientLimits
 from poller.server.problems import (
+    CROWDED,
     METHOD,
     SLOW_BODY,
     STORE,
@@ -44,14 +51,25 @@ log = get_logger()
 
 PATH: Final = "/v1/hints"
 HINT_LIMITS: Final = ClientLimits(
-    body_bytes=1024 * 1024, body_seconds=5.0, head_seconds=10.0, connections=256
+    body_bytes=1024 * 1024,
+    body_seconds=5.0,
+    head_seconds=10.0,
+    # a vendor who opens a connection for each push leaves many idle
+    keep_alive_seconds=2.0,
+    connections=256,
 )
 FORGED: Final = ProblemKind(name="forged", status=403, title="Not from the vendor")
 _ACCEPTED: Final = "accepted"
-_REFUSALS: Final = (FORGED, UNREADABLE, TOO_LARGE, SLOW_BODY, STORE, UNKNOWN_PATH, METHOD)
+_REFUSALS: Final = (
+    *(FORGED, UNREADABLE, TOO_LARGE, SLOW_BODY, STORE, CROWDED, UNKNOWN_PATH, METHOD),
+)
 PUSH_OUTCOMES: Final = (_ACCEPTED, *(kind.name for kind in _REFUSALS))
 """How pushes are answered, for metrics."""
 _QUIET: Final = timedelta(minutes=1)
+# verified pushes that are read and written at a time: so many bodies are in memory
+_MOST_AT_ONCE: Final = 50
+# seconds from a push to its refusal: with the number of connections it bounds refusals a second
+_REFUSED_AFTER: Final = 0.5
 _DIGEST: Final = "bodySHA256"
 
 
@@ -132,6 +150,7 @@ class HintsApp:
         self._access = access
         self._meter = meter
         self._troubles = TroubleLog(quiet=_QUIET)
+        self._free = anyio.Semaphore(_MOST_AT_ONCE)
 
     def use(self, access: HintAccess) -> None:
         """Check the next pushes so."""
@@ -145,10 +164,12 @@ class HintsApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a push."""
+        begun = anyio.current_time()
         try:
             response = await self._answer(scope, receive)
         except Problem as problem:
             self._note(problem)
+            await anyio.sleep_until(begun + _REFUSED_AFTER)
             response = problem.response
         except Exception as error:
             log.exception("server.defect", method=scope["method"], path=scope["path"])
@@ -161,20 +182,39 @@ class HintsApp:
         if scope["method"] != "POST":
             raise Problem(METHOD, "there is POST at this path", headers={"Allow": "POST"})
         digest = self._access.check(Headers(scope=scope), scope["query_string"])
-        body = await _read(receive)
-        if digest is not None and hashlib.sha256(body).hexdigest() != digest:
-            raise Problem(FORGED, "the body is not the one that was signed")
-        if not await self._inbox.take(_parse(body)):
-            raise Problem(
-                STORE, "the store has not taken the hints in time", headers={"Retry-After": "1"}
-            )
+        with self._admitted():
+            batch = _parse(await _read(receive, digest))
+            if not await self._inbox.take(batch):
+                raise Problem(
+                    STORE, "the store has not taken the hints in time", headers={"Retry-After": "1"}
+                )
         self._troubles.success(log, "hints.refused", "hints.accepted")
         self._meter.pushed(_ACCEPTED)
         return Response(status_code=204)
 
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """Count a verified push while it is read and written.
+
+        :raises Problem: where there are too many.
+        """
+        try:
+            self._free.acquire_nowait()
+        except anyio.WouldBlock:
+            raise Problem(
+                CROWDED,
+                f"{_MOST_AT_ONCE} pushes are read already",
+                hint="let the vendor's sink batch its events",
+                headers={"Retry-After": "1"},
+            ) from None
+        try:
+            yield
+        finally:
+            self._free.release()
+
     def _note(self, problem: Problem) -> None:
         self._meter.pushed(problem.kind.name)
-        if problem.kind is not STORE:
+        if problem.kind not in {STORE, CROWDED}:
             self._troubles.failure(
                 log,
                 "hints.refused",
@@ -191,12 +231,20 @@ def _parse(body: bytes) -> HintBatch:
         raise Problem(UNREADABLE, str(error)) from None
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, digest: str | None) -> bytes:
+    """Read the body, which must have that digest.
+
+    :raises Problem: where it has another one, or does not come.
+    """
     parts: list[bytes] = []
-    while True:
+    has_more = True
+    while has_more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Problem(UNREADABLE, "the client left")
         parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(parts)
+        has_more = message.get("more_body", False)
+    body = b"".join(parts)
+    if digest is not None and hashlib.sha256(body).hexdigest() != digest:
+        raise Problem(FORGED, "the body is not the one that was signed")
+    return body

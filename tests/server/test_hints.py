@@ -1,7 +1,6 @@
 """The listener of hints over real sockets: what it takes, what it refuses, within which bounds."""
 
 import hashlib
-import json
 from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -17,10 +16,12 @@ from structlog.testing import capture_logs
 from poller.addresses import TcpAddress
 from poller.engine import hints as inbox
 from poller.engine.meter import Meter
+from poller.server import hints as listener
 from poller.server.hints import HINT_LIMITS, PATH, HintAccess, sign
 from poller.server.metrics import PrometheusMeter
 from poller.store.errors import StoreUnavailable
 from poller.store.schema import events, watches
+from tests.fakes.pushes import PASSWORD, USER, batch, request, signature
 from tests.server.conftest import Build
 from tests.server.house import ANYWHERE, House
 from tests.store.scenes import op
@@ -29,30 +30,19 @@ pytestmark = pytest.mark.anyio
 
 PUBLIC = "https://poller.example.com/v1/hints"
 TOKEN = SecretStr("auth-token")
-BASIC = HintAccess(user="vendor", password=SecretStr("pass:word"))
+BASIC = HintAccess(user=USER, password=SecretStr(PASSWORD))
 SIGNED = HintAccess(url=PUBLIC, auth_token=TOKEN)
 
 
-def push(*numbers: int, kind: str = "completed", batch: str = "1") -> bytes:
+def push(*numbers: int, kind: str = "completed", number: str = "1") -> bytes:
     """Write a batch about these operations."""
-    return json.dumps(
-        [
-            {
-                "specversion": "1.0",
-                "id": f"EZ{batch}-{number}",
-                "source": "/AC1",
-                "type": f"com.twilio.comms-api.operation.{kind}",
-                "data": {"operation_id": op(number)},
-            }
-            for number in numbers
-        ]
-    ).encode()
+    return batch(*(op(one) for one in numbers), kind=kind, number=number)
 
 
-def signature(body: bytes, *, url: str = PUBLIC, token: SecretStr = TOKEN) -> tuple[str, str]:
-    """Return the query and the signature that the vendor sends with a body."""
-    query = f"bodySHA256={hashlib.sha256(body).hexdigest()}"
-    return query, sign(token, f"{url}?{query}")
+@pytest.fixture(autouse=True)
+def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse at once; one test is about the delay."""
+    monkeypatch.setattr(listener, "_REFUSED_AFTER", 0)
 
 
 class Vendor:
@@ -62,16 +52,17 @@ class Vendor:
         self.door = door
         self._registry = meter.registry
         self._client = httpx.AsyncClient(base_url=door.bound.hints or "", trust_env=False)
+        self.port = httpx.URL(door.bound.hints or "").port or 0
 
     async def basic(
-        self, body: bytes, *, user: str = "vendor", password: str = ""
+        self, body: bytes, *, user: str = USER, password: str = PASSWORD
     ) -> httpx.Response:
         """Push with HTTP Basic, with the right password unless there is another one."""
-        return await self._client.post(PATH, content=body, auth=(user, password or "pass:word"))
+        return await self._client.post(PATH, content=body, auth=(user, password))
 
     async def signed(self, body: bytes, *, sent: bytes | None = None, **how: Any) -> httpx.Response:  # noqa: ANN401 - of `signature`
         """Push with a signature; `sent` is another body than the signed one."""
-        query, signed = signature(body, **how)
+        query, signed = signature(body, **{"url": PUBLIC, "token": TOKEN, **how})
         content = body if sent is None else sent
         return await self._client.post(
             f"{PATH}?{query}", content=content, headers={"X-Twilio-Signature": signed}
@@ -150,7 +141,7 @@ async def test_the_signature_is_that_of_the_vendor() -> None:
 
 async def test_what_is_forged_is_refused(build: Build) -> None:
     """403, and nothing is woken: wrong or missing credentials, signature, URL or body."""
-    both = HintAccess(user="vendor", password=SecretStr("pass:word"), url=PUBLIC, auth_token=TOKEN)
+    both = HintAccess(user=USER, password=SecretStr(PASSWORD), url=PUBLIC, auth_token=TOKEN)
     async with listening(build, both) as vendor:
         await vendor.waiting(1)
         body, query = push(1), f"{PATH}?bodySHA256="
@@ -194,6 +185,54 @@ async def test_without_credentials_everything_is_forged(build: Build) -> None:
         assert (await vendor.signed(push(1), url="")).status_code == 403
 
 
+async def test_refusals_are_late(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who guesses, or floods, is slowed down; what is genuine meanwhile is not."""
+    monkeypatch.setattr(listener, "_REFUSED_AFTER", 0.6)
+    async with listening(build, SIGNED) as vendor, anyio.create_task_group() as tasks:
+        begun = anyio.current_time()
+        answers: list[int] = []
+
+        async def refused(body: bytes, sent: bytes, token: SecretStr) -> None:
+            answer = await vendor.signed(body, sent=sent, token=token)
+            assert anyio.current_time() - begun >= 0.6
+            answers.append(answer.status_code)
+
+        tasks.start_soon(refused, push(1), push(1), SecretStr("other"))
+        tasks.start_soon(refused, push(1), push(2), TOKEN)
+        tasks.start_soon(refused, b"nonsense", b"nonsense", TOKEN)
+        assert (await vendor.signed(push(3))).status_code == 204
+        assert not answers
+    assert sorted(answers) == [400, 403, 403]
+
+
+async def test_beyond_a_number_at_a_time_it_is_503(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the body is read, which is not in memory then; the vendor sends it again."""
+    monkeypatch.setattr(listener, "_MOST_AT_ONCE", 2)
+    async with listening(build) as vendor, anyio.create_task_group() as tasks:
+        answers: list[bytes] = []
+        answered = anyio.Event()
+
+        async def begin() -> None:
+            async with await anyio.connect_tcp("127.0.0.1", vendor.port) as line:
+                await line.send(request(push(1))[:-1])
+                answers.append(await line.receive())
+                answered.set()
+                await anyio.sleep_forever()
+
+        for _ in range(3):
+            tasks.start_soon(begin)
+        with anyio.fail_after(5):
+            await answered.wait()
+        [answer] = answers
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 1\r\n" in answer
+        assert b"urn:comms-poller:problem:crowded" in answer
+        assert vendor.counted("hint_pushes", "outcome") == {"crowded": 1}
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_forged_push_is_refused_before_its_body_is_read(build: Build) -> None:
     """Nobody unknown makes the daemon read a megabyte."""
     async with listening(build) as vendor:
@@ -228,7 +267,7 @@ async def test_what_is_too_large_is_refused(build: Build) -> None:
             for start in range(0, len(body), 65_536):
                 yield body[start : start + 65_536]
 
-        answer = await vendor.send(content=chunks(), auth=("vendor", "pass:word"))
+        answer = await vendor.send(content=chunks(), auth=(USER, PASSWORD))
         assert answer.status_code == 413
         assert "batch fewer events" in answer.json()["hint"]
 
@@ -258,8 +297,11 @@ async def test_a_replayed_push_does_nothing(build: Build) -> None:
         await vendor.door.scene.claim()
         await vendor.door.scene.observe(op(1), "PROCESSING", queued=5)
         vendor.door.scene.clock.advance(2)
+        begun = anyio.current_time()
         for _ in range(5):
             assert (await vendor.signed(push(1))).status_code == 204
+        # no faster than new ones: each is answered with the next transaction
+        assert anyio.current_time() - begun >= 4 * inbox._PAUSE
         assert await vendor.door.scene.claim() == []
         assert vendor.counted("hints", "effect") == {"woken": 1, "repeated": 5}
 
@@ -270,16 +312,6 @@ async def test_unknown_ids_are_answered_like_any(build: Build) -> None:
         assert (await vendor.basic(push(*range(50)))).status_code == 204
         assert vendor.counted("hints", "effect") == {"unknown": 50}
         assert await vendor.door.scene.count(watches) == 0
-
-
-def request(body: bytes) -> bytes:
-    """Write a request with HTTP Basic: httpx would take longer than the listener."""
-    credentials = b64encode(b"vendor:pass:word").decode()
-    head = (
-        f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {credentials}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
 
 
 async def test_a_thousand_pushes_take_few_transactions(
@@ -295,13 +327,12 @@ async def test_a_thousand_pushes_take_few_transactions(
             return await record(hints, **how)
 
         monkeypatch.setattr(vendor.door.store, "record_hints", counting)
-        port = httpx.URL(vendor.door.bound.hints or "").port or 0
         statuses: Counter[bytes] = Counter()
 
         async def flood(part: int) -> None:
-            async with await anyio.connect_tcp("127.0.0.1", port) as line:
+            async with await anyio.connect_tcp("127.0.0.1", vendor.port) as line:
                 for number in range(50):
-                    await line.send(request(push(number % 25 + 1, batch=f"{part}-{number}")))
+                    await line.send(request(push(number % 25 + 1, number=f"{part}-{number}")))
                     statuses[(await line.receive()).partition(b"\r\n")[0]] += 1
 
         async with anyio.create_task_group() as tasks:
