@@ -20,7 +20,7 @@ from poller.store.deliveries import ClaimResult
 from poller.store.events import StoredEvent
 from poller.store.groups import GroupChange
 from poller.store.registrations import Forgotten, Registered
-from poller.store.schema import deliveries, watches
+from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
 from poller.store.watches import Lease, Observation
 from poller.tracking.answer import Answer, FoundAnswer
@@ -270,6 +270,16 @@ class Daemon:
             with self.store._database.reading() as connection:
                 query = select(table).order_by(*table.primary_key)
                 return [dict(row) for row in connection.execute(query).mappings()]
+
+        return await to_thread.run_sync(read)
+
+    async def positions(self) -> list[int]:
+        """Read the positions of all events, in order."""
+
+        def read() -> list[int]:
+            with self.store._database.reading() as connection:
+                query = select(events.c.position).order_by(events.c.position)
+                return list(connection.execute(query).scalars())
 
         return await to_thread.run_sync(read)
 

@@ -13,10 +13,7 @@ from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope, HintStrength
 from tests.store.conftest import OpenDaemon
 from tests.store.scenes import HOME, Clock, Daemon, op, snapshot
-from tests.store.test_plans import SCAN, crowded, crowded_file, plans
 from tests.store.test_sweeps import due_in, listed, row, sweep
-
-__all__ = ["crowded", "crowded_file"]
 
 pytestmark = pytest.mark.anyio
 
@@ -178,11 +175,3 @@ async def test_a_page_that_is_older_than_the_hint_leaves_it(daemon: Daemon, cloc
     await daemon.record((op(1), page), policy=POLICY)
     assert (await row(daemon, 1))["hinted_by"] == "direct"
     assert await due_in(daemon, 1) == timedelta(seconds=1).total_seconds()
-
-
-async def test_hints_use_indexes(crowded: Daemon) -> None:
-    """Also among 10,000 operations: they come by the thousand."""
-    with plans(crowded) as lines:
-        hinted = await hint(crowded, {op(number): DIRECT for number in range(1, 300)})
-    assert HintEffect.UNKNOWN in hinted.effects
-    assert [line for line in lines if SCAN.search(line)] == []

@@ -19,8 +19,9 @@ from poller.store.store import Store
 from poller.store.sweeps import Listed
 from poller.tracking.alert import AlertRule, AlertSubject
 from poller.tracking.delivery import AttemptResult
+from poller.tracking.hint import HintEffect
 from poller.tracking.pacing import Policy
-from poller.tracking.watch import SortOrder
+from poller.tracking.watch import HintStrength, SortOrder
 from tests.store.scenes import HOME, Clock, Daemon, declare, op, seen, snapshot
 
 pytestmark = pytest.mark.anyio
@@ -123,6 +124,19 @@ async def test_what_runs_all_the_time_uses_an_index(crowded: Daemon) -> None:
     assert [line for line in lines if SCAN.search(line)] == []
     searched = [line for line in lines if re.search(r"SEARCH (watches|deliveries)", line)]
     assert all("USING" in line for line in searched)
+
+
+async def test_hints_use_indexes(crowded: Daemon) -> None:
+    """Also among 10,000 operations: they come by the thousand."""
+    with plans(crowded) as lines:
+        hinted = await crowded.store.record_hints(
+            {op(number): HintStrength.DIRECT for number in range(1, 300)},
+            policy=Policy(progress_interval=10),
+            most=50,
+            discovers=False,
+        )
+    assert HintEffect.UNKNOWN in hinted.effects
+    assert [line for line in lines if SCAN.search(line)] == []
 
 
 @contextmanager
