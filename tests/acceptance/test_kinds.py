@@ -46,7 +46,7 @@ def test_a_kind_is_told_from_its_registration_to_its_breakdown(
     """Registered both ways or discovered, swept, to the end: all adds up, and says what failed."""
     with Simulated("--speed", str(SPEED), cwd=tmp_path) as simulator:
         sample = {"recipients": RECIPIENTS, "kind": kind.name, "fate": "troubled"}
-        by_argument, one_by_api, *by_api = simulator.send(12, **sample)
+        by_argument, one_by_api, *by_api = simulator.send(6, **sample)
         told = {**simulator.environment, **FAST}
         command = ("run", "--discover", "--kind", kind.name, "--label", "by=argument", by_argument)
         with Poller(*command, cwd=tmp_path, environment=told) as daemon:

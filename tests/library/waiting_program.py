@@ -23,4 +23,5 @@ async def main(watched: str) -> None:
         print(event.body, flush=True)  # noqa: T201 - as above
 
 
-anyio.run(main, sys.argv[1])
+if __name__ == "__main__":
+    anyio.run(main, sys.argv[1])
