@@ -145,10 +145,10 @@ def seal_group(target: Target, name: str, *, expected: int | None, json_output: 
     group = with_daemon(target, seal)
     if json_output:
         sys.stdout.write(dump_json(group) + "\n")
-    elif group["state"] == "open":
+    elif expected is not None and group["state"] == "open":
         has = group["operations"]["total"]
         sys.stdout.write(
-            f"{name} is sealed when it has {counted(group['expected'], 'member')}; it has {has:,}\n"
+            f"{name} is sealed when it has {counted(expected, 'member')}; it has {has:,}\n"
         )
     else:
         sys.stdout.write(f"{name} is sealed; members: {group['operations']['total']}\n")
