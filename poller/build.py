@@ -137,12 +137,16 @@ def make_throttle(
     paused: Pause | None = None,
     *,
     budget: StoredBudget | None = None,
+    max_concurrency: int | None = None,
     now: Callable[[], datetime] = wall_clock,
 ) -> Throttle:
-    """Make the account's throttle, with the pause that was stored."""
+    """Make the account's throttle, with the pause that was stored.
+
+    `max_concurrency` replaces that of the settings.
+    """
     return Throttle(
         budget=budget,
-        max_concurrency=settings.api.max_concurrency,
+        max_concurrency=max_concurrency or settings.api.max_concurrency,
         requests_per_second=settings.api.requests_per_second,
         probe_interval=settings.polling.max_interval,
         now=now,
@@ -155,15 +159,9 @@ def make_caller(settings: Settings, client: CommsClient) -> ApiCaller:
 
     A daemon may share the account, so the command keeps the rate that is meant for both.
     """
-    throttle = Throttle(
-        max_concurrency=1,
-        requests_per_second=settings.api.requests_per_second,
-        probe_interval=settings.polling.max_interval,
-        now=wall_clock,
-    )
     return ApiCaller(
         client=client,
-        throttle=throttle,
+        throttle=make_throttle(settings, max_concurrency=1),
         credentials=settings.api.require_credentials,
         now=wall_clock,
     )
