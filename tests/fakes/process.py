@@ -105,6 +105,8 @@ class Poller:
         self._stdin = subprocess.PIPE if stdin else subprocess.DEVNULL
         self.out: list[str] = []
         self.err: list[str] = []
+        self._events: list[dict[str, Any]] = []
+        self._logs: list[dict[str, Any] | None] = []
 
     def __enter__(self) -> Self:
         self.process = self._start()
@@ -130,12 +132,17 @@ class Poller:
     @property
     def events(self) -> list[dict[str, Any]]:
         """The events on standard output so far."""
-        return [json.loads(line) for line in list(self.out)]
+        # tests ask again and again, until what they wait for is there
+        for line in self.out[len(self._events) :]:
+            self._events.append(json.loads(line))
+        return list(self._events)
 
     @property
     def logs(self) -> list[dict[str, Any]]:
         """The log lines so far."""
-        return [json.loads(line) for line in list(self.err) if line.startswith("{")]
+        for line in self.err[len(self._logs) :]:
+            self._logs.append(json.loads(line) if line.startswith("{") else None)
+        return [line for line in self._logs if line is not None]
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """Return the log lines of one event so far."""
