@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, settings
 
 __all__ = ["load_profiles", "times"]
 
-_FEW: Final = 25
+_FEW: Final = 15
 _MANY: Final = 150
 
 
