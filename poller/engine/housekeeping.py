@@ -10,6 +10,7 @@ from poller.engine.signals import Signals
 from poller.engine.status import Degraded
 from poller.engine.supervision import Heartbeats, repeat
 from poller.log import get_logger
+from poller.store.retention import Pruned
 from poller.store.store import Store
 from poller.text import format_instant
 from poller.trouble import TroubleLog
@@ -132,12 +133,12 @@ class Housekeeping:
     async def _tidy(self) -> bool:
         """Run steps of retention for a moment; True where another would find something.
 
-        They take turns with all that is recorded meanwhile.
+        They take turns with all that is recorded meanwhile. What they freed is given back last.
         """
         until = anyio.current_time() + _TICK
-        steps = [await self._store.tidy(retention_seconds=self._retention())]
+        steps = [await self._prune()]
         while steps[-1].more and anyio.current_time() < until:
-            steps.append(await self._store.tidy(retention_seconds=self._retention()))
+            steps.append(await self._prune())
         if operations := sum(step.operations for step in steps):
             dead_letters = sum(step.dead_letters for step in steps)
             level = log.warning if dead_letters else log.info
@@ -147,4 +148,10 @@ class Housekeeping:
                 events=sum(step.events for step in steps),
                 dead_letters=dead_letters,
             )
-        return steps[-1].more
+        is_busy = steps[-1].more or await self._store.retention.shrink()
+        while is_busy and anyio.current_time() < until:
+            is_busy = await self._store.retention.shrink()
+        return is_busy
+
+    async def _prune(self) -> Pruned:
+        return await self._store.retention.prune(retention_seconds=self._retention())

@@ -5,6 +5,7 @@ Synchronous, used from worker threads. Writers lock from the first statement on 
 before its commit changed nothing: it runs again where the next try may succeed.
 """
 
+import json
 import os
 import sqlite3
 import threading
@@ -15,12 +16,15 @@ from time import monotonic
 from typing import Any, Final, NoReturn, TypeVar
 
 from sqlalchemy import (
+    ARRAY,
     URL,
     BigInteger,
     ColumnElement,
     Connection,
+    String,
     TextClause,
     Update,
+    any_,
     bindparam,
     cast,
     event,
@@ -42,7 +46,6 @@ T = TypeVar("T")
 
 # seconds for which a write that found no room counts against readiness
 _REFUSAL_COUNTS: Final = 5.0
-_VACUUM_PAGES: Final = 500
 _TRIES: Final = 3
 # a transaction that failed later than this is not tried again: its caller waits
 _RETRY_WITHIN: Final = 4.0
@@ -100,6 +103,7 @@ class Database:
         self.path = sqlite_path(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.has_one_connection = self.is_sqlite and self.path is None
+        self._checkpoints = None if self.path is None else sqlite.Checkpoints(self.path)
         self.patience = _FILE_PATIENCE if self.is_sqlite else _SERVER_PATIENCE
         self._local = threading.local()
         self._identity: tuple[int, int] | None = None
@@ -154,6 +158,8 @@ class Database:
             self._check_file()
             with self._said_clearly(commits=True):
                 connection.commit()
+        if self._checkpoints is not None:
+            self._checkpoints.begin_if_due()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -193,16 +199,17 @@ class Database:
                 f"store.url: {self.name}: the file cannot grow: {error.strerror}; free some space"
             ) from error
 
-    def vacuum(self) -> None:
-        """Give pages that retention freed back to the file system, a few at a time.
+    def shrink(self) -> bool:
+        """Give some unused pages of a SQLite file back; True where more should follow.
+
+        A tenth of the file stays unused: what comes next would only make the file grow again.
 
         :raises StoreUnavailable: where the database refuses.
         """
         if self.path is None:
-            return
+            return False
         with self._said_clearly(), closing(self.engine.raw_connection()) as connection:
-            # a script: the statement stops after each page, and any other way runs it only once
-            connection.cursor().executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+            return sqlite.shrink(connection)
 
     def close(self) -> None:
         """Release every connection."""
@@ -340,6 +347,19 @@ class Database:
             prefix if hint is None else f"{prefix}; {hint}",
             needs_change=postgres.needs_change(state),
         )
+
+
+def among(
+    connection: Connection, key: ColumnElement[str], values: Sequence[str]
+) -> ColumnElement[bool]:
+    """Match the rows that have one of these values, which are passed as one parameter.
+
+    A list of parameters costs more than the rows: each is checked, rendered and bound for itself.
+    """
+    if connection.dialect.name == "postgresql":
+        return key == any_(literal(list(values), ARRAY(String)))
+    listed = func.json_each(json.dumps(list(values))).table_valued("value")
+    return key.in_(select(listed.c.value))
 
 
 def in_order(

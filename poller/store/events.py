@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 
 from poller.store.daemons import subscriptions
+from poller.store.database import among
 from poller.store.schema import POSITION, counters, deliveries, events, watches
 from poller.tracking.delivery import DeliveryState
 from poller.tracking.event import EmittedEvent, Event, event_id, read_event
@@ -274,7 +275,7 @@ def remove_events(connection: Connection, scope: AccountScope, subjects: Collect
 
     Returns how many these were.
     """
-    statement = delete(events).where(events.c.subject.in_(sorted(subjects)))
+    statement = delete(events).where(among(connection, events.c.subject, sorted(subjects)))
     positions = connection.execute(statement.returning(events.c.position)).scalars().all()
     highest = max(positions, default=0)
     if not positions:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from poller.store import group_reports as reports
-from poller.store import group_retention as retention
 from poller.store import groups as rows
 from poller.store.group_reports import GroupDetail, GroupFilter, GroupListing, GroupState
 from poller.store.groups import GroupChange
@@ -75,7 +74,3 @@ class GroupStore:
     async def unsealed(self, before: datetime, *, limit: int) -> Sequence[Group]:
         """List open groups whose members had all ended before that moment, the oldest first."""
         return await self._browse(reports.unsealed_groups, before, limit=limit)
-
-    async def prune(self, *, retention_seconds: float) -> None:
-        """Run one small step of retention."""
-        await self._write(retention.prune_groups, retention=retention_seconds, now=self._now())

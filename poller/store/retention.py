@@ -8,7 +8,6 @@ counters, so that a late registration neither repeats an end nor a sequence numb
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -24,16 +23,13 @@ from sqlalchemy import (
     update,
 )
 
+from poller.store.database import among
 from poller.store.events import remove_events
 from poller.store.group_retention import is_needed_by_group
 from poller.store.schema import OVER, deliveries, events, watches
 from poller.tracking.delivery import DeliveryState
 from poller.tracking.group import STUB_FOR
 from poller.tracking.watch import AccountScope
-
-# Ended operations that one step reads, and removes where nobody needs them. Many may still be
-# needed, because a sink has been down for days; the next step goes on behind them.
-_STEP: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,18 +42,17 @@ class PrunePlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What one step removed. The next step goes on behind `place`; None for from the start."""
+    """What one step removed. The next step goes on behind `place`; None for from the start.
+
+    `more` is true where another step may find something.
+    """
 
     operations: int = 0
     events: int = 0
     dead_letters: int = 0
     stubs: int = 0
     place: PrunePlace | None = field(default=None, compare=False)
-
-    @property
-    def more(self) -> bool:
-        """True where another step may find something."""
-        return self.place is not None or self.stubs == _STEP
+    more: bool = field(default=False, compare=False)
 
 
 def prune(
@@ -67,18 +62,27 @@ def prune(
     retention: float,
     now: datetime,
     behind: PrunePlace | None = None,
+    limit: int,
 ) -> Pruned:
-    """Remove one step's worth of what comes behind a place. `retention` is in seconds.
+    """Read up to `limit` ended operations behind a place; remove what nobody needs any more.
 
-    The last step of a round removes old stubs as well.
+    Many may still be needed, because a sink has been down for days; the next step goes on behind
+    them. The last step of a round removes old stubs as well. `retention` is in seconds.
     """
     before = now - timedelta(seconds=retention)
-    old, place = _old_watches(connection, scope, before, behind)
+    old, place = _old_watches(connection, scope, before, behind, limit)
     dead = removed = 0
     if old := _make_stubs(connection, old):
         dead, removed = _remove_history(connection, scope, old)
-    stubs = _remove_stubs(connection, scope, now) if place is None else 0
-    return Pruned(operations=len(old), events=removed, dead_letters=dead, stubs=stubs, place=place)
+    stubs = _remove_stubs(connection, scope, now, limit) if place is None else 0
+    return Pruned(
+        operations=len(old),
+        events=removed,
+        dead_letters=dead,
+        stubs=stubs,
+        place=place,
+        more=place is not None or stubs == limit,
+    )
 
 
 def drop_delivered(connection: Connection, scope: AccountScope) -> None:
@@ -97,7 +101,11 @@ def drop_delivered(connection: Connection, scope: AccountScope) -> None:
 
 
 def _old_watches(
-    connection: Connection, scope: AccountScope, before: datetime, behind: PrunePlace | None
+    connection: Connection,
+    scope: AccountScope,
+    before: datetime,
+    behind: PrunePlace | None,
+    limit: int,
 ) -> tuple[list[str], PrunePlace | None]:
     """Find the next operations that nobody needs any more; with where the next step begins."""
     next_ones = [] if behind is None else [_by_end() > _of(behind)]
@@ -105,10 +113,10 @@ def _old_watches(
         select(watches.c.id, watches.c.ended_at, is_needed_by_group().label("in_group"))
         .where(*_over(scope, is_stub=False), watches.c.ended_at <= before, *next_ones)
         .order_by(watches.c.ended_at, watches.c.id)
-        .limit(_STEP)
+        .limit(limit)
     )
     rows = connection.execute(query).all()
-    place = PrunePlace(ended_at=rows[-1].ended_at, id=rows[-1].id) if len(rows) == _STEP else None
+    place = PrunePlace(ended_at=rows[-1].ended_at, id=rows[-1].id) if len(rows) == limit else None
     old = [row.id for row in rows if not row.in_group]
     needed = _needed_by_sinks(connection, old, before)
     return [one for one in old if one not in needed], place
@@ -117,7 +125,7 @@ def _old_watches(
 def _needed_by_sinks(connection: Connection, ids: Sequence[str], before: datetime) -> set[str]:
     """Return those with deliveries that wait or were made lately."""
     query = select(deliveries.c.subject).where(
-        deliveries.c.subject.in_(ids),
+        among(connection, deliveries.c.subject, ids),
         or_(
             deliveries.c.state == DeliveryState.WAITING.value,
             deliveries.c.done_at > before,
@@ -133,7 +141,7 @@ def _make_stubs(connection: Connection, ids: Sequence[str]) -> list[str]:
     # by id alone: a planner would read all of a scope by another condition
     locked = (
         select(watches.c.id)
-        .where(watches.c.id.in_(ids))
+        .where(among(connection, watches.c.id, ids))
         .order_by(watches.c.id)
         .with_for_update(skip_locked=True)
         .cte("locked")
@@ -169,7 +177,10 @@ def _remove_history(
     What is replayed at this moment stays, and its event, which cannot go then, begins this step
     again.
     """
-    over = [deliveries.c.subject.in_(ids), deliveries.c.state != DeliveryState.WAITING.value]
+    over = [
+        among(connection, deliveries.c.subject, ids),
+        deliveries.c.state != DeliveryState.WAITING.value,
+    ]
     states = connection.execute(delete(deliveries).where(*over).returning(deliveries.c.state))
     dead = sum(state == DeliveryState.DEAD.value for state in states.scalars())
     return dead, remove_events(connection, scope, ids)
@@ -193,17 +204,17 @@ def _of(place: PrunePlace) -> ColumnElement[bool]:
     return tuple_(ended_at, literal(place.id))  # type: ignore[return-value]  # compared only
 
 
-def _remove_stubs(connection: Connection, scope: AccountScope, now: datetime) -> int:
+def _remove_stubs(connection: Connection, scope: AccountScope, now: datetime, limit: int) -> int:
     is_old_stub = [*_over(scope, is_stub=True), watches.c.ended_at <= now - STUB_FOR]
     # locked: another daemon may be registering it at this moment
     old = (
         select(watches.c.id)
         .where(*is_old_stub)
         .order_by(watches.c.ended_at)
-        .limit(_STEP)
+        .limit(limit)
         .with_for_update(skip_locked=True)
     )
     ids = list(connection.execute(old).scalars())
     if ids:
-        connection.execute(delete(watches).where(watches.c.id.in_(ids)))
+        connection.execute(delete(watches).where(among(connection, watches.c.id, ids)))
     return len(ids)

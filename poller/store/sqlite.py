@@ -2,15 +2,16 @@
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from threading import Lock, Thread
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import StaticPool
 
@@ -21,7 +22,11 @@ _CHECK_SECONDS: Final = 2.0
 _CHECK_STEPS: Final = 10_000
 # bytes: many pages, and more than a large registration takes
 _ROOM: Final = 1024 * 1024
+# bytes of the write-ahead log: from here on it is copied into the file, beside who writes
 _LOG_LIMIT: Final = 4 * 1024 * 1024
+# pages of the log from which on a commit copies it: what is written faster than it is copied
+_LONG_LOG: Final = 4_000
+_SHRINK_PAGES: Final = 200
 # SQLite's errors of the path, the permissions or the file's content
 _NEED_CHANGE: Final = (
     "SQLITE_AUTH",
@@ -107,7 +112,7 @@ class FileCheck:
 def check_file(path: Path, table: str) -> FileCheck:
     """Read a table for damaged pages, for two seconds at most, beside who writes."""
     log = path.with_name(f"{path.name}-wal")
-    log_bytes = log.stat().st_size if log.exists() else 0
+    log_bytes = _size(log)
     deadline = monotonic() + _CHECK_SECONDS
     source = f"file:{quote(str(path.absolute()))}?mode=ro"
     try:
@@ -122,6 +127,65 @@ def check_file(path: Path, table: str) -> FileCheck:
     return FileCheck(log_bytes=log_bytes, damage=None if found == "ok" else found)
 
 
+class Checkpoints:
+    """Copies the write-ahead log into its file, on a thread of its own.
+
+    In a commit this can take half a second, for which everybody who writes would wait.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._source = f"file:{quote(str(path.absolute()))}?mode=rw"
+        self._log = path.with_name(f"{path.name}-wal")
+        self._is_running = Lock()
+
+    def begin_if_due(self) -> None:
+        """Begin where the log is long and no other one is under way."""
+        if _size(self._log) <= _LOG_LIMIT or not self._is_running.acquire(blocking=False):
+            return
+        try:
+            Thread(target=self._run, name="store checkpoint", daemon=True).start()
+        except RuntimeError:  # the system has no thread left, and the next commit tries again
+            self._is_running.release()
+
+    def _run(self) -> None:
+        # what cannot be copied stays in the log, and a commit that fails says why
+        try:
+            with suppress(sqlite3.Error), closing(self._connect()) as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        finally:
+            self._is_running.release()
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._source, uri=True, timeout=0, isolation_level=None)
+
+
+def shrink(pooled: PoolProxiedConnection) -> bool:
+    """Give some unused pages back; True where more should follow, to leave a tenth of the file.
+
+    False also for a file that cannot shrink: one that another program has made.
+    """
+    connection: Any = pooled.driver_connection
+    if (before := _too_many(connection)) == 0:
+        return False
+    # a script: the statement stops after each page, and any other way runs it only once
+    connection.executescript(f"PRAGMA incremental_vacuum({min(before, _SHRINK_PAGES)})")
+    return 0 < _too_many(connection) < before
+
+
+def _too_many(connection: sqlite3.Connection) -> int:
+    """Count the unused pages beyond a tenth of the file, which what comes next will take."""
+    [unused] = connection.execute("PRAGMA freelist_count").fetchone()
+    [pages] = connection.execute("PRAGMA page_count").fetchone()
+    return max(0, int(unused) - int(pages) // 10)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
@@ -129,8 +193,11 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
         # before the first table, or never: lets retention shrink the file
         cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
         cursor.execute("PRAGMA journal_mode = WAL")
-        # a log that one long reader made large is cut back at the next checkpoint
+        # a log that one long reader made large is cut back when it begins again
         cursor.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
+        cursor.execute(f"PRAGMA wal_autocheckpoint = {_LONG_LOG}")
+        # a page that is freed as a whole is not written once more to overwrite it with zeros
+        cursor.execute("PRAGMA secure_delete = FAST")
         # FULL: an acknowledged registration survives a power cut, not only a crash
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")

@@ -42,7 +42,7 @@ from poller.store.hints import Hinted
 from poller.store.lock import FileLock
 from poller.store.opening import prepare, void_leases
 from poller.store.registrations import Forgotten, Registered
-from poller.store.retention import Pruned, PrunePlace
+from poller.store.retention_store import RetentionStore
 from poller.store.schema import metadata
 from poller.store.shared import SharedStore
 from poller.store.sinks import SinkReport
@@ -86,7 +86,6 @@ class Store:
         self._database = database
         self._lock = lock
         self._threads = threads
-        self._pruned_to: PrunePlace | None = None
         self._random = random
         self._transactions = Transactions(database, scope, threads=threads, timed=timed)
         self._write = self._transactions.write
@@ -95,6 +94,7 @@ class Store:
         self.groups = GroupStore(self._transactions, now)
         self.counts = CountStore(self._transactions, now)
         self.shared = SharedStore(self._transactions, now)
+        self.retention = RetentionStore(database, self._transactions, now)
 
     @classmethod
     async def open(
@@ -402,7 +402,7 @@ class Store:
 
     async def prove_writable(self) -> None:
         """Raise nothing where a registration could be committed now."""
-        await self._transactions.call(self._database.prove_room)
+        await self._transactions.beside(self._database.prove_room)
         await self._write(event_rows.prove_writable)
 
     async def check_file(self, turn: int) -> FileCheck | None:
@@ -416,26 +416,6 @@ class Store:
     async def drop_delivered(self) -> None:
         """Remove every event that waits for no sink, for a store that serves no reader of them."""
         await self._write(retention_rows.drop_delivered)
-
-    async def tidy(self, *, retention_seconds: float) -> Pruned:
-        """Run one small step of retention, each behind the one before.
-
-        The first one of a round also gives up for sinks that are no longer configured, and goes
-        through the groups.
-        """
-        if self._pruned_to is None:
-            await self._write(sink_rows.bury_absent, self.now())
-            await self.groups.prune(retention_seconds=retention_seconds)
-        pruned = await self._write(
-            retention_rows.prune,
-            retention=retention_seconds,
-            now=self.now(),
-            behind=self._pruned_to,
-        )
-        self._pruned_to = pruned.place
-        if pruned.operations or pruned.stubs:
-            await self._transactions.call(self._database.vacuum)
-        return pruned
 
 
 def _void_future_waits(connection: Connection, scope: AccountScope, now: datetime) -> int:

@@ -68,15 +68,26 @@ class Transactions:
         **kwargs: P.kwargs,
     ) -> T:
         """Write, when it is its turn."""
+        result, _ = await self.timed_write(function, *args, **kwargs)
+        return result
+
+    async def timed_write(
+        self,
+        function: Callable[Concatenate[Connection, AccountScope, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> tuple[T, float]:
+        """Write, when it is its turn; also returns the seconds from begin to commit."""
 
         def work(connection: Connection) -> T:
             return function(connection, self._scope, *args, **kwargs)
 
-        return await self._run(
-            lambda: self._clocked(function, lambda: self._database.write(work)),
-            limiter=self.turn,
-            items=_count(args),
-        )
+        def run() -> tuple[T, float]:
+            begun = perf_counter()
+            result = self._clocked(function, lambda: self._database.write(work))
+            return result, perf_counter() - begun
+
+        return await self._run(run, limiter=self.turn, items=_count(args))
 
     async def read(
         self,

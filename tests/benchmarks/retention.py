@@ -111,6 +111,7 @@ async def make_templates(url: str, scope: AccountScope) -> None:
 def multiply(url: str, ended: int, active: int) -> None:
     """Copy the two operations until the store has so many ended and active ones."""
     database = Database(url)
+    database.write(_postpone)
     for first in range(1, ended, _COPIED_AT_ONCE):
         last = min(ended, first + _COPIED_AT_ONCE)
         database.write(lambda connection: _copy(connection, _ENDED, first, last))  # noqa: B023
@@ -152,9 +153,12 @@ def _copy(connection: Connection, template: str, first: int, last: int) -> None:
     )
 
 
-def _finish(connection: Connection) -> None:
+def _postpone(connection: Connection) -> None:
     later = datetime.now(UTC) + timedelta(days=30)
     connection.execute(update(watches).where(watches.c.due_at.is_not(None)).values(due_at=later))
+
+
+def _finish(connection: Connection) -> None:
     connection.execute(update(counters).values(value=1_000_000_000))
     connection.execute(text("ANALYZE"))
 
@@ -170,7 +174,7 @@ async def _prune(url: str, scope: AccountScope, number: int) -> Mapping[str, obj
     store = await Store.open(url, scope, timed=timed)
     done, spent, begun = 0, time.process_time(), time.perf_counter()
     while done < number:
-        pruned = await store.tidy(retention_seconds=_RETENTION.total_seconds())
+        pruned = await store.retention.prune(retention_seconds=_RETENTION.total_seconds())
         assert pruned.more
         done += pruned.operations
     seconds = time.perf_counter() - begun

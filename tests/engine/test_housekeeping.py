@@ -85,16 +85,16 @@ async def test_retention_goes_on_until_a_step_finds_nothing(
 ) -> None:
     """Small steps one after the other, logged together, then a minute's rest."""
     behind = PrunePlace(ended_at=clock(), id="comms_operation_1")
-    first = Pruned(operations=100, events=500, place=behind)
+    first = Pruned(operations=100, events=500, place=behind, more=True)
     steps = [first, Pruned(operations=7, events=20, dead_letters=1)]
     asked: list[float] = []
 
-    async def tidy(*, retention_seconds: float) -> Pruned:
+    async def prune(*, retention_seconds: float) -> Pruned:
         await anyio.lowlevel.checkpoint()
         asked.append(retention_seconds)
         return steps.pop(0) if steps else Pruned()
 
-    monkeypatch.setattr(store, "tidy", tidy)
+    monkeypatch.setattr(store.retention, "prune", prune)
     async with keeping_house(store, clock):
         await until(lambda: len(asked) == 2)
         await anyio.sleep(0.05)
@@ -105,13 +105,39 @@ async def test_retention_goes_on_until_a_step_finds_nothing(
     assert (line["log_level"], line["dead_letters"]) == ("warning", 1)
 
 
+async def test_the_file_shrinks_when_nothing_is_left_to_delete(
+    store: FickleStore, clock: TickingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In portions of its own, until no more follows; then a minute's rest."""
+    pruned = [Pruned(operations=1, more=True), Pruned()]
+    order: list[str] = []
+
+    async def prune(*, retention_seconds: float) -> Pruned:
+        await anyio.lowlevel.checkpoint()
+        order.append(f"prune {retention_seconds:g}")
+        return pruned.pop(0)
+
+    async def shrink() -> bool:
+        await anyio.lowlevel.checkpoint()
+        order.append("shrink")
+        return order.count("shrink") < 3
+
+    monkeypatch.setattr("poller.engine.housekeeping._TICK", 0.1)
+    monkeypatch.setattr(store.retention, "prune", prune)
+    monkeypatch.setattr(store.retention, "shrink", shrink)
+    async with keeping_house(store, clock):
+        await until(lambda: len(order) == 5)
+        await anyio.sleep(0.15)
+    assert order == ["prune 60", "prune 60", "shrink", "shrink", "shrink"]
+
+
 async def test_a_store_that_refuses_is_logged_and_tried_again(
     store: FickleStore, clock: TickingClock, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Housekeeping outlives it."""
     answers: list[Pruned | Exception] = [StoreUnavailable("store.url: full"), Pruned()]
 
-    async def tidy(*, retention_seconds: float) -> Pruned:
+    async def prune(*, retention_seconds: float) -> Pruned:
         await anyio.lowlevel.checkpoint()
         assert retention_seconds == 60.0
         answer = answers.pop(0)
@@ -119,7 +145,7 @@ async def test_a_store_that_refuses_is_logged_and_tried_again(
             raise answer
         return answer
 
-    monkeypatch.setattr(store, "tidy", tidy)
+    monkeypatch.setattr(store.retention, "prune", prune)
     async with keeping_house(store, clock):
         await until(lambda: not answers)
     [logged] = lines(logs, "store.unavailable")

@@ -268,7 +268,7 @@ async def test_what_waits_for_a_sink_that_went_waits_for_its_return(
         assert (gone.name, gone.waiting) == ("slow", 2)
         back = ScriptedSink(name="slow")
         clock.advance(days=2)
-        await store.tidy(retention_seconds=3600)
+        await store.retention.prune(retention_seconds=3600)
         await outlets.swap([plan(other), plan(back)])
         await nothing_waits(store, "slow")
         assert len(back.ids) == 2

@@ -140,7 +140,7 @@ async def test_what_was_pruned_still_has_its_last_counters(door: House) -> None:
     await record(door, msg(1), "DELIVERED", FALLBACK)
     await door.scene.drain()
     door.scene.clock.advance(days=8)
-    await door.store.tidy(retention_seconds=86_400)
+    await door.store.retention.prune(retention_seconds=86_400)
     found = await door.get(f"{PATH}/{msg(1)}")
     assert (found["pruned"], found["snapshot"], found["status"]) == (True, None, "DELIVERED")
     assert found["counters"] == {"attempts": 2, "failed": 1, "delivered": 1}

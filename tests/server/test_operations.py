@@ -209,7 +209,7 @@ async def test_a_stub_still_answers_its_end(door: House) -> None:
     await door.scene.run_through(op(1))
     await door.scene.drain()
     door.scene.clock.advance(days=2)
-    await door.store.tidy(retention_seconds=timedelta(days=1).total_seconds())
+    await door.store.retention.prune(retention_seconds=timedelta(days=1).total_seconds())
     story = await door.get(f"{PATH}/{op(1)}")
     assert (story["pruned"], story["outcome"], story["status"]) == (True, "completed", "COMPLETED")
     assert story["events"] == []

@@ -150,7 +150,7 @@ async def test_an_id_that_is_not_kept_is_gone(door: House, pruned: bool) -> None
         await door.scene.run_through(op(1))
         await door.scene.drain()
         door.scene.clock.advance(days=2)
-        await door.store.tidy(retention_seconds=60)
+        await door.store.retention.prune(retention_seconds=60)
     answer = await door.client.get(
         "/v1/events", headers={"Last-Event-ID": kept if pruned else unknown}
     )
@@ -164,7 +164,7 @@ async def test_what_was_pruned_under_a_stream_ends_it(door: House) -> None:
     await door.scene.run_through(op(1))
     await door.scene.drain()
     door.scene.clock.advance(days=2)
-    await door.store.tidy(retention_seconds=60)
+    await door.store.retention.prune(retention_seconds=60)
     control = Control(
         daemon=door.daemon,
         store=door.store,

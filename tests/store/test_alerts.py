@@ -89,7 +89,7 @@ async def test_what_fired_survives_retention(daemon: Daemon) -> None:
     await daemon.drain()
     await daemon.store.forget(op(1))
     daemon.clock.advance(days=8)
-    await daemon.store.tidy(retention_seconds=1)
+    await daemon.store.retention.prune(retention_seconds=1)
     [row] = await daemon.rows(watches)
     assert (row["is_stub"], row["emitted_alerts"]) == (True, ["bounces"])
     await daemon.register(op(1))

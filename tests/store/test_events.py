@@ -21,7 +21,7 @@ async def prune(daemon: Daemon) -> None:
     """Let retention take what has ended and is delivered."""
     await daemon.drain()
     daemon.clock.advance(days=2)
-    await daemon.store.tidy(retention_seconds=60)
+    await daemon.store.retention.prune(retention_seconds=60)
 
 
 async def test_pages_follow_each_other(daemon: Daemon) -> None:

@@ -272,18 +272,18 @@ async def test_members_are_kept_until_the_group_ends(daemon: Daemon) -> None:
     await daemon.observe(op(1), "COMPLETED", delivered=1)
     await daemon.drain()
     daemon.clock.advance(days=8)
-    assert (await daemon.store.tidy(retention_seconds=86_400)).operations == 0
+    assert (await daemon.store.retention.prune(retention_seconds=86_400)).operations == 0
     await daemon.seal("autumn")
     await daemon.drain()
     daemon.clock.advance(days=2)
-    assert (await daemon.store.tidy(retention_seconds=86_400)).operations == 1
+    assert (await daemon.store.retention.prune(retention_seconds=86_400)).operations == 1
     assert await daemon.rows(events) == []
     assert (await daemon.store.groups.list(GroupFilter(), limit=9)).groups == []
     [refused] = await daemon.join("autumn", op(2))
     assert "use another name" in str(refused.conflict)
     assert (await daemon.store.groups.find("autumn", latest=9)) is not None
     daemon.clock.advance(days=13)
-    await daemon.store.tidy(retention_seconds=86_400)
+    await daemon.store.retention.prune(retention_seconds=86_400)
     assert await daemon.rows(groups) == []
     [joined] = await daemon.join("autumn", op(2))
     assert (joined.conflict, joined.events[0].sequence) == (None, 1)
@@ -295,7 +295,7 @@ async def test_what_waits_for_a_sink_is_kept(daemon: Daemon) -> None:
     await daemon.observe(op(1), "COMPLETED", delivered=1)
     await daemon.seal("autumn")
     daemon.clock.advance(days=8)
-    await daemon.store.tidy(retention_seconds=86_400)
+    await daemon.store.retention.prune(retention_seconds=86_400)
     gone = await daemon.drain()
     assert "group.completed" in types(gone)
 
@@ -304,7 +304,7 @@ async def test_a_group_that_nobody_joins_is_given_up(daemon: Daemon) -> None:
     """Without an event."""
     await daemon.seal("autumn", 3)
     daemon.clock.advance(days=2)
-    await daemon.store.tidy(retention_seconds=86_400)
+    await daemon.store.retention.prune(retention_seconds=86_400)
     assert (await daemon.group("autumn")).ended_at == daemon.clock()
     [refused] = await daemon.join("autumn", op(2))
     assert "ended at" in str(refused.conflict)

@@ -369,7 +369,7 @@ class StoreMachine(RuleBasedStateMachine):
         with self.database.writing() as connection:
             sink_rows.bury_absent(connection, self.scope, self.clock())
         with self.database.writing() as connection:
-            prune(connection, self.scope, retention=RETENTION, now=self.clock())
+            prune(connection, self.scope, retention=RETENTION, now=self.clock(), limit=100)
         with self.database.writing() as connection:
             prune_groups(connection, self.scope, retention=RETENTION, now=self.clock())
 

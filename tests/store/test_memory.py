@@ -32,7 +32,7 @@ async def test_it_leaves_no_file(
     await scratch.register(op(1))
     assert (await other.summary(since=NOW)).watched == 0
     await other.aclose()
-    await scratch.store.tidy(retention_seconds=0)
+    await scratch.store.retention.prune(retention_seconds=0)
     assert [path async for path in anyio.Path(tmp_path).iterdir()] == []
 
 

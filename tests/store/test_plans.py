@@ -189,7 +189,7 @@ async def test_retention_looks_only_at_what_has_ended(crowded: Daemon) -> None:
     """One step of it reads neither all operations nor all deliveries."""
     crowded.clock.advance(days=2)
     with plans(crowded) as lines:
-        await crowded.store.tidy(retention_seconds=60)
+        await crowded.store.retention.prune(retention_seconds=60)
     assert lines
     assert [line for line in lines if SCAN.search(line)] == []
 

@@ -1,9 +1,10 @@
 """Retention: what is done and old goes, what waits stays, and a stub remembers."""
 
 import itertools
+import sqlite3
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
@@ -11,11 +12,12 @@ import pytest
 from anyio import from_thread, to_thread
 from sqlalchemy import Connection, update
 
-from poller.store import retention
+from poller.store import retention, retention_store
 from poller.store.dead_letters import UnknownEvent
 from poller.store.errors import StoreUnavailable
 from poller.store.registrations import register_all
 from poller.store.retention import Pruned
+from poller.store.retention_store import next_limit
 from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
 from poller.tracking.delivery import AttemptResult
@@ -29,7 +31,14 @@ DAY = 86_400.0
 
 async def tidy(daemon: Daemon) -> Pruned:
     """Run one step of retention for a day."""
-    return await daemon.store.tidy(retention_seconds=DAY)
+    return await daemon.store.retention.prune(retention_seconds=DAY)
+
+
+def fix_step(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let every step read so many operations, however long it takes."""
+    monkeypatch.setattr(retention_store, "_LEAST", number)
+    monkeypatch.setattr(retention_store, "_MOST", number)
+    monkeypatch.setattr(daemon.store.retention, "_limit", number)
 
 
 async def finish(daemon: Daemon, *numbers: int) -> None:
@@ -76,7 +85,7 @@ async def test_what_is_still_needed_does_not_hold_up_the_rest(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sink that is down keeps the oldest: steps pass them, each reads a few, and come round."""
-    monkeypatch.setattr("poller.store.retention._STEP", 3)
+    fix_step(daemon, monkeypatch, 3)
     for number in range(7):
         await daemon.run_through(op(number))
         daemon.clock.advance(1)
@@ -134,7 +143,7 @@ async def test_dead_letters_are_kept_as_long_as_the_rest_and_counted(daemon: Dae
 
 async def test_pruning_goes_in_small_steps(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others write between them; the last step says that there is no more."""
-    monkeypatch.setattr(retention, "_STEP", 20)
+    fix_step(daemon, monkeypatch, 20)
     await finish(daemon, *range(30))
     daemon.clock.advance(days=2)
     steps = [await tidy(daemon) for _ in range(3)]
@@ -230,7 +239,7 @@ async def test_a_long_retention_keeps_for_its_time(daemon: Daemon) -> None:
     """Fourteen days are those of the stub, not of what retention is to keep."""
     await finish(daemon, 1)
     daemon.clock.advance(days=20)
-    assert await daemon.store.tidy(retention_seconds=30 * DAY) == Pruned()
+    assert await daemon.store.retention.prune(retention_seconds=30 * DAY) == Pruned()
     assert await daemon.count(events) == 3
 
 
@@ -267,6 +276,37 @@ async def test_positions_go_on_after_everything_was_pruned(daemon: Daemon) -> No
     assert [recorded.position for recorded in observation.events] == [4]
 
 
+def test_a_step_takes_as_many_as_its_time_allows() -> None:
+    """Everybody who writes waits for it, so a loaded machine gets smaller steps."""
+    limit = 100
+    for _ in range(10):
+        limit = next_limit(limit, seconds=limit * 0.0005)
+    assert limit == 50
+    assert next_limit(limit, seconds=0.5) == 20
+    # one lucky step proves little
+    assert next_limit(limit, seconds=0.0) == 100
+    assert next_limit(200, seconds=0.001) == 200
+
+
+async def test_what_a_step_took_decides_about_the_next_one(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its commit included; a step that is the last of its round says little."""
+    elapsed, limits = 0.0, []
+
+    def prune(*_: object, limit: int, **__: object) -> Pruned:
+        nonlocal elapsed
+        elapsed += 0.0005 * limit
+        limits.append(limit)
+        return Pruned(more=len(limits) < 8)
+
+    monkeypatch.setattr("poller.store.transactions.perf_counter", lambda: elapsed)
+    monkeypatch.setattr(retention, "prune", prune)
+    for _ in range(10):
+        await tidy(daemon)
+    assert limits[-4:] == [50, 50, 50, 50]
+
+
 async def test_the_file_stays_bounded(tmp_path: Path, clock: Clock) -> None:
     """Generations come and go; the file does not grow with them, and shrinks when it is quiet."""
     store = await Store.open(f"sqlite:///{tmp_path / 'poller.db'}", HOME, now=clock)
@@ -285,10 +325,40 @@ async def test_the_file_stays_bounded(tmp_path: Path, clock: Clock) -> None:
     clock.advance(days=15)
     while (await tidy(daemon)).stubs:
         pass
-    assert await to_thread.run_sync(_pages, daemon) <= empty + 4
+    while await store.retention.shrink():
+        pass
+    assert await to_thread.run_sync(_pages, daemon) <= (empty + 4) / 0.9
     await store.aclose()
+
+
+async def test_some_of_the_file_stays_unused(tmp_path: Path, clock: Clock) -> None:
+    """What comes next takes it; a file that another program has made never shrinks."""
+    for name, vacuum in (("ours", "INCREMENTAL"), ("other", "NONE")):
+        path = tmp_path / f"{name}.db"
+        store = await Store.open(f"sqlite:///{path}", HOME, now=clock)
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA auto_vacuum = {vacuum}")
+            connection.execute("VACUUM")
+            connection.execute("CREATE TABLE filling AS SELECT zeroblob(4000000) AS content")
+            connection.execute("DROP TABLE filling")
+        daemon, portions = Daemon(store, clock, name), 0
+        full = await to_thread.run_sync(_pages, daemon)
+        while await store.retention.shrink():
+            portions += 1
+        left = await to_thread.run_sync(_pages, daemon)
+        if name == "ours":
+            assert portions > 1
+            assert 0 < await to_thread.run_sync(_unused, daemon) <= left / 10
+        else:
+            assert (portions, left) == (0, full)
+        await store.aclose()
 
 
 def _pages(daemon: Daemon) -> int:
     with daemon.store._database.reading() as connection:
         return int(connection.exec_driver_sql("PRAGMA page_count").scalar_one())
+
+
+def _unused(daemon: Daemon) -> int:
+    with daemon.store._database.reading() as connection:
+        return int(connection.exec_driver_sql("PRAGMA freelist_count").scalar_one())

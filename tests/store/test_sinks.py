@@ -228,10 +228,10 @@ async def test_an_absent_sink_waits_and_is_reported(daemon: Daemon) -> None:
     assert (standing.stuck, standing.waiting) == (3, 0)
     daemon.clock.advance(days=2)
     await daemon.store.configure_sinks(declare("app"))
-    await daemon.store.tidy(retention_seconds=1)
+    await daemon.store.retention.prune(retention_seconds=1)
     assert await daemon.store.waiting_ids("old", 10) != []
     daemon.clock.advance(days=0.9)
-    await daemon.store.tidy(retention_seconds=1)
+    await daemon.store.retention.prune(retention_seconds=1)
     await daemon.store.configure_sinks(declare("app", "old"))
     assert len(await daemon.drain("old")) == 3
 
@@ -242,7 +242,7 @@ async def test_an_absent_sink_is_buried_after_three_days(daemon: Daemon) -> None
     await fill(daemon, range(3), "old")
     await daemon.store.configure_sinks(declare("app"))
     daemon.clock.advance(days=3)
-    await daemon.store.tidy(retention_seconds=1)
+    await daemon.store.retention.prune(retention_seconds=1)
     [_, old] = await daemon.store.sinks()
     assert (old.waiting, old.dead) == (0, 3)
     assert {row["state"] for row in await daemon.rows(deliveries)} == {"dead"}

@@ -299,7 +299,7 @@ async def test_what_is_known_is_never_found(daemon: Daemon, clock: Clock, how: s
         await daemon.drain()
     if how == "pruned":
         clock.advance(days=8)
-        await daemon.store.tidy(retention_seconds=7 * 86400)
+        await daemon.store.retention.prune(retention_seconds=7 * 86400)
         assert (await row(daemon, 1))["is_stub"]
     before = await row(daemon, 1)
     swept = await sweep(daemon, listed(1), discover=NOW - timedelta(days=9))
