@@ -8,9 +8,33 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Judgement", "check_promises", "judge"]
+__all__ = ["AlertRule", "Judgement", "check_promises", "judge"]
 
 Event = dict[str, Any]
+# where the counters are exclusive, as those of the tests' APIs are
+_FINISHED = ("delivered", "read", "undelivered", "unaddressable", "failed", "canceled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRule:
+    """An alert rule as the settings have it; `stalled` in seconds."""
+
+    name: str
+    of: str = "operation"
+    counters: Sequence[str] = ()
+    ratio: float | None = None
+    count: int | None = None
+    at_least: int = 0
+    stalled: float | None = None
+
+    def is_reached(self, counters: Mapping[str, int]) -> bool:
+        """Return whether these counters have reached a threshold."""
+        number = sum(counters.get(name, 0) for name in self.counters)
+        finished = sum(counters.get(name, 0) for name in _FINISHED)
+        if not number or finished < self.at_least:
+            return False
+        is_many = self.count is not None and number >= self.count
+        return is_many or (self.ratio is not None and number / finished >= self.ratio)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +51,7 @@ def judge(
     *,
     ends: Mapping[str, Event] | None = None,
     groups: Mapping[str, Collection[str]] | None = None,
+    alerts: Sequence[AlertRule] | None = None,
     ended: bool = True,
     watched_again: bool = False,
 ) -> Judgement:
@@ -34,7 +59,9 @@ def judge(
 
     With `ended`, the history of every subject must be complete. `ends` is each operation's true
     last snapshot: these operations and no others must be there, and end so. `groups` names the
-    members of each group: it must have ended once, after them and with their numbers.
+    members of each group: it must have ended once, after them and with their numbers. `alerts` are
+    the rules of a daemon that emits every change at once: each must have fired once where, and as
+    soon as, a history reaches its threshold.
     `watched_again` says that a lost operation may have been registered again: then its story goes
     on after its end.
     """
@@ -50,6 +77,8 @@ def judge(
     for name, events in sorted(histories.items()):
         last = _since_lost(events) if watched_again else events
         faults = [*_wrong_order(events), *_wrong_deltas(events), *_wrong_finals(last, ended)]
+        if alerts is not None:
+            faults += _wrong_alerts(events, alerts)
         problems += [f"{name}: {fault}" for fault in faults]
     groups = groups or {}
     for name, members in sorted(groups.items()):
@@ -119,6 +148,43 @@ def _wrong_finals(events: Sequence[Event], ended: bool) -> list[str]:  # noqa: F
     after = [event["type"] for event in events[finals[0] + 1 :]]
     allowed = [[], ["operation.breakdown"], ["group.breakdown"]]
     return [] if after in allowed else [f"after its end came {after}"]
+
+
+def _wrong_alerts(events: Sequence[Event], rules: Sequence[AlertRule]) -> list[str]:
+    """Look for alerts too many or too few, too early or too late."""
+    subject = events[0]["type"].partition(".")[0]
+    fired = [event for event in events if event["type"].endswith(".alert")]
+    known = {rule.name for rule in rules if rule.of == subject}
+    others = {event["data"]["alert"]["name"] for event in fired} - known
+    problems = [f"alert {name} is none of its rules" for name in sorted(others)]
+    for rule in rules:
+        if rule.of != subject:
+            continue
+        own = [event for event in fired if event["data"]["alert"]["name"] == rule.name]
+        if rule.stalled is None:
+            problems += _wrong_threshold(events, own, rule)
+            continue
+        if len(own) > 1:
+            problems.append(f"alert {rule.name} fired {len(own)} times")
+        if any(one["data"]["alert"]["value"] < rule.stalled or one["data"]["delta"] for one in own):
+            problems.append(f"alert {rule.name} fired although something moved")
+    return problems
+
+
+def _wrong_threshold(events: Sequence[Event], own: Sequence[Event], rule: AlertRule) -> list[str]:
+    """Compare the alerts of a rule with the first event whose counters reach its threshold.
+
+    Only alerts of other rules, of the same answer, may stand before it.
+    """
+    reached = [event for event in events if rule.is_reached(_counters(event) or {})]
+    if not reached or len(own) != 1:
+        return [] if len(reached[:1]) == len(own) else [f"alert {rule.name} fired {len(own)} times"]
+    before = reached[: reached.index(own[0])] if own[0] in reached else reached
+    are_of_one_answer = all(
+        event["type"] == own[0]["type"] and _counters(event) == _counters(own[0])
+        for event in before
+    )
+    return [] if are_of_one_answer else [f"alert {rule.name} fired at another answer"]
 
 
 def _wrong_group(events: Sequence[Event], members: Sequence[Sequence[Event]]) -> list[str]:

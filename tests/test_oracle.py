@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.oracle import check_promises, judge
+from tests.oracle import AlertRule, check_promises, judge
 
 Event = dict[str, Any]
 
@@ -139,3 +139,59 @@ def test_what_is_wrong_with_a_group_is_found(
     spoil(events)
     found = judge(events, groups={"autumn": ["op"]}).problems
     assert any(problem in one for one in found), found
+
+
+def alert(number: int, name: str, *, delta: dict[str, int] | None = None, **stats: int) -> Event:
+    """Return the event of an alert."""
+    made = event(number, "alert", final=False, **stats)
+    value = {"name": name, "value": 9, "threshold": 9}
+    return {**made, "data": {**made["data"], "delta": delta or {}, "alert": value}}
+
+
+RULES = [
+    AlertRule(name="failures", counters=("failed",), ratio=0.5, at_least=10),
+    AlertRule(name="many", counters=("failed",), count=8),
+    AlertRule(name="slow", stalled=9),
+    AlertRule(name="of_groups", of="group", counters=("failed",), count=1),
+]
+WITH_ALERTS = [
+    event(1, "processing", failed=7, sent=9),
+    alert(2, "slow", failed=7, sent=9),
+    alert(3, "failures", failed=9, delivered=9),
+    alert(4, "many", failed=9, delivered=9),
+    event(5, "progress", failed=10, delivered=9),
+]
+
+
+def test_good_alerts_are_good() -> None:
+    """Two rules may fire at one answer, and fire no more."""
+    assert _faults_of_alerts(WITH_ALERTS) == []
+
+
+def _faults_of_alerts(events: list[Event]) -> list[str]:
+    found = judge(events, alerts=RULES, ended=False).problems
+    return [problem for problem in found if "alert" in problem]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda events: events.pop(2), "failures fired 0 times"),
+        (lambda events: events.append(alert(6, "many", failed=10)), "many fired 2 times"),
+        (lambda events: events.append({**events[1], "id": "x"}), "slow fired 2 times"),
+        (change(1, delta={"sent": 1}), "slow fired although something moved"),
+        (lambda events: events[1]["data"]["alert"].update(value=8), "although something moved"),
+        (lambda events: events[2]["data"]["alert"].update(name="other"), "other is none"),
+        (lambda events: events[2]["data"]["alert"].update(name="of_groups"), "of_groups is none"),
+        (lambda events: events.append(events.pop(2)), "failures fired at another answer"),
+        (
+            lambda events: events[2]["data"]["operation"].update(stats={"failed": 5, "sent": 9}),
+            "failures fired at another answer",
+        ),
+    ],
+)
+def test_wrong_alerts_are_found(spoil: Callable[[list[Event]], None], problem: str) -> None:
+    """Too many, too few, too early, too late."""
+    events = deepcopy(WITH_ALERTS)
+    spoil(events)
+    assert problem in "\n".join(_faults_of_alerts(events))

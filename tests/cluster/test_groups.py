@@ -1,76 +1,90 @@
-"""Groups that three daemons share: members come to any of them, and some are killed meanwhile."""
+"""Groups and alerts that three daemons share: members come to any of them, and all are killed.
+
+`KILL_SEED` repeats the story: the operations, the groups, the moments, the failures of the webhook.
+"""
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import socket
+import time
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from tests.cluster.fleet import Fleet, Member
-from tests.fakes.api import FakeApi, operation, operation_id
 from tests.fakes.process import eventually
 from tests.fakes.receiver import Answer, Receiver
-from tests.oracle import judge
+from tests.kill.campaigns import Campaigns
+from tests.kill.group_story import KILLS, GroupStory, accepted, audit
 
 pytestmark = pytest.mark.slow
 
 SEED = int(os.environ.get("KILL_SEED", "0")) or Random().randrange(1, 1_000_000)  # noqa: S311 - told
-NAMES = ("early", "between", "late")
-MEMBERS = 40
+AT_ONCE = 2
 
 
-def test_a_group_ends_once_whichever_daemon_sees_it(fleet: Fleet, api: FakeApi) -> None:
+@pytest.fixture
+def story() -> GroupStory:
+    """Make operations and groups."""
+    return GroupStory(SEED)
+
+
+@pytest.fixture
+def api(story: GroupStory) -> Iterator[Campaigns]:
+    """Run the API with them."""
+    with story.api as api:
+        yield api
+
+
+def test_a_group_ends_once_and_an_alert_fires_once_whichever_daemon_sees_it(
+    fleet: Fleet, story: GroupStory, api: Campaigns, tmp_path: Path
+) -> None:
     """Exact sums after the seal and the last member; the webhook fails a third of the time."""
-    chance = Random(SEED)  # noqa: S311 - a story that can be told again
-    ids = [operation_id(number) for number in range(MEMBERS * len(NAMES))]
-    ends = {}
-    for one in ids:
-        failed = chance.randint(0, 9)
-        end = operation(one, "COMPLETED", updated=3, total=90, delivered=90 - failed, failed=failed)
-        way = [
-            operation(one, "PROCESSING", updated=1, total=90, queued=60, delivered=30),
-            operation(one, "PROCESSING", updated=2, total=90, queued=20, delivered=70),
-        ]
-        api.script(one, [*way, end])
-        ends[one] = end
-    chance.shuffle(ids)
-    groups = {name: ids[place :: len(NAMES)] for place, name in enumerate(NAMES)}
+    chance = story.chance
 
     def fickle(*_: object) -> Answer:
         return Answer(status=503) if chance.random() < 1 / 3 else Answer()
 
     with Receiver(default=fickle) as receiver:
         settings = {
+            **story.settings,
             "sinks": json.dumps({"app": {"type": "webhook", "url": receiver.url}}),
-            "api__requests_per_second": "100",
         }
         daemons = fleet.start(3, **settings)
-        seal(daemons[0], "early", MEMBERS)
-        wanted = [{"id": one, "group": name} for name, own in groups.items() for one in own]
-        chance.shuffle(wanted)
-        for number, start in enumerate(range(0, len(wanted), 10)):
-            register(daemons, wanted[start : start + 10], chance)
-            if number in {3, 7}:
-                daemons.pop(chance.randrange(3)).process.kill()
-                daemons += fleet.start(**settings)
-        seal(chance.choice(daemons), "between", None)
-        eventually(lambda: states(daemons[0]) == {"open": 1, "ended": 2}, timeout=240)
+        for name, expected in story.expected.items():
+            seal(daemons[0], name, expected)
+
+        def connect(choice: Random) -> socket.socket:
+            return socket.create_connection(("127.0.0.1", choice.choice(daemons).port), timeout=5)
+
+        with story.clients(connect) as clients:
+            for number in range(0, KILLS, AT_ONCE):
+                api.phase, asked = number, len(api.requests)
+                eventually(lambda asked=asked: len(api.requests) > asked)  # type: ignore[misc]
+                if number <= story.seal_between < number + AT_ONCE:
+                    clients.wait()
+                    seal(chance.choice(daemons), "between", None)
+                time.sleep(chance.uniform(0, 1.0))  # the moment of the kill
+                for victim in chance.sample(daemons, AT_ONCE):
+                    victim.process.kill()
+                    daemons.remove(victim)
+                daemons += fleet.start(AT_ONCE, **settings)
+            clients.wait()
+        api.phase = KILLS
+        receiver.answer_always(Answer())
+        eventually(lambda: open_groups(daemons[0]) == ["late"], timeout=240)
         eventually(lambda: running(daemons[0]) == 0, timeout=120)
         seal(chance.choice(daemons), "late", None)
-        eventually(lambda: len(completed(receiver)) == len(NAMES), timeout=120)
+        eventually(lambda: open_groups(daemons[0]) == [], timeout=60)
         eventually(lambda: waiting(daemons[0]) == 0, timeout=240)
-        arrived = [one.event for one in receiver.received if one.accepted]
-    found = judge(arrived, ends=ends, groups=groups)
-    assert found.problems == [], f"KILL_SEED={SEED}"
-
-
-def register(daemons: Sequence[Member], batch: Sequence[Mapping[str, str]], chance: Random) -> None:
-    """Register at any daemon; twice, since that changes nothing."""
-    for _ in range(2):
-        answer = chance.choice(daemons).ask("POST", "/v1/operations", {"operations": batch})
-        assert {one["status"] for one in answer["results"]} <= {200, 201}, answer
+        arrived = accepted(receiver)
+    story.judge({"webhook": arrived})
+    path = tmp_path / "events.ndjson"
+    path.write_text("".join(json.dumps(event) + "\n" for event in arrived))
+    audit(path)
 
 
 def seal(daemon: Member, name: str, expected: int | None) -> None:
@@ -79,13 +93,12 @@ def seal(daemon: Member, name: str, expected: int | None) -> None:
     assert daemon.ask("POST", f"/v1/groups/{name}/seal", body)["name"] == name
 
 
-def states(daemon: Member) -> dict[str, int]:
-    """Count the groups in each state."""
-    found: dict[str, int] = {}
+def open_groups(daemon: Member) -> list[str]:
+    """Name the groups that have not ended."""
     with suppress(OSError):
-        for group in daemon.ask("GET", "/v1/groups")["groups"]:
-            found[group["state"]] = found.get(group["state"], 0) + 1
-    return found
+        groups = daemon.ask("GET", "/v1/groups")["groups"]
+        return [group["name"] for group in groups if group["state"] != "ended"]
+    return ["no answer"]
 
 
 def running(daemon: Member) -> int:
@@ -96,9 +109,3 @@ def running(daemon: Member) -> int:
 def waiting(daemon: Member) -> int:
     """Count the events that wait for the webhook."""
     return sum(sink["waiting"] for sink in daemon.ask("GET", "/v1/sinks")["sinks"])
-
-
-def completed(receiver: Receiver) -> list[str]:
-    """Return the groups whose end has arrived."""
-    ended = [one.event for one in receiver.received if one.accepted]
-    return [event["subject"] for event in ended if event["type"] == "group.completed"]

@@ -36,9 +36,12 @@ class Campaign:
 
 
 class Campaigns(FakeApi):
-    """An API with this many campaigns, all of them from one seed."""
+    """An API with this many campaigns, all of them from one seed.
 
-    def __init__(self, *, seed: int, number: int, phases: int, steps: int) -> None:
+    `still` more do not move before the last phase.
+    """
+
+    def __init__(self, *, seed: int, number: int, phases: int, steps: int, still: int = 0) -> None:
         super().__init__()
         chance = Random(seed)  # noqa: S311 - a story that can be told again
         self.phase = 0
@@ -49,23 +52,41 @@ class Campaigns(FakeApi):
                 for number in range(1, number + 1)
             )
         }
+        self.still = [operation_id(number + 1 + one) for one in range(still)]
+        self.campaigns |= {name: _still_campaign(name, phases=phases) for name in self.still}
         self._looks = dict.fromkeys(self.campaigns, 0)
         # a client that is killed is what the test is about, and nothing to be told of
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
 
     def answer(self, path: str, authorization: str | None) -> Reply:
-        """Answer with how far the operation has come."""
+        """Answer with how far the operation has come, or with a list of all."""
         name = path.partition("?")[0].rpartition("/")[2]
-        if (campaign := self.campaigns.get(name)) is None or authorization is None:
-            return Reply(status=404, body=envelope(20404, "The resource was not found"))
+        with self._lock:
+            self.requests.append(path)
+        if authorization is None:
+            return Reply(status=401, body=envelope(20003, "Authenticate"))
+        if name == "Operations":
+            found = [self._look(one) for one in self.campaigns]
+            return Reply(body={"operations": found, "pagination": {"next": None, "self": "x"}})
+        if name in self.campaigns:
+            return Reply(body=self._look(name))
+        return Reply(status=404, body=envelope(20404, "The resource was not found"))
+
+    def _look(self, name: str) -> dict[str, Any]:
         with self._lock:
             looks = self._looks[name]
             self._looks[name] += 1
-        return Reply(body=campaign.reached(looks=looks, phase=self.phase))
+        return self.campaigns[name].reached(looks=looks, phase=self.phase)
 
 
 def _snapshot(name: str, status: str, updated: int, counters: Mapping[str, int]) -> dict[str, Any]:
     return operation(name, status, updated=updated, created=None, **counters)
+
+
+def _still_campaign(name: str, *, phases: int) -> Campaign:
+    begun = _snapshot(name, "PROCESSING", 1, {"total": 500, "queued": 500})
+    end = _snapshot(name, "COMPLETED", 9999, {"total": 500, "delivered": 500})
+    return Campaign(id=name, snapshots=(begun, end), ends_in=phases)
 
 
 def _campaign(chance: Random, name: str, *, phases: int, steps: int) -> Campaign:
@@ -73,15 +94,17 @@ def _campaign(chance: Random, name: str, *, phases: int, steps: int) -> Campaign
     snapshots = []
     if chance.random() < 0.3:
         snapshots.append(operation(name, "SCHEDULED", total=total, scheduled=total))
-    sent = 0
+    sent = failed = 0
+    failing = chance.choice((0, 0, 0.04, 0.3))
     for step in range(steps):
         sent = min(total, sent + chance.randint(1, max(1, total // steps)))
+        failed = int(sent * failing)
         # a delivered message may turn out to be none: counters fall as well
-        delivered = max(0, sent - chance.randint(0, 20))
-        counters = {"queued": total - sent, "sent": sent - delivered, "delivered": delivered}
-        counters |= {"total": total, "attempts": step}
+        delivered = max(0, sent - failed - chance.randint(0, 20))
+        counters = {"queued": total - sent, "sent": sent - failed - delivered}
+        counters |= {"delivered": delivered, "failed": failed, "total": total, "attempts": step}
         snapshots.append(_snapshot(name, "PROCESSING", step + 1, counters))
-    failed = chance.randint(0, total // 10)
+    failed = max(failed, chance.randint(0, total // 10))
     if chance.random() < 0.25:
         lost = min(failed, sent)
         ending = {"delivered": sent - lost, "failed": lost, "canceled": total - sent}

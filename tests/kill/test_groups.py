@@ -1,17 +1,12 @@
-"""Groups over the real process: members come from three clients, seals at any moment, and SIGKILL.
+"""Groups and alerts over the real process: seals at any moment, and SIGKILL.
 
 `KILL_SEED` repeats the story: the operations, the groups, the moments, the failures of the webhook.
 """
 
-import http.client
-import json
 import os
-import socket
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,86 +14,78 @@ from typing import Any
 import anyio
 import pytest
 
-from poller.audit.audit import Audit, number_lines
 from poller.store.store import Store
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope
 from tests.fakes.api import ACCOUNT
+from tests.fakes.event_files import read_events
 from tests.fakes.process import eventually, poller
 from tests.fakes.receiver import Answer, Receiver
-from tests.kill.campaigns import Campaigns
+from tests.kill.group_story import KILLS, GroupStory, accepted, audit, connect_to, post
 from tests.kill.lives import life
-from tests.kill.test_sigkill import SECRET, Fickle, environment, is_whole
-from tests.oracle import judge
+from tests.kill.test_sigkill import SECRET, Fickle, environment
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
 SEED = int(os.environ.get("KILL_SEED", "0")) or Random().randrange(1, 1_000_000)  # noqa: S311 - told
-KILLS = 20
-MEMBERS = 40
-NAMES = ("early", "between", "late")
-CLIENTS = 3
 # on memory where there is such a place: a crash here is one of the process, not of the disk
 FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a private directory in it
 Event = dict[str, Any]
 
 
-def test_a_group_ends_once_whatever_is_killed() -> None:
-    """After its seal and its last member, with exact sums, in each sink."""
+def test_a_group_ends_once_and_an_alert_fires_once_whatever_is_killed() -> None:
+    """In each sink: exact sums, alerts at the answer that crosses, also where they are replayed."""
     with tempfile.TemporaryDirectory(prefix="poller-", dir=FAST) as directory:
         _kill_and_judge(Path(directory))
 
 
 def _kill_and_judge(directory: Path) -> None:
-    chance = Random(SEED)  # noqa: S311 - a story that can be told again
+    story = GroupStory(SEED)
+    chance, door = story.chance, directory / "door"
     fickle = Fickle(Random(chance.random()))  # noqa: S311 - as above
-    with (
-        Campaigns(seed=SEED, number=MEMBERS * len(NAMES), phases=KILLS, steps=2) as api,
-        Receiver(secret=SECRET, default=fickle) as receiver,
-    ):
-        ids = sorted(api.campaigns)
-        chance.shuffle(ids)
-        groups = {name: ids[place :: len(NAMES)] for place, name in enumerate(NAMES)}
-        door = directory / "door"
-        variables = {**environment(api, receiver.url), "POLLER_SERVER__LISTEN": f"unix:{door}"}
-        seal_at = {"between": chance.randint(KILLS // 3, KILLS), "late": KILLS + 1}
+    with story.api as api, Receiver(secret=SECRET, default=fickle) as receiver:
+        variables = {
+            **environment(api, receiver.url),
+            **{f"POLLER_{name.upper()}": value for name, value in story.settings.items()},
+            "POLLER_SERVER__LISTEN": f"unix:{door}",
+        }
         sealer = Sealer(directory, api.base_url)
-        with _clients(door, groups, chance) as clients:
+        with story.clients(lambda _: connect_to(door)) as clients:
             for number in range(KILLS):
-                api.phase = number
+                api.phase, before = number, len(api.requests)
                 with life("run", cwd=directory, environment=variables, number=number) as daemon:
                     daemon.await_log("daemon.started")
                     if number == 0:
                         # before the first member, as far as the clients allow
-                        sealer.seal("early", MEMBERS)
-                    if seal_at["between"] == number:
+                        for name, expected in story.expected.items():
+                            sealer.seal(name, expected)
+                    if number == story.seal_between:
                         clients.wait()
                         sealer.seal("between", None)
-                    time.sleep(chance.uniform(0, 0.9))  # the moment of the kill
+                    if chance.random() < 0.7:
+                        # the others are killed while they start; by now the first answer is taken
+                        eventually(lambda asked=before + 1: len(api.requests) > asked)  # type: ignore[misc]
+                    time.sleep(chance.uniform(0, 0.6))  # the moment of the kill
                     daemon.kill()
             with life("run", cwd=directory, environment=variables, number=KILLS) as daemon:
-                daemon.await_log("daemon.started")
+                daemon.await_log("server.listening")
                 clients.wait()
-        if seal_at["between"] == KILLS:
-            sealer.seal("between", None)
+                replayed = _replay_alerts(receiver, door)
         api.phase = KILLS
         receiver.answer_always(Answer())
         _run_until_idle(directory, variables)
         # every operation has ended by now
         sealer.seal("late", None)
         _run_until_idle(directory, variables)
-        eventually(lambda: len(_completed(receiver)) == len(NAMES))
     arrived = {
-        "stdout": _lines(directory / "stdout.ndjson"),
-        "file": _lines(directory / "events.ndjson"),
-        "webhook": [one.event for one in receiver.received if one.accepted and is_whole(one)],
+        "stdout": read_events(directory / "stdout.ndjson"),
+        "file": read_events(directory / "events.ndjson"),
+        "webhook": accepted(receiver),
     }
-    ends = {name: campaign.end for name, campaign in api.campaigns.items()}
-    found = {sink: judge(events, ends=ends, groups=groups) for sink, events in arrived.items()}
-    problems = {sink: one.problems for sink, one in found.items() if one.problems}
-    assert problems == {}, f"KILL_SEED={SEED}"
-    with (directory / "events.ndjson").open("rb") as file:
-        assert list(Audit(ended=True).check(number_lines("events", file))) == []
+    found = story.judge(arrived)
+    audit(directory / "events.ndjson")
+    posted = [event["id"] for event in arrived["webhook"]]
+    assert all(posted.count(one) > 1 for one in replayed), f"KILL_SEED={SEED}"
     for name, sealed_at in sealer.sealed.items():
         [end] = [one for one in found["file"].events.values() if _is_end(one, name)]
         assert end["time"] >= sealed_at, f"KILL_SEED={SEED}: {name}"
@@ -126,78 +113,17 @@ class Sealer:
             change = await store.groups.seal(name, expected, policy=Policy(progress_interval=0))
         finally:
             await store.aclose()
-        assert (change.group.sealed_at is None) is (expected is not None), change.group
+        assert expected is not None or change.group.sealed_at is not None, change.group
 
 
-class Clients:
-    """Threads that register members in batches, again and again until each is acknowledged."""
-
-    def __init__(self, door: Path, groups: Mapping[str, Sequence[str]], chance: Random) -> None:
-        wanted = [
-            {"id": one, "kind": "messages", "group": name}
-            for name, members in groups.items()
-            for one in members
-        ]
-        chance.shuffle(wanted)
-        self._door = door
-        self._stop = threading.Event()
-        self._failures: list[str] = []
-        self._threads = [
-            threading.Thread(target=self._register, args=(wanted[n::CLIENTS], chance.random()))
-            for n in range(CLIENTS)
-        ]
-
-    def start(self) -> None:
-        """Let them begin."""
-        for thread in self._threads:
-            thread.start()
-
-    def wait(self) -> None:
-        """Wait until all is acknowledged."""
-        for thread in self._threads:
-            thread.join(timeout=120)
-            assert not thread.is_alive()
-        assert self._failures == []
-
-    def stop(self) -> None:
-        """Give up."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _register(self, wanted: list[dict[str, str]], seed: float) -> None:
-        chance = Random(seed)  # noqa: S311 - a story that can be told again
-        while wanted and not self._stop.is_set():
-            batch = wanted[: chance.randint(1, 8)]
-            # some of them twice: a repeated registration changes nothing
-            with suppress(OSError, http.client.HTTPException):
-                answered = self._post([*batch, chance.choice(batch)])
-                self._failures += [one for one in answered if '"status": 4' in one]
-                wanted = wanted[len(batch) :]
-            self._stop.wait(chance.uniform(0.05, 0.6))
-
-    def _post(self, batch: Sequence[dict[str, str]]) -> list[str]:
-        connection = http.client.HTTPConnection("poller", timeout=5)
-        # its own: a client that connects for itself leaves a socket behind where it is refused
-        with socket.socket(socket.AF_UNIX) as connection.sock:
-            connection.sock.settimeout(5)
-            connection.sock.connect(str(self._door))
-            body = json.dumps({"operations": batch})
-            connection.request("POST", "/v1/operations", body, {"content-type": "application/json"})
-            with connection.getresponse() as answer:
-                if answer.status != http.client.OK:
-                    raise http.client.HTTPException(answer.status)
-                return [json.dumps(one) for one in json.loads(answer.read())["results"]]
-
-
-@contextmanager
-def _clients(door: Path, groups: Mapping[str, Sequence[str]], chance: Random) -> Iterator[Clients]:
-    clients = Clients(door, groups, chance)
-    clients.start()
-    try:
-        yield clients
-    finally:
-        clients.stop()
+def _replay_alerts(receiver: Receiver, door: Path) -> Sequence[str]:
+    """Send some alerts again that have arrived; returns their ids."""
+    alerts = [event for event in accepted(receiver) if event["type"].endswith(".alert")]
+    ids = [event["id"] for event in alerts[:3]]
+    assert ids, f"KILL_SEED={SEED}"
+    for one in ids:
+        post(connect_to(door), f"/v1/events/{one}/replay", {})
+    return ids
 
 
 def _run_until_idle(cwd: Path, variables: dict[str, str]) -> None:
@@ -210,17 +136,5 @@ def _run_until_idle(cwd: Path, variables: dict[str, str]) -> None:
         out.write(done.stdout)
 
 
-def _completed(receiver: Receiver) -> list[Event]:
-    return [
-        one.event
-        for one in receiver.received
-        if one.accepted and is_whole(one) and one.event["type"] == "group.completed"
-    ]
-
-
 def _is_end(event: Event, name: str) -> bool:
     return (event["type"], event["subject"]) == ("group.completed", name)
-
-
-def _lines(path: Path) -> list[Event]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
