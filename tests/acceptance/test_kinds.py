@@ -51,8 +51,10 @@ def test_a_kind_is_told_from_its_registration_to_its_breakdown(
         command = ("run", "--discover", "--kind", kind.name, "--label", "by=argument", by_argument)
         with Poller(*command, cwd=tmp_path, environment=told) as daemon:
             assert post(daemon, {"id": one_by_api, "kind": kind.name}).status_code in {200, 201}
-            wishes = [{"id": name, "kind": kind.name, "labels": {"by": "api"}} for name in by_api]
-            assert post(daemon, {"operations": wishes}).status_code == 200
+            registrations = [
+                {"id": name, "kind": kind.name, "labels": {"by": "api"}} for name in by_api
+            ]
+            assert post(daemon, {"operations": registrations}).status_code == 200
             strangers = simulator.send(2, **sample)
             names = {by_argument, one_by_api, *by_api, *strangers}
             eventually(lambda: sum(EXPLAINED in line for line in list(daemon.out)) == len(names))

@@ -103,10 +103,10 @@ def told_by(tmp_path: Path, **more: str) -> tuple[str, list[dict[str, Any]]]:
         api.instead = instead
         api.edit = lambda body: body.replace(ERROR_TEXT.encode(), GOSSIP.encode())
         told = {**simulator.environment, **api.environment, **FAST, **more}
-        wishes = [json.dumps({"id": name, "kind": kind}) for name, kind in ids.items()]
+        registrations = [json.dumps({"id": name, "kind": kind}) for name, kind in ids.items()]
         with Poller("run", "--stdin", cwd=tmp_path, environment=told, stdin=True) as daemon:
-            for wish in wishes:
-                daemon.say(wish)
+            for registration in registrations:
+                daemon.say(registration)
             eventually(lambda: {event["subject"] for event in daemon.events} == set(names))
             simulator.advance(600)
             eventually(

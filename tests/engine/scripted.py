@@ -27,7 +27,7 @@ from poller.store.errors import StoreUnavailable
 from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
 from poller.tracking.delivery import DeliveryAttempt
-from tests.store.scenes import HOME, NOW, Clock, declare, entropy, op, wish
+from tests.store.scenes import HOME, NOW, Clock, declare, entropy, op, registration
 from tests.store.template import new_store
 
 __all__ = [
@@ -229,7 +229,7 @@ async def record_events(
     """
     names = [op(number) for number in range(store.made, store.made + operations)]
     store.made += operations
-    await store.register([wish(name) for name in names])
+    await store.register([registration(name) for name in names])
     now = store.now()
 
     def write(connection: Connection) -> list[str]:

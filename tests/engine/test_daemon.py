@@ -29,7 +29,7 @@ from tests.engine.scripted import (
     until,
 )
 from tests.engine.scripted_api import QUICK, ScriptedApi, configuration, envelope
-from tests.store.scenes import op, seen, wish
+from tests.store.scenes import op, registration, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -112,7 +112,7 @@ async def test_until_idle_ends_when_everything_has_ended_and_is_delivered(
         daemon,
         ended,
     ):
-        await daemon.register([wish(op(1)), wish(op(2))])
+        await daemon.register([registration(op(1)), registration(op(2))])
         await until(lambda: sink.in_flight == 2)
         daemon.registered_all()
         with anyio.move_on_after(0.1) as patience:
@@ -132,7 +132,7 @@ async def test_a_registration_is_polled_and_emitted_at_once(running: Running) ->
     async with running(ScriptedApi(ScriptedApi.completed), sink) as (daemon, _):
         begun = anyio.current_time()
         for number in range(10):
-            await daemon.register([wish(op(number))])
+            await daemon.register([registration(op(number))])
             await until(lambda count=number + 1: len(sink.ids) == count)  # type: ignore[misc]
         # a tick is a second: ten of them cannot have been waited for
         assert anyio.current_time() - begun < 5
@@ -141,13 +141,15 @@ async def test_a_registration_is_polled_and_emitted_at_once(running: Running) ->
 async def test_a_conflict_registers_nothing_of_all_or_none(running: Running) -> None:
     """Two kinds for one id: with `all_or_none` not even the good ones are registered."""
     async with running(ScriptedApi(ScriptedApi.completed), ScriptedSink()) as (daemon, _):
-        await daemon.register([wish(op(1))])
+        await daemon.register([registration(op(1))])
         await until(lambda: daemon._caller.good_answers == 1)
         await until_idle(daemon)
         with pytest.raises(Conflict):
-            await daemon.register([wish(op(2)), wish(op(1), kind="emails")], all_or_none=True)
+            await daemon.register(
+                [registration(op(2)), registration(op(1), kind="emails")], all_or_none=True
+            )
         assert (await daemon.summary()).watched == 0
-        good, bad = await daemon.register([wish(op(2)), wish(op(1), kind="emails")])
+        good, bad = await daemon.register([registration(op(2)), registration(op(1), kind="emails")])
         assert good.is_new
         assert bad.conflict is not None
 
@@ -159,7 +161,7 @@ async def test_stopping_records_answers_and_delivers_what_is_due(
     api, sink = ScriptedApi(ScriptedApi.completed), ScriptedSink()
     api.gate = anyio.Event()
     async with running(api, sink) as (daemon, ended):
-        await daemon.register([wish(op(number)) for number in range(9)])
+        await daemon.register([registration(op(number)) for number in range(9)])
         await until(lambda: api.in_flight == 4)
         daemon.stop()
         daemon.stop(Stop.IDLE)
@@ -179,10 +181,10 @@ async def test_what_is_cancelled_after_the_grace_is_due_at_the_next_start(
     """An API and a sink that hang hold up the end for the grace, and nothing is lost."""
     api, hangs = ScriptedApi(ScriptedApi.completed), ScriptedSink(gate=anyio.Event())
     async with running(api, hangs, grace=0.2) as (daemon, ended):
-        await daemon.register([wish(op(1))])
+        await daemon.register([registration(op(1))])
         await until(lambda: hangs.in_flight == 1)
         api.gate = anyio.Event()
-        await daemon.register([wish(op(2))])
+        await daemon.register([registration(op(2))])
         await until(lambda: api.in_flight == 1)
         daemon.stop()
         await ended.wait()
@@ -205,16 +207,16 @@ async def test_refused_credentials_end_only_what_was_to_end_by_itself(running: R
     """With `--until-idle` and no good answer yet: the end. After one it waits, as a daemon does."""
     api = ScriptedApi(lambda _: (401, envelope(20003)))
     async with running(api, ScriptedSink(), until_idle=True) as (daemon, ended):
-        await daemon.register([wish(op(1))])
+        await daemon.register([registration(op(1))])
         await ended.wait()
         assert daemon.reason is Stop.REFUSED
     api.answers = ScriptedApi.completed
     async with running(api, ScriptedSink(), until_idle=True) as (daemon, ended):
-        await daemon.register([wish(op(2))])
+        await daemon.register([registration(op(2))])
         await until(lambda: daemon._caller.good_answers >= 1)
         api.answers = lambda _: (401, envelope(20003))
         asked = len(api.asked)
-        await daemon.register([wish(op(3))])
+        await daemon.register([registration(op(3))])
         await until(lambda: len(api.asked) > asked)
         with anyio.move_on_after(0.1) as patience:
             await ended.event.wait()
@@ -225,7 +227,7 @@ async def test_a_daemon_that_stays_outlives_refused_credentials(running: Running
     """Without `--until-idle` it keeps trying."""
     api = ScriptedApi(lambda _: (401, envelope(20003)))
     async with running(api, ScriptedSink()) as (daemon, ended):
-        await daemon.register([wish(op(1))])
+        await daemon.register([registration(op(1))])
         await until(lambda: len(api.asked) == 1)
         with anyio.move_on_after(0.1) as patience:
             await ended.event.wait()
@@ -237,7 +239,7 @@ async def test_the_only_sink_gone_is_the_end(running: Running, store: FickleStor
     closed = SinkOutcome(verdict=SinkVerdict.CLOSED, error="nobody reads it any more")
     pipe = ScriptedSink(answers=lambda _: closed)
     async with running(ScriptedApi(ScriptedApi.completed), pipe) as (daemon, ended):
-        await daemon.register([wish(op(1))])
+        await daemon.register([registration(op(1))])
         await ended.wait()
         assert daemon.reason is Stop.NO_SINK
         assert (await daemon.summary()).stuck == 1
@@ -250,7 +252,7 @@ async def test_one_of_two_sinks_gone_is_not_the_end(running: Running) -> None:
     pipe, other = ScriptedSink(name="pipe", answers=lambda _: closed), ScriptedSink(name="other")
     api = ScriptedApi(ScriptedApi.completed)
     async with running(api, pipe, other, until_idle=True) as (daemon, ended):
-        await daemon.register([wish(op(1)), wish(op(2))])
+        await daemon.register([registration(op(1)), registration(op(2))])
         daemon.registered_all()
         await ended.wait()
         assert daemon.reason is Stop.IDLE
@@ -266,7 +268,7 @@ async def test_a_reload_swaps_sinks_and_probes_what_was_refused(
     api = ScriptedApi(lambda _: (401, envelope(20003)))
     old, new = ScriptedSink(name="old"), ScriptedSink(name="new")
     async with running(api, old) as (daemon, _):
-        await daemon.register([wish(op(1))])
+        await daemon.register([registration(op(1))])
         await until(lambda: bool(lines(logs, "account.paused")))
         api.answers = ScriptedApi.completed
         await daemon.reload(configuration(plan(new)))
@@ -299,7 +301,7 @@ async def test_a_reload_that_fails_changes_nothing(running: Running) -> None:
     async with running(api, old) as (daemon, _):
         with pytest.raises(SinkUnavailable):
             await daemon.reload(replace(configuration(plan(bad)), retention=1.0))
-        await daemon.register([wish(op(1))])
+        await daemon.register([registration(op(1))])
         await until(lambda: len(old.ids) == 1)
         assert daemon._configuration.retention == 3600.0
 
@@ -313,7 +315,7 @@ async def test_it_waits_for_a_retry_before_it_is_idle(
         daemon,
         ended,
     ):
-        await daemon.register([wish(op(1))])
+        await daemon.register([registration(op(1))])
         daemon.registered_all()
         await until(lambda: bool(lines(logs, "delivery.failed")))
         sink.answers = lambda _: DELIVERED
@@ -339,7 +341,7 @@ async def test_what_stands_still_is_judged_unless_the_account_is_paused(
     """It needs no answer of its own; in a pause nobody sees whether anything moves."""
     policy = replace(QUICK, alerts=(AlertRule(name="quiet", stalled=60),))
     sink = ScriptedSink()
-    await store.register([wish(op(1))])
+    await store.register([registration(op(1))])
     for seconds in (0, 100):
         clock.advance(seconds=seconds)
         answer = seen(op(1), at=clock())

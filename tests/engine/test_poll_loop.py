@@ -15,7 +15,7 @@ from poller.engine.poll_loop import PollLoop
 from tests.engine.polling import polling_of
 from tests.engine.scripted import FickleStore, TickingClock, until
 from tests.engine.scripted_api import ScriptedApi, envelope
-from tests.store.scenes import op, wish
+from tests.store.scenes import op, registration
 
 pytestmark = pytest.mark.anyio
 
@@ -79,7 +79,7 @@ def polling(
 async def register(store: FickleStore, number: int, *, first: int = 0) -> list[str]:
     """Register operations; their ids."""
     names = [op(each) for each in range(first, first + number)]
-    await store.register([wish(name) for name in names])
+    await store.register([registration(name) for name in names])
     return names
 
 

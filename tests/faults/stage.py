@@ -200,7 +200,7 @@ class Stage:
         credentials: Callable[[], Credentials] | None = None,
         sweep: bool = False,
     ) -> AsyncIterator[Show]:
-        """Run a daemon that watches `wishes`, `ODD` and `WELL` where there are none.
+        """Run a daemon that watches `registrations`, `ODD` and `WELL` where there are none.
 
         It writes to a file besides `sinks`, and asks one by one unless `sweep`, so that each
         answer meets its operation. Leaving stops it in order.

@@ -42,8 +42,8 @@ def test_the_command_line() -> None:
 @pytest.mark.anyio
 async def test_the_control_api(build: Build) -> None:  # noqa: F811 - the fixture
     """Routes, parameters, and the members of bodies and answers; not their descriptions."""
-    async with build(token="t") as door:
-        document = await door.get("/openapi.json")
+    async with build(token="t") as server:
+        document = await server.get("/openapi.json")
     shape = {
         "routes": {
             f"{method.upper()} {path}": {

@@ -1,4 +1,4 @@
-"""A house of its own for every test: its store, its door on a free port."""
+"""A daemon of its own for every test: its store, its control API on a free port."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -8,31 +8,31 @@ from typing import Protocol
 
 import pytest
 
-from tests.server.house import House, house
+from tests.server.served import ServedDaemon, serve_daemon
 
 
 class Build(Protocol):
-    """Builds a house; the arguments are those of `house`."""
+    """Serves a daemon; the arguments are those of `serve_daemon`."""
 
-    def __call__(self, **options: object) -> AbstractAsyncContextManager[House]:
-        """Build."""
+    def __call__(self, **options: object) -> AbstractAsyncContextManager[ServedDaemon]:
+        """Serve a daemon until the end of the block."""
 
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    """Return what builds the house of this test, with a door as it wants it."""
-    return partial(house, tmp_path)
+    """Return a function that serves a daemon with the control API that the test asks for."""
+    return partial(serve_daemon, tmp_path)
 
 
 @pytest.fixture(scope="module")
-async def shared_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    """Serve what `door` serves once for the tests of a module that change nothing."""
-    async with house(tmp_path_factory.mktemp("shared")) as built:
+async def shared_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServedDaemon]:
+    """Serve what `server` serves once for the tests of a module that change nothing."""
+    async with serve_daemon(tmp_path_factory.mktemp("shared")) as built:
         yield built
 
 
 @pytest.fixture
-async def door(build: Build) -> AsyncIterator[House]:
-    """Open a house with the usual door: loopback, no token."""
+async def server(build: Build) -> AsyncIterator[ServedDaemon]:
+    """Serve a daemon with the usual control API: loopback, no token."""
     async with build() as built:
         yield built

@@ -9,7 +9,7 @@ from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
 from tests.examples import times
-from tests.server.house import House, house
+from tests.server.served import ServedDaemon, serve_daemon
 from tests.store.scenes import op
 
 if TYPE_CHECKING:
@@ -51,16 +51,16 @@ QUICK = settings(
 
 
 @pytest.fixture(scope="module")
-def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """Open a house in a thread of its own, with something in it."""
+def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedDaemon]:
+    """Open a daemon in a thread of its own, with something in it."""
     directory = tmp_path_factory.mktemp("conformance")
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(house(directory, loops=True)) as door,
+        portal.wrap_async_context_manager(serve_daemon(directory, loops=True)) as server,
     ):
-        portal.call(door.scene.run_through, op(1))
-        portal.call(door.scene.register, "comms_message_01h9krwprkeee8fzqspvwy6nq8")
-        yield door
+        portal.call(server.scene.run_through, op(1))
+        portal.call(server.scene.register, "comms_message_01h9krwprkeee8fzqspvwy6nq8")
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def session() -> Iterator[requests.Session]:
 
 
 @pytest.fixture(scope="module")
-def described(lived_in: House) -> "schemathesis.BaseSchema":
+def described(lived_in: ServedDaemon) -> "schemathesis.BaseSchema":
     """Load the description from where it is served."""
     import schemathesis  # noqa: PLC0415 - slow, and every worker imports this module
 

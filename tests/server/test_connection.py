@@ -15,7 +15,7 @@ from poller.addresses import UnixAddress
 from poller.server.control import ClientLimits
 from poller.store.errors import StoreUnavailable
 from tests.server.conftest import Build
-from tests.server.house import House
+from tests.server.served import ServedDaemon
 
 pytestmark = pytest.mark.anyio
 
@@ -50,9 +50,9 @@ UNKNOWN_METHODS = (
 HASTY = ClientLimits(head_seconds=0.3, body_seconds=0.2, keep_alive_seconds=1)
 
 
-async def connect(door: House) -> ByteStream:
+async def connect(server: ServedDaemon) -> ByteStream:
     """Open a connection of our own."""
-    url = httpx.URL(str(door.bound.address))
+    url = httpx.URL(str(server.bound.address))
     return await anyio.connect_tcp("127.0.0.1", url.port or 0)
 
 
@@ -89,9 +89,11 @@ def problem(received: bytes) -> tuple[int, Any]:
     ],
     ids=["words", "no-host", "header", "tls", "endless", "length", "chunks", "http2"],
 )
-async def test_what_is_no_http_is_answered_and_dropped(shared_door: House, sent: bytes) -> None:
+async def test_what_is_no_http_is_answered_and_dropped(
+    shared_server: ServedDaemon, sent: bytes
+) -> None:
     """400 problem details where an answer is possible, and the line is cut."""
-    async with await connect(shared_door) as stream:
+    async with await connect(shared_server) as stream:
         await stream.send(sent)
         if sent.startswith(b"\x16"):
             await stream.send(b"\r\n\r\n")
@@ -104,7 +106,7 @@ async def test_what_is_no_http_is_answered_and_dropped(shared_door: House, sent:
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: local"])
 async def test_a_request_that_never_comes_is_not_waited_for(build: Build, sent: bytes) -> None:
     """Whoever says nothing, or half of it, loses the connection."""
-    async with build(limits=HASTY) as door, await connect(door) as stream:
+    async with build(limits=HASTY) as server, await connect(server) as stream:
         if sent:
             await stream.send(sent)
         assert await read_to_end(stream) == b""
@@ -112,7 +114,7 @@ async def test_a_request_that_never_comes_is_not_waited_for(build: Build, sent: 
 
 async def test_a_trickle_does_not_lengthen_the_wait(build: Build) -> None:
     """The time runs from the first byte, however many come after it."""
-    async with build(limits=HASTY) as door, await connect(door) as stream:
+    async with build(limits=HASTY) as server, await connect(server) as stream:
         with anyio.fail_after(20), pytest.raises(anyio.BrokenResourceError):
             await trickle(stream)
 
@@ -127,7 +129,7 @@ async def trickle(stream: ByteStream) -> None:
 async def test_a_body_that_never_comes_is_a_problem(build: Build) -> None:
     """408, and then the connection goes."""
     limits = ClientLimits(body_seconds=0.2, keep_alive_seconds=1)
-    async with build(limits=limits) as door, await connect(door) as stream:
+    async with build(limits=limits) as server, await connect(server) as stream:
         await stream.send(
             b"POST /v1/operations HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
@@ -139,42 +141,42 @@ async def test_a_body_that_never_comes_is_a_problem(build: Build) -> None:
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
 async def test_a_body_may_not_be_too_large(build: Build, declared: bool) -> None:  # noqa: FBT001
     """413 with how much there may be, said at once or found out on the way."""
-    async with build(limits=ClientLimits(body_bytes=1000)) as door:
+    async with build(limits=ClientLimits(body_bytes=1000)) as server:
 
         async def chunks() -> Any:  # noqa: ANN401 - an iterator of bytes
             for _ in range(20):
                 yield b"x" * 100
 
-        answer = await door.client.post(
+        answer = await server.client.post(
             "/v1/operations",
             content=b"x" * 2000 if declared else chunks(),
             headers={"Content-Type": "application/json"},
         )
         assert answer.status_code == 413
         assert "1000 bytes" in answer.json()["detail"]
-        assert (await door.client.get("/v1/sinks")).status_code == 200
+        assert (await server.client.get("/v1/sinks")).status_code == 200
 
 
 async def test_too_many_connections_are_turned_away(build: Build) -> None:
     """503 problem details instead of a queue without end."""
-    async with build(limits=ClientLimits(connections=1)) as door, await connect(door):
-        answer = await door.client.get("/v1/sinks")
+    async with build(limits=ClientLimits(connections=1)) as server, await connect(server):
+        answer = await server.client.get("/v1/sinks")
         assert answer.status_code == 503
         assert answer.json()["type"] == "urn:comms-poller:problem:crowded"
 
 
 async def test_an_idle_connection_is_closed(build: Build) -> None:
     """After an answer it is kept for the next request, but not for ever."""
-    async with build(limits=HASTY) as door, await connect(door) as stream:
+    async with build(limits=HASTY) as server, await connect(server) as stream:
         await stream.send(b"GET /v1/sinks HTTP/1.1\r\nHost: localhost\r\n\r\n")
         received = await read_to_end(stream)
     assert received.startswith(b"HTTP/1.1 200")
 
 
-async def test_an_unknown_path_is_a_problem(shared_door: House) -> None:
+async def test_an_unknown_path_is_a_problem(shared_server: ServedDaemon) -> None:
     """404 problem details, never a page or a redirect."""
     for path in UNKNOWN_PATHS:
-        answer = await shared_door.client.get(path)
+        answer = await shared_server.client.get(path)
         assert answer.status_code == 404, path
         assert answer.headers["content-type"] == "application/problem+json", path
 
@@ -191,10 +193,10 @@ async def test_no_host_and_no_target_is_too_odd(build: Build, tmp_path: Path) ->
     assert {case: status for case, status in answers.items() if status not in REFUSALS} == {}
 
 
-async def test_an_unknown_method_is_a_problem(shared_door: House) -> None:
+async def test_an_unknown_method_is_a_problem(shared_server: ServedDaemon) -> None:
     """405 with all methods that there are."""
     for method, path, allowed in UNKNOWN_METHODS:
-        answer = await shared_door.client.request(method, path)
+        answer = await shared_server.client.request(method, path)
         assert answer.status_code == 405, (method, path)
         assert answer.headers["allow"] == allowed, (method, path)
         assert answer.json()["type"] == "urn:comms-poller:problem:method"
@@ -211,9 +213,9 @@ async def test_a_defect_of_ours_shows_no_inside(
         raise RuntimeError("the inside")
 
     with capture_logs() as logs:
-        async with build(metrics=broken) as door:
-            monkeypatch.setattr(door.store, "sinks", broken)
-            answer = await door.client.get(path)
+        async with build(metrics=broken) as server:
+            monkeypatch.setattr(server.store, "sinks", broken)
+            answer = await server.client.get(path)
     assert answer.status_code == 500
     assert answer.json()["type"] == "urn:comms-poller:problem:defect"
     assert "inside" not in answer.text
@@ -231,9 +233,9 @@ async def test_a_store_that_refuses_is_a_problem(
         raise StoreUnavailable("store.url: the disk is gone")
 
     with capture_logs() as logs:
-        async with build(metrics=refused) as door:
-            monkeypatch.setattr(door.store, "sinks", refused)
-            answer = await door.client.get(path)
+        async with build(metrics=refused) as server:
+            monkeypatch.setattr(server.store, "sinks", refused)
+            answer = await server.client.get(path)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.json()["type"] == "urn:comms-poller:problem:store"
     assert answer.json()["detail"] == "store.url: the disk is gone"

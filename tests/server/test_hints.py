@@ -23,7 +23,7 @@ from poller.store.errors import StoreUnavailable
 from poller.store.schema import events, watches
 from tests.fakes.pushes import PASSWORD, USER, batch, request, signature
 from tests.server.conftest import Build
-from tests.server.house import ANYWHERE, House
+from tests.server.served import ANYWHERE, ServedDaemon
 from tests.store.scenes import op
 
 pytestmark = pytest.mark.anyio
@@ -46,13 +46,13 @@ def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Vendor:
-    """Pushes to the listener of a house."""
+    """Pushes to the listener of a daemon."""
 
-    def __init__(self, door: House, meter: PrometheusMeter) -> None:
-        self.door = door
+    def __init__(self, server: ServedDaemon, meter: PrometheusMeter) -> None:
+        self.server = server
         self._registry = meter.registry
-        self._client = httpx.AsyncClient(base_url=door.bound.hints or "", trust_env=False)
-        self.port = httpx.URL(door.bound.hints or "").port or 0
+        self._client = httpx.AsyncClient(base_url=server.bound.hints or "", trust_env=False)
+        self.port = httpx.URL(server.bound.hints or "").port or 0
 
     async def basic(
         self, body: bytes, *, user: str = USER, password: str = PASSWORD
@@ -84,7 +84,7 @@ class Vendor:
 
     async def waiting(self, *numbers: int) -> None:
         """Register operations that wait for half a minute and more."""
-        scene = self.door.scene
+        scene = self.server.scene
         await scene.register(*(op(number) for number in numbers))
         for _ in range(7):
             for number in numbers:
@@ -100,12 +100,12 @@ class Vendor:
 
 
 @asynccontextmanager
-async def listening(build: Build, access: HintAccess = BASIC, **how: Any) -> AsyncIterator[Vendor]:  # noqa: ANN401 - of `house`
-    """Open a house that listens for hints, with the vendor before it."""
+async def listening(build: Build, access: HintAccess = BASIC, **how: Any) -> AsyncIterator[Vendor]:  # noqa: ANN401 - of `daemon`
+    """Open a daemon that listens for hints, with the vendor before it."""
     meter = PrometheusMeter()
     options = {"hints": ANYWHERE, "hint_access": access, "meter": Meter(meter), **how}
-    async with build(**options) as door:
-        vendor = Vendor(door, meter)
+    async with build(**options) as server:
+        vendor = Vendor(server, meter)
         yield vendor
         await vendor.aclose()
 
@@ -114,11 +114,11 @@ async def test_a_push_with_basic_wakes_a_poll(build: Build) -> None:
     """204, and the operation is due; no event is made of it."""
     async with listening(build) as vendor:
         await vendor.waiting(1, 2)
-        before = await vendor.door.scene.count(events)
+        before = await vendor.server.scene.count(events)
         answer = await vendor.basic(push(1))
         assert (answer.status_code, answer.content) == (204, b"")
-        assert await vendor.door.scene.claim() == [op(1)]
-        assert await vendor.door.scene.count(events) == before
+        assert await vendor.server.scene.claim() == [op(1)]
+        assert await vendor.server.scene.count(events) == before
         assert vendor.counted("hints", "effect") == {"woken": 1}
         assert vendor.counted("hint_pushes", "outcome") == {"accepted": 1}
 
@@ -129,7 +129,7 @@ async def test_a_signed_push_wakes_a_poll(build: Build, url: str) -> None:
     async with listening(build, SIGNED) as vendor:
         await vendor.waiting(1)
         assert (await vendor.signed(push(1), url=url)).status_code == 204
-        assert await vendor.door.scene.claim() == [op(1)]
+        assert await vendor.server.scene.claim() == [op(1)]
 
 
 async def test_the_signature_is_that_of_the_vendor() -> None:
@@ -173,12 +173,12 @@ async def test_what_is_forged_is_refused(build: Build) -> None:
         assert not any(
             "pass:word" in answer.text or "auth-token" in answer.text for answer in answers
         )
-        assert await vendor.door.scene.claim() == []
+        assert await vendor.server.scene.claim() == []
         assert vendor.counted("hint_pushes", "outcome") == {"forged": len(answers)}
 
 
 async def test_without_credentials_everything_is_forged(build: Build) -> None:
-    """Also an empty password: nothing that was not set opens the door."""
+    """Also an empty password: credentials that are not set admit nobody."""
     async with listening(build, HintAccess(auth_token=TOKEN)) as vendor:
         answer = await vendor.send(content=push(1), headers={"Authorization": "Basic Og=="})
         assert answer.status_code == 403
@@ -284,7 +284,7 @@ async def test_there_is_one_route(build: Build) -> None:
 async def test_the_control_api_has_no_such_route(build: Build) -> None:
     """And its token opens nothing here."""
     async with listening(build, token="t") as vendor:
-        assert (await vendor.door.client.post(PATH, content=push(1))).status_code == 404
+        assert (await vendor.server.client.post(PATH, content=push(1))).status_code == 404
         headers = {"Authorization": "Bearer t"}
         assert (await vendor.send(content=push(1), headers=headers)).status_code == 403
 
@@ -294,15 +294,15 @@ async def test_a_replayed_push_does_nothing(build: Build) -> None:
     async with listening(build, SIGNED) as vendor:
         await vendor.waiting(1)
         assert (await vendor.signed(push(1))).status_code == 204
-        await vendor.door.scene.claim()
-        await vendor.door.scene.observe(op(1), "PROCESSING", queued=5)
-        vendor.door.scene.clock.advance(2)
+        await vendor.server.scene.claim()
+        await vendor.server.scene.observe(op(1), "PROCESSING", queued=5)
+        vendor.server.scene.clock.advance(2)
         begun = anyio.current_time()
         for _ in range(5):
             assert (await vendor.signed(push(1))).status_code == 204
         # no faster than new ones: each is answered with the next transaction
         assert anyio.current_time() - begun >= 4 * inbox._PAUSE
-        assert await vendor.door.scene.claim() == []
+        assert await vendor.server.scene.claim() == []
         assert vendor.counted("hints", "effect") == {"woken": 1, "repeated": 5}
 
 
@@ -311,7 +311,7 @@ async def test_unknown_ids_are_answered_like_any(build: Build) -> None:
     async with listening(build) as vendor:
         assert (await vendor.basic(push(*range(50)))).status_code == 204
         assert vendor.counted("hints", "effect") == {"unknown": 50}
-        assert await vendor.door.scene.count(watches) == 0
+        assert await vendor.server.scene.count(watches) == 0
 
 
 async def test_a_thousand_pushes_take_few_transactions(
@@ -320,13 +320,13 @@ async def test_a_thousand_pushes_take_few_transactions(
     """All are answered, what comes together is written together, and few polls come of it."""
     async with listening(build) as vendor:
         await vendor.waiting(*range(1, 41))
-        record, calls = vendor.door.store.record_hints, []
+        record, calls = vendor.server.store.record_hints, []
 
         async def counting(hints: Mapping[str, Any], **how: Any) -> Any:  # noqa: ANN401 - as the store
             calls.append(len(hints))
             return await record(hints, **how)
 
-        monkeypatch.setattr(vendor.door.store, "record_hints", counting)
+        monkeypatch.setattr(vendor.server.store, "record_hints", counting)
         statuses: Counter[bytes] = Counter()
 
         async def flood(part: int) -> None:
@@ -340,7 +340,7 @@ async def test_a_thousand_pushes_take_few_transactions(
                 tasks.start_soon(flood, part)
         assert statuses == {b"HTTP/1.1 204 No Content": 1000}
         assert len(calls) < 200
-        assert len(await vendor.door.scene.claim(limit=100)) == 25
+        assert len(await vendor.server.scene.claim(limit=100)) == 25
 
 
 async def test_what_does_not_fit_is_dropped_and_counted(
@@ -362,14 +362,14 @@ async def test_a_store_that_refuses_is_503(build: Build, monkeypatch: pytest.Mon
             async def refuse(*_: object, **__: object) -> None:
                 raise StoreUnavailable("store.url: no room")
 
-            broken.setattr(vendor.door.store, "record_hints", refuse)
+            broken.setattr(vendor.server.store, "record_hints", refuse)
             answer = await vendor.basic(push(1))
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         # the loop waits for a second after a failure
         assert (await vendor.basic(push(1))).status_code in {204, 503}
         await anyio.sleep(1)
         assert (await vendor.basic(push(1))).status_code == 204
-        assert await vendor.door.scene.claim() == [op(1)]
+        assert await vendor.server.scene.claim() == [op(1)]
 
 
 async def test_a_store_that_hangs_is_503_within_a_second(
@@ -381,7 +381,7 @@ async def test_a_store_that_hangs_is_503_within_a_second(
         async def hang(*_: object, **__: object) -> None:
             await anyio.sleep_forever()
 
-        monkeypatch.setattr(vendor.door.store, "record_hints", hang)
+        monkeypatch.setattr(vendor.server.store, "record_hints", hang)
         begun = anyio.current_time()
         assert (await vendor.basic(push(1))).status_code == 503
         assert anyio.current_time() - begun < 1.5
@@ -390,7 +390,7 @@ async def test_a_store_that_hangs_is_503_within_a_second(
 async def test_other_credentials_hold_from_the_next_push_on(build: Build) -> None:
     """A reload swaps them."""
     async with listening(build) as vendor:
-        vendor.door.bound.use_hint_access(SIGNED)
+        vendor.server.bound.use_hint_access(SIGNED)
         assert (await vendor.basic(push(1))).status_code == 403
         assert (await vendor.signed(push(1))).status_code == 204
 
@@ -398,7 +398,7 @@ async def test_other_credentials_hold_from_the_next_push_on(build: Build) -> Non
 async def test_other_machines_may_reach_it_without_the_token(build: Build) -> None:
     """It has credentials of its own."""
     async with listening(build, hints=TcpAddress(host="0.0.0.0", port=0)) as vendor:
-        assert vendor.door.bound.hints is not None
+        assert vendor.server.bound.hints is not None
 
 
 async def test_refusals_are_logged_once(build: Build) -> None:

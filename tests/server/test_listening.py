@@ -128,10 +128,10 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_the_control_api_over_a_unix_socket(build: Build, path: Path) -> None:
     """The same routes; any Host will do, since only files' permissions guard it."""
-    async with build(address=UnixAddress(path=path)) as door:
-        assert door.bound.address == f"unix:{path}"
-        answer = await door.client.get("/v1/sinks", headers={"Host": "anything"})
+    async with build(address=UnixAddress(path=path)) as server:
+        assert server.bound.address == f"unix:{path}"
+        answer = await server.client.get("/v1/sinks", headers={"Host": "anything"})
         assert answer.status_code == 200
-        async with door.follow() as events:
-            door.stop()
+        async with server.follow() as events:
+            server.stop()
             assert [event async for event in events] == []

@@ -11,7 +11,7 @@ from referencing.jsonschema import DRAFT202012
 
 from poller.server.examples import EXAMPLES
 from tests.server.conftest import Build
-from tests.server.house import House
+from tests.server.served import ServedDaemon
 from tests.store.scenes import op
 
 pytestmark = pytest.mark.anyio
@@ -45,8 +45,8 @@ async def metrics(_accept: str | None) -> tuple[bytes, str]:
 @pytest.fixture
 async def document(build: Build) -> Any:  # noqa: ANN401 - any JSON
     """Return the description as it is served."""
-    async with build(metrics=metrics, token="t") as door:
-        return await door.get("/openapi.json")
+    async with build(metrics=metrics, token="t") as server:
+        return await server.get("/openapi.json")
 
 
 def validator(document: Any, schema: Any) -> Draft202012Validator:  # noqa: ANN401 - any JSON
@@ -111,10 +111,10 @@ async def test_every_example_is_true(document: Any) -> None:  # noqa: ANN401 - a
     assert number > 30
 
 
-async def test_what_is_answered_is_as_described(document: Any, door: House) -> None:  # noqa: ANN401
+async def test_what_is_answered_is_as_described(document: Any, server: ServedDaemon) -> None:  # noqa: ANN401
     """A story with everything in it, beside the example that stands for it."""
-    await door.scene.run_through(op(1))
-    story = await door.get(f"/v1/operations/{op(1)}")
+    await server.scene.run_through(op(1))
+    story = await server.get(f"/v1/operations/{op(1)}")
     schema = {"$ref": "#/components/schemas/OperationStory"}
     validator(document, schema).validate(story)
     assert story.keys() == EXAMPLES["story"].keys()
@@ -122,13 +122,13 @@ async def test_what_is_answered_is_as_described(document: Any, door: House) -> N
         validator(document, schema).validate({**story, "phase": "odd"})
 
 
-async def test_the_token_is_described(document: Any, door: House) -> None:  # noqa: ANN401
+async def test_the_token_is_described(document: Any, server: ServedDaemon) -> None:  # noqa: ANN401
     """As a bearer scheme for all but the health routes; without a token there is none."""
     assert document["security"] == [{"bearer": []}]
     assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     for path, _, described in operations(document):
         is_health = path in {"/healthz", "/readyz", "/metrics"}
         assert (described.get("security") == []) is is_health
-    open_door = await door.get("/openapi.json")
-    assert "security" not in open_door
-    assert "/metrics" not in open_door["paths"]
+    open_document = await server.get("/openapi.json")
+    assert "security" not in open_document
+    assert "/metrics" not in open_document["paths"]

@@ -5,26 +5,26 @@ from datetime import timedelta
 import pytest
 
 from poller.tracking.delivery import AttemptResult, Subscription
-from tests.server.house import House
-from tests.store.scenes import APP, declare, op, wish
+from tests.server.served import ServedDaemon
+from tests.store.scenes import APP, declare, op, registration
 
 pytestmark = pytest.mark.anyio
 
 PATH = "/v1/operations"
 
 
-async def ids(door: House, **params: object) -> list[str]:
+async def ids(server: ServedDaemon, **params: object) -> list[str]:
     """List ids of one page."""
-    return [found["id"] for found in (await door.get(PATH, **params))["operations"]]
+    return [found["id"] for found in (await server.get(PATH, **params))["operations"]]
 
 
-async def test_pages_hold_each_operation_once(door: House) -> None:
+async def test_pages_hold_each_operation_once(server: ServedDaemon) -> None:
     """Following `next` shows everything, the newest first, and ends."""
-    await door.scene.register(*(op(number) for number in range(25)))
+    await server.scene.register(*(op(number) for number in range(25)))
     found: list[str] = []
     params: dict[str, object] = {"limit": 10}
     while True:
-        page = await door.get(PATH, **params)
+        page = await server.get(PATH, **params)
         found += [one["id"] for one in page["operations"]]
         if page["next"] is None:
             break
@@ -32,47 +32,58 @@ async def test_pages_hold_each_operation_once(door: House) -> None:
     assert found == [op(number) for number in reversed(range(25))]
 
 
-async def test_a_page_that_is_just_full_is_the_last(door: House) -> None:
+async def test_a_page_that_is_just_full_is_the_last(server: ServedDaemon) -> None:
     """No `next` where nothing comes behind it."""
-    await door.scene.register(op(1), op(2))
-    assert (await door.get(PATH, limit=2))["next"] is None
+    await server.scene.register(op(1), op(2))
+    assert (await server.get(PATH, limit=2))["next"] is None
 
 
-async def test_filters(door: House) -> None:
+async def test_filters(server: ServedDaemon) -> None:
     """By status, kind, phase, outcome and label; several values mean any of them."""
-    await door.store.register([wish(op(1), "emails"), wish(op(2)), wish(op(3)), wish(op(4))])
-    await door.record(op(2), "PROCESSING")
-    await door.record(op(3), "COMPLETED")
-    await door.store.forget(op(4))
-    assert await ids(door, status="PROCESSING") == [op(2)]
-    assert await ids(door, status=["PROCESSING", "COMPLETED"]) == [op(3), op(2)]
-    assert await ids(door, kind="emails") == [op(1)]
-    assert await ids(door, phase="forgotten") == [op(4)]
-    assert await ids(door, phase=["active", "ended"], kind="messages") == [op(3), op(2)]
-    assert await ids(door, outcome="completed") == [op(3)]
-
-
-async def test_a_search_finds_parts_of_ids_and_labels(door: House) -> None:
-    """In any case; what a pattern of a database means is only text here."""
-    await door.store.register(
-        [wish(op(1), campaign="Autumn"), wish(op(2), note='100%_"x"'), wish(op(3))]
+    await server.store.register(
+        [
+            registration(op(1), "emails"),
+            registration(op(2)),
+            registration(op(3)),
+            registration(op(4)),
+        ]
     )
-    assert await ids(door, search="autumn") == [op(1)]
-    assert await ids(door, search="CAMPAIGN") == [op(1)]
-    assert await ids(door, search='%_"x') == [op(2)]
-    assert await ids(door, search="%") == [op(2)]
-    assert await ids(door, search=op(3)[-6:].upper()) == [op(3)]
-    assert await ids(door, search="nothing like it") == []
-    assert await ids(door, id=[op(1), op(3)]) == [op(3), op(1)]
+    await server.record(op(2), "PROCESSING")
+    await server.record(op(3), "COMPLETED")
+    await server.store.forget(op(4))
+    assert await ids(server, status="PROCESSING") == [op(2)]
+    assert await ids(server, status=["PROCESSING", "COMPLETED"]) == [op(3), op(2)]
+    assert await ids(server, kind="emails") == [op(1)]
+    assert await ids(server, phase="forgotten") == [op(4)]
+    assert await ids(server, phase=["active", "ended"], kind="messages") == [op(3), op(2)]
+    assert await ids(server, outcome="completed") == [op(3)]
 
 
-async def test_progress_counts_each_message_once(door: House) -> None:
+async def test_a_search_finds_parts_of_ids_and_labels(server: ServedDaemon) -> None:
+    """In any case; what a pattern of a database means is only text here."""
+    await server.store.register(
+        [
+            registration(op(1), campaign="Autumn"),
+            registration(op(2), note='100%_"x"'),
+            registration(op(3)),
+        ]
+    )
+    assert await ids(server, search="autumn") == [op(1)]
+    assert await ids(server, search="CAMPAIGN") == [op(1)]
+    assert await ids(server, search='%_"x') == [op(2)]
+    assert await ids(server, search="%") == [op(2)]
+    assert await ids(server, search=op(3)[-6:].upper()) == [op(3)]
+    assert await ids(server, search="nothing like it") == []
+    assert await ids(server, id=[op(1), op(3)]) == [op(3), op(1)]
+
+
+async def test_progress_counts_each_message_once(server: ServedDaemon) -> None:
     """Whichever way the vendor counts; the rate is that between the last polls."""
-    await door.scene.register(op(1))
-    await door.record(op(1), "PROCESSING", stats={"total": 100, "queued": 90, "delivered": 10})
-    door.scene.clock.advance(10)
-    await door.record(op(1), "PROCESSING", stats={"total": 100, "queued": 40, "delivered": 60})
-    assert (await door.get(f"{PATH}/{op(1)}"))["progress"] == {
+    await server.scene.register(op(1))
+    await server.record(op(1), "PROCESSING", stats={"total": 100, "queued": 90, "delivered": 10})
+    server.scene.clock.advance(10)
+    await server.record(op(1), "PROCESSING", stats={"total": 100, "queued": 40, "delivered": 60})
+    assert (await server.get(f"{PATH}/{op(1)}"))["progress"] == {
         "total": 100,
         "done": 60,
         "failed": 0,
@@ -82,13 +93,13 @@ async def test_progress_counts_each_message_once(door: House) -> None:
     }
 
 
-async def test_a_summary_counts_what_is_known(door: House) -> None:
+async def test_a_summary_counts_what_is_known(server: ServedDaemon) -> None:
     """By how it ended; what was forgotten is neither running nor ended."""
-    await door.scene.register(*(op(number) for number in range(1, 6)))
-    await door.record(op(1), "COMPLETED")
-    await door.record(op(2), "CANCELED")
-    await door.store.forget(op(5))
-    assert await door.get("/v1/summary") == {
+    await server.scene.register(*(op(number) for number in range(1, 6)))
+    await server.record(op(1), "COMPLETED")
+    await server.record(op(2), "CANCELED")
+    await server.store.forget(op(5))
+    assert await server.get("/v1/summary") == {
         "running": 2,
         "ended": 2,
         "completed": 1,
@@ -98,20 +109,20 @@ async def test_a_summary_counts_what_is_known(door: House) -> None:
     }
 
 
-async def test_labels_match_exactly(door: House) -> None:
+async def test_labels_match_exactly(server: ServedDaemon) -> None:
     """A label is a name and a value; all that are asked for must be there; JSON fools nobody."""
-    await door.store.register(
+    await server.store.register(
         [
-            wish(op(1), campaign="autumn", team="a"),
-            wish(op(2), campaign="autumn"),
-            wish(op(3), campaign="autumn-2"),
-            wish(op(4), **{'x","campaign': "autumn", "a:b": "c"}),
-            wish(op(5), note='"campaign":"autumn"'),
+            registration(op(1), campaign="autumn", team="a"),
+            registration(op(2), campaign="autumn"),
+            registration(op(3), campaign="autumn-2"),
+            registration(op(4), **{'x","campaign': "autumn", "a:b": "c"}),
+            registration(op(5), note='"campaign":"autumn"'),
         ]
     )
-    assert await ids(door, label="campaign:autumn") == [op(2), op(1)]
-    assert await ids(door, label=["campaign:autumn", "team:a"]) == [op(1)]
-    assert await ids(door, label=["campaign:autumn", "campaign:autumn-2"]) == []
+    assert await ids(server, label="campaign:autumn") == [op(2), op(1)]
+    assert await ids(server, label=["campaign:autumn", "team:a"]) == [op(1)]
+    assert await ids(server, label=["campaign:autumn", "campaign:autumn-2"]) == []
 
 
 @pytest.mark.parametrize(
@@ -128,25 +139,25 @@ async def test_labels_match_exactly(door: House) -> None:
     ],
 )
 async def test_a_bad_filter_is_refused(
-    shared_door: House, params: dict[str, str], field: str
+    shared_server: ServedDaemon, params: dict[str, str], field: str
 ) -> None:
     """422 that names the parameter; a typing mistake never lists everything."""
-    answer = await shared_door.client.get(PATH, params=params)
+    answer = await shared_server.client.get(PATH, params=params)
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
-async def test_the_story_answers_why_nothing_arrived(door: House) -> None:
+async def test_the_story_answers_why_nothing_arrived(server: ServedDaemon) -> None:
     """Each event with each delivery: delivered, waiting with its last error, blocked behind it."""
     log = Subscription(sink="log")
-    await door.store.configure_sinks(declare("app", "log"))
-    await door.scene.register(op(1))
-    [first] = await door.record(op(1), "PROCESSING", to=(APP, log), stats={"queued": 3})
-    [second] = await door.record(op(1), "COMPLETED", to=(APP,), stats={"delivered": 3})
-    await door.scene.drain("log")
-    [claim] = await door.scene.deliveries("app")
-    await door.scene.settle([claim], AttemptResult.FAILED, status=503, error="answered 503")
-    story = await door.get(f"{PATH}/{op(1)}")
+    await server.store.configure_sinks(declare("app", "log"))
+    await server.scene.register(op(1))
+    [first] = await server.record(op(1), "PROCESSING", to=(APP, log), stats={"queued": 3})
+    [second] = await server.record(op(1), "COMPLETED", to=(APP,), stats={"delivered": 3})
+    await server.scene.drain("log")
+    [claim] = await server.scene.deliveries("app")
+    await server.scene.settle([claim], AttemptResult.FAILED, status=503, error="answered 503")
+    story = await server.get(f"{PATH}/{op(1)}")
     assert [event["id"] for event in story["events"]] == [first, second]
     one, two = story["events"]
     assert (one["type"], one["status"], one["delta"]) == (
@@ -165,72 +176,72 @@ async def test_the_story_answers_why_nothing_arrived(door: House) -> None:
     assert blocked["nextAttemptAt"] is None
 
 
-async def test_a_dead_letter_shows_and_blocks_nobody(door: House) -> None:
+async def test_a_dead_letter_shows_and_blocks_nobody(server: ServedDaemon) -> None:
     """What was given up is `dead`; the next event waits for itself alone."""
-    await door.scene.register(op(1))
-    await door.record(op(1), "PROCESSING")
-    await door.record(op(1), "COMPLETED")
-    door.scene.clock.advance(days=4)
-    [claim] = await door.scene.deliveries("app")
-    await door.scene.settle([claim], AttemptResult.FAILED, error="no route")
-    one, two = (await door.get(f"{PATH}/{op(1)}"))["events"]
+    await server.scene.register(op(1))
+    await server.record(op(1), "PROCESSING")
+    await server.record(op(1), "COMPLETED")
+    server.scene.clock.advance(days=4)
+    [claim] = await server.scene.deliveries("app")
+    await server.scene.settle([claim], AttemptResult.FAILED, error="no route")
+    one, two = (await server.get(f"{PATH}/{op(1)}"))["events"]
     assert one["deliveries"][0]["state"] == "dead"
     assert one["deliveries"][0]["lastError"] == "no route"
     assert two["deliveries"][0]["state"] == "waiting"
 
 
-async def test_nothing_is_tried_for_a_sink_that_is_off(door: House) -> None:
+async def test_nothing_is_tried_for_a_sink_that_is_off(server: ServedDaemon) -> None:
     """Disabled by the receiver, or no longer configured: no next attempt, and it says why."""
-    await door.store.configure_sinks(declare("app", "old"))
-    await door.scene.register(op(1))
-    await door.record(op(1), "PROCESSING", to=(APP, Subscription(sink="old")))
-    await door.store.configure_sinks(declare("app"))
-    [claim] = await door.scene.deliveries("app")
-    await door.scene.settle([claim], AttemptResult.GONE, status=410, error="gone")
-    app, old = (await door.get(f"{PATH}/{op(1)}"))["events"][0]["deliveries"]
+    await server.store.configure_sinks(declare("app", "old"))
+    await server.scene.register(op(1))
+    await server.record(op(1), "PROCESSING", to=(APP, Subscription(sink="old")))
+    await server.store.configure_sinks(declare("app"))
+    [claim] = await server.scene.deliveries("app")
+    await server.scene.settle([claim], AttemptResult.GONE, status=410, error="gone")
+    app, old = (await server.get(f"{PATH}/{op(1)}"))["events"][0]["deliveries"]
     assert (app["state"], app["sinkState"], app["nextAttemptAt"]) == ("waiting", "disabled", None)
     assert (old["state"], old["sinkState"], old["nextAttemptAt"]) == ("waiting", None, None)
 
 
-async def test_long_stories_show_their_end(door: House) -> None:
+async def test_long_stories_show_their_end(server: ServedDaemon) -> None:
     """The latest events, and how many came before."""
-    await door.scene.register(op(1))
+    await server.scene.register(op(1))
     for number in range(1, 6):
-        await door.record(op(1), "PROCESSING", stats={"delivered": number})
-        door.scene.clock.advance(60)
-    story = await door.get(f"{PATH}/{op(1)}", events=2)
+        await server.record(op(1), "PROCESSING", stats={"delivered": number})
+        server.scene.clock.advance(60)
+    story = await server.get(f"{PATH}/{op(1)}", events=2)
     assert [event["sequence"] for event in story["events"]] == [4, 5]
     assert story["earlierEvents"] == 3
-    assert (await door.get(f"{PATH}/{op(1)}", events=0))["events"] == []
+    assert (await server.get(f"{PATH}/{op(1)}", events=0))["events"] == []
 
 
-async def test_a_stub_still_answers_its_end(door: House) -> None:
+async def test_a_stub_still_answers_its_end(server: ServedDaemon) -> None:
     """After retention: the outcome and the status, without events; lists leave it out."""
-    await door.scene.run_through(op(1))
-    await door.scene.drain()
-    door.scene.clock.advance(days=2)
-    await door.store.retention.prune(retention_seconds=timedelta(days=1).total_seconds())
-    story = await door.get(f"{PATH}/{op(1)}")
+    await server.scene.run_through(op(1))
+    await server.scene.drain()
+    server.scene.clock.advance(days=2)
+    await server.store.retention.prune(retention_seconds=timedelta(days=1).total_seconds())
+    story = await server.get(f"{PATH}/{op(1)}")
     assert (story["pruned"], story["outcome"], story["status"]) == (True, "completed", "COMPLETED")
     assert story["events"] == []
-    assert await ids(door) == []
+    assert await ids(server) == []
 
 
-async def test_forgetting_is_idempotent(door: House) -> None:
+async def test_forgetting_is_idempotent(server: ServedDaemon) -> None:
     """204, also when repeated; the recorded deliveries still go out."""
-    await door.scene.register(op(1))
-    [event] = await door.record(op(1), "PROCESSING")
+    await server.scene.register(op(1))
+    [event] = await server.record(op(1), "PROCESSING")
     for _ in range(2):
-        answer = await door.client.delete(f"{PATH}/{op(1)}")
+        answer = await server.client.delete(f"{PATH}/{op(1)}")
         assert (answer.status_code, answer.content) == (204, b"")
-    assert (await door.get(f"{PATH}/{op(1)}"))["phase"] == "forgotten"
-    assert [claim.id for claim in await door.scene.drain()] == [event]
+    assert (await server.get(f"{PATH}/{op(1)}"))["phase"] == "forgotten"
+    assert [claim.id for claim in await server.scene.drain()] == [event]
 
 
 @pytest.mark.parametrize("name", [op(1), "x", "%00", "comms_message_01h9krwprkeee8fzqspvwy6nq8"])
-async def test_an_unknown_operation_is_a_problem(shared_door: House, name: str) -> None:
+async def test_an_unknown_operation_is_a_problem(shared_server: ServedDaemon, name: str) -> None:
     """404 problem details for what was never registered, or is no id at all."""
     for method in ("GET", "DELETE"):
-        answer = await shared_door.client.request(method, f"{PATH}/{name}")
+        answer = await shared_server.client.request(method, f"{PATH}/{name}")
         assert answer.status_code == 404
         assert answer.json()["type"] == "urn:comms-poller:problem:unknown-operation"

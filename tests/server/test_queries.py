@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tests.server.conftest import Build
-from tests.server.house import House
-from tests.store.scenes import op, wish
+from tests.server.served import ServedDaemon
+from tests.store.scenes import op, registration
 
 pytestmark = pytest.mark.anyio
 
@@ -57,10 +57,10 @@ NOT_OURS = ("pydantic", "should", "Input", "Value error", "String", "Extra", "pe
     ids=str,
 )
 async def test_a_mistake_is_refused_with_its_fix(
-    shared_door: House, path: str, params: dict[str, Any], field: str, fix: str
+    shared_server: ServedDaemon, path: str, params: dict[str, Any], field: str, fix: str
 ) -> None:
     """422 that names the parameter and what is allowed, in no library's words."""
-    answer = await shared_door.client.get(path, params=params)
+    answer = await shared_server.client.get(path, params=params)
     assert answer.status_code == 422
     problem = answer.json()
     [error] = problem["errors"]
@@ -70,7 +70,7 @@ async def test_a_mistake_is_refused_with_its_fix(
     assert not any(word in error["message"] for word in NOT_OURS)
 
 
-async def test_mistakes_outside_of_the_query(door: House) -> None:
+async def test_mistakes_outside_of_the_query(server: ServedDaemon) -> None:
     """In a path and in a header they are told the same way; other routes refuse parameters, too."""
     cases = [
         ("POST", "/v1/events/a.b/replay", {}, "event_id", "is not the id of an event"),
@@ -79,7 +79,7 @@ async def test_mistakes_outside_of_the_query(door: House) -> None:
         ("POST", "/v1/operations?kind=emails", {}, "kind", "takes none"),
     ]
     for method, path, headers, field, message in cases:
-        answer = await door.client.request(method, path, headers=headers)
+        answer = await server.client.request(method, path, headers=headers)
         assert answer.status_code == 422
         [error] = answer.json()["errors"]
         assert error["field"] == field
@@ -87,9 +87,9 @@ async def test_mistakes_outside_of_the_query(door: House) -> None:
         assert not any(word in error["message"] for word in NOT_OURS)
 
 
-async def test_a_sink_that_nobody_knows_is_named(door: House) -> None:
+async def test_a_sink_that_nobody_knows_is_named(server: ServedDaemon) -> None:
     """404 with those that there are, not an empty list."""
-    answer = await door.client.get("/v1/dead-letters", params={"sink": "ap"})
+    answer = await server.client.get("/v1/dead-letters", params={"sink": "ap"})
     assert (answer.status_code, answer.json()["type"]) == (
         404,
         "urn:comms-poller:problem:unknown-sink",
@@ -97,33 +97,35 @@ async def test_a_sink_that_nobody_knows_is_named(door: House) -> None:
     assert answer.json()["hint"] == "there are: app"
 
 
-async def test_statuses_in_either_case_and_new_ones(door: House) -> None:
+async def test_statuses_in_either_case_and_new_ones(server: ServedDaemon) -> None:
     """Documented ones always; one that the vendor invented once something has it."""
-    await door.scene.register(op(1), op(2))
-    await door.record(op(1), "PROCESSING")
+    await server.scene.register(op(1), op(2))
+    await server.record(op(1), "PROCESSING")
     paused = {"status": "paused"}
-    assert (await door.client.get("/v1/operations", params=paused)).status_code == 422
-    await door.record(op(2), "PAUSED")
+    assert (await server.client.get("/v1/operations", params=paused)).status_code == 422
+    await server.record(op(2), "PAUSED")
     for status, found in [("processing", [op(1)]), ("paused", [op(2)]), ("FAILED", [])]:
-        page = await door.get("/v1/operations", status=status)
+        page = await server.get("/v1/operations", status=status)
         assert [one["id"] for one in page["operations"]] == found
 
 
-async def test_labels_are_written_as_on_the_command_line(door: House) -> None:
+async def test_labels_are_written_as_on_the_command_line(server: ServedDaemon) -> None:
     """With `=`, or with `:` as before; a name may hold a colon, a value anything."""
-    await door.store.register([wish(op(1), campaign="autumn"), wish(op(2), **{"a:b": "c=d:e"})])
+    await server.store.register(
+        [registration(op(1), campaign="autumn"), registration(op(2), **{"a:b": "c=d:e"})]
+    )
     for label, found in [
         ("campaign=autumn", [op(1)]),
         ("campaign:autumn", [op(1)]),
         ("a:b=c=d:e", [op(2)]),
     ]:
-        page = await door.get("/v1/operations", label=label)
+        page = await server.get("/v1/operations", label=label)
         assert [one["id"] for one in page["operations"]] == found
 
 
-async def test_a_bare_list_is_told_how_to_register_many(door: House) -> None:
+async def test_a_bare_list_is_told_how_to_register_many(server: ServedDaemon) -> None:
     """422 that shows what to write."""
-    answer = await door.client.post("/v1/operations", json=[{"id": op(1)}])
+    answer = await server.client.post("/v1/operations", json=[{"id": op(1)}])
     assert answer.status_code == 422
     assert '{"operations": […]}' in answer.json()["detail"]
 
@@ -133,9 +135,9 @@ async def test_a_browser_of_another_site_gets_advice_that_works(
     build: Build, token: str | None
 ) -> None:
     """403 for its preflight, too, with or without a token set: no token would help a browser."""
-    async with build(token=token) as door:
+    async with build(token=token) as server:
         for method, path in [("OPTIONS", "/v1/operations"), ("GET", "/readyz")]:
-            answer = await door.client.request(
+            answer = await server.client.request(
                 method, path, headers={"Origin": "https://app.example", "Authorization": ""}
             )
             assert answer.status_code == 403

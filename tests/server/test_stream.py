@@ -19,8 +19,8 @@ from poller.server.control import ClientLimits, Control
 from poller.server.stream import EventStream, StreamFilter
 from poller.tracking.event import load_event_schema
 from tests.server.conftest import Build
-from tests.server.house import House, ServerSentEvent
-from tests.store.scenes import op, wish
+from tests.server.served import ServedDaemon, ServerSentEvent
+from tests.store.scenes import op, registration
 
 pytestmark = pytest.mark.anyio
 
@@ -38,21 +38,21 @@ async def take(events: AsyncIterator[ServerSentEvent], number: int) -> list[Serv
     return found
 
 
-async def grow(door: House, operation: str, *counts: int) -> list[str]:
+async def grow(server: ServedDaemon, operation: str, *counts: int) -> list[str]:
     """Record progress; the ids of the events."""
     ids = []
     for count in counts:
-        door.scene.clock.advance(60)
-        ids += await door.record(operation, "PROCESSING", stats={"delivered": count})
+        server.scene.clock.advance(60)
+        ids += await server.record(operation, "PROCESSING", stats={"delivered": count})
     return ids
 
 
-async def test_events_come_as_they_are_recorded(door: House) -> None:
+async def test_events_come_as_they_are_recorded(server: ServedDaemon) -> None:
     """From now on, whole CloudEvents on one line, in commit order."""
-    await door.scene.register(op(1))
-    await grow(door, op(1), 1)
-    async with door.follow() as events:
-        ids = await grow(door, op(1), 2, 3)
+    await server.scene.register(op(1))
+    await grow(server, op(1), 1)
+    async with server.follow() as events:
+        ids = await grow(server, op(1), 2, 3)
         found = await take(events, 2)
     assert [event.id for event in found] == ids
     assert [event.type for event in found] == ["operation.progress"] * 2
@@ -61,72 +61,72 @@ async def test_events_come_as_they_are_recorded(door: House) -> None:
     assert found[1].document["data"]["delta"] == {"delivered": 1}
 
 
-async def test_from_the_oldest_that_is_kept(door: House) -> None:
+async def test_from_the_oldest_that_is_kept(server: ServedDaemon) -> None:
     """Everything so far, then what is new."""
-    ids = await door.scene.run_through(op(1))
-    async with door.follow(**{"from": "oldest"}) as events:
+    ids = await server.scene.run_through(op(1))
+    async with server.follow(**{"from": "oldest"}) as events:
         assert [event.id for event in await take(events, 3)] == ids
-        await door.scene.register(op(2))
-        later = await grow(door, op(2), 1)
+        await server.scene.register(op(2))
+        later = await grow(server, op(2), 1)
         assert [event.id for event in await take(events, 1)] == later
 
 
-async def test_a_client_cut_off_ten_times_misses_and_repeats_nothing(door: House) -> None:
+async def test_a_client_cut_off_ten_times_misses_and_repeats_nothing(server: ServedDaemon) -> None:
     """It comes back with its last id each time, while events go on being recorded."""
     operations = [op(number) for number in range(4)]
-    await door.scene.register(*operations)
+    await server.scene.register(*operations)
     recorded: list[str] = []
 
     async def go_on() -> None:
         for number in range(1, 31):
             for operation in operations:
-                recorded.extend(await grow(door, operation, number))
+                recorded.extend(await grow(server, operation, number))
 
     seen: list[str] = []
     async with anyio.create_task_group() as tasks:
-        async with door.follow(**{"from": "oldest"}) as events:
+        async with server.follow(**{"from": "oldest"}) as events:
             tasks.start_soon(go_on)
             seen += [event.id for event in await take(events, 1)]
         for cut in range(10):
-            async with door.follow(seen[-1]) as events:
+            async with server.follow(seen[-1]) as events:
                 seen += [event.id for event in await take(events, 5 + cut)]
         rest = 120 - len(seen)
-        async with door.follow(seen[-1]) as events:
+        async with server.follow(seen[-1]) as events:
             seen += [event.id for event in await take(events, rest)]
     assert len(recorded) == 120
     assert seen == recorded
 
 
-async def test_even_a_client_that_saw_nothing_can_come_back(door: House) -> None:
+async def test_even_a_client_that_saw_nothing_can_come_back(server: ServedDaemon) -> None:
     """The head names the id that the stream begins after: a cut before any event is no loss."""
-    await door.scene.register(op(1))
-    async with door.client.stream("GET", "/v1/events") as answer:
+    await server.scene.register(op(1))
+    async with server.client.stream("GET", "/v1/events") as answer:
         assert "last-event-id" not in answer.headers  # nothing was emitted yet
-    [before] = await grow(door, op(1), 1)
-    async with door.client.stream("GET", "/v1/events") as answer:
+    [before] = await grow(server, op(1), 1)
+    async with server.client.stream("GET", "/v1/events") as answer:
         assert answer.headers["last-event-id"] == before
-    missed = await grow(door, op(1), 2)
-    async with door.follow(before) as events:
+    missed = await grow(server, op(1), 2)
+    async with server.follow(before) as events:
         assert [event.id for event in await take(events, 1)] == missed
 
 
 async def test_clients_see_events_and_nothing_else(build: Build) -> None:
     """Not at the start, not while it is quiet, not at the end: each blank line is reported."""
-    async with build(limits=QUICK) as door:
-        await door.scene.register(op(1))
-        first = await grow(door, op(1), 1)
+    async with build(limits=QUICK) as server:
+        await server.scene.register(op(1))
+        first = await grow(server, op(1), 1)
         strict: list[sse.ServerSentEvent] = []
         received = b""
         async with (
-            door.client.stream("GET", "/v1/events", params={"from": "oldest"}) as answer,
-            door.client.stream("GET", "/v1/events", params={"from": "oldest"}) as raw,
+            server.client.stream("GET", "/v1/events", params={"from": "oldest"}) as answer,
+            server.client.stream("GET", "/v1/events", params={"from": "oldest"}) as raw,
         ):
             with anyio.fail_after(20):
                 pieces = raw.aiter_bytes()
                 while received.count(b": last-event-id") < 3:  # it was quiet for two heartbeats
                     received += await anext(pieces)
-                ids = first + await grow(door, op(1), 2)
-                door.stop()
+                ids = first + await grow(server, op(1), 2)
+                server.stop()
                 async for piece in pieces:
                     received += piece
                 strict = [event async for event in sse.EventSource(answer).aiter_sse()]
@@ -141,33 +141,33 @@ async def test_clients_see_events_and_nothing_else(build: Build) -> None:
 
 
 @pytest.mark.parametrize("pruned", [False, True], ids=["unknown", "pruned"])
-async def test_an_id_that_is_not_kept_is_gone(door: House, pruned: bool) -> None:  # noqa: FBT001
+async def test_an_id_that_is_not_kept_is_gone(server: ServedDaemon, pruned: bool) -> None:  # noqa: FBT001
     """410, never a silent gap; also where only a later event was pruned."""
-    await door.scene.register(op(2))
-    [kept] = await grow(door, op(2), 1)
+    await server.scene.register(op(2))
+    [kept] = await grow(server, op(2), 1)
     unknown = "00000000-0000-7000-8000-000000000000"
     if pruned:
-        await door.scene.run_through(op(1))
-        await door.scene.drain()
-        door.scene.clock.advance(days=2)
-        await door.store.retention.prune(retention_seconds=60)
-    answer = await door.client.get(
+        await server.scene.run_through(op(1))
+        await server.scene.drain()
+        server.scene.clock.advance(days=2)
+        await server.store.retention.prune(retention_seconds=60)
+    answer = await server.client.get(
         "/v1/events", headers={"Last-Event-ID": kept if pruned else unknown}
     )
     assert answer.status_code == 410
     assert answer.json()["type"] == "urn:comms-poller:problem:gone"
 
 
-async def test_what_was_pruned_under_a_stream_ends_it(door: House) -> None:
+async def test_what_was_pruned_under_a_stream_ends_it(server: ServedDaemon) -> None:
     """Events that went before they were sent are told as an error, not passed over."""
-    start = await door.store.last_cursor()
-    await door.scene.run_through(op(1))
-    await door.scene.drain()
-    door.scene.clock.advance(days=2)
-    await door.store.retention.prune(retention_seconds=60)
+    start = await server.store.last_cursor()
+    await server.scene.run_through(op(1))
+    await server.scene.drain()
+    server.scene.clock.advance(days=2)
+    await server.store.retention.prune(retention_seconds=60)
     control = Control(
-        daemon=door.daemon,
-        store=door.store,
+        daemon=server.daemon,
+        store=server.store,
         version="1",
         metrics=None,
         limits=QUICK,
@@ -184,23 +184,23 @@ async def test_what_was_pruned_under_a_stream_ends_it(door: House) -> None:
         return {}
 
     with anyio.fail_after(20):
-        feed = EventFeed(door.store, control.daemon.signals, start)
+        feed = EventFeed(server.store, control.daemon.signals, start)
         stream = EventStream(control, StreamFilter(), feed)
         await stream({"type": "http"}, receive, send)
     assert sent[-1].startswith(b"event: error\n")
     assert b"urn:comms-poller:problem:gone" in sent[-1]
 
 
-async def test_filters(door: House) -> None:
+async def test_filters(server: ServedDaemon) -> None:
     """By operation, by type pattern and by label; all of them must hold."""
-    await door.store.register([wish(op(1), team="a"), wish(op(2), team="b")])
+    await server.store.register([registration(op(1), team="a"), registration(op(2), team="b")])
     one = [
-        *await door.record(op(1), "PROCESSING"),
-        *await door.record(op(1), "COMPLETED"),
+        *await server.record(op(1), "PROCESSING"),
+        *await server.record(op(1), "COMPLETED"),
     ]
     two = [
-        *await door.record(op(2), "PROCESSING"),
-        *await door.record(op(2), "CANCELED"),
+        *await server.record(op(2), "PROCESSING"),
+        *await server.record(op(2), "CANCELED"),
     ]
     cases: list[tuple[dict[str, Any], list[str]]] = [
         ({"operation": op(2)}, two),
@@ -210,17 +210,17 @@ async def test_filters(door: House) -> None:
         ({"label": ["team:a", "team:b"]}, []),
     ]
     for params, wanted in cases:
-        async with door.follow(**{"from": "oldest"}, **params) as events:
+        async with server.follow(**{"from": "oldest"}, **params) as events:
             found = [event.id for event in await take(events, len(wanted))]
         assert found == wanted
 
 
 async def test_heartbeats_name_the_last_event(build: Build) -> None:
     """A client that wants few events learns ids that it can come back with later."""
-    async with build(limits=QUICK) as door:
-        await door.scene.register(op(1), op(2))
-        async with door.client.stream("GET", "/v1/events", params={"operation": op(2)}) as answer:
-            [other] = await grow(door, op(1), 1)
+    async with build(limits=QUICK) as server:
+        await server.scene.register(op(1), op(2))
+        async with server.client.stream("GET", "/v1/events", params={"operation": op(2)}) as answer:
+            [other] = await grow(server, op(1), 1)
             with anyio.fail_after(20):
                 lines = answer.aiter_lines()
                 while await anext(lines) != f": last-event-id {other}":
@@ -232,26 +232,26 @@ async def test_heartbeats_name_the_last_event(build: Build) -> None:
     [{"from": "newest"}, {"type": "Operation"}, {"operation": "x"}, {"label": "x"}, {"types": "x"}],
     ids=str,
 )
-async def test_a_bad_filter_is_refused(shared_door: House, params: dict[str, Any]) -> None:
+async def test_a_bad_filter_is_refused(shared_server: ServedDaemon, params: dict[str, Any]) -> None:
     """422 before anything is streamed."""
-    answer = await shared_door.client.get("/v1/events", params=params)
+    answer = await shared_server.client.get("/v1/events", params=params)
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 async def test_a_slow_client_is_told_and_dropped(build: Build) -> None:
     """What it does not read is not buffered, even of one page; it is disconnected with an error."""
-    async with build(limits=QUICK) as door:
-        await door.scene.register(op(1))
+    async with build(limits=QUICK) as server:
+        await server.scene.register(op(1))
         padding = "x" * 200_000
         for count in range(1, 41):
-            door.scene.clock.advance(60)
-            await door.record(
+            server.scene.clock.advance(60)
+            await server.record(
                 op(1), "PROCESSING", stats={"delivered": count}, padding=f"{count}{padding}"
             )
         with socket.socket() as client, capture_logs() as logs:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            address = httpx.URL(str(door.bound.address))
+            address = httpx.URL(str(server.bound.address))
             await anyio.to_thread.run_sync(_connect, client, address.port)
             with anyio.fail_after(30):
                 # a line of the log is all that tells it
@@ -284,25 +284,25 @@ def _read_all(client: socket.socket) -> bytes:
 
 async def test_there_are_only_so_many_streams(build: Build) -> None:
     """503 with problem details for one too many; a place is free when one leaves."""
-    async with build(limits=ClientLimits(streams=1)) as door:
-        async with door.follow():
-            answer = await door.client.get("/v1/events")
+    async with build(limits=ClientLimits(streams=1)) as server:
+        async with server.follow():
+            answer = await server.client.get("/v1/events")
             assert answer.status_code == 503
             assert answer.json()["type"] == "urn:comms-poller:problem:crowded"
         with anyio.fail_after(20):
             while True:
-                async with door.client.stream("GET", "/v1/events") as again:
+                async with server.client.stream("GET", "/v1/events") as again:
                     if again.status_code == 200:
                         break
 
 
-async def test_the_end_of_the_daemon_ends_streams_in_order(door: House) -> None:
+async def test_the_end_of_the_daemon_ends_streams_in_order(server: ServedDaemon) -> None:
     """What was recorded so far is sent, the answer is whole, and nobody waits long."""
-    await door.scene.register(op(1))
-    async with door.follow() as events:
-        ids = await grow(door, op(1), 1, 2)
+    await server.scene.register(op(1))
+    async with server.follow() as events:
+        ids = await grow(server, op(1), 1, 2)
         with anyio.CancelScope(shield=True), anyio.fail_after(10):
-            door.stop()
+            server.stop()
             found = [event.id async for event in events]
     assert found == ids
 
@@ -311,8 +311,8 @@ async def test_a_store_in_trouble_ends_the_stream_with_its_words(
     build: Build, tmp_path: Path
 ) -> None:
     """An error event with problem details; the client comes back with its id."""
-    async with build() as door:
-        async with door.follow() as events, aclosing(events):  # type: ignore[type-var]
+    async with build() as server:
+        async with server.follow() as events, aclosing(events):  # type: ignore[type-var]
             await anyio.to_thread.run_sync(_break, tmp_path / "poller.db")
             with anyio.fail_after(20):
                 [last] = [event async for event in events]

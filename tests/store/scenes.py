@@ -41,8 +41,8 @@ __all__ = [
     "attempt",
     "entropy",
     "op",
+    "registration",
     "seen",
-    "wish",
 ]
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -81,7 +81,7 @@ def op(number: int) -> str:
     return f"comms_operation_0{number:025d}"
 
 
-def wish(operation: str, kind: str = "messages", **labels: str) -> Registration:
+def registration(operation: str, kind: str = "messages", **labels: str) -> Registration:
     """Wish to have an operation watched."""
     return Registration(id=operation, kind=kind, labels=labels)
 
@@ -141,7 +141,7 @@ class Daemon:
 
     async def register(self, *ids: str) -> list[Registered]:
         """Register operations of the usual kind, without labels."""
-        return await self.store.register([wish(one) for one in ids])
+        return await self.store.register([registration(one) for one in ids])
 
     async def join(self, group: str, *ids: str, **labels: str) -> list[Registered]:
         """Register operations as members of a group."""
@@ -295,7 +295,7 @@ class Daemon:
 
     async def watch(self, operation: str) -> Watch:
         """Return what is stored of an operation."""
-        [known] = await self.store.register([wish(operation)])
+        [known] = await self.store.register([registration(operation)])
         assert known.watch is not None
         return known.watch
 

@@ -13,7 +13,7 @@ from poller.store.errors import StoreUnavailable
 from poller.store.store import Store
 from poller.tracking.registration import Conflict
 from tests.store.conftest import OpenDaemon
-from tests.store.scenes import HOME, NOW, POLICY, Clock, Daemon, op, seen, wish
+from tests.store.scenes import HOME, NOW, POLICY, Clock, Daemon, op, registration, seen
 
 pytestmark = pytest.mark.anyio
 Told = list[tuple[str, float, bool]]
@@ -40,8 +40,8 @@ async def timed(tmp_path: Path, clock: Clock, told: Told) -> AsyncIterator[Store
 
 async def test_what_is_watched_is_counted_by_kind_and_status(daemon: Daemon, clock: Clock) -> None:
     """Never seen, seen and due are told apart; what has ended is not counted."""
-    await daemon.store.register([wish(op(number)) for number in range(4)])
-    await daemon.store.register([wish(op(9), "emails")])
+    await daemon.store.register([registration(op(number)) for number in range(4)])
+    await daemon.store.register([registration(op(9), "emails")])
     await daemon.record((op(0), seen(op(0))), (op(1), seen(op(1))))
     await daemon.record((op(2), seen(op(2), "COMPLETED")))
     clock.advance(0.5)
@@ -68,7 +68,7 @@ async def test_others_are_not_counted(daemon: Daemon, open_daemon: OpenDaemon) -
 
 async def test_every_transaction_is_timed(timed: Store, told: Told) -> None:
     """Writes, reads and looks of others, under the names of what they run."""
-    await timed.register([wish(op(1))])
+    await timed.register([registration(op(1))])
     await timed.reach(kind="messages")
     await timed.counts.watched()
     assert [(name, refused) for name, _, refused in told] == [
@@ -82,12 +82,12 @@ async def test_every_transaction_is_timed(timed: Store, told: Told) -> None:
 async def test_what_the_database_refuses_is_told_as_refused(
     timed: Store, told: Told, tmp_path: Path
 ) -> None:
-    """A file that is gone refuses; a wish that contradicts what is known is no refusal."""
-    await timed.register([wish(op(1))])
+    """A file that is gone refuses; a registration that contradicts what is known is no refusal."""
+    await timed.register([registration(op(1))])
     await timed.record([(op(1), seen(op(1)))], policy=POLICY, lease_owner=None)
     told.clear()
     with pytest.raises(Conflict):
-        await timed.register([wish(op(1), "emails")], all_or_none=True)
+        await timed.register([registration(op(1), "emails")], all_or_none=True)
     assert [refused for _, _, refused in told] == [False]
 
     def spoil() -> None:

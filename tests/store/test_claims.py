@@ -9,7 +9,7 @@ from poller.store.store import Store
 from poller.tracking.answer import FailedAnswer
 from poller.tracking.watch import NotFoundStreak, Phase
 from tests.store.cluster import Cluster
-from tests.store.scenes import HOME, LEASE, NOW, Clock, Daemon, declare, op, seen, wish
+from tests.store.scenes import HOME, LEASE, NOW, Clock, Daemon, declare, op, registration, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +51,7 @@ async def test_no_more_than_asked_for_by_whatever_plan(cluster: Cluster, clock: 
 
 async def test_only_the_kinds_that_may_be_asked_for(daemon: Daemon) -> None:
     """A kind that is paused stays due."""
-    await daemon.store.register([wish(op(1), "emails"), wish(op(2), "messages")])
+    await daemon.store.register([registration(op(1), "emails"), registration(op(2), "messages")])
     assert await daemon.claim(kinds=["emails"]) == [op(1)]
     assert await daemon.claim(kinds=[]) == []
     assert await daemon.claim(kinds=["messages"]) == [op(2)]
@@ -148,7 +148,9 @@ async def test_an_empty_claim_tells_when_to_come_back(daemon: Daemon, another: D
     lease = daemon.lease()
     empty = await daemon.store.claim_due(kinds=["messages"], limit=5, lease=lease)
     assert (list(empty.watches), empty.next_due) == ([], None)
-    await daemon.store.register([wish(op(1)), wish(op(2)), wish(op(3), "emails")])
+    await daemon.store.register(
+        [registration(op(1)), registration(op(2)), registration(op(3), "emails")]
+    )
     assert await another.claim(limit=1, kinds=["messages"]) != []
     [mine] = await daemon.claim(kinds=["messages"])
     await daemon.observe(mine, "PROCESSING")

@@ -7,7 +7,7 @@ import pytest
 from poller.store.clock import DatabaseClock
 from poller.store.store import Store
 from tests.store.cluster import Cluster
-from tests.store.scenes import HOME, declare, op, wish
+from tests.store.scenes import HOME, declare, op, registration
 
 AT = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
@@ -77,7 +77,7 @@ async def test_a_store_measures_it_at_its_start_and_with_each_beat(
     )
     name = cluster.create()
     store = await Store.open(cluster.url(name), HOME)
-    await store.register([wish(op(1))])
+    await store.register([registration(op(1))])
     assert abs((store.now() - datetime.now(UTC)).total_seconds()) < 60
     clock = store.now
     assert isinstance(clock, DatabaseClock)

@@ -124,7 +124,7 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def register(self, numbers: list[int], label: str, group: str | None = None) -> None:
         """Register some, known or not, in a group or in none."""
-        wishes = [
+        registrations = [
             Registration(id=op(number), kind="messages", labels={"label": label}, group=group)
             for number in numbers
         ]
@@ -134,7 +134,7 @@ class StoreMachine(RuleBasedStateMachine):
             results = registration_rows.register_all(
                 connection,
                 self.scope,
-                wishes,
+                registrations,
                 self.clock(),
                 policy=self.policy,
             )

@@ -10,7 +10,7 @@ from poller.store.schema import deliveries, events
 from poller.store.store import Store
 from poller.tracking.delivery import AttemptResult
 from poller.tracking.registration import register
-from tests.store.scenes import HOME, NOW, POLICY, Clock, Daemon, op, seen, wish
+from tests.store.scenes import HOME, NOW, POLICY, Clock, Daemon, op, registration, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -68,7 +68,7 @@ async def test_watches_go_on_where_somebody_else_left_them(daemon: Daemon) -> No
 
 async def test_ten_thousand_watches_are_added(scratch: Daemon, clock: Clock) -> None:
     """In bounded statements."""
-    found = [register(None, wish(op(n)), scope=HOME, now=clock())[0] for n in range(10_000)]
+    found = [register(None, registration(op(n)), scope=HOME, now=clock())[0] for n in range(10_000)]
     await scratch.store.add_watches(found)
     assert (await scratch.store.summary(since=NOW)).watched == 10_000
 

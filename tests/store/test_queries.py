@@ -12,7 +12,7 @@ from poller.store.reports import OperationFilter
 from poller.tracking.progress import Recipients
 from poller.tracking.watch import Outcome, SortOrder
 from tests.examples import times
-from tests.store.scenes import Daemon, op, seen, wish
+from tests.store.scenes import Daemon, op, registration, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -52,7 +52,7 @@ async def failing(daemon: Daemon) -> None:
     """Let operations 1 to 4 have 0, 3, 1 and 3 failed recipients, in two campaigns."""
     for number, failed in ((1, 0), (2, 3), (3, 1), (4, 3)):
         labels = {"campaign": "autumn" if number < 4 else "spring", "number": str(number)}
-        await daemon.store.register([wish(op(number), **labels)])
+        await daemon.store.register([registration(op(number), **labels)])
         stats = {"total": 10, "delivered": 5, "failed": failed}
         status = "COMPLETED" if number == 3 else "PROCESSING"
         await daemon.record((op(number), seen(op(number), status, stats=stats)))
@@ -93,7 +93,7 @@ async def test_sums_by_label_and_by_group(daemon: Daemon) -> None:
     await failing(daemon)
     await daemon.join("g", op(1))
     await daemon.join("g", op(2))
-    await daemon.store.register([wish(op(9))])
+    await daemon.store.register([registration(op(9))])
     by_label = await daemon.store.counts.by_label(OperationFilter(), "campaign", limit=9)
     assert [(one.value, one.operations, one.watching) for one in by_label.sums] == [
         ("autumn", 3, 2),
@@ -145,10 +145,10 @@ async def test_labels_match_exactly_whatever_they_hold(
     """Quotes, commas, escapes, halves of surrogate pairs: a label is its name and its value."""
     for number in range(5):
         await daemon.store.forget(op(number))
-    wishes = [wish(op(number)) for number in range(5)]
+    registrations = [registration(op(number)) for number in range(5)]
     for number, own in enumerate(labels):
-        wishes[number] = wish(op(number), **own)
-    results = await daemon.store.register(wishes)
+        registrations[number] = registration(op(number), **own)
+    results = await daemon.store.register(registrations)
     for name, value in [wanted, *(label for own in labels for label in own.items())]:
         expected = [
             result.id

@@ -14,7 +14,7 @@ from poller.store.schema import counters, deliveries, events, metadata, watches
 from poller.tracking.answer import Verdict
 from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
-from tests.store.scenes import Daemon, op, seen, wish
+from tests.store.scenes import Daemon, op, registration, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -175,7 +175,7 @@ async def test_a_transaction_that_failed_leaves_no_gap(daemon: Daemon) -> None:
 
 async def test_deliveries_are_made_for_those_who_want_them(daemon: Daemon) -> None:
     """By type and by label, as they are when the event is recorded."""
-    await daemon.store.register([wish(op(1), campaign="autumn"), wish(op(2))])
+    await daemon.store.register([registration(op(1), campaign="autumn"), registration(op(2))])
     sinks = [
         Subscription(sink="all"),
         Subscription(sink="ends", events=("final",)),

@@ -8,7 +8,7 @@ from poller.store.schema import events, watches
 from poller.tracking.registration import Conflict
 from poller.tracking.watch import AccountScope, Outcome, Phase
 from tests.store.conftest import OpenDaemon
-from tests.store.scenes import HOME, Clock, Daemon, op, seen, wish
+from tests.store.scenes import HOME, Clock, Daemon, op, registration, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -17,11 +17,11 @@ async def test_a_registration_survives_a_restart(
     daemon: Daemon, open_daemon: OpenDaemon, clock: Clock
 ) -> None:
     """What was acknowledged is there for the next process, labels, moment and all."""
-    [registered] = await daemon.store.register([wish(op(1), "emails", campaign="autumn")])
+    [registered] = await daemon.store.register([registration(op(1), "emails", campaign="autumn")])
     await daemon.store.aclose()
     clock.advance(60)
     again = await open_daemon("next")
-    [known] = await again.store.register([wish(op(1), "emails")])
+    [known] = await again.store.register([registration(op(1), "emails")])
     assert not known.is_new
     assert known.watch == registered.watch
     assert await again.claim() == [op(1)]
@@ -29,8 +29,8 @@ async def test_a_registration_survives_a_restart(
 
 async def test_a_repeated_registration_is_one_watch(daemon: Daemon) -> None:
     """The second answers the first one's watch, and merges its labels."""
-    [first] = await daemon.store.register([wish(op(1), a="1", b="1")])
-    [second] = await daemon.store.register([wish(op(1), b="2", c="2")])
+    [first] = await daemon.store.register([registration(op(1), a="1", b="1")])
+    [second] = await daemon.store.register([registration(op(1), b="2", c="2")])
     assert (first.is_new, second.is_new) == (True, False)
     assert second.watch is not None
     assert second.watch.labels == {"a": "1", "b": "2", "c": "2"}
@@ -39,17 +39,23 @@ async def test_a_repeated_registration_is_one_watch(daemon: Daemon) -> None:
 
 async def test_an_id_twice_in_one_request_is_one_watch(daemon: Daemon) -> None:
     """The second of the two finds the first."""
-    results = await daemon.store.register([wish(op(1), a="1"), wish(op(1), b="2")])
+    results = await daemon.store.register([registration(op(1), a="1"), registration(op(1), b="2")])
     assert [result.is_new for result in results] == [True, False]
     assert (await daemon.watch(op(1))).labels == {"a": "1", "b": "2"}
 
 
-async def test_results_come_in_the_order_of_the_wishes(daemon: Daemon) -> None:
+async def test_results_come_in_the_order_of_the_registrations(daemon: Daemon) -> None:
     """Known, new and refused ones alike, each in its place."""
     await daemon.register(op(5))
     await daemon.observe(op(5), "PROCESSING")
-    wishes = [wish(op(9)), wish(op(5), "emails"), wish(op(5)), wish(op(1)), wish(op(9))]
-    results = await daemon.store.register(wishes)
+    registrations = [
+        registration(op(9)),
+        registration(op(5), "emails"),
+        registration(op(5)),
+        registration(op(1)),
+        registration(op(9)),
+    ]
+    results = await daemon.store.register(registrations)
     assert [result.id for result in results] == [op(9), op(5), op(5), op(1), op(9)]
     assert [result.is_new for result in results] == [True, False, False, True, False]
     assert [result.conflict is not None for result in results] == [False, True, *[False] * 3]
@@ -79,7 +85,7 @@ async def test_another_kind_is_refused_once_the_operation_was_seen(daemon: Daemo
     """The message names both kinds; nothing changes."""
     await daemon.register(op(1))
     await daemon.observe(op(1), "PROCESSING")
-    [refused] = await daemon.store.register([wish(op(1), "emails", a="1")])
+    [refused] = await daemon.store.register([registration(op(1), "emails", a="1")])
     assert refused.watch is None
     assert "messages" in str(refused.conflict)
     assert "emails" in str(refused.conflict)
@@ -89,7 +95,7 @@ async def test_another_kind_is_refused_once_the_operation_was_seen(daemon: Daemo
 async def test_another_kind_is_taken_over_before(daemon: Daemon) -> None:
     """Nothing was seen yet: the correction counts."""
     await daemon.register(op(1))
-    [corrected] = await daemon.store.register([wish(op(1), "emails")])
+    [corrected] = await daemon.store.register([registration(op(1), "emails")])
     assert corrected.watch is not None
     assert (corrected.watch.kind, corrected.is_new) == ("emails", False)
     assert await daemon.claim(kinds=["messages"]) == []
@@ -126,7 +132,9 @@ async def test_all_or_none_registers_none_beside_a_conflict(daemon: Daemon) -> N
     await daemon.register(op(1))
     await daemon.observe(op(1), "PROCESSING")
     with pytest.raises(Conflict, match="emails"):
-        await daemon.store.register([wish(op(2)), wish(op(1), "emails")], all_or_none=True)
+        await daemon.store.register(
+            [registration(op(2)), registration(op(1), "emails")], all_or_none=True
+        )
     assert await daemon.count(watches) == 1
 
 

@@ -22,7 +22,7 @@ from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
 from poller.tracking.delivery import AttemptResult
 from poller.tracking.watch import AccountScope
-from tests.store.scenes import HOME, POLICY, Clock, Daemon, declare, op, seen, wish
+from tests.store.scenes import HOME, POLICY, Clock, Daemon, declare, op, registration, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -219,7 +219,7 @@ async def test_a_stub_that_comes_to_life_is_not_removed(daemon: Daemon, another:
             register_all(
                 connection,
                 daemon.store.scope,
-                [wish(op(1))],
+                [registration(op(1))],
                 daemon.clock(),
                 policy=POLICY,
             )

@@ -17,7 +17,7 @@ from poller.store.sweeps import Listed
 from poller.tracking.delivery import AttemptResult, DeliveryState
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope
-from tests.store.scenes import Clock, Daemon, attempt, op, seen, snapshot, wish
+from tests.store.scenes import Clock, Daemon, attempt, op, registration, seen, snapshot
 
 pytestmark = pytest.mark.anyio
 
@@ -48,13 +48,13 @@ def statements(daemon: Daemon) -> Iterator[list[str]]:
 @shared
 async def test_the_same_registrations_in_opposite_order(daemon: Daemon, another: Daemon) -> None:
     """Rows are locked in the order of their ids over all of a request: nobody waits in a circle."""
-    many = [wish(op(number)) for number in range(1200)]
+    many = [registration(op(number)) for number in range(1200)]
     await daemon.store.register(many)
     before = await daemon.store._read(deadlocks)
 
-    async def register(one: Daemon, wishes: Sequence[Any]) -> None:
+    async def register(one: Daemon, registrations: Sequence[Any]) -> None:
         for _ in range(2):
-            found = await one.store.register(wishes)
+            found = await one.store.register(registrations)
             assert len(found) == len(many)
 
     async with anyio.create_task_group() as both:
@@ -67,7 +67,7 @@ async def test_rows_of_a_request_are_locked_before_any_is_inserted(daemon: Daemo
     """What is new of the first part must not be held while the second part is waited for."""
     await daemon.register(op(1100))
     with statements(daemon) as sent:
-        await daemon.store.register([wish(op(number)) for number in range(1200)])
+        await daemon.store.register([registration(op(number)) for number in range(1200)])
     kinds = [one.split()[0] for one in sent if "watches" in one]
     assert kinds == ["SELECT"] * 3 + ["INSERT"] * 3
 

@@ -19,7 +19,7 @@ from poller.tracking.answer import FoundAnswer, Verdict
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope
 from tests.store.conftest import OpenDaemon
-from tests.store.scenes import NOW, POLICY, Clock, Daemon, op, wish
+from tests.store.scenes import NOW, POLICY, Clock, Daemon, op, registration
 
 pytestmark = pytest.mark.anyio
 
@@ -309,7 +309,7 @@ async def test_what_is_known_is_never_found(daemon: Daemon, clock: Clock, how: s
 
 async def test_another_kind_or_home_is_left_alone(daemon: Daemon, open_daemon: OpenDaemon) -> None:
     """Ids are unique over all kinds: a page of one kind says nothing of another."""
-    await daemon.store.register([wish(op(1), "emails")])
+    await daemon.store.register([registration(op(1), "emails")])
     if daemon.on_postgresql:
         other = await open_daemon(
             "other", AccountScope(account="AC2", base_url="https://x.example/v1")
@@ -323,8 +323,10 @@ async def test_another_kind_or_home_is_left_alone(daemon: Daemon, open_daemon: O
 
 async def test_what_is_due_is_counted_by_kind(daemon: Daemon, clock: Clock) -> None:
     """Of the kinds asked for, what is due and not being fetched."""
-    await daemon.store.register([wish(op(number)) for number in range(3)])
-    await daemon.store.register([wish(op(7), "emails"), wish(op(8), "push-notifications")])
+    await daemon.store.register([registration(op(number)) for number in range(3)])
+    await daemon.store.register(
+        [registration(op(7), "emails"), registration(op(8), "push-notifications")]
+    )
     kinds = ("messages", "emails", "sender-pools")
     assert await daemon.store.due_by_kind(kinds=kinds) == {"messages": 3, "emails": 1}
     await daemon.claim(1, kinds=["messages"])

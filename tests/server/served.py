@@ -1,4 +1,4 @@
-"""A daemon behind its door, for tests: a store, a clock set by hand, real sockets.
+"""A daemon behind its control API, for tests: a store, a clock set by hand, real sockets.
 
 The loops do not run unless a test says so; what the API would have answered is recorded by the
 test itself, through `scene`.
@@ -34,7 +34,7 @@ from tests.store.scenes import APP, HOME, POLICY, Clock, declare, entropy, seen
 from tests.store.scenes import Daemon as Scene
 from tests.store.template import new_store
 
-__all__ = ["House", "ServerSentEvent", "house", "read_events"]
+__all__ = ["ServedDaemon", "ServerSentEvent", "read_events", "serve_daemon"]
 
 ANYWHERE = TcpAddress(host="127.0.0.1", port=0)
 
@@ -54,7 +54,7 @@ class ServerSentEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class House:
+class ServedDaemon:
     """Everything that a test of the control API talks about."""
 
     client: httpx.AsyncClient
@@ -121,7 +121,7 @@ async def read_events(answer: httpx.Response) -> AsyncIterator[ServerSentEvent]:
 
 
 @asynccontextmanager
-async def house(  # noqa: PLR0913 - what a test may want otherwise
+async def serve_daemon(  # noqa: PLR0913 - what a test may want otherwise
     directory: Path,
     *,
     address: ListenAddress | None = ANYWHERE,
@@ -135,8 +135,8 @@ async def house(  # noqa: PLR0913 - what a test may want otherwise
     metrics: Metrics | None = None,
     loops: bool = False,
     home: Any = HOME,  # noqa: ANN401 - a Home
-) -> AsyncIterator[House]:
-    """Open a store with the sink `app`, and the door to it."""
+) -> AsyncIterator[ServedDaemon]:
+    """Open a store with the sink `app`, and the control API to it."""
     clock = Clock()
     listening = Listening(
         address=address,
@@ -177,7 +177,7 @@ async def house(  # noqa: PLR0913 - what a test may want otherwise
         bound = await tasks.start(run)
         client = await stack.enter_async_context(client_of(bound, token))
         scene = Scene(store, clock, "test")
-        yield House(
+        yield ServedDaemon(
             client=client,
             store=store,
             daemon=daemon,
