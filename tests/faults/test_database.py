@@ -28,6 +28,8 @@ pytestmark = pytest.mark.acceptance
 # seconds from the end of the trouble until it works again, and what a loaded machine adds
 _RECOVERY: Final = 10.0
 _SLACK: Final = 5.0
+# the same for a stop that nothing else loads
+_STOP_SLACK: Final = 2.0
 # what was being recorded is asked about again when its lease is over
 _LEASE: Final = 60.0
 _GRACE: Final = 1.0
@@ -38,18 +40,36 @@ class Pair:
     """Two daemons, and a client that goes on registering operations at both in turns."""
 
     def __init__(self, fleet: Fleet, api: WildApi) -> None:
+        self._fleet = fleet
         self._api = api
-        self.daemons = fleet.start(
+        self.daemons = self._start()
+        self._stopped: list[Member] = []
+        self.acknowledged: list[str] = []
+        self.refused = 0
+        self._over = threading.Event()
+        self._next = 0
+
+    def _start(self) -> list[Member]:
+        return self._fleet.start(
             2,
             api__requests_per_second="100",
             api__max_concurrency="16",
             polling__sweep="off",
             engine__shutdown_grace=f"{_GRACE:g}s",
         )
-        self.acknowledged: list[str] = []
-        self.refused = 0
-        self._over = threading.Event()
-        self._next = 0
+
+    def stop(self, witness: Witness, slack: float) -> None:
+        """Stop one after the other, each within the time that a stop may take."""
+        for daemon in self.daemons:
+            begun = time.monotonic()
+            assert daemon.process.stop() == 0
+            assert time.monotonic() - begun < _GRACE + 2 + slack
+            witness.hear(daemon.process)
+
+    def restart(self) -> None:
+        """Start two daemons on the same database, after these have ended."""
+        self._stopped += self.daemons
+        self.daemons = self._start()
 
     @contextmanager
     def registering(self) -> Iterator[None]:
@@ -90,8 +110,9 @@ class Pair:
 
     @property
     def events(self) -> Sequence[Any]:
-        """What both have printed: an event is printed by one of them, unless that was cut."""
-        printed = [event for one in self.daemons for event in one.process.events]
+        """What all have printed: an event is printed by one of them, unless that was cut."""
+        daemons = [*self._stopped, *self.daemons]
+        printed = [event for one in daemons for event in one.process.events]
         return sorted(printed, key=lambda event: (event["subject"], event["sequence"]))
 
     @property
@@ -108,13 +129,14 @@ def survive(pair: Pair, witness: Witness, trouble: Callable[[], None]) -> None:
         before = len(pair.acknowledged)
         eventually(pair.are_ready, timeout=_RECOVERY + _SLACK)
         eventually(lambda: len(pair.acknowledged) > before + 4, timeout=_RECOVERY + _SLACK)
+    finish(pair, witness)
+
+
+def finish(pair: Pair, witness: Witness) -> None:
+    """See that what was acknowledged ends with a complete history, and stop both."""
     wanted = set(pair.acknowledged)
     eventually(lambda: wanted <= pair.ended, timeout=2 * _LEASE)
-    for daemon in pair.daemons:
-        begun = time.monotonic()
-        assert daemon.process.stop() == 0
-        assert time.monotonic() - begun < _GRACE + 2 + _SLACK
-        witness.hear(daemon.process)
+    pair.stop(witness, _SLACK)
     assert not judge([one for one in pair.events if one["subject"] in wanted]).problems
 
 
@@ -165,6 +187,24 @@ def test_the_database_stands_still_for_a_minute(
         pair = Pair(Fleet(own.url(own.create()), api, tmp_path, stack), api)
         survive(pair, witness, freeze)
         assert pair.refused > 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_a_stop_while_the_database_stands_still(
+    api: WildApi, tmp_path: Path, stack: ExitStack, witness: Witness
+) -> None:
+    """SIGTERM is obeyed in time, and the next daemons end all that was acknowledged."""
+    with server() as own, stack:
+        pair = Pair(Fleet(own.url(own.create()), api, tmp_path, stack), api)
+        with pair.registering():
+            eventually(lambda: len(pair.acknowledged) >= _FIRST)
+            # the first has calls under way; those of the second have waited for seconds
+            with own.frozen():
+                pair.stop(witness, _STOP_SLACK)
+                assert not pair.ended.issuperset(pair.acknowledged)
+        pair.restart()
+        finish(pair, witness)
 
 
 @pytest.mark.slow
