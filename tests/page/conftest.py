@@ -107,7 +107,7 @@ def desk(browser: Browser, api: FakeApi, tmp_path: Path) -> OpenDesk:
     return running
 
 
-def shoot(page: Page, name: str) -> None:
-    """Keep a picture of the page, for people to look at."""
+def shoot(page: Page, name: str, *, whole: bool = False) -> None:
+    """Keep a picture of the window, or of the whole page, for people to look at."""
     SHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SHOTS / f"{name}.png")
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=whole)

@@ -63,16 +63,16 @@ export function legend(progress) {
   );
 }
 
-const WIDTH = 720;
 const HEIGHT = 200;
 const LEFT = 52;
 const BOTTOM = 22;
 
 /**
- * Plot counters over time as steps. `points` are `{at: milliseconds, counters}`, the oldest first; counters that
- * never differ from zero are left out, and so is the total, which is the plot's height.
+ * Plot counters over time as steps, `width` pixels wide, so that texts keep their size. `points` are
+ * `{at: milliseconds, counters}`, the oldest first; counters that never differ from zero are left out, and so is the
+ * total, which is the plot's height.
  */
-export function plot(points) {
+export function plot(points, width) {
   const names = [...new Set(points.flatMap((point) => Object.keys(point.counters)))].filter(
     (name) => !["total", "recipients", "attempts"].includes(name) && points.some((point) => point.counters[name] > 0),
   );
@@ -80,23 +80,23 @@ export function plot(points) {
   const start = points[0].at;
   const span = Math.max(1, points.at(-1).at - start);
   const most = Math.max(1, ...points.flatMap((point) => names.map((name) => point.counters[name] || 0)));
-  const x = (at) => LEFT + ((at - start) / span) * (WIDTH - LEFT - 8);
+  const x = (at) => LEFT + ((at - start) / span) * (width - LEFT - 8);
   const y = (value) => 8 + (1 - value / most) * (HEIGHT - BOTTOM - 8);
   const drawing = svg(
     "svg",
-    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "plot", role: "img", "aria-label": `Counters over time: ${names.join(", ")}. The time line below has the numbers.` },
+    { viewBox: `0 0 ${width} ${HEIGHT}`, class: "plot", role: "img", "aria-label": `Counters over time: ${names.join(", ")}. The time line below has the numbers.` },
     [0, 0.5, 1].map((share) => [
-      svg("line", { class: "grid", x1: LEFT, x2: WIDTH - 8, y1: y(most * share), y2: y(most * share) }),
+      svg("line", { class: "grid", x1: LEFT, x2: width - 8, y1: y(most * share), y2: y(most * share) }),
       svg("text", { class: "tick", x: LEFT - 6, y: y(most * share) + 4, "text-anchor": "end" }, number(Math.round(most * share))),
     ]),
     svg("text", { class: "tick", x: LEFT, y: HEIGHT - 4 }, clock(start)),
-    svg("text", { class: "tick", x: WIDTH - 8, y: HEIGHT - 4, "text-anchor": "end" }, clock(start + span)),
+    svg("text", { class: "tick", x: width - 8, y: HEIGHT - 4, "text-anchor": "end" }, clock(start + span)),
     names.map((name) => svg("path", { class: `line ${colour(name)}`, d: steps(points, name, x, y) })),
   );
   const readout = el("p", { class: "readout muted" }, "Point at the plot to read its numbers.");
   drawing.addEventListener("pointermove", (event) => {
     const box = drawing.getBoundingClientRect();
-    const at = start + (((event.clientX - box.left) / box.width) * WIDTH - LEFT) * (span / (WIDTH - LEFT - 8));
+    const at = start + (((event.clientX - box.left) / box.width) * width - LEFT) * (span / (width - LEFT - 8));
     const point = points.findLast((one) => one.at <= at) || points[0];
     readout.textContent = `${local(new Date(point.at).toISOString())}: ${names.map((name) => `${name} ${number(point.counters[name] || 0)}`).join(", ")}`;
   });

@@ -91,7 +91,7 @@ function plotOf(found, startedAt) {
     for (const [name, change] of Object.entries(event.delta)) counters[name] = (counters[name] || 0) - change;
   }
   if (points.length) points.unshift({ at: Math.min(Date.parse(startedAt), points[0].at), counters: { ...counters } });
-  const drawing = plot(points);
+  const drawing = plot(points, document.getElementById("main").firstElementChild.clientWidth);
   return drawing && el("section", {}, el("h2", {}, "Counters over time"), drawing);
 }
 
@@ -129,7 +129,7 @@ export function causes(breakdown) {
 }
 
 function timeline(found, reload) {
-  const earlier = found.earlierEvents && el("p", { class: "muted" }, `${count(found.earlierEvents, "earlier event")} not shown.`);
+  const earlier = found.earlierEvents > 0 && el("p", { class: "muted" }, `${count(found.earlierEvents, "earlier event")} not shown.`);
   const items = found.events.toReversed().map((event) => timelineItem(event, reload));
   return el("section", {}, el("h2", {}, "Time line"), items.length ? el("ol", { class: "timeline", reversed: true }, items) : el("p", { class: "muted" }, found.pruned ? "Its events are no longer kept." : "No event yet: the first comes with the first answer of the API."), earlier);
 }
