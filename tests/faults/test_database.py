@@ -16,6 +16,7 @@ import pytest
 from tests.cluster.fleet import Fleet, Member
 from tests.fakes.api import operation_id
 from tests.fakes.event_files import read_events
+from tests.fakes.line import Line
 from tests.fakes.process import Poller, eventually
 from tests.faults.conftest import Witness
 from tests.faults.stage import ODD, WELL, campaign
@@ -140,6 +141,18 @@ def finish(pair: Pair, witness: Witness) -> None:
     assert not judge([one for one in pair.events if one["subject"] in wanted]).problems
 
 
+def probe(pair: Pair, seconds: float) -> None:
+    """Probe both during a trouble: they answer in time, and in the end that they are unready."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < seconds:
+        asked = time.monotonic()
+        for daemon in pair.daemons:
+            daemon.ask("GET", "/readyz")
+        assert time.monotonic() - asked < 2 + _SLACK
+        time.sleep(1)
+    assert not pair.are_ready()
+
+
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
     """Return what ends the daemons."""
@@ -174,18 +187,30 @@ def test_the_database_stands_still_for_a_minute(
 
     def freeze() -> None:
         with own.frozen():
-            begun = time.monotonic()
-            while time.monotonic() - begun < 60:
-                asked = time.monotonic()
-                for daemon in pair.daemons:
-                    daemon.ask("GET", "/readyz")
-                assert time.monotonic() - asked < 2 + _SLACK
-                time.sleep(1)
-            assert not pair.are_ready()
+            probe(pair, 60)
 
     with server() as own, stack:
         pair = Pair(Fleet(own.url(own.create()), api, tmp_path, stack), api)
         survive(pair, witness, freeze)
+        assert pair.refused > 0
+
+
+@pytest.mark.slow
+def test_the_line_to_the_database_is_silent(
+    api: WildApi, tmp_path: Path, stack: ExitStack, witness: Witness, cluster: Cluster
+) -> None:
+    """A black hole of 45 s: nothing reports that the connections are dead, old and new ones."""
+
+    def fall_silent() -> None:
+        line.silence(everything=True)
+        probe(pair, 45)
+        line.restore()
+
+    name = cluster.create()
+    with Line(cluster.socket / ".s.PGSQL.5432") as line, stack:
+        url = f"postgresql://poller@127.0.0.1:{line.port}/{name}"
+        pair = Pair(Fleet(url, api, tmp_path, stack), api)
+        survive(pair, witness, fall_silent)
         assert pair.refused > 0
 
 
