@@ -150,8 +150,7 @@ class Database:
         :raises Retryable: where nothing was done, and the next try may succeed.
         :raises StoreUnavailable: where the database refuses.
         """
-        connection = self._begin(limits, reads=False)
-        with closing(connection):
+        with _releasing(self._begin(limits, reads=False)) as connection:
             with self._said_clearly():
                 yield connection
             self._check_wanted()
@@ -168,7 +167,7 @@ class Database:
         :raises Retryable: where the next try may succeed.
         :raises StoreUnavailable: where the database refuses.
         """
-        with closing(self._begin(ORDINARY, reads=True)) as connection, self._said_clearly():
+        with _releasing(self._begin(ORDINARY, reads=True)) as connection, self._said_clearly():
             yield connection
 
     def make_private(self) -> None:
@@ -347,6 +346,24 @@ class Database:
             prefix if hint is None else f"{prefix}; {hint}",
             needs_change=postgres.needs_change(state),
         )
+
+
+@contextmanager
+def _releasing(connection: Connection) -> Iterator[Connection]:
+    """Give a connection back at the end, and roll back what was not committed.
+
+    If the rollback fails, the connection is lost and its server rolls back by itself. So the
+    outcome of the work stands, and only the connection is thrown away.
+    """
+    try:
+        yield connection
+    finally:
+        try:
+            connection.close()
+        except DBAPIError:
+            if not connection.closed:
+                connection.invalidate()
+                connection.close()
 
 
 def among(

@@ -283,6 +283,29 @@ def test_a_commit_that_is_not_answered_is_not_repeated(cluster: Cluster, name: s
     database.close()
 
 
+def test_a_connection_that_is_lost_before_its_rollback_changes_no_outcome(
+    cluster: Cluster, name: str
+) -> None:
+    """What was read stands, and so does what a write failed with."""
+    database = Database(cluster.url(name))
+
+    def cut(connection: Connection) -> int:
+        pid = int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+        cluster.execute(f"SELECT pg_terminate_backend({pid})")
+        return pid
+
+    assert database.read(cut)
+
+    def cut_and_fail(connection: Connection) -> None:
+        cut(connection)
+        raise StoreUnavailable("the reason of the work itself")
+
+    with pytest.raises(StoreUnavailable, match="the reason of the work itself"):
+        database.write(cut_and_fail)
+    assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # of a queue
+    database.close()
+
+
 def test_a_call_that_nobody_waits_for_writes_nothing(cluster: Cluster, name: str) -> None:
     """Its thread may come back late: it must not commit then."""
     database, call = Database(cluster.url(name)), Call()
