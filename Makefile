@@ -29,7 +29,7 @@ test: $(VENV)/.dev ## run the tests
 slow: $(VENV)/.dev ## run the slow tests, and properties with many examples
 	@sh tests/postgres.sh
 	@sh tests/browser.sh
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or hypothesis" --hypothesis-profile=thorough $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "slow or hypothesis" --hypothesis-profile=thorough $(ARGS)
 
 image-test: $(VENV)/.dev ## build the container image without an engine, and run it
 	@sh tests/image.sh
