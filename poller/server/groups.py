@@ -63,7 +63,7 @@ async def show(control: InControl, name: _Name, query: Annotated[DetailQuery, Qu
             UNKNOWN_GROUP,
             f"no group {name} is known",
             hint="register operations with that group, or list GET /v1/groups; what ended is "
-            "remembered for store.retention and 14 days more",
+            "remembered for 14 days, or for store.retention if that is longer",
         )
     return DocumentResponse(show_group_detail(detail, control.store.now()))
 

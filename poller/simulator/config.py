@@ -148,8 +148,8 @@ curl -sS -X POST "$POLLER_API__BASE_URL/Messages" \\
   -H 'Content-Type: application/json' \\
   -d {quote(json.dumps(_SEND))}
 
-# A tag “{FATE_TAG}” chooses what becomes of a send: {fates}.
-# A list in place of a recipient, in “to”, is a group that shares one message.
+# "tags": {{"{FATE_TAG}": NAME}} in a send chooses how it ends: {fates}.
+# A list in place of a recipient, in "to", is a group that shares one message.
 # What has become of a send, counted: curl -sS {server}/_simulator/operations/ID/truth
 # Somebody writes back: curl -sS -d '{{"text": "Stop"}}' {server}/_simulator/inbound
 # What was asked of the simulator: curl -sS {server}/_simulator/stats

@@ -74,7 +74,7 @@ def prune(
     dead = removed = 0
     if old := _make_stubs(connection, old):
         dead, removed = _remove_history(connection, scope, old)
-    stubs = _remove_stubs(connection, scope, now, limit) if place is None else 0
+    stubs = _remove_stubs(connection, scope, before, limit) if place is None else 0
     return Pruned(
         operations=len(old),
         events=removed,
@@ -204,8 +204,10 @@ def _of(place: PrunePlace) -> ColumnElement[bool]:
     return tuple_(ended_at, literal(place.id))  # type: ignore[return-value]  # compared only
 
 
-def _remove_stubs(connection: Connection, scope: AccountScope, now: datetime, limit: int) -> int:
-    is_old_stub = [*_over(scope, is_stub=True), watches.c.ended_at <= now - STUB_FOR]
+def _remove_stubs(connection: Connection, scope: AccountScope, before: datetime, limit: int) -> int:
+    # what ended at `before` becomes a stub now, which lives for fourteen days, however long
+    # `retention` has kept it
+    is_old_stub = [*_over(scope, is_stub=True), watches.c.ended_at <= before - STUB_FOR]
     # locked: another daemon may be registering it at this moment
     old = (
         select(watches.c.id)

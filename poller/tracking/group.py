@@ -286,7 +286,8 @@ def _check_open(group: Group, watch: Watch) -> None:
         free_at = format_instant(group.ended_at + STUB_FOR)
         raise Conflict(
             f"group {group.name} ended at {format_instant(group.ended_at)}, {watch.id} cannot join "
-            f"it; use another name, this one is free again after {free_at}"
+            f"it; use another name, this one is free again after {free_at}, "
+            "or when store.retention is over"
         )
     if group.sealed_at is not None:
         raise Conflict(

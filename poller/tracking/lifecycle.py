@@ -2,7 +2,7 @@
 
 `LIFECYCLES` has one row for each type of resource: which event a status makes, which status ends,
 which cannot follow another. `PHASES` says how a watch goes from phase to phase. What is not in a
-tables changes nothing: an unknown status makes an event of type `….changed` and is never terminal,
+table changes nothing: an unknown status makes an event of type `….changed` and is never terminal,
 because the vendor may add values at any time.
 """
 

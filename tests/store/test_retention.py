@@ -21,7 +21,7 @@ from poller.store.retention_store import next_limit
 from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
 from poller.tracking.delivery import AttemptResult
-from poller.tracking.watch import AccountScope
+from poller.tracking.watch import AccountScope, Outcome
 from tests.store.scenes import HOME, POLICY, Clock, Daemon, declare, op, registration, seen
 
 pytestmark = pytest.mark.anyio
@@ -198,7 +198,9 @@ async def test_a_stub_is_removed_after_fourteen_days(daemon: Daemon) -> None:
     daemon.clock.advance(days=13)
     assert await tidy(daemon) == Pruned(operations=1, events=3)
     assert await tidy(daemon) == Pruned()
-    daemon.clock.advance(days=1.1)
+    daemon.clock.advance(days=1.9)
+    assert await tidy(daemon) == Pruned()
+    daemon.clock.advance(days=0.2)
     assert await tidy(daemon) == Pruned(stubs=1)
     assert await daemon.count(watches) == 0
     [again] = await daemon.register(op(1))
@@ -236,11 +238,16 @@ async def test_a_stub_that_comes_to_life_is_not_removed(daemon: Daemon, another:
 
 
 async def test_a_long_retention_keeps_for_its_time(daemon: Daemon) -> None:
-    """Fourteen days are those of the stub, not of what retention is to keep."""
+    """The fourteen days of the stub begin when retention ends: a late registration finds it."""
     await finish(daemon, 1)
     daemon.clock.advance(days=20)
     assert await daemon.store.retention.prune(retention_seconds=30 * DAY) == Pruned()
     assert await daemon.count(events) == 3
+    daemon.clock.advance(days=11)
+    pruned = await daemon.store.retention.prune(retention_seconds=30 * DAY)
+    assert pruned == Pruned(operations=1, events=3)
+    [again] = await daemon.register(op(1))
+    assert (again.is_new, again.watch and again.watch.outcome) == (False, Outcome.COMPLETED)
 
 
 async def test_a_pruned_event_cannot_be_replayed(daemon: Daemon) -> None:

@@ -302,7 +302,7 @@ def _exit_code(number: int) -> int:
 def _prologue() -> Text:
     cast = " · ".join(f"{send.name}: {send.plot}" for send in CAMPAIGN)
     return Text.assemble(
-        f"Three bulk sends to a simulated API and {GROUP}, their group; a line is an event.\n",
+        f"Three bulk sends to a simulated API, in the group {GROUP}; a line is an event.\n",
         (f"{cast}\n", "bold"),
         "It takes 20 seconds. No account is needed; nothing is really sent or stored.\n",
     )
