@@ -61,12 +61,19 @@ HINT_LIMITS: Final = ClientLimits(
 FORGED: Final = ProblemKind(name="forged", status=403, title="Not from the vendor")
 _ACCEPTED: Final = "accepted"
 _REFUSALS: Final = (
-    *(FORGED, UNREADABLE, TOO_LARGE, SLOW_BODY, STORE, CROWDED, UNKNOWN_PATH, METHOD),
+    FORGED,
+    UNREADABLE,
+    TOO_LARGE,
+    SLOW_BODY,
+    STORE,
+    CROWDED,
+    UNKNOWN_PATH,
+    METHOD,
 )
 PUSH_OUTCOMES: Final = (_ACCEPTED, *(kind.name for kind in _REFUSALS))
 """How pushes are answered, for metrics."""
 _QUIET: Final = timedelta(minutes=1)
-# verified pushes that are read and written at a time: so many bodies are in memory
+# verified pushes that are read and written at a time, which bounds the bodies in memory
 _MOST_AT_ONCE: Final = 50
 # seconds from a push to its refusal: with the number of connections it bounds refusals a second
 _REFUSED_AFTER: Final = 0.5

@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 
 from poller.store.columns import microseconds
-from poller.store.database import server_clock
+from poller.store.database import is_shared, server_clock
 from poller.store.events import StoredEvent, stored_event_of
 from poller.store.schema import TRIED, UNTRIED, deliveries, events
 from poller.store.watches import Lease
@@ -162,7 +162,7 @@ def _take(
     connection: Connection, parameters: Parameters, lines: Sequence[Line], limit: int
 ) -> list[StoredEvent]:
     """Claim up to `limit` deliveries from these lines, one line after the other."""
-    is_server = connection.dialect.name == "postgresql"
+    is_server = is_shared(connection)
     positions: list[int] = []
     for line in lines:
         if left := limit - len(positions):

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select
 
 from poller.clock import wall_clock
 from poller.store.columns import instant
-from poller.store.database import Database, lease_clock
+from poller.store.database import Database, is_shared, lease_clock
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -58,11 +58,6 @@ class DatabaseClock:
         if self._offset is None:
             raise RuntimeError("the database's clock was not measured yet")
         return _EPOCH + timedelta(seconds=self._ticks() + self._offset)
-
-
-def is_shared(connection: Connection) -> bool:
-    """Whether several daemons may use this store at once: a SQLite file belongs to one."""
-    return connection.dialect.name == "postgresql"
 
 
 def read_clock(connection: Connection, now: datetime) -> datetime:

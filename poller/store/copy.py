@@ -26,9 +26,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from poller.clock import wall_clock
-from poller.store.clock import is_shared, read_clock
+from poller.store.clock import read_clock
 from poller.store.daemons import lives
-from poller.store.database import Database
+from poller.store.database import Database, is_shared
 from poller.store.errors import StoreError, StoreInUse, StoreUnavailable
 from poller.store.lock import FileLock
 from poller.store.migrate import Condition, create, hold_schema, inspect_store

@@ -366,6 +366,11 @@ def _releasing(connection: Connection) -> Iterator[Connection]:
                 connection.close()
 
 
+def is_shared(connection: Connection) -> bool:
+    """Whether several daemons may use this store at once: a SQLite file belongs to one."""
+    return connection.dialect.name == "postgresql"
+
+
 def among(
     connection: Connection, key: ColumnElement[str], values: Sequence[str]
 ) -> ColumnElement[bool]:
@@ -373,7 +378,7 @@ def among(
 
     A list of parameters costs more than the rows: each is checked, rendered and bound for itself.
     """
-    if connection.dialect.name == "postgresql":
+    if is_shared(connection):
         return key == any_(literal(list(values), ARRAY(String)))
     listed = func.json_each(json.dumps(list(values))).table_valued("value")
     return key.in_(select(listed.c.value))
@@ -404,7 +409,7 @@ def lease_clock(connection: Connection, now: datetime) -> ColumnElement[int]:
     Daemons that share a PostgreSQL server share its clock; a SQLite file belongs to one daemon,
     whose own clock serves.
     """
-    if connection.dialect.name == "postgresql":
+    if is_shared(connection):
         return server_clock()
     return literal(microseconds(now), BigInteger)
 
@@ -412,6 +417,11 @@ def lease_clock(connection: Connection, now: datetime) -> ColumnElement[int]:
 def lease_clock_parameter(*, is_shared: bool) -> ColumnElement[int]:
     """Give `lease_clock` to a statement that is kept; of a file it is the parameter `clock`."""
     return server_clock() if is_shared else bindparam("clock", type_=BigInteger)
+
+
+def lease_clock_values(connection: Connection, now: datetime) -> dict[str, int]:
+    """Return the value of that parameter, to execute the statement with; none on a server."""
+    return {} if is_shared(connection) else {"clock": microseconds(now)}
 
 
 def server_clock() -> ColumnElement[int]:

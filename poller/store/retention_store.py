@@ -64,7 +64,7 @@ class RetentionStore:
 
 
 def next_limit(limit: int, seconds: float) -> int:
-    """Return how many operations the next step may take, when this one took so many seconds."""
+    """Return how many operations the next step may take, after one that took `seconds`."""
     # twice as many at most: a single step may have been lucky
     wanted = limit * min(2.0, _AIM / max(seconds, 0.001))
     return max(_LEAST, min(_MOST, round(wanted)))

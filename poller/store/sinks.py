@@ -19,7 +19,6 @@ from sqlalchemy import (
     update,
 )
 
-from poller.store.clock import is_shared
 from poller.store.daemons import (
     Member,
     declared_by,
@@ -28,7 +27,7 @@ from poller.store.daemons import (
     living_others,
     names_of,
 )
-from poller.store.database import count_written, in_order
+from poller.store.database import count_written, in_order, is_shared
 from poller.store.rows import health_of, health_values
 from poller.store.schema import deliveries, sinks
 from poller.tracking.delivery import GIVE_UP_AFTER, DeliveryState

@@ -31,10 +31,15 @@ from sqlalchemy import (
 )
 
 from poller.comms.models import Operation
-from poller.store.clock import is_shared, read_clock
+from poller.store.clock import read_clock
 from poller.store.columns import microseconds
 from poller.store.daemons import LEASE
-from poller.store.database import lease_clock, lease_clock_parameter
+from poller.store.database import (
+    is_shared,
+    lease_clock,
+    lease_clock_parameter,
+    lease_clock_values,
+)
 from poller.store.registrations import Registered, register_all
 from poller.store.schema import sweepers, watches
 from poller.store.watches import Observation, record
@@ -349,10 +354,10 @@ def _count_due(
     connection: Connection, scope: AccountScope, kind: str, since: datetime, now: datetime
 ) -> int:
     """Count what was due at `since`, and nobody works on."""
-    shared = is_shared(connection)
-    clock = {} if shared else {"clock": microseconds(now)}
-    values = {"scope": scope.id, "kind": kind, "since": since, **clock}
-    return connection.execute(_counting_due(is_shared=shared), values).scalar_one()
+    values = {"scope": scope.id, "kind": kind, "since": since}
+    values |= lease_clock_values(connection, now)
+    statement = _counting_due(is_shared=is_shared(connection))
+    return connection.execute(statement, values).scalar_one()
 
 
 # building it takes longer than running it, and the daemon runs it for each kind at each turn

@@ -26,9 +26,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from poller.store.clock import is_shared
-from poller.store.columns import microseconds
-from poller.store.database import count_written, in_order, lease_clock, lease_clock_parameter
+from poller.store.database import (
+    count_written,
+    in_order,
+    is_shared,
+    lease_clock,
+    lease_clock_parameter,
+    lease_clock_values,
+)
 from poller.store.events import StoredEvent, record_events
 from poller.store.groups import GroupChanges
 from poller.store.rows import difference, watch_of, watch_values
@@ -92,7 +97,7 @@ def claim_due(
     if not kinds:
         return Claim()
     names, shared = tuple(sorted(kinds)), is_shared(connection)
-    values = _claim_values(connection, scope, now)
+    values = {"scope": scope.id, **lease_clock_values(connection, now)}
     leased = {**values, "owner": lease.owner, "seconds": int(lease.seconds * 1_000_000)}
     for statement, own in (
         (_claiming(names, limit, is_shared=shared, is_urgent=True), {"late": now - _PATIENCE}),
@@ -223,7 +228,7 @@ def next_due(
     if not kinds:
         return None
     following = _following(tuple(sorted(kinds)), is_shared=is_shared(connection))
-    values = _claim_values(connection, scope, now)
+    values = {"scope": scope.id, **lease_clock_values(connection, now)}
     return connection.execute(following, values).scalar_one_or_none()
 
 
@@ -240,11 +245,6 @@ def _not_being_read(
         sweepers.c.until > lease_clock(connection, now),
     )
     return frozenset(kinds).difference(connection.execute(query).scalars())
-
-
-def _claim_values(connection: Connection, scope: AccountScope, now: datetime) -> dict[str, Any]:
-    """Return what each statement about what can be claimed needs, beside its own parameters."""
-    return {"scope": scope.id} | ({} if is_shared(connection) else {"clock": microseconds(now)})
 
 
 # Building these takes longer than running them, and a daemon runs them at each of its turns.
@@ -296,7 +296,7 @@ def _first(
         .where(
             watches.c.scope_id == bindparam("scope"),
             watches.c.due_at.is_not(None),
-            watches.c.kind.in_([kind]),
+            watches.c.kind == kind,
             or_(watches.c.lease_until.is_(None), watches.c.lease_until <= clock),
             *wanted,
         )

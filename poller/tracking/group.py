@@ -37,7 +37,7 @@ from poller.tracking.registration import Conflict
 from poller.tracking.watch import AccountScope, Phase, Watch
 
 STUB_FOR: Final = timedelta(days=14)
-"""How long after its end a group, or a watch, is remembered so that its name is not used again."""
+"""How long an ended group, or the stub of a watch, is remembered so that its name is not reused."""
 
 
 Advanced = tuple["Group", tuple[Event, ...]]
@@ -287,7 +287,7 @@ def _check_open(group: Group, watch: Watch) -> None:
         raise Conflict(
             f"group {group.name} ended at {format_instant(group.ended_at)}, {watch.id} cannot join "
             f"it; use another name, this one is free again after {free_at}, "
-            "or when store.retention is over"
+            "and not before store.retention is over"
         )
     if group.sealed_at is not None:
         raise Conflict(

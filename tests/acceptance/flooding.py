@@ -93,7 +93,7 @@ class Flood:
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        """Push until so many were sent."""
+        """Push until that number was sent."""
         threads = []
         for part in parts():
             self.answers[part.name] = Counter()
