@@ -47,7 +47,7 @@ soak: $(VENV)/.dev ## break it for a long time: kills, faults, growth (SOAK_SECO
 bench: $(VENV)/.dev ## measure, and write the tables to tests/benchmarks/results
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
-config: $(VENV)/.dev ## write config/ anew from the settings in the code
+config: $(VENV)/.dev ## write config/ again from the settings in the code
 	$(BIN)/python config/generate.py
 
 clean: ## remove what the targets made

@@ -83,8 +83,8 @@ class Pulse:
 def join(connection: Connection, scope: AccountScope, member: Member, now: datetime) -> None:
     """Write the row of a daemon, or what has changed in it. One alone removes those before it.
 
-    Whoever records events locks their counter, and reads the sinks after that; so does this: what
-    is recorded after it knows the sinks of this daemon.
+    A recording locks the position counter and then reads the sinks. This locks the same counter,
+    so that every later recording knows the sinks of this daemon.
     """
     connection.execute(
         update(counters).where(counters.c.name == POSITION).values(value=counters.c.value)

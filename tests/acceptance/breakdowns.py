@@ -16,7 +16,7 @@ _FAILED = ("FAILED", "UNDELIVERED")
 
 
 def breakdown_of(events: Sequence[Event], name: str) -> Event:
-    """Return the one breakdown of an operation, the last thing that was told of it."""
+    """Return the one breakdown of an operation, the last event about it."""
     own = [event for event in events if event["subject"] == name]
     assert [event["type"] for event in own].count("operation.breakdown") == 1
     assert own[-1]["type"] == "operation.breakdown"

@@ -144,7 +144,7 @@ def _exchange(line: socket.socket, sent: bytes) -> int:
 
 
 def main(port: str, most: str) -> None:
-    """Push so many times."""
+    """Push `most` times."""
     flood = Flood(int(port), int(most))
     flood.run()
     json.dump(flood.answers, sys.stdout)

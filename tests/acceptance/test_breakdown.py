@@ -52,9 +52,9 @@ class Stage:
 
     def run(self, *arguments: str, **more: str) -> list[Event]:
         """Run until everything has ended; its events, each as the schema wants it."""
-        told = {**self.simulator.environment, **self.api.environment, **FAST, **more}
+        variables = {**self.simulator.environment, **self.api.environment, **FAST, **more}
         command = ("run", "--until-idle", "--timeout", "25s", *arguments)
-        done = poller(*command, cwd=self.cwd, environment=told)
+        done = poller(*command, cwd=self.cwd, environment=variables)
         assert done.returncode == 0, done.stderr[-3000:]
         events = [json.loads(line) for line in done.stdout.splitlines()]
         validator = jsonschema.Draft202012Validator(load_event_schema())
@@ -97,20 +97,20 @@ def test_ten_thousand_messages_with_seven_hundred_failures(stage: Stage) -> None
 
 
 @pytest.mark.parametrize(
-    ("setting", "option", "is_told"),
+    ("setting", "option", "is_emitted"),
     [("false", "--breakdown", True), ("true", "--no-breakdown", False), ("false", "", False)],
 )
 def test_the_registration_decides_before_the_settings(
     setting: str,
     option: str,
-    is_told: bool,  # noqa: FBT001 - a parameter of the test
+    is_emitted: bool,  # noqa: FBT001 - a parameter of the test
     stage: Stage,
 ) -> None:
     """`--breakdown` and `--no-breakdown` win over `polling.breakdown`; without it, no request."""
     [name] = stage.simulator.send(1, recipients=100, fate="troubled")
     events = stage.run(*filter(None, [option]), name, POLLER_POLLING__BREAKDOWN=setting)
-    assert (events[-1]["type"] == "operation.breakdown") is is_told
-    assert bool(stage.details) is is_told
+    assert (events[-1]["type"] == "operation.breakdown") is is_emitted
+    assert bool(stage.details) is is_emitted
 
 
 def test_nothing_failed_and_nothing_is_read(stage: Stage) -> None:
@@ -122,7 +122,7 @@ def test_nothing_failed_and_nothing_is_read(stage: Stage) -> None:
 
 
 def test_a_canceled_operation_is_explained_too(stage: Stage) -> None:
-    """What failed before the cancellation is told; `final` is on the cancellation."""
+    """What failed before the cancellation is reported; `final` is on the cancellation."""
     [name] = stage.simulator.send(1, recipients=1000, fate="canceled")
     events = stage.run(name)
     assert [event["type"] for event in events[-2:]] == ["operation.canceled", "operation.breakdown"]

@@ -49,7 +49,7 @@ def environment(api: FakeApi, receiver: Receiver) -> dict[str, str]:
 
 
 def test_before_the_first_start(api: FakeApi, receiver: Receiver, tmp_path: Path) -> None:
-    """All is told on stdout, nothing on stderr, nothing posted, and no file is left behind."""
+    """The report is on stdout, nothing on stderr, nothing posted, and no file is left behind."""
     done = poller("check", cwd=tmp_path, environment=environment(api, receiver))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("\neverything is in order\n")
@@ -64,10 +64,10 @@ def test_before_the_first_start(api: FakeApi, receiver: Receiver, tmp_path: Path
 
 def test_beside_a_running_daemon(api: FakeApi, receiver: Receiver, tmp_path: Path) -> None:
     """What the daemon holds is in use, which is fine, and the daemon does not mind."""
-    told = environment(api, receiver)
-    with Poller("run", cwd=tmp_path, environment=told) as daemon:
+    variables = environment(api, receiver)
+    with Poller("run", cwd=tmp_path, environment=variables) as daemon:
         eventually(lambda: bool(daemon.logged("daemon.started")))
-        done = poller("check", "--json", "--send", cwd=tmp_path, environment=told)
+        done = poller("check", "--json", "--send", cwd=tmp_path, environment=variables)
         assert daemon.stop() == 0
     assert done.returncode == 0, done.stderr
     messages = {found["subject"]: found["message"] for found in json.loads(done.stdout)["checks"]}
@@ -82,9 +82,9 @@ def test_beside_a_running_daemon(api: FakeApi, receiver: Receiver, tmp_path: Pat
 def test_several_problems_at_once(api: FakeApi, receiver: Receiver, tmp_path: Path) -> None:
     """Each problem is a line on stderr with its fix, where stdout goes to a program."""
     api.override = Reply(status=401, body=envelope(20003, "Authenticate"))
-    told = environment(api, receiver) | {"POLLER_STORE__URL": "sqlite:///absent/poller.db"}
+    variables = environment(api, receiver) | {"POLLER_STORE__URL": "sqlite:///absent/poller.db"}
     receiver.stop()
-    done = poller("check", "--send", cwd=tmp_path, environment=told)
+    done = poller("check", "--send", cwd=tmp_path, environment=variables)
     assert done.returncode == 2
     lines = done.stderr.splitlines()
     assert [line.split(":")[1].strip() for line in lines] == ["api", "store", "sinks.app"]
@@ -101,13 +101,16 @@ def test_missing_credentials(tmp_path: Path) -> None:
 
 
 def test_on_a_terminal(api: FakeApi, tmp_path: Path) -> None:
-    """On a terminal the report is drawn, and problems are told once."""
-    told = api.environment | {"POLLER_STORE__URL": "sqlite:///absent/poller.db", "NO_COLOR": "1"}
+    """On a terminal the report is drawn, and problems are shown once."""
+    variables = api.environment | {
+        "POLLER_STORE__URL": "sqlite:///absent/poller.db",
+        "NO_COLOR": "1",
+    }
     # a daemon of the developer's own may listen at the default address
-    told |= {"POLLER_SERVER__LISTEN": f"unix:{tmp_path}/absent.sock"}
+    variables |= {"POLLER_SERVER__LISTEN": f"unix:{tmp_path}/absent.sock"}
     ours, theirs = pty.openpty()
     try:
-        variables = {"PATH": os.environ["PATH"], "TERM": "xterm", "COLUMNS": "120", **told}
+        variables = {"PATH": os.environ["PATH"], "TERM": "xterm", "COLUMNS": "120", **variables}
         with Forked("check", cwd=tmp_path, env=variables, stdout=theirs) as done:
             _, said = done.communicate(timeout=60)
     finally:

@@ -44,14 +44,14 @@ def environment(api: FakeApi, directory: Path, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def daemon(told: Mapping[str, str], directory: Path, *arguments: str) -> Iterator[Poller]:
+def daemon(variables: Mapping[str, str], directory: Path, *arguments: str) -> Iterator[Poller]:
     """Run a daemon that listens."""
-    with Poller("run", *arguments, cwd=directory, environment=told) as running:
+    with Poller("run", *arguments, cwd=directory, environment=variables) as running:
         eventually(lambda: bool(running.logged("server.listening")))
         yield running
 
 
-def told_lines(text: str) -> list[dict[str, Any]]:
+def json_lines(text: str) -> list[dict[str, Any]]:
     """Read lines of JSON."""
     return [json.loads(line) for line in text.splitlines()]
 
@@ -65,11 +65,11 @@ def test_what_is_added_is_watched_listed_shown_and_forgotten(api: FakeApi, tmp_p
     """The life of an operation by way of the commands; every answer also as JSON."""
     api.script(A, [operation(A, "PROCESSING", total=100, delivered=40)])
     api.script(B, [operation(B, "COMPLETED", total=10, delivered=9, failed=1)])
-    told = environment(api, tmp_path)
-    with daemon(told, tmp_path) as running:
+    variables = environment(api, tmp_path)
+    with daemon(variables, tmp_path) as running:
 
         def say(*call: str, code: int = 0, stdin: str | None = None) -> tuple[str, str]:
-            done = poller(*call, cwd=tmp_path, environment=told, stdin=stdin)
+            done = poller(*call, cwd=tmp_path, environment=variables, stdin=stdin)
             assert done.returncode == code, done.stderr
             assert "Traceback" not in done.stderr
             return done.stdout, done.stderr
@@ -78,7 +78,7 @@ def test_what_is_added_is_watched_listed_shown_and_forgotten(api: FakeApi, tmp_p
         assert cells(added) == [[A, "watching"]]
         lines = f'{B}\nnope\n{{"id": "{A}", "labels": {{"team": "a"}}}}\n'
         added, _ = say("add", "--stdin", "--json", stdin=lines, code=1)
-        bad, new, known = told_lines(added)
+        bad, new, known = json_lines(added)
         assert (bad["line"], bad["status"]) == (2, 422)
         assert (new["id"], new["status"]) == (B, 201)
         assert (known["id"], known["status"]) == (A, 200)
@@ -91,7 +91,7 @@ def test_what_is_added_is_watched_listed_shown_and_forgotten(api: FakeApi, tmp_p
         assert rows[A][7] == "campaign=autumn team=a"
         assert rows[B][:6] == ["messages", "COMPLETED", "ended", "completed", "10/10", "1"]
         for chosen in (("--status", "processing"), ("--label", "team=a"), ("--phase", "active")):
-            (found,) = told_lines(say("list", *chosen, "--json")[0])
+            (found,) = json_lines(say("list", *chosen, "--json")[0])
             assert found["id"] == A
         assert say("list", "--limit", "1")[1] == "poller: there are more; --limit is 1\n"
         assert say("list", "--kind", "emails") == ("", "poller: nothing found\n")
@@ -100,15 +100,15 @@ def test_what_is_added_is_watched_listed_shown_and_forgotten(api: FakeApi, tmp_p
         assert f"operation\t{A}\n" in shown
         assert "progress\t40 of 100 done: 40 delivered\n" in shown
         assert shown.endswith("stdout: 1 delivered\n")
-        assert told_lines(say("show", A, "--json")[0])[0]["events"][0]["sequence"] == 1
+        assert json_lines(say("show", A, "--json")[0])[0]["events"][0]["sequence"] == 1
 
         name, state, _, waiting, *_ = cells(say("sinks")[0])[1]
         assert (name, state, waiting) == ("stdout", "ok", "0")
-        assert told_lines(say("sinks", "--json")[0])[0]["name"] == "stdout"
+        assert json_lines(say("sinks", "--json")[0])[0]["name"] == "stdout"
 
         forgotten, _ = say("forget", A, D, code=1)
         assert cells(forgotten) == [[A, "forgotten"], [D, "unknown"]]
-        assert told_lines(say("list", "--phase", "forgotten", "--json")[0])[0]["id"] == A
+        assert json_lines(say("list", "--phase", "forgotten", "--json")[0])[0]["id"] == A
         _, said = say("show", D, code=1)
         assert f"does not know {D}" in said
         assert running.stop() == 0
@@ -124,24 +124,24 @@ def test_why_a_webhook_did_not_arrive(api: FakeApi, tmp_path: Path) -> None:
         ],
     )
     with Receiver(script=[Answer(status=503)] * 1000) as receiver:
-        told = environment(
+        variables = environment(
             api,
             tmp_path,
             POLLER_SINKS__APP__TYPE="webhook",
             POLLER_SINKS__APP__URL=receiver.url,
         )
-        with daemon(told, tmp_path, A) as running:
+        with daemon(variables, tmp_path, A) as running:
 
             def shown() -> str:
-                return poller("show", A, cwd=tmp_path, environment=told).stdout
+                return poller("show", A, cwd=tmp_path, environment=variables).stdout
 
             eventually(lambda: "\tblocked\tbehind #1" in shown())
             text = shown()
             assert "answered 503; attempt " in text
             assert "app: 1 waiting, 1 blocked; #1 " in text
-            sinks = cells(poller("sinks", cwd=tmp_path, environment=told).stdout)
+            sinks = cells(poller("sinks", cwd=tmp_path, environment=variables).stdout)
             assert sinks[1][:2] == ["app", "failing"]
-            ready = poller("health", "--ready", cwd=tmp_path, environment=told)
+            ready = poller("health", "--ready", cwd=tmp_path, environment=variables)
             assert ready.returncode == 0
             assert ready.stdout.startswith("degraded\ndegraded: sink app since ")
             assert running.stop() == 0
@@ -150,11 +150,11 @@ def test_why_a_webhook_did_not_arrive(api: FakeApi, tmp_path: Path) -> None:
 def test_letters_and_replay_by_way_of_the_daemon(api: FakeApi, tmp_path: Path) -> None:
     """A shell without the store's place, and even another machine, speaks to the daemon."""
     api.script(A, [operation(A, "COMPLETED", total=1, delivered=1)])
-    told = environment(api, tmp_path, POLLER_SINKS__OUT__TYPE="stdout")
+    variables = environment(api, tmp_path, POLLER_SINKS__OUT__TYPE="stdout")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    listen = told["POLLER_SERVER__LISTEN"]
-    with daemon(told, tmp_path, A) as running:
+    listen = variables["POLLER_SERVER__LISTEN"]
+    with daemon(variables, tmp_path, A) as running:
         eventually(lambda: len(running.events) == 1)
         (event,) = running.events
 
@@ -181,19 +181,19 @@ def test_letters_and_replay_by_way_of_the_daemon(api: FakeApi, tmp_path: Path) -
 
 def test_a_token_on_a_port(api: FakeApi, tmp_path: Path) -> None:
     """The token of the settings is sent; without it the message says which variable to set."""
-    told = environment(
+    variables = environment(
         api, tmp_path, POLLER_SERVER__LISTEN="127.0.0.1:0", POLLER_SERVER__TOKEN=SECRET
     )
-    with daemon(told, tmp_path) as running:
+    with daemon(variables, tmp_path) as running:
         url = running.logged("server.listening")[0]["address"]
-        good = poller("list", "--url", url, cwd=tmp_path, environment=told)
+        good = poller("list", "--url", url, cwd=tmp_path, environment=variables)
         assert (good.returncode, good.stderr) == (0, "poller: nothing found\n")
         bad = poller("list", "--url", url, cwd=tmp_path)
         assert bad.returncode == 1
         assert "POLLER_SERVER__TOKEN" in bad.stderr
         # health never asks for it
         assert poller("health", "--url", url, cwd=tmp_path).returncode == 0
-        lost = poller("list", cwd=tmp_path, environment=told)
+        lost = poller("list", cwd=tmp_path, environment=variables)
         assert (lost.returncode, "server.listening" in lost.stderr) == (2, True)
         assert SECRET not in good.stdout + good.stderr + bad.stderr + lost.stderr
         assert running.stop() == 0
@@ -218,25 +218,27 @@ def test_nobody_is_there(tmp_path: Path, call: tuple[str, ...]) -> None:
 
 def test_health(api: FakeApi, tmp_path: Path) -> None:
     """0 with an answer, 1 once the daemon is gone; settings from a file are found, too."""
-    told = environment(api, tmp_path)
-    listen = told["POLLER_SERVER__LISTEN"]
+    variables = environment(api, tmp_path)
+    listen = variables["POLLER_SERVER__LISTEN"]
     config = tmp_path / "poller.toml"
     config.write_text(f'[server]\nlisten = "{listen}"\n')
-    with daemon(told, tmp_path) as running:
-        for call, variables in (
-            (("health",), told),
+    with daemon(variables, tmp_path) as running:
+        for call, chosen in (
+            (("health",), variables),
             (("health", "--ready"), {"POLLER_URL": listen}),
             (("health", f"--url={listen}"), {}),
             (("health", "--config", str(config)), {}),
             (("health",), {"POLLER_CONFIG": str(config)}),
         ):
-            done = poller(*call, cwd=tmp_path, environment=variables)
+            done = poller(*call, cwd=tmp_path, environment=chosen)
             assert (done.returncode, done.stderr) == (0, "")
             assert done.stdout in {"ok\n", "ready\n"}
-        (document,) = told_lines(poller("health", "--json", cwd=tmp_path, environment=told).stdout)
+        (document,) = json_lines(
+            poller("health", "--json", cwd=tmp_path, environment=variables).stdout
+        )
         assert document["status"] == "ok"
         assert running.stop() == 0
-    assert poller("health", cwd=tmp_path, environment=told).returncode == 1
+    assert poller("health", cwd=tmp_path, environment=variables).returncode == 1
 
 
 @pytest.mark.slow
@@ -263,13 +265,13 @@ def test_a_health_check_is_cheap(tmp_path: Path) -> None:
 
 
 def test_watch_follows_the_daemon(api: FakeApi, tmp_path: Path) -> None:
-    """Its events come as the daemon told them, from the first on; the API is asked by it alone."""
+    """Its events come as the daemon emitted them, from the first on; it asks the API nothing."""
     api.script(A, [operation(A, "PROCESSING", total=10, delivered=4)])
-    told = environment(api, tmp_path)
-    with daemon(told, tmp_path, A) as running:
+    variables = environment(api, tmp_path)
+    with daemon(variables, tmp_path, A) as running:
         eventually(lambda: len(running.events) == 1)
         # no credentials: only the daemon can answer
-        own = {"POLLER_SERVER__LISTEN": told["POLLER_SERVER__LISTEN"]}
+        own = {"POLLER_SERVER__LISTEN": variables["POLLER_SERVER__LISTEN"]}
         with Poller("watch", A, cwd=tmp_path, environment=own) as watching:
             eventually(lambda: len(watching.out) == 1)
             api.script(A, [operation(A, "COMPLETED", updated=9, total=10, delivered=10)])
@@ -277,9 +279,9 @@ def test_watch_follows_the_daemon(api: FakeApi, tmp_path: Path) -> None:
         assert watching.events == running.events
         assert [event["type"] for event in watching.events][-1] == "operation.completed"
         assert watching.logged("watch.following")[0]["operations"] == 1
-        # what has ended is told in full as well, and how it ended is the exit code
+        # what has ended is shown in full as well, and how it ended is the exit code
         again = poller("watch", A, cwd=tmp_path, environment=own)
-        assert (again.returncode, told_lines(again.stdout)) == (0, running.events)
+        assert (again.returncode, json_lines(again.stdout)) == (0, running.events)
         assert running.stop() == 0
 
 
@@ -289,13 +291,13 @@ def test_watch_asks_itself_about_what_the_daemon_does_not_know(
     """It registers nothing there."""
     api.script(A, [operation(A, "COMPLETED", total=1, delivered=1)])
     api.script(B, [operation(B, "CANCELED", total=1, canceled=1)])
-    told = environment(api, tmp_path)
-    with daemon(told, tmp_path, A) as running:
+    variables = environment(api, tmp_path)
+    with daemon(variables, tmp_path, A) as running:
         eventually(lambda: len(running.events) == 1)
-        done = poller("watch", A, B, cwd=tmp_path, environment=told)
+        done = poller("watch", A, B, cwd=tmp_path, environment=variables)
         assert done.returncode == 3
-        assert {event["subject"] for event in told_lines(done.stdout)} == {A, B}
-        listed = told_lines(poller("list", "--json", cwd=tmp_path, environment=told).stdout)
+        assert {event["subject"] for event in json_lines(done.stdout)} == {A, B}
+        listed = json_lines(poller("list", "--json", cwd=tmp_path, environment=variables).stdout)
         assert [one["id"] for one in listed] == [A]
         assert running.stop() == 0
 
@@ -303,9 +305,9 @@ def test_watch_asks_itself_about_what_the_daemon_does_not_know(
 def test_watch_goes_on_when_the_daemon_is_killed(api: FakeApi, tmp_path: Path) -> None:
     """After some waiting it asks the API itself, and goes on counting where the daemon was."""
     api.script(A, [operation(A, "PROCESSING", total=10, delivered=4)])
-    told = environment(api, tmp_path)
-    with daemon(told, tmp_path, A) as running:
-        with Poller("watch", A, cwd=tmp_path, environment=told) as watching:
+    variables = environment(api, tmp_path)
+    with daemon(variables, tmp_path, A) as running:
+        with Poller("watch", A, cwd=tmp_path, environment=variables) as watching:
             eventually(lambda: len(watching.out) == 1)
             running.signal(signal.SIGKILL)
             api.script(A, [operation(A, "COMPLETED", updated=9, total=10, delivered=10)])
@@ -318,14 +320,14 @@ def test_watch_goes_on_when_the_daemon_is_killed(api: FakeApi, tmp_path: Path) -
 def test_watch_survives_a_restart_of_the_daemon(api: FakeApi, tmp_path: Path) -> None:
     """A daemon that comes back is followed on: nothing is missed, nothing comes twice."""
     api.script(A, [operation(A, "PROCESSING", total=10, delivered=4)])
-    told = environment(api, tmp_path)
-    own = {"POLLER_SERVER__LISTEN": told["POLLER_SERVER__LISTEN"]}
-    with daemon(told, tmp_path, A) as first:
+    variables = environment(api, tmp_path)
+    own = {"POLLER_SERVER__LISTEN": variables["POLLER_SERVER__LISTEN"]}
+    with daemon(variables, tmp_path, A) as first:
         with Poller("watch", A, cwd=tmp_path, environment=own) as watching:
             eventually(lambda: len(watching.out) == 1)
             assert first.stop() == 0
             api.script(A, [operation(A, "COMPLETED", updated=9, total=10, delivered=10)])
-            with daemon(told, tmp_path) as second:
+            with daemon(variables, tmp_path) as second:
                 assert watching.wait() == 0, watching.err
                 assert second.stop() == 0
         assert watching.events == [*first.events, *second.events]

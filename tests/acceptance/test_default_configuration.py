@@ -44,9 +44,9 @@ def test_all_that_can_be_watched_logs_no_trouble(tmp_path: Path) -> None:
         single = message_of(simulator, send(recipients=1, fate=Scenario(fallback=1.0)))
         group = message_of(simulator, send(recipients=5, group=5, fate=TROUBLED))
         names |= dict.fromkeys((single, group), "messages")
-        told = {**simulator.environment, **FAST}
+        variables = {**simulator.environment, **FAST}
         command = ("run", "--stdin", "--until-idle", "--breakdown")
-        with Poller(*command, cwd=tmp_path, environment=told, stdin=True) as daemon:
+        with Poller(*command, cwd=tmp_path, environment=variables, stdin=True) as daemon:
             for name, kind in names.items():
                 daemon.say(json.dumps({"id": name, "kind": kind, "breakdown": True}))
             eventually(lambda: {event["subject"] for event in daemon.events} == set(names))

@@ -42,10 +42,10 @@ def check_politeness(stats: dict[str, Any]) -> None:
 
 
 def test_discovery_alone_watches_a_whole_account(simulator: Simulated, tmp_path: Path) -> None:
-    """Nobody registers anything: what was sent before and after the start is told to its end."""
-    told = {**simulator.environment, **FAST}
+    """Without a registration, what was sent before and after the start is followed to its end."""
+    variables = {**simulator.environment, **FAST}
     before = [*simulator.send(20, recipients=10), *simulator.send(3, recipients=10, kind="emails")]
-    with Poller("run", "--discover", cwd=tmp_path, environment=told) as daemon:
+    with Poller("run", "--discover", cwd=tmp_path, environment=variables) as daemon:
         eventually(lambda: len(daemon.logged("operation.discovered")) == len(before))
         after = simulator.send(20, recipients=10)
         eventually(lambda: len(finals(daemon)) >= len(before) + len(after))
@@ -56,7 +56,7 @@ def test_discovery_alone_watches_a_whole_account(simulator: Simulated, tmp_path:
         before[20:], key=list(kinds).index
     )
     check_politeness(simulator.stats())
-    with Poller("run", "--discover", cwd=tmp_path, environment=told) as again:
+    with Poller("run", "--discover", cwd=tmp_path, environment=variables) as again:
         eventually(lambda: len(again.logged("sweep.done")) >= 4)
         assert again.stop() == 0
     assert again.events == []
@@ -67,8 +67,8 @@ def test_without_discovery_strangers_are_left_alone(simulator: Simulated, tmp_pa
     """Without `--discover` an account's other operations are nobody's business."""
     own = simulator.send(5, recipients=10)
     simulator.send(5, recipients=10)
-    told = {**simulator.environment, **FAST}
-    with Poller("run", *own, cwd=tmp_path, environment=told) as daemon:
+    variables = {**simulator.environment, **FAST}
+    with Poller("run", *own, cwd=tmp_path, environment=variables) as daemon:
         eventually(lambda: len(finals(daemon)) == len(own))
         assert daemon.stop() == 0
     assert {event["subject"] for event in daemon.events} == set(own)
@@ -79,8 +79,8 @@ def test_without_discovery_strangers_are_left_alone(simulator: Simulated, tmp_pa
 def test_many_cost_a_few_lists(simulator: Simulated, tmp_path: Path) -> None:
     """Two hundred operations are followed to their ends with fewer requests than operations."""
     names = simulator.send(200, recipients=100)
-    told = {**simulator.environment, **FAST}
-    with Poller("run", "--until-idle", *names, cwd=tmp_path, environment=told) as daemon:
+    variables = {**simulator.environment, **FAST}
+    with Poller("run", "--until-idle", *names, cwd=tmp_path, environment=variables) as daemon:
         assert daemon.wait() == 0
     stats = simulator.stats()
     assert sorted(finals(daemon)) == sorted(names)
@@ -92,8 +92,8 @@ def test_many_cost_a_few_lists(simulator: Simulated, tmp_path: Path) -> None:
 def test_off_means_off(simulator: Simulated, tmp_path: Path) -> None:
     """With `sweep = "off"` no list is ever read."""
     names = simulator.send(20, recipients=10)
-    told = {**simulator.environment, **FAST, "POLLER_POLLING__SWEEP": "off"}
-    with Poller("run", "--until-idle", *names, cwd=tmp_path, environment=told) as daemon:
+    variables = {**simulator.environment, **FAST, "POLLER_POLLING__SWEEP": "off"}
+    with Poller("run", "--until-idle", *names, cwd=tmp_path, environment=variables) as daemon:
         assert daemon.wait() == 0
     stats = simulator.stats()
     assert requests_for(stats, FETCHES) == stats["total"] >= len(names)
@@ -105,8 +105,8 @@ def test_a_storm_of_429_is_met_with_silence(simulator: Simulated, tmp_path: Path
     """While half of all requests are refused: pauses, lists that go on, no bound exceeded."""
     simulator.turn(rate_429=0.5, retry_after=1.0)
     names = simulator.send(100, recipients=300)
-    told = {**simulator.environment, **FAST}
-    with Poller("run", *names, cwd=tmp_path, environment=told) as daemon:
+    variables = {**simulator.environment, **FAST}
+    with Poller("run", *names, cwd=tmp_path, environment=variables) as daemon:
         eventually(lambda: len(daemon.logged("account.paused")) >= 2)
         simulator.turn(rate_429=0.0)
         eventually(lambda: len(finals(daemon)) == len(names))

@@ -70,7 +70,7 @@ def test_a_flood_of_hints_is_bounded(tmp_path: Path) -> None:
             assert daemon.stop() == 0
     for part in parts():
         assert set(answers[part.name]) <= {str(one) for one in part.answers}, part.name
-    # whoever is refused at once does not crowd out what is genuine
+    # a client that is refused at once does not crowd out what is genuine
     assert answers["genuine"]["204"] > answers["genuine"].get("503", 0)
     counted = dict(line.rsplit(" ", 1) for line in metrics.splitlines())
     assert float(counted[f'{METRIC}{{outcome="forged"}}']) == answers["forged"]["403"]

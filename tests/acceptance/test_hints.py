@@ -27,9 +27,9 @@ def test_what_is_pushed_is_discovered_and_watched_to_its_end(tmp_path: Path) -> 
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}/v1/hints"
     with Simulated("--speed", "4", "--hints", url, cwd=tmp_path) as simulator:
-        told = {**simulator.environment, **SLOW}
-        assert told["POLLER_SERVER__HINTS_URL"] == url
-        with Poller("run", cwd=tmp_path, environment=told) as daemon:
+        variables = {**simulator.environment, **SLOW}
+        assert variables["POLLER_SERVER__HINTS_URL"] == url
+        with Poller("run", cwd=tmp_path, environment=variables) as daemon:
             eventually(lambda: bool(daemon.logged("server.listening")))
             sent = simulator.send(10, recipients=20)
             eventually(

@@ -52,8 +52,8 @@ def test_a_lost_log_costs_no_work(how: str, tmp_path: Path) -> None:
     with FakeApi() as api, unwritable(how) as stderr, (tmp_path / "out").open("w") as stdout:
         for name in NAMES:
             api.script(name, [operation(name, "COMPLETED", total=1, delivered=1)])
-        door = tmp_path / "door"
-        own = {**api.environment, "POLLER_SERVER__LISTEN": f"unix:{door}"}
+        address = tmp_path / "address"
+        own = {**api.environment, "POLLER_SERVER__LISTEN": f"unix:{address}"}
         process = Forked(
             "run",
             "--set",
@@ -64,9 +64,9 @@ def test_a_lost_log_costs_no_work(how: str, tmp_path: Path) -> None:
             stderr=stderr,
         )
         try:
-            eventually(door.exists)
-            transport = httpx.HTTPTransport(uds=str(door), retries=3, verify=NO_TLS)
-            with httpx.Client(base_url="http://door", transport=transport, timeout=20) as client:
+            eventually(address.exists)
+            transport = httpx.HTTPTransport(uds=str(address), retries=3, verify=NO_TLS)
+            with httpx.Client(base_url="http://address", transport=transport, timeout=20) as client:
                 for name in NAMES:
                     assert client.post("/v1/operations", json={"id": name}).status_code == 201
                 eventually(lambda: (tmp_path / "out").read_text().count("\n") == len(NAMES))

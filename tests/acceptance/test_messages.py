@@ -93,16 +93,16 @@ def post(daemon: Poller, name: str) -> None:
 
 
 @pytest.mark.parametrize("door", Door)
-def test_a_fallback_is_told_attempt_by_attempt(
+def test_a_fallback_is_reported_attempt_by_attempt(
     door: Door, simulator: Simulated, tmp_path: Path
 ) -> None:
     """RCS fails with 61337 and SMS delivers; stopped and started in the middle."""
     operation = simulator.world.send(recipients=1, fate=Scenario(fallback=1.0))
     name = message_of(simulator, operation)
-    told = environment(simulator, POLLER_SERVER__LISTEN="127.0.0.1:0")
+    variables = environment(simulator, POLLER_SERVER__LISTEN="127.0.0.1:0")
     arguments = {Door.ARGUMENT: [name], Door.LINE: ["--stdin"], Door.POST: []}[door]
     is_line = door is Door.LINE
-    with Poller("run", *arguments, cwd=tmp_path, environment=told, stdin=is_line) as daemon:
+    with Poller("run", *arguments, cwd=tmp_path, environment=variables, stdin=is_line) as daemon:
         if door is Door.LINE:
             daemon.say(name)
         elif door is Door.POST:
@@ -111,7 +111,7 @@ def test_a_fallback_is_told_attempt_by_attempt(
         simulator.advance(gone(operation) + 0.5)
         eventually(lambda: len(daemon.out) == 2)
         assert daemon.stop() == 0
-    with Poller("run", "--until-idle", cwd=tmp_path, environment=told) as again:
+    with Poller("run", "--until-idle", cwd=tmp_path, environment=variables) as again:
         eventually(lambda: bool(again.logged("daemon.started")))
         simulator.advance(3)
         eventually(lambda: len(again.out) == 1)
@@ -164,10 +164,10 @@ def test_every_end_of_a_message(simulator: Simulated, tmp_path: Path) -> None:
     )
     assert done.returncode == 3, done.stderr
     events = check(done.stdout.splitlines(), tmp_path)
-    told = {event["subject"]: event for event in events}
-    assert len(events) == len(told) == len(names) + 1
-    assert {name: told[name]["type"] for name in names} == names
-    lost = told[stranger]
+    by_subject = {event["subject"]: event for event in events}
+    assert len(events) == len(by_subject) == len(names) + 1
+    assert {name: by_subject[name]["type"] for name in names} == names
+    lost = by_subject[stranger]
     assert (lost["type"], lost["data"]["reason"]) == ("message.lost", "not_found")
     assert all(event["data"]["final"] for event in events)
 
@@ -175,12 +175,12 @@ def test_every_end_of_a_message(simulator: Simulated, tmp_path: Path) -> None:
 def test_a_delivered_message_is_watched_until_it_is_read(
     simulator: Simulated, tmp_path: Path
 ) -> None:
-    """With `polling.settle` the receipt that comes later is told, and then that it is settled."""
+    """With `polling.settle` a later receipt is reported, and then that it is settled."""
     operation = simulator.world.send(recipients=1, fate=Scenario(read=1.0))
     name = message_of(simulator, operation)
-    told = environment(simulator, POLLER_POLLING__SETTLE="1h")
+    variables = environment(simulator, POLLER_POLLING__SETTLE="1h")
     simulator.advance(gone(operation) + 5)
-    with Poller("run", "--until-idle", name, cwd=tmp_path, environment=told) as daemon:
+    with Poller("run", "--until-idle", name, cwd=tmp_path, environment=variables) as daemon:
         eventually(lambda: len(daemon.out) == 1)
         simulator.advance(60)
         assert daemon.wait() == 0
@@ -196,8 +196,8 @@ def test_a_group_is_followed_through_its_receipts(simulator: Simulated, tmp_path
         recipients=5, group=5, fate=Scenario(read=0.4, undelivered=0.2)
     )
     name = message_of(simulator, operation)
-    told = environment(simulator)
-    with Poller("run", "--until-idle", name, cwd=tmp_path, environment=told) as daemon:
+    variables = environment(simulator)
+    with Poller("run", "--until-idle", name, cwd=tmp_path, environment=variables) as daemon:
         eventually(lambda: len(daemon.out) == 1)
         simulator.advance(gone(operation) + 1)
         eventually(lambda: any('"sent":5' in line for line in list(daemon.out)))
@@ -224,9 +224,9 @@ def test_what_is_scheduled_is_left_alone_until_its_schedule(
 ) -> None:
     """A look, for operations one for the schedule; then nothing before it, and then the end."""
     with Simulated(clock=utc_now) as simulator, ApiProxy(simulator.base_url) as api:
-        told = {**environment(simulator), **api.environment}
+        variables = {**environment(simulator), **api.environment}
         with Poller(
-            "run", "--stdin", "--until-idle", cwd=tmp_path, environment=told, stdin=True
+            "run", "--stdin", "--until-idle", cwd=tmp_path, environment=variables, stdin=True
         ) as daemon:
             eventually(lambda: bool(daemon.logged("daemon.started")))
             at = utc_now() + timedelta(seconds=3)
@@ -265,13 +265,18 @@ def test_the_vendors_documents_make_the_right_events(tmp_path: Path) -> None:
     with FakeApi() as api:
         api.script(operation["id"], [operation])
         api.script(message["id"], [message])
-        told = {**api.environment, **FAST, "POLLER_API__REQUESTS_PER_SECOND": "500"}
+        variables = {**api.environment, **FAST, "POLLER_API__REQUESTS_PER_SECOND": "500"}
         done = poller(
-            "run", "--until-idle", operation["id"], message["id"], cwd=tmp_path, environment=told
+            "run",
+            "--until-idle",
+            operation["id"],
+            message["id"],
+            cwd=tmp_path,
+            environment=variables,
         )
     assert done.returncode == 0, done.stderr
-    told_of = {event["subject"]: event for event in check(done.stdout.splitlines(), tmp_path)}
-    completed = told_of[operation["id"]]
+    by_subject = {event["subject"]: event for event in check(done.stdout.splitlines(), tmp_path)}
+    completed = by_subject[operation["id"]]
     assert completed["type"] == "operation.completed"
     assert completed["data"]["operation"] == operation
     assert completed["data"]["delta"] == {
@@ -280,7 +285,7 @@ def test_the_vendors_documents_make_the_right_events(tmp_path: Path) -> None:
         "delivered": 1,
         "attempts": 1,
     }
-    delivered = told_of[message["id"]]
+    delivered = by_subject[message["id"]]
     assert delivered["type"] == "message.delivered"
     assert [_step(one) for one in delivered["data"]["changes"]] == [
         (1, "RCS", None, "FAILED", 61337),

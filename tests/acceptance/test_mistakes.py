@@ -1,6 +1,6 @@
 """Mistakes through the real command line: one readable message on stderr, and the right exit code.
 
-2 is for what the caller must mend in the call or the settings, 1 for what is wrong in the world.
+2 is for what the caller must change in the call or the settings, 1 for what is wrong in the world.
 """
 
 import base64
@@ -207,7 +207,7 @@ def test_a_mistake_has_one_message(tmp_path: Path, mistake: Mistake) -> None:
     assert code == mistake.code
 
 
-def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
+def test_several_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     """Two bad settings need one run, not two."""
     done = poller(
         *("run", "--set", "polling.settle=x", "--set", "log.level=loud"),
@@ -233,7 +233,7 @@ def test_a_file_that_another_process_writes(tmp_path: Path) -> None:
 
 
 def test_a_store_that_another_daemon_has(tmp_path: Path) -> None:
-    """The second daemon is told the first one's pid, and what to do in place of a second one."""
+    """The second daemon names the first one's pid, and what to do in place of a second one."""
     with FakeApi() as api, Poller("run", cwd=tmp_path, environment=api.environment) as first:
         eventually(lambda: bool(first.logged("daemon.started")))
         pid = first.process.pid

@@ -86,7 +86,7 @@ def answers(address: str, names: list[str]) -> str:
     return "\n".join(said)
 
 
-def told_by(tmp_path: Path, **more: str) -> tuple[str, list[dict[str, Any]]]:
+def output_of(tmp_path: Path, **more: str) -> tuple[str, list[dict[str, Any]]]:
     """Watch it all to its end with gossiping refusals on the way; all that is left, and events."""
     gossip = Reply(status=400, body=envelope(21211, GOSSIP))
     with Simulated() as simulator, ApiProxy(simulator.base_url) as api:
@@ -102,9 +102,9 @@ def told_by(tmp_path: Path, **more: str) -> tuple[str, list[dict[str, Any]]]:
 
         api.instead = instead
         api.edit = lambda body: body.replace(ERROR_TEXT.encode(), GOSSIP.encode())
-        told = {**simulator.environment, **api.environment, **FAST, **more}
+        variables = {**simulator.environment, **api.environment, **FAST, **more}
         registrations = [json.dumps({"id": name, "kind": kind}) for name, kind in ids.items()]
-        with Poller("run", "--stdin", cwd=tmp_path, environment=told, stdin=True) as daemon:
+        with Poller("run", "--stdin", cwd=tmp_path, environment=variables, stdin=True) as daemon:
             for registration in registrations:
                 daemon.say(registration)
             eventually(lambda: {event["subject"] for event in daemon.events} == set(names))
@@ -127,7 +127,7 @@ def told_by(tmp_path: Path, **more: str) -> tuple[str, list[dict[str, Any]]]:
 
 def test_by_default_nothing_of_a_message_gets_out(tmp_path: Path) -> None:
     """Events, debug log, metrics, control API, stream, and every byte on the disk."""
-    everything, events = told_by(tmp_path)
+    everything, events = output_of(tmp_path)
     assert "poll.failed" in everything
     assert "No handset at ••• (•••), nor at •••." in everything
     assert "61337" in everything
@@ -140,7 +140,7 @@ def test_by_default_nothing_of_a_message_gets_out(tmp_path: Path) -> None:
 
 def test_addresses_that_were_asked_for_are_masked(tmp_path: Path) -> None:
     """With `include_addresses`: enough to tell one from another, never the whole, and no text."""
-    everything, events = told_by(tmp_path, POLLER_POLLING__INCLUDE_ADDRESSES="true")
+    everything, events = output_of(tmp_path, POLLER_POLLING__INCLUDE_ADDRESSES="true")
     assert [secret for secret in (*NUMBERS, *EMAILS, *SECRETS[6:]) if secret in everything] == []
     [explained] = [
         event["data"]["breakdown"]

@@ -16,16 +16,16 @@ def test_a_kept_event_is_sent_again(tmp_path: Path) -> None:
     name = operation_id(1)
     with FakeApi() as api, Receiver() as receiver:
         api.script(name, [operation(name, "COMPLETED", delivered=1)])
-        told = {
+        variables = {
             **api.environment,
             "POLLER_SINKS__OUT__TYPE": "stdout",
             "POLLER_SINKS__APP__TYPE": "webhook",
             "POLLER_SINKS__APP__URL": receiver.url,
         }
-        with Poller("run", name, cwd=tmp_path, environment=told) as daemon:
+        with Poller("run", name, cwd=tmp_path, environment=variables) as daemon:
             (first,) = receiver.wait_for(1)
             done = poller(
-                *("replay", first.event["id"], "--to", "app"), cwd=tmp_path, environment=told
+                *("replay", first.event["id"], "--to", "app"), cwd=tmp_path, environment=variables
             )
             assert (done.returncode, done.stdout) == (0, "app: 1 event replayed\n"), done.stderr
             assert done.stderr == ""
@@ -40,17 +40,17 @@ def test_a_disabled_sink_is_enabled(tmp_path: Path) -> None:
     name = operation_id(1)
     with FakeApi() as api, Receiver(script=[Answer(status=410)]) as receiver:
         api.script(name, [operation(name, "COMPLETED", delivered=1)])
-        told = {
+        variables = {
             **api.environment,
             "POLLER_SINKS__OUT__TYPE": "stdout",
             "POLLER_SINKS__APP__TYPE": "webhook",
             "POLLER_SINKS__APP__URL": receiver.url,
         }
-        with Poller("run", name, cwd=tmp_path, environment=told) as daemon:
+        with Poller("run", name, cwd=tmp_path, environment=variables) as daemon:
             (refused,) = receiver.wait_for(1)
             eventually(lambda: bool(daemon.logged("sink.disabled")))
             event_id = refused.event["id"]
-            assert poller("replay", event_id, cwd=tmp_path, environment=told).returncode == 0
+            assert poller("replay", event_id, cwd=tmp_path, environment=variables).returncode == 0
             receiver.wait_until(lambda received: any(one.accepted for one in received))
             assert daemon.stop() == 0
     assert {event["id"] for event in receiver.events} == {event_id}

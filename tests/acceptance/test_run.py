@@ -77,7 +77,7 @@ def test_three_sinks_agree_on_every_operation(api: FakeApi, tmp_path: Path) -> N
     for number, name in enumerate(ids):
         api.script(name, campaign(name, "CANCELED" if number % 4 == 0 else "COMPLETED"))
     with Receiver(secret=SECRET) as receiver:
-        told = environment(
+        variables = environment(
             api,
             POLLER_SINKS=json.dumps(
                 {
@@ -90,7 +90,7 @@ def test_three_sinks_agree_on_every_operation(api: FakeApi, tmp_path: Path) -> N
         )
         done = poller(
             "run", "--until-idle", "--label", "campaign=autumn", *ids,
-            cwd=tmp_path, environment=told,
+            cwd=tmp_path, environment=variables,
         )  # fmt: skip
         posted = list(receiver.received)
     assert done.returncode == 0, done.stderr
@@ -113,9 +113,9 @@ def test_a_restart_loses_and_repeats_nothing(api: FakeApi, tmp_path: Path) -> No
     ended, running = operation_id(1), operation_id(2)
     api.script(ended, campaign(ended, "COMPLETED"))
     api.script(running, campaign(running, "COMPLETED")[:3])
-    told = environment(api, POLLER_SINKS='{"log": {"type": "file", "path": "events.ndjson"}}')
+    variables = environment(api, POLLER_SINKS='{"log": {"type": "file", "path": "events.ndjson"}}')
     path = tmp_path / "events.ndjson"
-    with Poller("run", ended, running, cwd=tmp_path, environment=told) as first:
+    with Poller("run", ended, running, cwd=tmp_path, environment=variables) as first:
         eventually(lambda: len(read_events(path)) >= 9)
         assert first.stop() == 0
     known = api.count(ended)
@@ -123,7 +123,7 @@ def test_a_restart_loses_and_repeats_nothing(api: FakeApi, tmp_path: Path) -> No
         event["data"]["final"] for event in read_events(path) if event["subject"] == running
     )
     api.script(running, campaign(running, "COMPLETED")[-1:])
-    done = poller("run", "--until-idle", cwd=tmp_path, environment=told)
+    done = poller("run", "--until-idle", cwd=tmp_path, environment=variables)
     assert done.returncode == 0, done.stderr
     check_promises(read_events(path))
     assert len({event["id"] for event in read_events(path)}) == len(read_events(path))
@@ -174,14 +174,14 @@ def test_exit_4_after_the_timeout(api: FakeApi, tmp_path: Path) -> None:
         cwd=tmp_path, environment=environment(api),
     )  # fmt: skip
     assert done.returncode == 4, done.stderr
-    told = {line["event"]: line for line in map(json.loads, done.stderr.splitlines())}
-    assert told["daemon.stopping"]["reason"] == "timeout"
-    unfinished = told["daemon.unfinished"]
+    logged = {line["event"]: line for line in map(json.loads, done.stderr.splitlines())}
+    assert logged["daemon.stopping"]["reason"] == "timeout"
+    unfinished = logged["daemon.unfinished"]
     assert (unfinished["reason"], unfinished["watched"]) == ("timeout", 1)
 
 
 def test_refused_credentials_end_only_until_idle(api: FakeApi, tmp_path: Path) -> None:
-    """Exit 1 with one readable line, because nobody would come to mend it."""
+    """Exit 1 with one readable line, because nobody would come to repair it."""
     api.credentials = ("AC", "other")
     done = poller(
         "run", "--until-idle", operation_id(1), cwd=tmp_path, environment=environment(api)
@@ -199,13 +199,13 @@ def test_mended_credentials_are_noticed(api: FakeApi, tmp_path: Path, *, with_si
     token = secrets / "twilio_auth_token"
     token.write_text("wrong")
     name = api.script(operation_id(1), campaign(operation_id(1), "COMPLETED"))
-    told = environment(
+    variables = environment(
         api,
         POLLER_SECRETS_DIR=str(secrets),
         POLLER_POLLING__MAX_INTERVAL="1h" if with_sighup else "300ms",
     )
-    del told["TWILIO_AUTH_TOKEN"]
-    with Poller("run", name, cwd=tmp_path, environment=told) as daemon:
+    del variables["TWILIO_AUTH_TOKEN"]
+    with Poller("run", name, cwd=tmp_path, environment=variables) as daemon:
         eventually(lambda: bool(daemon.logged("account.paused")))
         token.write_text(TOKEN)
         if with_sighup:
@@ -233,8 +233,8 @@ def test_a_429_pauses_the_account_across_a_restart(api: FakeApi, tmp_path: Path)
     ids = [operation_id(number) for number in range(5)]
     for name in ids:
         api.script(name, [operation(name, "PROCESSING")])
-    told = environment(api)
-    with Poller("run", *ids, cwd=tmp_path, environment=told) as daemon:
+    variables = environment(api)
+    with Poller("run", *ids, cwd=tmp_path, environment=variables) as daemon:
         eventually(lambda: len(api.requests) > 10)
         api.override = Reply(
             status=429, headers={"retry-after": "60"}, body=envelope(20429, "Too many requests")
@@ -243,7 +243,7 @@ def test_a_429_pauses_the_account_across_a_restart(api: FakeApi, tmp_path: Path)
         assert daemon.stop() == 0
     api.override = None
     before = len(api.requests)
-    with Poller("run", cwd=tmp_path, environment=told) as daemon:
+    with Poller("run", cwd=tmp_path, environment=variables) as daemon:
         eventually(lambda: bool(daemon.logged("daemon.started")))
         with pytest.raises(AssertionError, match="did not happen"):
             eventually(lambda: len(api.requests) > before, timeout=1.5)
@@ -253,11 +253,11 @@ def test_a_429_pauses_the_account_across_a_restart(api: FakeApi, tmp_path: Path)
 def test_a_closed_pipe_ends_the_only_sink(api: FakeApi, tmp_path: Path) -> None:
     """With stdout gone and no other sink the daemon stops in order, exit 1, deliveries kept."""
     name = api.script(operation_id(1), campaign(operation_id(1), "COMPLETED"))
-    told = environment(api)
-    done = poller("run", name, cwd=tmp_path, environment=told, stdout=_broken_pipe())
+    variables = environment(api)
+    done = poller("run", name, cwd=tmp_path, environment=variables, stdout=_broken_pipe())
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    again = poller("run", "--until-idle", cwd=tmp_path, environment=told)
+    again = poller("run", "--until-idle", cwd=tmp_path, environment=variables)
     assert again.returncode == 0
     check_promises([json.loads(line) for line in again.stdout.splitlines()])
 
@@ -269,8 +269,8 @@ def test_sighup_swaps_sinks_whole_or_not_at_all(api: FakeApi, tmp_path: Path) ->
     first, second = operation_id(1), operation_id(2)
     for name in (first, second):
         api.script(name, campaign(name, "COMPLETED"))
-    told = environment(api, POLLER_CONFIG="poller.toml")
-    with Poller("run", "--stdin", cwd=tmp_path, environment=told, stdin=True) as daemon:
+    variables = environment(api, POLLER_CONFIG="poller.toml")
+    with Poller("run", "--stdin", cwd=tmp_path, environment=variables, stdin=True) as daemon:
         daemon.say(first)
         eventually(lambda: _ended(tmp_path / "one.ndjson"))
         config.write_text("[sinks.one]\ntype = 'nonsense'\n")
@@ -294,7 +294,7 @@ def test_a_webhook_that_is_down_delays_nobody(api: FakeApi, tmp_path: Path) -> N
         api.script(name, campaign(name, "COMPLETED"))
     path = tmp_path / "events.ndjson"
     with Receiver(secret=SECRET, default=Answer(status=503)) as receiver:
-        told = environment(
+        variables = environment(
             api,
             POLLER_SINKS=json.dumps(
                 {
@@ -303,7 +303,7 @@ def test_a_webhook_that_is_down_delays_nobody(api: FakeApi, tmp_path: Path) -> N
                 }
             ),
         )
-        with Poller("run", *ids, cwd=tmp_path, environment=told) as daemon:
+        with Poller("run", *ids, cwd=tmp_path, environment=variables) as daemon:
             eventually(lambda: _ended(path, number=len(ids)))
             receiver.answer_always(Answer(status=204))
             eventually(lambda: len(_accepted(receiver)) >= len(read_events(path)))

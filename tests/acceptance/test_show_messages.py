@@ -26,11 +26,15 @@ def test_beside_a_daemon(simulated: Simulated, tmp_path: Path) -> None:
     """The daemon says the kind and tells its events; the API says what became of each message."""
     sent = simulated.world.send(recipients=50, fate=FATE, kind="emails")
     simulated.advance(600)
-    told = {**simulated.environment, "POLLER_SERVER__LISTEN": f"unix:{tmp_path}/poller.sock"}
-    with Poller(*("run", sent.id, "--kind", "emails"), cwd=tmp_path, environment=told) as daemon:
+    variables = {**simulated.environment, "POLLER_SERVER__LISTEN": f"unix:{tmp_path}/poller.sock"}
+    with Poller(
+        *("run", sent.id, "--kind", "emails"), cwd=tmp_path, environment=variables
+    ) as daemon:
         eventually(lambda: bool(daemon.logged("server.listening")) and bool(daemon.events))
-        as_json = poller("show", sent.id, "--messages", "--json", cwd=tmp_path, environment=told)
-        as_tables = poller("show", sent.id, "--failed", cwd=tmp_path, environment=told)
+        as_json = poller(
+            "show", sent.id, "--messages", "--json", cwd=tmp_path, environment=variables
+        )
+        as_tables = poller("show", sent.id, "--failed", cwd=tmp_path, environment=variables)
         assert daemon.stop() == 0
     assert (as_json.returncode, as_json.stderr) == (0, "")
     document = json.loads(as_json.stdout)

@@ -35,9 +35,9 @@ def imported(daemon: Poller) -> set[str]:
 def test_a_ready_daemon_has_imported_what_it_needs(tmp_path: Path) -> None:
     """On an empty store and on a current one; what is asked of it later comes then."""
     with FakeApi() as api:
-        told = {**api.environment, "POLLER_SERVER__LISTEN": "127.0.0.1:0"}
+        variables = {**api.environment, "POLLER_SERVER__LISTEN": "127.0.0.1:0"}
         for store in ("empty", "current"):
-            command = Poller("run", cwd=tmp_path, environment=told, program=("-c", TELLING))
+            command = Poller("run", cwd=tmp_path, environment=variables, program=("-c", TELLING))
             with command as daemon:
                 eventually(lambda: bool(daemon.logged("server.listening")))
                 url = str(daemon.logged("server.listening")[0]["address"])

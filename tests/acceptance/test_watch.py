@@ -205,7 +205,7 @@ def test_a_signal_ends_it_at_once(
 
 
 def test_events_are_printed_as_they_happen(api: FakeApi, tmp_path: Path) -> None:
-    """Whoever reads the pipe need not wait for the end."""
+    """A reader of the pipe need not wait for the end."""
     api.script(A, [operation(A, "PROCESSING", total=1)])
     with Poller("watch", A, cwd=tmp_path, environment=environment(api)) as watching:
         eventually(lambda: len(watching.out) == 1)
@@ -218,8 +218,8 @@ def test_a_closed_pipe_ends_it_quietly(api: FakeApi, tmp_path: Path) -> None:
     """As `… | head -1` does, even though nothing more happens that could be written."""
     api.script(A, [operation(A, "PROCESSING", total=1)])
     reader, writer = os.pipe()
-    told = {"PATH": os.environ["PATH"], **environment(api)}
-    with Forked("watch", A, cwd=tmp_path, env=told, stdout=writer) as process:
+    variables = {"PATH": os.environ["PATH"], **environment(api)}
+    with Forked("watch", A, cwd=tmp_path, env=variables, stdout=writer) as process:
         os.close(writer)
         assert os.read(reader, 65_536).startswith(b'{"specversion"')
         os.close(reader)
@@ -304,8 +304,8 @@ def test_a_terminal_that_cannot_write_everything_shows_what_it_can(
 ) -> None:
     """An old encoding costs a few signs, not the view."""
     script(api, A, "COMPLETED", delivered=100)
-    told = environment(api, PYTHONIOENCODING="ascii")
-    with Terminal("watch", A, cwd=tmp_path, environment=told) as terminal:
+    variables = environment(api, PYTHONIOENCODING="ascii")
+    with Terminal("watch", A, cwd=tmp_path, environment=variables) as terminal:
         assert terminal.wait() == 0, terminal.text
     assert f"?{A[-6:]}" in terminal.last_picture
 

@@ -39,9 +39,9 @@ def environment(api: FakeApi, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def daemon(told: dict[str, str], directory: Path, *arguments: str) -> Iterator[Poller]:
+def daemon(variables: dict[str, str], directory: Path, *arguments: str) -> Iterator[Poller]:
     """Run a daemon that listens."""
-    with Poller("run", *arguments, cwd=directory, environment=told) as running:
+    with Poller("run", *arguments, cwd=directory, environment=variables) as running:
         eventually(lambda: bool(running.logged("server.listening")))
         yield running
 
@@ -101,7 +101,7 @@ def events(stdout: str) -> list[dict[str, Any]]:
 
 
 def test_a_fallback_that_delivers_is_well(api: FakeApi, tmp_path: Path) -> None:
-    """Each attempt that moves is told; 0, though the first one failed; no address, no text."""
+    """Each attempt that moves is shown; 0, though the first one failed; no address, no text."""
     script_fallback(api, M)
     done = poller("watch", M, cwd=tmp_path, environment=environment(api))
     assert done.returncode == 0, done.stderr
@@ -154,8 +154,8 @@ def test_a_group_is_well_where_all_got_it(
 
 def test_another_kind_of_a_message_is_2(api: FakeApi, tmp_path: Path) -> None:
     """Said before anything is asked, with what to do."""
-    told = environment(api)
-    done = poller("watch", M, "--kind", "emails", cwd=tmp_path, environment=told)
+    variables = environment(api)
+    done = poller("watch", M, "--kind", "emails", cwd=tmp_path, environment=variables)
     assert done.returncode == 2
     assert "leave kind out" in " ".join(done.stderr.replace("│", " ").split())
     assert api.requests == []
@@ -167,8 +167,8 @@ def test_what_failed_is_read_without_a_daemon(api: FakeApi, tmp_path: Path) -> N
     plain = poller("watch", A, cwd=tmp_path, environment=environment(api))
     assert plain.returncode == 3
     assert [event["type"] for event in events(plain.stdout)] == ["operation.completed"]
-    told = environment(api, **EXPLAINED)
-    done = poller("watch", A, cwd=tmp_path, environment=told)
+    variables = environment(api, **EXPLAINED)
+    done = poller("watch", A, cwd=tmp_path, environment=variables)
     assert done.returncode == 3, done.stderr
     end, breakdown = events(done.stdout)
     assert (end["data"]["final"], breakdown["type"]) == (True, "operation.breakdown")
@@ -183,8 +183,8 @@ def test_a_terminal_tells_attempts_and_reasons(api: FakeApi, tmp_path: Path) -> 
     script_failures(api)
     script_fallback(api, M)
     api.script(N, [message(N, "FAILED", attempt("SMS", "FAILED", 30007))])
-    told = environment(api, **EXPLAINED)
-    with Terminal("watch", A, M, N, cwd=tmp_path, environment=told) as terminal:
+    variables = environment(api, **EXPLAINED)
+    with Terminal("watch", A, M, N, cwd=tmp_path, environment=variables) as terminal:
         assert terminal.wait() == 3, terminal.text
     picture = terminal.last_picture.splitlines()
     rows = {line.split()[0]: " ".join(line.split()[1:]) for line in picture if line[:1] == "…"}
@@ -201,7 +201,7 @@ def test_a_terminal_tells_attempts_and_reasons(api: FakeApi, tmp_path: Path) -> 
 
 
 def test_messages_are_followed_at_the_daemon(api: FakeApi, tmp_path: Path) -> None:
-    """As the daemon told them; their attempts are counted as it counts them."""
+    """As the daemon emitted them; their attempts are counted as it counts them."""
     api.script(M, [message(M, "SENT", attempt("RCS", "SENT"))])
     listen = f"unix:{tmp_path / 'poller.sock'}"
     own = {"POLLER_SERVER__LISTEN": listen}
@@ -218,7 +218,7 @@ def test_messages_are_followed_at_the_daemon(api: FakeApi, tmp_path: Path) -> No
 
 
 def test_the_daemons_breakdown_is_waited_for(api: FakeApi, tmp_path: Path) -> None:
-    """Its end is told, its errors are still read: `watch` ends after the breakdown."""
+    """Its end is reported, its errors are still read: `watch` ends after the breakdown."""
     script_failures(api)
     api.script("Errors", [Reply(status=500)])
     listen = f"unix:{tmp_path / 'poller.sock'}"
@@ -231,7 +231,7 @@ def test_the_daemons_breakdown_is_waited_for(api: FakeApi, tmp_path: Path) -> No
             assert terminal.wait() == 3, terminal.text
         assert "3 failed: 30003 Unreachable destination handset ×2" in terminal.last_picture
         assert [event["type"] for event in running.events][1:] == ["operation.breakdown"]
-        # whoever comes later is told in full as well
+        # a later watch shows all of it as well
         again = poller("watch", A, cwd=tmp_path, environment=own)
         assert (again.returncode, events(again.stdout)) == (3, running.events)
         assert running.stop() == 0

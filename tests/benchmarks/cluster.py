@@ -65,7 +65,7 @@ class _Task:
 
 
 def measure(number: int) -> Iterator[Row]:
-    """Measure with about so many steps of each phase and worker."""
+    """Measure with about `number` steps of each phase and worker."""
     with tempfile.TemporaryDirectory() as directory:
         url = f"sqlite:///{Path(directory) / 'poller.db'}"
         yield _measure("SQLite", url, 1, number, waits=None)

@@ -38,7 +38,7 @@ print(json.dumps([sum(tables.values()), took, resource.getrusage(resource.RUSAGE
 
 
 def measure(ended: int, active: int) -> Iterator[Row]:
-    """Measure stores of so many ended and active operations."""
+    """Measure stores with ended and active operations."""
     with TemporaryDirectory() as name, running(settings=DURABLE) as cluster:
         place = Path(name)
         for kind, numbers in (("ended", (ended, 1)), ("active", (1, active))):

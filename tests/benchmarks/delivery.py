@@ -54,7 +54,7 @@ _TURNS: Final = 5
 
 
 def measure(events: int, *, directory: Path) -> list[Row]:
-    """Measure both sides in both scenes, with about so many events of backlog."""
+    """Measure both sides in both scenes, with a backlog of about `events` events."""
     # as the daemon does at its usual level
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with _receiver() as url:
@@ -122,7 +122,7 @@ async def _measure(events: int, directory: Path, url: str) -> list[Row]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Turn:
-    """So many webhooks, and what they cost."""
+    """A number of webhooks, and what they cost."""
 
     posted: int
     seconds: float

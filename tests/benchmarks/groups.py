@@ -87,7 +87,7 @@ class _Side:
         await self._store.record(answers, policy=_POLICY, lease_owner="benchmark")
 
     async def time(self, answers: int) -> float:
-        """Record so many answers in a transaction; the microseconds for each of them."""
+        """Record answers in a transaction; the microseconds for each of them."""
         chosen = self._chance.sample(self._ids, answers)
         begun = time.perf_counter()
         await self.record(chosen)
@@ -95,7 +95,7 @@ class _Side:
 
 
 def measure(members: int, *, directory: Path) -> list[Row]:
-    """Measure both sides with so many operations, in turns."""
+    """Measure both sides with groups of `members` operations, in turns."""
     return anyio.run(_measure, members, directory)
 
 

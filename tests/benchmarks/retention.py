@@ -60,7 +60,7 @@ _COPIED_AT_ONCE: Final = 2_000
 
 
 def measure(ended: int, active: int) -> Iterator[Row]:
-    """Measure stores of so many ended and active operations of both kinds."""
+    """Measure stores with ended and active operations of both kinds."""
     with TemporaryDirectory() as directory:
         yield _measure("SQLite", f"sqlite:///{directory}/poller.db", ended, active)
     with running(settings=DURABLE) as cluster:
@@ -109,7 +109,7 @@ async def make_templates(url: str, scope: AccountScope) -> None:
 
 
 def multiply(url: str, ended: int, active: int) -> None:
-    """Copy the two operations until the store has so many ended and active ones."""
+    """Copy the two operations until the store has the given numbers of ended and active ones."""
     database = Database(url)
     database.write(_postpone)
     for first in range(1, ended, _COPIED_AT_ONCE):
@@ -164,7 +164,7 @@ def _finish(connection: Connection) -> None:
 
 
 async def _prune(url: str, scope: AccountScope, number: int) -> Mapping[str, object]:
-    """Run steps of retention until so many operations are removed."""
+    """Run steps of retention until `number` operations are removed."""
     taken: list[float] = []
 
     def timed(name: str, seconds: float, _is_refused: bool) -> None:  # noqa: FBT001 - as called

@@ -34,7 +34,7 @@ _SETTINGS: Final = {
 
 
 def measure(starts: int, *, directory: Path) -> list[dict[str, object]]:
-    """Measure so many starts on a store that is not there yet, and on one that is current."""
+    """Measure starts on a store that is not there yet, and on one that is current."""
     environment = {**_SETTINGS, "PYTHONPYCACHEPREFIX": str(directory / "compiled")}
 
     def started(store: str) -> float:

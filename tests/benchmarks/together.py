@@ -32,7 +32,7 @@ __all__ = ["BUDGET", "RETRY_AFTER", "SPREAD", "watch_together"]
 BUDGET: Final = 5.0
 """Requests a second, for all together: the default of the settings."""
 SPREAD: Final = 600.0
-"""Operations begin within so many seconds."""
+"""Operations begin within this many seconds."""
 RETRY_AFTER: Final = 5.0
 _STORMS: Final = 3
 _MARGIN: Final = timedelta(minutes=5)

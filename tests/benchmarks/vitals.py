@@ -42,7 +42,7 @@ def _ask(database: Path, query: str, *values: float) -> list[tuple[int, int]]:
 
 
 def settled(database: Path, *, size: int, wait: float, timeout: float) -> None:
-    """Wait until so many operations were seen, and all are looked at so seldom; in seconds."""
+    """Wait until all operations were seen and wait at least `wait` seconds for their next poll."""
     deadline = time.monotonic() + timeout
     while _ask(database, _SETTLED, wait) != [(size, 0)]:
         assert time.monotonic() < deadline, "the fleet does not come to rest"

@@ -343,6 +343,6 @@ _JSON: Any = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["attempts", "status", "scheduledFor"]), _JSON))
-def test_whatever_is_stored_can_be_told(raw: dict[str, Any]) -> None:
+def test_whatever_is_stored_can_be_shown(raw: dict[str, Any]) -> None:
     """Every message in its public form makes one printable line."""
     assert message_text(public_message(raw, Addresses.HIDDEN), {}).isprintable()

@@ -105,7 +105,7 @@ def test_what_needs_the_whole_command_line() -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_faults_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody there is 1, a bad address 2."""
     assert quick_health(["--url=unix:/nowhere/s"]) == 1
     assert "no daemon answers at unix:/nowhere/s" in capsys.readouterr().err

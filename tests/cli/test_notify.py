@@ -199,7 +199,7 @@ def test_a_message_that_did_not_arrive_is_said_again() -> None:
     assert said == ["READY=1\n", "READY=1\n"]
 
 
-def test_a_reload_before_ready_or_after_stopping_is_not_told() -> None:
+def test_a_reload_before_ready_or_after_stopping_is_not_reported() -> None:
     """A READY that ends such a reload would claim what is not so."""
     desk = Desk("poll")
     with desk.notifier.reloading():

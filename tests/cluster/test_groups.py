@@ -22,7 +22,7 @@ from tests.kill.group_story import KILLS, GroupStory, accepted, audit
 
 pytestmark = pytest.mark.slow
 
-SEED = int(os.environ.get("KILL_SEED", "0")) or Random().randrange(1, 1_000_000)  # noqa: S311 - told
+SEED = int(os.environ.get("KILL_SEED", "0")) or Random().randrange(1, 1_000_000)  # noqa: S311 - printed
 AT_ONCE = 2
 
 
@@ -88,7 +88,7 @@ def test_a_group_ends_once_and_an_alert_fires_once_whichever_daemon_sees_it(
 
 
 def seal(daemon: Member, name: str, expected: int | None) -> None:
-    """Seal a group now, or when it has so many members."""
+    """Seal a group now, or when it has `expected` members."""
     body = {} if expected is None else {"expected": expected}
     assert daemon.ask("POST", f"/v1/groups/{name}/seal", body)["name"] == name
 

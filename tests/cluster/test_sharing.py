@@ -29,7 +29,7 @@ def running(api: FakeApi, number: int) -> list[str]:
 
 
 def rate_over(api: FakeApi, seconds: float) -> float:
-    """Count the requests of so many seconds from now on; returns how many a second."""
+    """Count the requests of the next `seconds`; returns how many a second."""
     begun, before = time.monotonic(), len(api.times)
     time.sleep(seconds)
     return (len(api.times) - before) / (time.monotonic() - begun)
@@ -44,7 +44,7 @@ class Requests:
 
 
 def requests_in(api: FakeApi, seconds: float) -> Requests:
-    """Count the requests of so many seconds from now on."""
+    """Count the requests of the next `seconds`."""
     before = len(api.requests)
     time.sleep(seconds)
     asked = api.requests[before:]

@@ -14,7 +14,7 @@ def test_a_portion_is_small(rate: float, size: int) -> None:
 
 
 def test_permits_of_a_portion_begin_one_after_the_other() -> None:
-    """The next portion goes on where this one ends, whoever takes it."""
+    """The next portion goes on where this one ends, no matter who takes it."""
     first, pace = Pace.of(5).portion(100.0, 2)
     second, _ = pace.portion(100.0, 2)
     assert [*first, *second] == pytest.approx([100.0, 100.1, 100.3, 100.5])
@@ -60,7 +60,7 @@ def test_the_share_of_a_daemon(daemons: int, others: int, in_flight: int, slots:
 def test_all_slots_together_are_never_more_than_the_total(
     total: int, steps: list[tuple[int, int, int]]
 ) -> None:
-    """Whoever asks when: each has at most as many requests under way as it was given slots."""
+    """In any order, each daemon has at most one request under way for each of its slots."""
     slots = [0] * 5
     for daemon, ended, wanted in steps:
         under_way = max(0, slots[daemon] - ended)

@@ -416,9 +416,9 @@ async def test_nothing_is_logged_and_nothing_leaks(
     with pytest.raises(errors.Unauthorized) as raised:
         await fetch(client)
     assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
-    told = caplog.text + str(raised.value) + repr(raised.value.__dict__) + repr(client)
-    assert "open-sesame" not in told
-    assert CREDENTIALS.authorization().removeprefix("Basic ") not in told
+    shown = caplog.text + str(raised.value) + repr(raised.value.__dict__) + repr(client)
+    assert "open-sesame" not in shown
+    assert CREDENTIALS.authorization().removeprefix("Basic ") not in shown
 
 
 async def test_a_cancelled_request_gives_its_connection_back(

@@ -55,7 +55,7 @@ def test_refuses_what_is_no_operation_id(text: str) -> None:
     assert not is_message_id(text.replace("operation", "message"))
 
 
-def test_a_message_id_is_told_apart() -> None:
+def test_a_message_id_is_distinguished() -> None:
     """For the id of a message the error asks for that of its operation."""
     with pytest.raises(InvalidId, match="the id of a message"):
         check_operation_id(MESSAGE_ID)

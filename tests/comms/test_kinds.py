@@ -42,7 +42,7 @@ def test_paths_are_distinct() -> None:
 
 
 def test_the_default_is_messages() -> None:
-    """Whoever names no kind means messages."""
+    """Without a kind, messages are meant."""
     assert DEFAULT_KIND is kind_named("messages")
 
 

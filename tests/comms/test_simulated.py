@@ -118,7 +118,7 @@ async def test_a_message_is_followed_to_its_end(
     ]
 
 
-async def test_a_group_is_told_apart_by_its_receipts(
+async def test_a_group_is_distinguished_by_its_receipts(
     client: CommsClient, world: World, clock: Clock
 ) -> None:
     """As many statuses as recipients, page by page; what comes in has its own status."""

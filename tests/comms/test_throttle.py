@@ -1,4 +1,4 @@
-"""The one door: concurrency, rate and pauses, seen by those who wait at it."""
+"""The throttle: concurrency, rate and pauses, seen by those who wait for it."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -137,7 +137,7 @@ async def test_a_free_slot_wakes_a_waiter_at_once(clock: Clock) -> None:
 
 
 async def test_a_429_silences_the_account(clock: Clock) -> None:
-    """All kinds wait; then one probes, the others wait for it, and its answer opens the door."""
+    """All kinds wait; then one probes, the others wait for it, and its answer ends the pause."""
     throttle = make(clock)
     first, straggler = await start(throttle), await start(throttle, "emails")
     change = throttle.finish(first, failure(Throttled, retry_after=30))

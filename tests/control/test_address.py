@@ -83,7 +83,7 @@ def test_where_nobody_can_ask(listen: str) -> None:
         listening_address(listen)
 
 
-def test_what_was_told_first() -> None:
+def test_the_first_address_wins() -> None:
     """`--url` beats `POLLER_URL`, an empty one counts as unset."""
     environ = {"POLLER_URL": "http://b"}
     assert named_address("http://a", environ) == Address(host="a")

@@ -25,7 +25,7 @@ from tests.deploy.places import DEPLOY, ROOT
 
 DOCKERFILE: Final = DEPLOY / "container/Dockerfile"
 _CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "comms-poller"
-# images of its own, apart from those of whoever works here
+# images of its own, apart from those of the developer
 _BUILDAH: Final = ("buildah", "--root", str(_CACHE / "images"), "--runroot", "/run/comms-poller")
 _TAG: Final = f"localhost/comms-poller:test-{os.getpid()}"
 _WEEK: Final = 7 * 24 * 3600

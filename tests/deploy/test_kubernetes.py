@@ -204,7 +204,7 @@ def test_selectors_and_ports_meet(manifest: Manifest) -> None:
 
 
 def test_the_sidecar_is_a_native_one() -> None:
-    """It starts before the application and stops after it, and nobody else reaches its door."""
+    """It starts before the application and stops after it, and nobody else reaches its API."""
     documents = yaml.safe_load_all((MANIFESTS / "sidecar.yaml").read_text())
     objects = {document["kind"]: document for document in documents}
     pod = objects["StatefulSet"]["spec"]["template"]["spec"]
@@ -215,11 +215,11 @@ def test_the_sidecar_is_a_native_one() -> None:
 
 
 def test_the_lone_poller_asks_for_its_token() -> None:
-    """Its door is the Service's, and only clients that are labelled reach it."""
+    """Its control API is behind the Service, and only clients that are labelled reach it."""
     documents = yaml.safe_load_all((MANIFESTS / "poller.yaml").read_text())
     objects = {document["kind"]: document for document in documents}
     (served,) = objects["Service"]["spec"]["ports"]
     assert served["targetPort"] == "control"
     rules = objects["NetworkPolicy"]["spec"]["ingress"]
-    (door,) = (rule for rule in rules if rule["ports"][0]["port"] == "control")
-    assert door["from"] == [{"podSelector": {"matchLabels": {"comms-poller/client": "true"}}}]
+    (rule,) = (rule for rule in rules if rule["ports"][0]["port"] == "control")
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"comms-poller/client": "true"}}}]

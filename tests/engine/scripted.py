@@ -223,7 +223,7 @@ async def open_store(path: Path, clock: Clock) -> FickleStore:
 async def record_events(
     store: FickleStore, operations: int, each: int, *, sinks: Sequence[str]
 ) -> list[str]:
-    """Register new operations and write so many events of each, in turn; the event ids.
+    """Register new operations and write `each` events of each, in turn; the event ids.
 
     Straight into the tables: what an event tells is of no interest to those who deliver it.
     """
@@ -319,7 +319,7 @@ class Stage:
         return self.ended
 
     async def events(self, operations: int, each: int) -> list[str]:
-        """Record so many events for each of so many new operations, in turn; their ids."""
+        """Record events for each of some new operations, in turn; their ids."""
         return await record_events(self.store, operations, each, sinks=[self.sink.name])
 
     async def settle(self) -> ClaimResult:

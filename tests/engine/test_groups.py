@@ -79,8 +79,8 @@ async def test_progress_that_is_held_back_comes_by_itself(
         await ended.wait()
     # the clock ran past the lease of what was under way: it may come twice
     events = judge(arrived(sink), ended=False).events.values()
-    told = [one["data"]["operations"] for one in events if one["type"] == "group.progress"]
-    assert [one["completed"] for one in told] == [0, 1]
+    progress = [one["data"]["operations"] for one in events if one["type"] == "group.progress"]
+    assert [one["completed"] for one in progress] == [0, 1]
     assert not await store.leased()
 
 

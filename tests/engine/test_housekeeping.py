@@ -29,11 +29,11 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def keeping_house(
+async def running_housekeeping(
     store: FickleStore, clock: TickingClock, *, signals: Signals | None = None
 ) -> AsyncIterator[Housekeeping]:
-    """Keep house until the end of the block."""
-    house = Housekeeping(
+    """Run housekeeping until the end of the block."""
+    housekeeping = Housekeeping(
         store=store,
         retention=lambda: 60.0,
         record_due_groups=anyio.lowlevel.checkpoint,
@@ -43,8 +43,8 @@ async def keeping_house(
         heartbeats=Heartbeats(),
     )
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(house.run)
-        yield house
+        tasks.start_soon(housekeeping.run)
+        yield housekeeping
         tasks.cancel_scope.cancel()
 
 
@@ -59,7 +59,7 @@ async def test_a_clock_that_went_back_frees_what_waits_since_the_future(
     """Every wait set in the future is due now, the loop is woken, and it is logged once."""
     woken = CountedNotifier()
     await record_events(store, 3, 1, sinks=["app"])
-    async with keeping_house(store, clock, signals=Signals(polls=woken)):
+    async with running_housekeeping(store, clock, signals=Signals(polls=woken)):
         await anyio.sleep(0.05)
         assert not lines(logs, "clock.went_back")
         clock.advance(hours=-1)
@@ -74,7 +74,7 @@ async def test_a_clock_that_jumps_ahead_is_nothing_to_tell(
     store: FickleStore, clock: TickingClock, logs: Logs
 ) -> None:
     """After a suspend everything is due by itself."""
-    async with keeping_house(store, clock):
+    async with running_housekeeping(store, clock):
         clock.advance(hours=8)
         await anyio.sleep(0.05)
     assert not lines(logs, "clock.went_back")
@@ -95,7 +95,7 @@ async def test_retention_goes_on_until_a_step_finds_nothing(
         return steps.pop(0) if steps else Pruned()
 
     monkeypatch.setattr(store.retention, "prune", prune)
-    async with keeping_house(store, clock):
+    async with running_housekeeping(store, clock):
         await until(lambda: len(asked) == 2)
         await anyio.sleep(0.05)
     assert asked == [60.0, 60.0]
@@ -125,7 +125,7 @@ async def test_the_file_shrinks_when_nothing_is_left_to_delete(
     monkeypatch.setattr("poller.engine.housekeeping._TICK", 0.1)
     monkeypatch.setattr(store.retention, "prune", prune)
     monkeypatch.setattr(store.retention, "shrink", shrink)
-    async with keeping_house(store, clock):
+    async with running_housekeeping(store, clock):
         await until(lambda: len(order) == 5)
         await anyio.sleep(0.15)
     assert order == ["prune 60", "prune 60", "shrink", "shrink", "shrink"]
@@ -146,7 +146,7 @@ async def test_a_store_that_refuses_is_logged_and_tried_again(
         return answer
 
     monkeypatch.setattr(store.retention, "prune", prune)
-    async with keeping_house(store, clock):
+    async with running_housekeeping(store, clock):
         await until(lambda: not answers)
     [logged] = lines(logs, "store.unavailable")
     assert (logged["loop"], logged["error"]) == ("housekeeping", "store.url: full")
@@ -168,7 +168,7 @@ async def test_trouble_with_the_file_is_reported_until_it_is_over(
         return answers.pop(0) if answers else None
 
     monkeypatch.setattr(store, "check_file", check)
-    async with keeping_house(store, clock):
+    async with running_housekeeping(store, clock):
         await until(lambda: not answers)
     [grown] = lines(logs, "store.log_grows")
     assert grown["megabytes"] == 219
@@ -192,7 +192,7 @@ async def test_trouble_with_the_file_does_not_fill_the_log(
         return answers.pop(0) if answers else None
 
     monkeypatch.setattr(store, "check_file", check)
-    async with keeping_house(store, clock):
+    async with running_housekeeping(store, clock):
         await until(lambda: not answers)
     for event in ("store.log_grows", "store.damaged"):
         logged = [line for line in lines(logs, event) if line["log_level"] != "debug"]
@@ -204,7 +204,7 @@ async def test_trouble_with_the_file_does_not_fill_the_log(
 async def test_a_trouble_with_the_file_keeps_its_beginning(
     store: FickleStore, clock: TickingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often it is found again; what is over is gone, and begins anew."""
+    """However often it is found again; what is over is gone, and starts again."""
     monkeypatch.setattr("poller.engine.housekeeping._CHECK_EVERY", 0.0)
     monkeypatch.setattr("poller.engine.housekeeping._TICK", 0.001)
     sizes = [219_000_000]
@@ -216,12 +216,12 @@ async def test_a_trouble_with_the_file_keeps_its_beginning(
         return FileCheck(log_bytes=sizes[-1], damage=None)
 
     monkeypatch.setattr(store, "check_file", check)
-    async with keeping_house(store, clock) as house:
+    async with running_housekeeping(store, clock) as housekeeping:
         for size in (219_000_000, 219_000_000, 0, 219_000_000):
             sizes.append(size)
             before = clock()
             await until(lambda: (clock() - before).total_seconds() > 300)  # noqa: B023 - in this turn
-            since.append(house.troubles[0].since if house.troubles else None)
+            since.append(housekeeping.troubles[0].since if housekeeping.troubles else None)
     assert since[0] is not None
     assert since[1] == since[0]
     assert since[2] is None

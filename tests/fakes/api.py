@@ -1,4 +1,4 @@
-"""A small Communications API for tests, independent of the simulator: it answers what it is told.
+"""A small Communications API for tests, independent of the simulator: a test scripts its answers.
 
 A script for each operation is a list of answers, given out one request after the other; the last
 one stays. Every request is kept, so that a test can count them.

@@ -52,9 +52,9 @@ def witness(
         witness = Witness(logs=logs)
         witness.keep_secret(TOKEN, SECRET.removeprefix("whsec_"))
         yield witness
-    told = {str(line["event"]) for line in witness.logs}
+    logged = {str(line["event"]) for line in witness.logs}
     for row in rows_of(request.node.path.name, request.node.name):
-        assert told.issuperset(row.logs), row.happens
+        assert logged.issuperset(row.logs), row.happens
     said = "\n".join([*map(str, witness.logs), *witness.texts, *capfd.readouterr()]).encode()
     written = {
         path: path.read_bytes()

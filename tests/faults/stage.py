@@ -304,5 +304,5 @@ async def _serve(
 
 
 def registration(name: str, kind: str = "messages", **labels: str) -> Registration:
-    """Wish to have an operation watched."""
+    """Build the registration of an operation."""
     return Registration(id=name, kind=kind, labels=labels)

@@ -44,8 +44,8 @@ LISTED: Final = page(message(FAILED[0], "FAILED"), message(FAILED[1], "FAILED"))
 
 def breakdowns(show: Show) -> list[Event]:
     """Return the breakdown that was emitted for `ODD`."""
-    told = [event["data"] for event in of(ODD, show.events) if "breakdown" in event["type"]]
-    return [data["breakdown"] for data in told]
+    found = [event["data"] for event in of(ODD, show.events) if "breakdown" in event["type"]]
+    return [data["breakdown"] for data in found]
 
 
 async def explain(
@@ -168,9 +168,9 @@ async def test_receipts_that_cannot_be_read(stage: Stage) -> None:
     stage.script("Receipts", [*broken, *broken, good])
     async with stage.running(registration(GROUP), registration(WELL)) as show:
         await show.until(lambda: show.has_ended(GROUP, WELL))
-    told = of(GROUP, show.events)
-    assert [event["type"] for event in told] == ["message.group", "message.settled"]
-    assert told[-1]["data"]["message"]["stats"] == {"recipients": 2, "delivered": 1, "read": 1}
+    events = of(GROUP, show.events)
+    assert [event["type"] for event in events] == ["message.group", "message.settled"]
+    assert events[-1]["data"]["message"]["stats"] == {"recipients": 2, "delivered": 1, "read": 1}
 
 
 async def test_receipts_that_are_gone(stage: Stage) -> None:
@@ -227,19 +227,19 @@ def test_killed_in_a_breakdown(api: WildApi, tmp_path: Path, witness: Witness) -
     api.script(WELL, [operation(WELL, "COMPLETED", total=5, delivered=5)])
     api.script("Errors", [first, Raw(send=hold), {"errors": [{"code": 30005}]}])
     api.script("Messages", [LISTED])
-    told = {
+    variables = {
         **api.environment,
         "POLLER_POLLING__MIN_INTERVAL": "20ms",
         "POLLER_POLLING__MAX_INTERVAL": "100ms",
         "POLLER_POLLING__SWEEP": "off",
     }
     arguments = ("run", "--until-idle", "--breakdown")
-    with Poller(*arguments, ODD, WELL, cwd=tmp_path, environment=told) as daemon:
+    with Poller(*arguments, ODD, WELL, cwd=tmp_path, environment=variables) as daemon:
         eventually(held.is_set)
         daemon.kill()
     let_go.set()
     witness.hear(daemon)
-    with Poller("run", "--until-idle", cwd=tmp_path, environment=told) as again:
+    with Poller("run", "--until-idle", cwd=tmp_path, environment=variables) as again:
         assert again.wait() == 0
     witness.hear(again)
     [found] = [

@@ -28,7 +28,7 @@ FAST: Final = {
     "POLLER_POLLING__SWEEP": "off",
     "POLLER_LOG__LEVEL": "debug",
 }
-MENDED: Final = "another-token-nobody-may-see"
+CHANGED: Final = "another-token-nobody-may-see"
 
 
 class Scene:
@@ -68,7 +68,7 @@ class Scene:
 @pytest.fixture
 def scene(api: WildApi, tmp_path: Path, witness: Witness) -> Scene:
     """Set it."""
-    witness.keep_secret(MENDED)
+    witness.keep_secret(CHANGED)
     return Scene(api, tmp_path, witness)
 
 
@@ -79,12 +79,12 @@ def test_credentials_refused_in_mid_run(scene: Scene, *, with_sighup: bool) -> N
     """Nothing is lost; the corrected file is read at the next probe, or at once after SIGHUP."""
     interval = "1h" if with_sighup else "100ms"
     with scene.running(POLLER_POLLING__MAX_INTERVAL=interval) as daemon:
-        scene.api.credentials = (scene.api.credentials[0], MENDED)
+        scene.api.credentials = (scene.api.credentials[0], CHANGED)
         if with_sighup:
             # the operations wait for long; a new one is asked about at once
             daemon.signal(signal.SIGHUP)
         eventually(lambda: bool(daemon.logged("account.paused")))
-        scene.token.write_text(MENDED)
+        scene.token.write_text(CHANGED)
         if with_sighup:
             daemon.signal(signal.SIGHUP)
         scene.finish(daemon)

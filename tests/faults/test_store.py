@@ -13,13 +13,13 @@ from tests.oracle import check_promises
 
 pytestmark = pytest.mark.anyio
 
-Mend = Callable[[sqlite3.Connection], None]
+Repair = Callable[[sqlite3.Connection], None]
 
 # What was being recorded when the store failed is asked about again once its lease is over.
 _LEASE: Final = 60.0
 
 
-async def _fill(show: Show) -> Mend:
+async def _fill(show: Show) -> Repair:
     """Let the file grow no more, as on a full disk."""
 
     def fill(connection: sqlite3.Connection) -> None:
@@ -30,24 +30,24 @@ async def _fill(show: Show) -> Mend:
             while True:
                 connection.execute("INSERT INTO filler VALUES (zeroblob(2000))")
 
-    def mend(connection: sqlite3.Connection) -> None:
+    def repair(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA max_page_count = 1000000")
 
     await show.in_store(fill)
-    return mend
+    return repair
 
 
-async def _lock(show: Show) -> Mend:
+async def _lock(show: Show) -> Repair:
     """Begin to write from elsewhere, and do not end."""
     holder = sqlite3.connect(_path(show), isolation_level=None, check_same_thread=False)
     await show.in_store(lambda connection: connection.execute("PRAGMA busy_timeout = 50"))
     holder.execute("BEGIN IMMEDIATE")
 
-    def mend(connection: sqlite3.Connection) -> None:
+    def repair(connection: sqlite3.Connection) -> None:
         holder.close()
         connection.execute("PRAGMA busy_timeout = 10000")
 
-    return mend
+    return repair
 
 
 def _path(show: Show) -> Path:
@@ -61,20 +61,20 @@ def _path(show: Show) -> Path:
     [pytest.param(_fill, "full", id="full"), pytest.param(_lock, "locked", id="locked")],
 )
 async def test_a_store_that_cannot_be_written(
-    stage: Stage, hurt: Callable[[Show], Awaitable[Mend]], said: str
+    stage: Stage, hurt: Callable[[Show], Awaitable[Repair]], said: str
 ) -> None:
     """It is logged with path and cause, nothing half-done is kept, and all continues by itself."""
     stage.script(ODD, campaign(ODD)[:1])
     stage.script(WELL, campaign(WELL)[:1])
     async with stage.running() as show:
         await show.until(lambda: len(show.events) == 2)
-        mend = await hurt(show)
+        repair = await hurt(show)
         stage.script(ODD, campaign(ODD)[1:])
         stage.script(WELL, campaign(WELL)[1:])
         await show.until(lambda: len(show.logged("store.unavailable")) > 3)
         assert not show.has_ended(ODD)
         assert not show.has_ended(WELL)
-        await show.in_store(mend)
+        await show.in_store(repair)
         stage.clock.jump(_LEASE)
         await show.until(show.has_ended)
     check_promises(show.events)

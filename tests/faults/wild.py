@@ -23,7 +23,7 @@ class Raw(Reply):
 
 
 class WildApi(FakeApi):
-    """A FakeApi that also gives `Raw` answers, speaks TLS with `tls`, and dates as it is told.
+    """A FakeApi that also gives `Raw` answers, speaks TLS with `tls`, with any `Date`.
 
     An answer that brings its own `date` gets no other one. `lists` replaces what lists answer.
     """

@@ -43,7 +43,7 @@ class Campaigns(FakeApi):
 
     def __init__(self, *, seed: int, number: int, phases: int, steps: int, still: int = 0) -> None:
         super().__init__()
-        chance = Random(seed)  # noqa: S311 - a story that can be told again
+        chance = Random(seed)  # noqa: S311 - repeatable with the seed
         self.phase = 0
         self.campaigns = {
             campaign.id: campaign
@@ -55,7 +55,7 @@ class Campaigns(FakeApi):
         self.still = [operation_id(number + 1 + one) for one in range(still)]
         self.campaigns |= {name: _still_campaign(name, phases=phases) for name in self.still}
         self._looks = dict.fromkeys(self.campaigns, 0)
-        # a client that is killed is what the test is about, and nothing to be told of
+        # a client that is killed is what the test is about, and no error
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
 
     def answer(self, path: str, authorization: str | None) -> Reply:

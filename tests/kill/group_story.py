@@ -47,7 +47,7 @@ class GroupStory:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.chance = Random(seed)  # noqa: S311 - a story that can be told again
+        self.chance = Random(seed)  # noqa: S311 - repeatable with the seed
         self.api = Campaigns(
             seed=seed, number=MEMBERS * len(NAMES), phases=KILLS, steps=2, still=_STILL_MEMBERS
         )
@@ -160,7 +160,7 @@ class Clients:
             thread.join()
 
     def _register(self, wanted: list[dict[str, str]], seed: float) -> None:
-        chance = Random(seed)  # noqa: S311 - a story that can be told again
+        chance = Random(seed)  # noqa: S311 - repeatable with the seed
         while wanted and not self._stop.is_set():
             batch = wanted[: chance.randint(1, 8)]
             # some of them twice: a repeated registration changes nothing
@@ -187,7 +187,7 @@ def post(connected: socket.socket, path: str, document: object) -> Any:  # noqa:
             return json.loads(answer.read() or b"null")
 
 
-def connect_to(door: Path) -> socket.socket:
+def connect_to(address: Path) -> socket.socket:
     """Connect to a unix socket.
 
     :raises OSError: where nobody listens.
@@ -195,7 +195,7 @@ def connect_to(door: Path) -> socket.socket:
     connected = socket.socket(socket.AF_UNIX)
     try:
         connected.settimeout(5)
-        connected.connect(str(door))
+        connected.connect(str(address))
     except OSError:
         connected.close()
         raise

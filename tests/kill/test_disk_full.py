@@ -72,7 +72,7 @@ def environment(api: Campaigns, cwd: Path, **more: str) -> dict[str, str]:
 def check(
     api: Campaigns, path: Path, printed: list[dict[str, Any]], *, repeated: bool = False
 ) -> None:
-    """Look that each event is in the file once, in order, every end told, and stdout agrees."""
+    """Look that each event is in the file once, in order, every end reported, and stdout agrees."""
     ends = {name: campaign.end for name, campaign in api.campaigns.items()}
     assert path.read_bytes().endswith(b"\n"), "the last line is torn"
     in_file, on_stdout = judge(read_events(path), ends=ends), judge(printed, ends=ends)

@@ -27,7 +27,7 @@ from tests.kill.test_sigkill import SECRET, Fickle, environment
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
-SEED = int(os.environ.get("KILL_SEED", "0")) or Random().randrange(1, 1_000_000)  # noqa: S311 - told
+SEED = int(os.environ.get("KILL_SEED", "0")) or Random().randrange(1, 1_000_000)  # noqa: S311 - printed
 # on memory where there is such a place: a crash here is one of the process, not of the disk
 FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a private directory in it
 Event = dict[str, Any]
@@ -41,16 +41,16 @@ def test_a_group_ends_once_and_an_alert_fires_once_whatever_is_killed() -> None:
 
 def _kill_and_judge(directory: Path) -> None:
     story = GroupStory(SEED)
-    chance, door = story.chance, directory / "door"
+    chance, address = story.chance, directory / "address"
     fickle = Fickle(Random(chance.random()))  # noqa: S311 - as above
     with story.api as api, Receiver(secret=SECRET, default=fickle) as receiver:
         variables = {
             **environment(api, receiver.url),
             **{f"POLLER_{name.upper()}": value for name, value in story.settings.items()},
-            "POLLER_SERVER__LISTEN": f"unix:{door}",
+            "POLLER_SERVER__LISTEN": f"unix:{address}",
         }
         sealer = Sealer(directory, api.base_url)
-        with story.clients(lambda _: connect_to(door)) as clients:
+        with story.clients(lambda _: connect_to(address)) as clients:
             for number in range(KILLS):
                 api.phase, before = number, len(api.requests)
                 with life("run", cwd=directory, environment=variables, number=number) as daemon:
@@ -70,7 +70,7 @@ def _kill_and_judge(directory: Path) -> None:
             with life("run", cwd=directory, environment=variables, number=KILLS) as daemon:
                 daemon.await_log("server.listening")
                 clients.wait()
-                replayed = _replay_alerts(receiver, door)
+                replayed = _replay_alerts(receiver, address)
         api.phase = KILLS
         receiver.answer_always(Answer())
         _run_until_idle(directory, variables)
@@ -102,7 +102,7 @@ class Sealer:
         self._scope = AccountScope(account=ACCOUNT, base_url=base_url)
 
     def seal(self, name: str, expected: int | None) -> None:
-        """Seal a group now, or when it has so many members."""
+        """Seal a group now, or when it has `expected` members."""
         if expected is None:
             self.sealed[name] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
         anyio.run(self._seal, name, expected)
@@ -116,13 +116,13 @@ class Sealer:
         assert expected is not None or change.group.sealed_at is not None, change.group
 
 
-def _replay_alerts(receiver: Receiver, door: Path) -> Sequence[str]:
+def _replay_alerts(receiver: Receiver, address: Path) -> Sequence[str]:
     """Send some alerts again that have arrived; returns their ids."""
     alerts = [event for event in accepted(receiver) if event["type"].endswith(".alert")]
     ids = [event["id"] for event in alerts[:3]]
     assert ids, f"KILL_SEED={SEED}"
     for one in ids:
-        post(connect_to(door), f"/v1/events/{one}/replay", {})
+        post(connect_to(address), f"/v1/events/{one}/replay", {})
     return ids
 
 

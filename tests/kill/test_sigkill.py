@@ -25,7 +25,7 @@ from tests.oracle import Judgement, judge
 
 pytestmark = pytest.mark.acceptance
 
-SEED = int(os.environ.get("KILL_SEED", "0")) or Random().randrange(1, 1_000_000)  # noqa: S311 - told
+SEED = int(os.environ.get("KILL_SEED", "0")) or Random().randrange(1, 1_000_000)  # noqa: S311 - printed
 KILLS = int(os.environ.get("KILLS", "100"))
 OPERATIONS = 60
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -49,7 +49,7 @@ def test_no_kill_loses_or_repeats_what_it_must_not(
 ) -> None:
     """Whatever is killed, whenever: each end once, no gap, no reordering, exact deltas."""
     began = time.monotonic()
-    chance = Random(SEED)  # noqa: S311 - a story that can be told again
+    chance = Random(SEED)  # noqa: S311 - repeatable with the seed
     fickle = Fickle(Random(chance.random()))  # noqa: S311 - as above
     with (
         Campaigns(seed=SEED, number=OPERATIONS, phases=kills, steps=steps) as api,

@@ -90,13 +90,13 @@ def desk(browser: Browser, api: FakeApi, tmp_path: Path) -> OpenDesk:
 
     @contextmanager
     def running(*, port: str = "0", **environment: str) -> Iterator[Desk]:
-        told: Mapping[str, str] = {
+        variables: Mapping[str, str] = {
             **api.environment,
             **_FAST,
             "POLLER_SERVER__LISTEN": f"127.0.0.1:{port}",
             **environment,
         }
-        with Poller("run", cwd=tmp_path, environment=told) as daemon:
+        with Poller("run", cwd=tmp_path, environment=variables) as daemon:
             eventually(lambda: bool(daemon.logged("server.listening")))
             opened = Desk(browser, daemon)
             yield opened

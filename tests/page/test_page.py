@@ -57,7 +57,7 @@ def visible_rows(page: Page) -> dict[str, str]:
 
 def assert_accessible(page: Page) -> None:
     """Let axe-core find nothing."""
-    # the browser's own door: the page's policy would refuse an injected script
+    # what the browser's own driver may do: the page's policy would refuse an injected script
     found = Axe().run(page, options=RULES).response
     assert [
         (one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]

@@ -35,7 +35,7 @@ async def test_the_token_is_wanted_everywhere_but_for_health(
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
 async def test_the_token_opens(build: Build, scheme: str) -> None:
-    """Whoever has it may come from anywhere: no Host, no Origin is looked at."""
+    """A client that has it may come from anywhere: no Host, no Origin is looked at."""
     async with build(token=TOKEN) as server:
         headers = {
             "Authorization": f"{scheme} {TOKEN}",
@@ -51,7 +51,7 @@ async def test_the_token_opens(build: Build, scheme: str) -> None:
 async def test_a_name_that_was_bound_to_us_is_refused(
     shared_server: ServedDaemon, host: str
 ) -> None:
-    """DNS rebinding: a page reaches loopback under its own name, and is told 403."""
+    """DNS rebinding: a page reaches loopback under its own name, and gets 403."""
     for path in ("/v1/sinks", "/readyz"):
         answer = await shared_server.client.get(path, headers={"Host": host})
         assert answer.status_code == 403

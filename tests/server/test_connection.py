@@ -105,7 +105,7 @@ async def test_what_is_no_http_is_answered_and_dropped(
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: local"])
 async def test_a_request_that_never_comes_is_not_waited_for(build: Build, sent: bytes) -> None:
-    """Whoever says nothing, or half of it, loses the connection."""
+    """A client that sends nothing, or half a request, loses the connection."""
     async with build(limits=HASTY) as server, await connect(server) as stream:
         if sent:
             await stream.send(sent)

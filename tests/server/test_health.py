@@ -106,7 +106,7 @@ async def test_trouble_with_the_api_is_degraded_and_ready(
     what: str,
     hint: str,
 ) -> None:
-    """200 all the same, with what, since and a hint: a restart would mend nothing."""
+    """200 all the same, with what, since and a hint: a restart would repair nothing."""
     async with build(loops=True) as server:
         await server.throttle.admit()
         ticket = server.throttle.begin("messages")
@@ -136,7 +136,7 @@ async def test_trouble_with_a_sink_is_degraded_and_ready(build: Build) -> None:
 
 
 async def test_a_daemon_that_stops_is_not_ready(build: Build) -> None:
-    """503 from the moment it was told to stop."""
+    """503 from the moment it is asked to stop."""
     async with build(loops=True) as server:
         await probe(server, "/readyz", until=lambda found: found["reason"] is None)
         server.daemon.stop()

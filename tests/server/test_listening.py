@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "poller.sock"
 
 
-def test_a_free_port_is_found_and_told() -> None:
+def test_a_free_port_is_found_and_reported() -> None:
     """Port 0 takes any; the URL says which."""
     with take(HERE) as listener:
         assert httpx.URL(url_of(listener)).port == listener.getsockname()[1] != 0
@@ -91,7 +91,7 @@ def test_a_stale_socket_is_replaced(path: Path) -> None:
 
 
 def test_a_live_socket_is_left_alone(path: Path) -> None:
-    """Its owner keeps it, and is still to be had."""
+    """Its owner keeps it, and can still be reached."""
     with take(UnixAddress(path=path)):
         again = take(UnixAddress(path=path))
         with pytest.raises(ListenError, match="another process listens"), again:

@@ -122,7 +122,7 @@ async def test_lists_hold_messages(server: ServedDaemon) -> None:
 
 
 async def test_what_is_being_explained_can_be_listed(server: ServedDaemon) -> None:
-    """An operation whose end is told, and whose breakdown is read."""
+    """An operation whose end is reported, and whose breakdown is read."""
     await server.scene.register(op(1), op(2))
     counters = {"total": 3, "delivered": 1, "failed": 2}
     for number, wanted in ((1, True), (2, False)):
@@ -147,7 +147,7 @@ async def test_what_was_pruned_still_has_its_last_counters(server: ServedDaemon)
 
 
 @pytest.mark.parametrize(
-    ("params", "told"),
+    ("params", "expected"),
     [
         ({"operation": msg(1)}, ["message.sent", "message.read"]),
         ({"type": "message.*"}, ["message.sent", "message.failed", "message.read"]),
@@ -157,7 +157,7 @@ async def test_what_was_pruned_still_has_its_last_counters(server: ServedDaemon)
     ids=["id", "types", "both", "final"],
 )
 async def test_events_of_messages_are_followed(
-    server: ServedDaemon, params: dict[str, Any], told: list[str]
+    server: ServedDaemon, params: dict[str, Any], expected: list[str]
 ) -> None:
     """By the message's id, by type, and among all others."""
     await server.scene.register(op(1), msg(1), msg(2))
@@ -170,9 +170,9 @@ async def test_events_of_messages_are_followed(
         with anyio.fail_after(10):
             async for event in events:
                 found += [event.type] if event.data else []
-                if found == told:
+                if found == expected:
                     break
-    assert found == told
+    assert found == expected
 
 
 async def test_a_forgotten_message_is_let_go(server: ServedDaemon) -> None:

@@ -41,7 +41,7 @@ def page() -> Mapping[str, Metric]:
 
 
 def rows(columns: int) -> Iterator[list[str]]:
-    """Read the rows of the tables of so many columns whose first cell is code."""
+    """Read the rows of the tables with `columns` columns whose first cell is code."""
     for line in PAGE.read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("| `") and len(cells) == columns:
@@ -85,7 +85,7 @@ def test_types_labels_and_meanings_are_documented(
 
 
 def test_every_value_of_a_label_is_documented(page: Mapping[str, Metric]) -> None:
-    """What a label can be is told in full, and nothing else."""
+    """The values of a label are listed in full, and nothing else."""
     possible = {(code(cells[0])[0], *code(cells[1])): set(code(cells[2])) for cells in rows(3)}
     seen: dict[tuple[str, ...], set[str]] = {}
     for name, family in page.items():
@@ -216,7 +216,7 @@ def test_without_an_instrument_nothing_is_measured() -> None:
 
 @pytest.mark.defects("an instrument that always fails")
 def test_an_instrument_that_raises_is_logged_once_for_each_call() -> None:
-    """With a traceback; whoever calls the meter notices nothing."""
+    """With a traceback; who calls the meter notices nothing."""
     instrument = MagicMock()
     for name in vars(Instrument):
         if not name.startswith("_"):

@@ -71,7 +71,7 @@ async def test_a_mistake_is_refused_with_its_fix(
 
 
 async def test_mistakes_outside_of_the_query(server: ServedDaemon) -> None:
-    """In a path and in a header they are told the same way; other routes refuse parameters, too."""
+    """Likewise in a path and in a header; other routes refuse parameters, too."""
     cases = [
         ("POST", "/v1/events/a.b/replay", {}, "event_id", "is not the id of an event"),
         ("GET", "/v1/events", {"Last-Event-ID": "x" * 201}, "Last-Event-ID", "200 characters"),
@@ -123,7 +123,7 @@ async def test_labels_are_written_as_on_the_command_line(server: ServedDaemon) -
         assert [one["id"] for one in page["operations"]] == found
 
 
-async def test_a_bare_list_is_told_how_to_register_many(server: ServedDaemon) -> None:
+async def test_a_bare_list_is_answered_with_how_to_register_many(server: ServedDaemon) -> None:
     """422 that shows what to write."""
     answer = await server.client.post("/v1/operations", json=[{"id": op(1)}])
     assert answer.status_code == 422

@@ -159,7 +159,7 @@ async def test_an_id_that_is_not_kept_is_gone(server: ServedDaemon, pruned: bool
 
 
 async def test_what_was_pruned_under_a_stream_ends_it(server: ServedDaemon) -> None:
-    """Events that went before they were sent are told as an error, not passed over."""
+    """Events that went before they were sent are reported as an error, not passed over."""
     start = await server.store.last_cursor()
     await server.scene.run_through(op(1))
     await server.scene.drain()
@@ -239,7 +239,7 @@ async def test_a_bad_filter_is_refused(shared_server: ServedDaemon, params: dict
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_slow_client_is_told_and_dropped(build: Build) -> None:
+async def test_a_slow_client_is_warned_and_dropped(build: Build) -> None:
     """What it does not read is not buffered, even of one page; it is disconnected with an error."""
     async with build(limits=QUICK) as server:
         await server.scene.register(op(1))

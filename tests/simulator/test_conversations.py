@@ -115,8 +115,8 @@ async def test_only_messages_are_conversations(simulator: Simulator) -> None:
 async def test_a_message_comes_in(simulator: Simulator) -> None:
     """It is INBOUND from the beginning, listed and fetched as the others, of no operation."""
     operation = simulator.world.send(recipients=3, tags={"a": "b"})
-    told = {"text": "Stop", "from": "+14155550142"}
-    message_id = (await simulator.control("POST", "inbound", told))["messageId"]
+    body = {"text": "Stop", "from": "+14155550142"}
+    message_id = (await simulator.control("POST", "inbound", body))["messageId"]
     (item,) = await listed(simulator, status="INBOUND")
     message = await simulator.get(f"/Messages/{message_id}")
     assert message == {**item, "content": {"text": "Stop", "media": []}, "attempts": []}

@@ -136,7 +136,7 @@ async def test_a_wrong_sample_is_refused(simulator: Simulator, wrong: dict[str, 
 
 
 async def test_groups_are_made_by_the_simulators_own_route(simulator: Simulator) -> None:
-    """So many recipients share one message."""
+    """Recipients share one message."""
     wanted = {"recipients": 5, "group": 3, "fate": "smooth"}
     (made,) = (await simulator.control("POST", "operations", wanted))["operationIds"]
     simulator.clock.advance(300)

@@ -12,8 +12,8 @@ def test_a_scenario_is_given_by_name_or_by_its_members() -> None:
     """What is not named has its default."""
     assert parse_scenario("troubled") is SCENARIOS["troubled"]
     assert parse_scenario({}) == Scenario()
-    told = {"failed": 0.1, "codes": {"30003": 0.2, "30005": 0.05}, "seconds": 5}
-    assert parse_scenario(told) == Scenario(
+    document = {"failed": 0.1, "codes": {"30003": 0.2, "30005": 0.05}, "seconds": 5}
+    assert parse_scenario(document) == Scenario(
         failed=0.1, codes=((30003, 0.2), (30005, 0.05)), seconds=5
     )
 

@@ -78,7 +78,7 @@ def rise(samples: Sequence[Sample], field: str) -> float:
 
 
 def table(samples: Sequence[Sample], *, rows: int = 25) -> str:
-    """Draw a table of about so many samples, the first and the last among them."""
+    """Draw a table of about `rows` samples, the first and the last among them."""
     step = max(1, len(samples) // rows)
     shown = [*samples[:-1:step], samples[-1]]
     heads = ("s", "rss KiB", "fds", "threads", "watches KiB", "other KiB", "wal KiB", "known", "q")

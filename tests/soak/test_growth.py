@@ -40,7 +40,7 @@ SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 # By how much the fitted line may rise over the time after the warm-up. Memory: a tenth of a
 # daemon's usual size; the allocator and SQLite's caches fill for some minutes. The database: what
 # waits at one moment more than at another. The write-ahead log is a high-water mark: it never
-# shrinks, and grows a step when somebody reads (as the sampler does) while it would begin anew.
+# shrinks, and grows a step when somebody reads (as the sampler does) while it would begin again.
 ALLOWED = {"rss_kib": 8 * 1024, "descriptors": 4, "threads": 2, "other_kib": 1536, "wal_kib": 4096}
 STUB_BYTES = 1536
 """The most that one ended operation may leave behind, indices included."""
@@ -220,7 +220,7 @@ def _say(line: str) -> None:
 
 
 def _posted(client: httpx.Client, url: str, body: object) -> str | None:
-    """Begin an operation; None where the simulator was told to fail this request."""
+    """Begin an operation; None where the simulator was set to fail this request."""
     try:
         answer = client.post(url, json=body)
         return str(answer.json()["operationId"])

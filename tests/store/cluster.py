@@ -72,7 +72,7 @@ class Cluster:
         return name
 
     def drop(self, name: str) -> None:
-        """Remove a database, whoever still holds a connection to it."""
+        """Remove a database, even if somebody still holds a connection to it."""
         self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def execute(self, statement: str) -> None:

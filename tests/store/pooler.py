@@ -20,7 +20,7 @@ _PATIENCE = 20.0
 
 @contextmanager
 def pooling(cluster: Cluster, *, connections: int) -> Iterator[int]:
-    """Run PgBouncer with so many connections to each database; returns its port on 127.0.0.1.
+    """Run PgBouncer with `connections` connections to each database; returns its port on 127.0.0.1.
 
     :raises NoServer: where it is not installed, or does not start.
     """

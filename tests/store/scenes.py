@@ -82,7 +82,7 @@ def op(number: int) -> str:
 
 
 def registration(operation: str, kind: str = "messages", **labels: str) -> Registration:
-    """Wish to have an operation watched."""
+    """Build the registration of an operation."""
     return Registration(id=operation, kind=kind, labels=labels)
 
 

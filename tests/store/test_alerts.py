@@ -1,4 +1,4 @@
-"""Standstill, judged by a query: once for each rule and operation, whoever asks and how often."""
+"""Standstill, found by a query: once for each rule and operation, however often it runs."""
 
 import json
 from datetime import timedelta

@@ -16,30 +16,30 @@ from tests.store.conftest import OpenDaemon
 from tests.store.scenes import HOME, NOW, POLICY, Clock, Daemon, op, registration, seen
 
 pytestmark = pytest.mark.anyio
-Told = list[tuple[str, float, bool]]
+Timings = list[tuple[str, float, bool]]
 
 
 @pytest.fixture
-def told() -> Told:
+def timings() -> Timings:
     """Collect what the store tells of its transactions."""
     return []
 
 
 @pytest.fixture
-async def timed(tmp_path: Path, clock: Clock, told: Told) -> AsyncIterator[Store]:
+async def timed(tmp_path: Path, clock: Clock, timings: Timings) -> AsyncIterator[Store]:
     """Open a store that tells of its transactions."""
     store = await Store.open(
         f"sqlite:///{tmp_path / 'poller.db'}",
         HOME,
         now=clock,
-        timed=lambda *transaction: told.append(transaction),
+        timed=lambda *transaction: timings.append(transaction),
     )
     yield store
     await store.aclose()
 
 
 async def test_what_is_watched_is_counted_by_kind_and_status(daemon: Daemon, clock: Clock) -> None:
-    """Never seen, seen and due are told apart; what has ended is not counted."""
+    """Never seen, seen and due are counted apart; what has ended is not counted."""
     await daemon.store.register([registration(op(number)) for number in range(4)])
     await daemon.store.register([registration(op(9), "emails")])
     await daemon.record((op(0), seen(op(0))), (op(1), seen(op(1))))
@@ -66,29 +66,29 @@ async def test_others_are_not_counted(daemon: Daemon, open_daemon: OpenDaemon) -
     assert await daemon.store.counts.watched() == []
 
 
-async def test_every_transaction_is_timed(timed: Store, told: Told) -> None:
+async def test_every_transaction_is_timed(timed: Store, timings: Timings) -> None:
     """Writes, reads and looks of others, under the names of what they run."""
     await timed.register([registration(op(1))])
     await timed.reach(kind="messages")
     await timed.counts.watched()
-    assert [(name, refused) for name, _, refused in told] == [
+    assert [(name, refused) for name, _, refused in timings] == [
         ("registrations.register_all", False),
         ("sweeps.reach", False),
         ("counts.count_watched", False),
     ]
-    assert all(0 < seconds < 60 for _, seconds, _ in told)
+    assert all(0 < seconds < 60 for _, seconds, _ in timings)
 
 
-async def test_what_the_database_refuses_is_told_as_refused(
-    timed: Store, told: Told, tmp_path: Path
+async def test_what_the_database_refuses_is_reported_as_refused(
+    timed: Store, timings: Timings, tmp_path: Path
 ) -> None:
     """A file that is gone refuses; a registration that contradicts what is known is no refusal."""
     await timed.register([registration(op(1))])
     await timed.record([(op(1), seen(op(1)))], policy=POLICY, lease_owner=None)
-    told.clear()
+    timings.clear()
     with pytest.raises(Conflict):
         await timed.register([registration(op(1), "emails")], all_or_none=True)
-    assert [refused for _, _, refused in told] == [False]
+    assert [refused for _, _, refused in timings] == [False]
 
     def spoil() -> None:
         connection = sqlite3.connect(tmp_path / "poller.db")
@@ -97,7 +97,7 @@ async def test_what_the_database_refuses_is_told_as_refused(
         connection.close()
 
     await anyio.to_thread.run_sync(spoil)
-    told.clear()
+    timings.clear()
     with pytest.raises(StoreUnavailable):
         await timed.pause()
-    assert [(name, refused) for name, _, refused in told] == [("scopes.read_pause", True)]
+    assert [(name, refused) for name, _, refused in timings] == [("scopes.read_pause", True)]

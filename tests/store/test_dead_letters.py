@@ -100,7 +100,7 @@ async def test_a_replayed_one_is_fresh_for_three_days(daemon: Daemon) -> None:
 
 
 async def test_a_refusal_does_not_outlive_its_replay(daemon: Daemon) -> None:
-    """The place may have been mended: the hour begins anew."""
+    """The place may have been repaired: the hour starts again."""
     await daemon.register(op(1))
     await daemon.observe(op(1), "PROCESSING")
     for _ in range(2):

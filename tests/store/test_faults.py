@@ -122,7 +122,7 @@ async def test_a_file_that_somebody_else_holds(
 async def test_a_failed_start_lets_go_of_the_file(
     migrated_file: Path, tmp_path: Path, clock: Clock
 ) -> None:
-    """Whatever was wrong can be mended and tried again in the same process."""
+    """Whatever was wrong can be repaired and tried again in the same process."""
     path = tmp_path / "poller.db"
     path.write_bytes(b"this is no database" * 1000)
     await refusal(f"sqlite:///{path}", clock)
@@ -131,7 +131,7 @@ async def test_a_failed_start_lets_go_of_the_file(
     await store.aclose()
 
 
-async def test_a_server_that_is_not_there_is_told_without_the_password(clock: Clock) -> None:
+async def test_a_server_that_is_not_there_is_reported_without_the_password(clock: Clock) -> None:
     """Neither in the message nor in the traceback."""
     url = "postgresql://poller:open-sesame@127.0.0.1:1/poller"
     with pytest.raises(StoreUnavailable) as refused:

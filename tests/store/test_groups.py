@@ -79,10 +79,10 @@ async def test_a_group_is_counted_to_its_end(daemon: Daemon) -> None:
     last = await daemon.observe(op(2), "CANCELED", total=2, canceled=2)
     assert types(last.events) == ["operation.canceled", "group.completed"]
     await check_sums(daemon, "autumn")
-    told = await story(daemon, "autumn")
-    assert not judge(told).problems
-    assert told[-1]["data"]["stats"] == {"total": 5, "queued": 0, "delivered": 3, "canceled": 2}
-    assert told[-1]["data"]["labels"] == {"campaign": "a"}
+    events = await story(daemon, "autumn")
+    assert not judge(events).problems
+    assert events[-1]["data"]["stats"] == {"total": 5, "queued": 0, "delivered": 3, "canceled": 2}
+    assert events[-1]["data"]["labels"] == {"campaign": "a"}
     gone = await daemon.drain()
     assert [event.sequence for event in gone if event.is_of_group] == [1, 2, 3, 4]
     assert {event.subject for event in gone} == {"autumn", op(1), op(2)}
@@ -202,9 +202,9 @@ async def test_two_daemons_count_one_group(daemon: Daemon, another: Daemon) -> N
         tasks.start_soon(finish, daemon, names[::2])
         tasks.start_soon(finish, another, names[1::2])
     await check_sums(daemon, "autumn")
-    told = await story(daemon, "autumn")
-    assert not judge(told).problems
-    assert [event["type"] for event in told].count("group.completed") == 1
+    events = await story(daemon, "autumn")
+    assert not judge(events).problems
+    assert [event["type"] for event in events].count("group.completed") == 1
 
 
 async def test_two_daemons_make_one_group(daemon: Daemon, another: Daemon) -> None:
@@ -258,9 +258,9 @@ async def test_the_breakdown_of_a_group_is_that_of_its_members(daemon: Daemon) -
     assert len(await daemon.rows(group_breakdowns)) == 1
     last = await read_breakdown(daemon, op(3), 30003, 30003)
     assert last == ["operation.breakdown", "group.breakdown"]
-    told = await story(daemon, "autumn")
-    assert not judge(told).problems
-    found = {one["code"]: one["count"] for one in told[-1]["data"]["breakdown"]["errors"]}
+    events = await story(daemon, "autumn")
+    assert not judge(events).problems
+    found = {one["code"]: one["count"] for one in events[-1]["data"]["breakdown"]["errors"]}
     assert found == {30003: 4, 30005: 1}
     assert await daemon.rows(group_breakdowns) == []
     assert await daemon.store.groups.record_due(policy=POLICY) == []

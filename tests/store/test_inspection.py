@@ -24,7 +24,7 @@ def name(cluster: Cluster) -> Iterator[str]:
 
 
 def test_a_current_server(cluster: Cluster, name: str) -> None:
-    """Tables of this program are told by their revision; nobody can hold a server."""
+    """Tables of this program are recognized by their revision; nobody can hold a server."""
     condition = inspect_store(cluster.url(name))
     assert condition == Condition(is_file=False, exists=True, revision=HEAD)
     assert condition.is_current

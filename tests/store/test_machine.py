@@ -160,7 +160,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(group=group_names, expected=st.none() | st.integers(1, OPERATIONS))
     def seal(self, group: str, expected: int | None) -> None:
-        """Seal a group now, or with so many members, where that can be."""
+        """Seal a group now, or with an expected number of members, where that can be."""
         known_groups = self._group_names()
         try:
             with self.database.writing() as connection:

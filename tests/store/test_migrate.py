@@ -114,7 +114,7 @@ def test_the_constants_are_the_oldest_and_the_newest_revision() -> None:
 
 
 def test_revisions_sort_in_their_order() -> None:
-    """Newer is told from older by comparing names."""
+    """Newer is distinguished from older by comparing names."""
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
     newest_first = [

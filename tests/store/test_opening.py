@@ -139,7 +139,7 @@ async def test_daemons_that_start_at_once_share_a_new_database(
 
 
 async def test_a_command_needs_a_store(tmp_path: Path, clock: Clock) -> None:
-    """Beside a daemon nothing is made: a wrong path is told, with the path."""
+    """Beside a daemon nothing is made: a wrong path is reported, with the path."""
     path = tmp_path / "elsewhere.db"
     with pytest.raises(StoreUnavailable, match=r"elsewhere\.db.*poller run"):
         await Store.open(f"sqlite:///{path}", HOME, now=clock, as_daemon=False)

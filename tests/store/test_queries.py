@@ -166,7 +166,7 @@ async def test_a_store_that_takes_writes_is_proved(daemon: Daemon) -> None:
     assert await daemon.store.find_cursor(event) is not None
 
 
-async def test_a_store_that_refuses_is_told(daemon: Daemon) -> None:
+async def test_a_store_that_refuses_is_reported(daemon: Daemon) -> None:
     """The error is the store's own, as for every other write."""
 
     def break_it() -> None:

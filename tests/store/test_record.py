@@ -25,7 +25,7 @@ class PowerCut(Exception):
 
 @contextmanager
 def cut_after(daemon: Daemon, statements: int) -> Iterator[Counter[str]]:
-    """Raise in the middle of a transaction, when so many statements have been run."""
+    """Raise in the middle of a transaction, after `statements` statements."""
     done: Counter[str] = Counter()
 
     def count(*arguments: object) -> None:
@@ -219,7 +219,7 @@ async def test_whatever_the_api_sends_is_kept_and_given_back(daemon: Daemon) -> 
     assert claimed.body.splitlines() == [claimed.body]
 
 
-async def test_an_event_is_stored_as_it_was_told(daemon: Daemon) -> None:
+async def test_an_event_is_stored_as_it_was_emitted(daemon: Daemon) -> None:
     """The claimed body, id and type are those of the recorded event."""
     await daemon.register(op(1))
     observation = await daemon.observe(op(1), "SCHEDULED")
@@ -241,8 +241,8 @@ async def test_many_answers_are_one_transaction(daemon: Daemon) -> None:
     assert await daemon.count(deliveries) == 520
 
 
-async def test_a_held_back_change_is_told_later(daemon: Daemon) -> None:
-    """What coalescing holds back is in the row, and survives until it is told."""
+async def test_a_held_back_change_is_reported_later(daemon: Daemon) -> None:
+    """What coalescing holds back is in the row, and survives until it is reported."""
     policy = Policy(progress_interval=10)
     await daemon.register(op(1))
     numbers = []

@@ -35,7 +35,7 @@ async def tidy(daemon: Daemon) -> Pruned:
 
 
 def fix_step(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Let every step read so many operations, however long it takes."""
+    """Let every step read `number` operations, however long it takes."""
     monkeypatch.setattr(retention_store, "_LEAST", number)
     monkeypatch.setattr(retention_store, "_MOST", number)
     monkeypatch.setattr(daemon.store.retention, "_limit", number)
@@ -128,7 +128,7 @@ async def test_an_event_that_is_replayed_meanwhile_is_kept(
 
 
 async def test_dead_letters_are_kept_as_long_as_the_rest_and_counted(daemon: Daemon) -> None:
-    """From the moment they died; whoever prunes them can say how many were lost for good."""
+    """From the moment they died; who prunes them can say how many were lost for good."""
     await daemon.run_through(op(1))
     daemon.clock.advance(days=3)
     for _ in range(3):
@@ -251,7 +251,7 @@ async def test_a_long_retention_keeps_for_its_time(daemon: Daemon) -> None:
 
 
 async def test_a_pruned_event_cannot_be_replayed(daemon: Daemon) -> None:
-    """It is told as unknown, never replayed in part."""
+    """It is reported as unknown, never replayed in part."""
     [first, *_] = await daemon.run_through(op(1))
     await daemon.drain()
     daemon.clock.advance(days=2)
@@ -261,7 +261,7 @@ async def test_a_pruned_event_cannot_be_replayed(daemon: Daemon) -> None:
 
 
 async def test_a_replayed_event_keeps_its_operation(daemon: Daemon) -> None:
-    """From its new delivery on, time runs anew."""
+    """From its new delivery on, time starts again."""
     [first, *_] = await daemon.run_through(op(1))
     await daemon.drain()
     daemon.clock.advance(days=2)

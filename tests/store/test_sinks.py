@@ -40,7 +40,7 @@ async def state_of(daemon: Daemon, sink: str = "app") -> SinkState:
 
 
 async def test_a_sink_that_is_down_is_probed_by_one(daemon: Daemon, another: Daemon) -> None:
-    """Whatever is due, and whoever asks; not before its time, and not beside what is in flight."""
+    """What is due, no matter who asks; not before its time, not beside what is in flight."""
     await fill(daemon, range(5))
     await bring_down(daemon)
     assert (await daemon.exchange()).claimed == []
@@ -199,7 +199,7 @@ async def test_410_disables_the_sink(daemon: Daemon, open_daemon: OpenDaemon) ->
 
 
 async def test_replay_enables_a_disabled_sink(daemon: Daemon) -> None:
-    """Whoever replays an event wants it delivered."""
+    """A replay asks for delivery."""
     ids = await daemon.run_through(op(1))
     await daemon.settle(await daemon.deliveries(), AttemptResult.GONE, status=410)
     await daemon.store.replay_event(ids[0], None)
@@ -208,7 +208,7 @@ async def test_replay_enables_a_disabled_sink(daemon: Daemon) -> None:
 
 
 async def test_a_restart_probes_a_sink_that_was_down_at_once(daemon: Daemon) -> None:
-    """The operator has mended it and does not want to wait."""
+    """The operator has repaired it and does not want to wait."""
     await fill(daemon, range(3))
     await bring_down(daemon)
     assert await daemon.deliveries() == []

@@ -213,7 +213,7 @@ async def test_what_has_something_pending_is_judged(
     assert (await row(daemon, 1))["phase"] == ("settling" if case == "settling" else "active")
 
 
-async def test_a_held_back_change_is_told_by_a_sweep(daemon: Daemon, clock: Clock) -> None:
+async def test_a_held_back_change_is_reported_by_a_sweep(daemon: Daemon, clock: Clock) -> None:
     """When progress_interval is over, the same page makes the event."""
     policy = Policy(progress_interval=60)
     await daemon.register(op(1))

@@ -27,7 +27,7 @@ _LAST = ("COMPLETED", "CANCELED")
 class Truth:
     """One operation as the vendor has it: every snapshot that it ever gave, the newest last.
 
-    Where it is not `dated`, its documents have no `updatedAt`, and an old one cannot be told.
+    Where it is not `dated`, its documents have no `updatedAt`, and an old one cannot be recognized.
     """
 
     id: str

@@ -158,7 +158,7 @@ def test_a_held_back_change_is_looked_at_when_its_interval_ends(history: History
 
 
 @given(history=HISTORIES)
-def test_what_is_told_is_what_was_learned(history: History) -> None:
+def test_what_is_reported_is_what_was_learned(history: History) -> None:
     """After an accepted answer only a change of counters may be untold, and only if held back."""
     for turn in history.turns:
         if turn.verdict in {Verdict.CHANGED, Verdict.UNCHANGED}:

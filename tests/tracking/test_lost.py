@@ -127,7 +127,7 @@ def test_an_operation_expires_seven_days_after_its_creation() -> None:
     _assert_lost(story, "expired")
 
 
-def test_the_last_word_is_told_before_the_loss() -> None:
+def test_the_last_word_is_reported_before_the_loss() -> None:
     """A change that the same answer brings is an event of its own."""
     story = Story(Policy(progress_interval=0))
     story.see(queued=3, created=text_at(0))

@@ -156,7 +156,7 @@ def test_late_answers_are_dropped(how: str, over: str) -> None:
     assert story.watch == before
 
 
-def test_a_change_is_told_in_the_verdict() -> None:
+def test_a_change_is_reported_in_the_verdict() -> None:
     """A change that is held back is a change all the same: the pacing lives on it."""
     story = Story(Policy(progress_interval=100))
     assert story.see(queued=3).verdict is Verdict.CHANGED

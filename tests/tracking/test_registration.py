@@ -45,7 +45,7 @@ def test_a_repeated_registration_leaves_a_running_watch_as_it_is() -> None:
 
 
 def test_another_kind_is_taken_over_while_nothing_was_seen() -> None:
-    """A wrong kind is a slip that a second registration mends."""
+    """A wrong kind is a slip that a second registration corrects."""
     story = Story(kind="emails")
     assert story.register(kind="messages") is False
     assert story.watch.kind == "messages"

@@ -18,7 +18,7 @@ def _story(*, settle: float = 0, addresses: Addresses = Addresses.HIDDEN) -> Sto
     return Story(policy, watched=MESSAGE_ID)
 
 
-def test_a_fallback_is_told_as_it_happens() -> None:
+def test_a_fallback_is_reported_as_it_happens() -> None:
     """Which attempt on which channel failed with which code, then which one delivered."""
     story = _story()
     story.see_message("QUEUED")
@@ -155,7 +155,7 @@ def test_a_message_that_is_not_there_is_lost() -> None:
 
 
 @pytest.mark.parametrize("addresses", Addresses)
-def test_what_is_told_holds_no_content(addresses: Addresses) -> None:
+def test_what_is_reported_holds_no_content(addresses: Addresses) -> None:
     """Nor addresses, unless they are asked for."""
     story = _story(addresses=addresses)
     story.see_message("SENT", RCS_FAILED, to=[{"address": "+14155551002", "channel": "PHONE"}])

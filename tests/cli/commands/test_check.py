@@ -96,7 +96,7 @@ def test_bad_settings_are_not_looked_at_further(api: FakeApi, check: Check) -> N
     assert api.requests == []
 
 
-def test_missing_credentials_are_usage_and_the_rest_is_still_told(
+def test_missing_credentials_are_usage_and_the_rest_is_still_reported(
     here: Surroundings, check: Check
 ) -> None:
     """Without credentials it is 2, and store and sinks are looked at all the same."""
@@ -147,7 +147,7 @@ def test_missing_credentials_are_usage_and_the_rest_is_still_told(
         ),
     ],
 )
-def test_troubles_of_the_api_are_told_apart(
+def test_troubles_of_the_api_are_distinguished(
     api: FakeApi, check: Check, reply: Reply, message: str, fix: str
 ) -> None:
     """Each way in which the API can fail has its own words and its own fix; all are 1."""
@@ -195,7 +195,7 @@ async def _make_store(path: Path) -> None:
     await store.aclose()
 
 
-def test_hints_must_be_told_from_forged_ones(
+def test_hints_need_a_way_to_refuse_forged_ones(
     api: FakeApi, here: Surroundings, check: Check
 ) -> None:
     """As `run` asks, which ends without; with either way it says which one."""

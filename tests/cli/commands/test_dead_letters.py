@@ -52,7 +52,7 @@ def letters(event_ids: list[str], capsys: pytest.CaptureFixture[str]) -> Letters
     return run_it
 
 
-def test_every_letter_is_told_in_full(letters: Letters, event_ids: list[str]) -> None:
+def test_every_letter_is_reported_in_full(letters: Letters, event_ids: list[str]) -> None:
     """Each event is listed once a sink, in the order of recording, with its last error."""
     found = letters()
     assert [(letter["eventId"], letter["sink"]) for letter in found] == [
@@ -119,7 +119,9 @@ def test_nothing_says_where_it_looked(
     assert "account ACother at https://comms.twilio.com/v1 in sqlite:///poller.db" in err
 
 
-def test_an_unknown_sink_is_told(event_ids: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_sink_is_reported(
+    event_ids: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     """A name that the store never heard of is trouble, with those that it knows."""
     del event_ids
     with pytest.raises(typer.Exit) as ended:

@@ -231,7 +231,7 @@ def test_without_credentials(here: Surroundings, show: Show) -> None:
         show(A)
 
 
-def test_a_throttled_request_waits_as_it_is_told(api: FakeApi, show: Show) -> None:
+def test_a_throttled_request_waits_as_the_answer_asks(api: FakeApi, show: Show) -> None:
     """It says so, one request at a time, and goes on where it was."""
     busy = Reply(status=429, body=envelope(20429, "Too many"), headers={"Retry-After": "1"})
     api.script("Errors", [busy, Reply(body={"errors": [{"code": 30003}]})])

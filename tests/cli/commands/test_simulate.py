@@ -63,7 +63,7 @@ def test_help_names_every_fate() -> None:
     assert all(re.search(rf"\b{fate}\b", shown) for fate in SCENARIOS)
 
 
-def test_what_is_foretold_are_real_lines_and_ids() -> None:
+def test_what_is_announced_are_real_lines_and_ids() -> None:
     """The demo's advice holds the `export` lines of a default simulator, and ids of its samples."""
     exports, ids = samples_to_come(3)
     printed = usage(f"http://{DEFAULT_HOST}:{DEFAULT_PORT}/v1", SimulatorConfig()).splitlines()

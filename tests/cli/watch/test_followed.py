@@ -86,7 +86,7 @@ def test_history_changes_nothing() -> None:
     assert not after.has_ended
 
 
-def test_an_event_is_told_once() -> None:
+def test_an_event_is_reported_once() -> None:
     """One that comes again, as after a new connection, makes no news."""
     once, update = fresh().after(relayed(A, 1))
     assert update is not None
@@ -148,7 +148,7 @@ def test_a_document_that_is_late() -> None:
     assert after.after_document(shown(A, sequence=1)) == after
 
 
-def test_handing_over_keeps_what_was_told() -> None:
+def test_handing_over_keeps_what_was_reported() -> None:
     """The daemon that takes over counts on from there, and polls at once."""
     after, _ = fresh().after(relayed(A, 4, delivered=9))
     after = after.after_document(shown(A, sequence=4, stats={"delivered": 11}))
@@ -168,8 +168,8 @@ def test_handing_over_while_settling() -> None:
 
 def ended_with_failures() -> Followed:
     """Know an operation whose final event has come, with failures."""
-    told_end = relayed(A, 1, "operation.completed", status="COMPLETED", final=True, failed=2)
-    return fresh().after(told_end)[0]
+    ended = relayed(A, 1, "operation.completed", status="COMPLETED", final=True, failed=2)
+    return fresh().after(ended)[0]
 
 
 def test_an_end_with_failures_may_be_explained() -> None:
@@ -234,8 +234,8 @@ def test_what_an_event_of_a_message_says(
     event_type: str, status: str, *, final: bool, phase: Phase, outcome: Outcome | None
 ) -> None:
     """A failed attempt is not explained: the message itself says why it failed."""
-    told_of = message_event(1, event_type, status, FAILED, final=final, attempts=1, failed=1)
-    after, _ = fresh(M).after(read_emitted(json.dumps(told_of)))
+    event = message_event(1, event_type, status, FAILED, final=final, attempts=1, failed=1)
+    after, _ = fresh(M).after(read_emitted(json.dumps(event)))
     assert (after.watch.phase, after.watch.outcome) == (phase, outcome)
     assert (after.watch.status, after.has_ended) == (status, final)
     assert after.watch.counters == {"attempts": 1, "failed": 1}
@@ -251,12 +251,12 @@ def test_what_an_event_of_a_message_says(
 )
 def test_how_a_group_ended(receipts: dict[str, int], outcome: Outcome) -> None:
     """Its receipts say it; the event has but one name for all of them."""
-    told_of = message_event(1, "message.settled", "GROUP", final=True, **receipts)
-    after, _ = fresh(M).after(read_emitted(json.dumps(told_of)))
+    event = message_event(1, "message.settled", "GROUP", final=True, **receipts)
+    after, _ = fresh(M).after(read_emitted(json.dumps(event)))
     assert (after.watch.phase, after.watch.outcome) == (Phase.ENDED, outcome)
 
 
-def test_attempts_that_were_told_are_not_told_again() -> None:
+def test_attempts_that_were_shown_are_not_shown_again() -> None:
     """The daemon that takes over shows only those that have changed since."""
     after, _ = fresh(M).after(
         read_emitted(json.dumps(message_event(1, "message.sent", "SENT", SENT)))
@@ -265,5 +265,5 @@ def test_attempts_that_were_told_are_not_told_again() -> None:
     assert watch.emitted.attempts == ("SENT",)
     delivered = {**SENT, "status": "DELIVERED"}
     later = watch.evolve(snapshot={"id": M, "status": "SENT", "attempts": [FAILED, delivered]})
-    _, told_next = emit(later, EventType.MESSAGE_PROGRESS, now=NOW)
-    assert [one["attempt"] for one in told_next.data["changes"]] == [1, 2]
+    _, next_event = emit(later, EventType.MESSAGE_PROGRESS, now=NOW)
+    assert [one["attempt"] for one in next_event.data["changes"]] == [1, 2]

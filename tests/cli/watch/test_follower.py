@@ -175,7 +175,7 @@ async def test_a_place_that_is_no_longer_kept() -> None:
     ]
 
 
-async def test_what_had_ended_is_told_with_its_history() -> None:
+async def test_what_had_ended_is_reported_with_its_history() -> None:
     """An operation that ended before is shown at once, and its events come from the oldest on."""
     ended = document(A, "COMPLETED", sequence=2, phase="ended", outcome="completed")
     last = event(A, 2, "operation.completed", status="COMPLETED", final=True)

@@ -41,7 +41,7 @@ BEFORE = Trouble(what="account paused (429)", fault=errors.Fault.OURS, until=PAU
     ],
     ids=["401", "403", "429", "503", "network", "deadline", "500", "html"],
 )
-def test_each_error_is_told_in_words(error: errors.CommsError, words: str) -> None:
+def test_each_error_is_reported_in_words(error: errors.CommsError, words: str) -> None:
     """Every failure that is not one operation's has a sentence that names it."""
     trouble = trouble_after(None, error, pause=None, fatal=False)
     assert trouble is not None
@@ -60,7 +60,7 @@ def test_a_late_answer_does_not_end_a_pause() -> None:
     assert trouble_after(BEFORE, None, pause=PAUSE, fatal=False) == BEFORE
 
 
-def test_a_pause_is_told_with_its_end() -> None:
+def test_a_pause_is_reported_with_its_end() -> None:
     """A pause says how long it lasts."""
     error = errors.Throttled("x", "the API answered 429", status=429)
     trouble = trouble_after(None, error, pause=PAUSE, fatal=False)

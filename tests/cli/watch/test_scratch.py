@@ -156,7 +156,9 @@ async def test_it_tells_every_operation_to_its_end(api: FakeApi, look: Look) -> 
     assert troubles_of(news) == []
 
 
-async def test_each_look_is_told_even_where_no_event_comes_of_it(api: FakeApi, look: Look) -> None:
+async def test_each_look_is_reported_even_where_no_event_comes_of_it(
+    api: FakeApi, look: Look
+) -> None:
     """Bars move with every look, whatever `progress_interval` holds back."""
     api.script(
         A,
@@ -249,7 +251,7 @@ async def test_credentials_that_cannot_be_read_leave_the_old_ones(api: FakeApi, 
     assert events_of(news)[A][-1].final
 
 
-async def test_trouble_is_told_once_until_it_is_over(api: FakeApi, look: Look) -> None:
+async def test_trouble_is_reported_once_until_it_is_over(api: FakeApi, look: Look) -> None:
     """A gateway's page in the way of many looks is one trouble, and none of them is lost."""
     page = Reply(status=502, body=b"<html>Bad gateway</html>")
     api.script(

@@ -57,7 +57,7 @@ def _refused(story: Story) -> Decision:
     return story.take(BreakdownAnswer(request=_request(story), found=None, **times))
 
 
-def test_the_end_is_told_first_and_the_breakdown_after_it() -> None:
+def test_the_end_is_reported_first_and_the_breakdown_after_it() -> None:
     """The terminal event is the final one; nothing follows but the breakdown."""
     story = _ended()
     assert story.types == ["completed"]

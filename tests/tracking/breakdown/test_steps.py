@@ -193,7 +193,7 @@ def test_pages_that_shift_count_nothing_twice() -> None:
     assert report(state)["messages"] == [{"status": "FAILED", "channel": "SMS", "count": 200}]
 
 
-def test_recipients_without_a_message_are_told_apart_by_their_place() -> None:
+def test_recipients_without_a_message_are_distinguished_by_their_place() -> None:
     """And errors that say nothing of whose they are all count."""
     places = [error(21612, context=f"to[{number}]") for number in (1, 2, 2)]
     unknown = [error(30003, context="recipient")] * 3

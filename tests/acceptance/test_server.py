@@ -58,8 +58,8 @@ def test_an_app_that_dies_after_its_post_still_gets_its_event(api: FakeApi, tmp_
     name = api.script(operation_id(1), [operation(operation_id(1), "COMPLETED", total=3)])
     with Receiver() as receiver:
         sinks = json.dumps({"app": {"type": "webhook", "url": receiver.url}})
-        told = {**api.environment, **FAST, "POLLER_SINKS": sinks}
-        with Poller("run", cwd=tmp_path, environment=told) as daemon:
+        variables = {**api.environment, **FAST, "POLLER_SINKS": sinks}
+        with Poller("run", cwd=tmp_path, environment=variables) as daemon:
             port = str(httpx.URL(address(daemon)).port)
             app = subprocess.run([sys.executable, "-c", APP, port, name], check=False, timeout=30)
             assert app.returncode < 0
@@ -72,15 +72,15 @@ def test_an_app_that_dies_after_its_post_still_gets_its_event(api: FakeApi, tmp_
 def test_a_registration_outlives_the_daemon(api: FakeApi, tmp_path: Path) -> None:
     """Killed right after the answer, the next one delivers the event."""
     name = operation_id(1)
-    told = {**api.environment, **FAST}
-    with Poller("run", cwd=tmp_path, environment=told) as first:
+    variables = {**api.environment, **FAST}
+    with Poller("run", cwd=tmp_path, environment=variables) as first:
         answer = httpx.post(
             f"{address(first)}/v1/operations", json={"id": name}, trust_env=False, verify=NO_TLS
         )
         first.kill()
         assert answer.status_code == 201
     api.script(name, [operation(name, "COMPLETED", total=3)])
-    done = poller("run", "--until-idle", cwd=tmp_path, environment=told)
+    done = poller("run", "--until-idle", cwd=tmp_path, environment=variables)
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["subject"] for line in done.stdout.splitlines()] == [name]
 
@@ -91,8 +91,8 @@ def test_a_taken_port_ends_the_run_with_the_way_out(api: FakeApi, tmp_path: Path
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = f"127.0.0.1:{other.getsockname()[1]}"
-        told = {**api.environment, "POLLER_SERVER__LISTEN": taken}
-        done = poller("run", "--until-idle", cwd=tmp_path, environment=told)
+        variables = {**api.environment, "POLLER_SERVER__LISTEN": taken}
+        done = poller("run", "--until-idle", cwd=tmp_path, environment=variables)
         assert done.returncode == 1
         said = [line for line in done.stderr.splitlines() if line.startswith("poller: ")]
         assert len(said) == 1
@@ -101,7 +101,7 @@ def test_a_taken_port_ends_the_run_with_the_way_out(api: FakeApi, tmp_path: Path
         assert "--set server.listen=" in said[0]
         assert "Traceback" not in done.stderr
         without = poller(
-            "run", "--until-idle", "--set", "server.listen=", cwd=tmp_path, environment=told
+            "run", "--until-idle", "--set", "server.listen=", cwd=tmp_path, environment=variables
         )
         assert without.returncode == 0, without.stderr
 
@@ -109,13 +109,13 @@ def test_a_taken_port_ends_the_run_with_the_way_out(api: FakeApi, tmp_path: Path
 def test_a_unix_socket_survives_a_crash(api: FakeApi, tmp_path: Path) -> None:
     """Mode 0600; what a killed daemon left is replaced; a daemon in order leaves nothing."""
     path = tmp_path / "poller.sock"
-    told = {**api.environment, **FAST, "POLLER_SERVER__LISTEN": f"unix:{path}"}
-    with Poller("run", cwd=tmp_path, environment=told) as first:
+    variables = {**api.environment, **FAST, "POLLER_SERVER__LISTEN": f"unix:{path}"}
+    with Poller("run", cwd=tmp_path, environment=variables) as first:
         assert address(first) == f"unix:{path}"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         first.kill()
     assert path.exists()
-    with Poller("run", cwd=tmp_path, environment=told) as second:
+    with Poller("run", cwd=tmp_path, environment=variables) as second:
         address(second)
         transport = httpx.HTTPTransport(uds=str(path), verify=NO_TLS)
         with httpx.Client(transport=transport, trust_env=False) as client:
@@ -146,13 +146,13 @@ def test_open_streams_do_not_hold_up_the_end(api: FakeApi, tmp_path: Path) -> No
 def test_the_token_and_the_observer(api: FakeApi, tmp_path: Path) -> None:
     """The control API wants the token, the probes on their own port never do; no log shows it."""
     token = "a-token-that-nobody-may-see"
-    told = {
+    variables = {
         **api.environment,
         **FAST,
         "POLLER_SERVER__TOKEN": token,
         "POLLER_SERVER__OBSERVE": "127.0.0.1:0",
     }
-    with Poller("run", cwd=tmp_path, environment=told) as daemon:
+    with Poller("run", cwd=tmp_path, environment=variables) as daemon:
         url = address(daemon)
         observe = daemon.logged("server.listening")[0]["observe"]
         with httpx.Client(trust_env=False, verify=NO_TLS) as client:
