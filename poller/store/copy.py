@@ -33,7 +33,7 @@ from poller.store.errors import StoreError, StoreInUse, StoreUnavailable
 from poller.store.lock import FileLock
 from poller.store.migrate import Condition, create, hold_schema, inspect_store
 from poller.store.migrations import HEAD
-from poller.store.postgres import MIGRATION
+from poller.store.postgres import COPY
 from poller.store.schema import counters, daemons, metadata
 
 # rows that are in memory at a time
@@ -74,7 +74,7 @@ def copy_store(source: str, target: str, on_table: Callable[[str, int], None]) -
         _refuse_holder(writing.name, inspect_store(target))
         with _locked(reading), _locked(writing):
             writing.make_private()
-            with writing.writing(MIGRATION) as connection:
+            with writing.writing(COPY) as connection:
                 _make_ready(connection, writing.name)
                 written = _write(connection, _read(reading), on_table)
                 _set_sequences(connection)
@@ -146,7 +146,7 @@ def _lock_tables(connection: Connection) -> None:
 
 def _read(database: Database) -> Iterator[tuple[Table, Sequence[RowMapping]]]:
     """Read each table in the order of its key, in one transaction in which nobody else writes."""
-    with database.writing(MIGRATION) as connection:
+    with database.writing(COPY) as connection:
         _refuse_daemons(connection, database.name)
         _lock_tables(connection)
         _refuse_daemons(connection, database.name)

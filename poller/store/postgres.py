@@ -78,7 +78,10 @@ class Limits:
 
 
 ORDINARY: Final = Limits()
-MIGRATION: Final = Limits(statement=3600, lock=3600, idle=600)
+# who starts meanwhile waits for the end, but not for a process that was frozen in the middle
+MIGRATION: Final = Limits(statement=3600, lock=3600, idle=8)
+# each of the two stores idles while the other one reads or writes a batch
+COPY: Final = Limits(statement=3600, lock=3600, idle=60)
 
 
 def make_engine(url: URL) -> Engine:

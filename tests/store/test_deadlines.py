@@ -1,8 +1,5 @@
-"""A PostgreSQL server, or another daemon, that is not there any more: nobody waits for it."""
+"""A PostgreSQL server that is not there any more: nobody waits for it."""
 
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -12,15 +9,13 @@ import anyio
 import pytest
 from sqlalchemy import Connection, text
 
-from poller.comms.gate import Reason, Refusal, RequestEnd
-from poller.store.budgets import PermitRequest
 from poller.store.database import Call, Database
 from poller.store.errors import StoreUnavailable
 from poller.store.store import Store
 from poller.tracking.watch import AccountScope
 from tests.fakes.line import Line
 from tests.store.cluster import Cluster
-from tests.store.scenes import HOME, Clock, Daemon, declare, op
+from tests.store.scenes import HOME, Clock, Daemon, op
 
 pytestmark = pytest.mark.anyio
 
@@ -132,66 +127,6 @@ async def test_a_start_that_is_ended_waits_for_nothing(line: Line, name: str, cl
         await Store.open(f"postgresql://poller@127.0.0.1:{line.port}/{name}", HOME, now=clock)
     assert anyio.current_time() - begun < 1
     line.restore()
-
-
-_HOLDER = """
-import os, signal, sys
-from sqlalchemy import text
-from poller.store.database import Database
-from poller.store.postgres import Limits
-from poller.store.schema import metadata
-with Database(sys.argv[1]).writing(Limits(idle=1)) as connection:
-    for table in metadata.tables:
-        connection.execute(text(f"SELECT * FROM {table} FOR UPDATE"))
-    print("held", flush=True)
-    os.kill(os.getpid(), signal.SIGSTOP)
-    connection.execute(text("SELECT 1"))
-"""
-
-
-@pytest.fixture
-def holder(cluster: Cluster, name: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a process that stops in a transaction in which it has locked what others need."""
-    with subprocess.Popen(
-        [sys.executable, "-c", _HOLDER, cluster.url(name)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield process
-        process.kill()
-
-
-async def test_a_daemon_that_is_frozen(
-    cluster: Cluster, name: str, clock: Clock, request: pytest.FixtureRequest
-) -> None:
-    """The server ends its transaction, whatever it holds; thawed, it finds that it has lost."""
-    store = await Store.open(cluster.url(name), HOME, now=clock)
-    daemon = Daemon(store, clock, "first")
-    await store.configure_sinks(declare("app"))
-    await daemon.run_through(op(1))
-    await store.shared.hold_sweep("messages", "first", is_reading=False)
-    refusal = Refusal(reason=Reason.UNAUTHORIZED, wait=60)
-    pausing = RequestEnd(at=clock(), probe=False, refusal=refusal)
-    await store.shared.change_pause("first", pausing)
-    holder: subprocess.Popen[str] = request.getfixturevalue("holder")
-    assert holder.stdout is not None
-    assert holder.stderr is not None
-    assert await anyio.to_thread.run_sync(holder.stdout.readline) == "held\n"
-    permit = PermitRequest(owner="first", in_flight=0, hurried=False, probe_seconds=1)
-    with anyio.fail_after(5):
-        assert await store.shared.beat("first", slots=0) is not None
-        assert (await store.shared.lease_permits(permit)).pause is not None
-        assert await store.shared.hold_sweep("messages", "first", is_reading=True)
-        await store.shared.change_pause("first", pausing)
-        await daemon.run_through(op(2))
-        assert len(await daemon.deliveries(limit=100)) > 1
-        await store.configure_sinks(declare("app", "other"))
-    holder.send_signal(signal.SIGCONT)
-    assert await anyio.to_thread.run_sync(holder.wait) != 0
-    assert "did not run for seconds" in holder.stderr.read()
-    await store.aclose()
 
 
 async def test_a_connection_that_refuses_writes_is_dropped(
