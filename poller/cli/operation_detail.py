@@ -62,10 +62,10 @@ def _facts(story: OperationStoryDocument, now: datetime) -> Iterator[tuple[str, 
         yield "progress", said
     if story["labels"]:
         yield "labels", printable(labels_text(story["labels"]), limit=1000)
-    for name in ("traceparent", "tracestate"):
-        # a daemon of an earlier version does not show them
-        if value := story.get(name):
-            yield name, str(value)
+    if story["traceparent"] is not None:
+        yield "traceparent", story["traceparent"]
+    if story["tracestate"] is not None:
+        yield "tracestate", story["tracestate"]
     yield "account", printable(story["account"])
     yield "source", story["source"]
     for name, member in (

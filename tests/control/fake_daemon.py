@@ -138,6 +138,8 @@ def document(
         "id": name,
         "kind": "messages",
         "labels": {},
+        "traceparent": None,
+        "tracestate": None,
         "account": "default",
         "source": f"https://comms.twilio.com/v1/Messages/Operations/{name}",
         "phase": "active",

@@ -334,12 +334,12 @@ def test_a_list_tells_of_messages(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("here", "on_terminal")
 def test_a_trace_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where there is one; an earlier version of the daemon has no such member."""
+    """Where there is one."""
     trace = {
         "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         "tracestate": "vendor=value",
     }
-    for members in (trace, dict.fromkeys(trace), {}):
+    for members in (trace, dict.fromkeys(trace)):
         found = {**document(A), "events": [], "earlierEvents": 0, "pruned": False, **members}
         with FakeDaemon(lambda _, body=found: Reply(body=body)) as daemon:  # type: ignore[misc]
             assert show_operation(target(daemon), A, events=2, json_output=False) == 0
