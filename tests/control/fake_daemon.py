@@ -138,6 +138,7 @@ def document(
         "id": name,
         "kind": "messages",
         "labels": {},
+        "group": None,
         "traceparent": None,
         "tracestate": None,
         "account": "default",

@@ -59,7 +59,7 @@ class Followed:
         watch = self.watch.evolve(
             kind=document["kind"],
             labels=document["labels"],
-            group=document.get("group"),  # a daemon of an earlier version knows no groups
+            group=document["group"],
             phase=Phase(document["phase"]),
             outcome=None if outcome is None else Outcome(outcome),
             ended_at=parse_instant(document["endedAt"]),
