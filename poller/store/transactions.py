@@ -78,16 +78,7 @@ class Transactions:
         **kwargs: P.kwargs,
     ) -> tuple[T, float]:
         """Write, when it is its turn; also returns the seconds from begin to commit."""
-
-        def work(connection: Connection) -> T:
-            return function(connection, self._scope, *args, **kwargs)
-
-        def run() -> tuple[T, float]:
-            begun = perf_counter()
-            result = self._clocked(function, lambda: self._database.write(work))
-            return result, perf_counter() - begun
-
-        return await self._run(run, limiter=self.turn, items=_count(args))
+        return await self._transaction(self._database.write, self.turn, function, *args, **kwargs)
 
     async def read(
         self,
@@ -96,15 +87,10 @@ class Transactions:
         **kwargs: P.kwargs,
     ) -> T:
         """Read for the engine, when it is its turn."""
-
-        def work(connection: Connection) -> T:
-            return function(connection, self._scope, *args, **kwargs)
-
-        return await self._run(
-            lambda: self._clocked(function, lambda: self._database.read(work)),
-            limiter=self.turn,
-            items=_count(args),
+        result, _ = await self._transaction(
+            self._database.read, self.turn, function, *args, **kwargs
         )
+        return result
 
     async def browse(
         self,
@@ -113,15 +99,10 @@ class Transactions:
         **kwargs: P.kwargs,
     ) -> T:
         """Read for people and programs, beside the engine where the database allows it."""
-
-        def work(connection: Connection) -> T:
-            return function(connection, self._scope, *args, **kwargs)
-
-        return await self._run(
-            lambda: self._clocked(function, lambda: self._database.read(work)),
-            limiter=self._browsers,
-            items=_count(args),
+        result, _ = await self._transaction(
+            self._database.read, self._browsers, function, *args, **kwargs
         )
+        return result
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run what is no transaction, when it is its turn."""
@@ -145,6 +126,32 @@ class Transactions:
             yield
         finally:
             self._last_moments.remove(moment)
+
+    async def _transaction(
+        self,
+        transact: Callable[[Callable[[Connection], T]], T],
+        limiter: CapacityLimiter,
+        function: Callable[Concatenate[Connection, AccountScope, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> tuple[T, float]:
+        """Run `function` in a transaction of the database; also returns its seconds."""
+
+        def run() -> tuple[T, float]:
+            begun, refused = perf_counter(), False
+            try:
+                result = transact(
+                    lambda connection: function(connection, self._scope, *args, **kwargs)
+                )
+                return result, perf_counter() - begun
+            except StoreUnavailable:
+                refused = True
+                raise
+            finally:
+                if self._timed is not None:
+                    self._timed(_name(function), perf_counter() - begun, refused)
+
+        return await self._run(run, limiter=limiter, items=_count(args))
 
     async def _run(self, function: Callable[[], T], *, limiter: CapacityLimiter, items: int) -> T:
         await self._take_turn(limiter)
@@ -198,17 +205,6 @@ class Transactions:
     def _calling(self, call: Call, function: Callable[[], T]) -> T:
         with self._database.calling(call):
             return function()
-
-    def _clocked(self, function: Callable[..., object], run: Callable[[], T]) -> T:
-        begun, refused = perf_counter(), False
-        try:
-            return run()
-        except StoreUnavailable:
-            refused = True
-            raise
-        finally:
-            if self._timed is not None:
-                self._timed(_name(function), perf_counter() - begun, refused)
 
 
 class Threads:
