@@ -122,8 +122,20 @@ class DeliveryDocument(TypedDict):
     doneAt: Instant | None
 
 
+class MemberCountsDocument(TypedDict):
+    """How many members a group has, and where they stand."""
+
+    total: int
+    completed: Annotated[
+        int, Field(description="Watched to their end, whether or not messages failed.")
+    ]
+    canceled: int
+    lost: int
+    watching: Annotated[int, Field(description="Those whose final event is not recorded yet.")]
+
+
 class TimelineEventDocument(TypedDict):
-    """An event in the time line of its operation or message."""
+    """An event in the time line of its operation, message or group."""
 
     id: str
     type: str
@@ -132,6 +144,10 @@ class TimelineEventDocument(TypedDict):
     final: bool
     status: str | None
     delta: dict[str, int]
+    operations: Annotated[
+        MemberCountsDocument | None,
+        Field(description="The members of a group at that time; null for other subjects."),
+    ]
     reason: str | None
     deliveries: list[DeliveryDocument]
 
@@ -153,18 +169,6 @@ class OperationStoryDocument(OperationDocument, TimelineDocument):
         dict[str, Any] | None,
         Field(description="What failed, as in `operation.breakdown`; null where it was not read."),
     ]
-
-
-class MemberCountsDocument(TypedDict):
-    """How many members a group has, and where they stand."""
-
-    total: int
-    completed: Annotated[
-        int, Field(description="Watched to their end, whether or not messages failed.")
-    ]
-    canceled: int
-    lost: int
-    watching: Annotated[int, Field(description="Those whose final event is not recorded yet.")]
 
 
 class GroupDocument(TypedDict):

@@ -164,6 +164,7 @@ _STORY: Final[OperationStoryDocument] = {
             "final": False,
             "status": "PROCESSING",
             "delta": {"total": 1000, "recipients": 1000, "queued": 1000},
+            "operations": None,
             "reason": None,
             "deliveries": [_WAITING],
         },
@@ -175,6 +176,7 @@ _STORY: Final[OperationStoryDocument] = {
             "final": False,
             "status": "PROCESSING",
             "delta": {"queued": -360, "delivered": 360},
+            "operations": None,
             "reason": None,
             "deliveries": [_BLOCKED],
         },
@@ -194,6 +196,7 @@ _MESSAGE_STORY: Final[OperationStoryDocument] = {
             "final": True,
             "status": "DELIVERED",
             "delta": {"attempts": 2, "failed": 1, "delivered": 1},
+            "operations": None,
             "reason": None,
             "deliveries": [],
         }
@@ -236,6 +239,7 @@ _GROUP_STORY: Final[GroupStoryDocument] = {
             "final": False,
             "status": None,
             "delta": {"queued": -360, "delivered": 360},
+            "operations": _GROUP["operations"],
             "reason": None,
             "deliveries": [],
         }

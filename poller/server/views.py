@@ -1,6 +1,7 @@
 """From the values of the store to the documents of the control API. Pure."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from poller.server.documents import (
     GroupDocument,
     GroupStoryDocument,
     LoopDocument,
+    MemberCountsDocument,
     OperationDocument,
     OperationStoryDocument,
     ProgressDocument,
@@ -89,13 +91,7 @@ def show_group(group: Group, now: datetime) -> GroupDocument:
         "labels": dict(group.labels or {}),
         "account": group.scope.account,
         "source": group.source,
-        "operations": {
-            "total": group.members.total,
-            "completed": group.members.completed,
-            "canceled": group.members.canceled,
-            "lost": group.members.lost,
-            "watching": group.members.watching,
-        },
+        "operations": _show_members(asdict(group.members)),
         "expected": group.expected,
         "counters": dict(group.stats),
         "progress": show_progress(group.progress, group.finished_per_second(now)),
@@ -237,6 +233,16 @@ def show_progress(progress: Progress, rate: float | None) -> ProgressDocument:
     }
 
 
+def _show_members(members: Mapping[str, int]) -> MemberCountsDocument:
+    return {
+        "total": members["total"],
+        "completed": members["completed"],
+        "canceled": members["canceled"],
+        "lost": members["lost"],
+        "watching": members["watching"],
+    }
+
+
 def _show_event(
     stored: StoredEvent, deliveries: Sequence[reports.DeliveryStatus]
 ) -> TimelineEventDocument:
@@ -249,6 +255,7 @@ def _show_event(
         "final": stored.final,
         "status": event.status,
         "delta": dict(event.delta),
+        "operations": None if event.members is None else _show_members(event.members),
         "reason": event.reason,
         "deliveries": [_show_delivery(one) for one in deliveries],
     }

@@ -80,6 +80,12 @@ class Event:
         return {name: value for name, value in known.items() if type(value) is int and value >= 0}
 
     @property
+    def members(self) -> Mapping[str, int] | None:
+        """How many members a group had, and where they stood; None for other subjects."""
+        found: Mapping[str, int] | None = self.data["operations"] if self.is_of_group else None
+        return found
+
+    @property
     def updated_at(self) -> datetime | None:
         """When the API changed it; None where the API does not say."""
         return parse_instant(self.snapshot.get("updatedAt"))

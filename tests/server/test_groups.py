@@ -71,6 +71,7 @@ async def test_a_group_from_its_first_member_to_its_end(server: ServedDaemon) ->
     assert (ended["state"], ended["endedAt"] is not None) == ("ended", True)
     assert ended["events"][-1]["type"] == "group.completed"
     assert ended["events"][-1]["final"]
+    assert ended["events"][-1]["operations"] == ended["operations"]
     assert ended["earlierEvents"] > 0
     assert ended["progress"]["failed"] == 3
     assert (await seal(server, "autumn"))[0] == 200

@@ -164,6 +164,7 @@ async def test_the_story_answers_why_nothing_arrived(server: ServedDaemon) -> No
         "operation.processing", "PROCESSING", {"queued": 3},
     )  # fmt: skip
     assert (two["final"], two["delta"]) == (True, {"queued": -3, "delivered": 3})
+    assert two["operations"] is None
     app, other = one["deliveries"]
     assert other["state"] == "delivered"
     assert other["doneAt"] == "2026-11-22T10:00:00.000Z"

@@ -1,7 +1,7 @@
 // The page: its views by address, the connection, and what is in trouble.
 
 import { get } from "./api.js";
-import { ago, el, number, show } from "./dom.js";
+import { ago, el, number, prose, show } from "./dom.js";
 import { follow } from "./live.js";
 import { groupsView, groupView } from "./groups.js";
 import { operationView } from "./operation.js";
@@ -79,8 +79,8 @@ async function readiness() {
 
 function drawDegraded({ reason, degraded }) {
   const place = document.getElementById("degraded");
-  const items = degraded.map((one) => el("li", {}, el("b", {}, one.what), ` since ${ago(one.since)}: ${one.hint}`));
-  if (reason) items.unshift(el("li", {}, el("b", {}, "not ready"), `: ${reason}`));
+  const items = degraded.map((one) => el("li", {}, el("b", {}, one.what), ` since ${ago(one.since)}: `, prose(one.hint)));
+  if (reason) items.unshift(el("li", {}, el("b", {}, "not ready"), ": ", prose(reason)));
   place.hidden = items.length === 0;
   // drawn again only where it differs: a screen reader would repeat it
   const text = items.map((item) => item.textContent).join("\n");

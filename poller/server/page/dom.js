@@ -22,6 +22,18 @@ function fill(element, attributes, children) {
   return element;
 }
 
+/** Make the children for a text: what stands in `backticks` is code. */
+export function prose(text) {
+  return String(text ?? "")
+    .split("`")
+    .map((part, place) => (place % 2 ? el("code", {}, part) : part));
+}
+
+/** Say what went wrong, and what to do about it. */
+export function problem(error) {
+  return [el("p", {}, prose(error.message)), el("p", { class: "muted" }, prose(error.hint))];
+}
+
 /** Replace what an element holds. */
 export function show(element, ...children) {
   element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));

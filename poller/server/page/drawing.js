@@ -78,7 +78,8 @@ export function plot(points, width) {
   );
   if (points.length < 2 || names.length === 0) return null;
   const start = points[0].at;
-  const span = Math.max(1, points.at(-1).at - start);
+  // some room behind the last step, so that it is seen as one
+  const span = Math.max(1, (points.at(-1).at - start) * 1.05);
   const most = Math.max(1, ...points.flatMap((point) => names.map((name) => point.counters[name] || 0)));
   const x = (at) => LEFT + ((at - start) / span) * (width - LEFT - 8);
   const y = (value) => 8 + (1 - value / most) * (HEIGHT - BOTTOM - 8);
@@ -90,8 +91,8 @@ export function plot(points, width) {
       svg("text", { class: "tick", x: LEFT - 6, y: y(most * share) + 4, "text-anchor": "end" }, number(Math.round(most * share))),
     ]),
     svg("text", { class: "tick", x: LEFT, y: HEIGHT - 4 }, clock(start)),
-    svg("text", { class: "tick", x: width - 8, y: HEIGHT - 4, "text-anchor": "end" }, clock(start + span)),
-    names.map((name) => svg("path", { class: `line ${colour(name)}`, d: steps(points, name, x, y) })),
+    svg("text", { class: "tick", x: width - 8, y: HEIGHT - 4, "text-anchor": "end" }, clock(points.at(-1).at)),
+    names.map((name) => svg("path", { class: `line ${colour(name)}`, d: `${steps(points, name, x, y)}H${x(start + span).toFixed(1)}` })),
   );
   const readout = el("p", { class: "readout muted" }, "Point at the plot to read its numbers.");
   drawing.addEventListener("pointermove", (event) => {

@@ -2,8 +2,8 @@
 
 import { get } from "./api.js";
 import { bar, legend } from "./drawing.js";
-import { ago, count, el, number, show } from "./dom.js";
-import { causes, history } from "./operation.js";
+import { ago, count, el, number, problem, show } from "./dom.js";
+import { causes, history, standing } from "./operation.js";
 import { headline, labelChips, speed } from "./operations.js";
 
 const PAGE = 100;
@@ -38,7 +38,7 @@ export function groupsView(main, filters, go) {
     try {
       page = await get("v1/groups", { state: filters.state, search: filters.search, limit: shown }, alive.signal);
     } catch (error) {
-      if (!alive.signal.aborted) show(list, el("p", {}, error.message), el("p", { class: "muted" }, error.hint));
+      if (!alive.signal.aborted) show(list, problem(error));
       return;
     }
     const more = () => {
@@ -71,10 +71,7 @@ function card(group) {
 
 /** Say how its operations stand, and how fast it goes. */
 function members(group) {
-  const { total, watching, canceled, lost } = group.operations;
-  const parts = [`${number(total - watching)} of ${count(total, "operation")} ended`];
-  if (canceled) parts.push(`${number(canceled)} canceled`);
-  if (lost) parts.push(`${number(lost)} lost`);
+  const parts = standing(group.operations);
   if (group.state === "open") parts.push(group.expected ? `is sealed with ${number(group.expected)}` : "not sealed");
   parts.push(...(group.endedAt ? [`ended ${ago(group.endedAt)}`] : speed(group.progress)));
   return parts.join(" · ");
@@ -94,7 +91,7 @@ export function groupView(main, name) {
       found = await get(`v1/groups/${encodeURIComponent(name)}`, { events: EVENTS }, alive.signal);
     } catch (error) {
       if (alive.signal.aborted || (error.status !== 404 && found)) return;
-      show(main, back, el("h1", {}, "Not known here"), el("p", {}, error.message), el("p", { class: "muted" }, error.hint));
+      show(main, back, el("h1", {}, "Not known here"), problem(error));
       return;
     }
     const unsealed = found.state === "open" && found.operations.total > 0 && found.operations.watching === 0 && !found.expected;

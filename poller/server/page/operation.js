@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { legend, bar, plot } from "./drawing.js";
-import { count, el, local, moment, number, show, toast } from "./dom.js";
+import { count, el, local, moment, number, problem, show, toast } from "./dom.js";
 import { headline, labelChips, paceOf, state } from "./operations.js";
 
 const EVENTS = 500;
@@ -22,7 +22,7 @@ export function operationView(main, id) {
     } catch (error) {
       if (alive.signal.aborted) return;
       if (error.status !== 404 && found) return;
-      show(main, back(), el("h1", {}, "Not known here"), el("p", {}, error.message), el("p", { class: "muted" }, error.hint));
+      show(main, back(), el("h1", {}, "Not known here"), problem(error));
       return;
     }
     const focused = document.activeElement?.id;
@@ -134,13 +134,22 @@ function timeline(found, reload) {
   return el("section", {}, el("h2", {}, "Time line"), items.length ? el("ol", { class: "timeline", reversed: true }, items) : el("p", { class: "muted" }, found.pruned ? "Its events are no longer kept." : "No event yet: the first comes with the first answer of the API."), earlier);
 }
 
+/** Say how many operations of a group have ended, and how. */
+export function standing({ total, watching, canceled, lost }) {
+  const parts = [`${number(total - watching)} of ${count(total, "operation")} ended`];
+  if (canceled) parts.push(`${number(canceled)} canceled`);
+  if (lost) parts.push(`${number(lost)} lost`);
+  return parts;
+}
+
 function timelineItem(event, reload) {
   const changes = Object.entries(event.delta).map(([name, change]) => `${name} ${change > 0 ? "+" : "−"}${number(Math.abs(change))}`);
+  const said = [event.reason, ...(event.operations ? standing(event.operations) : []), ...changes].filter(Boolean).join(", ");
   return el(
     "li",
     { value: event.sequence },
     el("div", { class: "what" }, el("b", {}, event.type), event.final && el("span", { class: "badge quiet" }, "final"), moment(event.time), el("button", { id: `replay-${event.id}`, click: () => replay(event, reload) }, "Replay")),
-    (changes.length > 0 || event.reason) && el("div", { class: "muted" }, [event.reason, ...changes].filter(Boolean).join(", ")),
+    said && el("div", { class: "muted" }, said),
     el("ul", { class: "deliveries" }, event.deliveries.map(delivery)),
   );
 }

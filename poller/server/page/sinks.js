@@ -1,7 +1,7 @@
 // Where events go: each sink with its state, and what could not be delivered.
 
 import { get, post } from "./api.js";
-import { count, el, moment, number, shortId, show, toast, until } from "./dom.js";
+import { count, el, moment, number, problem, shortId, show, toast, until } from "./dom.js";
 
 const TONES = { ok: "good", rejecting: "bad", failing: "bad", down: "bad", disabled: "bad" };
 const PAGE = 100;
@@ -121,5 +121,5 @@ async function act(request, done) {
 }
 
 function failure(error) {
-  return el("div", { class: "empty" }, el("p", {}, error.message), el("p", { class: "muted" }, error.hint));
+  return el("div", { class: "empty" }, problem(error));
 }
