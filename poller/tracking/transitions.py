@@ -4,22 +4,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from poller.tracking.alert import emit_alert, judge_counters, may_fire
-from poller.tracking.answer import (
-    Answer,
-    FoundAnswer,
-    NonsenseAnswer,
-    NotFoundAnswer,
-    ReceiptsAnswer,
-    RejectedAnswer,
-)
+from poller.tracking.answer import Answer
 from poller.tracking.breakdown.reading import begin_breakdown, wants_breakdown
 from poller.tracking.event import Event, emit
 from poller.tracking.lifecycle import LIFECYCLES, EventType, PhaseChange, change_phase, lifecycle_of
-from poller.tracking.pacing import Policy, expires_at
+from poller.tracking.lost import lost_reason
+from poller.tracking.pacing import Policy
 from poller.tracking.watch import Outcome, Phase, ResourceType, Watch
 
-_NOT_FOUND_TIMES: Final = 3
-_REJECTED_TIMES: Final = 2
 _RECIPIENTS: Final = "recipients"
 _FINAL_OF_MESSAGES: Final = LIFECYCLES[ResourceType.MESSAGE].terminal
 
@@ -45,8 +37,8 @@ class Transition:
         elif self.watch.phase is Phase.ACTIVE:
             if (outcome := group_outcome(self.watch)) is not None:
                 self._end(outcome, self._lifecycle.settled)
-            elif (reason := self._lost()) is not None:
-                self._end(Outcome.LOST, self._lifecycle.lost, reason=reason)
+            else:
+                self._end_if_lost()
 
     def _fire_alerts(self) -> None:
         for rule in self._policy.alerts:
@@ -105,43 +97,10 @@ class Transition:
             or self._now >= last + timedelta(seconds=self._policy.progress_interval)
         )
 
-    def _lost(self) -> str | None:
-        """Return the reason to end this watch without a terminal status; None to continue."""
-        not_found_streak = self.watch.not_found_streak
-        if (
-            isinstance(self._answer, RejectedAnswer)
-            and not_found_streak.rejected >= _REJECTED_TIMES
-        ):
-            return "rejected"
-        if self._is_not_found():
-            return "not_found"
-        expiry = expires_at(self.watch)
-        if expiry is not None and self._shows_no_end() and self._answer.begun_at > expiry:
-            return "expired"
-        return None
-
-    def _is_not_found(self) -> bool:
-        not_found_streak = self.watch.not_found_streak
-        grace = timedelta(seconds=self._policy.not_found_grace)
-        return (
-            isinstance(self._answer, NotFoundAnswer)
-            and not_found_streak.not_found >= _NOT_FOUND_TIMES
-            and not_found_streak.not_found_since is not None
-            and self._now - not_found_streak.not_found_since >= grace
-        )
-
-    def _shows_no_end(self) -> bool:
-        """Return whether the API itself answered a fetch: an outage must not expire anything.
-
-        "Older records may return incomplete results", so a document that makes no sense counts.
-        """
-        match self._answer:
-            case FoundAnswer(fetched=fetched):
-                return fetched
-            case NotFoundAnswer() | RejectedAnswer() | NonsenseAnswer() | ReceiptsAnswer():
-                return True
-            case _:
-                return False
+    def _end_if_lost(self) -> None:
+        reason = lost_reason(self.watch, self._answer, policy=self._policy, now=self._now)
+        if reason is not None:
+            self._end(Outcome.LOST, self._lifecycle.lost, reason=reason)
 
     def _end(self, outcome: Outcome, event_type: EventType, reason: str | None = None) -> None:
         self._emit(event_type, final=True, reason=reason)
