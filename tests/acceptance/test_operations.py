@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +13,7 @@ from sqlalchemy import text
 from poller.store.database import Database
 from poller.store.migrate import check_schema, migrate
 from poller.store.migrations import HEAD
+from tests.fakes.forked import install
 from tests.fakes.process import Poller, eventually
 from tests.fakes.simulated import Simulated
 from tests.store.cluster import Cluster
@@ -29,12 +29,14 @@ BLOCKS: Mapping[str, str] = dict(
 
 def shell(name: str, cwd: Path, **environment: str) -> str:
     """Run a block of the page; returns what it prints."""
+    commands = cwd / "bin"
+    commands.mkdir(exist_ok=True)
+    install(commands)
     done = subprocess.run(
         ["/bin/sh", "-eu", "-c", BLOCKS[name]],
         cwd=cwd,
         env={
-            # the commands of this environment, as somebody has them who has installed it
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{commands}:{os.environ['PATH']}",
             "POLLER_SECRETS_DIR": str(cwd),
             "POLLER_SERVER__LISTEN": "",
             **environment,

@@ -7,6 +7,7 @@ Where the start of the interpreter is what a test is about, start the command wi
 import array
 import atexit
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -22,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-__all__ = ["Forked"]
+__all__ = ["Forked", "address", "install"]
 
 _TREE = str(Path(__file__).resolve().parents[2])
 _MESSAGE = 200_000
@@ -168,21 +169,23 @@ def _null(stack: contextlib.ExitStack) -> int:
 
 
 class _Server:
-    """The process that forks; it ends with this one, and its children with it."""
+    """A connection to the process that forks, which all workers of a run share.
+
+    The process ends with its last connection, and what it forked for a connection ends with that.
+    """
 
     def __init__(self) -> None:
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.fakes.forking", str(theirs.fileno())],
-                cwd=_TREE,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": _TREE},
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                # an interrupt from the keyboard ends us, and our end ends it
-                start_new_session=True,
-            )
+        while True:
+            self._control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._start()
+            # a server that ends does not greet
+            with contextlib.suppress(ConnectionError):
+                self._control.connect(address())
+                if self._control.recv(16):
+                    break
+            self._control.close()
         atexit.register(self._close)
 
     def fork(
@@ -201,9 +204,46 @@ class _Server:
         assert pid, "the server that forks has ended"
         return int(pid), ours
 
+    def _start(self) -> None:
+        """Start the process, unless one listens at the address: who binds it starts it."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            try:
+                listener.bind(address())
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                return
+            listener.listen(64)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.fakes.forking", str(listener.fileno())],
+                cwd=_TREE,
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": _TREE},
+                stdin=subprocess.DEVNULL,
+                pass_fds=[listener.fileno()],
+                # an interrupt from the keyboard ends us, and our end ends it
+                start_new_session=True,
+            )
+
     def _close(self) -> None:
         self._control.close()
-        self._process.wait()
+        if self._process is not None:
+            self._process.wait()
+
+
+def address() -> str:
+    """Return the abstract address of the server of this run of the tests."""
+    return f"\0comms-poller-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+
+
+def install(directory: Path) -> None:
+    """Put a `poller` into a directory, for shells: it is forked as all others."""
+    _server()
+    program = Path(__file__).with_name("forked_command.py")
+    command = directory / "poller"
+    command.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -IS {program} {address()[1:]} "$@"\n', encoding="utf-8"
+    )
+    command.chmod(0o755)
 
 
 @functools.cache

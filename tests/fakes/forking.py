@@ -2,13 +2,14 @@
 
 import array
 import atexit
+import contextlib
 import gc
 import importlib
 import io
 import json
 import os
 import pkgutil
-import select
+import selectors
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 _MESSAGE = 200_000
 # libraries import these at their first use, which would be in every child
@@ -39,9 +40,9 @@ _LATE = ("poller.__main__", "poller.cli.app")
 
 def main() -> None:
     """Fork for every request; returns in the child, whose standard descriptors are its own."""
-    control = socket.socket(fileno=int(sys.argv[1]))
+    listener = socket.socket(fileno=int(sys.argv[1]))
     _import_everything()
-    request = _serve(control)
+    request = _Server(listener).serve()
     _become(request)
     import runpy  # noqa: PLC0415 - beside its only use, in the child
 
@@ -104,25 +105,48 @@ def _run_once() -> None:
     assert threading.active_count() == 1, threading.enumerate()
 
 
-def _serve(control: socket.socket) -> dict[str, Any]:
-    """Fork for every request and report how each child ended; returns in the child."""
-    ends: dict[int, socket.socket] = {}
-    wake, woken = os.pipe()
-    for descriptor in (wake, woken):
-        os.set_blocking(descriptor, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(woken)
-    while True:
-        ready, _, _ = select.select([control.fileno(), wake], [], [])
-        if wake in ready:
-            os.read(wake, 4096)
-            _reap(ends)
-        if control.fileno() not in ready:
-            continue
+class _Server:
+    """Forks for each request of its connections, and reports how each child ended."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._selector = selectors.DefaultSelector()
+        # the children of each connection, and where the end of each is reported
+        self._children: dict[socket.socket, dict[int, socket.socket]] = {}
+
+    def serve(self) -> dict[str, Any]:
+        """Serve until the last connection is closed; returns in a child, with its request."""
+        wake, woken = os.pipe()
+        for descriptor in (wake, woken):
+            os.set_blocking(descriptor, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(woken)
+        self._selector.register(wake, selectors.EVENT_READ)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj == wake:
+                    os.read(wake, 4096)
+                    self._reap()
+                elif key.fileobj == self._listener:
+                    self._accept()
+                elif (request := self._receive(key.fileobj)) is not None:
+                    return request
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        with contextlib.suppress(OSError):  # it has gone: reading from it says so
+            connection.send(b"ready")
+        self._children[connection] = {}
+        self._selector.register(connection, selectors.EVENT_READ)
+
+    def _receive(self, connection: Any) -> dict[str, Any] | None:  # noqa: ANN401 - a socket, for the selector
+        """Fork for a request; returns it in the child, None here."""
         size = array.array("i").itemsize * 4
-        message, ancillary, _, _ = control.recvmsg(_MESSAGE, socket.CMSG_SPACE(size))
+        message, ancillary, _, _ = connection.recvmsg(_MESSAGE, socket.CMSG_SPACE(size))
         if not message:
-            _end(ends)
+            self._drop(connection)
+            return None
         descriptors = array.array("i")
         descriptors.frombytes(ancillary[0][2])
         end = socket.socket(fileno=descriptors.pop())
@@ -131,27 +155,30 @@ def _serve(control: socket.socket) -> dict[str, Any]:
             return {**json.loads(message), "descriptors": list(descriptors)}
         for descriptor in descriptors:
             os.close(descriptor)
-        ends[pid] = end
+        self._children[connection][pid] = end
         end.send(str(pid).encode())
+        return None
 
+    def _reap(self) -> None:
+        while any(self._children.values()):
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            for ends in self._children.values():
+                if pid in ends:
+                    # perhaps nobody asks for it any more
+                    with ends.pop(pid) as end, contextlib.suppress(OSError):
+                        end.send(str(os.waitstatus_to_exitcode(status)).encode())
 
-def _reap(ends: dict[int, socket.socket]) -> None:
-    while ends:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid == 0:
-            return
-        with ends.pop(pid) as end:
-            try:
-                end.send(str(os.waitstatus_to_exitcode(status)).encode())
-            except OSError:  # nobody asks for it any more
-                continue
-
-
-def _end(ends: dict[int, socket.socket]) -> NoReturn:
-    """End with the tests, and with everything that they left."""
-    for pid in ends:
-        os.kill(pid, signal.SIGKILL)
-    sys.exit()
+    def _drop(self, connection: socket.socket) -> None:
+        """End with the last connection; what was forked for one ends with it."""
+        self._selector.unregister(connection)
+        connection.close()
+        for pid in self._children.pop(connection):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        if not self._children:
+            sys.exit()
 
 
 def _become(request: dict[str, Any]) -> None:
