@@ -1,0 +1,50 @@
+"""Events that one daemon records, delivered by another one."""
+
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+from tests.cluster.embedded import embedded
+from tests.fakes.api import FakeApi, operation, operation_id
+from tests.fakes.receiver import Receiver
+from tests.store.cluster import Cluster
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def url(cluster: Cluster) -> AsyncIterator[str]:
+    """Return the URL of an empty database."""
+    name = cluster.create()
+    yield cluster.url(name)
+    cluster.drop(name)
+
+
+async def test_a_sink_of_another_daemon_gets_an_event_in_a_quarter_of_a_second(
+    url: str, api: FakeApi
+) -> None:
+    """The daemon that records has no sink, and the webhook of the other one is not woken by it."""
+    committed: dict[str, float] = {}
+    with Receiver() as receiver:
+        sinks = {"app": {"type": "webhook", "url": receiver.url, "events": ["group.*"]}}
+        async with embedded(url, api) as first, embedded(url, api, sinks=sinks) as second:
+            with anyio.fail_after(10):
+                while not second._daemon.membership.has_others:  # noqa: ASYNC110 - its own loop
+                    await anyio.sleep(0.05)
+            for number in range(12):
+                group = f"group-{number}"
+                one = operation_id(number)
+                api.script(one, [operation(one, "PROCESSING", total=9, queued=9)])
+                await first.watch(one, group=group)
+                committed[group] = anyio.current_time()
+                await anyio.sleep(0.11)
+            with anyio.fail_after(10):
+                while not committed.keys() <= {one["subject"] for one in receiver.events}:  # noqa: ASYNC110 - another thread's
+                    await anyio.sleep(0.02)
+    arrived: dict[str, float] = {}
+    for request in receiver.received:
+        arrived.setdefault(request.event["subject"], request.at)
+    late = sorted(arrived[group] - at for group, at in committed.items())
+    # a busy machine may delay a few
+    assert late[len(late) * 3 // 4] < 0.25
