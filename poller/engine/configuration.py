@@ -14,8 +14,8 @@ from poller.tracking.watch import AccountScope
 class SinkPlan:
     """How to make a sink. Two plans with equal `key` make the same sink: a reload keeps it.
 
-    `make` builds it without touching the outside world; `start` does that. Two daemons with equal
-    `fingerprint` have set the sink to the same; it tells no secret.
+    `make` only builds the sink; the sink's `start` opens files and connections. Two daemons with
+    equal `fingerprint` have the same settings for the sink; it contains no secret.
     """
 
     subscription: Subscription
@@ -33,9 +33,9 @@ class SinkPlan:
 class Configuration:
     """The values that a reload can change while an engine runs.
 
-    `credentials` reads them again and may block: it is called in a worker thread before each probe
-    of an account or kind that was refused. It may raise any exception; the engine then keeps the
-    credentials that it has. `sweep` allows reading lists in place of single operations.
+    `credentials` reads the credentials again and may block: it is called in a worker thread before
+    each probe of an account or kind that was refused. It may raise any exception; the engine then
+    keeps the credentials that it has. `sweep` allows reading lists in place of single operations.
     `discover_age` is the maximum age, in seconds, of an operation that is watched without a
     registration; None turns discovery off. `retention`, `shutdown_grace` and `request_timeout` are
     in seconds. `max_concurrency` and `requests_per_second` limit the requests of the account.

@@ -3,7 +3,7 @@
     poll loop ──▶ store ◀── dispatchers (one a sink)      housekeeping · idle watch
 
 They share only the store. To stop, the daemon starts no new polls, records the answers under way,
-gives due deliveries the grace time, and ends. Whatever is cancelled then is due at the next start.
+gives due deliveries the grace time, and ends. What is cancelled then is due at the next start.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,11 +55,11 @@ from poller.tracking.watch import Watch
 
 log = get_logger()
 
-_QUERY_AGAIN: Final = 1.0
-# Seconds for the store after the end of the grace: results of attempts, leases given up.
-_LAST_WORDS: Final = 1.0
-# seconds: counting what belongs to others reads all that is watched
-_COUNT_AGAIN: Final = 60.0
+_QUERY_INTERVAL: Final = 1.0
+# seconds after the grace in which the store may still record results and release leases
+_FINISH_TIMEOUT: Final = 1.0
+# seconds: counting the operations of other accounts reads every watched row
+_COUNT_INTERVAL: Final = 60.0
 _MOST_GROUPS: Final = 20
 _LOOPS: Final = ("poll", "housekeeping")
 
@@ -74,7 +74,7 @@ class Stop(StrEnum):
     NO_SINK = "no_sink"
     """The only sink is closed for good."""
     TIMEOUT = "timeout"
-    """Its time limit is over."""
+    """The time limit of the daemon is over."""
 
 
 class Daemon:
@@ -166,9 +166,9 @@ class Daemon:
         return results
 
     async def forget(self, operation_id: str) -> Watch | None:
-        """Stop watching; None where nothing is known of that id. Its deliveries still go out.
+        """Stop watching; None where the id is unknown. Its recorded deliveries still go out.
 
-        :raises StoreError: where the store refuses; it is watched on.
+        :raises StoreError: where the store refuses; it remains watched.
         """
         forgotten = await self._store.forget(
             operation_id,
@@ -180,10 +180,10 @@ class Daemon:
         return forgotten.watch
 
     async def seal(self, group: str, expected: int | None) -> Group:
-        """Seal a group now, or when it has `expected` members; then it need not be known yet.
+        """Seal a group now; with `expected`, which may create it, when it has that many members.
 
-        :raises UnknownGroup: where it is not known.
-        :raises Conflict: where the number contradicts what is there.
+        :raises UnknownGroup: without `expected`, where there is no such group.
+        :raises Conflict: where `expected` contradicts the group's members or an earlier seal.
         :raises StoreError: where the store refuses; it is not sealed.
         """
         change = await self._store.groups.seal(
@@ -201,7 +201,9 @@ class Daemon:
         return change.group
 
     async def replay_event(self, event_id: str, to: Sequence[str] | None) -> list[str]:
-        """Send one kept event again, to these sinks or to all that it was for. Returns the sinks.
+        """Send one kept event again, to the sinks `to`, else to all that it was for.
+
+        Returns the names of the sinks.
 
         :raises UnknownEvent: where it is not kept.
         :raises StoreError: where the store refuses; nothing is sent.
@@ -214,7 +216,7 @@ class Daemon:
     async def replay_dead_letters(
         self, selection: Selection, *, after: DeadLetterCursor | None = None
     ) -> ReplayedPage:
-        """Send dead letters behind a cursor again, as many as one transaction takes.
+        """Send one page of dead letters again, in one transaction, beginning after a cursor.
 
         :raises StoreError: where the store refuses; nothing is sent.
         """
@@ -225,7 +227,7 @@ class Daemon:
         return page
 
     def loops(self) -> Loops:
-        """Return which loops run; does not use the store, so that it always works."""
+        """Return which loops run. It does not use the store, so it works during an outage."""
         return Loops(
             ages=self.heartbeats.ages,
             silent=self.heartbeats.silent(),
@@ -233,7 +235,7 @@ class Daemon:
         )
 
     async def degraded(self) -> list[Degraded]:
-        """Return external troubles: credentials, the API, a sink, another account's rows.
+        """Return troubles that do not stop the daemon: credentials, the API, sinks, the store.
 
         :raises StoreError: where the store refuses.
         """
@@ -252,17 +254,17 @@ class Daemon:
         ]
 
     async def foreign_operations(self) -> int:
-        """Count, at most once a minute, the operations here that wait for another daemon.
+        """Count the stored operations of other accounts or base URLs, at most once a minute.
 
         :raises StoreError: where the store refuses.
         """
         now = anyio.current_time()
-        if self._foreign is None or now - self._foreign[0] >= _COUNT_AGAIN:
+        if self._foreign is None or now - self._foreign[0] >= _COUNT_INTERVAL:
             self._foreign = (now, await self._store.foreign_operations())
         return self._foreign[1]
 
     async def prove_writable(self) -> None:
-        """Raise nothing where a registration could be committed now.
+        """Return where a registration could be committed now.
 
         :raises StoreError: where the store refuses, or has confirmed no write for seconds.
         """
@@ -279,7 +281,7 @@ class Daemon:
         self.signals.progress.notify()
 
     def stop(self, reason: Stop = Stop.ASKED) -> None:
-        """Stop in order; `run` returns when that is done. Idempotent, the first reason counts."""
+        """Begin to stop; `run` returns when all is done. The first of several reasons counts."""
         if not self.signals.stopping.is_set():
             self.reason = reason
             self.signals.stopping.set()
@@ -334,24 +336,26 @@ class Daemon:
                     await self.signals.stopping.wait()
                     await self._drain()
                 finally:
-                    # what is being written may come to its end, but a database that does not
-                    # answer holds up nobody
-                    ending.enter_context(self._store.finishing(_LAST_WORDS))
+                    # a transaction under way may finish, but a database that does not answer
+                    # must not hold up the stop
+                    ending.enter_context(self._store.finishing(_FINISH_TIMEOUT))
                 loops.cancel_scope.cancel()
         log.info("daemon.stopped", reason=self.reason.value)
 
     async def _drain(self) -> None:
-        """Let what is under way come to its end, within the grace."""
+        """Finish the requests and deliveries under way, within the grace time."""
         log.info("daemon.stopping", reason=self.reason.value)
         with anyio.move_on_after(self._configuration.shutdown_grace) as grace:
             self._poll.stop()
             await self._polled.wait()
             await self._sinks.drain()
         if grace.cancelled_caught:
-            log.warning("daemon.grace_over", hint="what was under way is done next time")
+            log.warning(
+                "daemon.grace_over", hint="work that was cancelled is due at the next start"
+            )
 
     async def summary(self) -> Summary:
-        """Count what is watched and what waits, from the start of this daemon on."""
+        """Count operations, events and deliveries; what has ended counts from this start on."""
         return await self._store.summary(since=self.started_at, closed=self.closed_sinks)
 
     def _make_hints(self) -> HintInbox:
@@ -380,7 +384,7 @@ class Daemon:
             store=self._store,
             retention=lambda: self._configuration.retention,
             record_due_groups=self._record_due_groups,
-            record_standstill=self._record_standstill,
+            record_stalled=self._record_stalled,
             now=self._now,
             signals=self.signals,
             heartbeats=self.heartbeats,
@@ -396,14 +400,14 @@ class Daemon:
         if events := [event for change in changes for event in change.events]:
             self._recorded(events)
 
-    async def _record_standstill(self) -> None:
-        """Fire the alerts of what stands still. In a pause nobody sees whether anything moves."""
+    async def _record_stalled(self) -> None:
+        """Fire due `stalled` alerts, but not in a pause of the account: no answers arrive then."""
         policy = self._configuration.policy
         if self._throttle.account_pause is not None or not any(
             rule.stalled for rule in policy.alerts
         ):
             return
-        if events := await self._store.record_standstill(policy):
+        if events := await self._store.record_stalled(policy):
             self._recorded(events)
 
     async def _start(self, loops: TaskGroup) -> None:
@@ -423,7 +427,7 @@ class Daemon:
         if self._input_ended and (await self.summary()).is_idle:
             self.stop(Stop.IDLE)
             return True
-        await self._progress.wait(_QUERY_AGAIN)
+        await self._progress.wait(_QUERY_INTERVAL)
         return False
 
     async def _release(self) -> None:

@@ -2,7 +2,7 @@
 
 A single loop: in one transaction, hand the finished attempts to the store and claim the next
 deliveries; then start them. Finished attempts are kept until the store has them, so a store that
-cannot be written for a while causes no repetition.
+cannot be written for a while causes no repeated delivery.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,9 +38,10 @@ _RESULTS: Final[Mapping[SinkVerdict, AttemptResult]] = {
     SinkVerdict.CLOSED: AttemptResult.FAILED,
 }
 
-_QUERY_AGAIN: Final = 1.0
+_QUERY_INTERVAL: Final = 1.0
 _LEASE_MARGIN: Final = 15.0
 _RECALL_PAGE: Final = 5000
+_DEFECT: Final = "an internal error of comms-poller; see engine.defect in the log"
 
 
 class Ended(StrEnum):
@@ -102,17 +103,17 @@ class Dispatcher:
 
     async def _turn(self, attempts: TaskGroup) -> bool:
         """Record finished attempts and start due ones; True where there is no more to do."""
-        exchange = await self._exchange(limit=0 if self._closed else self._free())
+        result = await self._complete_and_claim(limit=0 if self._closed else self._free())
         if self._closed and not self._in_flight:
             return True
-        started = self._start(attempts, exchange.claimed)
+        started = self._start(attempts, result.claimed)
         if self._draining and not started and not self._in_flight and not self._finished:
             return True
-        if exchange.is_all or self._free() == 0:
-            await self.wakeup.wait(self._until_due(exchange))
+        if result.is_all or self._free() == 0:
+            await self.wakeup.wait(self._until_due(result))
         return False
 
-    async def _exchange(self, *, limit: int) -> ClaimResult:
+    async def _complete_and_claim(self, *, limit: int) -> ClaimResult:
         attempts, self._finished = self._finished, []
         request = ClaimRequest(
             sink=self.sink.name,
@@ -122,21 +123,21 @@ class Dispatcher:
             lease=Lease(owner=self._owner, seconds=self.sink.deadline + _LEASE_MARGIN),
         )
         try:
-            exchange = await self._store.complete_and_claim(
+            result = await self._store.complete_and_claim(
                 [(event.position, attempt) for event, attempt in attempts], request
             )
         except BaseException:
             self._finished = [*attempts, *self._finished]
             raise
         for event, _ in attempts:
-            if (delivery := exchange.finished.get(event.position)) is not None:
+            if (delivery := result.finished.get(event.position)) is not None:
                 self._meter.settled(delivery, sink=self.sink.name)
                 self._sink_log.delivery(event, delivery, now=self._now())
         if attempts:
             failed = sum(one.result is not AttemptResult.DELIVERED for _, one in attempts)
-            self._sink_log.health(exchange.before, exchange.health, failed=failed, now=self._now())
+            self._sink_log.health(result.before, result.health, failed=failed, now=self._now())
             self._signals.progress.notify()
-        return exchange
+        return result
 
     def _free(self) -> int:
         """Count the events that could be started now."""
@@ -162,11 +163,10 @@ class Dispatcher:
                     for event in batch
                 ]
             )
-        except Exception:  # noqa: BLE001 - a sink promised to raise nothing; one that does waits
+        except Exception:  # noqa: BLE001 - a sink must not raise; what it raises is a failed attempt
             self._log.exception("engine.defect")
-            outcomes = [SinkOutcome(verdict=SinkVerdict.FAILED, error="a defect of ours")] * len(
-                batch
-            )
+            defect = SinkOutcome(verdict=SinkVerdict.FAILED, error=_DEFECT)
+            outcomes = [defect] * len(batch)
         finally:
             self._in_flight -= 1
         if any(outcome.verdict is SinkVerdict.CLOSED for outcome in outcomes):
@@ -179,13 +179,13 @@ class Dispatcher:
         self.wakeup.wake()
 
     async def _keep_results(self) -> None:
-        """Record attempts that finished while the loop was being cancelled: they are not repeated.
+        """Record attempts that finished while the loop was being cancelled; they are not repeated.
 
-        Unfinished ones are released: the next process need not wait for their lease.
+        Unfinished ones are released, so the next process need not wait for their leases.
         """
         with anyio.CancelScope(shield=True):
             if self._finished:
-                await attempt(partial(self._exchange, limit=0), name=self._name)
+                await attempt(partial(self._complete_and_claim, limit=0), name=self._name)
             if self._held:
                 release = partial(
                     self._store.release_deliveries, self.sink.name, sorted(self._held), self._owner
@@ -197,7 +197,7 @@ class Dispatcher:
         try:
             held: set[str] = set()
             seen = 0
-            # all of them: an event that waits for a retry may come before the last batch
+            # every page: an event that waits for a retry may be older than the last batch
             while waiting := await self._store.waiting_ids(self.sink.name, _RECALL_PAGE, skip=seen):
                 held |= await self.sink.recall(waiting)
                 seen += len(waiting)
@@ -207,12 +207,12 @@ class Dispatcher:
         except (StoreError, SinkUnavailable) as error:
             self._log.warning("sink.recall_failed", error=str(error))
 
-    def _until_due(self, exchange: ClaimResult) -> float:
-        """Return the seconds until something may be due, at most one."""
-        now, health = self._now(), exchange.health
-        moments = (exchange.next_due, health.next_at, health.paused_until)
+    def _until_due(self, result: ClaimResult) -> float:
+        """Return the seconds until a delivery may be due, at most one."""
+        now, health = self._now(), result.health
+        moments = (result.next_due, health.next_at, health.paused_until)
         due = [(moment - now).total_seconds() for moment in moments if moment and moment > now]
-        return max(0.01, min([_QUERY_AGAIN, *due]))
+        return max(0.01, min([_QUERY_INTERVAL, *due]))
 
 
 def _attempt_of(outcome: SinkOutcome, *, begun_at: datetime) -> DeliveryAttempt:

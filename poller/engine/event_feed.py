@@ -15,16 +15,16 @@ from poller.store.events import Cursor, StoredEvent
 from poller.store.store import Store
 
 _PAGE: Final = 100
-# another daemon of the same account may write to the store, which sends no signal here
+# other daemons may write to the same store; their events send no signal to this process
 _POLL_SECONDS: Final = 1.0
-# events that are recorded together are read together
+# events that are recorded shortly after one another are read in one page
 _GATHER_SECONDS: Final = 0.02
 
 
 class EventFeed:
-    """The events of these operations, and of these groups and their members; else all.
+    """The events of the given operations, groups and the groups' members; all where none are given.
 
-    Make one with `start`. `cursor` is behind the last event that was read, wanted or not.
+    Make one with `start`. `cursor` is the position after the last event that was examined.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class EventFeed:
         operations: Collection[str] = (),
         groups: Collection[str] = (),
     ) -> Self:
-        """Begin after the event `after`, else with the oldest that is kept, else now.
+        """Begin after the event `after`, or `from_oldest` with the oldest kept one, or now.
 
         :raises EventsGone: where `after`, or an event that came after it, is not kept.
         :raises StoreError: where the store refuses.
@@ -77,9 +77,9 @@ class EventFeed:
         )
 
     async def read(self) -> Sequence[StoredEvent]:
-        """Read the next page, which may be empty; with `has_more` there is another one.
+        """Read the next page, which may be empty; where `has_more` holds, another one follows.
 
-        :raises EventsGone: where retention has taken events that were not read.
+        :raises EventsGone: where retention has deleted events that were not read.
         :raises StoreError: where the store refuses; the next call reads the same page.
         """
         page = await self._store.event_page(
@@ -92,7 +92,7 @@ class EventFeed:
         return page.events
 
     async def wait(self, seconds: float = _POLL_SECONDS) -> None:
-        """Wait until something was recorded, at most this long or until the store must be asked."""
+        """Wait until an event is recorded, or at most `seconds`, or until the next query is due."""
         if await self._recorded.wait(min(seconds, _POLL_SECONDS)):
             await anyio.sleep(_GATHER_SECONDS)
 

@@ -1,9 +1,9 @@
 """Collects what the vendor pushes, and writes it to the store: many pushes in one transaction.
 
-    push ──▶ HintInbox.take ──waits──▶ one transaction for all that came meanwhile ──▶ poll loop
+    push ──▶ HintInbox.take ──waits──▶ one transaction for all pushes meanwhile ──▶ poll loop
 
-So a thousand pushes a second cost the store no more than twenty. What does not fit is dropped: a
-hint only makes a poll come earlier.
+So a thousand pushes a second cost the store no more than twenty. Hints that do not fit are dropped:
+a hint only makes a poll come earlier.
 """
 
 from collections import Counter, OrderedDict
@@ -27,17 +27,18 @@ from poller.tracking.watch import HintStrength
 _NAME: Final = "hints"
 _MOST_PENDING: Final = 10_000
 _MOST_REMEMBERED: Final = 20_000
-_AT_ONCE: Final = 500
+_TRANSACTION_SIZE: Final = 500
 # seconds between two transactions
 _PAUSE: Final = 0.05
-_LOOK_EVERY: Final = 1.0
-# seconds: a push is answered within one
-_PATIENCE: Final = 0.8
+# seconds: the longest time without a heartbeat of the loop
+_IDLE_TURN: Final = 1.0
+# seconds: the vendor is promised an answer within one
+_WRITE_TIMEOUT: Final = 0.8
 
 
 @dataclass(slots=True)
 class _Round:
-    """What is written together; `is_stored` holds once it is `over`."""
+    """The hints that are written together; `is_stored` is valid once `over` is set."""
 
     over: anyio.Event = field(default_factory=anyio.Event)
     is_stored: bool = False
@@ -46,7 +47,7 @@ class _Round:
 class HintInbox:
     """Takes batches of hints while `run` runs.
 
-    It remembers the events that it has taken, so that one that is pushed again does nothing.
+    It remembers the ids of the events that it has taken, and ignores repeated ones.
     """
 
     def __init__(
@@ -69,10 +70,10 @@ class HintInbox:
         self._taken: OrderedDict[str, None] = OrderedDict()
 
     async def take(self, batch: HintBatch) -> bool:
-        """Take a batch; False where the store has not taken it within a second.
+        """Take a batch; False where the store has not recorded it within a second.
 
-        It returns with the next transaction also where nothing in it is new: who sends the same
-        again and again is no faster than the store.
+        A batch without news waits for the next transaction too: this slows down a sender that
+        repeats itself to the pace of the store.
         """
         effects = Counter(
             {HintEffect.IGNORED: batch.ignored, HintEffect.MALFORMED: batch.malformed}
@@ -85,30 +86,30 @@ class HintInbox:
                     self._pending[name] = stronger(self._pending.get(name), strength)
                 else:
                     effects[HintEffect.DROPPED] += 1
-        is_stored = await self._written()
+        is_stored = await self._wait_until_written()
         if is_stored:
             self._meter.hinted(+effects)
             self._remember(fresh)
         return is_stored
 
     async def run(self) -> None:
-        """Write what was taken, until cancelled."""
+        """Write the taken hints to the store, until cancelled."""
         await repeat(self._turn, name=_NAME, heartbeats=self._heartbeats)
 
-    async def _written(self) -> bool:
+    async def _wait_until_written(self) -> bool:
         current = self._round
         self._wakeup.wake()
-        with anyio.move_on_after(_PATIENCE):
+        with anyio.move_on_after(_WRITE_TIMEOUT):
             await current.over.wait()
         return current.is_stored
 
     async def _turn(self) -> None:
-        await self._wakeup.wait(_LOOK_EVERY)
+        await self._wakeup.wait(_IDLE_TURN)
         pending, self._pending = self._pending, {}
         current, self._round = self._round, _Round()
         try:
             rest = iter(pending.items())
-            while chunk := dict(islice(rest, _AT_ONCE)):
+            while chunk := dict(islice(rest, _TRANSACTION_SIZE)):
                 await self._record(chunk)
             current.is_stored = True
         finally:

@@ -1,4 +1,4 @@
-"""Periodic work: due progress of groups, standstill, retention, a clock that went back."""
+"""Periodic work: due progress of groups, stalled alerts, retention, checks of clock and file."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
@@ -19,24 +19,25 @@ log = get_logger()
 
 _NAME: Final = "housekeeping"
 _TICK: Final = 1.0
-_TIDY_EVERY: Final = 60.0
-_JUDGE_EVERY: Final = 10.0
+_PRUNE_INTERVAL: Final = 60.0
+_ALERT_INTERVAL: Final = 10.0
 # seconds between two checks of a SQLite file, each of one table
-_CHECK_EVERY: Final = 60.0
-# bytes of the write-ahead log, which is otherwise cut back to 4 MB
+_CHECK_INTERVAL: Final = 60.0
+# bytes of the write-ahead log, which a checkpoint normally truncates to 4 MB
 _LONG_LOG: Final = 64_000_000
 _LONG_READER: Final = (
-    "another process reads the file all the time, a backup or a shell; end it, and the log shrinks"
+    "a long read transaction of another process, such as a backup or a shell, keeps the log from "
+    "being truncated; end that process"
 )
 _DAMAGED: Final = "stop the daemon, and restore the file from a backup or with `sqlite3 .recover`"
 _BACKWARDS: Final = timedelta(seconds=1)
 
 
 class Housekeeping:
-    """Watches the wall clock, emits what time makes due, and deletes old records.
+    """Checks the wall clock, records the events that time makes due, and deletes old records.
 
-    `record_due_groups` and `record_standstill` record events that no answer makes: the progress of
-    groups that was held back, and alerts of what stands still.
+    `record_due_groups` and `record_stalled` record events that no answer of the API causes:
+    progress of groups that was held back, and alerts of operations and groups that are stalled.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Housekeeping:
         store: Store,
         retention: Callable[[], float],
         record_due_groups: Callable[[], Awaitable[None]],
-        record_standstill: Callable[[], Awaitable[None]],
+        record_stalled: Callable[[], Awaitable[None]],
         now: Callable[[], datetime],
         signals: Signals,
         heartbeats: Heartbeats,
@@ -53,17 +54,17 @@ class Housekeeping:
         self._store = store
         self._retention = retention
         self._record_due_groups = record_due_groups
-        self._record_standstill = record_standstill
+        self._record_stalled = record_stalled
         self._now = now
         self._signals = signals
         self._heartbeats = heartbeats
         self._last: datetime | None = None
-        self._next_tidy = 0.0
-        self._next_check = anyio.current_time() + _CHECK_EVERY
+        self._next_pruning = 0.0
+        self._next_check = anyio.current_time() + _CHECK_INTERVAL
         self._checks = 0
         self._damage: str | None = None
         self._log = TroubleLog(now)
-        self._next_judgement = 0.0
+        self._next_alerts = 0.0
         self.troubles: Sequence[Degraded] = ()
         """What is wrong with the file of the store."""
 
@@ -75,20 +76,23 @@ class Housekeeping:
         await self._check_clock()
         await self._record_due_groups()
         is_busy = False
-        if anyio.current_time() >= self._next_tidy:
-            is_busy = await self._tidy()
-            self._next_tidy = anyio.current_time() + (0 if is_busy else _TIDY_EVERY)
-        if anyio.current_time() >= self._next_judgement:
-            await self._record_standstill()
-            self._next_judgement = anyio.current_time() + _JUDGE_EVERY
+        if anyio.current_time() >= self._next_pruning:
+            is_busy = await self._prune_and_shrink()
+            self._next_pruning = anyio.current_time() + (0 if is_busy else _PRUNE_INTERVAL)
+        if anyio.current_time() >= self._next_alerts:
+            await self._record_stalled()
+            self._next_alerts = anyio.current_time() + _ALERT_INTERVAL
         if anyio.current_time() >= self._next_check:
             await self._check_file()
-            self._next_check = anyio.current_time() + _CHECK_EVERY
+            self._next_check = anyio.current_time() + _CHECK_INTERVAL
         if not is_busy:
             await anyio.sleep(_TICK)
 
     async def _check_clock(self) -> None:
-        """Make waits set in the future due now: the clock went back, perhaps before the start."""
+        """Make waits that were set in the future due now: the clock went back since.
+
+        The first check covers the time before the start.
+        """
         now, last = self._now(), self._last
         if last is None or now < last - _BACKWARDS:
             number = await self._store.void_future_waits()
@@ -99,7 +103,7 @@ class Housekeeping:
         self._last = now
 
     async def _check_file(self) -> None:
-        """Look for damaged pages of a SQLite file, and for a log that a reader lets grow."""
+        """Check a SQLite file for damaged pages, and for a log that is not truncated."""
         found = await self._store.check_file(self._checks)
         self._checks += 1
         if found is None:
@@ -114,7 +118,7 @@ class Housekeeping:
                 error=found.damage,
                 hint=_DAMAGED,
             )
-        # of one table in each turn: what is damaged stays so
+        # one check reads one table, so damage that was found in another one stays reported
         self._damage = found.damage or self._damage
         if self._damage is not None:
             hints["store file"] = f"{self._damage}; {_DAMAGED}"
@@ -130,10 +134,10 @@ class Housekeeping:
             for what, hint in hints.items()
         ]
 
-    async def _tidy(self) -> bool:
-        """Run steps of retention for a moment; True where another would find something.
+    async def _prune_and_shrink(self) -> bool:
+        """Delete old records in small steps, for a second at most; True where some are left.
 
-        They take turns with all that is recorded meanwhile. What they freed is given back last.
+        Others can write between two steps. At the end, free pages are returned to the file system.
         """
         until = anyio.current_time() + _TICK
         steps = [await self._prune()]

@@ -17,7 +17,7 @@ from poller.trouble import TroubleLog
 log = get_logger()
 
 _MANY: Final = 100
-# requests for many operations share one trouble: one answer does not end it
+# requests for many operations share one trouble: a single good answer does not end it
 _QUIET: Final = timedelta(minutes=1)
 
 
@@ -28,7 +28,7 @@ class RegistrationLog:
         self._troubles = TroubleLog(now)
 
     def results(self, results: Sequence[Registered]) -> None:
-        """Log the results of registrations: each one, at debug where a total follows."""
+        """Log each result, and a total where there are many; each at debug then."""
         each = log.info if len(results) <= _MANY else log.debug
         for result in results:
             if result.conflict is not None:
@@ -55,7 +55,7 @@ class RegistrationLog:
 
 
 def log_discovered(discovered: Iterable[Registered]) -> None:
-    """Log the operations that nobody registered and that are watched from now on."""
+    """Log operations that a list showed, and that are watched without a registration."""
     for found in discovered:
         kind = None if found.watch is None else found.watch.kind
         log.info("operation.discovered", operation=found.id, kind=kind)
@@ -68,12 +68,12 @@ class PollLog:
         self._troubles = TroubleLog(now, quiet=_QUIET)
 
     def observations(self, observations: Iterable[Observation]) -> bool:
-        """Log the effects of answers; True where they made events."""
-        made = False
+        """Log the effects of answers; True where they caused events."""
+        has_events = False
         for observation in observations:
             self._observation(observation)
-            made = made or bool(observation.events)
-        return made
+            has_events = has_events or bool(observation.events)
+        return has_events
 
     def failure(self, error: CommsError, **fields: object) -> None:
         """Log a request that failed; `fields` say what it was about."""
@@ -92,7 +92,7 @@ class PollLog:
         self._troubles.success(log, "poll.failed", "poll.recovered")
 
     def nonsense(self, problem: str, *, kind: str) -> None:
-        """Log an item of a list that is no operation."""
+        """Log an item of a list that is not an operation."""
         self._troubles.failure(
             log, "sweep.nonsense", subject=kind, cause=problem, kind=kind, error=problem
         )

@@ -1,9 +1,10 @@
-"""This daemon among those that share its store: it says that it lives, and learns of the others.
+"""Membership in the set of daemons that share a store: heartbeats, and the state of the others.
 
-Every second it writes that it lives; while others do, it also looks every 150 ms at what they
-change. So their events reach the streams and sinks here, and their pause the requests.
+Every second a daemon writes its heartbeat. While other daemons are alive, it also reads every
+150 ms what they have changed. So their events reach its streams and sinks, and a pause that one of
+them sets holds back its requests too.
 
-    store ──beat──▶ who lives · pause · newest event ──▶ throttle · signals · what is degraded
+    store ──beat──▶ living daemons · pause · newest event ──▶ throttle · signals · degraded
 """
 
 import os
@@ -31,15 +32,15 @@ from poller.store.store import Store
 log = get_logger()
 
 NAME: Final = "membership"
-_BEAT: Final = 1.0
-# events of others are here within 250 ms; more often would cost more than 2 % of a core
-_LOOK: Final = 0.15
-# seconds after which a confirmed write proves nothing any more
+_BEAT_INTERVAL: Final = 1.0
+# events of other daemons must arrive within 250 ms; a shorter interval costs over 2 % of a core
+_READ_INTERVAL: Final = 0.15
+# seconds for which a confirmed write proves that the store can be written
 _PROOF_AGE: Final = 3.5
 
 
 class Membership:
-    """Declares this daemon, and follows the others where the store is shared."""
+    """Declares this daemon in the store, and follows the others where the store is shared."""
 
     def __init__(
         self,
@@ -68,14 +69,14 @@ class Membership:
 
     @property
     def has_others(self) -> bool:
-        """Whether other daemons live beside this one."""
+        """Whether other daemons that share the store are alive."""
         return bool(self.others)
 
     async def prove_writable(self) -> None:
-        """Raise nothing where a registration could be committed now.
+        """Return where a registration could be committed now.
 
-        Where the store is shared, what this daemon writes every second is the proof, and costs no
-        query: a probe must not compete with those who record.
+        Where the store is shared, the last heartbeat is the proof. So a readiness probe costs no
+        query and does not compete with recording.
 
         :raises StoreError: where the store refuses, or has confirmed no write for seconds.
         """
@@ -88,7 +89,7 @@ class Membership:
             )
 
     async def declare(self, plans: Sequence[SinkPlan]) -> Sequence[SinkReport]:
-        """Tell the store the sinks and the bounds that this daemon has now; report on all sinks.
+        """Write this daemon's sinks and request limits to the store; return reports on all sinks.
 
         :raises StoreError: where the store refuses.
         """
@@ -101,20 +102,20 @@ class Membership:
         return reports
 
     async def run(self) -> None:
-        """Beat until cancelled; return at once where no other daemon can share the store."""
+        """Write heartbeats until cancelled; return at once where the store cannot be shared."""
         if self._budget is not None:
             await repeat(self._turn, name=NAME, heartbeats=self._heartbeats)
 
     async def leave(self) -> None:
-        """Give up what the others wait for.
+        """Remove this daemon from the store, so that the others need not wait for it.
 
-        :raises StoreError: where the store refuses; they wait until they think it dead.
+        :raises StoreError: where the store refuses; they wait until its heartbeat has expired.
         """
         if self._budget is not None:
             await self._store.shared.leave(self._store.owner)
 
     def troubles(self) -> list[Degraded]:
-        """Report what the living daemons are set to differently."""
+        """Report the settings in which the living daemons differ."""
         found = dict(differences(self._member, self.others))
         known = self._differences
         self._differences = {what: known.get(what, self._now()) for what in found}
@@ -142,15 +143,18 @@ class Membership:
         elif self.others:
             pulse = await self._store.shared.pulse()
             self._follow(pulse.pause, pulse.position, version)
-        await anyio.sleep(_LOOK if self.others else _BEAT)
+        await anyio.sleep(_READ_INTERVAL if self.others else _BEAT_INTERVAL)
 
     async def _beat(self, budget: StoredBudget, version: int) -> None:
         async with budget.turn:
             needed = self._throttle.in_flight + budget.unused
             beat = await self._store.shared.beat(self._store.owner, slots=needed)
-        self._next_beat = anyio.current_time() + _BEAT
+        self._next_beat = anyio.current_time() + _BEAT_INTERVAL
         if beat is None:
-            log.warning("daemon.returned", hint="the other daemons thought that it was dead")
+            log.warning(
+                "daemon.returned",
+                hint="its heartbeats were late, and the other daemons had taken over its work",
+            )
             await self._store.configure_sinks(self._member)
             return
         self._beaten_at = anyio.current_time()
@@ -177,7 +181,7 @@ class Membership:
 
 
 def differences(own: Member, others: Sequence[Member]) -> Mapping[str, str]:
-    """Return what living daemons are set to differently, and what follows from it."""
+    """Return the settings in which living daemons differ, each with its effect and the remedy."""
     found: dict[str, str] = {}
     for setting in ("requests_per_second", "max_concurrency"):
         mine = getattr(own, setting)

@@ -40,17 +40,17 @@ class Instrument(Protocol):
     def paged(self, *, kind: str, unchanged: int, nonsense: int) -> None:
         """Count one page of a sweep: `unchanged` of its tracked operations showed nothing new.
 
-        `nonsense` of its members were no operations. All other answers are `observed`.
+        `nonsense` of its items were not operations. All other answers are `observed`.
         """
 
     def observed(self, observations: Sequence[Observation], *, kind: str) -> None:
         """Count the effects of answers about operations, and the events recorded with them."""
 
     def recorded(self, events: Sequence[StoredEvent]) -> None:
-        """Count events that no answer caused but a registration, a seal, or time."""
+        """Count events that a registration, a seal or the passing of time caused."""
 
     def pushed(self, outcome: str) -> None:
-        """Count a push of hints: accepted, or the name of the problem that it was answered with."""
+        """Count a push of hints; `outcome` is accepted, or the problem type of the answer."""
 
     def hinted(self, effects: Mapping[HintEffect, int]) -> None:
         """Count what hints did."""
@@ -109,7 +109,7 @@ class Meter:
                 self._instrument.observed(observations, kind=kind)
 
     def recorded(self, events: Sequence[StoredEvent]) -> None:
-        """Count events that no answer caused."""
+        """Count events that no answer of the API caused."""
         if self._instrument is not None:
             with self._guarded("recorded"):
                 self._instrument.recorded(events)

@@ -1,7 +1,7 @@
 """The poll loop: wait for the throttle, claim the most urgent work, send the request.
 
-In this order a lease is taken only for work that starts at once. What is due is a query, so the
-loop has no state but the requests under way.
+In this order a lease is taken only for work that starts at once. Due work is found by a query, so
+the loop has no state but the requests under way.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from poller.comms.throttle import Throttle, Ticket
 from poller.engine.configuration import Configuration
 from poller.engine.log_events import PollLog, log_unreadable_schedule
 from poller.engine.meter import NO_METER, Meter
-from poller.engine.requests import ask_about, refusal_of, request_of
+from poller.engine.requests import call_for, refusal_of, request_of
 from poller.engine.signals import Signals
 from poller.engine.supervision import Heartbeats, attempt, repeat
 from poller.engine.sweeper import Sweep, Sweeper
@@ -30,18 +30,18 @@ from poller.tracking.watch import NextRequest, Watch
 from poller.trouble import TroubleLog
 
 _NAME: Final = "poll"
-# Seconds: as long as a daemon finds work, it looks so often at what the others do.
-_LOOK_EVERY: Final = 0.5
+# Seconds: while a daemon is busy, it reads the sweeps of the other daemons this often.
+_SHARED_CHECK_INTERVAL: Final = 0.5
 # The store is queried again at least this often: clocks jump, and other processes write.
-_QUERY_AGAIN: Final = 1.0
-# A lease outlasts the request's hard deadline by this much: recording takes its time.
+_QUERY_INTERVAL: Final = 1.0
+# Seconds that a lease outlasts the request's hard deadline: time to record the answer.
 _LEASE_MARGIN: Final = 15.0
 
 
 class PollLoop:
-    """Requests what is due from the API, and hands every answer to the store.
+    """Sends the requests that are due to the API, and hands every answer to the store.
 
-    `has_others` says whether other daemons share the store and live.
+    `has_others` returns whether other daemons that share the store are alive.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class PollLoop:
         self._meter = meter
         self._waited = 0.0
         self._is_idle = False
-        self._looked_at = 0.0
+        self._next_shared_check = 0.0
         self._claiming = anyio.CancelScope()
         self._log = PollLog(now)
         self._troubles = TroubleLog(now)
@@ -99,13 +99,13 @@ class PollLoop:
         """Start one request, or wait for something to become due."""
         if self._store.is_shared and not await self._has_work():
             return
-        await self._admitted()
+        await self._wait_for_permit()
         try:
             kinds = self._throttle.open_kinds(KINDS)
-            if not self._has_others():  # else it was weighed before the permit
+            if not self._has_others():  # else `_has_work` has done this already
                 await self._sweeper.begin(kinds)
             sweep = self._sweeper.next_page(kinds)
-            left = self._sweeper.busy_with | self._sweeper.left_alone
+            left = self._sweeper.busy_with | self._sweeper.left_to_others
             claim = Claim() if sweep else await self._claim(kinds - left)
         except BaseException:
             self._throttle.cancel()
@@ -121,39 +121,39 @@ class PollLoop:
             await self.wakeup.wait(self._until(claim.next_due))
 
     async def _has_work(self) -> bool:
-        """Look whether anything is due before a permit is taken for it; wait where nothing is.
+        """Check whether anything is due before taking a permit; wait where nothing is.
 
-        A permit is one of all daemons: who takes it in vain takes it from another one. Nor may two
-        of them fetch one by one what one of them would find in a list: it is weighed first.
+        Permits are shared by all daemons, so none is taken for nothing. Whether a list is cheaper
+        is decided first, so that two daemons do not fetch one by one what one list shows.
         """
         now = anyio.current_time()
-        if not self._is_idle and (not self._has_others() or now < self._looked_at + _LOOK_EVERY):
+        if not self._is_idle and (not self._has_others() or now < self._next_shared_check):
             return True
-        self._looked_at = now
+        self._next_shared_check = now + _SHARED_CHECK_INTERVAL
         begun_at = self._now()
         self._heartbeats.beat(_NAME)
         kinds = self._throttle.open_kinds(KINDS)
         if not kinds:
-            return True  # whatever the reason, it is the throttle's to wait for
-        await self._sweeper.look_around(kinds)
+            return True  # the throttle waits for the end of the pause
+        await self._sweeper.read_other_sweeps(kinds)
         if self._has_others():
             await self._sweeper.begin(kinds)
-        if self._sweeper.has_page(kinds) or self._sweeper.wants_to_discover(kinds):
+        if self._sweeper.has_page(kinds) or self._sweeper.is_discovery_due(kinds):
             return True
-        left = self._sweeper.busy_with | self._sweeper.left_alone
+        left = self._sweeper.busy_with | self._sweeper.left_to_others
         due = await self._store.shared.next_due(kinds=kinds - left, owner=self._owner)
-        # what has come due since was not weighed: another look finds whether a list shows it
+        # what became due since then was not considered: check again whether a list covers it
         if due is not None and due <= begun_at:
             return True
         self._is_idle = True
         await self.wakeup.wait(self._until(due))
         return False
 
-    async def _admitted(self) -> None:
-        """Wait for a slot. A long wait in a pause of the account is not a hang."""
+    async def _wait_for_permit(self) -> None:
+        """Wait until a request may start, with heartbeats: a long pause is not a hang."""
         admitted, begun = False, anyio.current_time()
         while not admitted:
-            with anyio.move_on_after(_QUERY_AGAIN):
+            with anyio.move_on_after(_QUERY_INTERVAL):
                 await self._throttle.admit()
                 admitted = True
             self._heartbeats.beat(_NAME)
@@ -184,8 +184,8 @@ class PollLoop:
 
     def _until(self, due: datetime | None) -> float:
         if due is None:
-            return _QUERY_AGAIN
-        return max(0.0, min((due - self._now()).total_seconds(), _QUERY_AGAIN))
+            return _QUERY_INTERVAL
+        return max(0.0, min((due - self._now()).total_seconds(), _QUERY_INTERVAL))
 
     async def _read(self, sweep: Sweep, ticket: Ticket) -> None:
         """Read one page of a list and record it, or handle the failure."""
@@ -199,23 +199,23 @@ class PollLoop:
         """Request one operation or message and record the answer, or handle the failure."""
         guarded = partial(attempt, name="poll", troubles=self._troubles, operation=watch.id)
         if not await guarded(partial(self._observe, watch, ticket)):
-            # nothing is lost: where this fails as well, the lease expires
+            # where this fails as well, the lease expires and the poll is due again
             failed = FailedAnswer(begun_at=ticket.begun_at, arrived_at=self._now())
             await guarded(partial(self._record, watch, failed))
-        # its next poll may be nearer than what the loop waits for
+        # its next poll may be due before what the loop waits for
         self.wakeup.wake()
 
     async def _observe(self, watch: Watch, ticket: Ticket) -> None:
-        answer = await self._ask(watch, ticket)
+        answer = await self._request(watch, ticket)
         if answer is None:
-            # the next probe is for another operation: this one may be the reason
+            # let the next probe fetch another operation: this one may cause the refusal
             await self._store.release([watch.id], self._owner, requeue=True)
         else:
             await self._record(watch, answer)
 
-    async def _ask(self, watch: Watch, ticket: Ticket) -> Answer | None:
+    async def _request(self, watch: Watch, ticket: Ticket) -> Answer | None:
         try:
-            reading = await self._caller.send(ticket, ask_about(watch), name=request_of(watch))
+            reading = await self._caller.send(ticket, call_for(watch), name=request_of(watch))
         except CommsError as error:
             answer = refusal_of(watch, error, begun_at=ticket.begun_at, arrived_at=self._now())
             if isinstance(answer, ScheduleAnswer):

@@ -78,9 +78,9 @@ def make_caller(
     )
 
 
-def ask_about(watch: Watch) -> Callable[[CommsClient], Awaitable[Reading]]:
-    """Return the request of the next poll of `watch`."""
-    return partial(_QUESTIONS[watch.next_request], watch)
+def call_for(watch: Watch) -> Callable[[CommsClient], Awaitable[Reading]]:
+    """Return the call of the client that makes the next poll of `watch`."""
+    return partial(_CALLS[watch.next_request], watch)
 
 
 def request_of(watch: Watch) -> Request:
@@ -90,7 +90,7 @@ def request_of(watch: Watch) -> Request:
 
 
 def answer_of(error: CommsError, *, begun_at: datetime, arrived_at: datetime) -> Answer | None:
-    """Return the answer that a failed request stands for; None where it says nothing.
+    """Return the answer that a failed request counts as; None where it counts for nothing.
 
     After 401, 403 and 429 the request was not processed, and is sent again when the pause is over.
     404 and 400 count only in the vendor's own envelope: a gateway's page says nothing about the
@@ -114,7 +114,7 @@ def answer_of(error: CommsError, *, begun_at: datetime, arrived_at: datetime) ->
 def refusal_of(
     watch: Watch, error: CommsError, *, begun_at: datetime, arrived_at: datetime
 ) -> Answer | None:
-    """Return the answer that a failed request stands for; None where it says nothing of `watch`.
+    """Return the answer to the next request of `watch` that failed; None where it is sent again.
 
     Only a fetch of the operation or message itself can show that it does not exist. Other requests
     that are refused for good are skipped. A schedule is skipped at any failure except an outage,
@@ -126,11 +126,11 @@ def refusal_of(
         case NextRequest.SCHEDULE if answer and not isinstance(error, NetworkError | Unavailable):
             return ScheduleAnswer(begun_at=begun_at, arrived_at=arrived_at)
         case NextRequest.RECEIPTS if is_refused:
-            # an answer that shows no end: what is too old must not be watched for ever
+            # counts as an answer without an end, so that a watch that is too old expires
             return NonsenseAnswer(begun_at=begun_at, arrived_at=arrived_at, why=error.happened)
-        case NextRequest.BREAKDOWN if is_refused and (asked := _request(watch)) is not None:
+        case NextRequest.BREAKDOWN if is_refused and (request := _request(watch)) is not None:
             return BreakdownAnswer(
-                request=asked, found=None, begun_at=begun_at, arrived_at=arrived_at
+                request=request, found=None, begun_at=begun_at, arrived_at=arrived_at
             )
         case _:
             return answer
@@ -141,7 +141,7 @@ async def _operation(watch: Watch, client: CommsClient) -> Reading:
 
 
 async def _schedule(watch: Watch, client: CommsClient) -> Reading:
-    # schedules are per recipient: a page costs no more requests than one message
+    # schedules are per recipient: one page of them costs a single request, as one message would
     page = await client.list_messages(
         watch.kind_spec, operation_id=watch.id, page_size=_SCHEDULES_READ
     )
@@ -163,7 +163,7 @@ async def _receipts(watch: Watch, client: CommsClient) -> Reading:
 
 async def _breakdown(watch: Watch, client: CommsClient) -> Reading:
     found: ErrorPage | MessagePage | Message
-    match asked := _request(watch):
+    match request := _request(watch):
         case breakdown.ReadErrors(token=token):
             found = await client.list_errors(watch.kind_spec, watch.id, page_token=token)
         case breakdown.ReadMessages(status=status, token=token):
@@ -174,14 +174,14 @@ async def _breakdown(watch: Watch, client: CommsClient) -> Reading:
             found = await client.fetch_message(message_id)
         case None:
             raise ValueError(f"nothing is left to be read of {watch.id}")
-    return partial(BreakdownAnswer, request=asked, found=found)
+    return partial(BreakdownAnswer, request=request, found=found)
 
 
 def _request(watch: Watch) -> breakdown.Request | None:
     return breakdown.request(progress_of(watch))
 
 
-_QUESTIONS: Final[Mapping[NextRequest, Callable[[Watch, CommsClient], Awaitable[Reading]]]] = {
+_CALLS: Final[Mapping[NextRequest, Callable[[Watch, CommsClient], Awaitable[Reading]]]] = {
     NextRequest.OPERATION: _operation,
     NextRequest.SCHEDULE: _schedule,
     NextRequest.MESSAGE: _message,

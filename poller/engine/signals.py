@@ -33,7 +33,7 @@ class ChangeNotifier:
         self._wakeups: WeakSet[Wakeup] = WeakSet()
 
     def listen(self) -> Wakeup:
-        """Return what `notify` wakes from now on, for as long as the caller keeps it."""
+        """Return a wakeup that `notify` wakes, for as long as the caller keeps a reference."""
         wakeup = Wakeup()
         self._wakeups.add(wakeup)
         return wakeup

@@ -37,7 +37,7 @@ class _RunningSink:
 class SinkManager:
     """The dispatchers of a daemon. `closed` is called when one ends by itself.
 
-    `declare` tells the store which sinks there are now, and reports on all.
+    `declare` writes the configured sinks to the store, and returns reports on all sinks.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class SinkManager:
 
     @property
     def all_closed(self) -> bool:
-        """True where no sink is left."""
+        """Whether no sink is open."""
         return self.closed == frozenset(self._running)
 
     async def open(self, plans: Sequence[SinkPlan]) -> None:
@@ -167,7 +167,8 @@ class SinkManager:
                     "sink.unconfigured",
                     sink=report.name,
                     waiting=report.waiting,
-                    hint="its events wait three days for its return, then are dead letters",
+                    hint="its events are kept three days in case it is configured again, then they "
+                    "become dead letters",
                 )
 
     async def _replace(
@@ -179,7 +180,7 @@ class SinkManager:
             try:
                 added = await self._prepare(fresh)
             except SinkHeld:
-                # perhaps by a sink that is removed: one was renamed, or two changed places
+                # perhaps a sink that is being removed holds the file: it was renamed, for example
                 await self._retire(leaving)
                 added = await self._prepare(fresh)
             try:
@@ -211,7 +212,7 @@ class SinkManager:
             try:
                 await _start(fresh.plan.name, fresh.sink)
             except SinkUnavailable as error:
-                # a later attempt opens it
+                # a later delivery attempt opens it
                 log.warning("sink.restart_failed", sink=fresh.plan.name, error=str(error))
             self._running[fresh.plan.name] = fresh
             self._revive(fresh)
@@ -227,7 +228,7 @@ class SinkManager:
 
 
 async def _start(name: str, sink: Sink) -> None:
-    """Start a sink; an error names the setting."""
+    """Start a sink; put the name of its setting before an error."""
     try:
         await sink.start()
     except SinkUnavailable as error:

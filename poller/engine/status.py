@@ -1,4 +1,4 @@
-"""The status of the daemon as plain values: which loops run, troubles, since when, what to do."""
+"""The status of the daemon as plain values: running loops, and troubles with their remedies."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _PAUSED: Final[Mapping[Reason, tuple[str, str]]] = {
 _SINK_HINTS: Final[Mapping[SinkState, str]] = {
     SinkState.REJECTING: "it answers, but refuses some events; `poller show` says which",
     SinkState.FAILING: "its events are tried one at a time until one is delivered",
-    SinkState.DOWN: "one probe, at most 5 minutes apart, stands for all its deliveries",
+    SinkState.DOWN: "one event is tried at most every 5 minutes until one is answered",
     SinkState.DISABLED: "the receiver answered 410; SIGHUP, a restart or a replay enables it",
 }
 
@@ -51,7 +51,7 @@ class Degraded:
 class Loops:
     """Seconds since the last turn of each loop (None: not begun), and the loops that hang.
 
-    `stopping` says that the daemon is stopping, and drains.
+    `stopping` holds while the daemon finishes its work and stops.
     """
 
     ages: Mapping[str, float | None]
@@ -60,7 +60,7 @@ class Loops:
 
 
 def api_trouble(failing: Failing | None) -> list[Degraded]:
-    """Report that the API gives no answers."""
+    """Report that requests to the API fail."""
     if failing is None:
         return []
     return [Degraded(what="api", since=failing.since, hint=failing.error)]
@@ -70,7 +70,7 @@ def foreign_trouble(waiting: int, *, started_at: datetime) -> list[Degraded]:
     """Report that operations of another scope wait in the store."""
     if not waiting:
         return []
-    hint = f"{waiting} belong to another account or base_url and wait for its daemon"
+    hint = f"{waiting} belong to another account or base_url; only a daemon of that one polls them"
     return [Degraded(what="foreign operations", since=started_at, hint=hint)]
 
 
@@ -99,24 +99,24 @@ def pause_trouble(account: Pause | None, kinds: Mapping[str, Pause]) -> list[Deg
 def sink_trouble(
     reports: Sequence[SinkReport], *, closed: Collection[str], started_at: datetime
 ) -> list[Degraded]:
-    """Report which sinks do not accept events; `closed` ones do not until the next start."""
+    """Report the sinks that do not accept events; those in `closed` do so at the next start."""
     found = []
     for report in reports:
         what, since, error = f"sink {report.name}", report.health.since, report.health.error
         if not report.is_configured:
             if report.waiting:
                 waiting = counted(report.waiting, "event")
-                hint = f"no settings name it; what waits is kept for three days ({waiting})"
+                hint = f"it is not configured; its waiting events are kept three days ({waiting})"
                 found.append(Degraded(what=what, since=report.oldest or started_at, hint=hint))
         elif report.name in closed:
-            hint = "its place is closed; its events wait for the next start"
+            hint = "its output is closed; its events wait for the next start"
             found.append(Degraded(what=what, since=started_at, hint=hint))
         elif report.health.state is not SinkState.OK:
             hint = _SINK_HINTS[report.health.state]
             if report.health.state is SinkState.REJECTING:
                 hint = f"refused {report.refused:,} of {counted(report.answered, 'event')}; {hint}"
-            said = f"{error}; {hint}" if error else hint
-            found.append(Degraded(what=what, since=since, hint=said))
+            text = f"{error}; {hint}" if error else hint
+            found.append(Degraded(what=what, since=since, hint=text))
     return found
 
 

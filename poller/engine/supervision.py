@@ -5,8 +5,8 @@ Anything else is a defect: it is logged with its traceback, and the loop continu
 that crashes on one odd operation would crash on it at every start and watch none of the others.
 
 Each loop reports every turn itself. A loop that waits for a good reason (a paused account, a
-request within its deadline) still turns every few seconds. So a loop without a turn for long hangs,
-and so does one that has never turned.
+request within its deadline) still turns every few seconds. So a loop hangs where its last turn is
+long ago, or where it has never turned.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -74,7 +74,8 @@ async def attempt(
 ) -> bool:
     """Run one step; False where it failed. `fields` go into the log line.
 
-    A step that runs many times brings the `troubles` that it shares with its other runs.
+    The runs of a step that runs many times share one `troubles`, so that a failure that goes on is
+    not logged each time.
     """
     troubles = troubles or TroubleLog()
     try:
@@ -102,7 +103,7 @@ async def repeat(
 ) -> None:
     """Run `step` again and again until it returns True; after a failure, wait a second first.
 
-    Every turn is a beat of that name, which `heartbeats` forgets at the end.
+    Every turn is a beat of the loop `name`; at the end the loop leaves `heartbeats`.
     """
     done: bool | None = False
     troubles = TroubleLog()

@@ -2,12 +2,12 @@
 
 There is one sweep at a time. Meanwhile due operations of its kind are not fetched: the next page
 may show them. Those that the whole sweep did not show are fetched afterwards, and the next sweep
-begins only after as many requests as the sweep took: so the list uses half of the rate at most, and
-nothing starves.
+begins only after as many requests as the sweep took: so lists use half of the rate at most, and
+fetches do not starve.
 
-A refusal that pauses the account says nothing about the list. So the sweep continues with the same
-page when the pause is over, but after another request: only where that is answered and the page is
-refused again, it is the list that is refused.
+A refusal that pauses the account need not concern the list. So when the pause is over, another
+request goes first, and then the sweep continues with the same page. If that request is answered and
+the page is refused again, the list itself is refused.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -41,10 +41,10 @@ from poller.tracking.sweep_policy import (
 log = get_logger()
 
 _FAILURES: Final = 3
-# a longer list is taken for an endless one: 1,000 pages are a million operations
+# a longer list is treated as endless: 1,000 pages are a million operations
 _MOST_PAGES: Final = 1000
-# seconds that a backlog is left to the daemon that sweeps its kind
-_PATIENCE: Final = 3.0
+# seconds for which due operations are left to the daemon that sweeps their kind
+_LEAVE_TO_SWEEP: Final = 3.0
 # the vendor's clock and ours may differ
 _MARGIN: Final = timedelta(minutes=5)
 
@@ -53,7 +53,8 @@ _MARGIN: Final = timedelta(minutes=5)
 class Sweep:
     """One reading of a list, and its progress.
 
-    `due` and `tracked` count at its beginning; `shown` counts tracked operations on its pages.
+    `due` and `tracked` are the numbers of operations at its beginning, `shown` the number of
+    tracked ones on its pages so far.
     """
 
     kind: str
@@ -69,6 +70,7 @@ class Sweep:
     good_answers: int | None = None
     """The number of good answers at the last refusal; None before the first."""
     stands_aside: bool = False
+    """Whether another request goes first, because a refusal of the page paused the account."""
     is_reading: bool = False
     recording: anyio.Lock = field(default_factory=anyio.Lock)
 
@@ -76,8 +78,8 @@ class Sweep:
 class Sweeper:
     """Chooses between list and fetch, and reads the pages of a sweep.
 
-    The poll loop is woken as soon as the next page may be requested: while one page is recorded,
-    at most the next one is on its way.
+    The poll loop is woken as soon as the next page may be requested: one page is requested while
+    the one before it is recorded, never more.
     """
 
     def __init__(
@@ -101,11 +103,12 @@ class Sweeper:
         self._sweep: Sweep | None = None
         self._experience: dict[str, Experience] = {}
         self._last: dict[str, Sweep] = {}
-        self._owed: dict[str, int] = {}
+        # turns that a kind must leave to fetches before its next sweep
+        self._owed_fetches: dict[str, int] = {}
         self._yields = False
-        # only where daemons share the store: the kinds that others sweep, whether they read now;
-        # since when each is left alone; the kind that this one has said that it reads
-        self._elsewhere: Mapping[str, bool] = {}
+        # only where daemons share the store: the kinds that others sweep, and whether each is being
+        # read now; since when this daemon leaves a kind to them; the kind that it sweeps itself
+        self._swept_by_others: Mapping[str, bool] = {}
         self._left_since: Mapping[str, float] = {}
         self._announced: str | None = None
 
@@ -116,43 +119,43 @@ class Sweeper:
             return frozenset()
         return frozenset({self._sweep.kind})
 
-    async def look_around(self, open_kinds: Collection[str]) -> None:
-        """Learn which kinds other daemons sweep, and leave those alone that a sweep is due for.
+    async def read_other_sweeps(self, open_kinds: Collection[str]) -> None:
+        """Read which kinds other daemons sweep, and leave those to them where a sweep pays.
 
-        Not for long: a sweeper may have its reasons not to read the list.
+        Only for a few seconds: the other daemon may have a reason not to read the list.
         """
         now = anyio.current_time()
-        self._elsewhere = await self._store.shared.swept_elsewhere(self._store.owner)
-        kinds = self._elsewhere.keys() & set(open_kinds)
+        self._swept_by_others = await self._store.shared.swept_elsewhere(self._store.owner)
+        kinds = self._swept_by_others.keys() & set(open_kinds)
         due = await self._store.due_by_kind(kinds=kinds) if kinds else {}
         since: dict[str, float] = {}
         for kind, number in due.items():
             tracked = Reach(tracked=await self._store.tracked_of(kind=kind))
             if is_worth_it(number, tracked, Experience(), now=self._now()):
-                is_read = self._elsewhere[kind]
+                is_read = self._swept_by_others[kind]
                 since[kind] = now if is_read else self._left_since.get(kind, now)
         self._left_since = since
 
     @property
-    def left_alone(self) -> frozenset[str]:
-        """The kinds whose due operations another daemon is about to find in a list."""
-        patient_since = anyio.current_time() - _PATIENCE
-        return frozenset(kind for kind, since in self._left_since.items() if since > patient_since)
+    def left_to_others(self) -> frozenset[str]:
+        """The kinds whose due operations another daemon is expected to find in a list."""
+        earliest = anyio.current_time() - _LEAVE_TO_SWEEP
+        return frozenset(kind for kind, since in self._left_since.items() if since > earliest)
 
     async def begin(self, open_kinds: Collection[str]) -> None:
-        """Begin a sweep where there is none and one is due."""
+        """Begin a sweep where none is under way and one is due."""
         if self._sweep is not None:
             return
         await self._report_end()
-        kinds = frozenset(open_kinds) - self._elsewhere.keys()
-        sweep = await self._discovery(kinds)
+        kinds = frozenset(open_kinds) - self._swept_by_others.keys()
+        sweep = await self._discovery_sweep(kinds)
         if sweep is None and self._configuration().sweep:
-            sweep = await self._refreshment(kinds)
-        if sweep is not None and await self._hold(sweep.kind):
+            sweep = await self._refresh_sweep(kinds)
+        if sweep is not None and await self._become_sweeper(sweep.kind):
             self._sweep = sweep
 
     def next_page(self, open_kinds: Collection[str]) -> Sweep | None:
-        """Choose the sweep whose next page is requested now; None for no sweep."""
+        """Return the sweep whose next page is to be requested now, if any."""
         sweep, self._yields = self._sweep, False
         if sweep is None or not self.has_page(open_kinds):
             return None
@@ -162,14 +165,15 @@ class Sweeper:
         return sweep
 
     def has_page(self, open_kinds: Collection[str]) -> bool:
-        """Whether there is a page to be requested."""
+        """Whether a sweep is under way whose next page can be requested."""
         sweep = self._sweep
         return sweep is not None and not sweep.is_reading and sweep.kind in open_kinds
 
-    def wants_to_discover(self, open_kinds: Collection[str]) -> bool:
+    def is_discovery_due(self, open_kinds: Collection[str]) -> bool:
         """Whether it is time for a sweep that may discover operations."""
         return self._configuration().discover_age is not None and any(
-            self._is_time_to_discover(kind) for kind in set(open_kinds) - self._elsewhere.keys()
+            self._is_time_to_discover(kind)
+            for kind in set(open_kinds) - self._swept_by_others.keys()
         )
 
     async def read(self, sweep: Sweep, ticket: Ticket) -> None:
@@ -191,18 +195,20 @@ class Sweeper:
             sweep.is_reading = False
         else:
             self._log.success()
-            await self._take_in(sweep, page, ticket)
+            await self._accept_page(sweep, page, ticket)
 
     def give_up(self, sweep: Sweep) -> None:
-        """End a sweep that cannot continue; for a while the operations of its kind are fetched."""
+        """End a sweep that cannot continue; until the next one its operations are fetched."""
         if self._sweep is not sweep:
             return
-        self._experience[sweep.kind] = after_failure(self._memory(sweep.kind), now=self._now())
+        self._experience[sweep.kind] = after_failure(
+            self._experience_of(sweep.kind), now=self._now()
+        )
         log.warning("sweep.given_up", kind=sweep.kind, pages=sweep.pages)
         self._sweep = None
 
-    async def _hold(self, kind: str) -> bool:
-        """Be the sweeper of a kind; False where another daemon is."""
+    async def _become_sweeper(self, kind: str) -> bool:
+        """Become the daemon that sweeps a kind; False where another one does."""
         if not self._store.is_shared:
             return True
         is_held = await self._store.shared.hold_sweep(kind, self._store.owner, is_reading=True)
@@ -210,41 +216,41 @@ class Sweeper:
         return is_held
 
     async def _report_end(self) -> None:
-        """Let other daemons fetch what the sweep that has ended did not show."""
+        """Report the end of the sweep: other daemons may fetch what it did not show."""
         if self._announced is not None:
             await self._store.shared.hold_sweep(
                 self._announced, self._store.owner, is_reading=False
             )
             self._announced = None
 
-    async def _discovery(self, open_kinds: Collection[str]) -> Sweep | None:
+    async def _discovery_sweep(self, open_kinds: Collection[str]) -> Sweep | None:
         if self._configuration().discover_age is None:
             return None
         for kind in sorted(open_kinds):
             if self._is_time_to_discover(kind):
-                return self._reach_back(kind, await self._store.reach(kind=kind), due=0)
+                return self._new_sweep(kind, await self._store.reach(kind=kind), due=0)
         return None
 
-    async def _refreshment(self, open_kinds: Collection[str]) -> Sweep | None:
+    async def _refresh_sweep(self, open_kinds: Collection[str]) -> Sweep | None:
         due = await self._store.due_by_kind(kinds=open_kinds) if open_kinds else {}
         for kind, number in sorted(due.items(), key=lambda item: -item[1]):
-            # one request never costs more than a sweep
-            if number > 1 and (sweep := await self._weigh(kind, number)) is not None:
+            # one fetch never costs more than a sweep
+            if number > 1 and (sweep := await self._sweep_if_cheaper(kind, number)) is not None:
                 return sweep
         return None
 
-    async def _weigh(self, kind: str, due: int) -> Sweep | None:
-        memory, now = self._memory(kind), self._now()
-        if self._owed.get(kind, 0) > 0:
-            self._owed[kind] -= 1
+    async def _sweep_if_cheaper(self, kind: str, due: int) -> Sweep | None:
+        experience, now = self._experience_of(kind), self._now()
+        if self._owed_fetches.get(kind, 0) > 0:
+            self._owed_fetches[kind] -= 1
             return None
-        if memory.is_fresh(now) and due * memory.shown <= memory.pages:
+        if experience.is_fresh(now) and due * experience.shown <= experience.pages:
             return None
         tracked = Reach(tracked=await self._store.tracked_of(kind=kind))
         fresh = due - await self._missed(kind, now)
-        if not is_worth_it(fresh, tracked, memory, now=now):
+        if not is_worth_it(fresh, tracked, experience, now=now):
             return None
-        return self._reach_back(kind, await self._store.reach(kind=kind), due=due)
+        return self._new_sweep(kind, await self._store.reach(kind=kind), due=due)
 
     async def _missed(self, kind: str, now: datetime) -> int:
         """Count the due operations that the last sweep should have shown."""
@@ -253,8 +259,8 @@ class Sweeper:
             return 0
         return await self._store.still_due(kind=kind, since=last.begun_at)
 
-    def _reach_back(self, kind: str, reach: Reach, *, due: int) -> Sweep:
-        """Begin a sweep back to the oldest operation that is tracked or may be discovered."""
+    def _new_sweep(self, kind: str, reach: Reach, *, due: int) -> Sweep:
+        """Make a sweep back to the oldest operation that is tracked or may be discovered."""
         now = self._now()
         moments = [moment for moment in (reach.oldest, self._discover_since(now)) if moment]
         oldest = min(moments, default=None)
@@ -266,14 +272,14 @@ class Sweeper:
             tracked=reach.tracked,
         )
 
-    async def _take_in(self, sweep: Sweep, page: OperationPage, ticket: Ticket) -> None:
+    async def _accept_page(self, sweep: Sweep, page: OperationPage, ticket: Ticket) -> None:
         """Record a page while the next one is requested; after the last, end the sweep."""
         arrived_at = self._now()
-        leads_nowhere = page.next_token is not None and page.next_token == sweep.token
+        repeats_itself = page.next_token is not None and page.next_token == sweep.token
         sweep.pages += 1
         sweep.failures = 0
         sweep.token = page.next_token
-        is_last = page.next_token is None or leads_nowhere or sweep.pages >= _MOST_PAGES
+        is_last = page.next_token is None or repeats_itself or sweep.pages >= _MOST_PAGES
         async with sweep.recording:
             if not is_last:
                 sweep.is_reading = False
@@ -313,7 +319,7 @@ class Sweeper:
             pages=sweep.pages, tracked=sweep.tracked, shown=sweep.shown, now=now
         )
         self._last[sweep.kind] = sweep
-        self._owed[sweep.kind] = min(missed, sweep.pages)
+        self._owed_fetches[sweep.kind] = min(missed, sweep.pages)
         self._sweep = None
         log.debug(
             "sweep.done",
@@ -332,16 +338,16 @@ class Sweeper:
             sweep.failures += 1
             sweep.good_answers = self._caller.good_answers
         sweep.stands_aside = is_pause
-        # a page that was not accepted or not found will not be in a second either
+        # a page that was rejected or not found will be so at a retry too
         if error.scope is Scope.REQUEST or sweep.failures >= _FAILURES:
             self.give_up(sweep)
 
-    def _memory(self, kind: str) -> Experience:
+    def _experience_of(self, kind: str) -> Experience:
         return self._experience.get(kind, Experience())
 
     def _is_time_to_discover(self, kind: str) -> bool:
         now, last = self._now(), self._last.get(kind)
-        if self._memory(kind).holds_off(now):
+        if self._experience_of(kind).holds_off(now):
             return False
         if last is None or last.ended_at is None or last.ended_at > now:
             return True

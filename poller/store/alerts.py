@@ -19,7 +19,7 @@ from poller.tracking.alert import (
     AlertSubject,
     emit_alert,
     judge_since,
-    judge_standstill,
+    judge_stalled,
     may_fire,
 )
 from poller.tracking.event import Event
@@ -30,7 +30,7 @@ from poller.tracking.watch import AccountScope, Phase, Watch
 _STEP: Final = 500
 
 
-def record_standstill(
+def record_stalled(
     connection: Connection,
     scope: AccountScope,
     policy: Policy,
@@ -154,7 +154,7 @@ def _fire(
 ) -> tuple[Watch, Sequence[Event]]:
     events = []
     for rule in rules:
-        alert = judge_standstill(rule, watch, now=now) if may_fire(rule, watch) else None
+        alert = judge_stalled(rule, watch, now=now) if may_fire(rule, watch) else None
         if alert is not None:
             watch, event = emit_alert(watch, alert, now=now)
             events.append(event)

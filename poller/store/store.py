@@ -228,9 +228,9 @@ class Store:
             now=self.now(),
         )
 
-    async def record_standstill(self, policy: Policy) -> list[StoredEvent]:
+    async def record_stalled(self, policy: Policy) -> list[StoredEvent]:
         """Fire the alerts of what stands still, in one commit. Returns their events."""
-        return await self._write(alert_rows.record_standstill, policy, self.now())
+        return await self._write(alert_rows.record_stalled, policy, self.now())
 
     async def due_by_kind(self, *, kinds: Collection[str]) -> dict[str, int]:
         """Count what is due of each kind; kinds with nothing due are left out."""

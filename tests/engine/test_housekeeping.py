@@ -37,7 +37,7 @@ async def running_housekeeping(
         store=store,
         retention=lambda: 60.0,
         record_due_groups=anyio.lowlevel.checkpoint,
-        record_standstill=anyio.lowlevel.checkpoint,
+        record_stalled=anyio.lowlevel.checkpoint,
         now=clock,
         signals=signals or Signals(),
         heartbeats=Heartbeats(),
@@ -156,7 +156,7 @@ async def test_trouble_with_the_file_is_reported_until_it_is_over(
     store: FickleStore, clock: TickingClock, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A log that grows shrinks again; damage stays, whatever the next table looks like."""
-    monkeypatch.setattr("poller.engine.housekeeping._CHECK_EVERY", 0.0)
+    monkeypatch.setattr("poller.engine.housekeeping._CHECK_INTERVAL", 0.0)
     answers = [
         FileCheck(log_bytes=219_000_000, damage=None),
         FileCheck(log_bytes=0, damage="page 7 is never used"),
@@ -181,7 +181,7 @@ async def test_trouble_with_the_file_does_not_fill_the_log(
     store: FickleStore, clock: TickingClock, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is found each minute for hours, and logged when it begins, now and then, and ends."""
-    monkeypatch.setattr("poller.engine.housekeeping._CHECK_EVERY", 0.0)
+    monkeypatch.setattr("poller.engine.housekeeping._CHECK_INTERVAL", 0.0)
     monkeypatch.setattr("poller.engine.housekeeping._TICK", 0.001)
     found = FileCheck(log_bytes=219_000_000, damage="page 7 is never used")
     answers = [found] * 20 + [FileCheck(log_bytes=0, damage=None)]
@@ -205,7 +205,7 @@ async def test_a_trouble_with_the_file_keeps_its_beginning(
     store: FickleStore, clock: TickingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often it is found again; what is over is gone, and starts again."""
-    monkeypatch.setattr("poller.engine.housekeeping._CHECK_EVERY", 0.0)
+    monkeypatch.setattr("poller.engine.housekeeping._CHECK_INTERVAL", 0.0)
     monkeypatch.setattr("poller.engine.housekeeping._TICK", 0.001)
     sizes = [219_000_000]
     since: list[datetime | None] = []

@@ -30,8 +30,8 @@ RATE = 1_000.0
 
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("poller.engine.membership._BEAT", 0.01)
-    monkeypatch.setattr("poller.engine.membership._LOOK", 0.005)
+    monkeypatch.setattr("poller.engine.membership._BEAT_INTERVAL", 0.01)
+    monkeypatch.setattr("poller.engine.membership._READ_INTERVAL", 0.005)
 
 
 def member(owner: str, *sinks: tuple[str, str], rate: float = 5.0, slots: int = 4) -> Member:

@@ -138,7 +138,7 @@ async def test_a_registration_wakes_the_loop(
     polling: Polling, store: FickleStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not wait for the next tick."""
-    monkeypatch.setattr("poller.engine.poll_loop._QUERY_AGAIN", 3600.0)
+    monkeypatch.setattr("poller.engine.poll_loop._QUERY_INTERVAL", 3600.0)
     api = ScriptedApi()
     async with polling(api) as loop:
         await register(store, 1)

@@ -7,7 +7,7 @@ import pytest
 
 from poller.comms.client import CommsClient
 from poller.comms.models import decode_operation
-from poller.engine.requests import ask_about
+from poller.engine.requests import call_for
 from poller.tracking.answer import FoundAnswer
 from poller.tracking.observe import observe
 from poller.tracking.pacing import Policy
@@ -44,7 +44,7 @@ async def test_one_page_of_messages_gives_the_earliest_schedule() -> None:
         transport=httpx.MockTransport(answer),
         now=lambda: START,
     ) as client:
-        reading = await ask_about(watch)(client)
+        reading = await call_for(watch)(client)
     read = reading(begun_at=START, arrived_at=START)
     watch = observe(watch, read, policy=policy, now=START, jitter=0.0).watch
     assert watch.next_poll.due_at == START + timedelta(hours=5)

@@ -330,7 +330,9 @@ async def _obey_signals(
             with notifier.reloading():
                 await reloader.reload()
         elif asked:
-            log.warning("daemon.interrupted", hint="what was under way is done next time")
+            log.warning(
+                "daemon.interrupted", hint="work that was cancelled is due at the next start"
+            )
             tasks.cancel_scope.cancel()
         else:
             asked = True
