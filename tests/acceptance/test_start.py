@@ -12,15 +12,18 @@ from tests.fakes.tls import NO_TLS
 
 pytestmark = pytest.mark.acceptance
 
-# the command, which prints on a signal what it has imported so far
-TELLING = """
+# the command twice in one interpreter, which prints on a signal what it has imported so far
+PROGRAM = """
 import signal, sys
+from contextlib import suppress
 from poller.cli import main
 
 signal.signal(signal.SIGUSR1, lambda *_: print(*sys.modules, flush=True))
+with suppress(SystemExit):
+    main()
 main()
 """
-# the first for migrations alone, the second for everything but probes
+# for migrations alone
 NOT_NEEDED = {"alembic"}
 
 
@@ -33,21 +36,22 @@ def imported(daemon: Poller) -> set[str]:
 
 
 def test_a_ready_daemon_has_imported_what_it_needs(tmp_path: Path) -> None:
-    """On an empty store and on a current one; what is asked of it later comes then."""
+    """On an empty store and then on a current one; what is asked of it later is imported then."""
     with FakeApi() as api:
-        variables = {**api.environment, "POLLER_SERVER__LISTEN": "127.0.0.1:0"}
-        for store in ("empty", "current"):
-            command = Poller("run", cwd=tmp_path, environment=variables, program=("-c", TELLING))
-            with command as daemon:
-                eventually(lambda: bool(daemon.logged("server.listening")))
-                url = str(daemon.logged("server.listening")[0]["address"])
+        environment = {**api.environment, "POLLER_SERVER__LISTEN": "127.0.0.1:0"}
+        command = Poller("run", cwd=tmp_path, environment=environment, program=("-c", PROGRAM))
+        with command as daemon:
+            for number, store in enumerate(("empty", "current"), start=1):
+                eventually(lambda number=number: len(daemon.logged("server.listening")) == number)  # type: ignore[misc]
+                url = str(daemon.logged("server.listening")[-1]["address"])
                 with httpx.Client(
                     base_url=url, trust_env=False, timeout=30, verify=NO_TLS
                 ) as client:
-                    eventually(lambda: client.get("/readyz").status_code == 200)
+                    eventually(lambda client=client: client.get("/readyz").status_code == 200)  # type: ignore[misc]
                     assert client.get("/metrics").status_code == 200
                     found = imported(daemon)
                     assert found >= {"sqlalchemy", "uvicorn"}
                     assert found & NOT_NEEDED == set(), store
                     assert client.get("/v1/operations").status_code == 200
-                assert daemon.stop() == 0
+                daemon.signal(signal.SIGTERM)
+            assert daemon.wait() == 0

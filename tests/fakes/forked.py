@@ -34,7 +34,8 @@ class Forked:
 
     `stdin` is `PIPE` or a descriptor (/dev/null unless given), `stdout` and `stderr` likewise, or
     `STDOUT` for the latter. `terminal` makes standard input the controlling terminal of a new
-    session. As a context manager it closes the pipes and waits.
+    session. `module` is what is run as `python -m` would. As a context manager it closes the pipes
+    and waits.
     """
 
     def __init__(
@@ -46,8 +47,9 @@ class Forked:
         stdout: int = subprocess.PIPE,
         stderr: int = subprocess.PIPE,
         terminal: bool = False,
+        module: str = "poller",
     ) -> None:
-        self.args = ("poller", *arguments)
+        self.args = (module, *arguments)
         self.returncode: int | None = None
         self.stdin: IO[str] | None = None
         self.stdout: IO[str] | None = None
@@ -64,6 +66,7 @@ class Forked:
                 "cwd": str(cwd),
                 "env": dict(env),
                 "terminal": terminal,
+                "module": module,
             }
             self.pid, self._end = _server().fork(request, theirs)
 

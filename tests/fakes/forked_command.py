@@ -18,6 +18,7 @@ def main() -> None:
         "cwd": os.getcwd(),  # noqa: PTH109 - pathlib takes longer than all the rest
         "env": dict(os.environ),
         "terminal": False,
+        "module": "poller",
     }
     end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control, end:

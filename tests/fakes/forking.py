@@ -46,9 +46,9 @@ def main() -> None:
     _become(request)
     import runpy  # noqa: PLC0415 - beside its only use, in the child
 
-    # like `python -m poller`: `__main__` is the command, and how it ends is how the process ends
+    # like `python -m`: `__main__` is the command, and how it ends is how the process ends
     try:
-        runpy.run_module("poller", run_name="__main__", alter_sys=True)
+        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
     except SystemExit as end:
         if isinstance(end.code, int) and _finish():
             os._exit(end.code & 0xFF)
@@ -198,8 +198,8 @@ def _become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()
-    sys.argv = ["poller", *request["arguments"]]
-    sys.orig_argv = [sys.executable, "-m", "poller", *request["arguments"]]
+    sys.argv = [request["module"], *request["arguments"]]
+    sys.orig_argv = [sys.executable, "-m", *sys.argv]
     sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115 - for good
     sys.stdout = _text(1, errors="strict")
     sys.stderr = _text(2, errors="backslashreplace")

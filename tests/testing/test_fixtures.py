@@ -1,5 +1,6 @@
 """The fixtures for applications: the page about them and the example run as they stand."""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,32 +11,20 @@ import pytest
 
 from poller.simulator import SCENARIOS
 from poller.testing import CommsSimulator, Scenario
+from tests.fakes.forked import Forked
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "config/testing.md").read_text()
 PLUGIN = "poller.testing.plugin"
 
 
-def run_pytest(cwd: Path) -> str:
-    """Run the tests of an application, which has nothing of ours but the package."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", PLUGIN, "-c", "/dev/null"]
-    environment = {
-        "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        # plugins of others, which our own tests use
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-    }
-    run = subprocess.run(
-        [*command, f"--rootdir={cwd}", "-p", "no:cacheprovider"],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    return run.stdout
+OPTIONS = ("-q", "-p", PLUGIN, "-c", "/dev/null", "-p", "no:cacheprovider")
+ENVIRONMENT = {
+    "PYTHONPATH": str(ROOT),
+    "PYTHONDONTWRITEBYTECODE": "1",
+    # plugins of others, which our own tests use
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+}
 
 
 def test_the_code_of_the_page_runs_and_the_example_passes(tmp_path: Path) -> None:
@@ -47,7 +36,12 @@ def test_the_code_of_the_page_runs_and_the_example_passes(tmp_path: Path) -> Non
     example = ROOT / "deploy/examples/testing"
     for file in example.glob("*.py"):
         (tmp_path / file.name).write_text(file.read_text())
-    assert re.search(r"\b12 passed", run_pytest(cwd=tmp_path))
+    run = (*OPTIONS, f"--rootdir={tmp_path}")
+    environment = {"PATH": os.environ["PATH"], **ENVIRONMENT}
+    with Forked(*run, module="pytest", cwd=tmp_path, env=environment) as process:
+        out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
+    assert re.search(r"\b12 passed", out)
 
 
 def test_the_scenarios_of_the_page_are_all_there_are() -> None:
@@ -67,7 +61,13 @@ def test_the_plugin_costs_nothing_before_it_is_used(tmp_path: Path) -> None:
         "    assert not heavy & set(sys.modules)\n"
         "    assert 'poller.testing.plugin' in sys.modules\n"
     )
-    run_pytest(cwd=tmp_path)
+    subprocess.run(
+        [sys.executable, "-m", "pytest", *OPTIONS, f"--rootdir={tmp_path}"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        check=True,
+        timeout=240,
+    )
 
 
 def test_pytest_finds_the_plugin() -> None:
