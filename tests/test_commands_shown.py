@@ -4,7 +4,7 @@ import ast
 import functools
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,8 @@ SPAN: Final = re.compile(r"`([^`\n]+)`")
 FENCE: Final = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 LIST: Final = re.compile(r"\[([^\[\]\n]*\bpoller\b[^\[\]\n]*)\]")
 PRINTED: Final = re.compile(r"(?m)(?:^|(?<=: ))poller (?:--)?[a-z][^`\n]*$")
+# a module without it shows no command, and need not be parsed
+NAMED: Final = re.compile(r"\bpoller(?![\w.]| import)|own_command")
 END: Final = re.compile(r"\s#|[|;&]|\s\d?[<>]")
 
 
@@ -80,8 +82,9 @@ def in_file(text: str) -> Iterator[list[str]]:
             yield words[words.index("poller") + 1 :]
 
 
-def strings(path: Path) -> Iterator[str]:
-    """Yield each string of a module as it is printed, with X for what is filled in."""
+@functools.cache
+def strings(path: Path) -> Sequence[str]:
+    """Return each string of a module as it is printed, with X for what is filled in."""
 
     def text_of(node: ast.AST) -> str:
         if isinstance(node, ast.Constant):
@@ -90,20 +93,21 @@ def strings(path: Path) -> Iterator[str]:
             return "poller"
         return "X"
 
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    parts = {
-        id(part)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.JoinedStr)
-        for part in node.values
-    }
-    for node in ast.walk(tree):
+    text = path.read_text(encoding="utf-8")
+    if not NAMED.search(text):
+        return ()
+    found: list[str] = []
+    parts: set[int] = set()
+    # a node comes before what it consists of
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.JoinedStr):
-            yield "".join(text_of(part) for part in node.values)
+            parts.update(map(id, node.values))
+            found.append("".join(text_of(part) for part in node.values))
         elif (
             isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts
         ):
-            yield node.value
+            found.append(node.value)
+    return found
 
 
 def in_code(path: Path) -> Iterator[list[str]]:

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -60,19 +58,13 @@ def test_handlers_are_given_back() -> None:
     assert signal.getsignal(signal.SIGHUP) == before
 
 
-def test_only_run_holds_signals() -> None:
+@pytest.mark.acceptance
+def test_only_run_holds_signals(tmp_path: Path) -> None:
     """A terminal that hangs up ends every other command."""
-    program = (
-        "import sys, signal; sys.argv = ['poller', 'watch', '--help']\n"
-        "from poller.cli import main\n"
-        "try: main()\n"
-        "finally: print(signal.getsignal(signal.SIGHUP) is signal.SIG_DFL)"
-    )
-    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=kept, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.endswith("True\n")
+    with Poller("simulate", "--port", "0", cwd=tmp_path, environment={}) as simulator:
+        eventually(lambda: bool(simulator.out))
+        simulator.signal(signal.SIGHUP)
+        assert simulator.wait() == -signal.SIGHUP
 
 
 @pytest.mark.acceptance

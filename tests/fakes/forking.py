@@ -152,12 +152,22 @@ class _Server:
         end = socket.socket(fileno=descriptors.pop())
         pid = os.fork()
         if pid == 0:
+            self._close()
             return {**json.loads(message), "descriptors": list(descriptors)}
         for descriptor in descriptors:
             os.close(descriptor)
         self._children[connection][pid] = end
         end.send(str(pid).encode())
         return None
+
+    def _close(self) -> None:
+        """Close all in the child, so that no object closes a number that is used again by then."""
+        self._selector.close()
+        self._listener.close()
+        for connection, ends in self._children.items():
+            connection.close()
+            for end in ends.values():
+                end.close()
 
     def _reap(self) -> None:
         while any(self._children.values()):

@@ -2,19 +2,15 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import anyio
 import pytest
 
 import poller
-from poller.simulator import SimulatedOperation
+from tests.fakes.forked import Forked
 from tests.fakes.simulated import Simulated
 from tests.library import waiting_program
-
-ROOT = Path(__file__).parents[2]
 
 
 def environment(simulated: Simulated) -> dict[str, str]:
@@ -26,27 +22,15 @@ def environment(simulated: Simulated) -> dict[str, str]:
     }
 
 
-def start(
-    operation: SimulatedOperation, simulated: Simulated, directory: Path
-) -> subprocess.Popen[str]:
-    """Start the program."""
-    return subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("waiting_program.py")), operation.id],
-        cwd=directory,
-        env={**os.environ, **environment(simulated), "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_a_program_killed_while_it_waits_misses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The operation ends while no program runs; the next one gets its final event, and a third."""
     with Simulated() as simulated:
         sent = simulated.world.send(recipients=3, fate="smooth")
-        with start(sent, simulated, tmp_path) as first:
+        program = "tests.library.waiting_program"
+        variables = {"PATH": os.environ["PATH"], **environment(simulated)}
+        with Forked(sent.id, module=program, cwd=tmp_path, env=variables) as first:
             assert first.stdout is not None
             assert first.stdout.readline() == "waiting\n"
             first.kill()
