@@ -62,6 +62,15 @@ class Page:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
+    def quick_total(self, name: str, **labels: str) -> float:
+        """Sum as `total` does, without parsing the page, for those that scrape again and again."""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in self.text.splitlines()
+            if line.startswith((f"{name}{{", f"{name} ")) and all(one in line for one in wanted)
+        )
+
     def by(self, name: str, label: str, **labels: str) -> dict[str, float]:
         """Return what is not 0, by the value of one label."""
         values = {
@@ -94,6 +103,12 @@ class Measured:
     instrument: PrometheusMeter
     exposition: Exposition
     client: httpx.AsyncClient
+
+    async def scraped_until(self, name: str, value: float, **labels: str) -> None:
+        """Scrape until the samples of that name with these labels add up to `value`."""
+        with anyio.fail_after(30):
+            while (await self.scrape()).quick_total(name, **labels) != value:  # noqa: ASYNC110 - a scraper asks again
+                await anyio.sleep(0.05)
 
     async def scrape(self) -> Page:
         """Ask for the page as Prometheus does."""

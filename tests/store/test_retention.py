@@ -325,7 +325,9 @@ async def test_the_file_stays_bounded(tmp_path: Path, clock: Clock) -> None:
     for _ in range(12):
         await finish(daemon, *itertools.islice(numbers, 20))
         clock.advance(days=2)
-        await tidy(daemon)
+        # on a loaded machine a step takes fewer than one generation
+        while (await tidy(daemon)).more:
+            pass
         pages.append(await to_thread.run_sync(_pages, daemon))
     # the stubs of fourteen days are seven generations
     assert max(pages[8:]) <= 1.1 * max(pages[:8])

@@ -1,6 +1,7 @@
 """An operation's lists as the API pages them, and a breakdown that reads them step by step."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from poller.tracking.breakdown.state import Breakdown
@@ -22,6 +23,7 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 Page = tuple[Sequence[Mapping[str, Any]], str | None]
 
 
+@cache
 def message_id(number: int) -> str:
     """Return the id of the message of that number."""
     digits = []
