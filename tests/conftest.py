@@ -4,7 +4,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,18 +25,17 @@ load_profiles()
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
-    """Leave out what takes long, unless `-m` or the command line names it."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes long, unless `-m` or the command line names it.
+
+    `make slow`, `make soak` and `make image-test` run it.
+    """
     asked = config.getoption("markexpr", "")
-    named = any("::" in argument for argument in config.args)
-    targets = {"soak": "make soak", "slow": "make slow", "image": "make image-test"}
-    for marker, target in targets.items():
-        if marker in asked or (named and marker == "slow"):
-            continue
-        skip = pytest.mark.skip(reason=f"takes long; `{target}` runs it")
-        for item in items:
-            if item.get_closest_marker(marker) is not None:
-                item.add_marker(skip)
+    named = {"slow"} if any("::" in argument for argument in config.args) else set()
+    left_out = {one for one in ("slow", "soak", "image") if one not in asked} - named
+    chosen = [one for one in items if left_out.isdisjoint(mark.name for mark in one.iter_markers())]
+    config.hook.pytest_deselected(items=list({*items} - {*chosen}))
+    items[:] = chosen
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -18,6 +18,11 @@ from tests.store.scenes import APP, HOME, Clock, Daemon, declare, entropy
 from tests.store.template import new_store
 
 OpenDaemon = Callable[..., Awaitable[Daemon]]
+SLOW_ON_POSTGRESQL = pytest.mark.parametrize(
+    "url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
+"""For a test whose every statement another test runs on PostgreSQL, and that needs neither its
+locks nor its clock: `make test` runs it on SQLite, `make slow` on both."""
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from poller.store.schema import deliveries, events, watches
 from poller.tracking.alert import AlertRule, AlertSubject
 from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
+from tests.store.conftest import SLOW_ON_POSTGRESQL
 from tests.store.scenes import Daemon, op, seen
 from tests.store.test_sweeps import listed, sweep
 
@@ -99,6 +100,7 @@ async def test_what_fired_survives_retention(daemon: Daemon) -> None:
     assert [stored.type for stored in again.events] == ["operation.progress"]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_labels_choose_what_is_judged(daemon: Daemon) -> None:
     """What the rule is not for is neither fired nor in the way of others."""
     rule = AlertRule(name="quiet", stalled=60, labels={"campaign": "autumn"})

@@ -12,7 +12,7 @@ from poller.store.counts import WatchCount
 from poller.store.errors import StoreUnavailable
 from poller.store.store import Store
 from poller.tracking.registration import Conflict
-from tests.store.conftest import OpenDaemon
+from tests.store.conftest import SLOW_ON_POSTGRESQL, OpenDaemon
 from tests.store.scenes import HOME, NOW, POLICY, Clock, Daemon, op, registration, seen
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +38,7 @@ async def timed(tmp_path: Path, clock: Clock, timings: Timings) -> AsyncIterator
     await store.aclose()
 
 
+@SLOW_ON_POSTGRESQL
 async def test_what_is_watched_is_counted_by_kind_and_status(daemon: Daemon, clock: Clock) -> None:
     """Never seen, seen and due are counted apart; what has ended is not counted."""
     await daemon.store.register([registration(op(number)) for number in range(4)])

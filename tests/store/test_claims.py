@@ -9,6 +9,7 @@ from poller.store.store import Store
 from poller.tracking.answer import FailedAnswer
 from poller.tracking.watch import NotFoundStreak, Phase
 from tests.store.cluster import Cluster
+from tests.store.conftest import SLOW_ON_POSTGRESQL
 from tests.store.scenes import HOME, LEASE, NOW, Clock, Daemon, declare, op, registration, seen
 
 pytestmark = pytest.mark.anyio
@@ -49,6 +50,7 @@ async def test_no_more_than_asked_for_by_whatever_plan(cluster: Cluster, clock: 
     cluster.drop(name)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_only_the_kinds_that_may_be_asked_for(daemon: Daemon) -> None:
     """A kind that is paused stays due."""
     await daemon.store.register([registration(op(1), "emails"), registration(op(2), "messages")])
@@ -143,6 +145,7 @@ async def test_a_released_claim_can_go_behind_what_else_is_due(daemon: Daemon) -
     assert await daemon.claim() == [op(2), op(1)]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_an_empty_claim_tells_when_to_come_back(daemon: Daemon, another: Daemon) -> None:
     """The next one that is due and not leased, of these kinds; None where there is none."""
     lease = daemon.lease()
@@ -172,6 +175,7 @@ async def test_a_failure_makes_it_wait_and_nothing_else(daemon: Daemon) -> None:
     assert after == before.evolve(next_poll=after.next_poll, not_found_streak=streak)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_what_has_ended_is_never_due(daemon: Daemon) -> None:
     """Nor is what was forgotten, however late."""
     await daemon.run_through(op(1))

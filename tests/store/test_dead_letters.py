@@ -9,7 +9,7 @@ from poller.store.dead_letters import Selection, UnknownEvent
 from poller.store.schema import deliveries
 from poller.tracking.delivery import AttemptResult, DeliveryState, Subscription
 from poller.tracking.sink_health import SinkState
-from tests.store.conftest import OpenDaemon
+from tests.store.conftest import SLOW_ON_POSTGRESQL, OpenDaemon
 from tests.store.scenes import APP, NOW, Daemon, declare, op, seen
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +51,7 @@ async def test_a_dead_letter_is_listed_with_its_last_error(daemon: Daemon) -> No
     assert await daemon.store.dead_letters(ALL, limit=2, after=after) == letters[2:]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_dead_letters_survive_a_restart(daemon: Daemon, open_daemon: OpenDaemon) -> None:
     """They lie until somebody replays them, or retention takes them."""
     await daemon.run_through(op(1))
@@ -74,6 +75,7 @@ async def test_replay_sends_them_in_sequence_order(daemon: Daemon) -> None:
     assert [claim.id for claim in await daemon.drain()] == ids[1:]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_replayed_one_goes_before_what_waits_behind_it(daemon: Daemon) -> None:
     """Order holds for what is not yet delivered."""
     await daemon.register(op(1))
@@ -162,6 +164,7 @@ async def test_one_event_can_be_sent_again(daemon: Daemon) -> None:
     assert len(await daemon.rows(deliveries)) == 4
 
 
+@SLOW_ON_POSTGRESQL
 async def test_what_is_not_kept_cannot_be_sent_again(daemon: Daemon) -> None:
     """The message names the setting that says for how long events are kept."""
     with pytest.raises(UnknownEvent, match=r"store\.retention"):

@@ -8,6 +8,7 @@ import pytest
 from poller.store.events import StoredEvent
 from poller.store.schema import deliveries
 from poller.tracking.delivery import AttemptResult, DeliveryState, Subscription
+from tests.store.conftest import SLOW_ON_POSTGRESQL
 from tests.store.scenes import APP, LEASE, NOW, Daemon, attempt, op, seen
 
 pytestmark = pytest.mark.anyio
@@ -28,6 +29,7 @@ async def three_of_two(daemon: Daemon) -> None:
         await daemon.observe(op(2), "PROCESSING", sent=step)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_in_order_takes_several_of_one_operation(daemon: Daemon) -> None:
     """A batch in commit order: its sink writes it from top to bottom."""
     await three_of_two(daemon)
@@ -35,6 +37,7 @@ async def test_in_order_takes_several_of_one_operation(daemon: Daemon) -> None:
     assert [claim.position for claim in claimed] == [1, 2, 3, 4, 5]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_parallel_takes_one_of_each_operation(daemon: Daemon) -> None:
     """What is under way side by side is of different operations."""
     await three_of_two(daemon)
@@ -59,6 +62,7 @@ async def test_a_successor_waits_while_its_predecessor_is_leased(
     assert again == [first]
 
 
+@SLOW_ON_POSTGRESQL
 @MODES
 async def test_a_successor_waits_while_its_predecessor_backs_off(
     daemon: Daemon, *, in_order: bool
@@ -74,6 +78,7 @@ async def test_a_successor_waits_while_its_predecessor_backs_off(
     assert places(gone) == [(op(1), 1), (op(1), 3), (op(1), 5)]
 
 
+@SLOW_ON_POSTGRESQL
 @MODES
 async def test_a_dead_predecessor_lets_it_pass(daemon: Daemon, *, in_order: bool) -> None:
     """Given up after three days; each successor gets an attempt of its own."""
@@ -140,6 +145,7 @@ async def test_the_longest_due_goes_first(daemon: Daemon) -> None:
     assert claimed == [op(2), op(3), op(1)]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_an_exchange_tells_what_became_of_each_attempt(daemon: Daemon) -> None:
     """Delivered, or when it goes again; and when to come back where nothing can go."""
     await daemon.register(op(1), op(2))
@@ -158,6 +164,7 @@ async def test_an_exchange_tells_what_became_of_each_attempt(daemon: Daemon) -> 
     assert NOW < waits.due_at <= NOW + timedelta(seconds=1.2)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_claim_says_whether_it_is_all(daemon: Daemon) -> None:
     """A dispatcher comes back at once only where there may be more."""
     await daemon.register(*(op(number) for number in range(3)))
@@ -175,6 +182,7 @@ async def test_a_claim_says_whether_it_is_all(daemon: Daemon) -> None:
     assert (len(probe.claimed), probe.is_all) == (1, False)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_late_result_changes_nothing(daemon: Daemon, another: Daemon) -> None:
     """The lease ran out, another delivered it: the failure of the first attempt is history."""
     await daemon.register(op(1))
@@ -198,6 +206,7 @@ async def test_claims_that_were_not_tried_are_released(daemon: Daemon, another: 
     assert await another.deliveries() == [claim]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_an_exchange_without_room_claims_nothing(daemon: Daemon) -> None:
     """A dispatcher that is busy only hands in."""
     await daemon.register(op(1))
@@ -218,6 +227,7 @@ async def test_what_a_sink_holds_already_counts_as_delivered(daemon: Daemon) -> 
     assert await daemon.store.recall("app", ids) == 0
 
 
+@SLOW_ON_POSTGRESQL
 async def test_what_is_forgotten_is_still_delivered(daemon: Daemon) -> None:
     """Events that are recorded belong to their sinks."""
     await daemon.register(op(1))

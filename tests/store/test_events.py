@@ -4,7 +4,7 @@ import pytest
 
 from poller.store.events import Cursor, Page
 from poller.tracking.watch import AccountScope
-from tests.store.conftest import OpenDaemon
+from tests.store.conftest import SLOW_ON_POSTGRESQL, OpenDaemon
 from tests.store.scenes import Daemon, op
 
 pytestmark = pytest.mark.anyio
@@ -24,6 +24,7 @@ async def prune(daemon: Daemon) -> None:
     await daemon.store.retention.prune(retention_seconds=60)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_pages_follow_each_other(daemon: Daemon) -> None:
     """Each event once, in the order of recording; an empty page stays where it was."""
     recorded = await daemon.run_through(op(1)) + await daemon.run_through(op(2))
@@ -49,6 +50,7 @@ async def test_a_page_of_one_operation_moves_past_the_others(daemon: Daemon) -> 
     assert full.end.event_id == one[1]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_mark_is_found_by_its_event(daemon: Daemon) -> None:
     """What comes behind it is what was recorded after it."""
     first, second, third = await daemon.run_through(op(1))
@@ -58,6 +60,7 @@ async def test_a_mark_is_found_by_its_event(daemon: Daemon) -> None:
     assert await daemon.store.find_cursor("unknown") is None
 
 
+@SLOW_ON_POSTGRESQL
 async def test_nobody_resumes_across_what_retention_took(daemon: Daemon) -> None:
     """Not behind a pruned event, and not before one; behind all of them it goes on."""
     await daemon.register(op(9))
@@ -74,6 +77,7 @@ async def test_nobody_resumes_across_what_retention_took(daemon: Daemon) -> None
     assert page.pruned_to == 4
 
 
+@SLOW_ON_POSTGRESQL
 async def test_the_last_cursor_outlives_its_event(daemon: Daemon) -> None:
     """Where the newest event was pruned, nothing before it is mistaken for the end."""
     await daemon.register(op(9))
@@ -89,11 +93,13 @@ async def test_the_last_cursor_outlives_its_event(daemon: Daemon) -> None:
     assert ids(page) == [later.events[0].id]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_an_empty_store_begins_at_nothing(daemon: Daemon) -> None:
     """There is no id to come back with."""
     assert await daemon.store.last_cursor() == START
 
 
+@SLOW_ON_POSTGRESQL
 async def test_each_home_has_its_own_feed(daemon: Daemon, open_daemon: OpenDaemon) -> None:
     """Events and prunings of another account are not seen."""
     elsewhere = AccountScope(account="AC2", base_url="https://comms.example.com/v1")

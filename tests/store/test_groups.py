@@ -23,7 +23,7 @@ from poller.tracking.pacing import Policy
 from poller.tracking.registration import Conflict, Registration
 from poller.tracking.watch import AccountScope, Phase
 from tests.oracle import judge
-from tests.store.conftest import OpenDaemon
+from tests.store.conftest import SLOW_ON_POSTGRESQL, OpenDaemon
 from tests.store.scenes import HOME, POLICY, Daemon, op, seen
 
 pytestmark = pytest.mark.anyio
@@ -88,6 +88,7 @@ async def test_a_group_is_counted_to_its_end(daemon: Daemon) -> None:
     assert {event.subject for event in gone} == {"autumn", op(1), op(2)}
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_seal_may_come_last_and_is_repeatable(daemon: Daemon) -> None:
     """It makes the end; another one makes nothing."""
     await daemon.join("autumn", op(1))
@@ -146,6 +147,7 @@ async def test_labels_are_compared_again_where_one_leaves(daemon: Daemon) -> Non
     assert (await daemon.group("autumn")).labels == {"campaign": "a", "part": "1"}
 
 
+@SLOW_ON_POSTGRESQL
 async def test_one_registration_makes_one_event_a_group(daemon: Daemon) -> None:
     """Members of several groups in one request, some of them known, from chunk to chunk."""
     await daemon.register(*(op(number) for number in range(0, 1_200, 100)))
@@ -178,6 +180,7 @@ async def test_progress_that_is_held_back_comes_when_it_is_due(daemon: Daemon) -
     assert types(change.events) == ["group.progress"]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_poll_that_shows_nothing_new_does_not_touch_the_group(daemon: Daemon) -> None:
     """Neither its row nor its events."""
     await daemon.join("autumn", op(1))
@@ -289,6 +292,7 @@ async def test_members_are_kept_until_the_group_ends(daemon: Daemon) -> None:
     assert (joined.conflict, joined.events[0].sequence) == (None, 1)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_what_waits_for_a_sink_is_kept(daemon: Daemon) -> None:
     """However old it is."""
     await daemon.join("autumn", op(1))
@@ -300,6 +304,7 @@ async def test_what_waits_for_a_sink_is_kept(daemon: Daemon) -> None:
     assert "group.completed" in types(gone)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_group_that_nobody_joins_is_given_up(daemon: Daemon) -> None:
     """Without an event."""
     await daemon.seal("autumn", 3)
@@ -369,6 +374,7 @@ async def test_groups_that_wait_for_their_seal_are_found(daemon: Daemon) -> None
     assert await ask.unsealed(daemon.clock(), limit=9) == []
 
 
+@SLOW_ON_POSTGRESQL
 async def test_accounts_have_groups_of_their_own(daemon: Daemon, open_daemon: OpenDaemon) -> None:
     """Two scopes may use one name; ids, events and order are kept apart."""
     other = AccountScope(account="AC2", base_url=HOME.base_url)

@@ -11,7 +11,7 @@ from poller.tracking.answer import FailedAnswer, FoundAnswer
 from poller.tracking.hint import HintEffect
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope, HintStrength
-from tests.store.conftest import OpenDaemon
+from tests.store.conftest import SLOW_ON_POSTGRESQL, OpenDaemon
 from tests.store.scenes import HOME, Clock, Daemon, op, snapshot
 from tests.store.test_sweeps import due_in, listed, row, sweep
 
@@ -42,6 +42,7 @@ async def polled(daemon: Daemon, *numbers: int, waits: int = 5) -> None:
     daemon.clock.advance(1)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_hint_brings_a_poll_forward_and_makes_no_event(daemon: Daemon) -> None:
     """Only an answer of the API makes one."""
     await polled(daemon, 1, 2)
@@ -74,6 +75,7 @@ async def test_a_hint_at_one_daemon_is_for_a_poll_of_another(
     assert await daemon.claim() == [op(1)]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_what_is_unknown_is_counted(daemon: Daemon) -> None:
     """Nothing is registered by hints alone."""
     hinted = await hint(daemon, {op(7): DIRECT, MESSAGE: DIRECT})
@@ -82,6 +84,7 @@ async def test_what_is_unknown_is_counted(daemon: Daemon) -> None:
     assert await daemon.count(watches) == 0
 
 
+@SLOW_ON_POSTGRESQL
 async def test_what_is_unknown_is_discovered_where_that_is_on(daemon: Daemon) -> None:
     """Only operations that are named themselves: their messages may be as old as they like."""
     hinted = await hint(daemon, {op(7): DIRECT, op(8): INDIRECT, MESSAGE: DIRECT}, discovers=True)
@@ -90,6 +93,7 @@ async def test_what_is_unknown_is_discovered_where_that_is_on(daemon: Daemon) ->
     assert await daemon.claim() == [op(7)]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_discovery_touches_nothing_known(daemon: Daemon, clock: Clock) -> None:
     """Neither what has ended nor what was forgotten."""
     await daemon.run_through(op(1))
@@ -102,6 +106,7 @@ async def test_discovery_touches_nothing_known(daemon: Daemon, clock: Clock) -> 
     assert await daemon.rows(watches) == before
 
 
+@SLOW_ON_POSTGRESQL
 async def test_what_belongs_to_another_account_is_unknown(
     daemon: Daemon, open_daemon: OpenDaemon
 ) -> None:

@@ -10,6 +10,7 @@ from poller.store.schema import deliveries, events
 from poller.store.store import Store
 from poller.tracking.delivery import AttemptResult
 from poller.tracking.registration import register
+from tests.store.conftest import SLOW_ON_POSTGRESQL
 from tests.store.scenes import HOME, NOW, POLICY, Clock, Daemon, op, registration, seen
 
 pytestmark = pytest.mark.anyio
@@ -49,6 +50,7 @@ async def test_readers_and_writers_take_turns(scratch: Daemon) -> None:
     assert len(claimed) == 50
 
 
+@SLOW_ON_POSTGRESQL
 async def test_watches_go_on_where_somebody_else_left_them(daemon: Daemon) -> None:
     """The next event has the next number, and its delta begins at what was emitted before."""
     await daemon.register(op(1))
@@ -92,6 +94,7 @@ async def test_what_was_delivered_is_dropped_and_what_waits_stays(daemon: Daemon
     assert (recorded.event.sequence, recorded.event.data["delta"]) == (2, {"delivered": 2})
 
 
+@SLOW_ON_POSTGRESQL
 async def test_events_that_no_sink_wants_are_dropped(daemon: Daemon) -> None:
     """Nobody waits for them."""
     await daemon.register(op(1))

@@ -12,6 +12,7 @@ from poller.store.reports import OperationFilter
 from poller.tracking.progress import Recipients
 from poller.tracking.watch import Outcome, SortOrder
 from tests.examples import times
+from tests.store.conftest import SLOW_ON_POSTGRESQL
 from tests.store.scenes import Daemon, op, registration, seen
 
 pytestmark = pytest.mark.anyio
@@ -77,6 +78,7 @@ async def test_the_most_failures_first(daemon: Daemon) -> None:
     assert await listed(daemon, OperationFilter(has_failures=True)) == [op(4), op(3), op(2)]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_cursor_belongs_to_its_order(daemon: Daemon) -> None:
     """It says so, and shows no other page."""
     await failing(daemon)

@@ -14,6 +14,7 @@ from poller.store.schema import counters, deliveries, events, metadata, watches
 from poller.tracking.answer import Verdict
 from poller.tracking.delivery import Subscription
 from poller.tracking.pacing import Policy
+from tests.store.conftest import SLOW_ON_POSTGRESQL
 from tests.store.scenes import Daemon, op, registration, seen
 
 pytestmark = pytest.mark.anyio
@@ -97,6 +98,7 @@ async def test_two_observers_count_one_change_once(daemon: Daemon, another: Daem
     assert positions == list(range(1, len(positions) + 1))
 
 
+@SLOW_ON_POSTGRESQL
 async def test_the_same_snapshot_again_is_no_event(daemon: Daemon, another: Daemon) -> None:
     """A sweep and a fetch saw the same: the second finds nothing new."""
     await daemon.register(op(1))
@@ -106,6 +108,7 @@ async def test_the_same_snapshot_again_is_no_event(daemon: Daemon, another: Daem
     assert (second.verdict, len(second.events)) == (Verdict.UNCHANGED, 0)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_answers_after_forget_change_nothing(daemon: Daemon) -> None:
     """They were under way; recorded deliveries still go out."""
     await daemon.register(op(1))
@@ -118,6 +121,7 @@ async def test_answers_after_forget_change_nothing(daemon: Daemon) -> None:
     assert len(await daemon.drain()) == 1
 
 
+@SLOW_ON_POSTGRESQL
 async def test_answers_about_the_unknown_change_nothing(daemon: Daemon) -> None:
     """A swept page holds operations that nobody registered."""
     before = await dump(daemon)
@@ -126,6 +130,7 @@ async def test_answers_about_the_unknown_change_nothing(daemon: Daemon) -> None:
     assert await dump(daemon) == before
 
 
+@SLOW_ON_POSTGRESQL
 async def test_forgetting_is_idempotent_and_honest(daemon: Daemon) -> None:
     """Twice is once; the unknown is None; what has ended stays ended."""
     await daemon.register(op(1))
@@ -164,6 +169,7 @@ async def test_positions_are_in_commit_order_without_gaps(daemon: Daemon, anothe
     assert await daemon.rows(counters) == [{"name": "event_position", "value": 160}]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_transaction_that_failed_leaves_no_gap(daemon: Daemon) -> None:
     """The number that it took is given to the next."""
     await daemon.register(op(1))
@@ -197,6 +203,7 @@ async def test_deliveries_are_made_for_those_who_want_them(daemon: Daemon) -> No
     }
 
 
+@SLOW_ON_POSTGRESQL
 async def test_without_a_sink_events_are_recorded_all_the_same(daemon: Daemon) -> None:
     """Deltas and sequence do not depend on who listens."""
     await daemon.register(op(1))
@@ -219,6 +226,7 @@ async def test_whatever_the_api_sends_is_kept_and_given_back(daemon: Daemon) -> 
     assert claimed.body.splitlines() == [claimed.body]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_an_event_is_stored_as_it_was_emitted(daemon: Daemon) -> None:
     """The claimed body, id and type are those of the recorded event."""
     await daemon.register(op(1))
@@ -231,6 +239,7 @@ async def test_an_event_is_stored_as_it_was_emitted(daemon: Daemon) -> None:
     assert (claimed.subject, claimed.type) == (op(1), "operation.scheduled")
 
 
+@SLOW_ON_POSTGRESQL
 async def test_many_answers_are_one_transaction(daemon: Daemon) -> None:
     """A swept page, in any order, one result for each."""
     ids = [op(number) for number in range(520)]
@@ -257,6 +266,7 @@ async def test_a_held_back_change_is_reported_later(daemon: Daemon) -> None:
     assert recorded.event.data["delta"] == {"sent": -2, "delivered": 9}
 
 
+@SLOW_ON_POSTGRESQL
 async def test_nothing_is_written_where_nothing_changed(daemon: Daemon) -> None:
     """Rows that a sweep leaves as they are cost no write but their next look."""
     await daemon.register(op(1))

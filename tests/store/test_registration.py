@@ -7,7 +7,7 @@ from poller.store.registrations import Registered
 from poller.store.schema import events, watches
 from poller.tracking.registration import Conflict
 from poller.tracking.watch import AccountScope, Outcome, Phase
-from tests.store.conftest import OpenDaemon
+from tests.store.conftest import SLOW_ON_POSTGRESQL, OpenDaemon
 from tests.store.scenes import HOME, Clock, Daemon, op, registration, seen
 
 pytestmark = pytest.mark.anyio
@@ -27,6 +27,7 @@ async def test_a_registration_survives_a_restart(
     assert await again.claim() == [op(1)]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_repeated_registration_is_one_watch(daemon: Daemon) -> None:
     """The second answers the first one's watch, and merges its labels."""
     [first] = await daemon.store.register([registration(op(1), a="1", b="1")])
@@ -37,6 +38,7 @@ async def test_a_repeated_registration_is_one_watch(daemon: Daemon) -> None:
     assert await daemon.count(watches) == 1
 
 
+@SLOW_ON_POSTGRESQL
 async def test_an_id_twice_in_one_request_is_one_watch(daemon: Daemon) -> None:
     """The second of the two finds the first."""
     results = await daemon.store.register([registration(op(1), a="1"), registration(op(1), b="2")])
@@ -44,6 +46,7 @@ async def test_an_id_twice_in_one_request_is_one_watch(daemon: Daemon) -> None:
     assert (await daemon.watch(op(1))).labels == {"a": "1", "b": "2"}
 
 
+@SLOW_ON_POSTGRESQL
 async def test_results_come_in_the_order_of_the_registrations(daemon: Daemon) -> None:
     """Known, new and refused ones alike, each in its place."""
     await daemon.register(op(5))
@@ -81,6 +84,7 @@ async def test_ten_thousand_are_registered_in_one_transaction(
     assert all(result.is_new for result in results)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_another_kind_is_refused_once_the_operation_was_seen(daemon: Daemon) -> None:
     """The message names both kinds; nothing changes."""
     await daemon.register(op(1))
@@ -127,6 +131,7 @@ async def test_an_operation_of_another_home_is_refused_and_left_alone(
     assert await daemon.claim() == [op(1)]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_all_or_none_registers_none_beside_a_conflict(daemon: Daemon) -> None:
     """Ids on the command line are all good or nothing happens."""
     await daemon.register(op(1))
@@ -170,6 +175,7 @@ async def test_a_forgotten_operation_goes_on_where_it_was(daemon: Daemon) -> Non
     assert recorded.event.data["delta"] == {"queued": -2, "delivered": 2}
 
 
+@SLOW_ON_POSTGRESQL
 async def test_an_ended_operation_answers_its_end(daemon: Daemon) -> None:
     """No new watch, no event."""
     await daemon.run_through(op(1))

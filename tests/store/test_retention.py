@@ -22,6 +22,7 @@ from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
 from poller.tracking.delivery import AttemptResult
 from poller.tracking.watch import AccountScope, Outcome
+from tests.store.conftest import SLOW_ON_POSTGRESQL
 from tests.store.scenes import HOME, POLICY, Clock, Daemon, declare, op, registration, seen
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +52,7 @@ async def finish(daemon: Daemon, *numbers: int) -> None:
     await daemon.drain()
 
 
+@SLOW_ON_POSTGRESQL
 async def test_what_has_ended_and_was_delivered_goes(daemon: Daemon) -> None:
     """Not before its time: counted from its end and from the last of its deliveries."""
     await daemon.run_through(op(1))
@@ -65,6 +67,7 @@ async def test_what_has_ended_and_was_delivered_goes(daemon: Daemon) -> None:
     assert await daemon.count(watches) == 1
 
 
+@SLOW_ON_POSTGRESQL
 async def test_what_still_waits_is_kept(daemon: Daemon) -> None:
     """However old: a delivery that is due, one that backs off, an operation without an end."""
     await daemon.run_through(op(1))
@@ -81,6 +84,7 @@ async def test_what_still_waits_is_kept(daemon: Daemon) -> None:
     assert await daemon.count(events) == 1
 
 
+@SLOW_ON_POSTGRESQL
 async def test_what_is_still_needed_does_not_hold_up_the_rest(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +131,7 @@ async def test_an_event_that_is_replayed_meanwhile_is_kept(
     assert await daemon.count(events) == 3
 
 
+@SLOW_ON_POSTGRESQL
 async def test_dead_letters_are_kept_as_long_as_the_rest_and_counted(daemon: Daemon) -> None:
     """From the moment they died; who prunes them can say how many were lost for good."""
     await daemon.run_through(op(1))
@@ -152,6 +157,7 @@ async def test_pruning_goes_in_small_steps(daemon: Daemon, monkeypatch: pytest.M
     assert await daemon.count(events) == 0
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_stub_answers_an_end(daemon: Daemon) -> None:
     """A late registration neither watches again nor repeats the end."""
     await finish(daemon, 1)
@@ -192,6 +198,7 @@ async def test_a_stub_goes_on_where_the_operation_was(daemon: Daemon) -> None:
     assert await tidy(daemon) == Pruned(operations=1, events=1)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_stub_is_removed_after_fourteen_days(daemon: Daemon) -> None:
     """Then the operation is as unknown as it ever was."""
     await finish(daemon, 1)
@@ -237,6 +244,7 @@ async def test_a_stub_that_comes_to_life_is_not_removed(daemon: Daemon, another:
     assert await daemon.claim() == [op(1)]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_long_retention_keeps_for_its_time(daemon: Daemon) -> None:
     """The fourteen days of the stub begin when retention ends: a late registration finds it."""
     await finish(daemon, 1)
@@ -250,6 +258,7 @@ async def test_a_long_retention_keeps_for_its_time(daemon: Daemon) -> None:
     assert (again.is_new, again.watch and again.watch.outcome) == (False, Outcome.COMPLETED)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_pruned_event_cannot_be_replayed(daemon: Daemon) -> None:
     """It is reported as unknown, never replayed in part."""
     [first, *_] = await daemon.run_through(op(1))
@@ -260,6 +269,7 @@ async def test_a_pruned_event_cannot_be_replayed(daemon: Daemon) -> None:
         await daemon.store.replay_event(first, None)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_replayed_event_keeps_its_operation(daemon: Daemon) -> None:
     """From its new delivery on, time starts again."""
     [first, *_] = await daemon.run_through(op(1))

@@ -6,7 +6,7 @@ import pytest
 
 from poller.comms.gate import Pause, Reason, Refusal, RequestEnd
 from poller.tracking.watch import AccountScope
-from tests.store.conftest import OpenDaemon
+from tests.store.conftest import SLOW_ON_POSTGRESQL, OpenDaemon
 from tests.store.scenes import HOME, NOW, Daemon
 
 pytestmark = pytest.mark.anyio
@@ -33,6 +33,7 @@ async def test_a_pause_survives_a_reopen(daemon: Daemon, open_daemon: OpenDaemon
     assert await (await open_daemon("next")).store.pause() == PAUSE
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_pause_is_its_homes_own(daemon: Daemon, open_daemon: OpenDaemon) -> None:
     """Another account is not throttled with it."""
     await daemon.store.shared.change_pause("first", REFUSED)

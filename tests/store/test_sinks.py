@@ -7,7 +7,7 @@ import pytest
 from poller.store.schema import deliveries
 from poller.tracking.delivery import AttemptResult, DeliveryAttempt, Subscription
 from poller.tracking.sink_health import SinkState
-from tests.store.conftest import OpenDaemon
+from tests.store.conftest import SLOW_ON_POSTGRESQL, OpenDaemon
 from tests.store.scenes import LEASE, NOW, Daemon, attempt, declare, op, seen
 
 pytestmark = pytest.mark.anyio
@@ -39,6 +39,7 @@ async def state_of(daemon: Daemon, sink: str = "app") -> SinkState:
     return report.health.state
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_sink_that_is_down_is_probed_by_one(daemon: Daemon, another: Daemon) -> None:
     """What is due, no matter who asks; not before its time, not beside what is in flight."""
     await fill(daemon, range(5))
@@ -63,6 +64,7 @@ async def test_a_probe_that_vanished_is_followed_by_another(
     assert len(await another.deliveries()) == 1
 
 
+@SLOW_ON_POSTGRESQL
 async def test_probes_grow_apart_to_five_minutes(daemon: Daemon) -> None:
     """And stay there."""
     await fill(daemon, range(3))
@@ -80,6 +82,7 @@ async def test_probes_grow_apart_to_five_minutes(daemon: Daemon) -> None:
     assert max(waits) <= 300
 
 
+@SLOW_ON_POSTGRESQL
 async def test_recovery_makes_everything_due_in_order(daemon: Daemon) -> None:
     """Long waits from the time of trouble are over with the first success."""
     await fill(daemon, range(6))
@@ -134,6 +137,7 @@ async def test_refusals_are_answers_not_outages(daemon: Daemon) -> None:
     assert report.next_attempt is not None
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_first_attempt_goes_before_any_repeated_one(daemon: Daemon) -> None:
     """However long the repeated ones have been due."""
     await fill(daemon, range(3))
@@ -181,6 +185,7 @@ async def test_a_refused_event_is_given_up_after_an_hour(daemon: Daemon) -> None
     assert (dead["state"], dead["status"], dead["error"]) == ("dead", 422, "422 no")
 
 
+@SLOW_ON_POSTGRESQL
 async def test_410_disables_the_sink(daemon: Daemon, open_daemon: OpenDaemon) -> None:
     """Nothing is tried any more, in this process or the next; a start enables it."""
     await fill(daemon, range(3))
@@ -217,6 +222,7 @@ async def test_a_restart_probes_a_sink_that_was_down_at_once(daemon: Daemon) -> 
     assert len(await daemon.deliveries()) == 1
 
 
+@SLOW_ON_POSTGRESQL
 async def test_an_absent_sink_waits_and_is_reported(daemon: Daemon) -> None:
     """It holds up nothing, and goes on when its name returns."""
     await daemon.store.configure_sinks(declare("app", "old"))
@@ -236,6 +242,7 @@ async def test_an_absent_sink_waits_and_is_reported(daemon: Daemon) -> None:
     assert len(await daemon.drain("old")) == 3
 
 
+@SLOW_ON_POSTGRESQL
 async def test_an_absent_sink_is_buried_after_three_days(daemon: Daemon) -> None:
     """What waited becomes dead letters that say why, and a replay after its return sends them."""
     await daemon.store.configure_sinks(declare("app", "old"))
@@ -249,6 +256,7 @@ async def test_an_absent_sink_is_buried_after_three_days(daemon: Daemon) -> None
     assert all("three days" in row["error"] for row in await daemon.rows(deliveries))
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_sink_that_is_gone_and_owes_nothing_is_not_reported(daemon: Daemon) -> None:
     """There is nothing to do about it."""
     await daemon.store.configure_sinks(declare("app", "old"))
@@ -256,6 +264,7 @@ async def test_a_sink_that_is_gone_and_owes_nothing_is_not_reported(daemon: Daem
     assert [report.name for report in reports] == ["app"]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_an_added_sink_gets_what_is_recorded_from_then_on(daemon: Daemon) -> None:
     """Deliveries are fixed when the event is recorded."""
     await fill(daemon, range(2))
@@ -267,6 +276,7 @@ async def test_an_added_sink_gets_what_is_recorded_from_then_on(daemon: Daemon) 
     assert [claim.position for claim in await daemon.drain("new")] == [3]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_standing_counts_what_can_go_on(daemon: Daemon) -> None:
     """Idle is when nothing more happens by itself; clean, when all was delivered besides."""
     await daemon.store.configure_sinks(declare("app", "other"))

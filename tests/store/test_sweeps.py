@@ -18,7 +18,7 @@ from poller.store.sweeps import Listed, Swept
 from poller.tracking.answer import FoundAnswer, Verdict
 from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope
-from tests.store.conftest import OpenDaemon
+from tests.store.conftest import SLOW_ON_POSTGRESQL, OpenDaemon
 from tests.store.scenes import NOW, POLICY, Clock, Daemon, op, registration
 
 pytestmark = pytest.mark.anyio
@@ -124,6 +124,7 @@ async def test_what_is_quiet_costs_one_statement(daemon: Daemon, clock: Clock) -
         assert await due_in(daemon, 7) == expected
 
 
+@SLOW_ON_POSTGRESQL
 async def test_waits_stay_within_the_settings(daemon: Daemon, clock: Clock) -> None:
     """Doubling in the store keeps the same bounds as doubling anywhere else."""
     policy = Policy(min_interval=3, max_interval=10, progress_interval=0)
@@ -136,6 +137,7 @@ async def test_waits_stay_within_the_settings(daemon: Daemon, clock: Clock) -> N
     assert waits == [3, 6, 10, 10, 10]
 
 
+@SLOW_ON_POSTGRESQL
 async def test_no_news_is_no_reason_to_hurry(daemon: Daemon, clock: Clock) -> None:
     """An operation whose end is foreseen for later than its backoff stays where it is."""
     await daemon.register(op(1))
@@ -148,6 +150,7 @@ async def test_no_news_is_no_reason_to_hurry(daemon: Daemon, clock: Clock) -> No
     assert (await row(daemon, 1))["due_at"] == foreseen
 
 
+@SLOW_ON_POSTGRESQL
 async def test_a_wait_from_the_future_does_not_hold(daemon: Daemon, clock: Clock) -> None:
     """Where the clock went back, a quiet look puts the next one where it belongs."""
     clock.advance(hours=1)
@@ -254,6 +257,7 @@ async def test_a_sweep_and_a_fetch_count_a_delta_once(daemon: Daemon) -> None:
     assert (stored["sequence"], await daemon.count(events)) == (1, 1)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_an_item_twice_is_one(daemon: Daemon) -> None:
     """Pages shift while they are read: the same operation again, on this page or the next."""
     await daemon.register(op(1))
@@ -282,12 +286,14 @@ async def test_unknown_ones_are_found(daemon: Daemon) -> None:
     assert (again.discovered, again.shown) == ([], 2)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_without_discovery_nothing_is_found(daemon: Daemon) -> None:
     """A list shows the whole account; only what is watched is looked at."""
     swept = await sweep(daemon, listed(1))
     assert (swept.shown, swept.discovered, await daemon.count(watches)) == (0, [], 0)
 
 
+@SLOW_ON_POSTGRESQL
 @pytest.mark.parametrize("how", ["forgotten", "ended", "pruned"])
 async def test_what_is_known_is_never_found(daemon: Daemon, clock: Clock, how: str) -> None:
     """Neither what was forgotten, nor what ended, nor a stub is watched again."""
@@ -307,6 +313,7 @@ async def test_what_is_known_is_never_found(daemon: Daemon, clock: Clock, how: s
     assert await row(daemon, 1) == before
 
 
+@SLOW_ON_POSTGRESQL
 async def test_another_kind_or_home_is_left_alone(daemon: Daemon, open_daemon: OpenDaemon) -> None:
     """Ids are unique over all kinds: a page of one kind says nothing of another."""
     await daemon.store.register([registration(op(1), "emails")])
@@ -321,6 +328,7 @@ async def test_another_kind_or_home_is_left_alone(daemon: Daemon, open_daemon: O
     assert swept.shown == 1
 
 
+@SLOW_ON_POSTGRESQL
 async def test_what_is_due_is_counted_by_kind(daemon: Daemon, clock: Clock) -> None:
     """Of the kinds asked for, what is due and not being fetched."""
     await daemon.store.register([registration(op(number)) for number in range(3)])
