@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from poller.cli.failures import reporting
 from poller.cli.options import Version
 
-# boxes are for people; in a log or a pipe they would break up the message
+# boxes only on a terminal; in a log or a pipe they would break up the message
 _MARKUP: Final = "rich" if sys.stderr.isatty() else None
 _HELP_OPTIONS: Final = {"help_option_names": ["-h", "--help"]}
 
@@ -68,14 +68,14 @@ def load_command(name: str) -> TyperCommand:
 
 
 def _collect_garbage() -> None:
-    """Collect garbage from now on, but not among what the start has imported."""
+    """Enable garbage collection, but exclude the objects that exist already: imported modules."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
 
 
 class _Commands(TyperGroup):
-    """Lists the commands without importing them, and imports the one that is called."""
+    """Lists the commands without importing their modules, and imports the one that is called."""
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - the library's
         listed = {name: TyperCommand(name, help=summary) for name, summary in COMMANDS.items()}

@@ -1,4 +1,4 @@
-"""How a daemon looks from outside: lines for people on a terminal, NDJSON for programs."""
+"""What a daemon shows on standard output: lines for people on a terminal, NDJSON for programs."""
 
 import sys
 import webbrowser
@@ -24,14 +24,14 @@ if TYPE_CHECKING:  # rich is slow to import, and a daemon without a terminal nee
 log = structlog.get_logger()
 
 _SHOWN: Final = frozenset({"event.recorded", "alert.fired"})
-"""Log lines that only repeat an event."""
+"""Log events that only repeat what a line of an event says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Appearance:
-    """What standard output is for: people who look at `screen`, or programs where it is None.
+    """How events are shown: on `screen` for people, or for programs if that is None.
 
-    `line` is what it shows of an event.
+    `line` renders one event.
     """
 
     screen: "Screen | None" = None
@@ -39,7 +39,7 @@ class Appearance:
 
     @classmethod
     def of_stdout(cls, *, json_output: bool) -> Self:
-        """Choose: people look at a terminal, unless they ask for JSON."""
+        """Choose lines for people on a terminal; elsewhere, and with `json_output`, NDJSON."""
         if json_output or sys.stdout is None or not sys.stdout.isatty():
             return cls()
         from poller.cli.screen import Screen, line_maker  # noqa: PLC0415 - as above
@@ -48,16 +48,16 @@ class Appearance:
         return cls(screen=screen, line=line_maker(screen))
 
     def configure_logs(self, settings: Settings) -> None:
-        """Set up the log; it repeats no event that the same terminal shows."""
+        """Set up the log, without lines that repeat events which the same terminal shows."""
         repeats = self.screen is not None and sys.stderr.isatty() and shows_every_event(settings)
         quiet = repeats and settings.log.level != "debug"
         only = _without_events if quiet else None
         configure_logs(level=settings.log.level, form=settings.log.format, only=only)
 
     async def show_page(self, address: str | None, *, wants_open: bool) -> None:
-        """Say where the page is, and open it in a browser where that is wanted; never raises.
+        """Print the URL of the page, and open it in a browser if `wants_open`; never raises.
 
-        `address` is where the control API listens: the page is there where that is a TCP port.
+        `address` is where the control API listens; a browser reaches the page only by TCP.
         """
         url = page_url(address)
         if url is not None and self.screen is not None:
@@ -69,7 +69,7 @@ class Appearance:
 
 
 def page_url(address: str | None) -> str | None:
-    """Return where a browser on this machine finds the page; None where no TCP port is open."""
+    """Return the URL of the page for a browser on this machine; None without a TCP listener."""
     parts = urlsplit(address or "")
     if parts.scheme != "http" or parts.hostname is None:
         return None
@@ -93,7 +93,7 @@ async def _open(url: str | None) -> None:
     try:
         # in a thread: it may start a program, and wait for it
         is_open = await to_thread.run_sync(webbrowser.open, url, abandon_on_cancel=True)
-    except Exception as error:  # noqa: BLE001 - a browser is whatever $BROWSER names
+    except Exception as error:  # noqa: BLE001 - $BROWSER may name any program
         log.warning("page.not_opened", error=str(error), hint=f"open {url} in a browser")
         return
     if not is_open:

@@ -1,4 +1,4 @@
-"""Dead letters: which ones a command is about, and the control API that lists and replays them."""
+"""Dead letters: the options that select them, and the control API that lists and replays them."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -30,9 +30,9 @@ class UnknownSink(LookupError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterSource:
-    """A client of the routes of sinks and dead letters; `place` says for people where they are.
+    """A client for the routes of sinks and dead letters; `place` names the source for people.
 
-    `is_served` says whether a daemon is there to send what is replayed, as far as is known.
+    `is_served` says whether a daemon probably runs, which sends what is replayed.
     """
 
     client: ControlClient
@@ -40,14 +40,14 @@ class DeadLetterSource:
     is_served: bool
 
     async def sinks(self) -> Mapping[str, bool]:
-        """Return the sinks that the store knows, and of each whether the settings name it."""
+        """Return the sinks in the store, each with whether it is configured."""
         return {sink["name"]: sink["configured"] for sink in await self.client.sinks()}
 
 
 def read_filters(
     *, sink: str | None, operation: str | None, since: str | None, until: str | None
 ) -> dict[str, str]:
-    """Read the options that choose dead letters, as the control API takes them.
+    """Read the options that select dead letters; returns parameters of the control API.
 
     :raises typer.BadParameter: naming the first option that is wrong.
     """
@@ -69,9 +69,9 @@ def read_filters(
 
 
 def moment(text: str | None, *, now: datetime, option: str) -> datetime | None:
-    """Read an RFC 3339 instant, or a duration as that long before `now`.
+    """Read an RFC 3339 instant, or a duration, which means that long before `now`.
 
-    :raises typer.BadParameter: where it is neither; a number needs a unit.
+    :raises typer.BadParameter: where it is neither; a duration needs a unit.
     """
     if text is None:
         return None
@@ -90,7 +90,7 @@ def moment(text: str | None, *, now: datetime, option: str) -> datetime | None:
 
 
 def check_sink(name: str, sinks: Mapping[str, bool], *, option: str) -> bool:
-    """Return whether the settings name that sink; `sinks` are those that the store knows.
+    """Return whether that sink is configured; `sinks` are those in the store.
 
     :raises UnknownSink: where it is not one of them.
     """
@@ -102,13 +102,13 @@ def check_sink(name: str, sinks: Mapping[str, bool], *, option: str) -> bool:
 
 @asynccontextmanager
 async def open_dead_letters(target: Target) -> AsyncIterator[DeadLetterSource]:
-    """Open those of the daemon at `--url`, or of the daemon that has the store of the settings.
+    """Connect to the daemon at `--url`, or to the daemon that uses the store of the settings.
 
-    Without such a daemon, the same routes are served from the store within this process. Settings
-    that only the store needs may be wrong as long as a daemon answers.
+    Without a daemon, the same routes are served from the store within this process. Settings that
+    only the store needs are not checked if a daemon answers.
 
     :raises SettingsError: where the settings that are needed cannot be used.
-    :raises ControlError: where the daemon that was named cannot be asked.
+    :raises ControlError: where the daemon at `--url` does not answer.
     :raises StoreError: where the store cannot be used.
     """
     server = await run_sync(target.server)
@@ -132,7 +132,7 @@ async def open_dead_letters(target: Target) -> AsyncIterator[DeadLetterSource]:
 
 
 def _settings_of_store(target: Target) -> Settings | SettingsError:
-    """Return the settings that name the store, the account and its API, or what is wrong there."""
+    """Return the settings of the store, the account and its API, or their errors."""
     try:
         return target.settings("api", "store")
     except SettingsError as error:
@@ -140,7 +140,7 @@ def _settings_of_store(target: Target) -> Settings | SettingsError:
 
 
 def _may_be_served(settings: Settings) -> bool:
-    """Whether a daemon may have the store of the settings; a file that is not locked has none."""
+    """Whether a daemon may be using the store; a SQLite file without a lock has none."""
     path = sqlite_path(settings.store.url.get_secret_value())
     if path is None or not path.exists():
         return True
@@ -156,7 +156,7 @@ def _of_daemon(client: ControlClient) -> DeadLetterSource:
 
 @asynccontextmanager
 async def _of_store(settings: Settings) -> AsyncIterator[DeadLetterSource]:
-    """Serve the routes from the store, whether a daemon runs on it or not."""
+    """Serve the routes from the store in this process, even if a daemon uses the store too."""
     scope = AccountScope(account=settings.account, base_url=settings.api.base_url)
     store = await Store.open(settings.store.url.get_secret_value(), scope, as_daemon=False)
     try:
@@ -164,7 +164,7 @@ async def _of_store(settings: Settings) -> AsyncIterator[DeadLetterSource]:
         async with ControlClient(Address(), token=None, transport=transport) as client:
             yield DeadLetterSource(
                 client=client,
-                # a shell that lacks the daemon's settings reads another store
+                # naming the store shows a user whose shell lacks the daemon's settings the mistake
                 place=f"of account {scope.account} at {scope.base_url} in {settings.store.url}",
                 is_served=await run_sync(_may_be_served, settings),
             )
@@ -173,7 +173,7 @@ async def _of_store(settings: Settings) -> AsyncIterator[DeadLetterSource]:
 
 
 def _app_of(store: Store) -> ASGIApp:
-    # imported here, in a thread: FastAPI is slow to import, and beside a daemon it is not needed
+    # imported here, in a thread: FastAPI is slow to import, and with a daemon it is not needed
     from poller.server.app import dead_letter_app  # noqa: PLC0415
     from poller.server.control import SinkControl  # noqa: PLC0415
 

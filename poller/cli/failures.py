@@ -1,7 +1,7 @@
-"""What a command says when something is wrong, and how it exits: one message, no traceback.
+"""How a command reports an error and exits: one message, no traceback.
 
-Exit codes: 2 for what fails until it is changed (usage, settings, paths, permissions), so that a
-service manager need not try again; 1 for trouble that may be temporary.
+Exit codes: 2 for what fails until somebody changes it (usage, settings, paths, permissions), so
+that a service manager need not restart it; 1 for what may be temporary.
 """
 
 import sys
@@ -18,7 +18,7 @@ EXIT_TIMEOUT: Final = 4
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Say what is wrong on standard error and exit."""
+    """Print a message on standard error and exit with `code`."""
     sys.stderr.write(f"poller: {message}\n")
     raise typer.Exit(code)
 
@@ -38,7 +38,7 @@ def reporting() -> Iterator[None]:
 
 def _code_of(fault: BaseException) -> int | None:
     """Return the exit code for an error that a user can correct, None for every other."""
-    # imported here: where nothing goes wrong, none of them is needed
+    # imported here: a command that succeeds needs none of these
     from poller.control.errors import ControlError  # noqa: PLC0415
 
     if isinstance(fault, ControlError):

@@ -1,6 +1,6 @@
-"""What events and documents of the control API say, in words for people. Pure.
+"""Text for people, made from events and from documents of the control API. Pure.
 
-The clock is an argument. Names and texts that come from the vendor are made printable.
+The clock is an argument. Control characters in texts of the vendor are replaced.
 """
 
 from collections import Counter
@@ -27,24 +27,24 @@ def counters(operation: OperationDocument) -> dict[str, int]:
 
 
 def done(operation: OperationDocument) -> int:
-    """Count the recipients that nothing more happens to; a message has one, a group more."""
+    """Count the recipients with a final result; a message has one recipient, a group more."""
     if _is_single(operation):
         return int(operation["outcome"] not in {None, "lost"})
     return operation["progress"]["done"]
 
 
 def total(operation: OperationDocument) -> int | None:
-    """Count all recipients; None where that is not known."""
+    """Count all recipients; None if the number is not known."""
     if _is_single(operation):
         return 1
     return operation["progress"]["total"]
 
 
 def progress(operation: OperationDocument) -> str:
-    """Write how many are where: `60 of 100 done: 40 sent, 60 delivered`; nothing for no counters.
+    """Return the progress as text: `60 of 100 done: 40 sent, 60 delivered`; "" without counters.
 
-    Each message counts once, also where the vendor's counters are cumulative.
-    Of a message its attempts: `RCS failed 61337 → SMS delivered`.
+    Each recipient counts once, even if the vendor's counters are cumulative.
+    For a message return its attempts: `RCS failed 61337 → SMS delivered`.
     """
     if is_message_id(operation["id"]):
         return message_text(operation["snapshot"] or {}, operation["counters"])
@@ -65,24 +65,25 @@ def failed(operation: OperationDocument) -> int:
     return operation["progress"]["failed"]
 
 
-def standing(operation: OperationDocument) -> str:
-    """Say in one or two words how it is: how it ended, or what it does."""
+def state_text(operation: OperationDocument) -> str:
+    """Return its state in one or two words: the status while it is active, later the outcome."""
     phase, outcome = operation["phase"], operation["outcome"]
-    speaks = _is_single(operation) and phase != "forgotten" and outcome != "lost"
-    if phase == "active" or speaks:
-        said = operation["status"]
+    # the status of a single message says more than its outcome
+    prefers_status = _is_single(operation) and phase != "forgotten" and outcome != "lost"
+    if phase == "active" or prefers_status:
+        text = operation["status"]
     else:
-        said = outcome if phase == "ended" else phase
-    return printable(said or "waiting", limit=_LONGEST_STATUS).lower()
+        text = outcome if phase == "ended" else phase
+    return printable(text or "waiting", limit=_LONGEST_STATUS).lower()
 
 
 def shortened(name: str, size: int) -> str:
-    """Cut a name to its end, where an id is random: `…kx3fa9`; whole where it fits."""
+    """Keep only the end of a name that is too long; an id is random there: `…kx3fa9`."""
     return name if len(name) <= size else f"…{name[1 - size :]}"
 
 
 def labels_text(labels: Mapping[str, str]) -> str:
-    """Write labels as they are given: `campaign=autumn team=a`."""
+    """Write labels as on the command line: `campaign=autumn team=a`."""
     return " ".join(f"{name}={value}" for name, value in labels.items())
 
 
@@ -110,7 +111,7 @@ def format_span(seconds: float) -> str:
 
 
 def why(delivery: DeliveryDocument, numbers: Mapping[str, int], now: datetime) -> str:
-    """Say why an event is where it is; `numbers` are the sequence numbers of events by id."""
+    """Return why a delivery is in its state; `numbers` are sequence numbers by event id."""
     error = printable(delivery["lastError"] or delivery["sinkError"] or "no reason is known")
     match delivery["state"]:
         case "delivered":
@@ -128,7 +129,7 @@ def _why_waiting(delivery: DeliveryDocument, error: str, now: datetime) -> str:
     upcoming = when(delivery["nextAttemptAt"], now)
     match delivery["sinkState"]:
         case None:
-            return "no settings name this sink; configure it again within three days"
+            return "this sink is not configured; configure it again within three days"
         case "disabled":
             return f"the sink is disabled: {error}"
         case "down":
@@ -145,18 +146,18 @@ def _why_waiting(delivery: DeliveryDocument, error: str, now: datetime) -> str:
 def sentence(
     sink: str, deliveries: Sequence[tuple[TimelineEventDocument, DeliveryDocument]], now: datetime
 ) -> tuple[str, str | None]:
-    """Sum up one sink in a sentence, and name the event to replay, None where none is dead."""
+    """Sum up one sink in a sentence; the second value is the id of an event to replay, or None."""
     states = Counter[str](delivery["state"] for _, delivery in deliveries)
     numbers = {event["id"]: event["sequence"] for event, _ in deliveries}
     parts = [f"{states[state]} {state}" for state in _in_order(states)]
-    said = f"{sink}: {', '.join(parts)}"
+    text = f"{sink}: {', '.join(parts)}"
     stuck = _first(deliveries, "waiting")
     if stuck is not None:
-        said += f"; #{stuck[0]['sequence']} {why(stuck[1], numbers, now)}"
+        text += f"; #{stuck[0]['sequence']} {why(stuck[1], numbers, now)}"
     dead = _first(deliveries, "dead")
     if dead is None:
-        return said, None
-    return f"{said}; #{dead[0]['sequence']} {why(dead[1], numbers, now)}", dead[0]["id"]
+        return text, None
+    return f"{text}; #{dead[0]['sequence']} {why(dead[1], numbers, now)}", dead[0]["id"]
 
 
 def _is_single(operation: OperationDocument) -> bool:
@@ -188,7 +189,7 @@ _LONGEST_REASON: Final = 60
 
 
 def message_text(message: Mapping[str, Any], counters: Mapping[str, int]) -> str:
-    """Say what became of a message so far: its attempts, or the receipts of a group."""
+    """Describe a message: its attempts, the receipts of a group message, or its send time."""
     if message.get("status") == "GROUP" and counters.get(_RECIPIENTS):
         return receipts_text(counters)
     if attempts := attempts_text(message):
@@ -199,17 +200,17 @@ def message_text(message: Mapping[str, Any], counters: Mapping[str, int]) -> str
 
 
 def attempts_text(message: Mapping[str, Any]) -> str:
-    """Write the attempts one after the other: `RCS failed 61337 → SMS delivered`.
+    """Write the attempts in order: `RCS failed 61337 → SMS delivered`.
 
-    Where the last one has failed, the vendor's text says why.
+    If the last one failed, the vendor's error text follows.
     """
     attempts = message.get("attempts") or ()
     last = [_attempt(attempt) for attempt in attempts[-_MOST_ATTEMPTS:]]
     if (more := len(attempts) - len(last)) > 0:
         last.insert(0, f"{more} more")
-    said = " → ".join(last)
+    text = " → ".join(last)
     error = (attempts[-1].get("error") or {}) if attempts else {}
-    return f"{said} {_reason(error)}" if error.get("message") else said
+    return f"{text} {_reason(error)}" if error.get("message") else text
 
 
 def receipts_text(counters: Mapping[str, int]) -> str:
@@ -231,8 +232,8 @@ def breakdown_text(breakdown: Mapping[str, Any]) -> str:
     reasons = list(_reasons(errors[:_MOST_CODES]))
     if (more := len(errors) - len(reasons)) > 0:
         reasons.append(f"{more} more code{'s'[: more != 1]}")
-    said = f"{total:,} failed: {', '.join(reasons) or 'the API tells no reasons'}"
-    return said if breakdown["complete"] else f"{said} (not all of it could be read)"
+    text = f"{total:,} failed: {', '.join(reasons) or 'the API gives no reasons'}"
+    return text if breakdown["complete"] else f"{text} (not all of it could be read)"
 
 
 def alert_text(alert: Mapping[str, Any]) -> str:

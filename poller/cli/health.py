@@ -22,7 +22,7 @@ _LISTEN: Final = ("server.listen", "server.observe")
 def quick_health(arguments: Sequence[str]) -> int | None:
     """Run `poller health` without loading the command line; returns the exit code.
 
-    None if it cannot: there are other options, or the settings say where the daemon listens.
+    Returns None if it cannot: there are other options, or the address is only in the settings.
     """
     url, flags = _url_among(arguments)
     if not set(flags) <= {"--ready", "--json"}:
@@ -57,10 +57,10 @@ def check_health(
     config: Path | None = None,
     overrides: Sequence[str] = (),
 ) -> int:
-    """Ask whether the loops run, with `ready` whether a registration can be acknowledged.
+    """Check whether the loops run, with `ready` whether a registration can be acknowledged.
 
-    Prints the answer and what is degraded; returns 0 where the answer is yes, else 1. What is
-    degraded does not change that.
+    Prints the answer and what is degraded. Returns 0 if the answer is yes, else 1, whether or not
+    anything is degraded.
 
     :raises SettingsError: where settings are needed and cannot be used.
     :raises ControlError: where the daemon does not answer.
@@ -69,9 +69,9 @@ def check_health(
     status, document = ask(address, "/readyz" if ready else "/healthz", timeout=_TIMEOUT)
     if not ready and status == _OK:
         document = {**document, **_trouble(address)}
-    said = json.dumps(document, separators=(",", ":")) if json_output else _said(document)
+    text = json.dumps(document, separators=(",", ":")) if json_output else _text(document)
     is_well = status == _OK
-    (sys.stdout if is_well or json_output else sys.stderr).write(said + "\n")
+    (sys.stdout if is_well or json_output else sys.stderr).write(text + "\n")
     sys.stdout.flush()
     return 0 if is_well else 1
 
@@ -99,17 +99,17 @@ def _from_settings(config: Path | None, overrides: Sequence[str]) -> tuple[str, 
 
 
 def _trouble(address: Address) -> dict[str, Any]:
-    """Return what is degraded and why the daemon is not ready; empty where it does not answer."""
+    """Return what is degraded and why the daemon is not ready; empty if it does not answer."""
     try:
         _, document = ask(address, "/readyz", timeout=_TIMEOUT)
     except ControlError:
-        return {}  # the loops run, which was the question
+        return {}  # the loops run, which is all that was asked
     found = {"degraded": document.get("degraded", [])}
     reason = document.get("reason")
     return {**found, "notReady": reason} if reason else found
 
 
-def _said(document: Mapping[str, Any]) -> str:
+def _text(document: Mapping[str, Any]) -> str:
     """Write the answer on a line, and each degraded part on another."""
     lines = [str(document.get("status", document.get("title", "unhealthy")))]
     if reason := document.get("reason") or document.get("detail"):

@@ -8,7 +8,7 @@ from typing import Any, Final
 import structlog
 from structlog.typing import Processor
 
-from poller.cli.stderr import say_drops_with
+from poller.cli.stderr import set_drop_notice
 
 Fields = MutableMapping[str, Any]
 Renderer = Callable[[Any, str, Fields], str | bytes]
@@ -21,8 +21,8 @@ _LONGEST: Final = 32 * 1024
 def configure_logs(*, level: str, form: str, only: Processor | None = None) -> None:
     """Send every log line at or above `level` to standard error.
 
-    `form` is `json`, `console`, or `auto`: console where standard error is a terminal. `only` may
-    drop lines, with `structlog.DropEvent`.
+    `form` is `json`, `console`, or `auto`: console if standard error is a terminal. The processor
+    `only` may drop lines, with `structlog.DropEvent`.
     """
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
@@ -36,7 +36,7 @@ def configure_logs(*, level: str, form: str, only: Processor | None = None) -> N
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level.upper()]),
-        # nothing is cached: a module's logger must heed the next configuration as well
+        # loggers are not cached, so that a module's logger follows the next configuration
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
 
@@ -44,17 +44,17 @@ def configure_logs(*, level: str, form: str, only: Processor | None = None) -> N
         fields = {"event": "log.recovered", "dropped_lines": count, "level": "warning"}
         return f"{render(None, 'warning', stamp(None, 'warning', fields))!s}\n"
 
-    say_drops_with(notice)
+    set_drop_notice(notice)
     root = logging.getLogger()
     if not any(isinstance(handler, LibraryLogs) for handler in root.handlers):
         root.addHandler(LibraryLogs(logging.WARNING))
-    # these log whole URLs, which may hold what nobody should read
+    # at lower levels these log whole URLs, which may contain secrets
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class LibraryLogs(logging.Handler):
-    """Gives the log lines of libraries the form of all others."""
+    """Logs the messages of libraries through structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record."""
@@ -68,14 +68,14 @@ class LibraryLogs(logging.Handler):
 
 
 def _bounded(render: Renderer) -> Renderer:
-    """Cut lines that are too long; they keep what says when and what, and their form."""
+    """Cut lines that are too long; they stay well-formed, with timestamp, level and event."""
 
     def bounded(logger: Any, name: str, fields: Fields) -> str | bytes:  # noqa: ANN401 - as theirs
         head = {key: fields[key] for key in ("timestamp", "level", "event") if key in fields}
         line = render(logger, name, fields)
         if len(line) <= _LONGEST:
             return line
-        # its escapes are escaped once more
+        # half of the limit, since rendering escapes the line's escapes once more
         return render(logger, name, {**head, "cut": str(line[: _LONGEST // 2])})
 
     return bounded
@@ -89,7 +89,7 @@ _JSON: Final = structlog.processors.JSONRenderer()
 
 
 def _console() -> Renderer:
-    # the usual traceback, also where Rich is installed: that one shows all local variables, and
-    # some hold what nobody should read
+    # the plain traceback, even though Rich is installed: Rich's shows local variables, and some
+    # contain secrets
     plain = structlog.dev.plain_traceback
     return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)

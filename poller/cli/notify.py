@@ -1,8 +1,8 @@
 """Notifications to the service manager: the life cycle, a status line, and the watchdog.
 
 The protocol is that of sd_notify(3): `VARIABLE=value` lines in one datagram to `$NOTIFY_SOCKET`.
-The watchdog has no timer of its own: the beats of the loops feed it, and only while all of them
-run. Where one hangs, the feeding stops and the manager restarts the daemon.
+The watchdog has no timer of its own: the heartbeats of the loops feed it, and only while all of
+them beat. When one hangs, the watchdog is no longer fed and the manager restarts the daemon.
 """
 
 import os
@@ -34,9 +34,9 @@ _TODAY: Final = timedelta(hours=12)
 class Notifier:
     """Reports the state of the daemon to the service manager; does nothing without one.
 
-    `send` brings one datagram there and says whether it arrived. `watchdog` is the manager's
-    patience in seconds, None where it has no watchdog. It must be fed twice in that time, so a loop
-    counts as hanging after half of it.
+    `send` sends one datagram and returns whether that worked. `watchdog` is the manager's timeout
+    in seconds, None without a watchdog. It is fed twice in that time, so a loop counts as hanging
+    after half of it.
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class Notifier:
         return cls(_sender(address), watchdog=_watchdog(environ))
 
     def follow(self, heartbeats: Heartbeats) -> None:
-        """Be ready once every loop has turned, and feed the watchdog as long as all of them do."""
+        """Report ready once every loop has beaten, and feed the watchdog while all of them do."""
         if self._send is not None:
             heartbeats.listen(lambda: self._beaten(heartbeats))
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
-        """Say that the settings are being read again, and at the end that it is done."""
+        """Report that the settings are being read again, and at the end that it is done."""
         if self._is_ready and not self._is_stopping:
-            # by this the manager knows which reload a READY ends
+            # the manager needs this time to know which reload a READY=1 ends
             now = time.monotonic_ns() // 1000
             self._notify(RELOADING=1, MONOTONIC_USEC=now, STATUS="reloading the settings")
         yield
@@ -79,20 +79,20 @@ class Notifier:
             self._notify(READY=1, STATUS=self._status)
 
     def stopping(self) -> None:
-        """Say that the daemon stops. Idempotent."""
+        """Report that the daemon stops. Idempotent."""
         if not self._is_stopping:
             self._is_stopping = True
             self._notify(
                 STOPPING=1, STATUS="stopping: requests and deliveries in progress are completed"
             )
 
-    async def narrate(self, daemon: Daemon) -> None:
+    async def report_status(self, daemon: Daemon) -> None:
         """Report the state of the daemon in a sentence every few seconds, until cancelled."""
         while self._send is not None and not self._is_stopping:
-            await attempt(partial(self._say_status, daemon), name="status")
+            await attempt(partial(self._report_status, daemon), name="status")
             await anyio.sleep(_STATUS_EVERY)
 
-    async def _say_status(self, daemon: Daemon) -> None:
+    async def _report_status(self, daemon: Daemon) -> None:
         try:
             status = sentence(await daemon.summary(), await daemon.degraded(), now=wall_clock())
         except StoreError as error:
@@ -102,7 +102,7 @@ class Notifier:
             self._notify(STATUS=status)
 
     def _beaten(self, heartbeats: Heartbeats) -> None:
-        """React to a beat. This runs in the loop that beats, hundreds of times a second."""
+        """React to a heartbeat. This runs in the loop that beats, hundreds of times a second."""
         if not self._is_ready and all(age is not None for age in heartbeats.ages.values()):
             self._is_ready = self._notify(READY=1)
         if self._patience is None or self._clock() - self._fed_at < self._patience / 2:
@@ -139,7 +139,7 @@ def _moment(moment: datetime, now: datetime) -> str:
 
 
 def _watchdog(environ: Mapping[str, str]) -> float | None:
-    """Return the watchdog's patience in seconds, None where it is off or meant for another."""
+    """Return the watchdog's timeout in seconds, None if it is off or meant for another process."""
     usec, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
     if not usec.isdecimal() or int(usec) == 0 or pid not in {"", str(os.getpid())}:
         return None
@@ -149,21 +149,21 @@ def _watchdog(environ: Mapping[str, str]) -> float | None:
 def _sender(address: str) -> Callable[[str], bool]:
     # a leading @ stands for the zero byte of an abstract name
     place = "\0" + address[1:] if address.startswith("@") else address
-    was_heard = True
+    was_sent = True
 
     def send(text: str) -> bool:
-        nonlocal was_heard
+        nonlocal was_sent
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as outgoing:
                 # a manager that does not read must not stop the daemon
                 outgoing.setblocking(False)
                 outgoing.sendto(text.encode(), place)
         except OSError as error:
-            if was_heard:
+            if was_sent:
                 log.warning("notify.failed", socket=address, error=str(error))
-            was_heard = False
+            was_sent = False
         else:
-            was_heard = True
-        return was_heard
+            was_sent = True
+        return was_sent
 
     return send

@@ -1,4 +1,4 @@
-"""Prints what the daemon knows of an operation: its state, its events, and why one is delayed."""
+"""Prints an operation: its state, its events, and why a delivery is delayed."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,14 +16,14 @@ from poller.text import printable
 _COLUMNS: Final = ("EVENT", "#", "TYPE", "TIME", "CHANGE", "SINK", "STATE", "WHY")
 _WIDTH: Final = 12
 _INDENT: Final = " " * 5
-_NOBODY: Final = "no sink wants it"
+_NO_SINK: Final = "no sink receives it"
 _STYLES: Final = {"delivered": "green", "waiting": "yellow", "blocked": "yellow", "dead": "red"}
 
 Delivered = tuple[TimelineEventDocument, DeliveryDocument]
 
 
 def print_operation(story: OperationStoryDocument, now: datetime) -> None:
-    """Print what the daemon knows of an operation, for a person."""
+    """Print the daemon's document of an operation, for people."""
     print_facts(_facts(story, now))
     if story["events"]:
         sys.stdout.write("\n")
@@ -32,7 +32,7 @@ def print_operation(story: OperationStoryDocument, now: datetime) -> None:
             screen = terminal()
             for line in _lines(story["events"], now):
                 text = wrapped(line.plain, width=screen.width, indent=_INDENT)
-                # what is on one line keeps the styles of its parts
+                # only a text on one line keeps the styles of its parts
                 shown = Text(text, style=line.style) if "\n" in text else line
                 screen.print(shown, soft_wrap=True)
         else:
@@ -41,7 +41,7 @@ def print_operation(story: OperationStoryDocument, now: datetime) -> None:
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
-    """Print facts by their names, one a line."""
+    """Print names and values, one pair a line."""
     for name, value in facts:
         if is_terminal():
             screen = terminal()
@@ -54,12 +54,12 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
 
 def _facts(story: OperationStoryDocument, now: datetime) -> Iterator[tuple[str, str]]:
     phase = story["phase"]
-    standing = phase if story["outcome"] is None else f"{phase}, {story['outcome']}"
+    state = phase if story["outcome"] is None else f"{phase}, {story['outcome']}"
     yield "message" if is_message_id(story["id"]) else "operation", story["id"]
     yield "kind", story["kind"]
-    yield "status", f"{printable(story['status'] or 'not seen yet')} ({standing})"
-    if said := progress(story):
-        yield "progress", said
+    yield "status", f"{printable(story['status'] or 'not seen yet')} ({state})"
+    if text := progress(story):
+        yield "progress", text
     if story["labels"]:
         yield "labels", printable(labels_text(story["labels"]), limit=1000)
     if story["traceparent"] is not None:
@@ -91,11 +91,11 @@ def _rows(events: Sequence[TimelineEventDocument], now: datetime) -> Iterator[Se
         for delivery in event["deliveries"]:
             yield (*cells, delivery["sink"], delivery["state"], why(delivery, numbers, now))
         if not event["deliveries"]:
-            yield (*cells, "–", "–", _NOBODY)
+            yield (*cells, "–", "–", _NO_SINK)
 
 
 def _lines(events: Sequence[TimelineEventDocument], now: datetime) -> Iterator[Text]:
-    """Draw the timeline: deliveries in one line, and a reason for each that is not delivered."""
+    """Draw the timeline: one line of sinks with a delivery, and one for each without, with why."""
     numbers = {event["id"]: event["sequence"] for event in events}
     for event in events:
         kind = event["type"].partition(".")[2]
@@ -105,15 +105,15 @@ def _lines(events: Sequence[TimelineEventDocument], now: datetime) -> Iterator[T
             (event["id"], "dim"),
         )
         yield Text(f"{_INDENT}{_change(event)}", style="dim")
-        there = [one["sink"] for one in event["deliveries"] if one["state"] == "delivered"]
-        if there:
-            yield Text(f"{_INDENT}delivered to {', '.join(there)}", style=_STYLES["delivered"])
+        done = [one["sink"] for one in event["deliveries"] if one["state"] == "delivered"]
+        if done:
+            yield Text(f"{_INDENT}delivered to {', '.join(done)}", style=_STYLES["delivered"])
         for delivery in event["deliveries"]:
             if (state := delivery["state"]) != "delivered":
-                said = f"{_INDENT}{delivery['sink']}: {state}, {why(delivery, numbers, now)}"
-                yield Text(said, style=_STYLES[state])
+                text = f"{_INDENT}{delivery['sink']}: {state}, {why(delivery, numbers, now)}"
+                yield Text(text, style=_STYLES[state])
         if not event["deliveries"]:
-            yield Text(f"{_INDENT}{_NOBODY}", style="dim")
+            yield Text(f"{_INDENT}{_NO_SINK}", style="dim")
 
 
 def _change(event: TimelineEventDocument) -> str:
@@ -123,7 +123,7 @@ def _change(event: TimelineEventDocument) -> str:
 
 
 def _notes(story: OperationStoryDocument, now: datetime) -> Iterator[str]:
-    """Say what is not in the table: what was left out, and the state of each sink."""
+    """Yield notes for below the table: what was left out, and the state of each sink."""
     if story["pruned"]:
         yield "its events are no longer kept (store.retention)"
     elif story["earlierEvents"]:
@@ -133,8 +133,8 @@ def _notes(story: OperationStoryDocument, now: datetime) -> Iterator[str]:
         for delivery in event["deliveries"]:
             by_sink.setdefault(delivery["sink"], []).append((event, delivery))
     for sink, deliveries in sorted(by_sink.items()):
-        said, dead = sentence(sink, deliveries, now)
-        yield said
+        summary, dead = sentence(sink, deliveries, now)
+        yield summary
         if dead is not None:
             yield f"{sink}: send it again with: {own_command()} replay {dead} --to {sink}"
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they mean once read."""
+"""Options that several commands share, and the functions that check their values."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -87,7 +87,7 @@ Labels = Annotated[
     typer.Option(
         "--label",
         metavar="K=V",
-        help="Label that the events of all of these carry. Repeatable.",
+        help="Label for all of these; their events carry it. Repeatable.",
         show_default=False,
     ),
 ]
@@ -96,7 +96,7 @@ Group = Annotated[
     typer.Option(
         "--group",
         metavar="NAME",
-        help="Count these as members of a group.",
+        help="Make these members of a group.",
         show_default=False,
     ),
 ]
@@ -113,12 +113,12 @@ Timeout = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 SinkName = Annotated[
     str | None,
-    typer.Option("--sink", metavar="NAME", help="Only of this sink.", show_default=False),
+    typer.Option("--sink", metavar="NAME", help="Only for this sink.", show_default=False),
 ]
 OperationId = Annotated[
     str | None,
     typer.Option(
-        "--operation", metavar="ID", help="Only of this operation or message.", show_default=False
+        "--operation", metavar="ID", help="Only for this operation or message.", show_default=False
     ),
 ]
 Limit = Annotated[
@@ -128,7 +128,7 @@ Breakdown = Annotated[
     bool | None,
     typer.Option(
         "--breakdown/--no-breakdown",
-        help="Read what failed once these have ended (polling.breakdown).",
+        help="After the end, read which messages failed and why (polling.breakdown).",
         show_default=False,
     ),
 ]
@@ -137,7 +137,7 @@ Traceparent = Annotated[
     typer.Option(
         "--traceparent",
         metavar="TRACE",
-        help="The trace that their events and webhooks carry on (W3C Trace Context).",
+        help="W3C Trace Context: their events and webhooks carry this trace.",
         show_default=False,
     ),
 ]
@@ -155,7 +155,7 @@ Since = Annotated[
     typer.Option(
         "--since",
         metavar="TIME",
-        help="Recorded from then on: RFC 3339, or how long ago (2h).",
+        help="Only events recorded at or after TIME: RFC 3339, or how long ago (2h).",
         show_default=False,
     ),
 ]
@@ -164,7 +164,7 @@ Until = Annotated[
     typer.Option(
         "--until",
         metavar="TIME",
-        help="Recorded before: RFC 3339, or how long ago (2h).",
+        help="Only events recorded before TIME: RFC 3339, or how long ago (2h).",
         show_default=False,
     ),
 ]
@@ -206,7 +206,7 @@ def trace_of(traceparent: str | None, tracestate: str | None) -> Trace | None:
     """
     if traceparent is None:
         if tracestate is not None:
-            raise typer.BadParameter("goes with --traceparent only", param_hint="--tracestate")
+            raise typer.BadParameter("requires --traceparent", param_hint="--tracestate")
         return None
     try:
         return check_trace(traceparent, tracestate)
@@ -219,12 +219,12 @@ def registrations(ids: Sequence[str], defaults: Defaults) -> list[Registration]:
 
     :raises typer.BadParameter: naming the first thing that is wrong.
     """
-    said = None if defaults.kind == DEFAULT_KIND_NAME else defaults.kind
+    explicit = None if defaults.kind == DEFAULT_KIND_NAME else defaults.kind
     try:
         return [
             Registration(
                 id=one,
-                kind=kind_of(one, said=said, usual=defaults.kind),
+                kind=kind_of(one, said=explicit, usual=defaults.kind),
                 labels=defaults.labels,
                 breakdown=defaults.breakdown,
                 group=defaults.group,

@@ -26,12 +26,12 @@ def is_terminal() -> bool:
 
 
 def terminal() -> Console:
-    """Return the console to draw on; it highlights nothing and reads no markup."""
+    """Return a Rich console for standard output, without highlighting and markup."""
     return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: drawn on a terminal, as `draw_table` says, else cells apart by tabs."""
+    """Print a table: drawn on a terminal (see `draw_table`), else with tabs between cells."""
     if not is_terminal():
         for row in (columns, *rows):
             sys.stdout.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
@@ -40,7 +40,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def say_rest(found: int, limit: int, *, nothing: str = "nothing found") -> None:
-    """Say on standard error that a list is empty, or that it has more than was printed."""
+    """Report on standard error that a list is empty, or has more entries than were printed."""
     if not found:
         sys.stderr.write(f"poller: {nothing}\n")
     elif found > limit:
@@ -48,10 +48,10 @@ def say_rest(found: int, limit: int, *, nothing: str = "nothing found") -> None:
 
 
 def draw_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Draw a table as wide as the console, and break no word.
+    """Draw a table that fits the console's width, without breaking words.
 
-    Where it is too wide, the last cell of a row, the longest text, stands below the others unless
-    it fits; where that is still too wide, every cell but the first stands there with its heading.
+    If it is too wide, the last cell of a row (the longest text) moves to the line below unless it
+    fits. If that is still too wide, every cell but the first moves there, after its heading.
     """
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     if _drawn_width(widths) <= console.width:
@@ -76,9 +76,9 @@ def draw_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence
     for row in rows:
         size = line(row)
         found = list(zip(columns, row, strict=True))[size:]
-        said = [f"{name.lower()} {cell}" for name, cell in found if cell not in {"", "–"}]
-        if said:
-            text = wrapped("; ".join(said), width=console.width, begin=_BELOW, indent=_BELOW)
+        parts = [f"{name.lower()} {cell}" for name, cell in found if cell not in {"", "–"}]
+        if parts:
+            text = wrapped("; ".join(parts), width=console.width, begin=_BELOW, indent=_BELOW)
             console.print(Text(text, style="dim"), soft_wrap=True)
 
 
@@ -106,10 +106,10 @@ def _drawn_width(widths: Sequence[int]) -> int:
 
 
 class Results:
-    """Prints results; `exit_code` is 1 once one was bad.
+    """Prints one result a line; `exit_code` is 1 once one was bad.
 
-    A line has the subject, a word and perhaps an explanation, separated by tabs in a pipe; with
-    `json_output` it is the document.
+    A line has the subject, a word and an optional explanation, separated by tabs in a pipe. With
+    `json_output` it is the JSON document.
     """
 
     def __init__(self, *, json_output: bool) -> None:
@@ -142,7 +142,7 @@ def own_command(
 ) -> str:
     """Return the command that starts this program, quoted for a POSIX shell.
 
-    The bare name only where the search path leads to this very program: in a fresh clone it is
+    It is the bare name only if `PATH` finds this very program. In a fresh clone it is
     `.venv/bin/poller`, in an environment without scripts `python -m poller`.
     """
     called = argv0 or sys.argv[0]

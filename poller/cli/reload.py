@@ -1,4 +1,4 @@
-"""SIGHUP: the settings are read again, and what became of each that changed is said."""
+"""SIGHUP: reads the settings again, applies what changed, and logs what happened to each change."""
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from enum import Enum
@@ -25,7 +25,7 @@ from poller.store.errors import StoreError
 
 log = structlog.get_logger()
 
-_LOOK_EVERY: Final = 1.0
+_CHECK_SECONDS: Final = 1.0
 _TOKEN: Final = ("server", "token")
 
 
@@ -62,7 +62,7 @@ ON_RELOAD: Final[Mapping[SettingPath, Effect]] = {
     **_rows("sinks.*", "ca client_cert client_key", Effect.APPLIED),
     **_rows("alerts.*", "of counters ratio count at_least stalled labels", Effect.APPLIED),
 }
-"""Every setting, `*` for the name of a sink or an alert."""
+"""The effect for every setting; `*` stands for the name of a sink or an alert."""
 
 
 class FileChanges:
@@ -73,13 +73,14 @@ class FileChanges:
         self._last: Mapping[Path, Hashable] = {}
 
     def accept(self, versions: Mapping[Path, Hashable]) -> None:
-        """Take the files as they are: they are being read now."""
+        """Remember these versions as known: the files are being read now."""
         self._known = self._last = versions
 
     def settled(self, versions: Mapping[Path, Hashable]) -> frozenset[Path]:
-        """Return what has changed since the first look, or the last result.
+        """Return the files that changed since the first call, or since the last result.
 
-        `versions` are those of all files now; what differs from the look before may still change.
+        `versions` are those of all files now. While they differ from the previous call's, a file
+        may still be written, and nothing is returned.
         """
         is_quiet, self._last = versions == self._last, versions
         known = versions if self._known is None else self._known
@@ -94,8 +95,8 @@ class FileChanges:
 class Reloader:
     """Applies settings that changed to a running daemon.
 
-    `settings` are those that it was started with; `bound` changes what the control API and the
-    listener of hints ask for; `appearance` is how standard output and the log look.
+    `settings` are those that it was started with; `bound` changes which credentials the control
+    API and the listener of hints require; `appearance` configures standard output and the log.
     """
 
     def __init__(
@@ -161,7 +162,7 @@ class Reloader:
                 if files and self._in_force.engine.reload_on_change:
                     log.info("daemon.files_changed", files=sorted(map(str, files)))
                     changed()
-            await anyio.sleep(_LOOK_EVERY)
+            await anyio.sleep(_CHECK_SECONDS)
 
     def _file_versions(self) -> dict[Path, Hashable]:
         sinks = self._in_force.sinks.values()
@@ -170,7 +171,7 @@ class Reloader:
         return {file: file_version(file) for file in (*self._loader.files(), *certificates)}
 
     def _may_use(self, token: SecretStr | None) -> bool:
-        """Whether the address that is listened on, which stays the same, may do with this token."""
+        """Whether this token suffices for the address in use, which a reload does not change."""
         address = self._started.server.address
         return token is not None or not isinstance(address, TcpAddress) or address.is_loopback
 
@@ -181,7 +182,7 @@ class Reloader:
         if applied:
             log.info("daemon.reloaded", changed=_names(applied), sinks=sinks)
         else:
-            hint = "no setting to apply has changed; files were reopened, credentials read again"
+            hint = "no applicable setting has changed; files were reopened, credentials read again"
             log.info("daemon.reloaded", changed=[], sinks=sinks, hint=hint)
         if pending:
             log.warning(
@@ -208,7 +209,7 @@ def changed_settings(before: Settings, after: Settings) -> list[SettingPath]:
 
 
 def warn_unsigned(settings: Settings, *, only: Collection[str]) -> None:
-    """Warn of each webhook for programs among the sinks `only` whose requests nobody signs."""
+    """Log a warning for each unsigned webhook for programs among the sinks `only`."""
     for name, sink in settings.sinks.items():
         if name in only and isinstance(sink, WebhookSinkSettings) and sink.is_unsigned:
             log.warning(
@@ -224,7 +225,7 @@ def _of(paths: Iterable[SettingPath], effect: Effect) -> list[SettingPath]:
 
 def _effect(path: SettingPath) -> Effect:
     setting = find(path)
-    # a whole sink has no row of its own
+    # a sink or alert that was added or removed as a whole has no row
     return Effect.APPLIED if setting is None else ON_RELOAD.get(setting.path, Effect.NEEDS_RESTART)
 
 

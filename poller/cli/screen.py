@@ -1,4 +1,4 @@
-"""What people see of events on a terminal: prose, and one aligned line for each event."""
+"""How events look on a terminal: one aligned line for each, and text around them."""
 
 import os
 from contextlib import suppress
@@ -20,7 +20,7 @@ from poller.tracking.progress import read_progress
 from poller.tracking.watch import ResourceType
 
 LABEL: Final = "campaign"
-"""The label whose value names an operation on the screen."""
+"""The label whose value the demo shows in place of an operation's id."""
 
 _STYLES: Final = {
     "scheduled": "blue",
@@ -36,7 +36,7 @@ _STYLES: Final = {
     "failed": "bold red",
     "lost": "bold red",
 }
-# What became of recipients; the other counters say where they are on the way.
+# Counters of final results; the others count recipients that are still in progress.
 _OUTCOMES: Final = {
     "delivered": "green",
     "read": "green",
@@ -47,7 +47,7 @@ _OUTCOMES: Final = {
     "canceled": "yellow",
 }
 _PLAIN: Final = str.maketrans({"→": ">", "×": "x", "…": "~"})
-"""What ASCII has in place of the signs of a story."""
+"""ASCII replacements for the symbols in an event's line."""
 _NAME: Final = 6
 _SHORT_ID: Final = 7
 """Columns for an ellipsis and the last 6 characters, which are random."""
@@ -57,23 +57,23 @@ _DONE: Final = 7
 _BAR: Final = 6
 _WIDE_BAR: Final = 20
 _NARROW: Final = 80
-"""Columns that suffice for a line with the shorter bar."""
+"""Columns that a line with the shorter bar needs."""
 _WIDE: Final = 120
-"""Columns that suffice for a line with a whole id."""
+"""Columns that a line with a whole id needs."""
 
 
 class Screen:
-    """A descriptor that people look at; colours only where it is a terminal that has them."""
+    """Writes styled text to a descriptor; in colour only on a terminal that supports it."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        # rich looks at the stream, but what it makes of a text is written here: a terminal that
-        # hangs up is an error like any other then, and never a half-flushed buffer at the exit
+        # rich only renders; `write` writes: so a terminal that hangs up raises OSError there, and
+        # leaves no half-flushed buffer for the exit
         self._console = Console(stderr=fd == 2, highlight=False, emoji=False, markup=False)  # noqa: PLR2004
 
     @property
     def width(self) -> int:
-        """How many columns there are."""
+        """The number of columns."""
         return self._console.width
 
     @property
@@ -82,7 +82,7 @@ class Screen:
         return self._console.options.ascii_only
 
     def rendered(self, text: Text, *, whole: bool = True) -> bytes:
-        """Return a text and a newline as the terminal takes it; see `write`."""
+        """Return a text and a newline, styled and encoded for the terminal; see `write`."""
         with self._console.capture() as capture:
             if whole:
                 self._console.print(text, soft_wrap=True)
@@ -100,13 +100,13 @@ class Screen:
             data = data[os.write(self._fd, data) :]
 
     async def say(self, text: Text) -> None:
-        """Write prose; a reader that has gone is no error."""
+        """Write a text for people; that the terminal has gone is not an error."""
         with suppress(OSError):
             await to_thread.run_sync(self.write, text, abandon_on_cancel=True)
 
 
 def line_maker(screen: Screen, *, begun: datetime | None = None) -> LineMaker:
-    """Return what makes the line of an event for a screen; see `event_line`."""
+    """Return the function that renders an event's line for a screen; see `event_line`."""
 
     def line(outgoing: OutgoingEvent) -> bytes:
         try:
@@ -122,8 +122,8 @@ def line_maker(screen: Screen, *, begun: datetime | None = None) -> LineMaker:
 def event_line(event: Event, *, width: int, plain: bool, begun: datetime | None = None) -> Text:
     """Return one line for an event, for a screen of `width` columns.
 
-    Where the lines count their time from `begun`, a name of the demo's campaign stands for the id.
-    Else the line has the time in UTC, as much of the id as fits, and at its end the labels.
+    With `begun` (the demo) it shows the time since then, and the campaign's name in place of the
+    id. Without, it shows the time in UTC, as much of the id as fits, and the labels at the end.
     """
     short = event.type.value.partition(".")[2]
     if begun is None:
@@ -157,7 +157,7 @@ def event_line(event: Event, *, width: int, plain: bool, begun: datetime | None 
 
 
 def _progress(line: Text, event: Event, *, style: str, room: int, plain: bool) -> None:
-    """Draw how far an operation or group is, and how many more recipients are finished."""
+    """Append a progress bar, and how much each counter of final results has changed."""
     if event.kind is None:
         members = event.data["operations"]
         done, total = members["total"] - members["watching"], members["total"]

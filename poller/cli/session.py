@@ -1,4 +1,4 @@
-"""From the command line to a daemon: its address, its token, one piece of work, and the end."""
+"""Connects a command to the daemon: its address, its token, and the work to do."""
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class Target:
-    """What the command line says of the daemon to speak to: `--url`, and its settings."""
+    """The daemon that a command talks to: from `--url`, and from the settings."""
 
     def __init__(
         self, url: str | None, config: Path | None = None, overrides: Sequence[str] | None = None
@@ -25,7 +25,7 @@ class Target:
         self._loader = SettingsLoader(config, overrides)
 
     def server(self) -> ServerSettings:
-        """Read where the daemon listens, and its token: all that a client of it needs.
+        """Read where the daemon listens, and its token: all that a client needs.
 
         :raises SettingsError: where they cannot be used.
         """
@@ -46,9 +46,9 @@ class Target:
         return named_address(self._url, os.environ)
 
     def address(self, server: ServerSettings) -> Address:
-        """Return where the daemon is.
+        """Return the address of the daemon.
 
-        :raises BadAddress: where nothing says it.
+        :raises BadAddress: where it is not given or cannot be used.
         """
         found = self.named() or listening_address(server.listen)
         if found is None:
@@ -59,7 +59,7 @@ class Target:
         return found
 
     def likely(self, server: ServerSettings) -> Address | None:
-        """Return where the daemon of these settings would be, None where that cannot be known."""
+        """Return the address of a daemon with these settings; None if there is no usable one."""
         try:
             return listening_address(server.listen)
         except BadAddress:
@@ -67,10 +67,10 @@ class Target:
 
 
 def with_daemon(target: Target, work: Callable[[ControlClient], Awaitable[Result]]) -> Result:
-    """Do a piece of work with the daemon's client.
+    """Call `work` with a client of the daemon, and return its result.
 
     :raises SettingsError: where the settings cannot be used.
-    :raises ControlError: where the daemon cannot be asked, or says no.
+    :raises ControlError: where the daemon does not answer, or refuses.
     """
     server = target.server()
     address = target.address(server)

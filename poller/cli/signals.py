@@ -19,12 +19,12 @@ _HELD: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
 
 class ProcessSignals:
-    """The signals that have come and were not read yet, each number once, in order."""
+    """A queue of received signals, in order; SIGHUP is in it at most once."""
 
     def __init__(self) -> None:
         self._waiting: list[int] = []
         self._wake: Callable[[], object] | None = None
-        self._came: anyio.Event | None = None
+        self._arrived: anyio.Event | None = None
 
     @property
     def stop_requested(self) -> bool:
@@ -33,18 +33,18 @@ class ProcessSignals:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Let the running event loop read the signals: none ends the process any more."""
+        """Queue signals for the running event loop; none ends the process by itself any more."""
         import asyncio  # noqa: PLC0415 - it takes a tenth of a second
 
         import anyio  # noqa: PLC0415 - as above
 
         loop = asyncio.get_running_loop()
-        self._came = anyio.Event()
+        self._arrived = anyio.Event()
         self._wake = lambda: loop.call_soon_threadsafe(self._ring)
         try:
             yield
         finally:
-            # what comes now comes too late: the exit code is known already
+            # a signal that arrives from now on is ignored: the exit code is decided
             self._wake = lambda: None
 
     async def get(self) -> int:
@@ -60,8 +60,8 @@ class ProcessSignals:
 
     def handle(self, number: int, _frame: FrameType | None = None) -> None:
         """Take one signal. The interpreter calls this between two instructions."""
-        # a second SIGHUP before the first was read asks for the same reload; a second SIGTERM
-        # asks for more than the first
+        # a second SIGHUP before the first was read requests the same reload; a second SIGTERM
+        # requests more than the first: to stop at once
         if number != signal.SIGHUP or number not in self._waiting:
             self._waiting.append(number)
         if self._wake is not None:
@@ -70,16 +70,16 @@ class ProcessSignals:
             raise SystemExit(0)
 
     async def _next(self) -> None:
-        if self._came is None:
+        if self._arrived is None:
             raise RuntimeError("enter attached() first")
-        await self._came.wait()
+        await self._arrived.wait()
 
     def _ring(self) -> None:
         import anyio  # noqa: PLC0415 - as above
 
-        if self._came is not None:
-            self._came.set()
-            self._came = anyio.Event()
+        if self._arrived is not None:
+            self._arrived.set()
+            self._arrived = anyio.Event()
 
 
 _active: ProcessSignals | None = None
@@ -87,10 +87,10 @@ _active: ProcessSignals | None = None
 
 @contextmanager
 def hold_signals(*, until_exit: bool = False) -> Iterator[ProcessSignals]:
-    """Handle the signals while the block runs; inside another such block, use that one's.
+    """Queue the signals while the block runs; a nested block shares the queue of the outer one.
 
-    Afterwards they have the handlers of before; with `until_exit` they are ignored, so that none
-    replaces the exit code while the interpreter ends.
+    Afterwards the previous handlers are restored. With `until_exit` the signals are ignored
+    instead, so that none replaces the exit code while the interpreter shuts down.
     """
     global _active  # noqa: PLW0603 - handlers of signals belong to the process
     if _active is not None:

@@ -2,8 +2,8 @@
 
 A log that cannot be written must not stop the work: the reader of a pipe may be gone or stalled,
 and the disk may be full. Lines are then dropped and counted, and the first line that can be written
-again says how many. Everything in the process that writes to `sys.stderr` goes this way: the log,
-the loggers of libraries, warnings, tracebacks, messages of commands.
+again says how many. Everything that is written to `sys.stderr` is queued here: the log, the loggers
+of libraries, warnings, tracebacks, messages of commands.
 """
 
 import atexit
@@ -19,15 +19,15 @@ from typing import Final
 from poller.text import counted
 
 _CAPACITY: Final = 1024 * 1024
-"""Bytes that wait at most."""
+"""The most bytes that are queued."""
 _FLUSH_SECONDS: Final = 1.0
-"""How long the end of the process waits at most for unwritten lines."""
+"""How long the exit of the process waits for unwritten lines, at most."""
 
 
 class BackgroundStream(TextIOBase):
     """Text for a descriptor, written in order by a thread of its own. Thread-safe.
 
-    `notice` makes the line that says how many lines were dropped.
+    `notice` returns the line that reports how many lines were dropped.
     """
 
     def __init__(
@@ -40,23 +40,23 @@ class BackgroundStream(TextIOBase):
         self._encoding = encoding
         self._isatty = isatty
         self._capacity = capacity
-        # reentrant, since a signal handler or a finaliser may write while its thread writes
+        # reentrant: a signal handler or a finaliser may write in a thread that is just writing
         self._changed = threading.Condition(threading.RLock())
         self._waiting: deque[bytes] = deque()
         self._size = 0
-        self._said = 0
+        self._reported = 0
         self._is_writing = False
         self._is_torn = False
         self._thread: threading.Thread | None = None
 
     @property
     def encoding(self) -> str:  # type: ignore[override] # a constant there
-        """The encoding of the terminal or the locale; what it lacks is written as an escape."""
+        """The encoding of the terminal or the locale."""
         return self._encoding
 
     @property
     def errors(self) -> str:  # type: ignore[override] # a constant there
-        """How what the encoding lacks is written."""
+        """How characters that the encoding lacks are written: as escapes."""
         return "backslashreplace"
 
     def fileno(self) -> int:
@@ -72,7 +72,7 @@ class BackgroundStream(TextIOBase):
         return True
 
     def write(self, text: str, /) -> int:
-        """Queue a text; dropped where too much waits. Never blocks, never raises."""
+        """Queue a text; it is dropped if the queue is full. Never blocks, never raises."""
         data = text.encode(self._encoding, self.errors)
         with self._changed:
             if self._size + len(data) > self._capacity or not self._is_running():
@@ -87,7 +87,7 @@ class BackgroundStream(TextIOBase):
         """Do nothing: lines are written as soon as possible, and a caller must not wait."""
 
     def drain(self, seconds: float = _FLUSH_SECONDS) -> None:
-        """Wait until everything is written, but for at most `seconds`."""
+        """Wait until everything is written, for at most `seconds`."""
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting and not self._is_writing, seconds)
 
@@ -96,7 +96,7 @@ class BackgroundStream(TextIOBase):
             thread = threading.Thread(target=self._run, name="stderr", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # no thread can be started: the process ends
+            except RuntimeError:  # no thread can be started while the process exits
                 return False
             self._thread = thread
         return True
@@ -107,16 +107,16 @@ class BackgroundStream(TextIOBase):
             lost = self._push(data)
             with self._changed:
                 self.dropped += lost
-                count = self.dropped - self._said
+                count = self.dropped - self._reported
                 is_time = count > 0 and not lost and self._size <= self._capacity // 2
             if is_time and not self._push(self.notice(count).encode(self._encoding, self.errors)):
-                self._said += count
+                self._reported += count
             with self._changed:
                 self._is_writing = False
                 self._changed.notify_all()
 
     def _take(self) -> bytes:
-        """Wait for texts, and take as many as a pipe takes in one piece, but at least one."""
+        """Wait for texts; take as many as a pipe accepts in one write, but at least one."""
         with self._changed:
             while not self._waiting:
                 self._changed.wait()
@@ -138,7 +138,7 @@ class BackgroundStream(TextIOBase):
             except BlockingIOError:  # somebody made the descriptor non-blocking
                 select.select([], [self._fd], [], 1.0)
             except OSError:
-                # a line that was written in part ends before the next one begins
+                # a partly written line must be ended before the next one
                 done = len(data) - len(rest)
                 if done > 0:
                     self._is_torn = data[done - 1 : done] != b"\n"
@@ -149,7 +149,7 @@ class BackgroundStream(TextIOBase):
 
 
 def install() -> None:
-    """Put such a stream in the place of `sys.stderr`; at the end of the process it is drained."""
+    """Replace `sys.stderr` with such a stream; it is drained when the process exits."""
     former = sys.stderr
     stream = BackgroundStream(2, encoding=former.encoding, isatty=former.isatty())
     sys.stderr = stream
@@ -161,8 +161,8 @@ def dropped_lines() -> int:
     return sys.stderr.dropped if isinstance(sys.stderr, BackgroundStream) else 0
 
 
-def say_drops_with(notice: Callable[[int], str]) -> None:
-    """Let `notice` make the line that says how many lines were dropped."""
+def set_drop_notice(notice: Callable[[int], str]) -> None:
+    """Let `notice` return the line that reports how many lines were dropped."""
     if isinstance(sys.stderr, BackgroundStream):
         sys.stderr.notice = notice
 

@@ -31,7 +31,7 @@ _LONGEST_LINE: Final = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputLine:
-    """One line, numbered from 1; `fault` says why it could not be read, if so."""
+    """One line, numbered from 1; `fault` says why it could not be read, None if it could."""
 
     number: int
     text: str = ""
@@ -39,7 +39,7 @@ class InputLine:
 
 
 def read_registration(line: InputLine, defaults: Defaults) -> Registration:
-    """Read one line.
+    """Parse one line.
 
     :raises BadRegistration: naming what is wrong with it.
     """
@@ -55,10 +55,10 @@ def read_registration(line: InputLine, defaults: Defaults) -> Registration:
 
 
 async def read_lines(fd: int) -> AsyncIterator[list[InputLine]]:
-    """Yield the lines that have come, as many at a time as there are.
+    """Yield lines as they arrive, all that are available at a time.
 
-    Blank lines are passed over. Of a line over 64 KiB only its number is kept. Ends with the
-    input; input that cannot be read any further ends with a line that says so.
+    Blank lines are skipped. A line over 64 KiB is yielded without its text, with a fault. Stops
+    at the end of the input; if reading fails, the last line has the fault.
     """
     splitter = _Splitter()
     while True:
@@ -76,7 +76,7 @@ async def read_lines(fd: int) -> AsyncIterator[list[InputLine]]:
 
 
 class StandardInput:
-    """Registers what comes on standard input; counts the lines that were refused."""
+    """Registers the lines of standard input; `refused` counts those that could not be."""
 
     def __init__(self, defaults: Defaults, *, fd: int = 0) -> None:
         self.refused = 0
@@ -111,7 +111,7 @@ class StandardInput:
     async def _store(
         self, daemon: Daemon, registrations: Sequence[Registration]
     ) -> Sequence[Registered]:
-        """Register what was read; where the store refuses, try again until it accepts."""
+        """Register what was read; while the store fails, try again until it accepts."""
         while registrations:
             try:
                 results = await daemon.register(registrations)
@@ -161,7 +161,7 @@ def _too_long(number: int) -> InputLine:
 
 
 async def _read(fd: int) -> bytes:
-    """Wait without a thread, so that a silent terminal does not delay the end."""
+    """Read once the input is ready. No thread waits, so a silent terminal delays no shutdown."""
     # a regular file is always readable, and the loop's selector refuses to watch one
     with suppress(PermissionError):
         await anyio.wait_readable(fd)

@@ -63,4 +63,4 @@ def test_without_a_daemon(simulated: Simulated, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     wrong = poller("show", sent.id, "--csv", cwd=tmp_path, environment=simulated.environment)
     assert wrong.returncode == 2
-    assert "add --messages or --failed" in wrong.stderr
+    assert "requires --messages or --failed" in wrong.stderr

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from poller.cli.commands.simulate import samples_to_come
+from poller.cli.commands.simulate import expected_samples
 from tests.fakes.process import Poller, eventually, poller
 
 pytestmark = pytest.mark.acceptance
@@ -84,7 +84,7 @@ def test_the_printed_lines_work_in_a_shell(tmp_path: Path) -> None:
 def test_sample_operations_can_be_watched(tmp_path: Path) -> None:
     """With `--operations` the last command printed watches them; the demo foretells their ids."""
     options = ("--port", "0", "--speed", "30", "--operations", "3", "--recipients", "40")
-    _, foretold = samples_to_come(3)
+    _, foretold = expected_samples(3)
     with Poller("simulate", *options, cwd=tmp_path, environment={}) as simulator:
         lines = printed(simulator, last=foretold[-1])
         # 3: some were not reached, one is canceled
@@ -111,7 +111,7 @@ def test_faults_are_served(tmp_path: Path) -> None:
         "--retry-after",
         "0",
     )
-    _, (name,) = samples_to_come(1)
+    _, (name,) = expected_samples(1)
     with Poller("simulate", *options, *faults, cwd=tmp_path, environment={}) as simulator:
         lines = exports(printed(simulator, last=name))
         variables = json.loads(shell(f"{lines}\n{ENVIRONMENT}", cwd=tmp_path))

@@ -16,7 +16,7 @@ from poller.cli.formatting import (
     message_text,
     progress,
     sentence,
-    standing,
+    state_text,
     total,
     when,
     why,
@@ -119,7 +119,7 @@ def test_a_message_is_one_recipient(
     message: OperationDocument, words: str, counts: tuple[int, int, int]
 ) -> None:
     """Whatever it took to reach it; a group has several. Its own status says best how it is."""
-    assert standing(message) == words
+    assert state_text(message) == words
     assert (done(message), total(message), failed(message)) == counts
 
 
@@ -149,7 +149,7 @@ def test_how_far_it_is() -> None:
 )
 def test_how_an_operation_is(members: dict[str, Any], words: str) -> None:
     """Its status while it is looked at, its outcome once it has ended."""
-    assert standing(shown(**members)) == words
+    assert state_text(shown(**members)) == words
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_labels() -> None:
         (delivery("waiting", sinkState="disabled", lastError="410"), "the sink is disabled: 410"),
         (
             delivery("waiting", sinkState=None),
-            "no settings name this sink; configure it again within three days",
+            "this sink is not configured; configure it again within three days",
         ),
         (delivery("blocked", blockedBy="event-1"), "behind #1"),
         (delivery("blocked", blockedBy="event-0"), "behind event-0"),
@@ -323,7 +323,7 @@ def test_a_breakdown_names_the_most_frequent_codes() -> None:
 
 def test_a_breakdown_may_know_little() -> None:
     """Without errors the messages are counted; what could not be read is not passed over."""
-    assert breakdown_text(breakdown()) == "7 failed: the API tells no reasons"
+    assert breakdown_text(breakdown()) == "7 failed: the API gives no reasons"
     partly = breakdown(cause(30003, 1, None), complete=False)
     assert breakdown_text(partly) == "1 failed: 30003 ×1 (not all of it could be read)"
 

@@ -226,7 +226,7 @@ async def test_rotated_secrets_are_noticed(
     reloads: Reloads, here: Surroundings, tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The secrets as Kubernetes mounts them: behind a link that is turned. And where it is off."""
-    monkeypatch.setattr(reload_module, "_LOOK_EVERY", 0.01)
+    monkeypatch.setattr(reload_module, "_CHECK_SECONDS", 0.01)
     secrets = tmp_path / "secrets"
     for version in ("old", "new"):
         (tmp_path / version).mkdir()
@@ -258,7 +258,7 @@ async def test_a_reload_that_changes_nothing_says_so(reloads: Reloads) -> None:
     await reloads.start()
     (line,) = await reloads.change_to("")
     assert (line["event"], line["changed"]) == ("daemon.reloaded", [])
-    assert "no setting to apply has changed" in line["hint"]
+    assert "no applicable setting has changed" in line["hint"]
     assert len(reloads.given) == 1
 
 

@@ -33,9 +33,9 @@ from poller.text import dump_json
 from poller.tracking.registration import BadRegistration, Defaults, Registration
 
 _STDIN: Final = 0
-_MOST: Final = 10_000
-# the daemon takes bodies of 4 MiB
-_LARGEST: Final = 3_500_000
+_MAX_ITEMS: Final = 10_000
+# the daemon accepts bodies of up to 4 MiB
+_MAX_BYTES: Final = 3_500_000
 _NEW: Final = 201
 _KNOWN: Final = 200
 _INVALID: Final = 422
@@ -46,7 +46,7 @@ Document = dict[str, Any]
 def command(
     ids: Ids = None,
     stdin: Annotated[
-        bool, typer.Option("--stdin", help="Also add what comes on standard input.")
+        bool, typer.Option("--stdin", help="Also add the lines of standard input.")
     ] = False,
     kind: KindName = DEFAULT_KIND_NAME,
     label: Labels = None,
@@ -89,7 +89,7 @@ def add_operations(
     defaults: Defaults,
     json_output: bool,
 ) -> int:
-    """Register these, and with `stdin` those of its lines; print a result for each.
+    """Register these, and with `stdin` the lines of standard input; print a result for each.
 
     A registration that is printed as watching or known is durable. Returns 1 where one was
     refused, else 0.
@@ -133,12 +133,12 @@ async def _register(client: ControlClient, documents: Sequence[Document], result
 
 
 def _batches(documents: Sequence[Document]) -> Iterator[list[Document]]:
-    """Split into batches that one request may hold."""
+    """Split into batches that fit into one request."""
     batch: list[Document] = []
     size = 0
     for document in documents:
         length = len(dump_json(document).encode()) + 1
-        if batch and (len(batch) == _MOST or size + length > _LARGEST):
+        if batch and (len(batch) == _MAX_ITEMS or size + length > _MAX_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(document)

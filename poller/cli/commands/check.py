@@ -43,14 +43,14 @@ def check_everything(loader: SettingsLoader, *, send: bool, json_output: bool) -
     :raises SettingsError: where the settings cannot be used.
     """
     loaded = loader.load()
-    # the report says what was found, the log need not
+    # the report contains all findings, so the log is silent
     configure_logs(level="critical", form=loaded.settings.log.format)
-    findings = run(_look, loaded, send)
+    findings = run(_run_checks, loaded, send)
     show_report(describe(loaded), findings, json_output=json_output)
     return _exit_code(findings)
 
 
-async def _look(loaded: Loaded, send: bool) -> list[Finding]:
+async def _run_checks(loaded: Loaded, send: bool) -> list[Finding]:
     """Return every finding; the checks that use the network run at the same time."""
     settings = loaded.settings
     found: dict[str, list[Finding]] = {}
@@ -58,10 +58,10 @@ async def _look(loaded: Loaded, send: bool) -> list[Finding]:
     # a database server may be shared: whether a daemon uses it is not known
     store_is_free = condition is not None and condition.is_file and condition.holder is None
 
-    async def look_at_api() -> None:
+    async def check_api() -> None:
         found[""] = [await probe_credentials(loaded)]
 
-    async def look_at_sink(name: str) -> None:
+    async def check_sink(name: str) -> None:
         found[name] = await probe_sink(
             name,
             settings.sinks[name],
@@ -70,20 +70,20 @@ async def _look(loaded: Loaded, send: bool) -> list[Finding]:
             store_is_free=store_is_free,
         )
 
-    async def look_at_operation() -> None:
+    async def check_operation() -> None:
         found["."] = await probe_operation(settings, condition)
 
     async with create_task_group() as tasks:
-        tasks.start_soon(look_at_api)
-        tasks.start_soon(look_at_operation)
+        tasks.start_soon(check_api)
+        tasks.start_soon(check_operation)
         for name in settings.sinks:
-            tasks.start_soon(look_at_sink, name)
+            tasks.start_soon(check_sink, name)
     sinks = [finding for name in settings.sinks for finding in found[name]]
     return [*found[""], store, *_hints(settings), *sinks, *found["."]]
 
 
 def _hints(settings: Settings) -> list[Finding]:
-    """Report whether forged pushes can be recognized, where hints are taken."""
+    """Report whether forged pushes can be recognized, if hints are accepted at all."""
     if not settings.server.hints:
         return []
     try:
@@ -91,8 +91,8 @@ def _hints(settings: Settings) -> list[Finding]:
     except SettingsError as error:
         missing = error.problems[0]
         return [Finding.problem(missing.field, missing.what, fix=missing.fix, is_usage=True)]
-    way = "HTTP Basic" if settings.server.hints_user is not None else "the vendor's signature"
-    return [Finding.ok("server.hints", f"{settings.server.hints}: pushes are checked by {way}")]
+    method = "HTTP Basic" if settings.server.hints_user is not None else "the vendor's signature"
+    return [Finding.ok("server.hints", f"{settings.server.hints}: pushes are checked by {method}")]
 
 
 def _exit_code(findings: list[Finding]) -> int:

@@ -62,9 +62,9 @@ def list_dead_letters(
     limit: int,
     json_output: bool,
 ) -> int:
-    """Print up to `limit` dead letters in the order of their recording; returns the exit code.
+    """Print up to `limit` dead letters in recording order; returns the exit code.
 
-    With `json_output` each is a JSON object on a line of its own.
+    With `json_output` each is one line of JSON.
 
     :raises typer.BadParameter: where an option is wrong.
     :raises SettingsError: where the settings cannot be used.

@@ -21,7 +21,7 @@ from anyio.abc import TaskStatus
 from pydantic import SecretStr
 from rich.text import Text
 
-from poller.cli.commands.simulate import samples_to_come
+from poller.cli.commands.simulate import expected_samples
 from poller.cli.failures import EXIT_TROUBLE, fail
 from poller.cli.logs import configure_logs
 from poller.cli.options import Version
@@ -44,9 +44,9 @@ from poller.tracking.pacing import Policy
 from poller.tracking.registration import Registration
 from poller.tracking.watch import AccountScope
 
-# So fast that a receipt follows its message at once: what is processed is also delivered.
+# So fast that receipts follow at once: a message that was processed is also delivered.
 CONFIG: Final = SimulatorConfig(speed=200.0)
-"""The demo's simulator; its seed makes every demo the same."""
+"""The demo's simulator; the fixed seed makes every demo the same."""
 
 GROUP: Final = "launch"
 """The group that counts the sends as one."""
@@ -56,7 +56,7 @@ _LAST_END: Final = 16.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
-    """One send: `starts` seconds after the launch (0: at once) it begins, at `ends` it is over."""
+    """One send: it starts and ends `starts` and `ends` seconds after the launch."""
 
     name: str
     recipients: int
@@ -69,12 +69,12 @@ class Send:
 
     @property
     def paced(self) -> Scenario:
-        """Its fate, at the pace that makes it end in time."""
+        """Its scenario, at the speed that makes it end at `ends`."""
         part = 1.0 if self.fate.canceled_at is None else self.fate.canceled_at
         return replace(self.fate, seconds=(self.ends - self.starts) * CONFIG.speed / part)
 
 
-# The last two end at the same moment: whichever is seen first, only the group's end follows theirs.
+# The last two end at the same moment, so that only the end of the group follows.
 CAMPAIGN: Final = (
     Send(
         name="autumn",
@@ -103,7 +103,7 @@ CAMPAIGN: Final = (
 
 
 def launch(world: World) -> Mapping[str, SimulatedOperation]:
-    """Begin every send of the campaign now; returns the operations by the names of their sends."""
+    """Start every send of the campaign now; returns the operations by the name of the send."""
     now = world.now()
     return {
         send.name: world.send(
@@ -159,7 +159,7 @@ def run_demo() -> int:
     """
     if sys.stdout is None:
         fail("standard output is closed; start the demo with it open", EXIT_TROUBLE)
-    # the daemon's log is for operators, and there is nothing here for them to repair
+    # the daemon's log is for operators; the demo has nothing for them to repair
     configure_logs(level="critical", form="console")
     try:
         with _scratch() as directory:
@@ -201,12 +201,12 @@ async def _demo(directory: Path) -> int:
     if end is _DemoEnd.SHOWN:
         await screen.say(_epilogue(own_command()))
     if end is _DemoEnd.UNCLEAN:
-        fail("an operation was not watched or shown to its end; that is a defect", EXIT_TROUBLE)
+        fail("an operation was not shown to its end; that is a defect", EXIT_TROUBLE)
     return 0
 
 
 async def _watch(world: World, base_url: str, sink: Sink, directory: Path) -> _DemoEnd:
-    """Start the campaign and watch it as any daemon does."""
+    """Start the campaign and run a daemon until it has ended."""
     scope = AccountScope(account=CONFIG.account_sid, base_url=base_url)
     async with AsyncExitStack() as stack:
         store = await Store.open(f"sqlite:///{directory / 'poller.db'}", scope, now=wall_clock)
@@ -286,8 +286,8 @@ async def _await_signal(
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Stop everything at the first signal, and remember its number."""
-    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    with anyio.open_signal_receiver(*heeded) as signals:
+    handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    with anyio.open_signal_receiver(*handled) as signals:
         task_status.started()
         async for number in signals:
             received.append(number)
@@ -295,21 +295,21 @@ async def _await_signal(
 
 
 def _exit_code(number: int) -> int:
-    """Return the exit code of a process that a signal ended, as shells know it."""
+    """Return the exit code of a process that a signal ended, as shells report it."""
     return 128 + number
 
 
 def _prologue() -> Text:
     cast = " · ".join(f"{send.name}: {send.plot}" for send in CAMPAIGN)
     return Text.assemble(
-        f"Three bulk sends to a simulated API, in the group {GROUP}; a line is an event.\n",
+        f"Three bulk sends to a simulated API, in the group {GROUP}. Each line is an event.\n",
         (f"{cast}\n", "bold"),
         "It takes 20 seconds. No account is needed; nothing is really sent or stored.\n",
     )
 
 
 def _epilogue(poller: str) -> Text:
-    exports, (first, second, *_) = samples_to_come(3)
+    exports, (first, second, *_) = expected_samples(3)
     return Text.assemble(
         "\nEach line was an event. Your application receives CloudEvents in JSON. See some:\n\n",
         _commands(f"{poller} demo | head -n 3"),

@@ -42,14 +42,14 @@ def command(
             "--expected",
             metavar="N",
             min=1,
-            help="Seal it when it has that many members, now or later.",
+            help="Seal it once it has N members, now or later.",
             show_default=False,
         ),
     ] = None,
     failed: Annotated[
         bool,
         typer.Option(
-            "--failed", help="Show also the members with failures, and why their messages failed."
+            "--failed", help="Also show the members with failures, and why their messages failed."
         ),
     ] = False,
     limit: Limit = 100,
@@ -62,7 +62,7 @@ def command(
     """List groups, show one, or seal one: it ends when all its members have.
 
     A group counts the operations that were registered with its name (--group) as one. A sealed
-    one takes no more members, and ends when the last of them has.
+    group accepts no more members, and ends when the last of them has.
     """
     target = Target(url, config, overrides)
     if action is Action.LIST:
@@ -100,8 +100,8 @@ def list_groups(target: Target, *, limit: int, json_output: bool) -> int:
 def show_group(target: Target, name: str, *, failures: int | None = None, json_output: bool) -> int:
     """Print one group with the counts of its members; returns the exit code.
 
-    With `failures` also why messages failed, as far as that was read, and up to that number of
-    members with failures, the most failures first.
+    With `failures` it also prints why messages failed, as far as that was read, and up to that
+    number of members with failures, most failures first.
 
     :raises SettingsError: where the settings cannot be used.
     :raises ControlError: where the daemon does not answer, or knows no such group.
@@ -111,7 +111,7 @@ def show_group(target: Target, name: str, *, failures: int | None = None, json_o
     async def fetch(
         client: ControlClient,
     ) -> tuple[GroupStoryDocument, list[OperationDocument]]:
-        # nothing comes after the breakdown
+        # the breakdown is the last event
         group = await client.group(name, events=0 if failures is None else 1)
         if failures is None:
             return group, []
@@ -158,7 +158,7 @@ def seal_group(target: Target, name: str, *, expected: int | None, json_output: 
 
 def _refuse(value: object, option: str, action: Action) -> None:
     if value is not None:
-        raise typer.BadParameter(f"does not go with {action.value}", param_hint=option)
+        raise typer.BadParameter(f"cannot be combined with {action.value}", param_hint=option)
 
 
 def _print(groups: Sequence[GroupDocument], *, json_output: bool) -> None:
@@ -172,7 +172,7 @@ def _print(groups: Sequence[GroupDocument], *, json_output: bool) -> None:
 
 
 def _cells(group: GroupDocument, now: datetime | None) -> Sequence[str]:
-    """Write a row; without `now` for programs, with the instant as it is."""
+    """Write a row; without `now` the instant is RFC 3339, for programs."""
     members, progress = group["operations"], group["progress"]
     total = "?" if progress["total"] is None else str(progress["total"])
     return (

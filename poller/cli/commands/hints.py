@@ -14,7 +14,7 @@ from poller.settings import Settings, SettingsError, SettingsLoader, SettingsPro
 from poller.tracking.hint import HINT_TYPES
 
 _API: Final = "https://events.twilio.com/v1"
-# what curl reads: JSON within a value in quotes, and printf takes one of two backslashes
+# read by curl: JSON in a quoted value; of two backslashes printf removes one
 _SINK: Final = (
     r'user = "%s:%s"\ndata-urlencode = '
     r'"SinkConfiguration={\\"destination\\":\\"%s\\",\\"method\\":\\"POST\\"}"\n'
@@ -24,7 +24,7 @@ _TOKEN: Final = ("$TWILIO_ACCOUNT_SID", "$TWILIO_AUTH_TOKEN")
 
 
 class HintsAction(StrEnum):
-    """What is done about hints."""
+    """The actions of the command."""
 
     SETUP = "setup"
 
@@ -37,8 +37,8 @@ def command(
 ) -> int:
     """Print the commands that let the vendor push hints to server.hints_url.
 
-    They make a sink and a subscription of Event Streams. Nothing is sent: look at them, then
-    run them in a shell. With hints the poller notices ends sooner.
+    They create a sink and a subscription of Event Streams. This command sends nothing: check
+    what it prints, then run that in a shell. With hints the poller notices ends sooner.
     """
     settings = SettingsLoader(config, overrides).load().settings
     if action is HintsAction.SETUP:
@@ -47,11 +47,12 @@ def command(
 
 
 def setup_script(settings: Settings) -> str:
-    """Return a shell script that makes the vendor's sink and its subscription.
+    """Return a shell script that creates the vendor's sink and its subscription.
 
-    It holds no secret: it reads them from variables, and hands them to curl on standard input.
+    It contains no secret: it reads them from variables, and passes them to curl by standard input.
 
-    :raises SettingsError: where the vendor's way to the listener is not set, or not guarded.
+    :raises SettingsError: where `server.hints_url`, or a way to recognize forged pushes, is not
+        set.
     """
     settings.require_hint_access()
     if not settings.server.hints_url:
@@ -80,21 +81,21 @@ SINK=$(printf '{_SINK}' \\
     --data-urlencode 'Description=comms-poller' -d SinkType=webhook |
   python3 -c {quote(sid)})
 
-# 2. The subscription. Without the types of messages, only operations are hinted at.
+# 2. The subscription. Without the message types, hints are about operations only.
 printf 'user = "%s:%s"\\n' "{user}" "{password}" |
   curl -sS --fail-with-body -K - {_API}/Subscriptions \\
   --data-urlencode 'Description=comms-poller' -d "SinkSid=$SINK" \\
 {types}
 
-# 3. Start the daemon with server.hints, and look at comms_poller_hints_total in its metrics.
+# 3. Start the daemon with server.hints, and check comms_poller_hints_total in its metrics.
 """
 
 
 def _destination(settings: Settings) -> str:
     server = settings.server
     if settings.api.auth_token is not None:
-        signs = "# The vendor signs what it pushes with api.auth_token."
-        return f"{signs}\nDESTINATION={quote(server.hints_url)}"
+        note = "# The vendor signs its pushes with api.auth_token."
+        return f"{note}\nDESTINATION={quote(server.hints_url)}"
     parts = urlsplit(server.hints_url)
     names = "$POLLER_SERVER__HINTS_USER:$POLLER_SERVER__HINTS_PASSWORD"
     return (

@@ -14,7 +14,7 @@ from poller.cli.formatting import (
     failed,
     labels_text,
     progress,
-    standing,
+    state_text,
     total,
     when,
 )
@@ -79,7 +79,7 @@ def command(
         typer.Option(
             "--phase",
             metavar="PHASE",
-            help=f"Where the watch stands: {', '.join(Phase)}. Repeatable.",
+            help=f"Phase of the watch: {', '.join(Phase)}. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -95,7 +95,7 @@ def command(
     kind: Annotated[
         list[str] | None,
         typer.Option(
-            "--kind", metavar="KIND", help="Of this kind. Repeatable.", show_default=False
+            "--kind", metavar="KIND", help="Only of this kind. Repeatable.", show_default=False
         ),
     ] = None,
     label: Annotated[
@@ -111,15 +111,15 @@ def command(
         ),
     ] = None,
     with_failures: Annotated[
-        bool, typer.Option("--with-failures", help="Only with a recipient that failed.")
+        bool, typer.Option("--with-failures", help="Only those with failed recipients.")
     ] = False,
     sort: Annotated[
         SortOrder | None,
         typer.Option(
             "--sort",
             metavar="registered|failed",
-            help="The latest registration first (default), or the most failures, without those "
-            "that have none.",
+            help="registered: the latest first (default). failed: the most failures first, and "
+            "only those with failures.",
             show_default=False,
         ),
     ] = None,
@@ -141,7 +141,7 @@ def command(
 ) -> int:
     """List what the running daemon watches or watched, the latest registration first.
 
-    With --by the sums of each group, or of each value of a label, the most failures on top.
+    With --by print the sums of each group, or of each value of a label, most failures first.
     """
     target = Target(url, config, overrides)
     filters = [
@@ -157,7 +157,7 @@ def command(
         order = [] if sort is None else [("sort", sort.value)]
         return list_operations(target, [*filters, *order], limit=limit, json_output=json_output)
     if sort is not None:
-        raise typer.BadParameter("does not go with --by", param_hint="--sort")
+        raise typer.BadParameter("cannot be combined with --by", param_hint="--sort")
     if not _BY.fullmatch(by):
         raise typer.BadParameter("write group, or label:KEY", param_hint="--by")
     return list_totals(target, by, filters, limit=min(limit, _MOST_TOTALS), json_output=json_output)
@@ -192,7 +192,7 @@ def list_totals(
     """Print the sums of up to `limit` groups or values of a label; returns the exit code.
 
     :raises SettingsError: where the settings cannot be used.
-    :raises ControlError: where the daemon cannot be asked.
+    :raises ControlError: where the daemon does not answer.
     """
 
     async def fetch(client: ControlClient) -> TotalsDocument:
@@ -251,12 +251,12 @@ def _cells(operation: OperationDocument) -> Sequence[str]:
 
 
 def _draw(operations: Sequence[OperationDocument], now: datetime) -> None:
-    """Draw for 80 columns: an id takes half of them, so rare values stand on a line below.
+    """Draw for 80 columns: an id takes half of them, so rare values are on a second line.
 
-    Where that is too wide, the number of failures stands there as well.
+    If the terminal is narrower, the number of failures is there as well.
     """
     screen = terminal()
-    rows = [_words(operation, now) for operation in operations]
+    rows = [_terminal_cells(operation, now) for operation in operations]
     widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
     is_narrow = sum(widths) + 2 * (len(widths) - 1) > screen.width
     if is_narrow:
@@ -280,10 +280,10 @@ def _draw(operations: Sequence[OperationDocument], now: datetime) -> None:
             screen.print(Text(f"    {rare}", style="dim"), soft_wrap=True)
 
 
-def _words(operation: OperationDocument, now: datetime) -> Sequence[str]:
+def _terminal_cells(operation: OperationDocument, now: datetime) -> Sequence[str]:
     return (
         operation["id"],
-        standing(operation),
+        state_text(operation),
         _done(operation),
         str(failed(operation) or "–"),
         when(operation["nextLookAt"], now),

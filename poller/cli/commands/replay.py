@@ -34,9 +34,9 @@ _UNKNOWN_EVENT: Final = "unknown-event"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ReplayRequest:
-    """What to send again: events by id, to these sinks if any are named, else dead letters.
+    """What to send again: events by id (to the sinks `to`, or all), else dead letters by filter.
 
-    Without a filter all dead letters are meant.
+    Without event ids and filters it means all dead letters.
     """
 
     event_ids: Sequence[str]
@@ -46,9 +46,9 @@ class _ReplayRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Result:
-    """How many events each sink gets again, what is wrong, and which sinks are not configured.
+    """How many events are replayed for each sink, errors, and sinks that are not configured.
 
-    `is_served` says that a daemon is there to send them.
+    `is_served` says that a daemon is running, which will send them.
     """
 
     replayed: Mapping[str, int]
@@ -132,7 +132,7 @@ def _check_choice(*, ids: bool, options: bool, everything: bool, to: bool) -> No
             "give event ids, or a selection of dead letters, or --all, not several of them"
         )
     if to and not ids:
-        raise typer.BadParameter("it goes with event ids only", param_hint="--to")
+        raise typer.BadParameter("requires event ids", param_hint="--to")
     if not (ids or options or everything):
         raise typer.BadParameter(
             "nothing is selected; give event ids, or dead letters by --sink, --operation, "
@@ -154,7 +154,7 @@ async def _replay(target: Target, request: _ReplayRequest) -> _Result:
 
 
 def _check_sinks(request: _ReplayRequest, sinks: Mapping[str, bool]) -> None:
-    """Refuse sinks to which nothing would be sent: what is replayed for a sink lasts three days.
+    """Refuse sinks that are not configured: their replayed events would wait, three days at most.
 
     :raises UnknownSink: naming the option.
     """

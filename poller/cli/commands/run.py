@@ -54,7 +54,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What the command line asks of a daemon. `timeout` is in seconds."""
+    """The options of `poller run`. `timeout` is in seconds."""
 
     registrations: Sequence[Registration]
     stdin: bool
@@ -69,11 +69,11 @@ class Job:
 def command(
     ids: Ids = None,
     stdin: Annotated[
-        bool, typer.Option("--stdin", help="Also register what comes on standard input.")
+        bool, typer.Option("--stdin", help="Also register the lines of standard input.")
     ] = False,
     until_idle: Annotated[
         bool,
-        typer.Option("--until-idle", help="End when everything has ended and is delivered."),
+        typer.Option("--until-idle", help="Exit once all have ended and all events are delivered."),
     ] = False,
     discover: Annotated[
         bool,
@@ -100,7 +100,7 @@ def command(
         bool | None,
         typer.Option(
             "--breakdown/--no-breakdown",
-            help="Read what failed once operations have ended (polling.breakdown).",
+            help="After the end, read which messages failed and why (polling.breakdown).",
             show_default=False,
         ),
     ] = None,
@@ -119,7 +119,7 @@ def command(
     """
     defaults = defaults_of(kind=kind, labels=label, group=group)
     if seal and group is None:
-        raise typer.BadParameter("it goes with --group only", param_hint="--seal")
+        raise typer.BadParameter("requires --group", param_hint="--seal")
     job = Job(
         registrations=registrations(ids or (), defaults),
         stdin=stdin,
@@ -174,7 +174,7 @@ async def _run(
 
 
 async def _unless_stopped(signals: ProcessSignals, start: Callable[[], Awaitable[T]]) -> T | None:
-    """Return what `start` does, None where SIGTERM or SIGINT came before it was done."""
+    """Return the result of `start`; None if SIGTERM or SIGINT arrived before it was done."""
     started = None
     async with anyio.create_task_group() as tasks:
 
@@ -230,14 +230,14 @@ async def _serve(
         helpers.start_soon(partial(appearance.show_page, bound.address, wants_open=job.open_page))
         helpers.start_soon(_obey_signals, signals, daemon, reloader, helpers, notifier)
         helpers.start_soon(reloader.watch_files, partial(signals.handle, signal.SIGHUP))
-        helpers.start_soon(notifier.narrate, daemon)
+        helpers.start_soon(notifier.report_status, daemon)
         helpers.start_soon(_register, daemon, stdin, job)
         if job.timeout is not None:
             helpers.start_soon(time_out, job.timeout)
         try:
             await daemon.run()
         finally:
-            # a request or a line of input that is being registered must not hold up the end
+            # a registration that is still being stored must not hold up the shutdown
             ending.enter_context(opened.store.finishing(LAST_WORDS))
         notifier.stopping()
         helpers.cancel_scope.cancel()
@@ -245,9 +245,9 @@ async def _serve(
 
 
 async def _register(daemon: Daemon, stdin: StandardInput, job: Job) -> None:
-    """Register what comes on standard input, then seal the group and say that this is all.
+    """Register the lines of standard input, seal the group, and report that no more will come.
 
-    A group is not sealed where a line was refused: somebody corrects it and sends it again.
+    If a line was refused the group is not sealed, so that the corrected line can still be added.
     """
     if job.stdin:
         await stdin.register(daemon)
@@ -257,7 +257,7 @@ async def _register(daemon: Daemon, stdin: StandardInput, job: Job) -> None:
             hint = f"correct the lines, add them, then run `poller group seal {group}`"
             log.warning("group.not_sealed", group=group, refused=stdin.refused, hint=hint)
         else:
-            # a store that refuses for a while is asked again, as for a registration
+            # repeated while the store fails, as a registration is
             await repeat(partial(_seal, daemon, group), name="seal")
     daemon.registered_all()
 
@@ -323,19 +323,19 @@ async def _obey_signals(
     notifier: Notifier,
 ) -> None:
     """Stop on SIGTERM and SIGINT, at once on the second; reload on SIGHUP."""
-    asked = False
+    is_stopping = False
     while True:
         number = await signals.get()
         if number == signal.SIGHUP:
             with notifier.reloading():
                 await reloader.reload()
-        elif asked:
+        elif is_stopping:
             log.warning(
                 "daemon.interrupted", hint="work that was cancelled is due at the next start"
             )
             tasks.cancel_scope.cancel()
         else:
-            asked = True
+            is_stopping = True
             notifier.stopping()
             daemon.stop()
 

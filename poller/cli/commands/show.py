@@ -36,13 +36,16 @@ def command(
         str, typer.Argument(metavar="ID", help="Id of an operation or a message.")
     ],
     events: Annotated[
-        int, typer.Option("--events", metavar="N", min=0, max=1000, help="The most events to show.")
+        int,
+        typer.Option(
+            "--events", metavar="N", min=0, max=1000, help="How many of the latest events to show."
+        ),
     ] = 20,
     messages: Annotated[
-        bool, typer.Option("--messages", help="Also its errors by code, and its messages.")
+        bool, typer.Option("--messages", help="Also print its errors by code, and its messages.")
     ] = False,
     failed: Annotated[
-        bool, typer.Option("--failed", help="As --messages, of the messages that failed only.")
+        bool, typer.Option("--failed", help="As --messages, but only messages that failed.")
     ] = False,
     kind: Annotated[
         str | None,
@@ -64,9 +67,9 @@ def command(
 ) -> int:
     """Show an operation or a message: its state, its events, and why one was not delivered.
 
-    With --messages or --failed also why messages of an operation failed, and the status of each.
-    These are read from the API, with or without a daemon; exits with 1 where the API did not
-    show all of it.
+    With --messages or --failed also print why messages of an operation failed, and the status of
+    each. These are read from the API, with or without a daemon. Exits with 1 where the API did
+    not return all of them.
     """
     (checked,) = watchable_ids([operation_id])
     choice = message_choice(
@@ -98,7 +101,7 @@ def show_operation(target: Target, operation_id: str, *, events: int, json_outpu
 
 
 class Form(StrEnum):
-    """How it is printed."""
+    """The output format."""
 
     TABLES = "tables"
     JSON = "json"
@@ -107,7 +110,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageChoice:
-    """Which messages and how; `kind` is None where the command line does not say it."""
+    """Which messages to print, and how; `kind` is None if the command line does not name one."""
 
     only_failed: bool
     kind: KindSpec | None
@@ -117,16 +120,14 @@ class MessageChoice:
 def message_choice(
     watchable: str, *, messages: bool, failed: bool, kind: str | None, csv: bool, json_output: bool
 ) -> MessageChoice | None:
-    """Read the options; None where messages are not asked for.
+    """Read the options; None if no messages are requested.
 
     :raises typer.BadParameter: where options contradict each other, naming one.
     """
     if not (messages or failed):
         for given, option in ((csv, "--csv"), (kind is not None, "--kind")):
             if given:
-                raise typer.BadParameter(
-                    "it is about messages; add --messages or --failed", param_hint=option
-                )
+                raise typer.BadParameter("requires --messages or --failed", param_hint=option)
         return None
     if csv and json_output:
         raise typer.BadParameter("choose one of --csv and --json", param_hint="--csv")
@@ -136,18 +137,18 @@ def message_choice(
         )
     try:
         check_operation_id(watchable)
-        row = None if kind is None else kind_named(kind)
+        spec = None if kind is None else kind_named(kind)
     except InvalidId as error:
         raise typer.BadParameter(str(error), param_hint="ID") from None
     except UnknownKind as error:
         raise typer.BadParameter(str(error), param_hint="--kind") from None
     form = Form.CSV if csv else Form.JSON if json_output else Form.TABLES
-    return MessageChoice(only_failed=failed, kind=row, form=form)
+    return MessageChoice(only_failed=failed, kind=spec, form=form)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """What was found: `story` is the daemon's, None where the API alone was asked."""
+    """What was found: `story` is the daemon's document, None if only the API was queried."""
 
     story: OperationStoryDocument | None
     operation: Mapping[str, Any]
@@ -181,7 +182,7 @@ def show_messages(target: Target, operation_id: str, *, choice: MessageChoice, e
     sys.stdout.flush()
     is_whole = known.findings.breakdown["complete"]
     if not is_whole:
-        _say("the API did not show all of it; messages may be missing")
+        _say("the API did not return all of it; messages may be missing")
     elif not known.findings.rows:
         _say("no message failed" if choice.only_failed else "no messages")
     return 0 if is_whole else EXIT_TROUBLE
@@ -220,7 +221,7 @@ async def _read(
 async def _ask_daemon(
     target: Target, settings: Settings, operation_id: str, events: int
 ) -> OperationStoryDocument | None:
-    """Return what the daemon knows; None where it knows nothing, or none runs and none was named.
+    """Return the daemon's document; None if it does not know the id, or no daemon runs.
 
     :raises ControlError: where the daemon at `--url` does not answer.
     """
@@ -257,8 +258,8 @@ def _print_head(known: _Known) -> None:
         ("kind", operation["kind"]),
         ("status", printable(operation["status"] or "")),
     ]
-    if said := progress(operation):
-        facts.append(("progress", printable(said)))
+    if text := progress(operation):
+        facts.append(("progress", printable(text)))
     print_facts(facts)
 
 

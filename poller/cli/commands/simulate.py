@@ -50,18 +50,19 @@ Port = Annotated[
 Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")]
 Seed = Annotated[
     int,
-    typer.Option("--seed", metavar="N", help="The same seed repeats credentials, ids and fates."),
+    typer.Option(
+        "--seed", metavar="N", help="The same seed gives the same credentials, ids and results."
+    ),
 ]
 Speed = Annotated[
-    float, typer.Option("--speed", metavar="FACTOR", help="How much faster than real sends.")
+    float, typer.Option("--speed", metavar="FACTOR", help="How many times faster than real sends.")
 ]
 Fate = Annotated[
     str,
     typer.Option(
         "--fate",
         metavar="NAME",
-        help="What becomes of a send whose tags do not say: ordinary, smooth, troubled, canceled, "
-        "failing.",
+        help="How sends without a tag for it end: ordinary, smooth, troubled, canceled, failing.",
     ),
 ]
 Shape = Annotated[
@@ -69,9 +70,9 @@ Shape = Annotated[
     typer.Option(
         "--shape",
         metavar="NAME",
-        help="Answer as other documents of the vendor show it (repeatable): cumulative (counters), "
-        "ends-at-sent (push without receipts), guide-lists (names of lists and ids), page-urls, "
-        "page-tokens or meta-urls (pagination).",
+        help="Answer in a variant from the vendor's other documents (repeatable): cumulative "
+        "(counters), ends-at-sent (push without receipts), guide-lists (names of lists and ids), "
+        "page-urls, page-tokens or meta-urls (pagination).",
     ),
 ]
 Operations = Annotated[
@@ -81,7 +82,7 @@ Operations = Annotated[
         metavar="N",
         min=0,
         max=_MOST_SAMPLES,
-        help="How many to start with; their ids are printed.",
+        help="How many to start at once; their ids are printed.",
         rich_help_panel=_SAMPLES,
     ),
 ]
@@ -99,14 +100,14 @@ Recipients = Annotated[
 Rate429 = Annotated[float, _rate("--rate-429", "Too many requests.")]
 Rate500 = Annotated[float, _rate("--rate-500", "Internal errors.")]
 Rate503 = Annotated[float, _rate("--rate-503", "Unavailable.")]
-RateSlow = Annotated[float, _rate("--rate-slow", "Answers that come late.")]
+RateSlow = Annotated[float, _rate("--rate-slow", "Delayed answers.")]
 RateBroken = Annotated[float, _rate("--rate-broken", "Answers cut short, empty, HTML, or a reset.")]
 RetryAfter = Annotated[
     float,
     typer.Option(
         "--retry-after",
         metavar="SECONDS",
-        help="What a 429 and a 503 ask for.",
+        help="The Retry-After of a 429 and a 503.",
         rich_help_panel=_FAULTS,
     ),
 ]
@@ -115,7 +116,7 @@ SlowSeconds = Annotated[
     typer.Option(
         "--slow-seconds",
         metavar="SECONDS",
-        help="How late a slow answer begins.",
+        help="The delay of an answer with --rate-slow.",
         rich_help_panel=_FAULTS,
     ),
 ]
@@ -124,7 +125,7 @@ MaxConcurrency = Annotated[
     typer.Option(
         "--max-concurrency",
         metavar="N",
-        help="Requests in flight above which all get a 429.",
+        help="With more requests than this in flight, all get a 429.",
         rich_help_panel=_FAULTS,
     ),
 ]
@@ -141,7 +142,7 @@ Hints = Annotated[
 ]
 
 _STDOUT: Final = 1
-# In this order, again and again.
+# Sample operations get these in turn.
 _FATES: Final = ("ordinary", "troubled", "canceled", "smooth")
 _ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - to print, not to bind
 
@@ -156,13 +157,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """Operations to begin with."""
+    """The sample operations to start with."""
 
     operations: int
     recipients: int
 
     def create(self, world: World) -> list[SimulatedOperation]:
-        """Begin them now."""
+        """Start them now."""
         fates = islice(cycle(_FATES), self.operations)
         return [world.send(recipients=self.recipients, fate=fate) for fate in fates]
 
@@ -218,7 +219,7 @@ def _push_url(hints: str) -> str:
 
 
 def simulator_config(**values: Any) -> SimulatorConfig:  # noqa: ANN401 - as typer read them
-    """Make a simulator's settings of its options.
+    """Make the simulator's configuration from the options.
 
     :raises typer.BadParameter: naming the option that is wrong.
     """
@@ -229,7 +230,7 @@ def simulator_config(**values: Any) -> SimulatorConfig:  # noqa: ANN401 - as typ
 
 
 def _option(message: str) -> str:
-    """Return the option that an error of the simulator is about: it begins with the field."""
+    """Return the option that an error is about: its message begins with the field's name."""
     if message.startswith("unknown fate"):
         return "--fate"
     if message.startswith("unknown shape"):
@@ -245,15 +246,15 @@ def run_simulator(
     """Serve until SIGINT or SIGTERM; returns the exit code. Events are pushed to `hints`."""
     try:
         fault = anyio.run(_simulate, config, place, samples, hints)
-    except KeyboardInterrupt:  # before it listened to signals
+    except KeyboardInterrupt:  # before the signal handlers were installed
         return 0
     if fault is not None:
         fail(_cannot_listen(place, fault), EXIT_TROUBLE)
     return 0
 
 
-def samples_to_come(count: int) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the `export` lines and the sample ids of a simulator with default options."""
+def expected_samples(count: int) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the `export` lines and sample ids that a simulator with default options prints."""
     config = SimulatorConfig()
     printed = usage(f"http://{DEFAULT_HOST}:{DEFAULT_PORT}/v1", config).splitlines()
     operations = Samples(operations=count, recipients=1).create(World(config))
@@ -318,7 +319,7 @@ def _next(operations: Sequence[SimulatedOperation]) -> str:
     ids = " \\\n  ".join(operation.id for operation in operations)
     fates = ", ".join(_FATES[: len(operations)])
     return f"""
-# Under way: {len(operations)} of {operations[0].timeline.total} recipients each ({fates})
+# In progress: {len(operations)} of {operations[0].timeline.total} recipients each ({fates})
 {own_command()} watch \\
   {ids}
 """
@@ -333,7 +334,7 @@ def _print(text: str) -> None:
 
 
 def _reachable(base_url: str) -> str:
-    """Return a base URL that clients can connect to, also where it listens on all addresses."""
+    """Return a base URL that clients can connect to, even if it listens on all addresses."""
     for anywhere, loopback in _ANYWHERE.items():
         base_url = base_url.replace(f"//{anywhere}:", f"//{loopback}:", 1)
     return base_url
@@ -344,5 +345,5 @@ def _cannot_listen(place: Place, fault: OSError) -> str:
         hint = "--host must be a name or an address of this machine"
     else:
         hint = "choose another --port, such as 0 for a free one, or another --host"
-    said = (fault.strerror or str(fault)).lower()
-    return f"cannot listen on {place.host}:{place.port}: {said}; {hint}"
+    reason = (fault.strerror or str(fault)).lower()
+    return f"cannot listen on {place.host}:{place.port}: {reason}; {hint}"

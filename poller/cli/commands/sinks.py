@@ -59,7 +59,7 @@ def show_sinks(target: Target, *, json_output: bool) -> int:
 
 
 def _cells(sink: SinkDocument, now: datetime | None) -> Sequence[str]:
-    """Make a row; without `now` it is for programs, with instants in RFC 3339."""
+    """Write a row; without `now` the instants are RFC 3339, for programs."""
 
     def instant(text: str | None) -> str:
         return when(text, now) if now is not None else text or "–"

@@ -48,8 +48,8 @@ def command(
 ) -> int:
     """Copy the store of the settings (store.url) into an empty one: SQLite or PostgreSQL.
 
-    Refuses while a daemon runs on either. All of it is one transaction: a copy that ends early
-    leaves the target empty, and can be repeated. Changes nothing in the store that it copies.
+    Refuses while a daemon runs on either. It is one transaction: a copy that is interrupted
+    leaves the target empty, and can be repeated. The source is not changed.
     """
     target = _target(to, to_file)
     source = SettingsLoader(config, overrides).load().settings.store.url.get_secret_value()
@@ -95,7 +95,7 @@ def _target(to: str | None, to_file: Path | None) -> str:
                 param_hint="--to",
             )
         return _checked(to, "--to")
-    assert to_file is not None  # noqa: S101 - one of them is there
+    assert to_file is not None  # noqa: S101 - checked above
     try:
         return _checked(to_file.read_text(encoding="utf-8"), "--to-file")
     except (OSError, UnicodeDecodeError) as error:

@@ -21,9 +21,13 @@ def command(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files of events.")],
     allow_gaps: Annotated[
         bool,
-        typer.Option("--allow-gaps", help="The sink gets only some events, or has dead letters."),
+        typer.Option(
+            "--allow-gaps", help="Accept missing events: the sink filters, or has dead letters."
+        ),
     ] = False,
-    ended: Annotated[bool, typer.Option("--ended", help="Everything must have ended.")] = False,
+    ended: Annotated[
+        bool, typer.Option("--ended", help="Report operations that have not ended.")
+    ] = False,
     json_output: Json = False,
     _version: Version = False,
 ) -> int:
@@ -56,7 +60,7 @@ def _lines(files: Sequence[Path]) -> Iterator[FileLine]:
         if path == _STDIN:
             yield from number_lines("-", sys.stdin.buffer)
             continue
-        # a name of bytes that are no text must not keep it from being shown
+        # the name of a file may be bytes that are not UTF-8
         name = os.fsencode(path).decode("utf-8", "replace")
         try:
             with path.open("rb") as file:

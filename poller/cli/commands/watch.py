@@ -70,13 +70,13 @@ def command(
 ) -> int:
     """Watch operations and messages live until they end; registers nothing, needs no daemon.
 
-    What a running daemon watches is followed there; the API is asked for the rest. On a
-    terminal a bar per operation and the attempts of each message, else one event per line.
-    With polling.breakdown it ends after the breakdown. With --group a bar for the group and one
-    for each member, until the group has ended; that needs the daemon. Exits with 0 where all
-    completed and no recipient failed, was undelivered or unaddressable (a failed attempt does
-    not count where a fallback delivered); 3 where something ended otherwise; 4 after --timeout;
-    1 where the credentials are refused; 130 after Ctrl-C.
+    What a running daemon watches is read from that daemon; the rest is polled from the API. On
+    a terminal it shows a bar per operation and the attempts of each message, else one event per
+    line. With polling.breakdown it ends after the breakdown. With --group it shows a bar for the
+    group and one for each member, until the group has ended; that needs the daemon. Exits with 0
+    where all completed and no recipient failed, was undelivered or unaddressable (a failed
+    attempt does not count where a fallback delivered); 3 where something ended otherwise; 4
+    after --timeout; 1 where the credentials are refused; 130 after Ctrl-C.
     """
     if bool(ids) is (group is not None):
         raise typer.BadParameter("name operations and messages, or --group", param_hint="ID")
@@ -90,12 +90,12 @@ def command(
 
 
 _BUFFER: Final = 500
-_SAID_BY_TROUBLES: Final = frozenset({"account.paused", "credentials.refused", "kind.paused"})
+_SHOWN_AS_TROUBLE: Final = frozenset({"account.paused", "credentials.refused", "kind.paused"})
 _OF_ONE_OPERATION: Final = frozenset({400, 404})
 
 
 class _WatchEnd(Enum):
-    """Why watching ended; the value is said in the summary."""
+    """Why watching ended; the summary prints the value."""
 
     ENDED = ""
     TIMEOUT = "Time is up."
@@ -121,11 +121,11 @@ _EXIT_CODES: Final[Mapping[_WatchEnd, int]] = {
 }
 
 
-class _Audience(Protocol):
-    """What shows the news: the live view, or lines of JSON."""
+class _Output(Protocol):
+    """Shows the news: the live view, or lines of JSON."""
 
     async def show(self, news: Sequence[News]) -> None:
-        """Show news; returns when that is done, never where the reader has gone."""
+        """Show news; returns when that is done, and never if the reader has gone."""
 
     async def run(self) -> None:
         """Keep the view up to date; returns when the reader has gone."""
@@ -142,9 +142,9 @@ def watch_operations(
     json_output: bool,
     timeout: float | None,
 ) -> int:
-    """Watch until all have ended, `timeout` seconds have passed or somebody stops it.
+    """Watch until all have ended, `timeout` seconds have passed or a signal stops it.
 
-    A running daemon of `target` is followed for the operations that it watches.
+    Operations that a running daemon of `target` watches are read from that daemon.
 
     Returns the exit code: 0 where all completed and no recipient failed, was undelivered or
     unaddressable, 3 where something ended otherwise, 4 after the timeout, 1 where credentials
@@ -188,17 +188,17 @@ def _prepare(loader: SettingsLoader, *, json_output: bool) -> tuple[Settings, bo
     # bars and log lines cannot share a terminal; the view has a line for trouble
     silent = live and sys.stderr.isatty()
     level = "critical" if silent else settings.log.level
-    only = None if level == "debug" else _without_the_daemons
+    only = None if level == "debug" else _without_daemon_lines
     configure_logs(level=level, form=settings.log.format, only=only)
     return settings, live
 
 
-def _without_the_daemons(_: object, method: str, fields: MutableMapping[str, Any]) -> Any:  # noqa: ANN401 - as structlog has it
-    """Drop the lines of the daemon within: what the events say, and what `watch.trouble` says."""
+def _without_daemon_lines(_: object, method: str, fields: MutableMapping[str, Any]) -> Any:  # noqa: ANN401 - as structlog has it
+    """Drop log lines of the embedded daemon that only repeat an event or `watch.trouble`."""
     event = str(fields["event"])
     is_own = event.startswith("watch.")
-    # a refusal that speaks of one operation is no trouble of all
-    is_repeated = event in _SAID_BY_TROUBLES or (
+    # 400 and 404 concern one operation, so `watch.trouble` does not report them
+    is_repeated = event in _SHOWN_AS_TROUBLE or (
         event == "poll.failed" and fields.get("http_status") not in _OF_ONE_OPERATION
     )
     if not is_own and (method in {"debug", "info"} or is_repeated):
@@ -217,8 +217,8 @@ async def _watch(
     """Return the exit code, and the error message if there is one."""
     watches = _begin(settings, requested)
     async with open_feed(settings, loader, target, watches, live=live) as feed:
-        audience = _screen(watches) if live else await Lines.open()
-        viewing = _Viewing(feed, audience, watches)
+        output = _screen(watches) if live else await Lines.open()
+        viewing = _Viewing(feed, output, watches)
         end = await viewing.run(seconds)
     if end is _WatchEnd.ENDED:
         return 0 if all_is_well(viewing.watches.values()) else EXIT_UNFINISHED, None
@@ -242,12 +242,12 @@ async def _watch_group(
         await client.group(name)  # a wrong name or address is an error, later ones are trouble
         shown = room_for_members(console) if live else None
         scope = AccountScope(account=settings.account, base_url=settings.api.base_url)
-        audience: _Audience = (
+        output: _Output = (
             GroupView(name, scope=scope, console=console, now=wall_clock)
             if live
             else await Lines.open()
         )
-        viewing = _Viewing(GroupFollower(name, client=client, shown=shown), audience, ())
+        viewing = _Viewing(GroupFollower(name, client=client, shown=shown), output, ())
         end = await viewing.run(seconds)
     if end is _WatchEnd.ENDED and viewing.group is not None:
         return 0 if is_well(viewing.group) else EXIT_UNFINISHED
@@ -264,7 +264,7 @@ def _begin(settings: Settings, requested: Sequence[Registration]) -> Sequence[Wa
     return [register(None, one, scope=scope, now=now)[0] for one in once.values()]
 
 
-def _screen(watches: Sequence[Watch]) -> _Audience:
+def _screen(watches: Sequence[Watch]) -> _Output:
     # imported here: lines need none of it
     from poller.cli.watch.view import LiveView  # noqa: PLC0415
 
@@ -282,14 +282,14 @@ def _console() -> "Console":
 
 
 class _Viewing:
-    """Brings the news of a feed to an audience until one of many ends; `watches` is the latest."""
+    """Shows the news of a feed until it ends or is stopped; `watches` are the latest states."""
 
-    def __init__(self, feed: Feed, audience: _Audience, watches: Sequence[Watch]) -> None:
+    def __init__(self, feed: Feed, output: _Output, watches: Sequence[Watch]) -> None:
         self.watches = {watch.id: watch for watch in watches}
         self.group: GroupDocument | None = None
         self.refusal: str | None = None
         self._feed = feed
-        self._audience = audience
+        self._output = output
         self._end: _WatchEnd | None = None
 
     async def run(self, seconds: float | None) -> _WatchEnd:
@@ -299,7 +299,7 @@ class _Viewing:
             async with receive, send, anyio.create_task_group() as tasks:
                 self._tasks = tasks
                 await tasks.start(self._obey_signals)
-                tasks.start_soon(self._look_after_audience)
+                tasks.start_soon(self._run_output)
                 tasks.start_soon(self._feed.run, send)
                 if seconds is not None:
                     tasks.start_soon(self._time_out, seconds)
@@ -307,7 +307,7 @@ class _Viewing:
                 self._stop(_WatchEnd.REFUSED if self.refusal else _WatchEnd.ENDED)
         finally:
             end = self._end or _WatchEnd.ENDED
-            await self._audience.close(end.value)
+            await self._output.close(end.value)
         return end
 
     async def _show_all(self, receive: MemoryObjectReceiveStream[News]) -> None:
@@ -323,7 +323,7 @@ class _Viewing:
                     self.group = item.group or self.group
                 elif item is not None and item.fatal:
                     self.refusal = item.what
-            await self._audience.show(news)
+            await self._output.show(news)
 
     async def _obey_signals(
         self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -333,8 +333,8 @@ class _Viewing:
             async for number in received:
                 self._stop(_SIGNALS[number])
 
-    async def _look_after_audience(self) -> None:
-        await self._audience.run()
+    async def _run_output(self) -> None:
+        await self._output.run()
         self._stop(_WatchEnd.CLOSED)
 
     async def _time_out(self, seconds: float) -> None:

@@ -1,1 +1,1 @@
-"""`poller show ID --messages` and `--failed`: what became of each message, read from the API."""
+"""`poller show ID --messages` and `--failed`: the result of each message, read from the API."""

@@ -1,4 +1,4 @@
-"""Prints what was read of an operation's messages: tables for a person, JSON or CSV for programs.
+"""Prints an operation's messages and errors: tables for people, JSON or CSV for programs.
 
 The content of a message is never printed, and addresses only where the settings allow it.
 """
@@ -24,7 +24,7 @@ _HEADER: Final = ("id", "status", "channel", "code", "updated_at")
 def print_tables(findings: Findings, now: datetime) -> None:
     """Print errors by code, messages by status and channel, and each message.
 
-    A terminal is narrow: there it says how long ago a message changed, as of `now`.
+    A terminal is narrow: there the time of a change is relative to `now`.
     """
     breakdown = findings.breakdown
     tables: list[tuple[Sequence[str], list[Sequence[str]]]] = [
@@ -40,7 +40,7 @@ def print_tables(findings: Findings, now: datetime) -> None:
 
 
 def print_json(operation: Mapping[str, Any], findings: Findings) -> None:
-    """Print one document: what is known of the operation, `breakdown` and `messages`."""
+    """Print one document: the members of `operation`, `breakdown` and `messages`."""
     document = {
         **operation,
         "breakdown": findings.breakdown,
@@ -50,7 +50,7 @@ def print_json(operation: Mapping[str, Any], findings: Findings) -> None:
 
 
 def print_csv(findings: Findings) -> None:
-    """Print the messages, a header before them (RFC 4180, with bare line feeds)."""
+    """Print a header and the messages (RFC 4180, but with bare line feeds)."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(_HEADER)
     for row in findings.rows:
@@ -61,7 +61,7 @@ def print_csv(findings: Findings) -> None:
 def _table_of(
     rows: Sequence[MessageRow], now: datetime | None
 ) -> tuple[Sequence[str], list[Sequence[str]]]:
-    """Show a column of addresses only where there are any."""
+    """Return columns and rows, with a column of addresses only if there are any."""
     if not any(row.to for row in rows):
         return _ROWS, [_row_cells(row, now) for row in rows]
     return (*_ROWS, "TO"), [(*_row_cells(row, now), ", ".join(row.to)) for row in rows]

@@ -1,4 +1,4 @@
-"""Reads the messages of an operation and its errors, and makes of them what is shown."""
+"""Reads the messages of an operation and its errors, in the form in which they are shown."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -15,8 +15,8 @@ from poller.tracking.breakdown import steps as breakdown
 from poller.tracking.breakdown.state import Breakdown
 from poller.tracking.privacy import Addresses, channel_of, public_code, public_name, shown_addresses
 
-# The vendor's bound is 10,000 recipients, which is ten pages.
-_MOST_PAGES: Final = 50
+# The vendor allows 10,000 recipients, which are ten pages.
+_MAX_PAGES: Final = 50
 
 Code = int | str | None
 Result = TypeVar("Result")
@@ -34,7 +34,7 @@ class MessageRow:
     to: tuple[str, ...]
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON shows it."""
+        """Return the JSON document."""
         shown = {
             "id": self.id,
             "status": self.status,
@@ -54,7 +54,7 @@ class Findings:
 
 
 class Reader:
-    """Reads one operation, request by request; `say` prints waits, and what cannot be read."""
+    """Reads one operation, one request at a time; `say` reports waits, and what cannot be read."""
 
     def __init__(
         self,
@@ -74,18 +74,19 @@ class Reader:
         self._codes: dict[str, Code] = {}
 
     async def operation(self) -> Operation:
-        """Return the operation as the API shows it.
+        """Fetch the operation.
 
-        :raises CommsError: where it cannot be had.
+        :raises CommsError: where the API does not return it.
         """
         return await self._call(
             lambda client: client.fetch_operation(self._kind, self._operation_id)
         )
 
     async def failed(self) -> Findings:
-        """Read what failed: the errors, and the messages of the statuses that mean failure.
+        """Read the errors, and the messages with a status that means failure.
 
-        :raises CommsError: where the API does not answer; what it refuses for good is missing.
+        :raises CommsError: where the API does not answer. Parts that it refuses permanently are
+            left out, and reported.
         """
         statuses = self._kind.failed_statuses if self._kind.items else ()
         return self._findings(breakdown.report(await self._explain(statuses)))
@@ -145,10 +146,10 @@ class Reader:
                 return breakdown.after_message(state, message.raw, self._addresses)
 
     async def _read_all(self) -> bool:
-        """Read the list of all messages; tells whether it was read to its end."""
+        """Read the list of all messages; returns whether it was read to its end."""
         token: str | None = None
         seen: set[str] = set()
-        for _ in range(_MOST_PAGES):
+        for _ in range(_MAX_PAGES):
             try:
                 raw, token = await self._page(None, token)
             except CommsError as error:
@@ -162,7 +163,7 @@ class Reader:
             if token in seen:
                 break
             seen.add(token)
-        self._say(f"the list of {self._kind.name} does not end; what was read of it is shown")
+        self._say(f"the list of {self._kind.name} does not end; only a part of it is shown")
         return False
 
     async def _page(
@@ -177,12 +178,12 @@ class Reader:
 
     async def _call(self, request: Callable[[CommsClient], Awaitable[Result]]) -> Result:
         def waiting(error: CommsError, seconds: float) -> None:
-            self._say(f"{error.asked}: {error.answered}; asking again in {seconds:.3g} s")
+            self._say(f"{error.asked}: {error.answered}; retrying in {seconds:.3g} s")
 
         return await self._caller.call(request, kind=self._kind.name, waiting=waiting)
 
     def _learn_codes(self, errors: Iterable[Mapping[str, Any]]) -> None:
-        """Remember which message an error is of; the first of several counts."""
+        """Remember the error code of each message; of several the first."""
         for error in errors:
             context = error.get("context")
             if isinstance(context, str):
@@ -196,14 +197,14 @@ class Reader:
 
 
 def describe(error: CommsError) -> str:
-    """Return what happened and what to do; the error's own remedies are for a daemon."""
+    """Return what happened and what to do; the error's own hints are meant for a daemon's log."""
     return f"{error.asked}: {error.answered}; {_fix(error)}"
 
 
 def _fix(error: CommsError) -> str:
     match error.scope:
         case Scope.CREDENTIALS:
-            fix = "check the credentials; `poller check` says which are used"
+            fix = "check the credentials; `poller check` shows which are used"
         case Scope.REQUEST if isinstance(error, NotFound):
             kinds = ", ".join(KINDS)
             fix = f"is it of another kind (--kind: {kinds}), another account, or over 7 days old?"
@@ -211,11 +212,11 @@ def _fix(error: CommsError) -> str:
             fix = error.hint
         case Scope.ACCOUNT:
             wait = "a minute" if error.retry_after is None else f"{error.retry_after:.0f} s"
-            fix = f"try again in {wait}; the account as a whole asks too much, or the API is busy"
+            fix = f"try again in {wait}; the account sends too many requests, or the API is busy"
         case Scope.CONNECTION if isinstance(error, DeadlineExceeded):
-            fix = "check the way to the API, or raise api.timeout"
+            fix = "check the network path to the API, or raise api.timeout"
         case Scope.CONNECTION:
-            fix = error.own_hint or "check api.base_url and the way to it"
+            fix = error.own_hint or "check api.base_url and the network path"
         case _:
             fix = error.own_hint or "try again later; if it persists, check api.base_url"
     return fix

@@ -1,1 +1,1 @@
-"""What `poller check` looks at: each probe looks at one thing and tells what it found."""
+"""The probes of `poller check`: each one checks one thing and returns its findings."""

@@ -30,12 +30,12 @@ async def probe_credentials(loaded: Loaded) -> Finding:
 
 
 def _refusal(error: CommsError, loaded: Loaded) -> Finding:
-    message, fix = _words(error, loaded)
+    message, fix = _explain(error, loaded)
     return Finding.problem(_SUBJECT, message, fix=fix)
 
 
-def _words(error: CommsError, loaded: Loaded) -> tuple[str, str]:
-    """Return what happened and what to do; the hints of the error itself are for a daemon."""
+def _explain(error: CommsError, loaded: Loaded) -> tuple[str, str]:
+    """Return what happened and what to do; the error's own hints are meant for a daemon's log."""
     kind = DEFAULT_KIND.name
     match error.scope:
         case Scope.CREDENTIALS:
@@ -46,18 +46,18 @@ def _words(error: CommsError, loaded: Loaded) -> tuple[str, str]:
             wait = "a minute" if error.retry_after is None else f"{error.retry_after:.0f} s"
             words = "is throttling, so the credentials are unchecked", f"check again in {wait}"
         case Scope.CONNECTION if isinstance(error, DeadlineExceeded):
-            fix = "check the way to it, or raise api.timeout"
+            fix = "check the network path, or raise api.timeout"
             words = "does not answer in time", error.own_hint or fix
         case Scope.CONNECTION:
-            words = "cannot be reached", error.own_hint or "check api.base_url and the way to it"
+            words = "cannot be reached", error.own_hint or "check api.base_url and the network path"
         case Scope.REQUEST if isinstance(error, NotFound):
             fix = "check api.base_url, version included, such as https://comms.twilio.com/v1"
             words = f"has no operations of kind {kind}", fix
         case _ if isinstance(error, ServerError):
-            words = "is out of order", "check again later"
+            words = "answers with an error", "check again later"
         case _:
-            fix = "check api.base_url and what stands between"
-            words = "answers strangely", error.own_hint or fix
+            fix = "check api.base_url, and proxies between here and there"
+            words = "gives an answer that is not the API's", error.own_hint or fix
     happened, fix = words
     return f"{loaded.settings.api.base_url} {happened}: {error.answered}", fix
 

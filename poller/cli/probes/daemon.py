@@ -1,4 +1,4 @@
-"""The store, and what is in trouble now: as the running daemon says, or without one the store."""
+"""Checks of the store, and of current trouble: from the running daemon, else from the store."""
 
 from dataclasses import replace
 from functools import partial
@@ -25,12 +25,12 @@ _SUBJECT: Final = "store"
 
 
 async def probe_store(settings: Settings) -> tuple[Finding, Condition | None]:
-    """Look at the store; its condition is None where no daemon could use it."""
+    """Inspect the store; the condition is None if no daemon could use it."""
     url = settings.store.url
     try:
         condition = await to_thread.run_sync(inspect_store, url.get_secret_value())
     except StoreError as error:
-        # one sentence says both, the remedy after the last semicolon
+        # the remedy follows the last semicolon of the message
         message, _, fix = str(error).removeprefix("store.url: ").rpartition("; ")
         usual = "check store.url, and that the database runs"
         finding = Finding.problem(
@@ -40,14 +40,14 @@ async def probe_store(settings: Settings) -> tuple[Finding, Condition | None]:
             is_usage=error.needs_change,
         )
         return finding, None
-    return Finding.ok(_SUBJECT, f"{url}: {_words(condition)}"), condition
+    return Finding.ok(_SUBJECT, f"{url}: {_describe(condition)}"), condition
 
 
-def _words(condition: Condition) -> str:
+def _describe(condition: Condition) -> str:
     if not condition.exists:
-        return "not there yet, `poller run` makes it"
+        return "does not exist yet, `poller run` creates it"
     if not condition.revision:
-        state = "empty, `poller run` makes its tables"
+        state = "empty, `poller run` creates its tables"
     elif condition.is_current:
         state = f"schema {condition.revision}, current"
     else:
@@ -62,9 +62,9 @@ _REPLAY: Final = "`poller dead-letters` lists them, `poller replay` sends them a
 
 
 async def probe_operation(settings: Settings, condition: Condition | None) -> list[Finding]:
-    """Ask the daemon at `server.listen`, if one answers, else read the store; changes nothing.
+    """Query the daemon at `server.listen`; if none answers, read the store. Changes nothing.
 
-    `condition` is that of the store, None where it cannot be used.
+    `condition` is that of the store, None if it cannot be used.
     """
     try:
         address = listening_address(settings.server.listen)
@@ -72,13 +72,13 @@ async def probe_operation(settings: Settings, condition: Condition | None) -> li
             readiness = await to_thread.run_sync(partial(ask, address, "/readyz", timeout=_TIMEOUT))
             return await _ask_daemon(address, settings, *readiness)
     except (BadAddress, ControlError):
-        pass  # no daemon answers: none may be running
+        pass  # no daemon answers: probably none is running
     if condition is None or not condition.is_current:
         return []
     try:
         return await to_thread.run_sync(_read_store, settings)
     except StoreError:
-        return []  # the look at the store says why
+        return []  # `probe_store` reports why
 
 
 async def _ask_daemon(
@@ -86,16 +86,16 @@ async def _ask_daemon(
 ) -> list[Finding]:
     where = f"the daemon at {address}"
     if readiness.get("status") not in {"ready", "degraded", "unready"}:
-        said = readiness.get("hint") or f"it answered {status}"
-        fix = f"{said}; is it another program? set server.listen"
-        return [Finding.warning("daemon", f"{where} does not say how it is", fix=fix)]
+        answer = readiness.get("hint") or f"it answered {status}"
+        fix = f"{answer}; is it another program? set server.listen"
+        return [Finding.warning("daemon", f"{where} does not report its state", fix=fix)]
     found = []
     if readiness["status"] == "unready":
         found.append(
             Finding.problem(
                 "daemon",
-                f"{where} cannot take registrations: {readiness['reason']}",
-                fix="see its log; `poller health --ready` asks again",
+                f"{where} cannot accept registrations: {readiness['reason']}",
+                fix="see its log; `poller health --ready` checks again",
             )
         )
     found += [_trouble(one["what"], one["hint"], one["since"]) for one in readiness["degraded"]]
@@ -106,13 +106,13 @@ async def _ask_daemon(
         message, _, fix = str(error).rpartition("; ")
         return [*found, Finding.warning("daemon", message or fix, fix=fix)]
     found += [_dead_letters(sink, number) for sink, number in dead.items() if number]
-    return found or [Finding.ok("daemon", f"{where} is well, nothing is degraded")]
+    return found or [Finding.ok("daemon", f"{where} is healthy, nothing is degraded")]
 
 
 def _read_store(settings: Settings) -> list[Finding]:
     scope = AccountScope(account=settings.account, base_url=settings.api.base_url)
     reports = [
-        # as a daemon will see it that starts with these settings
+        # as a daemon with these settings would report it
         replace(report, is_configured=report.name in settings.sinks)
         for report in inspect_sinks(settings.store.url.get_secret_value(), scope)
     ]
@@ -126,10 +126,10 @@ def _read_store(settings: Settings) -> list[Finding]:
 def _trouble(what: str, hint: str, since: str) -> Finding:
     message, _, fix = hint.rpartition("; ")
     subject = f"sinks.{name}" if (name := what.removeprefix("sink ")) != what else "daemon"
-    said = message or fix
+    text = message or fix
     if subject == "daemon":
-        said = f"{what}: {said}"
-    return Finding.problem(subject, f"{said} (since {since})", fix=fix if message else None)
+        text = f"{what}: {text}"
+    return Finding.problem(subject, f"{text} (since {since})", fix=fix if message else None)
 
 
 def _dead_letters(sink: str, number: int) -> Finding:

@@ -1,4 +1,4 @@
-"""What `poller check` finds, and its report: drawn on a terminal, as plain lines, or as JSON."""
+"""The findings of `poller check`, and their report: for a terminal, as plain lines, or as JSON."""
 
 import json
 import sys
@@ -24,10 +24,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at: `subject` is the setting or table of settings it is about.
+    """The result of one check: `subject` is the setting or table of settings it is about.
 
-    `fix` says what to do where it is not in order. `is_usage` says that settings or the command
-    line are wrong, not the environment. No text holds a secret.
+    `fix` says what to do, None if all is in order. `is_usage` means that settings or the command
+    line are wrong, not the environment. No text contains a secret.
     """
 
     subject: str
@@ -38,19 +38,19 @@ class Finding:
 
     @classmethod
     def ok(cls, subject: str, message: str) -> Self:
-        """Say that something is in order."""
+        """Make a finding: this is in order."""
         return cls(subject=subject, state=State.OK, message=message)
 
     @classmethod
     def warning(cls, subject: str, message: str, *, fix: str) -> Self:
-        """Say that something works, but probably not as it is meant to."""
+        """Make a finding: this works, but probably not as intended."""
         return cls(subject=subject, state=State.WARNING, message=message, fix=fix)
 
     @classmethod
     def problem(
         cls, subject: str, message: str, *, fix: str | None, is_usage: bool = False
     ) -> Self:
-        """Say that something must be repaired."""
+        """Make a finding: this must be repaired."""
         return cls(
             subject=subject, state=State.PROBLEM, message=message, fix=fix, is_usage=is_usage
         )
@@ -71,9 +71,9 @@ _MARKS: Final[Mapping[State, tuple[str, str]]] = {
 def show_report(
     settings: Sequence[SettingRow], findings: Sequence[Finding], *, json_output: bool
 ) -> None:
-    """Print the settings in force, then what was found.
+    """Print the settings in force, then the findings.
 
-    Where a program reads standard output, each problem is a line on standard error as well.
+    If standard output is not a terminal, each problem is a line on standard error as well.
     """
     if json_output:
         _print_json(settings, findings)
@@ -112,10 +112,10 @@ def _draw(findings: Sequence[Finding]) -> None:
     grid = Table.grid(padding=(0, 2, 0, 0))
     for finding in findings:
         mark, colour = _MARKS[finding.state]
-        said = Text(finding.message, overflow="fold")
+        text = Text(finding.message, overflow="fold")
         if finding.fix is not None:
-            said.append(f"\nFix: {finding.fix}", style="bold")
-        grid.add_row(Text(mark, style=colour), Text(finding.subject), said)
+            text.append(f"\nFix: {finding.fix}", style="bold")
+        grid.add_row(Text(mark, style=colour), Text(finding.subject), text)
     console = terminal()
     console.print(grid)
     console.print()

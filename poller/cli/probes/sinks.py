@@ -32,7 +32,7 @@ from poller.text import dump_json, format_instant
 from poller.tracking.event import event_id
 
 TEST_EVENT: Final = "poller.test"
-"""The type of the event that is posted to try a webhook."""
+"""The type of the event that tests a webhook."""
 
 
 async def probe_sink(
@@ -40,7 +40,7 @@ async def probe_sink(
 ) -> list[Finding]:
     """Check one sink. `send` posts a test event, or a test message, to a webhook.
 
-    `store_is_free` says that no daemon is running: then the sink's file should not be locked.
+    `store_is_free` means that no daemon is running: then the sink's file should not be locked.
     """
     subject = f"sinks.{name}"
     match sink:
@@ -56,20 +56,22 @@ async def probe_sink(
 
 async def _probe_file(subject: str, path: Path, *, store_is_free: bool) -> Finding:
     try:
-        exists = await to_thread.run_sync(_look_at, path)
+        exists = await to_thread.run_sync(_check_file, path)
     except SinkHeld as error:
         if store_is_free:
             return Finding.warning(
-                subject, f"{error.message}, and no daemon has this store", fix=error.hint
+                subject, f"{error.message}, and no daemon uses this store", fix=error.hint
             )
         return Finding.ok(subject, f"{path}: in use by the running daemon")
     except SinkUnavailable as error:
         return Finding.problem(subject, error.message, fix=error.hint, is_usage=error.needs_change)
-    return Finding.ok(subject, f"{path}: {'writable' if exists else 'not there yet, can be made'}")
+    return Finding.ok(
+        subject, f"{path}: {'writable' if exists else 'does not exist yet, can be created'}"
+    )
 
 
-class _LookOnly(Disk):
-    """A disk that is not changed."""
+class _ReadOnlyDisk(Disk):
+    """A disk that the journal does not change."""
 
     def sync(self, fd: int) -> None:
         """Do nothing."""
@@ -78,12 +80,12 @@ class _LookOnly(Disk):
         """Do nothing."""
 
 
-def _look_at(path: Path) -> bool:
+def _check_file(path: Path) -> bool:
     """Return whether the file exists; raise what the sink would raise."""
     directory = Path(os.path.realpath(path)).parent
-    # unlike Path's, these two are False where a directory on the way is closed to us
+    # unlike the methods of Path, these return False if a parent directory may not be read
     if os.path.exists(path) or not os.path.isdir(directory):  # noqa: PTH110, PTH112 - see above
-        journal = Journal(path.absolute(), recall_lines=1, disk=_LookOnly())
+        journal = Journal(path.absolute(), recall_lines=1, disk=_ReadOnlyDisk())
         try:
             journal.hold()
         finally:
@@ -94,7 +96,7 @@ def _look_at(path: Path) -> bool:
             return False
     except OSError as error:
         raise SinkUnavailable(
-            f"{path} cannot be made: {error.strerror}",
+            f"{path} cannot be created: {error.strerror}",
             f"let the user that runs the poller write to {directory}, or set another path",
             needs_change=needs_change(error),
         ) from error
@@ -131,7 +133,7 @@ async def _post(subject: str, webhook: Sink, sink: WebhookSinkSettings) -> Findi
 
 
 def _fix(subject: str, sink: WebhookSinkSettings, outcome: SinkOutcome) -> str:
-    """Say what to check: behind a proxy the receiver may not have been reached."""
+    """Return what to check: behind a proxy the receiver may not have been reached."""
     if outcome.status not in {None, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED}:
         return "see what the receiver logged"
     proxy = find_route(sink.url, os.environ).proxy
@@ -140,7 +142,7 @@ def _fix(subject: str, sink: WebhookSinkSettings, outcome: SinkOutcome) -> str:
 
 async def _resolve(subject: str, webhook: Sink, sink: WebhookSinkSettings) -> Finding:
     try:
-        await webhook.start()  # what the environment says of proxies and certificates
+        await webhook.start()  # reads the environment's proxies and certificates
     finally:
         await webhook.aclose()
     place, parts = _place(sink), urlsplit(sink.url)
@@ -153,13 +155,13 @@ async def _resolve(subject: str, webhook: Sink, sink: WebhookSinkSettings) -> Fi
         return Finding.problem(
             subject,
             describe_failure(error, route).happened,
-            fix=f"check the host in {subject}.url, and the name service",
+            fix=f"check the host in {subject}.url, and DNS",
         )
-    return Finding.ok(subject, f"{place}: the host is known; --send posts a test event")
+    return Finding.ok(subject, f"{place}: the host name resolves; --send posts a test event")
 
 
 def _place(sink: WebhookSinkSettings) -> str:
-    """Show where a webhook goes, without a path that may be what admits us."""
+    """Return the origin of a webhook's URL: the path may be a secret."""
     parts = urlsplit(sink.url)
     return f"{parts.scheme}://{parts.netloc}"
 

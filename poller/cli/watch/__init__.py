@@ -1,1 +1,1 @@
-"""`poller watch`: where observations come from, and the views that show them."""
+"""`poller watch`: the feeds of observations, and the views that show them."""

@@ -1,4 +1,4 @@
-"""One operation or message as a daemon shows it: by documents, and event by event. Pure."""
+"""The state of one watch, built from a daemon's documents and events. Pure."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -32,11 +32,10 @@ _OUTCOMES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Followed:
-    """What is known of one: `watch` as of event number `known`; the last received event is `seen`.
+    """A watch as of event number `known`; `seen` is the number of the last received event.
 
-    After the final event of an operation in which something failed its phase is `EXPLAINING`
-    until a document or the breakdown shows that it has ended: the event does not say whether a
-    breakdown will follow.
+    After the final event of an operation with failures its phase is `EXPLAINING` until a document
+    or the breakdown shows that it has ended: the event does not say whether a breakdown follows.
     """
 
     watch: Watch
@@ -49,7 +48,7 @@ class Followed:
         return not self.watch.is_watched and self.seen >= self.known
 
     def after_document(self, document: OperationDocument) -> Self:
-        """Return it as a document shows it, unless a received event is later."""
+        """Return the state in a document, unless a received event is newer."""
         known = document["sequence"]
         if known < self.known:
             return self
@@ -69,14 +68,14 @@ class Followed:
             snapshot=snapshot,
             counters=document["counters"],
         )
-        if snapshot is None:  # then the status is the one that was emitted
+        if snapshot is None:  # without a snapshot the status comes from the last event
             watch = watch.evolve(emitted=replace(watch.emitted, status=document["status"]))
-        return replace(self, watch=_with_look(self.watch, watch), known=known)
+        return replace(self, watch=_with_answer(self.watch, watch), known=known)
 
     def handed_over(self, scope: AccountScope, *, now: datetime, settle: float) -> Watch:
         """Return the watch for another daemon, which polls it at once; `settle` is in seconds.
 
-        A breakdown begins again: how far the daemon came with it is not known.
+        A breakdown starts from the beginning: how far the daemon got is not known.
         """
         phase = self.watch.phase
         settling = phase is Phase.SETTLING
@@ -91,19 +90,19 @@ class Followed:
         return watch if settling else watch.evolve(phase=Phase.ACTIVE, outcome=None)
 
     def after(self, event: EmittedEvent) -> tuple[Self, Update | None]:
-        """Return it after an event, and the update; None for an event that was received before."""
+        """Return the state after an event, and the update; None if it was received before."""
         if event.sequence <= self.seen:
             return self, None
         watch = self.watch.evolve(emitted=_emitted(event))
         if event.sequence > self.known:
-            watch = _as_event_says(watch, event)
+            watch = _after_event(watch, event)
         followed = replace(
             self, watch=watch, known=max(self.known, event.sequence), seen=event.sequence
         )
         return followed, Update(watch=watch, events=(event,))
 
 
-def _as_event_says(watch: Watch, event: Event) -> Watch:
+def _after_event(watch: Watch, event: Event) -> Watch:
     snapshot = event.snapshot
     shown = watch.evolve(
         kind=event.kind or watch.kind,
@@ -111,15 +110,15 @@ def _as_event_says(watch: Watch, event: Event) -> Watch:
         ended_at=event.time if event.final else watch.ended_at,
         observed_at=event.observed_at,
         created_at=event.created_at or watch.created_at,
-        # what was lost may never have been seen
+        # a lost operation may never have been observed
         snapshot=dict(snapshot) if "status" in snapshot else watch.snapshot,
         counters=event.counters if "stats" in snapshot else watch.counters,
     )
-    return _with_outcome(_with_look(watch, shown), event)
+    return _with_outcome(_with_answer(watch, shown), event)
 
 
-def _with_look(before: Watch, after: Watch) -> Watch:
-    """Return `after` with what its answer showed, from which its rate is computed."""
+def _with_answer(before: Watch, after: Watch) -> Watch:
+    """Return `after` with its answer added to the recent ones, which the rate is computed from."""
     if after.observed_at is None or after.observed_at == before.observed_at:
         return after
     looks = before.looks if after.status == before.status else ()
@@ -127,7 +126,7 @@ def _with_look(before: Watch, after: Watch) -> Watch:
 
 
 def _with_outcome(watch: Watch, event: Event) -> Watch:
-    """Return the watch with the phase and the outcome that the event leaves it in."""
+    """Return the watch with its phase and outcome after the event."""
     if event.type is EventType.OPERATION_BREAKDOWN:
         return watch.evolve(phase=Phase.ENDED)
     outcome = _OUTCOMES.get(event.type)

@@ -1,8 +1,8 @@
-"""The follower: news of what a daemon watches, for as long as the daemon is there.
+"""The follower: a feed from a running daemon, as long as the daemon answers.
 
-Its event stream has what happens; its documents, read in turn, have what makes no event. What
-the daemon does not watch, and everything once it has stopped, is handed to another feed, which
-polls the API.
+Events come from the daemon's event stream. Counters also change between events, so the documents
+of the operations are read in turn. What the daemon does not watch, and everything once it has
+stopped, is handed to another feed, which polls the API.
 """
 
 from collections import deque
@@ -27,31 +27,31 @@ from poller.tracking.watch import AccountScope, Watch
 log = structlog.get_logger()
 
 _GONE: Final = 410
-_LOOKS: Final = 20
-"""The most documents that are read each time, so that thousands are no burden."""
-_NO_CREDENTIALS: Final = "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN to ask the API itself"
+_MAX_DOCUMENTS: Final = 20
+"""How many documents are read in one interval, which bounds the load of thousands."""
+_NO_CREDENTIALS: Final = "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN to poll the API directly"
 
 
 class Polling(Protocol):
     """A feed that polls the API."""
 
     def take(self, watches: Sequence[Watch]) -> None:
-        """Poll these from now on, each from the state that it is in."""
+        """Poll these from now on, each from its present state."""
 
     def finish(self) -> None:
-        """Say that there will be no further watch."""
+        """Declare that no more watches will be taken."""
 
     async def run(self, news: ObjectSendStream[News]) -> None:
         """Send news until everything that was taken has ended; close the stream."""
 
 
 class Follower:
-    """A feed that follows `known`, operations as the daemon's documents show them.
+    """A feed that reads `known` from the daemon and hands `others` to `polling`.
 
-    `others` it does not know. `polling` is None where there are no credentials: then a daemon
-    that has gone is waited for, else for `patience` seconds. Every `interval` seconds some are
-    looked at, and a stream that ended is asked for again. `scope` and `settle` are those of the
-    settings, `now` returns the time in UTC. The client is the caller's to close.
+    When the daemon does not answer for `patience` seconds, everything is handed to `polling`. If
+    that is None, for want of credentials, the follower waits for the daemon without limit. Every
+    `interval` seconds it reads some documents and reopens a stream that ended. `scope` and
+    `settle` are those of the settings, `now` returns the time in UTC. The caller closes `client`.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class Follower:
         self._now = now
         self._patience = patience
         self._interval = interval
-        self._looks = deque(self._open)
+        self._rotation = deque(self._open)
         self._last_id: str | None = None
         self._away_since: float | None = None
         self._trouble: Trouble | None = None
-        # an operation is changed and reported in one step, by the stream or by a document
+        # held while an operation is changed and reported, by the stream or by a document
         self._turn = anyio.Lock()
         self._following = anyio.CancelScope()
         self._everything = anyio.CancelScope()
@@ -98,14 +98,14 @@ class Follower:
                     for followed in list(self._open.values()):
                         await self._send(Update(watch=followed.watch))
                     with self._following:
-                        async with anyio.create_task_group() as looks:
-                            looks.start_soon(self._look_around)
+                        async with anyio.create_task_group() as following:
+                            following.start_soon(self._read_documents)
                             await self._follow()
                     if self._polling is not None:
                         self._polling.finish()
 
     async def _follow(self) -> None:
-        """Read the stream, again and again, until everything has ended or is handed over."""
+        """Read the stream, reopening it as needed, until everything has ended or is handed over."""
         while True:
             try:
                 names = list(self._open)
@@ -125,7 +125,7 @@ class Follower:
 
     async def _receive(self, message: ServerSentEvent) -> None:
         if message.event == "error":
-            # the next request fails with the reason; from the oldest event on nothing is missed
+            # the next request fails with the reason; read from the oldest event, to miss none
             self._last_id = None
             return
         await self._apply(message.data)
@@ -146,8 +146,8 @@ class Follower:
                 await self._send(update)
             self._close_ended(name)
         if name in self._open and event.final:
-            # only the daemon knows whether a breakdown follows the end
-            await self._look(name)
+            # only the daemon's document says whether a breakdown follows the final event
+            await self._read_document(name)
 
     async def _wait_for_daemon(self, error: ControlError | None) -> None:
         """Wait for the daemon to come back; hand everything over after `patience` seconds."""
@@ -162,24 +162,24 @@ class Follower:
             await self._report(Trouble(what=str(error), fault=Fault.NETWORK))
         await anyio.sleep(self._interval)
 
-    async def _look_around(self) -> None:
-        """Read some documents after the other: between events counters move as well."""
+    async def _read_documents(self) -> None:
+        """Read some documents in each interval, in turn: counters also change between events."""
         while True:
             await anyio.sleep(self._interval)
-            for _ in range(min(_LOOKS, len(self._looks))):
-                name = self._looks.popleft()
+            for _ in range(min(_MAX_DOCUMENTS, len(self._rotation))):
+                name = self._rotation.popleft()
                 if name in self._open:
-                    self._looks.append(name)
-                    await self._look(name)
+                    self._rotation.append(name)
+                    await self._read_document(name)
 
-    async def _look(self, name: str) -> None:
+    async def _read_document(self, name: str) -> None:
         document: OperationStoryDocument | None = None
         try:
             document = await self._client.operation(name, events=0)
         except UnknownOperation:
             pass
         except ControlError:
-            return  # the stream meets the same error and handles it
+            return  # `_follow` gets the same error and handles it
         async with self._turn:
             if (before := self._open.get(name)) is None:
                 return
@@ -233,7 +233,7 @@ def is_followed(document: OperationStoryDocument) -> bool:
 
 
 class _SharedStream(ObjectSendStream[News]):
-    """The stream of news for another feed, which would close it."""
+    """The stream of news as another feed uses it: closing it does nothing."""
 
     def __init__(self, news: ObjectSendStream[News], everything: anyio.CancelScope) -> None:
         self._news = news

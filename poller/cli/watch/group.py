@@ -1,4 +1,4 @@
-"""The news of a group, from the daemon that knows it, and its picture: one bar, and its members."""
+"""`poller watch --group NAME`: the feed of a group, from its daemon, and its view."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,16 +33,17 @@ log = structlog.get_logger()
 _GONE: Final = 410
 _NOT_FOUND: Final = 404
 _OTHER_LINES: Final = 9
-"""Lines that are no members: the group, its counts, headings, gaps, trouble and the cursor."""
+"""Lines other than members: the group, its counts, headings, gaps, trouble and the cursor."""
 _NOT_REACHED: Final = ("failed", "undelivered", "unaddressable", "canceled")
 
 
 class GroupFollower:
     """Sends the news of one group until it has ended.
 
-    With `shown` its documents and those of that many members, the watched ones first, every
-    `interval` seconds; with None its events and those of its members, from the oldest kept.
-    A daemon that does not answer is waited for. The client is the caller's to close.
+    With a number `shown` it sends, every `interval` seconds, the document of the group and those
+    of that many members, watched ones first. With None it sends the events of the group and of its
+    members, from the oldest kept. It waits for a daemon that does not answer. The caller closes
+    `client`.
     """
 
     def __init__(
@@ -59,19 +60,19 @@ class GroupFollower:
     async def run(self, news: ObjectSendStream[News]) -> None:
         """Send news until the group has ended; a receiver that has gone ends it too."""
         self._news = news
-        look = self._look if self._shown is not None else self._stream
+        read = self._read_documents if self._shown is not None else self._read_stream
         async with news:
             try:
-                while not await self._attempt(look):  # noqa: ASYNC110 - a daemon is asked again
+                while not await self._attempt(read):  # noqa: ASYNC110 - this polls a daemon
                     await anyio.sleep(self._interval)
             except anyio.BrokenResourceError:
                 return
 
-    async def _attempt(self, look: Callable[[], Awaitable[bool]]) -> bool:
-        """Return whether there is no more to send."""
+    async def _attempt(self, read: Callable[[], Awaitable[bool]]) -> bool:
+        """Read once, and send trouble when it begins and ends; True when all was sent."""
         trouble = None
         try:
-            return await look()
+            return await read()
         except ControlError as error:
             is_unknown = isinstance(error, Refused) and error.status == _NOT_FOUND
             trouble = Trouble(what=str(error), fault=Fault.NETWORK, fatal=is_unknown)
@@ -83,7 +84,7 @@ class GroupFollower:
                     log.warning("watch.trouble", error=trouble.what, fault=trouble.fault.value)
                 await self._news.send(trouble)
 
-    async def _look(self) -> bool:
+    async def _read_documents(self) -> bool:
         group = await self._client.group(self._name)
         members: list[OperationDocument] = []
         for phases in (("active", "settling", "explaining"), ("ended",)):
@@ -94,7 +95,7 @@ class GroupFollower:
         await self._news.send(GroupUpdate(group=group, members=members))
         return group["state"] == "ended"
 
-    async def _stream(self) -> bool:
+    async def _read_stream(self) -> bool:
         group = await self._client.group(self._name)
         if group["pruned"]:
             await self._news.send(GroupUpdate(group=group))
@@ -133,7 +134,7 @@ class GroupFollower:
 
 
 def is_well(group: GroupDocument) -> bool:
-    """Tell whether it has ended, all members completed, and no recipient failed."""
+    """Return whether it has ended, all members completed, and no recipient failed."""
     members = group["operations"]
     is_whole = group["state"] == "ended" and members["completed"] == members["total"]
     return is_whole and not group["progress"]["failed"]
@@ -155,7 +156,7 @@ class GroupView:
         self._painter = Painter(console, self._picture)
 
     async def show(self, news: Sequence[News]) -> None:
-        """Take in news; the next picture shows them."""
+        """Store news; the next picture shows them."""
         for item in news:
             if isinstance(item, GroupUpdate):
                 self._group = item.group or self._group
@@ -169,7 +170,7 @@ class GroupView:
         await self._painter.run()
 
     async def close(self, ending: str) -> None:
-        """Leave the last picture on the screen; `ending` says why it is the last."""
+        """Leave the last picture on the screen, with the reason `ending` unless it is empty."""
         picture = self._picture() if not (self._trouble and self._trouble.fatal) else []
         if ending:
             picture.append(Text(ending, style="bold"))
@@ -200,11 +201,11 @@ def draw_group(
     counts, progress = group["operations"], group["progress"]
     total = "?" if progress["total"] is None else f"{progress['total']:,}"
     share = progress["done"] / progress["total"] if progress["total"] else 0.0
-    said = [f"{progress['done']:,}/{total}"]
+    numbers = [f"{progress['done']:,}/{total}"]
     if (rate := progress["perSecond"]) is not None:
-        said.append(format_rate(rate))
+        numbers.append(format_rate(rate))
     if (left := progress["secondsLeft"]) is not None:
-        said.append(f"{format_span(left)} left")
+        numbers.append(f"{format_span(left)} left")
     bar = Table.grid(padding=(0, 2), expand=True)
     bar.add_column(no_wrap=True)
     bar.add_column(ratio=1)
@@ -212,7 +213,7 @@ def draw_group(
     bar.add_row(
         Text(group["state"]),
         ProgressBar(total=1.0, completed=min(share, 1.0), complete_style="cyan"),
-        Text("  ".join(said)),
+        Text("  ".join(numbers)),
     )
     ended = counts["total"] - counts["watching"]
     expected = group["expected"]

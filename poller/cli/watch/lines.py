@@ -14,7 +14,7 @@ from poller.sinks.stdout import StdoutSink
 log = structlog.get_logger()
 
 _STDOUT: Final = 1
-_LOOK_AGAIN: Final = 1.0
+_RETRY_SECONDS: Final = 1.0
 
 
 class Lines:
@@ -52,16 +52,16 @@ class Lines:
             waiting = [event for event, _ in failed]
             if failed:
                 log.warning("stdout.failed", waiting=len(waiting), error=failed[0][1])
-                await anyio.sleep(_LOOK_AGAIN)
+                await anyio.sleep(_RETRY_SECONDS)
 
     async def run(self) -> None:
-        """Check whether the reader is still there, even while there is nothing to write."""
+        """Return when the reader has closed the pipe, even while there is nothing to write."""
         reader = select.poll()
         reader.register(_STDOUT, 0)
         while not self._gone.is_set() and not reader.poll(0):
-            with anyio.move_on_after(_LOOK_AGAIN):
+            with anyio.move_on_after(_RETRY_SECONDS):
                 await self._gone.wait()
 
-    async def close(self, ending: str) -> None:  # noqa: ARG002 - the events have said it
-        """Finish a line that was begun."""
+    async def close(self, ending: str) -> None:  # noqa: ARG002 - the events show it
+        """Complete a partly written line."""
         await self._sink.aclose()

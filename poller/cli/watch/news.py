@@ -16,9 +16,9 @@ from poller.tracking.watch import Watch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """`what` is a sentence without secrets; `until` is when the pause that it made is over.
+    """`what` is a sentence without secrets; `until` is when the pause that it caused ends.
 
-    Equal values are the same trouble. `fatal` says that going on is pointless.
+    Equal values are the same trouble. After a `fatal` one, watching stops.
     """
 
     what: str
@@ -30,10 +30,10 @@ class Trouble:
 def trouble_after(
     before: Trouble | None, error: CommsError | None, *, pause: Pause | None, fatal: bool
 ) -> Trouble | None:
-    """Name the trouble there is after a request that ended with `error`, None for success.
+    """Return the trouble after a request that ended with `error` (None: it succeeded).
 
-    `pause` is what holds requests back now: while it lasts, an answer to a request that was begun
-    before it ends no trouble. 404 and 400 are answers: they speak of one operation.
+    `pause` is the pause in force, if any: while it lasts, the answer to a request that was sent
+    before it does not end the trouble. 404 and 400 concern one operation, so they are no trouble.
     """
     if error is None or error.scope is Scope.REQUEST:
         return None if pause is None else before
@@ -46,23 +46,23 @@ def trouble_after(
 
 
 def _what(error: CommsError) -> str:
-    said = f"{error.status} {error.text or ''}".strip() if error.status else error.happened
+    answer = f"{error.status} {error.text or ''}".strip() if error.status else error.happened
     match error.scope:
         case Scope.CREDENTIALS:
-            return f"credentials refused ({said}); {error.hint}"
+            return f"credentials refused ({answer}); {error.hint}"
         case Scope.KIND:
-            return f"access refused ({said}); {error.hint}"
+            return f"access refused ({answer}); {error.hint}"
         case Scope.ACCOUNT:
-            return f"account paused ({said})"
+            return f"account paused ({answer})"
         case Scope.CONNECTION:
             return f"API unreachable: {error.happened}"
         case _:
-            return f"API in trouble: {error.happened}"
+            return f"API failing: {error.happened}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """A watch as it is known now, and the events that came with that."""
+    """The latest state of a watch, and the events of that change."""
 
     watch: Watch
     events: Sequence[EmittedEvent] = ()
@@ -70,7 +70,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupUpdate:
-    """A group as the daemon shows it, None where only events came, and some of its members."""
+    """A group's document, None if only events arrived, and documents of some members."""
 
     group: GroupDocument | None
     members: Sequence[OperationDocument] = ()
@@ -78,14 +78,14 @@ class GroupUpdate:
 
 
 News = Update | GroupUpdate | Trouble | None
-"""None says that the last trouble is over."""
+"""None means that the last trouble is over."""
 
 
 class Feed(Protocol):
-    """Where news of operations and messages come from."""
+    """A source of news about operations and messages."""
 
     async def run(self, news: ObjectSendStream[News]) -> None:
         """Send news, in order for each watch, until every one has ended; close the stream.
 
-        A fatal `Trouble` is the last of the news.
+        A fatal `Trouble` is the last item.
         """

@@ -1,4 +1,4 @@
-"""How a live view gets onto a terminal, and what it leaves there."""
+"""Draws a live view on a terminal, and leaves the last picture there."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -9,8 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 _INTERVAL: Final = 0.25
-# Times run on even without news: the most intervals that may pass without a new picture.
-_LONGEST_STILL: Final = 4
+# The picture shows times that change without news: redraw after this many intervals.
+_MAX_UNCHANGED: Final = 4
 
 
 class Painter:
@@ -28,19 +28,19 @@ class Painter:
         )
 
     def changed(self) -> None:
-        """Paint a new picture soon."""
+        """Request a new picture."""
         self._has_changed = True
 
     async def run(self) -> None:
         """Paint until cancelled."""
         self._live.start()
-        still = 0
+        unchanged = 0
         while True:
-            if self._has_changed or still >= _LONGEST_STILL:
-                self._has_changed, still = False, 0
+            if self._has_changed or unchanged >= _MAX_UNCHANGED:
+                self._has_changed, unchanged = False, 0
                 await run_sync(self._paint)
             await anyio.sleep(_INTERVAL)
-            still += 1
+            unchanged += 1
 
     def leave(self, picture: Sequence[RenderableType]) -> None:
         """Leave this picture on the terminal."""

@@ -1,4 +1,4 @@
-"""What a live view shows of what is watched, as values. Pure: the clock is an argument."""
+"""What a live view shows of each watch, and sums over all. Pure: the clock is an argument."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from poller.tracking.watch import Outcome, Phase, ResourceType, Watch
 _NOT_REACHED: Final = ("failed", "undelivered", "unaddressable", "canceled")
 _SHORTEST_NAME: Final = 6
 _LONGEST_STATUS: Final = 24
-# Lower is shown first where there is not room for all.
+# If not all fit, lower ranks are shown first.
 _RANKS: Final[Mapping[str, int]] = {
     "processing": 1,
     "explaining": 2,
@@ -34,9 +34,9 @@ class WatchRow:
     """One operation or message at one moment.
 
     `status` is in lower case; "waiting" before the first answer, "not found" while all answers
-    are refusals. `total` is None where it is unknown. `rate` is finished recipients per second,
-    None while it is unknown; `left` the seconds ≥ 0 until all are, None where that is unknown.
-    A message has no such counts; `story` lists its attempts.
+    are 404 or 400. `total` is None if unknown. `rate` is finished recipients per second, `left`
+    the estimated seconds ≥ 0 until all are finished; each is None while unknown.
+    For a message `attempts` describes it instead.
     """
 
     id: str
@@ -44,15 +44,15 @@ class WatchRow:
     status: str
     reason: str | None
     counts: Mapping[str, int]
-    """Finished recipients: delivered (or what is as far as it gets), and those not delivered."""
+    """Finished recipients: those reached (delivered, or sent if no more is reported) and others."""
     done: int
     total: int | None
     rate: float | None
     left: float | None
     ended: bool
-    story: str = ""
+    attempts: str = ""
     breakdown: str | None = None
-    """What failed in an operation that was explained."""
+    """Which errors occurred; None without a breakdown."""
     labels: str = ""
     group: str | None = None
     polled: float | None = None
@@ -62,20 +62,20 @@ class WatchRow:
 
     @property
     def share(self) -> float:
-        """How much is done, from 0 to 1."""
+        """The finished share, from 0 to 1."""
         return min(self.done / self.total, 1.0) if self.total else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Track:
-    """What is remembered of one watch: its state, and what only its events say."""
+    """The latest state of one watch, and what only its events contain."""
 
     watch: Watch
     reason: str | None = None
     breakdown: str | None = None
 
     def after(self, update: Update) -> Self:
-        """Return the track with one update more."""
+        """Return the track after one more update."""
         reasons = [event.reason for event in update.events]
         explained = [
             breakdown_text(event.breakdown)
@@ -103,7 +103,7 @@ class Track:
             rate=rate,
             left=self._left(rate, done, total, now),
             ended=ended,
-            story=_story(watch),
+            attempts=_attempts(watch),
             breakdown=self.breakdown,
             labels=printable(labels_text(watch.labels)),
             group=watch.group,
@@ -127,9 +127,9 @@ class Track:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Many watches summed up: how many there are of each status, and the counts of recipients.
+    """Sums over many watches: their number by status, and the counts of recipients.
 
-    `statuses` are those of operations.
+    `statuses` counts operations only.
     """
 
     operations: int = 0
@@ -141,7 +141,7 @@ class Totals:
 
     @property
     def watches(self) -> int:
-        """How many there are."""
+        """The number of operations and messages."""
         return self.operations + self.messages
 
     @classmethod
@@ -176,14 +176,14 @@ class Totals:
 
 
 def status_of(watch: Watch) -> str:
-    """Say its status in one or two words."""
+    """Return its status in one or two words."""
     # the status of a single message says more than its outcome
-    speaks = (
+    prefers_status = (
         watch.resource_type is ResourceType.MESSAGE and watch.status != "GROUP" and watch.is_final
     )
-    if not speaks and watch.phase in {Phase.SETTLING, Phase.EXPLAINING}:
+    if not prefers_status and watch.phase in {Phase.SETTLING, Phase.EXPLAINING}:
         return watch.phase.value
-    if not speaks and watch.outcome is not None:
+    if not prefers_status and watch.outcome is not None:
         return watch.outcome.value
     if watch.status is not None:
         return printable(watch.status, limit=_LONGEST_STATUS).lower()
@@ -192,9 +192,9 @@ def status_of(watch: Watch) -> str:
 
 
 def all_is_well(watches: Iterable[Watch]) -> bool:
-    """Return whether all completed and no recipient counts as failed; a canceled one does not.
+    """Return whether all completed without failed recipients; canceled ones do not count as failed.
 
-    For a single message its outcome counts: an attempt may fail where a fallback delivers.
+    A single message is judged by its outcome: an attempt may fail and a fallback deliver.
     """
     return all(
         watch.outcome is Outcome.COMPLETED and not watch.is_watched and not watch.progress.failed
@@ -211,9 +211,9 @@ def busiest(tracks: Sequence[Track], most: int) -> Sequence[Track]:
 
 
 def short_names(ids: Sequence[str]) -> Mapping[str, str]:
-    """Shorten ids to their ends, which are random, by as much as tells them apart.
+    """Shorten ids to the shortest ends that are still distinct.
 
-    The beginning of an id is its time: operations of one campaign share it.
+    The beginning of an id is a time, which operations of one campaign share.
     """
     longest = max((len(one) for one in ids), default=0)
     for length in range(_SHORTEST_NAME, longest):
@@ -236,14 +236,14 @@ def _polled(watch: Watch, now: datetime) -> float | None:
     return max(0.0, (now - watch.observed_at).total_seconds())
 
 
-def _story(watch: Watch) -> str:
+def _attempts(watch: Watch) -> str:
     is_seen_message = watch.resource_type is ResourceType.MESSAGE and watch.snapshot is not None
     return message_text(watch.snapshot or {}, watch.counters) if is_seen_message else ""
 
 
 def _counts(watch: Watch) -> Mapping[str, int]:
     progress = watch.progress
-    # nothing is known to be delivered where the vendor reports no more than that it was sent
+    # if the vendor reports nothing after "sent", no recipient is known to be delivered
     ends_at = "sent" if progress.ends_at == "sent" else "delivered"
     return {
         "delivered": 0,

@@ -1,7 +1,7 @@
 """A daemon for one command: the engine of `poller run` on a store in memory, without sinks.
 
-Nothing outlives the process. What the daemon observes is sent to the views; while they do not
-take it, no request is started, so memory stays bounded.
+Nothing outlives the process. What the daemon observes is sent to the view. While the view is
+behind, no request is started, so memory stays bounded.
 """
 
 from collections import deque
@@ -32,16 +32,16 @@ from poller.tracking.watch import Watch
 log = structlog.get_logger()
 
 _IN_MEMORY: Final = "sqlite://"
-_MOST_WAITING: Final = 64
-"""Observations that nobody has taken: with more of them, no request is started."""
+_MAX_QUEUED: Final = 64
+"""While more items than this are queued for the view, no request is started."""
 _DROP_EVERY: Final = 5.0
 
 
 class ScratchDaemon:
     """Polls the watches that it takes, until `finish` was called and all of them have ended.
 
-    The client is the caller's to close. `now` returns the time in UTC. `policy` is in place of that
-    of the configuration; after a refusal the API is asked as rarely as the configuration says.
+    The caller closes `client`. `now` returns the time in UTC. `policy` replaces the one of the
+    configuration, except for the interval of probes after a refusal.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class ScratchDaemon:
         now: Callable[[], datetime],
     ) -> None:
         self._client = client
-        # it discovers nothing, and its events go to the views alone
+        # no discovery and no sinks: events go to the view only
         self._configuration = replace(
             configuration, sinks=(), discover_age=None, policy=policy or configuration.policy
         )
         self._now = now
         self._seen = _Observations()
-        self._throttle = _PatientThrottle(
+        self._throttle = _BackpressureThrottle(
             self._seen,
             max_concurrency=configuration.max_concurrency,
             requests_per_second=configuration.requests_per_second,
@@ -72,21 +72,21 @@ class ScratchDaemon:
         self._trouble: Trouble | None = None
 
     def take(self, watches: Sequence[Watch]) -> None:
-        """Poll these from now on, each from the state that it is in."""
+        """Poll these from now on, each from its present state."""
         self._to_add.extend(watches)
         self._wake()
 
     def finish(self) -> None:
-        """Say that no watch will come any more."""
+        """Declare that no more watches will be taken."""
         self._is_finished = True
         self._wake()
 
     async def run(self, news: ObjectSendStream[News]) -> None:
         """Send what is observed until all have ended; close the stream.
 
-        It ends early after a fatal trouble, and where the receiver has gone away.
+        Ends early after a fatal trouble, and when the receiver has gone.
 
-        :raises StoreError: where the store refuses.
+        :raises StoreError: where the store fails.
         """
         async with news:
             await self._wait_for_watches()
@@ -166,7 +166,7 @@ class ScratchDaemon:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ended:
-    """A request that ended; it is fatal where it was refused before any good answer."""
+    """A request that ended; fatal if credentials were refused before any good answer."""
 
     kind: str
     error: CommsError | None
@@ -174,7 +174,7 @@ class _Ended:
 
 
 class _Observations(Meter):
-    """What the daemon met and observed, in order, until it is taken."""
+    """A queue of the daemon's ended requests and observations, in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ class _Observations(Meter):
         error: CommsError | None,
         seconds: float,  # noqa: ARG002 - as above
     ) -> None:
-        """Remember how a request ended, where that may begin or end a trouble."""
+        """Queue how a request ended: that may begin or end a trouble."""
         is_refused = error is not None and error.scope.is_refusal
         is_fatal = is_refused and not self._has_answered
         self._has_answered = self._has_answered or error is None
@@ -199,28 +199,28 @@ class _Observations(Meter):
         self._change()
 
     def observed(self, observations: Sequence[Observation], *, kind: str) -> None:  # noqa: ARG002
-        """Remember what answers did."""
+        """Queue what answers changed."""
         self._items.extend(observations)
         self._change()
 
     async def first(self) -> _Ended | Observation | None:
-        """Wait for the next item, which stays; None where there will be none."""
+        """Wait for the next item and return it without removing it; None after `close`."""
         while not self._items and not self._is_closed:
             await self._changed.wait()
         return self._items[0] if self._items else None
 
     def drop_first(self) -> None:
-        """Forget the first item: it was taken."""
+        """Remove the first item."""
         self._items.popleft()
         self._change()
 
     async def wait_for_room(self) -> None:
         """Wait until few items are left."""
-        while len(self._items) > _MOST_WAITING:
+        while len(self._items) > _MAX_QUEUED:
             await self._changed.wait()
 
     def close(self) -> None:
-        """Say that no more will come."""
+        """Declare that no more items will come."""
         self._is_closed = True
         self._change()
 
@@ -229,8 +229,8 @@ class _Observations(Meter):
         self._changed = anyio.Event()
 
 
-class _PatientThrottle(Throttle):
-    """Also waits until what was observed has been taken."""
+class _BackpressureThrottle(Throttle):
+    """A throttle that also waits while the view is behind."""
 
     def __init__(
         self,
@@ -263,7 +263,7 @@ async def _send_observation(news: ObjectSendStream[News], observation: Observati
 
 
 async def _drop_events(store: Store) -> None:
-    """Keep the store small: no sink waits for its events, and nobody reads them there."""
+    """Keep the store small: no sink waits for its events, and nothing reads them there."""
     while True:
         await anyio.sleep(_DROP_EVERY)
         await attempt(store.drop_delivered, name="watch")

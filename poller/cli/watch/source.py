@@ -1,4 +1,4 @@
-"""The source of the news of `poller watch`: a running daemon, the API, or both."""
+"""Chooses the feed of `poller watch`: a running daemon, the API, or both."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,7 +24,8 @@ from poller.tracking.watch import AccountScope, Watch
 
 log = structlog.get_logger()
 
-_AT_ONCE: Final = 8
+_MAX_REQUESTS: Final = 8
+"""How many documents are requested from the daemon at the same time."""
 _SHORTEST: Final = 2.0
 _LONGEST: Final = 5.0
 _SHARE: Final = 0.5
@@ -40,11 +41,11 @@ async def open_feed(
     *,
     live: bool,
 ) -> AsyncIterator[Feed]:
-    """Follow at the daemon what it watches, and poll the API for the rest; more often if `live`.
+    """Follow what the running daemon watches, and poll the API for the rest; more often if `live`.
 
-    :raises SettingsError: where the API must be asked and there are no credentials.
+    :raises SettingsError: where the API must be polled and there are no credentials.
     :raises BadAddress: where `--url` or POLLER_URL cannot be used.
-    :raises WrongKind: where the daemon knows one as of another kind.
+    :raises WrongKind: where the daemon watches one as another kind.
     """
     async with AsyncExitStack() as stack:
         client = await _daemon(stack, settings, target)
@@ -85,21 +86,21 @@ async def _daemon(
     if await client.answers():
         return client
     if named:
-        hint = "the API is asked instead"
+        hint = "the API is polled instead"
         log.warning("watch.no_daemon", address=str(address), hint=hint)
     return None
 
 
 async def _known(client: ControlClient, watches: Sequence[Watch]) -> dict[str, Followed]:
-    """Return those that the daemon watches, as its documents show them.
+    """Return those that the daemon watches, with the state of its documents.
 
-    :raises WrongKind: where the command line says another kind of one.
+    :raises WrongKind: where the command line names another kind for one.
     """
     known: dict[str, Followed] = {}
     wrong: list[WrongKind] = []
-    room = anyio.Semaphore(_AT_ONCE)
+    room = anyio.Semaphore(_MAX_REQUESTS)
 
-    async def look(watch: Watch) -> None:
+    async def read(watch: Watch) -> None:
         async with room:
             try:
                 document = await client.operation(watch.id, events=0)
@@ -113,18 +114,18 @@ async def _known(client: ControlClient, watches: Sequence[Watch]) -> dict[str, F
         elif is_followed(document):
             known[watch.id] = Followed(watch=watch).after_document(document)
 
-    async with anyio.create_task_group() as looks:
+    async with anyio.create_task_group() as tasks:
         for watch in watches:
-            looks.start_soon(look, watch)
+            tasks.start_soon(read, watch)
     if wrong:
         raise wrong[0]
     return {watch.id: known[watch.id] for watch in watches if watch.id in known}
 
 
 def live_policy(policy: Policy, settings: Settings, number: int) -> Policy:
-    """Poll `number` watches every 2 to 5 seconds, where half of the request rate suffices for that.
+    """Poll `number` watches every 2 to 5 seconds, if half of the request rate suffices for that.
 
-    Intervals that the settings name stay as they are.
+    Intervals that are set explicitly stay as they are.
     """
     if settings.polling.model_fields_set & {"min_interval", "max_interval"}:
         return policy
@@ -137,7 +138,7 @@ def live_policy(policy: Policy, settings: Settings, number: int) -> Policy:
 async def _polling(
     stack: AsyncExitStack, settings: Settings, loader: SettingsLoader, *, live: int | None
 ) -> ScratchDaemon:
-    """Make the daemon that asks the API; `live` is how many the live view shows.
+    """Make the daemon that polls the API; `live` is the number of watches of the live view.
 
     :raises SettingsError: where there are no credentials.
     """

@@ -1,4 +1,4 @@
-"""How rows look on a terminal: from values to what Rich prints. Pure."""
+"""Renders rows as Rich tables and lines. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from poller.cli.watch.rows import WatchRow
 
 _ALWAYS: Final = ("delivered", "undelivered", "failed")
 _WIDEST: Final = 140
-# What is left out, one after the other, where the terminal has fewer columns than this.
+# Columns of the table that are left out when the terminal is narrower than this.
 _ROOM_FOR_COUNTS: Final = 64
 _ROOM_FOR_RATE: Final = 76
 _ROOM_FOR_REST: Final = 96
-# A bar, a status and what is done, with their gaps.
+# The bar, the status and the "done" column, with gaps.
 _ROOM_OF_OTHERS: Final = 37
 _ROOM_OF_A_NUMBER: Final = 9
-_ROOM_OF_A_STORY: Final = 90
+_ROOM_OF_ATTEMPTS: Final = 90
 _RANDOM_PART: Final = 27
 """Columns for an ellipsis and the 26 characters of an id that differ from another."""
 
@@ -98,14 +98,14 @@ def make_message_table(rows: Sequence[WatchRow], names: Mapping[str, str], *, wi
         Column("attempts", ratio=1, no_wrap=True, overflow="ellipsis"),
         **_layout(width),
     )
-    room = min(width, _WIDEST) - _ROOM_OF_A_STORY
+    room = min(width, _WIDEST) - _ROOM_OF_ATTEMPTS
     for row in rows:
-        table.add_row(Text(_name(row.id, names, room)), _status(row), Text(row.story))
+        table.add_row(Text(_name(row.id, names, room)), _status(row), Text(row.attempts))
     return table
 
 
 def detail_lines(rows: Sequence[WatchRow], names: Mapping[str, str]) -> list[Text]:
-    """Write when each was polled, its group and its labels; no line where all are unknown."""
+    """Write when each was polled, its group and its labels; no line if it has none of these."""
     lines = []
     for row in rows:
         group = "" if row.group is None else f"group {row.group}"
@@ -116,10 +116,10 @@ def detail_lines(rows: Sequence[WatchRow], names: Mapping[str, str]) -> list[Tex
 
 
 def breakdown_lines(rows: Sequence[WatchRow], names: Mapping[str, str]) -> list[Text]:
-    """Write what failed in each operation with a breakdown; the first few where there are many."""
+    """Write each operation's breakdown; if there are many, only the first few."""
     explained = [row for row in rows if row.breakdown is not None]
     lines = [
-        # one alone may take the lines that it needs
+        # a single one may wrap
         Text(
             f"{names[row.id]}  {row.breakdown}",
             no_wrap=len(explained) > 1,
@@ -143,7 +143,7 @@ def counts_line(counts: Counter[str]) -> Text:
 
 
 def statuses_line(statuses: Counter[str]) -> Text:
-    """List how many have each status: `2 completed, 1 canceled`."""
+    """Count by status: `2 completed, 1 canceled`."""
     parts = [
         Text(f"{count:,} {status}", style=_STATUS_STYLES.get(status, "magenta"))
         for status, count in statuses.most_common()
@@ -153,7 +153,7 @@ def statuses_line(statuses: Counter[str]) -> Text:
 
 
 def format_rate(per_second: float) -> str:
-    """Write a rate for people: `1,234/s`, `2.5/s`, and below that `4.0/min`."""
+    """Write a rate for people: `1,234/s`, `2.5/s`, below 0.1/s `4.0/min`."""
     if per_second >= _FAST:
         return f"{per_second:,.0f}/s"
     if per_second >= _SLOW or not per_second:
@@ -162,7 +162,7 @@ def format_rate(per_second: float) -> str:
 
 
 def _name(watched: str, names: Mapping[str, str], room: int) -> str:
-    """Return as much of an id as fits: all of it, its random part, or its short name."""
+    """Return the longest form of an id that fits: all of it, its random part, or its short name."""
     if len(watched) <= room:
         return watched
     return shortened(watched, _RANDOM_PART) if room >= _RANDOM_PART else names[watched]
@@ -186,9 +186,9 @@ def _layout(width: int) -> dict[str, Any]:
 
 
 def summary_line(name: str, statuses: Counter[str]) -> Text:
-    """Count what is watched, by status: `2 messages: 1 delivered, 1 failed`; empty for none.
+    """Count watches by status: `2 messages: 1 delivered, 1 failed`; empty if there are none.
 
-    `name` is that of one.
+    `name` is the singular.
     """
     if not (number := statuses.total()):
         return Text()
@@ -213,8 +213,8 @@ def _times(width: int) -> tuple[str, ...]:
 
 
 def _status(row: WatchRow) -> Text:
-    said = f"{row.status}: {row.reason}" if row.reason else row.status
-    return Text(said.replace("_", " "), style=_STATUS_STYLES.get(row.status, "magenta"))
+    text = f"{row.status}: {row.reason}" if row.reason else row.status
+    return Text(text.replace("_", " "), style=_STATUS_STYLES.get(row.status, "magenta"))
 
 
 def _bar(row: WatchRow) -> ProgressBar:

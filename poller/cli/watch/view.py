@@ -23,16 +23,16 @@ from poller.cli.watch.table import (
 )
 from poller.tracking.watch import ResourceType, Watch
 
-# Lines that are no bars: header, “and more”, a gap, the sum, the trouble (it may wrap), the cursor.
+# Lines other than bars: header, “and more”, a gap, the sum, trouble (it may wrap), the cursor.
 _OTHER_LINES: Final = 8
-# A gap and a header more where both operations and messages are shown.
+# If both operations and messages are shown: one more gap and header.
 _SECOND_TABLE: Final = 2
-# Breakdowns: a gap and a line for each; one alone may wrap, of many “and more” are left out.
+# Breakdowns: a gap and a line for each; a single one may wrap, of many only the first are shown.
 _ONE_EXPLAINED: Final = 4
 _MOST_EXPLAINED: Final = 7
 _HINTS: Final = {
-    ResourceType.OPERATION: "Not found: is it of another kind (--kind), or of another account?",
-    ResourceType.MESSAGE: "Not found: is the message of another account, or older than 7 days?",
+    ResourceType.OPERATION: "Not found: does it have another kind (--kind), or another account?",
+    ResourceType.MESSAGE: "Not found: does it belong to another account, or is it over 7 days old?",
 }
 
 
@@ -52,7 +52,7 @@ class LiveView:
         self._painter = Painter(console, self._picture)
 
     async def show(self, news: Sequence[News]) -> None:
-        """Take in news; the next picture shows them."""
+        """Store news; the next picture shows them."""
         for item in news:
             if isinstance(item, Update):
                 track = self._tracks[item.watch.id]
@@ -67,9 +67,9 @@ class LiveView:
         await self._painter.run()
 
     async def close(self, ending: str) -> None:
-        """Leave the last state on the screen, with a summary; `ending` says why it is the last.
+        """Leave the last state on the screen, with a summary and the reason `ending`, if any.
 
-        After a fatal trouble nothing is left.
+        After a fatal trouble the screen is left empty.
         """
         operations = summary_line("operation", self._totals.statuses)
         messages = summary_line("message", self._totals.message_statuses)
@@ -138,7 +138,7 @@ class LiveView:
         return _OTHER_LINES + has_both * _SECOND_TABLE + room
 
     def _trouble_line(self) -> Text:
-        """Write the current trouble; an empty line without trouble, so that nothing jumps."""
+        """Write the current trouble, or an empty line, so that the view does not jump."""
         trouble = self._trouble
         if trouble is None:
             return Text()

@@ -127,23 +127,28 @@ def test_missing_credentials_are_usage_and_the_rest_is_still_reported(
             Reply(status=429, headers={"retry-after": "7"}), "is throttling", "in 7 s", id="429"
         ),
         pytest.param(Reply(status=503), "is throttling", "in a minute", id="503"),
-        pytest.param(Reply(status=500), "is out of order", "later", id="500"),
+        pytest.param(Reply(status=500), "answers with an error", "later", id="500"),
         pytest.param(
             Reply(status=404, body=envelope(20404, "not found")),
             "has no operations",
             "api.base_url",
             id="404",
         ),
-        pytest.param(Reply(body=b"<html>"), "answers strangely", "api.base_url", id="html"),
+        pytest.param(
+            Reply(body=b"<html>"),
+            "gives an answer that is not the API's",
+            "api.base_url",
+            id="html",
+        ),
         pytest.param(
             Reply(status=302, headers={"location": "http://x.test/"}),
-            "answers strangely",
+            "gives an answer that is not the API's",
             "set api.base_url to where the API is",
             id="302",
         ),
         pytest.param(Reply(delay=0.5), "does not answer in time", "api.timeout", id="slow"),
         pytest.param(
-            Reply(body={"a": "b" * 99}, cut=True), "cannot be reached", "the way", id="cut"
+            Reply(body={"a": "b" * 99}, cut=True), "cannot be reached", "the network path", id="cut"
         ),
     ],
 )
@@ -337,7 +342,7 @@ def test_a_store_that_no_daemon_could_use(
         pytest.param("plain/e.ndjson", ("Not a directory", "set path to a file"), id="below-file"),
         pytest.param("directory", ("Is a directory", "set path to a file"), id="directory"),
         pytest.param("/dev/full", ("is not a regular file", "stdout"), id="device"),
-        pytest.param("/proc/e.ndjson", ("cannot be made", "let the user"), id="proc"),
+        pytest.param("/proc/e.ndjson", ("cannot be created", "let the user"), id="proc"),
         pytest.param("plain", ("does not end like a file of events", "new file"), id="foreign"),
     ],
 )

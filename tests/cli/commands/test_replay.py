@@ -185,8 +185,8 @@ def test_a_sink_that_is_no_longer_there(
         pytest.param(["x"], {"sink": "app"}, "not several of them", id="ids-and-sink"),
         pytest.param(["x"], {"everything": True}, "not several of them", id="ids-and-all"),
         pytest.param([], {"everything": True, "since": "1h"}, "not several", id="all-and-since"),
-        pytest.param([], {"sink": "a", "to": ["b"]}, "with event ids only", id="to-without-ids"),
-        pytest.param([], {"to": ["b"]}, "with event ids only", id="to-alone"),
+        pytest.param([], {"sink": "a", "to": ["b"]}, "requires event ids", id="to-without-ids"),
+        pytest.param([], {"to": ["b"]}, "requires event ids", id="to-alone"),
     ],
 )
 def test_a_choice_must_be_one(

@@ -238,7 +238,7 @@ def test_a_throttled_request_waits_as_the_answer_asks(api: FakeApi, show: Show) 
     code, out, err = show(A)
     assert code == 0
     assert json.loads(out)["breakdown"]["errors"][0]["code"] == 30003
-    assert "(20429: Too many); asking again in 1 s" in err
+    assert "(20429: Too many); retrying in 1 s" in err
     first, second = (api.times[n] for n, path in enumerate(api.requests) if "Errors" in path)
     assert second - first >= 0.2
     assert api.peak == 1

@@ -43,8 +43,8 @@ def test_what_goes_together(given: dict[str, Any], expected: MessageChoice | Non
 @pytest.mark.parametrize(
     ("watchable", "given", "hint", "said"),
     [
-        (OPERATION, {"csv": True}, "--csv", "add --messages or --failed"),
-        (OPERATION, {"kind": "emails"}, "--kind", "add --messages or --failed"),
+        (OPERATION, {"csv": True}, "--csv", "requires --messages or --failed"),
+        (OPERATION, {"kind": "emails"}, "--kind", "requires --messages or --failed"),
         (OPERATION, {"messages": True, "failed": True}, "--failed", "choose one"),
         (OPERATION, {"failed": True, "csv": True, "json_output": True}, "--csv", "choose one"),
         (OPERATION, {"failed": True, "kind": "letters"}, "--kind", "one of: messages"),

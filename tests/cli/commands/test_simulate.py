@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from poller.cli.app import app
-from poller.cli.commands.simulate import DEFAULT_HOST, DEFAULT_PORT, command, samples_to_come
+from poller.cli.commands.simulate import DEFAULT_HOST, DEFAULT_PORT, command, expected_samples
 from poller.comms.ids import check_operation_id
 from poller.simulator import SCENARIOS, SimulatorConfig, usage
 
@@ -65,7 +65,7 @@ def test_help_names_every_fate() -> None:
 
 def test_what_is_announced_are_real_lines_and_ids() -> None:
     """The demo's advice holds the `export` lines of a default simulator, and ids of its samples."""
-    exports, ids = samples_to_come(3)
+    exports, ids = expected_samples(3)
     printed = usage(f"http://{DEFAULT_HOST}:{DEFAULT_PORT}/v1", SimulatorConfig()).splitlines()
     assert len(exports) == 3
     assert set(exports) <= set(printed)

@@ -35,9 +35,9 @@ BEFORE = Trouble(what="account paused (429)", fault=errors.Fault.OURS, until=PAU
         (errors.DeadlineExceeded("fetch x", "no answer in 10 s"), "API unreachable: no answer"),
         (
             errors.ServerError("fetch x", "the API answered 500", status=500),
-            "API in trouble: the API answered 500",
+            "API failing: the API answered 500",
         ),
-        (errors.Unexpected("fetch x", "the body is not JSON"), "API in trouble: the body is not"),
+        (errors.Unexpected("fetch x", "the body is not JSON"), "API failing: the body is not"),
     ],
     ids=["401", "403", "429", "503", "network", "deadline", "500", "html"],
 )

@@ -280,7 +280,7 @@ def test_a_message_has_no_part_that_is_done() -> None:
     watch = message("DELIVERED", **FAILED_THEN_DELIVERED)
     watch = watch.evolve(snapshot={**(watch.snapshot or {}), "attempts": attempts})
     row = Track(watch=message(None)).after(Update(watch=watch)).row(NOW)
-    assert (row.resource_type, row.story) == (
+    assert (row.resource_type, row.attempts) == (
         ResourceType.MESSAGE,
         "RCS failed 61337 → SMS delivered",
     )
@@ -290,7 +290,7 @@ def test_a_message_has_no_part_that_is_done() -> None:
 def test_a_group_counts_its_recipients() -> None:
     """By its receipts."""
     row = Track(watch=group(delivered=1, failed=1, sent=1)).row(NOW)
-    assert row.story == "3 recipients: 1 delivered, 1 failed, 1 sent"
+    assert row.attempts == "3 recipients: 1 delivered, 1 failed, 1 sent"
     assert (row.done, row.total, row.counts["delivered"], row.counts["failed"]) == (2, 3, 1, 1)
 
 

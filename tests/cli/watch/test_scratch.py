@@ -258,7 +258,7 @@ async def test_trouble_is_reported_once_until_it_is_over(api: FakeApi, look: Loo
         A, [operation(A, "PROCESSING"), page, page, page, operation(A, "COMPLETED", updated=1)]
     )
     news = await all_news(look(A))
-    assert troubles_of(news) == ["API in trouble", None]
+    assert troubles_of(news) == ["API failing", None]
     assert types_of(events_of(news)[A]) == ["operation.processing", "operation.completed"]
 
 

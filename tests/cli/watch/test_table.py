@@ -125,7 +125,7 @@ def message(**changes: object) -> WatchRow:
         "id": "comms_message_1",
         "resource_type": ResourceType.MESSAGE,
         "status": "delivered",
-        "story": "RCS failed 61337 → SMS delivered",
+        "attempts": "RCS failed 61337 → SMS delivered",
         "total": None,
         "rate": None,
         "left": None,
@@ -133,7 +133,7 @@ def message(**changes: object) -> WatchRow:
     return row(**(made | changes))
 
 
-def test_a_message_has_a_story_and_no_bar() -> None:
+def test_a_message_has_attempts_and_no_bar() -> None:
     """Its attempts are shown; it has no share done."""
     assert drawn(make_message_table([message()], NAMES, width=80), 80) == [
         "message status    attempts",
@@ -143,8 +143,8 @@ def test_a_message_has_a_story_and_no_bar() -> None:
 
 @pytest.mark.parametrize("width", [40, 60, 95, 96, 200])
 def test_a_message_is_one_line_at_every_width(width: int) -> None:
-    """A long story is cut."""
-    lines = drawn(make_message_table([message(story="x " * 200)], NAMES, width=width), width)
+    """A long list of attempts is cut."""
+    lines = drawn(make_message_table([message(attempts="x " * 200)], NAMES, width=width), width)
     assert len(lines) == 2
     assert all(len(line) <= width for line in lines)
     assert lines[1].endswith("…")
