@@ -1,5 +1,6 @@
 """Answers that came, and are wrong: stale, nonsensical, or not JSON at all."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -7,8 +8,9 @@ from typing import Any, Final
 import pytest
 
 from tests.fakes.api import Reply, operation, operation_id
-from tests.faults.stage import FAST, ODD, Event, Stage, campaign
+from tests.faults.stage import FAST, ODD, WELL, Event, Stage, campaign, of, registration
 from tests.faults.wild import Raw, drip, endless, reset
+from tests.oracle import check_promises
 
 pytestmark = pytest.mark.anyio
 
@@ -131,54 +133,61 @@ async def test_a_future_updated_at_is_not_believed(stage: Stage) -> None:
 _STATS: Final = {"total": 4, "queued": 4}
 
 
-def _bent(**changes: object) -> Reply:
+def _bent(name: str, **changes: object) -> Reply:
     """Answer an operation that is well but for these members."""
-    return Reply(body=operation(ODD, "PROCESSING", updated=2, created=BORN) | changes)
+    return Reply(body=operation(name, "PROCESSING", updated=2, created=BORN) | changes)
 
 
-def _without(member: str) -> Reply:
-    document = operation(ODD, "PROCESSING", updated=2, created=BORN)
+def _without(name: str, member: str) -> Reply:
+    document = operation(name, "PROCESSING", updated=2, created=BORN)
     del document[member]
     return Reply(body=document)
 
 
-@pytest.mark.parametrize(
-    ("answer", "fault", "said"),
-    [
-        pytest.param(_without("stats"), "theirs", "stats is missing", id="stats-missing"),
-        pytest.param(_bent(stats=None), "theirs", "stats is missing or null", id="stats-null"),
-        pytest.param(
-            _bent(stats=_STATS | {"delivered": "4"}), "theirs", "stats.delivered is '4'", id="text"
-        ),
-        pytest.param(
-            _bent(stats=_STATS | {"delivered": -4}), "theirs", "stats.delivered", id="negative"
-        ),
-        pytest.param(_bent(id=operation_id(7)), "theirs", "asked for", id="wrong-id"),
-        pytest.param(
-            Reply(
-                body=b"<html><h1>Welcome to the hotel</h1>", headers={"content-type": "text/html"}
-            ),
-            "theirs",
-            "is HTML",
-            id="html",
-        ),
-        pytest.param(Reply(body=b""), "theirs", "is empty", id="empty"),
-        pytest.param(
-            replace(_bent(), cut=True), "network", "closed the connection", id="truncated"
-        ),
-        pytest.param(Raw(send=endless), "theirs", "over 1048576 bytes", id="endless"),
-        pytest.param(Raw(send=drip), "network", "no complete answer within 1 s", id="drip"),
-        pytest.param(Raw(send=reset), "network", "closed the connection", id="reset"),
-    ],
+_HTML: Final = Reply(
+    body=b"<html><h1>Welcome to the hotel</h1>", headers={"content-type": "text/html"}
 )
-async def test_a_broken_answer_is_asked_for_again(
-    stage: Stage, answer: Reply, fault: str, said: str
-) -> None:
-    """It changes nothing, is logged with its fault, and the operation continues."""
-    before, *_, last = campaign(ODD)
-    events = await stage.play([before, answer, answer, last])
-    assert kinds(events) == ["scheduled", "completed"]
-    failures = [line for line in stage.logs if line["event"] == "poll.failed"]
-    assert len(failures) == 2
-    assert {line["fault"] for line in failures} == {fault}
-    assert all(said in line["error"] and line["operation"] == ODD for line in failures)
+# what answers for an operation, whose fault it is, and what the log says
+_BROKEN: Final[Mapping[str, tuple[Callable[[str], Reply], str, str]]] = {
+    "stats-missing": (lambda name: _without(name, "stats"), "theirs", "stats is missing"),
+    "stats-null": (lambda name: _bent(name, stats=None), "theirs", "stats is missing or null"),
+    "text": (
+        lambda name: _bent(name, stats=_STATS | {"delivered": "4"}),
+        "theirs",
+        "stats.delivered is '4'",
+    ),
+    "negative": (
+        lambda name: _bent(name, stats=_STATS | {"delivered": -4}),
+        "theirs",
+        "stats.delivered",
+    ),
+    "wrong-id": (lambda name: _bent(name, id=operation_id(7)), "theirs", "asked for"),
+    "html": (lambda _: _HTML, "theirs", "is HTML"),
+    "empty": (lambda _: Reply(body=b""), "theirs", "is empty"),
+    "truncated": (
+        lambda name: replace(_bent(name), cut=True),
+        "network",
+        "closed the connection",
+    ),
+    "endless": (lambda _: Raw(send=endless), "theirs", "over 1048576 bytes"),
+    "drip": (lambda _: Raw(send=drip), "network", "no complete answer within 1 s"),
+    "reset": (lambda _: Raw(send=reset), "network", "closed the connection"),
+}
+
+
+async def test_a_broken_answer_is_asked_for_again(stage: Stage) -> None:
+    """Of every kind: it changes nothing, is logged with its fault, and the operation continues."""
+    names = {operation_id(number): case for number, case in enumerate(_BROKEN, start=10)}
+    for name, case in names.items():
+        answer = _BROKEN[case][0](name)
+        before, *_, last = campaign(name)
+        stage.script(name, [before, answer, answer, last])
+    async with stage.running(*map(registration, [*names, WELL])) as show:
+        await show.until(lambda: show.has_ended(*names, WELL))
+    check_promises(show.events)
+    for name, case in names.items():
+        _, fault, said = _BROKEN[case]
+        assert kinds(of(name, show.events)) == ["scheduled", "completed"], case
+        failures = [line for line in show.logged("poll.failed") if line["operation"] == name]
+        assert [line["fault"] for line in failures] == [fault] * 2, case
+        assert all(said in line["error"] for line in failures), case

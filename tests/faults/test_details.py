@@ -15,6 +15,7 @@ from tests.fakes.process import Poller, eventually
 from tests.faults.conftest import Witness
 from tests.faults.stage import FAST, ODD, WELL, Event, Show, Stage, campaign, of, registration
 from tests.faults.wild import Raw, WildApi
+from tests.oracle import check_promises
 
 pytestmark = pytest.mark.anyio
 
@@ -42,9 +43,9 @@ def page(*messages: Mapping[str, Any], token: str | None = None) -> dict[str, An
 LISTED: Final = page(message(FAILED[0], "FAILED"), message(FAILED[1], "FAILED"))
 
 
-def breakdowns(show: Show) -> list[Event]:
-    """Return the breakdown that was emitted for `ODD`."""
-    found = [event["data"] for event in of(ODD, show.events) if "breakdown" in event["type"]]
+def breakdowns(show: Show, name: str = ODD) -> list[Event]:
+    """Return the breakdowns that were emitted for an operation."""
+    found = [event["data"] for event in of(name, show.events) if "breakdown" in event["type"]]
     return [data["breakdown"] for data in found]
 
 
@@ -75,32 +76,29 @@ async def explain(
     return found
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param(Reply(status=404, body=envelope(20404, "no such thing")), id="not-found"),
-        pytest.param(Reply(status=400, body=envelope(20400, "no such thing")), id="rejected"),
-        pytest.param(Reply(body={"errors": {"code": 30003}}), id="nonsense"),
-    ],
-)
-async def test_errors_that_are_refused(stage: Stage, answer: Reply) -> None:
-    """The breakdown is emitted without them, and says so."""
-    found = await explain(stage, [answer], [LISTED])
-    assert (found["complete"], found["missing"], found["errors"]) == (False, ["errors"], [])
-    assert found["messages"] == [{"status": "FAILED", "channel": "SMS", "count": 2}]
+async def test_errors_that_are_refused(stage: Stage) -> None:
+    """With 404, 400, or three times with nonsense: the breakdown says that it is without them."""
+    not_found = Reply(status=404, body=envelope(20404, "no such thing"))
+    rejected = Reply(status=400, body=envelope(20400, "no such thing"))
+    nonsense = Reply(body={"errors": {"code": 30003}})
+    stage.script("Errors", [not_found, rejected, nonsense])
+    stage.script("Messages", [LISTED])
+    names = [operation_id(number) for number in range(10, 13)]
+    for name in names:
+        stage.script(name, campaign(name))
+    async with stage.running(*map(registration, names), policy=READING) as show:
+        await show.until(lambda: all(breakdowns(show, name) for name in names))
+    for name in names:
+        [found] = breakdowns(show, name)
+        assert (found["complete"], found["missing"], found["errors"]) == (False, ["errors"], [])
+        assert found["messages"] == [{"status": "FAILED", "channel": "SMS", "count": 2}]
+    assert sum("/Errors" in path for path in stage.api.requests) == 5
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param(Reply(status=500, body=envelope(20500, "later")), id="error"),
-        pytest.param(Reply(status=404, body=b"gone"), id="gateway"),
-        pytest.param(HTML, id="html"),
-    ],
-)
-async def test_errors_that_fail_for_an_hour(stage: Stage, answer: Reply) -> None:
-    """They are asked for again and again, and after an hour done without."""
-    found = await explain(stage, [answer], [LISTED], hours=1.01)
+async def test_errors_that_fail_for_an_hour(stage: Stage) -> None:
+    """With 500, a gateway's page or HTML: asked for again and again, and after an hour left out."""
+    error, gateway = Reply(status=500, body=envelope(20500, "later")), Reply(status=404, body=b"")
+    found = await explain(stage, [error, gateway, HTML] * 20, [LISTED], hours=1.01)
     assert (found["complete"], found["missing"]) == (False, ["errors"])
 
 
@@ -185,23 +183,29 @@ async def test_receipts_that_are_gone(stage: Stage) -> None:
     assert (lost["type"], lost["data"]["reason"]) == ("message.lost", "expired")
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param(Reply(status=404, body=envelope(20404, "no such thing")), id="not-found"),
-        pytest.param(Reply(body={"messages": 7}), id="nonsense"),
-        pytest.param(Reply(status=500, body=envelope(20500, "later")), id="error"),
-        pytest.param(HTML, id="html"),
-        pytest.param(Reply(body=page(), delay=1.2), id="late"),
-    ],
-)
-async def test_a_schedule_that_cannot_be_read(stage: Stage, answer: Reply) -> None:
+async def test_a_schedule_that_cannot_be_read(stage: Stage) -> None:
     """The operation is looked at with growing waits, as if nobody knew when it is sent."""
-    stage.script("Messages", [answer])
-    scheduled = operation(ODD, "SCHEDULED", total=50, scheduled=50)
-    events = await stage.play([scheduled, scheduled, scheduled, campaign(ODD)[-1]])
-    assert [event["type"] for event in events] == ["operation.scheduled", "operation.completed"]
-    assert sum(f"operationId={ODD}" in path for path in stage.api.requests) == 1
+    answers = [
+        Reply(status=404, body=envelope(20404, "no such thing")),
+        Reply(body={"messages": 7}),
+        Reply(status=500, body=envelope(20500, "later")),
+        HTML,
+        Reply(body=page(), delay=1.2),
+    ]
+    stage.script("Messages", answers)
+    # each meets one of them
+    names = [operation_id(number) for number in range(10, 10 + len(answers))]
+    for name in names:
+        scheduled = operation(name, "SCHEDULED", total=50, scheduled=50)
+        stage.script(name, [scheduled, scheduled, scheduled, campaign(name)[-1]])
+    async with stage.running(*map(registration, names)) as show:
+        await show.until(lambda: show.has_ended(*names))
+    check_promises(show.events)
+    for name in names:
+        events = of(name, show.events)
+        assert [event["type"] for event in events] == ["operation.scheduled", "operation.completed"]
+        assert sum(f"operationId={name}" in path for path in stage.api.requests) == 1
+    assert len(show.logged("schedule.unreadable")) == len(names)
 
 
 async def test_a_schedule_that_makes_no_sense(stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,12 @@ _CODE: Final = _HERE.parents[1] / "poller"
 _OF_THEIR_OWN: Final = frozenset({"test_table.py"})
 
 
+@cache
+def _code() -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in _CODE.rglob("*.py"))
+
+
+@cache
 def _functions(file: str) -> frozenset[str]:
     tree = ast.parse((_HERE / file).read_text(encoding="utf-8"))
     functions = ast.FunctionDef | ast.AsyncFunctionDef
@@ -39,12 +46,11 @@ def test_a_row(row: Row) -> None:
         function, _, case = name.removesuffix("]").partition("[")
         assert function in _functions(file)
         assert not case or f'id="{case}"' in (_HERE / file).read_text(encoding="utf-8")
-    code = "\n".join(path.read_text(encoding="utf-8") for path in _CODE.rglob("*.py"))
     states = {f"sink.{state}" for state in SinkState}
     for event in row.logs:
         assert re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", event)
         # a name of a state of a sink is put together from the state
-        assert f'"{event}"' in code or event in states
+        assert f'"{event}"' in _code() or event in states
 
 
 def test_every_test_has_a_row() -> None:
