@@ -384,7 +384,7 @@ class Daemon:
             store=self._store,
             retention=lambda: self._configuration.retention,
             record_due_groups=self._record_due_groups,
-            record_stalled=self._record_stalled,
+            record_standstill=self._record_standstill,
             now=self._now,
             signals=self.signals,
             heartbeats=self.heartbeats,
@@ -400,14 +400,14 @@ class Daemon:
         if events := [event for change in changes for event in change.events]:
             self._recorded(events)
 
-    async def _record_stalled(self) -> None:
+    async def _record_standstill(self) -> None:
         """Fire due `stalled` alerts, but not in a pause of the account: no answers arrive then."""
         policy = self._configuration.policy
         if self._throttle.account_pause is not None or not any(
             rule.stalled for rule in policy.alerts
         ):
             return
-        if events := await self._store.record_stalled(policy):
+        if events := await self._store.record_standstill(policy):
             self._recorded(events)
 
     async def _start(self, loops: TaskGroup) -> None:

@@ -36,7 +36,7 @@ _BACKWARDS: Final = timedelta(seconds=1)
 class Housekeeping:
     """Checks the wall clock, records the events that time makes due, and deletes old records.
 
-    `record_due_groups` and `record_stalled` record events that no answer of the API causes:
+    `record_due_groups` and `record_standstill` record events that no answer of the API causes:
     progress of groups that was held back, and alerts of operations and groups that are stalled.
     """
 
@@ -46,7 +46,7 @@ class Housekeeping:
         store: Store,
         retention: Callable[[], float],
         record_due_groups: Callable[[], Awaitable[None]],
-        record_stalled: Callable[[], Awaitable[None]],
+        record_standstill: Callable[[], Awaitable[None]],
         now: Callable[[], datetime],
         signals: Signals,
         heartbeats: Heartbeats,
@@ -54,7 +54,7 @@ class Housekeeping:
         self._store = store
         self._retention = retention
         self._record_due_groups = record_due_groups
-        self._record_stalled = record_stalled
+        self._record_standstill = record_standstill
         self._now = now
         self._signals = signals
         self._heartbeats = heartbeats
@@ -80,7 +80,7 @@ class Housekeeping:
             is_busy = await self._prune_and_shrink()
             self._next_pruning = anyio.current_time() + (0 if is_busy else _PRUNE_INTERVAL)
         if anyio.current_time() >= self._next_alerts:
-            await self._record_stalled()
+            await self._record_standstill()
             self._next_alerts = anyio.current_time() + _ALERT_INTERVAL
         if anyio.current_time() >= self._next_check:
             await self._check_file()

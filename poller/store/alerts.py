@@ -1,4 +1,4 @@
-"""Standstill: operations and groups whose answers have shown no movement for too long.
+"""Standstill: alerts for operations and groups whose counters have not changed for too long.
 
 A function of a connection inside a transaction; the caller commits.
 """
@@ -19,7 +19,7 @@ from poller.tracking.alert import (
     AlertSubject,
     emit_alert,
     judge_since,
-    judge_stalled,
+    judge_standstill,
     may_fire,
 )
 from poller.tracking.event import Event
@@ -30,15 +30,15 @@ from poller.tracking.watch import AccountScope, Phase, Watch
 _STEP: Final = 500
 
 
-def record_stalled(
+def record_standstill(
     connection: Connection,
     scope: AccountScope,
     policy: Policy,
     now: datetime,
 ) -> list[StoredEvent]:
-    """Fire the rules for what stands still. Returns the events.
+    """Fire the `stalled` rules that are due. Returns the events.
 
-    It takes one step's worth; what is left is found again.
+    One call judges a limited number of operations; the next call finds the rest.
     """
     made = [
         *_of_operations(connection, scope, policy, now),
@@ -51,7 +51,7 @@ def _of_operations(
     connection: Connection, scope: AccountScope, policy: Policy, now: datetime
 ) -> list[Event]:
     rules = _rules(policy, AlertSubject.OPERATION)
-    found = {one for rule in rules for one in _standing_still(connection, scope, rule, now)}
+    found = {one for rule in rules for one in _stalled_candidates(connection, scope, rule, now)}
     made: list[Event] = []
     for watch in _locked(connection, scope, sorted(found)[:_STEP]):
         after, fired = _fire(watch, rules, now=now)
@@ -65,7 +65,7 @@ def _of_operations(
 def _of_groups(
     connection: Connection, scope: AccountScope, policy: Policy, now: datetime
 ) -> list[Event]:
-    """Judge the groups, whose rows are locked after those of members."""
+    """Judge the groups; operations come first, since the rows of groups are locked last."""
     rules = _rules(policy, AlertSubject.GROUP)
     made: list[Event] = []
     if not rules:
@@ -97,18 +97,19 @@ def _of_groups(
 
 
 def _observed_since(connection: Connection, scope: AccountScope, name: str) -> datetime | None:
-    """Return since when each member that may move was observed; None where there is none of them.
+    """Return when the member that was observed least recently was; None without such a member.
 
-    One that was never observed counts as observed at the beginning of time.
+    Only active members count, not `SCHEDULED` ones. One that was never observed counts as observed
+    in 1970.
     """
-    at_work = (
+    is_active = (
         watches.c.scope_id == scope.id,
         watches.c.group_name == name,
         watches.c.phase == Phase.ACTIVE.value,
         func.coalesce(watches.c.emitted_status, "") != "SCHEDULED",
     )
     observed_at = type_coerce(watches.c.observed_at, BigInteger)
-    query = select(func.min(func.coalesce(observed_at, 0))).where(*at_work)
+    query = select(func.min(func.coalesce(observed_at, 0))).where(*is_active)
     found: int | None = connection.execute(query).scalar_one()
     return None if found is None else instant(found)
 
@@ -117,10 +118,10 @@ def _rules(policy: Policy, subject: AlertSubject) -> list[AlertRule]:
     return [rule for rule in policy.alerts if rule.stalled is not None and rule.of is subject]
 
 
-def _standing_still(
+def _stalled_candidates(
     connection: Connection, scope: AccountScope, rule: AlertRule, now: datetime
 ) -> list[str]:
-    """Choose candidates by time alone; by kind, so that the index of what is polled serves."""
+    """Select candidates by time alone; the condition on the kind makes the index usable."""
     stalled = timedelta(seconds=rule.stalled or 0)
     fired = type_coerce(watches.c.emitted_alerts, Text).contains(f'"{rule.name}"', autoescape=True)
     observed_for = type_coerce(watches.c.observed_at, BigInteger) - type_coerce(
@@ -154,7 +155,7 @@ def _fire(
 ) -> tuple[Watch, Sequence[Event]]:
     events = []
     for rule in rules:
-        alert = judge_stalled(rule, watch, now=now) if may_fire(rule, watch) else None
+        alert = judge_standstill(rule, watch, now=now) if may_fire(rule, watch) else None
         if alert is not None:
             watch, event = emit_alert(watch, alert, now=now)
             events.append(event)

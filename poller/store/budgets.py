@@ -1,7 +1,7 @@
 """The budget of an account that several daemons share: permits, and one pause with one probe.
 
-The row of the budget is the account's turn: who has locked it gives out permits by the same rules
-as a daemon that is alone, over the pace that is stored.
+A daemon locks the row of the budget while it takes permits, so the daemons take turns. The rules
+are those of a daemon that is alone, applied to the pace that is stored.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from poller.comms.budget import HORIZON, Pace, portion_size, share_of
 from poller.comms.gate import Gate, Pause, Reason, RequestEnd, Room
 from poller.store.clock import read_clock
 from poller.store.columns import instant, microseconds
-from poller.store.daemons import lives
+from poller.store.daemons import is_alive
 from poller.store.database import is_shared, lease_clock
 from poller.store.schema import budgets, daemons, pauses
 from poller.store.scopes import pause_of, pause_values
 from poller.tracking.watch import AccountScope
 
-# seconds until it is worth asking again
+# seconds until another request for permits may succeed
 _SLOT_WAIT: Final = 0.2
 _PROBE_WAIT: Final = 0.5
 _BEAT_WAIT: Final = 1.0
@@ -29,10 +29,10 @@ _BEAT_WAIT: Final = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermitRequest:
-    """What a daemon asks for while `in_flight` of its requests are under way.
+    """The request of a daemon for permits while `in_flight` of its API requests are under way.
 
-    `hurried` asks for the probe of a pause for 401 at once. Nobody else gets the probe for
-    `probe_seconds`.
+    `hurried` asks to probe a pause for refused credentials at once. No other daemon gets the probe
+    for `probe_seconds`.
     """
 
     owner: str
@@ -43,7 +43,7 @@ class PermitRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permits:
-    """When each of the requests that are permitted may start; without any, when to ask again."""
+    """The moments at which permitted requests may start; without any, ask again after `wait` s."""
 
     starts: Sequence[datetime]
     pause: Pause | None
@@ -53,14 +53,14 @@ class Permits:
 def lease_permits(
     connection: Connection, scope: AccountScope, request: PermitRequest, now: datetime
 ) -> Permits:
-    """Take a few permits of the account, or the one that tests its pause."""
+    """Take a few permits of the account; in a pause, at most the one for its probe."""
     budget = _locked(connection, budgets, scope)
     at = read_clock(connection, now)
     rows = connection.execute(select(daemons).where(daemons.c.scope_id == scope.id)).mappings()
-    living = {row["owner"]: row for row in rows.all() if lives(row, at)}
+    living = {row["owner"]: row for row in rows.all() if is_alive(row, at)}
     own = living.get(request.owner)
     if budget is None or own is None:
-        # it was thought dead; its next beat brings it back
+        # it is considered dead until its next heartbeat
         return Permits(starts=(), pause=None, wait=_BEAT_WAIT)
     stored = _locked(connection, pauses, scope)
     pause = None if stored is None else pause_of(stored)
@@ -94,8 +94,8 @@ def change_pause(
 ) -> Pause | None:
     """Apply the end of a request to the pause found here; return the pause after it.
 
-    Only the daemon that has the probe speaks for the pause: one that another daemon's refusal has
-    set meanwhile stays.
+    Only the daemon that has the probe can end the pause. So a pause that a refusal to another
+    daemon has set meanwhile stays.
     """
     row = _locked(connection, pauses, scope)
     before = None if row is None else pause_of(row)

@@ -1,10 +1,10 @@
-"""Claims of deliveries: what may go to a sink now, and in what order.
+"""Claims of deliveries: what may be sent to a sink now, and in what order.
 
-Per sink and operation an event may go only when none before it waits. Of different operations,
-first attempts go before repeated ones, except to a sink that takes events in commit order.
+Per sink and operation an event may be sent only when no earlier one waits. Among operations, first
+attempts come before repeated ones, except for a sink that takes events in commit order.
 
 A dispatcher claims after each delivery, so each statement is built once: building one takes longer
-than running it. What it is run with are the parameters of `_parameters`.
+than running it. `_parameters` returns the values for all of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NOW: Final = bindparam("now", type_=deliveries.c.due_at.type)
 _NOW_COUNT: Final = bindparam("now_count", type_=BigInteger)
 _EARLIER: Final = deliveries.alias("earlier")
-# what waits for the same sink and operation and was recorded before
+# the earlier events of the same operation that wait for the same sink
 _IS_EARLIER: Final = and_(
     _EARLIER.c.subject == deliveries.c.subject,
     _EARLIER.c.sink == deliveries.c.sink,
@@ -61,11 +61,11 @@ _IS_NEW: Final = deliveries.c.due_at > bindparam("since", type_=deliveries.c.due
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRequest:
-    """What a dispatcher can start now.
+    """How many deliveries a dispatcher can start now, and how.
 
     `in_order` takes events in commit order, several of one operation included, for a sink that
     is given one batch at a time. Otherwise each event is of another operation. `in_flight`
-    counts what it has started and not yet finished: a sink that is down is probed by one alone.
+    counts the attempts under way: a sink that is down gets one probe at a time.
     """
 
     sink: str
@@ -75,37 +75,41 @@ class ClaimRequest:
     lease: Lease
 
 
-class Line(Enum):
-    """Which deliveries to a sink may go, and in what order."""
+class Queue(Enum):
+    """A choice among the waiting deliveries of a sink.
+
+    All but `IN_ORDER` hold at most the first waiting delivery of each operation, the longest
+    overdue first.
+    """
 
     UNTRIED = auto()
-    """The first of each operation that is due and was never tried, the longest due first."""
+    """Those that are due and were never tried."""
     TRIED = auto()
-    """The first of each operation that is due again, the longest due first."""
+    """Those that were tried and are due again."""
     NEWCOMERS = auto()
-    """What was never tried and became due after a moment."""
+    """Those that were never tried and became due after the sink's last attempt."""
     ANY_UNTRIED = auto()
-    """What was never tried, due or not."""
+    """Those that were never tried, due or not."""
     ANY_TRIED = auto()
-    """What was tried, due or not."""
+    """Those that were tried, due or not."""
     ANY = auto()
-    """The first of each operation, due or not."""
+    """All of them, due or not."""
     IN_ORDER = auto()
-    """What is due in commit order, several of one operation included."""
+    """All that are due, in commit order, several of one operation included."""
 
 
-_CONDITIONS: Final[Mapping[Line, tuple[ColumnElement[bool] | TextClause, ...]]] = {
-    Line.UNTRIED: (UNTRIED, _IS_DUE),
-    Line.TRIED: (TRIED, _IS_DUE),
-    Line.NEWCOMERS: (UNTRIED, _IS_DUE, _IS_NEW),
-    Line.ANY_UNTRIED: (UNTRIED,),
-    Line.ANY_TRIED: (TRIED,),
-    Line.ANY: (deliveries.c.state == _WAITING,),
+_CONDITIONS: Final[Mapping[Queue, tuple[ColumnElement[bool] | TextClause, ...]]] = {
+    Queue.UNTRIED: (UNTRIED, _IS_DUE),
+    Queue.TRIED: (TRIED, _IS_DUE),
+    Queue.NEWCOMERS: (UNTRIED, _IS_DUE, _IS_NEW),
+    Queue.ANY_UNTRIED: (UNTRIED,),
+    Queue.ANY_TRIED: (TRIED,),
+    Queue.ANY: (deliveries.c.state == _WAITING,),
 }
-# What was never tried goes before what was, so that one event which the receiver cannot digest
-# does not stand for all others.
-_DUE: Final = (Line.UNTRIED, Line.TRIED)
-_PROBES: Final = (Line.ANY_UNTRIED, Line.ANY_TRIED)
+# First attempts come before repeated ones, so that one event that the receiver cannot process does
+# not hold up all others.
+_DUE: Final = (Queue.UNTRIED, Queue.TRIED)
+_PROBES: Final = (Queue.ANY_UNTRIED, Queue.ANY_TRIED)
 
 
 def claim(
@@ -115,7 +119,7 @@ def claim(
     health: SinkHealth,
     now: datetime,
 ) -> tuple[list[StoredEvent], SinkHealth]:
-    """Claim what may go to a sink of this health now; the health with the claim taken note of."""
+    """Claim what a sink of this health may get now. Returns also its health after the claim."""
     parameters = _parameters(scope, request, health, now)
     match admission(health, now=now, in_flight=request.in_flight):
         case Admission.NOTHING:
@@ -127,26 +131,26 @@ def claim(
         case Admission.NEWCOMER:
             if request.in_order:
                 return [], health
-            claimed = _take(connection, parameters, [Line.NEWCOMERS], 1)
+            claimed = _take(connection, parameters, [Queue.NEWCOMERS], 1)
             return claimed, replace(health, tried_at=now) if claimed else health
         case _:  # a probe
-            lines = [Line.ANY] if request.in_order else _PROBES
-            claimed = _take(connection, parameters, lines, 1)
+            queues = [Queue.ANY] if request.in_order else _PROBES
+            claimed = _take(connection, parameters, queues, 1)
     if claimed:
-        # nobody else tries while this one is under way
+        # no other attempt is made while this one is under way
         busy_until = now + timedelta(seconds=request.lease.seconds)
         health = replace(health, next_at=busy_until, set_at=now, tried_at=now)
     return claimed, health
 
 
-def _due(request: ClaimRequest) -> Sequence[Line]:
-    return [Line.IN_ORDER] if request.in_order else _DUE
+def _due(request: ClaimRequest) -> Sequence[Queue]:
+    return [Queue.IN_ORDER] if request.in_order else _DUE
 
 
 def _parameters(
     scope: AccountScope, request: ClaimRequest, health: SinkHealth, now: datetime
 ) -> Parameters:
-    """Give every parameter of every statement; each takes what it names."""
+    """Return the parameters of all statements; each uses those that it names."""
     return {
         "of_scope": scope.id,
         "to_sink": request.sink,
@@ -159,14 +163,14 @@ def _parameters(
 
 
 def _take(
-    connection: Connection, parameters: Parameters, lines: Sequence[Line], limit: int
+    connection: Connection, parameters: Parameters, queues: Sequence[Queue], limit: int
 ) -> list[StoredEvent]:
-    """Claim up to `limit` deliveries from these lines, one line after the other."""
+    """Claim up to `limit` deliveries from these queues, one queue after the other."""
     is_server = is_shared(connection)
     positions: list[int] = []
-    for line in lines:
+    for queue in queues:
         if left := limit - len(positions):
-            statement = _claiming(line, is_server=is_server)
+            statement = _claiming(queue, is_server=is_server)
             found = connection.execute(statement, {**parameters, "at_most": left})
             positions += sorted(found.scalars())
     if not positions:
@@ -179,10 +183,10 @@ def _take(
 
 
 @cache
-def _claiming(line: Line, *, is_server: bool) -> Update:
-    """Build the statement that claims from a line, and returns the positions."""
+def _claiming(queue: Queue, *, is_server: bool) -> Update:
+    """Build the statement that claims from a queue, and returns the positions."""
     clock = server_clock() if is_server else _NOW_COUNT
-    chosen = _choose(line, clock).limit(bindparam("at_most", type_=Integer))
+    chosen = _choose(queue, clock).limit(bindparam("at_most", type_=Integer))
     # a CTE runs once: PostgreSQL may run a subquery for each row, and each time lock other rows
     due = chosen.with_for_update(skip_locked=True).cte("due")
     return (
@@ -199,14 +203,14 @@ def _claiming(line: Line, *, is_server: bool) -> Update:
     )
 
 
-def _choose(line: Line, clock: ColumnElement[int]) -> Select[tuple[int]]:
-    return _in_order(clock) if line is Line.IN_ORDER else _heads(clock, *_CONDITIONS[line])
+def _choose(queue: Queue, clock: ColumnElement[int]) -> Select[tuple[int]]:
+    return _in_order(clock) if queue is Queue.IN_ORDER else _heads(clock, *_CONDITIONS[queue])
 
 
 def _heads(
     clock: ColumnElement[int], *conditions: ColumnElement[bool] | TextClause
 ) -> Select[tuple[int]]:
-    """Choose the first in line of each operation, the longest due first."""
+    """Choose the first waiting delivery of each operation, the longest overdue first."""
     return (
         select(deliveries.c.position)
         .where(*conditions, *_free(clock), ~exists().where(_IS_EARLIER))
@@ -215,14 +219,14 @@ def _heads(
 
 
 def _in_order(clock: ColumnElement[int]) -> Select[tuple[int]]:
-    # those before it are in the same batch, unless they must wait
+    # earlier events of the operation are in the same batch, unless they must wait
     must_wait = or_(_EARLIER.c.due_at > _NOW, _EARLIER.c.lease_until > clock)
     return (
         select(deliveries.c.position)
         .where(
             deliveries.c.state == _WAITING,
             *_free(clock),
-            # a sum, for which no index serves: that of `due_at` would sort all that is due
+            # + 0 keeps the planner from the index of `due_at`, which would sort all that is due
             type_coerce(deliveries.c.due_at, BigInteger) + 0 <= _NOW_COUNT,
             ~exists().where(_IS_EARLIER, must_wait),
         )
@@ -231,7 +235,7 @@ def _in_order(clock: ColumnElement[int]) -> Select[tuple[int]]:
 
 
 def _free(clock: ColumnElement[int]) -> tuple[ColumnElement[bool], ...]:
-    """Match what waits for the sink and that nobody has claimed."""
+    """Match the deliveries to the sink that nobody has claimed."""
     return (
         deliveries.c.scope_id == bindparam("of_scope"),
         deliveries.c.sink == bindparam("to_sink"),

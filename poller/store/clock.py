@@ -1,7 +1,7 @@
-"""The clock of a store that several daemons share: the database's, read without asking it.
+"""The clock of a store that several daemons share: the database's, without a query each time.
 
 What two daemons compare must not depend on the clocks of their machines. So the database's clock
-is measured now and then, and goes on by this machine's monotonic clock in between: a jump of the
+is measured regularly, and this machine's monotonic clock continues it in between: a jump of the
 wall clock changes nothing.
 """
 
@@ -20,7 +20,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def monotonic() -> float:
-    """Return seconds that go on while this machine is suspended, where the system counts those."""
+    """Return monotonic seconds; where the system can, they include the time of a suspend."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if _COUNTS_SLEEP else time.monotonic()
 
 
@@ -28,10 +28,11 @@ _COUNTS_SLEEP: Final = hasattr(time, "CLOCK_BOOTTIME")
 
 
 class DatabaseClock:
-    """The time of the database in UTC; `measured` keeps it right.
+    """The time of the database in UTC; `measured` corrects it.
 
-    A measurement says no more than that the database's time lay between its begin and its end. So
-    it only moves a clock that is outside of these: a slow answer does no harm.
+    The database read its time at an unknown moment between the begin and the end of a measurement.
+    So a measurement corrects the clock only as far as it is outside of these bounds, and a slow
+    answer does no harm.
     """
 
     def __init__(self, ticks: Callable[[], float] = monotonic) -> None:
@@ -44,7 +45,7 @@ class DatabaseClock:
         return self._ticks()
 
     def measured(self, at: datetime, *, begun: float, ended: float) -> None:
-        """Note that the database said `at` between these ticks."""
+        """Correct the clock: the database's time was `at` at a moment between these ticks."""
         seconds = (at - _EPOCH).total_seconds()
         least, most = seconds - ended, seconds - begun
         known = (least + most) / 2 if self._offset is None else self._offset
@@ -61,7 +62,7 @@ class DatabaseClock:
 
 
 def read_clock(connection: Connection, now: datetime) -> datetime:
-    """Return the time that leases are read against: the database's where it is shared, else now."""
+    """Return the time that leases are compared with: of a shared database, its own; else `now`."""
     if not is_shared(connection):
         return now
     return instant(connection.execute(select(lease_clock(connection, now))).scalar_one())
@@ -73,7 +74,7 @@ def clock_of(database: Database) -> Callable[[], datetime]:
         return wall_clock
     clock = DatabaseClock()
     with database.reading() as connection:
-        read_clock(connection, wall_clock())  # the first answer of a connection takes its time
+        read_clock(connection, wall_clock())  # the first answer of a connection is slow
         begun = monotonic()
         at = read_clock(connection, wall_clock())
         clock.measured(at, begun=begun, ended=monotonic())

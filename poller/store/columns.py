@@ -1,4 +1,4 @@
-"""The types of columns: between values of the program and what every database stores."""
+"""The types of columns: conversion between Python values and what every database can store."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -66,5 +66,5 @@ class Sentence(TypeDecorator[str]):
         """Store a sentence."""
         if value is None:
             return None
-        # file names hold bytes that are no text; PostgreSQL takes no NUL
+        # file names may contain bytes that are not UTF-8; PostgreSQL refuses NUL
         return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

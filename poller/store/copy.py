@@ -1,7 +1,7 @@
 """Copying a store into an empty one of the same schema: between SQLite and PostgreSQL, either way.
 
-All that is written is one transaction. A copy that ends early leaves the target empty, and no
-daemon can start on half of a store.
+The target is written in one transaction. A copy that ends early leaves it empty, and no daemon can
+start on half of a store.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ from sqlalchemy.exc import DBAPIError
 
 from poller.clock import wall_clock
 from poller.store.clock import read_clock
-from poller.store.daemons import lives
+from poller.store.daemons import is_alive
 from poller.store.database import Database, is_shared
 from poller.store.errors import StoreError, StoreInUse, StoreUnavailable
 from poller.store.lock import FileLock
@@ -36,14 +36,14 @@ from poller.store.migrations import HEAD
 from poller.store.postgres import COPY
 from poller.store.schema import counters, daemons, metadata
 
-# rows that are in memory at a time
+# rows in memory at a time
 _BATCH: Final = 500
-# parents before those that refer to them
+# each table after those that it refers to
 _TABLES: Final[Sequence[Table]] = metadata.sorted_tables
 
 
 class StoreNotEmpty(StoreError):
-    """The target of a copy holds something."""
+    """The target of a copy is not empty."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, needs_change=True)
@@ -104,7 +104,7 @@ def _refuse_holder(name: str, found: Condition) -> None:
 
 @contextmanager
 def _locked(database: Database) -> Iterator[None]:
-    """Let no daemon start on a SQLite file."""
+    """Prevent daemons from starting on a SQLite file."""
     if database.path is None:
         yield
         return
@@ -116,7 +116,7 @@ def _locked(database: Database) -> Iterator[None]:
 
 
 def _make_ready(connection: Connection, name: str) -> None:
-    """Make the tables where there are none; check that they are empty, and leave them so."""
+    """Make the tables where there are none; check that they are empty, counters included."""
     if revision := hold_schema(connection):
         _require_current(name, revision)
     else:
@@ -135,9 +135,10 @@ def _make_ready(connection: Connection, name: str) -> None:
 
 
 def _lock_tables(connection: Connection) -> None:
-    """Let nobody else write until the end of the transaction; a SQLite file is locked already.
+    """Lock out writers until the end of the transaction; a SQLite file is locked already.
 
-    Fails at once where somebody writes: the two stores may be one, by two names.
+    Fails at once where another transaction writes: source and target may be the same database
+    under two names.
     """
     if is_shared(connection):
         names = ", ".join(table.name for table in _TABLES)
@@ -163,12 +164,12 @@ def _read(database: Database) -> Iterator[tuple[Table, Sequence[RowMapping]]]:
 
 
 def _refuse_daemons(connection: Connection, name: str) -> None:
-    """Check that no daemon lives: one on a server says each second that it does."""
+    """Check that no daemon is alive: on a server each writes a heartbeat every second."""
     if not is_shared(connection):
         return
     at = read_clock(connection, wall_clock())
     living = [
-        row["name"] for row in connection.execute(select(daemons)).mappings() if lives(row, at)
+        row["name"] for row in connection.execute(select(daemons)).mappings() if is_alive(row, at)
     ]
     if living:
         raise StoreInUse(
@@ -197,7 +198,7 @@ def _insert(connection: Connection, table: Table, rows: Sequence[RowMapping]) ->
     if not is_shared(connection):
         connection.execute(insert(table), [dict(row) for row in rows])
         return
-    # a third of the time of INSERT
+    # takes a third of the time of INSERT
     quote = connection.dialect.identifier_preparer.quote
     names = ", ".join(quote(column.name) for column in table.columns)
     statement = f"COPY {quote(table.name)} ({names}) FROM STDIN"
@@ -211,9 +212,9 @@ def _insert(connection: Connection, table: Table, rows: Sequence[RowMapping]) ->
 
 
 def _stored(table: Table) -> Table:
-    """Return the table with the types of the database, so that values are copied as they lie there.
+    """Return the table with the types of the database, so that values are copied as stored.
 
-    A document is not parsed and written again.
+    Documents are not parsed.
     """
     columns: list[SqlColumn[Any]] = [
         SqlColumn(
@@ -252,7 +253,7 @@ def _check(connection: Connection, name: str, expected: Mapping[str, int]) -> No
         if found is not None and found != expected[table.name]:
             raise StoreUnavailable(
                 f"{name}: {table.name} has {found} rows, {expected[table.name]} were copied; "
-                "nothing is kept of this copy, repeat it"
+                "the copy was undone; repeat it"
             )
 
 

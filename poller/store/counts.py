@@ -1,4 +1,4 @@
-"""Counts of operations and messages: of what is watched, of ends, and sums by group or label."""
+"""Counts of operations and messages: the watched, the ended, and sums by group or label."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ _CHUNK: Final = 1000
 class WatchCount:
     """The watched operations of one kind and status; `status` is None where none was seen yet.
 
-    `due` counts those whose next poll is due, `oldest_due` is since when the first of them is.
+    `due` counts those whose next poll is due; `oldest_due` is when the first of them became due.
     """
 
     kind: str
@@ -70,11 +70,11 @@ class EndCounts:
 
 
 def count_ends(connection: Connection, scope: AccountScope) -> EndCounts:
-    """Count what is known. Both queries read an index alone, not the rows."""
+    """Count the watched and the ended. Both queries read only an index, not the rows."""
     running = select(func.count()).where(
         watches.c.scope_id == scope.id, watches.c.due_at.is_not(None)
     )
-    # sums, since a grouping would sort all of them
+    # sums, since GROUP BY would sort all rows
     ended = select(
         *(
             func.coalesce(func.sum(case((watches.c.outcome == one.value, 1), else_=0)), 0)
@@ -124,11 +124,11 @@ def sum_by(
     label: str | None,
     limit: int,
 ) -> SumListing:
-    """Sum up by the value of a label; by group where it is None. Reads all that is chosen."""
-    # labels are written one way: those that are equal have one text, which the database groups by
+    """Sum up by the value of a label; by group where it is None. Reads every matching row."""
+    # equal labels are always stored as the same text, so the database can group by it
     text = type_coerce(watches.c.labels, Text)
     group = watches.c.group_name
-    # a filter by label is exact only once the labels are read
+    # the condition of a label may match too much: the labels are read and compared again
     keys = (group, text) if label is not None or wanted.labels else (group,)
     query = (
         select(

@@ -1,7 +1,7 @@
-"""The daemons that share a store: who lives, the sinks that each one has, and when one leaves.
+"""The daemons that share a store: which are alive, the sinks of each, and when one leaves.
 
-A daemon of a SQLite file is alone there: it declares its sinks, and nothing else is written.
-Otherwise it writes every second that it lives. All instants are the database's clock.
+The daemon of a SQLite file is alone: it only declares its sinks. On a server each daemon writes a
+heartbeat every second. All instants are of the database's clock.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,14 +33,14 @@ from poller.tracking.delivery import Subscription
 from poller.tracking.watch import AccountScope
 
 LEASE: Final = timedelta(seconds=5)
-"""A daemon that has not been seen for so long is dead: nobody waits for it."""
+"""A daemon without a heartbeat for this long is dead: the others do not wait for it."""
 _DEAD_RETURN: Final = timedelta(days=3)
 _STOPPED_RETURN: Final = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredSink:
-    """A sink of a daemon; equal fingerprints mean equal settings, and tell no secret."""
+    """A sink of a daemon. Equal fingerprints mean equal settings; they contain no secret."""
 
     subscription: Subscription
     fingerprint: str = ""
@@ -53,7 +53,7 @@ class DeclaredSink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A daemon as the others see it. `name` is for messages; the bounds are those it is set to."""
+    """A daemon as the others see it. `name` is for messages; the limits are its settings."""
 
     owner: str
     name: str = ""
@@ -64,7 +64,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """What a daemon learns when it says that it lives: the others, and what they have changed."""
+    """The result of a heartbeat: the other daemons that are alive, and what they have changed."""
 
     at: datetime
     others: Sequence[Member]
@@ -74,17 +74,17 @@ class Beat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pulse:
-    """What other daemons change at any moment: the pause, and the newest event."""
+    """What other daemons may change between heartbeats: the pause, and the newest position."""
 
     pause: Pause | None
     position: int
 
 
 def join(connection: Connection, scope: AccountScope, member: Member, now: datetime) -> None:
-    """Write the row of a daemon, or what has changed in it. One alone removes those before it.
+    """Insert or update the row of a daemon. One that is alone deletes the rows of earlier ones.
 
-    A recording locks the position counter and then reads the sinks. This locks the same counter,
-    so that every later recording knows the sinks of this daemon.
+    A transaction that records events locks the position counter and then reads the sinks. This
+    locks the same counter, so that all later ones know the sinks of this daemon.
     """
     connection.execute(
         update(counters).where(counters.c.name == POSITION).values(value=counters.c.value)
@@ -113,9 +113,9 @@ def join(connection: Connection, scope: AccountScope, member: Member, now: datet
 def beat(
     connection: Connection, scope: AccountScope, owner: str, *, slots: int, now: datetime
 ) -> Beat | None:
-    """Record that a daemon lives and needs at most `slots` slots; None if it has no row.
+    """Record the heartbeat of a daemon that needs at most `slots` slots; None if it has no row.
 
-    It goes on being the sweeper of the kinds that it sweeps.
+    This also renews its sweeps.
     """
     clock = lease_clock(connection, now)
     needed = case((daemons.c.slots > slots, slots), else_=daemons.c.slots)
@@ -131,21 +131,21 @@ def beat(
     others = [
         _member(row)
         for row in connection.execute(_rows(scope)).mappings()
-        if row["owner"] != owner and lives(row, at)
+        if row["owner"] != owner and is_alive(row, at)
     ]
     changed = pulse(connection, scope)
     return Beat(at=at, others=others, pause=changed.pause, position=changed.position)
 
 
 def pulse(connection: Connection, scope: AccountScope) -> Pulse:
-    """Read what other daemons change at any moment."""
+    """Read what other daemons may have changed since the last heartbeat."""
     row = connection.execute(_PULSE, {"scope": scope.id}).mappings().one()
     pause = None if row["reason"] is None else pause_of(row)
     return Pulse(pause=pause, position=int(row["position"]))
 
 
 def leave(connection: Connection, scope: AccountScope, owner: str, now: datetime) -> None:
-    """Note that a daemon stops in order: what it held is free at once."""
+    """Record that a daemon has stopped in order, and release all that it holds."""
     clock = lease_clock(connection, now)
     connection.execute(
         update(daemons).where(_is(scope, owner)).values(seen_at=clock, left_at=clock, slots=0)
@@ -165,8 +165,8 @@ def subscriptions(
 ) -> Mapping[str, Sequence[Subscription]]:
     """Return, by the name of each sink, the subscriptions to which events are recorded now.
 
-    Those of living daemons; of dead ones for three days, since they come back; of those that were
-    stopped for ten minutes, since they may be restarted.
+    Those of living daemons; of dead ones for three days, since they may come back; of those that
+    stopped in order for ten minutes, since they may be restarted.
     """
     query = select(daemons.c.sinks).where(daemons.c.scope_id == scope.id)
     if is_shared(connection):
@@ -193,7 +193,7 @@ def declared_by(connection: Connection, scope: AccountScope, owner: str) -> froz
 def declared_by_living(
     connection: Connection, scope: AccountScope, now: datetime, *, grace: timedelta
 ) -> frozenset[str]:
-    """Name the sinks of the daemons that live, or did until `grace` ago."""
+    """Name the sinks of the daemons that were seen within the last `grace`."""
     at = read_clock(connection, now) - grace
     rows = connection.execute(_rows(scope)).mappings()
     return frozenset(name for row in rows if row["seen_at"] > at for name in row["sinks"])
@@ -202,16 +202,16 @@ def declared_by_living(
 def living_others(
     connection: Connection, scope: AccountScope, owner: str, now: datetime
 ) -> list[Member]:
-    """Return the daemons that live beside this one."""
+    """Return the other daemons that are alive."""
     if not is_shared(connection):
         return []
     at = read_clock(connection, now)
     rows = connection.execute(_rows(scope)).mappings()
-    return [_member(row) for row in rows if row["owner"] != owner and lives(row, at)]
+    return [_member(row) for row in rows if row["owner"] != owner and is_alive(row, at)]
 
 
-def lives(row: RowMapping, at: datetime) -> bool:
-    """Return whether the daemon of this row lives at that moment of the database's clock."""
+def is_alive(row: RowMapping, at: datetime) -> bool:
+    """Return whether the daemon of this row is alive at that moment of the database's clock."""
     return row["left_at"] is None and row["seen_at"] > at - LEASE
 
 

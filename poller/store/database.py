@@ -44,14 +44,14 @@ from poller.store.sqlite import sqlite_path
 
 T = TypeVar("T")
 
-# seconds for which a write that found no room counts against readiness
+# seconds for which a write that found the disk full counts against readiness
 _REFUSAL_COUNTS: Final = 5.0
 _TRIES: Final = 3
 # a transaction that failed later than this is not tried again: its caller waits
 _RETRY_WITHIN: Final = 4.0
-# Seconds in which the database answers, as a caller sees it. A SQLite file may first be waited for.
-_SERVER_PATIENCE: Final = 10.0
-_FILE_PATIENCE: Final = 15.0
+# Seconds within which a call must end. Of a SQLite file they include the wait for its lock.
+_SERVER_TIMEOUT: Final = 10.0
+_FILE_TIMEOUT: Final = 15.0
 
 
 class Call:
@@ -67,11 +67,11 @@ class Call:
         self._connection: Any = None
 
     def connected(self, connection: Any) -> None:  # noqa: ANN401 - a connection of either driver
-        """Take note of the connection that is used, None for none."""
+        """Set the connection that the call uses, None for none."""
         self._connection = connection
 
     def cut(self) -> None:
-        """Make the connection fail, so that the thread that waits for its answer comes back."""
+        """Make the connection fail, so that the thread that waits for its answer returns."""
         connection = self._connection
         if isinstance(connection, sqlite3.Connection):
             with suppress(sqlite3.Error):
@@ -89,7 +89,7 @@ class Database:
     """An engine and its transactions.
 
     A SQLite database in memory lives in one connection, which only one transaction can use at a
-    time: `has_one_connection`. `patience` is how many seconds an ordinary call may take.
+    time: `has_one_connection`. `call_timeout` is how many seconds an ordinary call may take.
 
     :raises StoreUnavailable: where the driver of the database is not installed, or its URL sets
         something that it does not know.
@@ -104,7 +104,7 @@ class Database:
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.has_one_connection = self.is_sqlite and self.path is None
         self._checkpoints = None if self.path is None else sqlite.Checkpoints(self.path)
-        self.patience = _FILE_PATIENCE if self.is_sqlite else _SERVER_PATIENCE
+        self.call_timeout = _FILE_TIMEOUT if self.is_sqlite else _SERVER_TIMEOUT
         self._local = threading.local()
         self._identity: tuple[int, int] | None = None
         self._last_refusal = (-_REFUSAL_COUNTS, "")
@@ -151,11 +151,11 @@ class Database:
         :raises StoreUnavailable: where the database refuses.
         """
         with _releasing(self._begin(limits, reads=False)) as connection:
-            with self._said_clearly():
+            with self._translating_errors():
                 yield connection
-            self._check_wanted()
+            self._check_not_abandoned()
             self._check_file()
-            with self._said_clearly(commits=True):
+            with self._translating_errors(commits=True):
                 connection.commit()
         if self._checkpoints is not None:
             self._checkpoints.begin_if_due()
@@ -167,22 +167,25 @@ class Database:
         :raises Retryable: where the next try may succeed.
         :raises StoreUnavailable: where the database refuses.
         """
-        with _releasing(self._begin(ORDINARY, reads=True)) as connection, self._said_clearly():
+        with (
+            _releasing(self._begin(ORDINARY, reads=True)) as connection,
+            self._translating_errors(),
+        ):
             yield connection
 
     def make_private(self) -> None:
-        """Make a SQLite file that only its owner can read: labels and counters are nobody else's.
+        """Make a SQLite file that only its owner can read: labels and counters are private.
 
-        Does nothing where the file is there, or cannot be made: opening it says why.
+        Does nothing where the file exists. Where it cannot be made, opening it reports the reason.
         """
         if self.path is not None:
             with suppress(OSError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
     def prove_room(self) -> None:
-        """Raise nothing where a SQLite file could grow now.
+        """Return where a SQLite file could grow now.
 
-        Rewriting a row in place does not prove it: a full disk lets that pass.
+        Rewriting a row in place does not prove it: that works on a full disk too.
 
         :raises StoreUnavailable: where the disk is full, or a write has failed just now.
         """
@@ -199,15 +202,15 @@ class Database:
             ) from error
 
     def shrink(self) -> bool:
-        """Give some unused pages of a SQLite file back; True where more should follow.
+        """Return some unused pages of a SQLite file to the system; True where more should follow.
 
-        A tenth of the file stays unused: what comes next would only make the file grow again.
+        A tenth of the file stays unused, so that new rows do not make it grow again at once.
 
         :raises StoreUnavailable: where the database refuses.
         """
         if self.path is None:
             return False
-        with self._said_clearly(), closing(self.engine.raw_connection()) as connection:
+        with self._translating_errors(), closing(self.engine.raw_connection()) as connection:
             return sqlite.shrink(connection)
 
     def close(self) -> None:
@@ -225,8 +228,8 @@ class Database:
                 with transaction() as connection:
                     return work(connection)
             except Retryable:
-                # what another daemon wrote is found by the next try, which has a good connection
-                self._check_wanted()
+                # the next try finds what another daemon wrote, or gets a new connection
+                self._check_not_abandoned()
                 if monotonic() - begun > _RETRY_WITHIN:
                     raise
         with transaction() as connection:
@@ -235,27 +238,27 @@ class Database:
     def _begin(self, limits: Limits, *, reads: bool) -> Connection:
         """Return a connection in a transaction that has had its first answer.
 
-        A connection of the pool that has died shows with its first statement: nothing was done,
-        and a fresh one takes its place.
+        A dead connection of the pool fails at its first statement: nothing was done, and a new one
+        takes its place.
         """
         try:
-            with self._said_clearly():
+            with self._translating_errors():
                 return self._begin_once(limits, reads=reads)
         except Retryable:
-            self._check_wanted()
-        with self._said_clearly():
+            self._check_not_abandoned()
+        with self._translating_errors():
             return self._begin_once(limits, reads=reads)
 
     def _begin_once(self, limits: Limits, *, reads: bool) -> Connection:
         connection = self.engine.connect()
         try:
-            self._note(connection.connection.driver_connection)
+            self._set_connection(connection.connection.driver_connection)
             if self.is_sqlite:
                 self._check_file()
                 return connection.execution_options(**{sqlite.READING: reads})
             answer = connection.exec_driver_sql(limits.first_statement).one()
             if answer[0] == "on":
-                self._give_up_on(connection)
+                self._drop_standby(connection)
             if (call := self._call) is not None:
                 call.has_begun = True
         except BaseException:
@@ -263,16 +266,17 @@ class Database:
             raise
         return connection
 
-    def _give_up_on(self, connection: Connection) -> NoReturn:
-        """Drop a connection that refuses writes, and all others: their server is a standby now."""
+    def _drop_standby(self, connection: Connection) -> NoReturn:
+        """Drop a connection that refuses writes and all others: their server is a standby now."""
         connection.invalidate()
         self.engine.dispose()
         raise Retryable(f"store.url: {self.name}: {postgres.TAKES_NO_WRITES}")
 
     def _check_file(self) -> None:
-        """Refuse to work in a file that nobody can find any more.
+        """Refuse to work in a file that was deleted or replaced.
 
-        SQLite would go on, and what it acknowledges would be gone with the process.
+        SQLite would continue in the old file, and what it acknowledges would be lost when the
+        process ends.
         """
         if self.path is None:
             return
@@ -288,9 +292,9 @@ class Database:
             )
 
     def _connect(self, dialect: Any, _record: Any, args: Any, options: Any) -> Any:  # noqa: ANN401 - SQLAlchemy's
-        """Connect to a server; what follows, before the first transaction, can be cut short."""
+        """Connect to a server, so that the setup before the first transaction can be cut short."""
         connection = dialect.connect(*args, **options)
-        self._note(connection)
+        self._set_connection(connection)
         return connection
 
     @property
@@ -298,30 +302,30 @@ class Database:
         call: Call | None = getattr(self._local, "call", None)
         return call
 
-    def _note(self, connection: Any) -> None:  # noqa: ANN401 - a connection of either driver
+    def _set_connection(self, connection: Any) -> None:  # noqa: ANN401 - a connection of either driver
         if (call := self._call) is not None:
             call.connected(connection)
-            self._check_wanted()
+            self._check_not_abandoned()
 
-    def _check_wanted(self) -> None:
-        """End a call that nobody waits for any more, before it does anything."""
+    def _check_not_abandoned(self) -> None:
+        """End a call whose caller no longer waits, before it does anything."""
         if (call := self._call) is not None and call.is_abandoned:
-            raise StoreUnavailable(f"store.url: {self.name}: nobody waits for this any more")
+            raise StoreUnavailable(f"store.url: {self.name}: the caller no longer waits for this")
 
     @contextmanager
-    def _said_clearly(self, *, commits: bool = False) -> Iterator[None]:
+    def _translating_errors(self, *, commits: bool = False) -> Iterator[None]:
         try:
             yield
         except DBAPIError as error:
-            raise self._refusal(error.orig, error, commits=commits) from error
+            raise self._store_error(error.orig, error, commits=commits) from error
         except sqlite3.Error as error:
-            raise self._refusal(error, None, commits=commits) from error
+            raise self._store_error(error, None, commits=commits) from error
 
-    def _refusal(
+    def _store_error(
         self, cause: BaseException | None, error: DBAPIError | None, *, commits: bool
     ) -> StoreUnavailable:
-        said = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-        prefix = f"store.url: {self.name}: {said}"
+        text = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+        prefix = f"store.url: {self.name}: {text}"
         if isinstance(cause, sqlite3.Error):
             hint = sqlite.hint_for(cause)
             message = prefix if hint is None else f"{prefix}; {hint}"
@@ -331,7 +335,7 @@ class Database:
         state = getattr(cause, "sqlstate", None) or ""
         is_lost = error is not None and error.connection_invalidated
         if postgres.is_cut(state):
-            # connections to a server that stops, or takes no writes, are worth nothing
+            # the other connections to a server that stops or refuses writes are useless too
             self.engine.dispose()
             is_lost = True
         if commits and is_lost:
@@ -340,7 +344,7 @@ class Database:
             )
         kind = Retryable if is_lost or postgres.is_contention(state) else StoreUnavailable
         hint = postgres.hint_for(
-            state, said, may_be_unreachable=isinstance(error, OperationalError)
+            state, text, may_be_unreachable=isinstance(error, OperationalError)
         )
         return kind(
             prefix if hint is None else f"{prefix}; {hint}",
@@ -350,10 +354,10 @@ class Database:
 
 @contextmanager
 def _releasing(connection: Connection) -> Iterator[Connection]:
-    """Give a connection back at the end, and roll back what was not committed.
+    """Return a connection to the pool at the end, and roll back what was not committed.
 
     If the rollback fails, the connection is lost and its server rolls back by itself. So the
-    outcome of the work stands, and only the connection is thrown away.
+    result of the work stands, and only the connection is dropped.
     """
     try:
         yield connection
@@ -376,7 +380,7 @@ def among(
 ) -> ColumnElement[bool]:
     """Match the rows that have one of these values, which are passed as one parameter.
 
-    A list of parameters costs more than the rows: each is checked, rendered and bound for itself.
+    Many parameters cost more time than the rows: each is checked, rendered and bound by itself.
     """
     if is_shared(connection):
         return key == any_(literal(list(values), ARRAY(String)))
@@ -389,9 +393,9 @@ def in_order(
 ) -> ColumnElement[bool]:
     """Match the rows of these conditions, locked one after the other in the order of their key.
 
-    Two daemons that write the same rows must not wait for each other, and a statement that updates
-    many rows locks them in any order. A CTE runs once, before the update; where the rows are to be
-    counted, `count_written` does.
+    Without this, an update of many rows locks them in any order, and two daemons that write the
+    same rows could deadlock. A CTE runs once, before the update. `count_written` counts the rows
+    of such an update.
     """
     rows = select(*key).where(*where).order_by(*key).with_for_update().cte("locked")
     found = tuple_(*key) if len(key) > 1 else key[0]
@@ -399,15 +403,15 @@ def in_order(
 
 
 def count_written(connection: Connection, statement: Update, key: ColumnElement[Any]) -> int:
-    """Run an update and count its rows: SQLite's driver counts none of one that has a CTE."""
+    """Run an update and count its rows: SQLite's driver counts none for an update with a CTE."""
     return len(connection.execute(statement.returning(key)).all())
 
 
 def lease_clock(connection: Connection, now: datetime) -> ColumnElement[int]:
-    """Give the clock that leases are read against, in microseconds since 1970 UTC.
+    """Return the clock that leases are compared with, in microseconds since 1970 UTC.
 
-    Daemons that share a PostgreSQL server share its clock; a SQLite file belongs to one daemon,
-    whose own clock serves.
+    Daemons that share a PostgreSQL server use its clock; a SQLite file belongs to one daemon, which
+    uses its own.
     """
     if is_shared(connection):
         return server_clock()
@@ -415,16 +419,16 @@ def lease_clock(connection: Connection, now: datetime) -> ColumnElement[int]:
 
 
 def lease_clock_parameter(*, is_shared: bool) -> ColumnElement[int]:
-    """Give `lease_clock` to a statement that is kept; of a file it is the parameter `clock`."""
+    """Return `lease_clock` for a cached statement; for a file it is the parameter `clock`."""
     return server_clock() if is_shared else bindparam("clock", type_=BigInteger)
 
 
 def lease_clock_values(connection: Connection, now: datetime) -> dict[str, int]:
-    """Return the value of that parameter, to execute the statement with; none on a server."""
+    """Return the value of that parameter for an execution; empty on a server."""
     return {} if is_shared(connection) else {"clock": microseconds(now)}
 
 
 def server_clock() -> ColumnElement[int]:
-    """Give the clock of a PostgreSQL server, in microseconds since 1970 UTC."""
+    """Return the clock of a PostgreSQL server, in microseconds since 1970 UTC."""
     seconds = func.extract("epoch", func.clock_timestamp())
     return cast(seconds * 1_000_000, BigInteger)

@@ -1,4 +1,4 @@
-"""Dead letters: what was given up, listed and sent again."""
+"""Dead letters: deliveries that were given up, listed and sent again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ _PLACE_BY_SINK = tuple_(deliveries.c.sink, deliveries.c.position)
 
 
 class UnknownEvent(LookupError):
-    """No event of that id is kept: it never was, or retention has taken it."""
+    """No event of that id is kept: there never was one, or retention has deleted it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterCursor:
-    """A place behind one dead letter, for the next page of a list or of a replay."""
+    """The position after one dead letter, where the next page of a list or of a replay begins."""
 
     position: int
     sink: str
@@ -59,7 +59,7 @@ class DeadLetter:
 
     @property
     def cursor(self) -> DeadLetterCursor:
-        """The cursor behind this one."""
+        """The cursor after this one."""
         return DeadLetterCursor(position=self.position, sink=self.sink)
 
 
@@ -92,7 +92,7 @@ def dead_letters(
     limit: int,
     after: DeadLetterCursor | None = None,
 ) -> list[DeadLetter]:
-    """List up to `limit` of them behind a cursor, in commit order, and for one event by sink."""
+    """List up to `limit` of them after a cursor, in commit order, and by sink for one event."""
     conditions = _chosen(scope, selection)
     if after is not None:
         conditions.append((after.position, after.sink) < _PLACE)
@@ -127,9 +127,10 @@ def replay(
     limit: int,
     after: DeadLetterCursor | None = None,
 ) -> ReplayedPage:
-    """Make up to `limit` of them behind a cursor due, each fresh for three days.
+    """Make up to `limit` of them after a cursor due, each with new three days of attempts.
 
-    They go sink by sink, each in commit order: an index has them so, and a page sorts nothing.
+    They are taken sink by sink, each in commit order. That is the order of an index, so that no
+    page is sorted.
     """
     conditions = _chosen(scope, selection)
     if after is not None:

@@ -1,8 +1,8 @@
-"""Deliveries: what waits for each sink, in what order it may go, and what became of it.
+"""Deliveries: what waits for each sink, in what order it is sent, and the results of attempts.
 
-Order is a query, not a state: per sink and operation an event may go only when none before it
-waits. So a crash between any two steps leaves nothing to repair. Of different operations, first
-attempts go before repeated ones, except to a sink that takes events in commit order.
+Order is a query, not a state: per sink and operation an event may be sent only when no earlier one
+waits. So a crash between any two steps leaves nothing to repair. Among operations, first attempts
+come before repeated ones, except for a sink that takes events in commit order.
 
 Everywhere, the row of the sink is locked first, if at all, then deliveries by position.
 """
@@ -46,9 +46,10 @@ _KEY = (deliveries.c.position, deliveries.c.sink)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimResult:
-    """What the store made of finished attempts, and what may be started next.
+    """The deliveries after finished attempts, and the events that may be started next.
 
-    `is_all` says that nothing else may go now; `next_due` when the next may, as far as is known.
+    `is_all` means that nothing else may be sent now; `next_due` is then when the next delivery is
+    due, if that is known.
     """
 
     finished: Mapping[int, Delivery]
@@ -68,12 +69,12 @@ def complete_and_claim(
     now: datetime,
     random: Random,
 ) -> ClaimResult:
-    """Write what became of finished attempts and claim what may go next, in one transaction."""
+    """Write the results of finished attempts and claim the next deliveries, in one transaction."""
     before = read_health(connection, scope, request.sink, now)
     if request.in_order or not _is_quiet(before, attempts):
-        # For the whole transaction. Who may change it locks it, and who claims in order: what
-        # another one is claiming comes before the later events of its operation. Workers whose
-        # deliveries succeed otherwise wait for nobody.
+        # Locked until the commit where the health may change, and for claims in order, of which
+        # one must not overtake another. Otherwise daemons whose deliveries succeed do not wait for
+        # each other.
         before = read_health(connection, scope, request.sink, now, lock=True)
     finished = _complete(connection, request, attempts, now, random)
     health = _health_after(
@@ -84,7 +85,7 @@ def complete_and_claim(
         claimed, health = claim(connection, scope, request, health, now)
     if health != before:
         write_health(connection, scope, request.sink, health)
-    # one event at a time is for a sink in trouble: the number says nothing about the rest
+    # a sink in trouble gets one event at a time, so a small number does not mean that it is all
     is_in_trouble = health.state in {SinkState.FAILING, SinkState.DOWN}
     is_all = not claimed or (len(claimed) < request.limit and not is_in_trouble)
     return ClaimResult(
@@ -99,12 +100,12 @@ def complete_and_claim(
 
 def release_deliveries(
     connection: Connection,
-    scope: AccountScope,  # noqa: ARG001 - no condition: a planner would read all of a scope by it
+    scope: AccountScope,  # noqa: ARG001 - with this condition a planner would read a whole scope
     sink: str,
     positions: Sequence[int],
     owner: str,
 ) -> None:
-    """Give up claims of `owner` without an attempt: the deliveries are as due as they were."""
+    """Release claims of `owner` without an attempt; the due times stay."""
     held = [
         deliveries.c.sink == sink,
         deliveries.c.position.in_(positions),
@@ -118,7 +119,7 @@ def release_deliveries(
 
 
 def void_leases(connection: Connection, scope: AccountScope, owner: str | None = None) -> None:
-    """Void every claim of `owner`, or of anybody: who held them is gone."""
+    """Void the leases of `owner`, or all: the process that held them has ended."""
     holder = deliveries.c.lease_owner
     held = [
         deliveries.c.scope_id == scope.id,
@@ -133,7 +134,7 @@ def void_leases(connection: Connection, scope: AccountScope, owner: str | None =
 
 
 def void_future_waits(connection: Connection, scope: AccountScope, now: datetime) -> int:
-    """Make due what waits since a moment in the future: the clock went back. Returns how many."""
+    """Make due what was set to wait in the future: the clock went back. Returns how many."""
     ahead = [
         deliveries.c.scope_id == scope.id,
         deliveries.c.state == _WAITING,
@@ -148,7 +149,7 @@ def void_future_waits(connection: Connection, scope: AccountScope, now: datetime
 def recall(
     connection: Connection, scope: AccountScope, sink: str, delivered: Sequence[str], now: datetime
 ) -> int:
-    """Count as delivered what the sink says it already holds. Returns how many."""
+    """Record as delivered the waiting events that the sink already holds. Returns how many."""
     positions = select(events.c.position).where(events.c.id.in_(delivered))
     held = [
         deliveries.c.scope_id == scope.id,
@@ -192,10 +193,10 @@ def _complete(
     now: datetime,
     random: Random,
 ) -> dict[int, Delivery]:
-    """Write what became of attempts.
+    """Write the results of attempts.
 
-    If the lease belongs to another daemon by now, or to none, only a success counts, since it is
-    a fact. Anything else is decided by the attempt of the daemon that has the lease.
+    Where the lease was lost meanwhile, only a success counts, since the event was delivered. A
+    failure is ignored: the attempt of the daemon that has the lease now decides.
     """
     sink = request.sink
     by_position = dict(attempts)
@@ -224,7 +225,7 @@ def _complete(
     own = deliveries.c.position == bindparam("own_position")
     free = update(deliveries).where(deliveries.c.sink == sink, own)
     for rows in alike.values():
-        # compiled once for all that changed in the same columns, as most do
+        # one compiled statement for all rows that changed in the same columns, as most do
         connection.execute(free.values(lease_owner=None, lease_until=None), rows)
     return finished
 
@@ -255,7 +256,7 @@ def _health_after(
             gave_up=delivery is not None and delivery.state is DeliveryState.DEAD,
         )
         if before.is_outage and health.state in {SinkState.OK, SinkState.REJECTING}:
-            # now, even where a failure from before follows in the same hands
+            # at once, even where an older failure follows among these attempts
             _make_due(connection, scope, sink, now)
     return health
 
@@ -268,7 +269,7 @@ def _is_quiet(health: SinkHealth, attempts: Sequence[tuple[int, DeliveryAttempt]
 
 
 def _refused_wait(connection: Connection, scope: AccountScope, sink: str) -> bool:
-    """Tell whether any event that was tried still waits."""
+    """Return whether any event that was tried still waits."""
     query = select(
         exists().where(deliveries.c.scope_id == scope.id, deliveries.c.sink == sink, TRIED)
     )
@@ -276,7 +277,7 @@ def _refused_wait(connection: Connection, scope: AccountScope, sink: str) -> boo
 
 
 def _make_due(connection: Connection, scope: AccountScope, sink: str, now: datetime) -> None:
-    """Let what waits for a repeated attempt be due now."""
+    """Make the events that wait for a repeated attempt due now."""
     later: list[ColumnElement[bool] | TextClause] = [
         deliveries.c.scope_id == scope.id,
         deliveries.c.sink == sink,
@@ -293,7 +294,7 @@ def _make_due(connection: Connection, scope: AccountScope, sink: str, now: datet
 def _next_due(
     connection: Connection, scope: AccountScope, sink: str, now: datetime
 ) -> datetime | None:
-    # what was never tried is due since it was recorded
+    # events that were never tried have been due since they were recorded
     query = select(func.min(deliveries.c.due_at)).where(
         deliveries.c.scope_id == scope.id,
         deliveries.c.sink == sink,

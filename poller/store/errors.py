@@ -1,13 +1,13 @@
-"""What can be wrong with a store, in words for the person who runs it.
+"""The errors of a store, with messages for its operator.
 
-A module of its own: commands catch these without importing the database library.
+A module of its own, so that commands catch these without importing the database library.
 """
 
 
 class StoreError(Exception):
     """The store cannot be used. `str()` is one sentence that names the fault and the fix.
 
-    `needs_change` says that it stays so until somebody changes a setting, a path or a permission.
+    `needs_change` means that the fault stays until a setting, a path or a permission is changed.
     """
 
     def __init__(self, message: str, *, needs_change: bool = False) -> None:
@@ -22,12 +22,12 @@ class StoreUnavailable(StoreError):
 class Retryable(StoreUnavailable):
     """Nothing of the transaction was done, and the same transaction may succeed now.
 
-    Another daemon was in its way, or its connection ended before the commit.
+    It conflicted with that of another daemon, or its connection ended before the commit.
     """
 
 
 class StoreInUse(StoreError):
-    """Another daemon has it."""
+    """Another daemon uses it."""
 
 
 class StoreTooOld(StoreError):
@@ -39,7 +39,7 @@ class StoreTooNew(StoreError):
 
 
 class EventsGone(LookupError):
-    """Events that were asked for are no longer kept: what comes later would have a gap.
+    """Requested events are no longer kept, so the later ones would follow a gap.
 
     The message says which. `store.retention` says for how long they are kept.
     """

@@ -1,8 +1,8 @@
 """Events: recorded with their deliveries in one transaction, and read back in commit order.
 
-The store is the queue of every reader: a reader that was away asks for what comes after the last
-event that it has. Retention notes how far it came, so that a reader learns of events that it can
-no longer get.
+The store is the queue of every reader: a reader that was away continues after the last event that
+it has. Retention stores the highest position that it has deleted, so that a reader learns of
+events that it has missed.
 """
 
 import json
@@ -69,7 +69,7 @@ class StoredEvent:
 
     @property
     def trace_headers(self) -> Mapping[str, str]:
-        """The headers that carry its trace on; few events have one, and only these are read."""
+        """The trace headers for receivers. Few events have some; only their bodies are parsed."""
         if '"traceparent"' not in self.body:
             return {}
         trace = self.event.trace
@@ -88,9 +88,9 @@ def stored_event_of(row: RowMapping) -> StoredEvent:
 
 
 def group_subject(scope: AccountScope, name: str) -> str:
-    """Return what stands in the columns `subject` for a group.
+    """Return the value of the columns `subject` for a group.
 
-    Names of groups are those of one scope; no id and no name has a slash.
+    It contains the scope, since a name is unique in a scope only; no id and no name has a slash.
     """
     return f"{scope.id}/{name}"
 
@@ -112,12 +112,12 @@ def record_events(
 ) -> list[StoredEvent]:
     """Give each event an id and a position, and insert a delivery for each sink that wants it.
 
-    The sinks are those that daemons have declared, whichever of them has each.
+    The sinks are those of all daemons of the scope.
     """
     if not made:
         return []
     last = _take_positions(connection, len(made))
-    # only now: a daemon that joins waits for the positions, and the next ones know its sinks
+    # read after the counter is locked: a daemon that joins locks it too, so no sink is missed
     wants = subscriptions(connection, scope, now)
     # random, not derived: two events with the same content are still two events
     entropy = random.SystemRandom().getrandbits(_ID_BITS * len(made))
@@ -185,7 +185,7 @@ def _delivery_row(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """A place in commit order: behind the event of that id.
+    """A place in commit order: after the event of that id.
 
     `event_id` is "" before the first event, and where the event is no longer kept.
     """
@@ -196,9 +196,9 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What comes next. `end` is behind the last event that was read, wanted or not.
+    """The next events. `end` is the place after the last event that was examined.
 
-    `pruned_to` is the highest position that retention has taken from this scope, 0 for none.
+    `pruned_to` is the highest position that retention has deleted in this scope, 0 for none.
     """
 
     events: Sequence[StoredEvent]
@@ -219,7 +219,7 @@ def page(
 
     Those of these operations, and of these groups and their members; all where neither is given.
     """
-    # in this order: what is committed in between may be read twice, and is never passed over
+    # read before the events: one that is committed in between may be read twice, but never skipped
     newest = last_cursor(connection, scope)
     query = (
         select(events)
@@ -230,7 +230,7 @@ def page(
     if operations or groups:
         query = query.where(or_(*_about(scope, operations, groups)))
     found = [stored_event_of(row) for row in connection.execute(query).mappings()]
-    end = _behind(found[-1]) if found else after
+    end = _cursor_after(found[-1]) if found else after
     if len(found) < limit and newest.position > end.position:
         end = newest
     return Page(events=found, end=end, pruned_to=_pruned_to(connection, scope))
@@ -248,12 +248,12 @@ def _about(
         yield events.c.subject.in_(members)
 
 
-def _behind(event: StoredEvent) -> Cursor:
+def _cursor_after(event: StoredEvent) -> Cursor:
     return Cursor(position=event.position, event_id=event.id)
 
 
 def last_cursor(connection: Connection, scope: AccountScope) -> Cursor:
-    """Return the cursor behind everything recorded so far; without an id where that was pruned."""
+    """Return the cursor after everything recorded so far; without an id where that was pruned."""
     newest = _cursors(scope).order_by(events.c.position.desc()).limit(1)
     row = connection.execute(newest).one_or_none()
     pruned_to = _pruned_to(connection, scope)
@@ -263,7 +263,7 @@ def last_cursor(connection: Connection, scope: AccountScope) -> Cursor:
 
 
 def find_cursor(connection: Connection, scope: AccountScope, event_id: str) -> Cursor | None:
-    """Return the cursor behind an event; None where it, or a later one, is no longer kept."""
+    """Return the cursor after an event; None where it, or a later one, is no longer kept."""
     row = connection.execute(_cursors(scope).where(events.c.id == event_id)).one_or_none()
     if row is None or row.position < _pruned_to(connection, scope):
         return None
@@ -271,9 +271,9 @@ def find_cursor(connection: Connection, scope: AccountScope, event_id: str) -> C
 
 
 def remove_events(connection: Connection, scope: AccountScope, subjects: Collection[str]) -> int:
-    """Remove the events of `subjects`, and remember how far retention has come.
+    """Delete the events of `subjects`, and store the highest position among them.
 
-    Returns how many these were.
+    Returns how many were deleted.
     """
     statement = delete(events).where(among(connection, events.c.subject, sorted(subjects)))
     positions = connection.execute(statement.returning(events.c.position)).scalars().all()
@@ -302,6 +302,6 @@ def _cursors(scope: AccountScope) -> Select[tuple[int, str]]:
 
 
 def prove_writable(connection: Connection, _scope: AccountScope) -> None:
-    """Write a row, unchanged: what a registration needs to be acknowledged."""
+    """Write a row unchanged, which proves that a registration could be committed."""
     row = counters.c.name == POSITION
     connection.execute(counters.update().where(row).values(value=counters.c.value))

@@ -1,4 +1,4 @@
-"""What people and programs ask about groups: lists, one with its timeline, counts, and trouble."""
+"""Reports on groups for people and programs: lists, one in detail, counts, unsealed groups."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from poller.tracking.watch import AccountScope
 
 
 class GroupState(StrEnum):
-    """Where a group stands."""
+    """The state of a group, as reports show it."""
 
     OPEN = "open"
     SEALED = "sealed"
-    """No operation joins any more, and some members are still watched."""
+    """No operation can join any more, and some members are still watched."""
     ENDED = "ended"
 
 
@@ -34,7 +34,7 @@ _IS_IN: Final[Mapping[GroupState, ColumnElement[bool]]] = {
 
 
 def state_of(group: Group) -> GroupState:
-    """Return where the group stands."""
+    """Return the state of a group."""
     if group.ended_at is not None:
         return GroupState.ENDED
     return GroupState.OPEN if group.sealed_at is None else GroupState.SEALED
@@ -42,9 +42,9 @@ def state_of(group: Group) -> GroupState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupFilter:
-    """Which groups: in any of the states, if some are given.
+    """A filter of groups: those in any of the states; in all where none are given.
 
-    `search` is a part of the name, or of the name or value of a label, in any case.
+    `search` is a part of the name, or of the name or value of a label; case does not matter.
     """
 
     states: Collection[GroupState] = ()
@@ -61,7 +61,7 @@ class GroupListing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupDetail:
-    """A group with its latest events. `is_stub` says that retention has taken the events."""
+    """A group with its latest events. `is_stub` means that retention has deleted the events."""
 
     group: Group
     is_stub: bool
@@ -76,7 +76,7 @@ def list_groups(
     limit: int,
     before: str | None = None,
 ) -> GroupListing:
-    """List what is known, stubs left out, the latest first; `before` is a cursor."""
+    """List the groups without stubs, the newest first; `before` is a cursor."""
     query = (
         select(groups)
         .where(groups.c.scope_id == scope.id, groups.c.is_stub.is_(False))

@@ -1,4 +1,4 @@
-"""What the engine, the control API and the commands ask of the store about groups."""
+"""The groups of a store, as the engine, the control API and the commands use them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -32,10 +32,10 @@ class GroupStore:
         *,
         policy: Policy = DEFAULT_POLICY,
     ) -> GroupChange:
-        """Seal a group now, or when it has `expected` members; then it need not be known yet.
+        """Seal a group now; with `expected`, which may create it, when it has that many members.
 
-        :raises UnknownGroup: where it is not known.
-        :raises Conflict: where the number contradicts what is there.
+        :raises UnknownGroup: without `expected`, where there is no such group.
+        :raises Conflict: where `expected` contradicts the group's members or an earlier seal.
         """
         return await self._write(
             rows.seal_group,
@@ -46,7 +46,7 @@ class GroupStore:
         )
 
     async def record_due(self, *, policy: Policy) -> list[GroupChange]:
-        """Record the progress that was held back and is due."""
+        """Record the held-back progress of groups that is due."""
         names = await self._read(rows.due_groups, self._now())
         if not names:
             return []
@@ -60,7 +60,7 @@ class GroupStore:
     async def list(
         self, wanted: GroupFilter, *, limit: int, before: str | None = None
     ) -> GroupListing:
-        """List groups, the latest first; `before` is the cursor of a page."""
+        """List groups, the newest first; `before` is the cursor of a page."""
         return await self._browse(reports.list_groups, wanted, limit=limit, before=before)
 
     async def find(self, name: str, *, latest: int) -> GroupDetail | None:

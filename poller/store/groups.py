@@ -1,7 +1,7 @@
 """Groups: their rows change in the transactions that change their members, or that seal them.
 
 Rows are locked in the order of their names, after those of the members. The pure functions of
-`tracking.group` decide; the sums are counters in the row, never counted again.
+`tracking.group` decide. The sums are kept in the row and adjusted, never recounted.
 """
 
 import json
@@ -36,7 +36,7 @@ _CHUNK: Final = 500
 _STEP: Final = 100
 _KEY: Final = (groups.c.scope_id, groups.c.name)
 _NOTHING: Final = Breakdown(sources=())
-# Made once: every answer about a member runs them, and making a statement costs more than it does.
+# Built once: every answer about a member runs them, and building one takes longer than running it.
 _LOCK: Final = (
     select(groups)
     .where(
@@ -66,7 +66,7 @@ class GroupChange:
 class GroupChanges:
     """The groups that one transaction changes; their rows stay locked until it ends.
 
-    First each change of a member, then the rows of the members, then `finish`.
+    The order of calls: each change of a member, then write the rows of the members, then `finish`.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class GroupChanges:
         self._breakdowns: dict[str, Breakdown] = {}
 
     def change_member(self, before: Watch | None, after: Watch) -> None:
-        """Take in that a watch changes; it may join or leave a group.
+        """Apply a change of a watch to its group, which it may join or leave by it.
 
-        :raises Conflict: where it may not join any more; nothing has changed then.
+        :raises Conflict: where it cannot join; nothing has changed then.
         """
         name = after.group or (None if before is None else before.group)
         if name is not None:
@@ -96,9 +96,9 @@ class GroupChanges:
             self._groups[name] = change_member(group, before, after, now=self._now)
 
     def seal(self, name: str, expected: int | None) -> None:
-        """Seal a group; with `expected` it need not be known.
+        """Seal a group; with `expected` it need not exist yet.
 
-        :raises UnknownGroup: where it is not known.
+        :raises UnknownGroup: without `expected`, where there is no such group.
         :raises Conflict: where the number of its members contradicts `expected`.
         """
         group = self._groups.get(name)
@@ -112,7 +112,7 @@ class GroupChanges:
         self._groups[name] = seal(group, expected, now=self._now)
 
     def add_breakdowns(self, watch: Watch, made: Sequence[Event]) -> None:
-        """Take in the breakdown of a member, where it is among these events."""
+        """Add the breakdown of a member to its group's, where these events contain it."""
         for event in made:
             if watch.group is not None and event.breakdown is not None:
                 group = self._groups[watch.group]
@@ -122,7 +122,7 @@ class GroupChanges:
                     self._groups[group.name], self._breakdowns[group.name] = changed, total
 
     def add_past_breakdowns(self, joined: Sequence[Watch]) -> None:
-        """Take in the breakdowns that these had emitted before they joined."""
+        """Add the breakdowns that these watches had emitted before they joined."""
         ended = {watch.id: watch for watch in joined if watch.phase is Phase.ENDED}
         for start in range(0, len(ended), _CHUNK):
             query = select(events.c.subject, events.c.body).where(
@@ -133,9 +133,9 @@ class GroupChanges:
                 self.add_breakdowns(ended[row.subject], [read_event(json.loads(row.body))])
 
     def finish(self, policy: Policy) -> list[Event]:
-        """Write the groups. Returns the events that this makes, to be recorded after the members'.
+        """Write the groups. Returns their events, which are recorded after those of the members.
 
-        The rows of the members are written before.
+        The rows of the members must be written before.
         """
         made: list[Event] = []
         for name in sorted(self._groups):
@@ -156,7 +156,7 @@ class GroupChanges:
         return made
 
     def results(self, recorded: Sequence[StoredEvent]) -> list[GroupChange]:
-        """Return each group as it was left, with its part of these events."""
+        """Return each group as it is now, with its events among those recorded."""
         return [
             GroupChange(
                 group=self._groups[name],
@@ -207,10 +207,10 @@ def seal_group(
     policy: Policy,
     now: datetime,
 ) -> GroupChange:
-    """Seal a group now, or when it has `expected` members.
+    """Seal a group now; with `expected`, which may create it, when it has that many members.
 
-    :raises UnknownGroup: where it is not known, and no number is given.
-    :raises Conflict: where the number contradicts what is there.
+    :raises UnknownGroup: without `expected`, where there is no such group.
+    :raises Conflict: where `expected` contradicts the group's members or an earlier seal.
     """
     changes = GroupChanges(connection, scope, [name], now)
     changes.seal(name, expected)
@@ -219,7 +219,7 @@ def seal_group(
 
 
 def due_groups(connection: Connection, scope: AccountScope, now: datetime) -> Sequence[str]:
-    """Name the groups whose progress was held back and is due, at most 100."""
+    """Name the groups whose held-back progress is due, at most 100."""
     query = (
         select(groups.c.name)
         .where(groups.c.scope_id == scope.id, groups.c.due_at <= now)
@@ -237,13 +237,16 @@ def record_groups(
     policy: Policy,
     now: datetime,
 ) -> list[GroupChange]:
-    """Record what is due of these groups."""
+    """Record the due progress of these groups."""
     changes = GroupChanges(connection, scope, names, now)
     return _record(connection, scope, changes, policy, now=now)
 
 
 def void_future_waits(connection: Connection, scope: AccountScope, now: datetime) -> int:
-    """Make due what is held back since a moment in the future. Returns how many."""
+    """Make due the progress that was held back in the future: the clock went back.
+
+    Returns how many groups that were.
+    """
     ahead = [
         groups.c.scope_id == scope.id,
         groups.c.due_at.is_not(None),

@@ -1,4 +1,4 @@
-"""Hints of the vendor: which bring a poll forward, which are unknown, and how many there may be.
+"""Hints of the vendor: which of them bring a poll forward, and how many may wait at a time.
 
 Functions of a connection inside a transaction; the caller commits.
 """
@@ -24,7 +24,7 @@ from poller.tracking.watch import AccountScope, HintStrength, Watch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hinted:
-    """What became of hints: how many had which effect, and the operations that were discovered."""
+    """The results of hints: how many had which effect, and the operations that were discovered."""
 
     effects: Mapping[HintEffect, int]
     discovered: Sequence[Registered] = ()
@@ -45,10 +45,10 @@ def record_hints(
     discovers: bool,
     now: datetime,
 ) -> Hinted:
-    """Bring polls forward; hints of each strength for `most` watches wait at the same time.
+    """Bring polls forward. At most `most` watches have an unanswered hint of each strength.
 
     With `discovers`, an unknown operation (not even a stub is stored) that a direct hint names is
-    registered. What belongs to another scope is as good as unknown.
+    registered. Operations of another scope count as unknown.
     """
     effects: Counter[HintEffect] = Counter()
     scopes = _scopes(connection, sorted(hints))
@@ -81,7 +81,7 @@ def record_hints(
 def _effect(
     before: Watch, after: Watch | None, waiting: Counter[HintStrength], most: int
 ) -> HintEffect:
-    """Return what a hint does, and count it where it waits from now on."""
+    """Return the effect of a hint, and add it to `waiting` where it waits from now on."""
     if after is None or after.hint is None:
         return HintEffect.UNCHANGED
     strength = after.hint.strength
@@ -93,7 +93,7 @@ def _effect(
 
 
 def _scopes(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
-    """Read whose the known ids are."""
+    """Read the scope of each id that is known."""
     found: dict[str, int] = {}
     for chunk in chunks(ids):
         query = select(watches.c.id, watches.c.scope_id).where(watches.c.id.in_(chunk))

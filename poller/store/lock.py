@@ -1,7 +1,7 @@
 """One daemon per SQLite file: an advisory lock on a file beside it.
 
-The lock is the kernel's, so it cannot outlive its process; the content of the file only shows
-people who holds it.
+The lock is the kernel's, so it cannot outlive its process. The content of the file, the pid of the
+holder, is only for messages.
 """
 
 import fcntl
@@ -52,18 +52,18 @@ class FileLock:
         return self
 
     def release(self) -> None:
-        """Let go. The file stays: removing it would let two holders lock two different files."""
+        """Release it. The file stays: if it were removed, two holders could lock two files."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
 
 def lock_holder(database: Path) -> str | None:
-    """Return the pid of the daemon that has the database, None where none has; makes no file.
+    """Return the pid of the daemon that uses the database, else None; creates no file.
 
-    The pid is "unknown" where the file does not say.
+    The pid is "unknown" where the file does not contain one.
 
-    :raises StoreUnavailable: where a daemon could not open the file that is there.
+    :raises StoreUnavailable: where the file exists and cannot be opened.
     """
     path = _beside(database)
     try:

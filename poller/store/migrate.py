@@ -1,7 +1,7 @@
 """The schema of a store: create it, migrate it under a lock after a copy, or inspect it.
 
-A new store is made from the tables in the code, without Alembic, whose import and run are a fifth
-of a start. A test holds what that makes to what the revisions make, on both databases.
+A new store is made from the tables in the code, without Alembic, whose import and run would be a
+fifth of a start. A test checks on both databases that the revisions make the same schema.
 """
 
 import os
@@ -97,9 +97,9 @@ def check_schema(database: Database) -> str:
 
 
 def hold_schema(connection: Connection) -> str:
-    """Let nobody else make or migrate the tables until the transaction ends.
+    """Lock the schema until the transaction ends: no other daemon makes or migrates the tables.
 
-    Returns the revision that is found then, "" where the store is new.
+    Returns the revision, read under the lock; "" where the store is new.
 
     :raises StoreTooOld: where a program before the first release made it.
     :raises StoreTooNew: where a newer program migrated it.
@@ -139,7 +139,7 @@ def _revision(connection: Connection) -> str:
 
 
 def _upgrade(connection: Connection) -> None:
-    from alembic import command  # noqa: PLC0415 - few starts migrate, and it takes its time
+    from alembic import command  # noqa: PLC0415 - few starts migrate, and the import is slow
     from alembic.config import Config  # noqa: PLC0415 - as above
 
     config = Config()
@@ -165,22 +165,21 @@ def _copy(path: Path, target: str) -> None:
 def create(connection: Connection, revision: str) -> None:
     """Make the tables and their first rows, of that revision, in the caller's transaction.
 
-    A table of the same name that is there already is an error of the database, as in a migration:
-    it is not taken over.
+    Where a table of the same name exists already, the database raises an error, as in a migration.
     """
     metadata.create_all(connection, checkfirst=False)
     connection.execute(insert(counters).values(name=POSITION, value=0))
-    # this one may be there, and empty
+    # this table may exist already, without a row
     _REVISIONS.create(connection, checkfirst=True)
     connection.execute(insert(_REVISIONS).values(version_num=revision))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """A store that a daemon could use.
+    """The condition of a store that a daemon could use.
 
-    `revision` is that of its schema, "" where there is none yet. `is_file` says that it belongs to
-    one daemon at a time; `holder` is the pid of the one that has it now, if any.
+    `revision` is that of its schema, "" where it has none yet. A store that `is_file` belongs to
+    one daemon at a time; `holder` is the pid of the daemon that uses it now, if any.
     """
 
     is_file: bool
@@ -190,7 +189,7 @@ class Condition:
 
     @property
     def is_current(self) -> bool:
-        """Whether there is nothing to make or to migrate."""
+        """Whether its schema needs no creation and no migration."""
         return self.revision == HEAD
 
 
@@ -206,7 +205,7 @@ def inspect_store(url: str) -> Condition:
 
 
 def inspect_sinks(url: str, scope: AccountScope) -> list[SinkReport]:
-    """Return how each sink of an account is in a store of the current schema; blocks.
+    """Return a report on each sink of an account in a store of the current schema; blocks.
 
     :raises StoreUnavailable: where the store could not be read.
     """
@@ -248,7 +247,7 @@ def _inspect_file(path: Path) -> Condition:
     try:
         exists = _exists(path)
         with TemporaryFile(dir=Path(os.path.realpath(path)).parent):
-            pass  # the lock, the write-ahead log and the copies go there
+            pass  # the lock, the write-ahead log and the copies are made there
     except OSError as error:
         raise StoreUnavailable(
             f"store.url: {path}: {error.strerror}; {_WRITABLE}", needs_change=needs_change(error)
@@ -289,7 +288,7 @@ def _revision_in_file(path: Path) -> str:
 
 
 def _read_only(path: Path) -> str:
-    # Reading through a write-ahead log wants files beside the database. Where there are none,
-    # the database is opened as if on a read-only disk, so that none are made.
+    # Reading with a write-ahead log needs files beside the database. Where there are none, the
+    # database is opened as if it were on a read-only disk, so that none are made.
     mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
     return f"file:{quote(str(path.absolute()))}?{mode}"

@@ -21,7 +21,10 @@ from poller.tracking.watch import AccountScope
 def prepare(
     url: str, scope: AccountScope, call: Call, *, as_daemon: bool
 ) -> tuple[Database, AccountScope, FileLock | None, str | None, Callable[[], datetime]]:
-    """Make a store ready for use. Returns, last, what it was migrated from, and its clock."""
+    """Make a store ready for use, as a daemon under its lock and after a migration.
+
+    Returns also the revision that was migrated from, None for no migration, and the store's clock.
+    """
     database = Database(url)
     lock = None
     try:
@@ -43,7 +46,7 @@ def prepare(
 
 
 def _take_over(connection: Connection, *, scope: AccountScope, void: bool) -> AccountScope:
-    """Find or create the scope. With `void`, void its leases: their owner is gone."""
+    """Find or create the scope. With `void`, void its leases: their owner has ended."""
     scope = scopes.find_or_create_scope(connection, scope)
     if void:
         void_leases(connection, scope)
@@ -51,13 +54,13 @@ def _take_over(connection: Connection, *, scope: AccountScope, void: bool) -> Ac
 
 
 def void_leases(connection: Connection, scope: AccountScope, owner: str | None = None) -> None:
-    """Void every lease of `owner`, or of anybody."""
+    """Void the leases of `owner`, or all."""
     watch_rows.void_leases(connection, scope, owner)
     delivery_rows.void_leases(connection, scope, owner)
 
 
 def _require_current(database: Database) -> None:
-    """Check, where only the daemon may migrate, that there is nothing to migrate."""
+    """Check that the store exists and is current: only the daemon may create or migrate it."""
     if database.path is not None and not database.path.exists():
         raise StoreUnavailable(
             f"store.url: there is no store at {database.path}; "

@@ -1,10 +1,10 @@
 """PostgreSQL: how a connection is made, how a transaction begins, what an error means.
 
-Nobody may wait for a daemon or a server that is dead. A connection attempt ends after seconds,
-and the kernel gives up a peer that is silent. In each transaction the server itself ends
-statements, waits for locks and idle transactions: a daemon that is frozen in the middle of one
-blocks the others for seconds. These limits are set by the first statement of each transaction, not
-by the session, so they also hold behind a pooler that hands out connections by transaction.
+No call may wait for long on a daemon or a server that is dead. A connection attempt ends after
+seconds, and the kernel gives up a peer that is silent. In each transaction the server itself limits
+statements, waits for locks and idle time, so a daemon that is frozen in the middle of one blocks
+the others for seconds only. The first statement of each transaction sets these limits, not the
+session, so they also hold behind a pooler that assigns connections by transaction.
 """
 
 import os
@@ -37,18 +37,18 @@ _CONTENTION: Final = frozenset({"23503", "23505", "40001", "40P01", "55P03"})
 _READ_ONLY: Final = "25006"
 # idle_in_transaction_session_timeout, admin_shutdown, crash_shutdown, cannot_connect_now
 _CUT: Final = frozenset({"25P03", "57P01", "57P02", "57P03"})
-# the class of missing rights and of tables that are in the way
+# the class of errors for missing rights and for tables that exist already
 _WRONG_DATABASE: Final = "42"
 TAKES_NO_WRITES: Final = (
     "this server takes no writes; name the primary server, and a user that may write"
 )
 _HINTS: Final = {
-    "55P03": "another transaction holds the rows for too long; see pg_stat_activity",
-    "57014": "the server is overloaded, or another transaction holds the rows",
-    "25P03": "this process did not run for seconds in the middle of a transaction",
+    "55P03": "another transaction locks the rows for too long; see pg_stat_activity",
+    "57014": "the server is overloaded, or another transaction locks the rows",
+    "25P03": "this process was suspended or starved of CPU in the middle of a transaction",
     _READ_ONLY: TAKES_NO_WRITES,
 }
-# what libpq says where `target_session_attrs` wants another server
+# the errors of libpq where `target_session_attrs` excludes the server
 _REFUSED_BY_CLIENT: Final = ("session is read-only", "server is in hot standby mode")
 _CHECK: Final = "check store.url, and that the server runs and lets this user in"
 
@@ -57,8 +57,8 @@ _CHECK: Final = "check store.url, and that the server runs and lets this user in
 class Limits:
     """How long the server lets a transaction take, in seconds.
 
-    `idle` is how long it waits for the next statement. A lock is waited for longer than that:
-    by then the server has dropped a holder that does nothing.
+    `idle` is how long it waits for the next statement. `lock` is longer, so that the server has
+    ended an idle transaction that holds the lock before others give up.
     """
 
     statement: int = 8
@@ -67,7 +67,7 @@ class Limits:
 
     @property
     def first_statement(self) -> str:
-        """Return the statement that begins a transaction; it answers whether it may not write."""
+        """Return the first statement of a transaction; its answer says whether it is read-only."""
         settings = {
             "statement_timeout": self.statement,
             "lock_timeout": self.lock,
@@ -78,7 +78,7 @@ class Limits:
 
 
 ORDINARY: Final = Limits()
-# who starts meanwhile waits for the end, but not for a process that was frozen in the middle
+# a daemon that starts meanwhile waits for the end, unless the migrating process is frozen
 MIGRATION: Final = Limits(statement=3600, lock=3600, idle=8)
 # each of the two stores idles while the other one reads or writes a batch
 COPY: Final = Limits(statement=3600, lock=3600, idle=60)
@@ -90,7 +90,7 @@ def make_engine(url: URL) -> Engine:
     :raises StoreUnavailable: where the driver is missing, or the URL sets an unknown option.
     """
     try:
-        from psycopg import pq  # noqa: PLC0415 - only who uses a server has it installed
+        from psycopg import pq  # noqa: PLC0415 - an optional dependency, for servers only
     except ImportError as error:
         raise StoreUnavailable(
             "store.url: there is no driver for PostgreSQL; pip install 'comms-poller[postgres]'",
@@ -111,7 +111,7 @@ def make_engine(url: URL) -> Engine:
             url.difference_update_query([_PREPARE]),
             connect_args=options,
             use_native_hstore=False,
-            # callers are few, and one that was left behind must not take the place of another
+            # there are few callers, and the connection of an abandoned call must not block another
             max_overflow=-1,
         )
     except ArgumentError as error:
@@ -124,16 +124,16 @@ def _threshold(url: URL) -> int | None:
     By default never: behind a pooler the next transaction may be on a connection that does not
     know the statement.
     """
-    said = url.query.get(_PREPARE)
-    return None if said in {None, "", "none", "None"} else _whole_number(url, _PREPARE)
+    value = url.query.get(_PREPARE)
+    return None if value in {None, "", "none", "None"} else _whole_number(url, _PREPARE)
 
 
 def _whole_number(url: URL, name: str) -> int:
-    said = url.query[name]
-    if isinstance(said, str) and said.isascii() and said.isdecimal():
-        return int(said)
+    value = url.query[name]
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        return int(value)
     none = ' or "none"' if name == _PREPARE else ""
-    raise _bad(f"option {name} is {said!r}", f"set a whole number{none}")
+    raise _bad(f"option {name} is {value!r}", f"set a whole number{none}")
 
 
 def _bad(fault: str, fix: str) -> StoreUnavailable:
@@ -141,29 +141,29 @@ def _bad(fault: str, fix: str) -> StoreUnavailable:
 
 
 def is_contention(sqlstate: str) -> bool:
-    """Whether another transaction was in the way of this one, which is rolled back."""
+    """Whether this transaction conflicted with another one, and is rolled back."""
     return sqlstate in _CONTENTION
 
 
 def is_cut(sqlstate: str) -> bool:
-    """Whether this connection, or the server, serves no writes any more."""
+    """Whether this connection, or its server, accepts no writes any more."""
     return sqlstate in _CUT or sqlstate == _READ_ONLY
 
 
 def needs_change(sqlstate: str) -> bool:
-    """Whether it answers so until somebody changes the rights or the database."""
+    """Whether the error stays until the rights or the database are changed."""
     return sqlstate.startswith(_WRONG_DATABASE)
 
 
 def hint_for(sqlstate: str, message: str, *, may_be_unreachable: bool) -> str | None:
-    """Return what to do about an error, None where nobody knows."""
+    """Return what to do about an error, None where that is unknown."""
     if message.endswith(_REFUSED_BY_CLIENT):
         return TAKES_NO_WRITES
     return _HINTS.get(sqlstate, _CHECK if may_be_unreachable else None)
 
 
 def cut(connection: Any) -> None:  # noqa: ANN401 - the driver's type, which may not be installed
-    """End a connection from another thread: who waits for its answer gets an error."""
+    """End a connection from another thread: the thread that waits for an answer gets an error."""
     # it may be closed at this moment
     with suppress(Exception), socket.socket(fileno=os.dup(connection.pgconn.socket)) as line:
         line.shutdown(socket.SHUT_RDWR)

@@ -23,9 +23,9 @@ from poller.tracking.watch import AccountScope, Watch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """What became of one registration: `conflict` says why it was refused.
+    """The result of one registration: `conflict` is the reason for a refusal.
 
-    The last of several has the events of groups that were recorded with all of them.
+    The last one of several carries the events of groups that were recorded with all of them.
     """
 
     id: str
@@ -91,7 +91,7 @@ def forget_watch(
     *,
     policy: Policy,
 ) -> Forgotten:
-    """Stop watching; the result has no watch where nothing is known of that id here."""
+    """Stop watching; the result has no watch where the scope does not have the id."""
     row = lock_watches(connection, [operation_id], scope).get(operation_id)
     if row is None:
         return Forgotten()
@@ -105,9 +105,9 @@ def forget_watch(
 
 
 def add_watches(connection: Connection, scope: AccountScope, found: Sequence[Watch]) -> None:
-    """Insert watches as they are, in the state that another store left them in.
+    """Insert watches in the state in which another store, or a registration, left them.
 
-    The caller knows that none of them is there.
+    None of them may be in the store already.
     """
     for chunk in chunks(found):
         rows = [{**watch_values(watch), "scope_id": scope.id} for watch in chunk]
@@ -117,7 +117,7 @@ def add_watches(connection: Connection, scope: AccountScope, found: Sequence[Wat
 def _known(
     connection: Connection, scope: AccountScope, registrations: Sequence[Registration]
 ) -> dict[str, Watch]:
-    """Lock and read what is known, of whatever scope it is: ids are unique in a store."""
+    """Lock and read the known watches, of any scope: ids are unique in a store."""
     found = {}
     for operation_id, row in lock_watches(
         connection, sorted({r.id for r in registrations})

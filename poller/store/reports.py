@@ -1,4 +1,4 @@
-"""What people and programs ask about operations: lists, one with its timeline, and counts."""
+"""Reports on operations for people and programs: lists, one in detail, and counts."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,11 +31,10 @@ from poller.tracking.watch import AccountScope, Outcome, SortOrder, Watch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationFilter:
-    """Which operations: any of the values of each member that has some, and all of `labels`.
+    """A filter of operations: one value of each field that is not empty, and all of `labels`.
 
-    With `group`, its members only; with `has_failures` those with a recipient that failed.
-    `search` is a part of an id, or of the name or value of a label,
-    in any case.
+    With `group`, its members only; with `has_failures`, those with a recipient that failed.
+    `search` is a part of an id, or of the name or value of a label; case does not matter.
     """
 
     ids: Collection[str] = ()
@@ -59,10 +58,10 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryStatus:
-    """The way of one event to one sink.
+    """The delivery of one event to one sink.
 
-    `blocked_by` is the event that must go before it; `sink_state` is None where no settings name
-    the sink; `next_attempt` is None where nothing will be tried before something else happens.
+    `blocked_by` is the event that must be delivered before it. `sink_state` is None where no
+    settings name the sink, `next_attempt` where no attempt is scheduled.
     """
 
     sink: str
@@ -77,7 +76,7 @@ class DeliveryStatus:
 class EventTimeline:
     """The latest events of a subject, the oldest first; `omitted` counts those before them.
 
-    `deliveries` says, by an event's position, what became of it at each sink.
+    `deliveries` has, by an event's position, its delivery to each sink.
     """
 
     events: Sequence[StoredEvent]
@@ -87,7 +86,7 @@ class EventTimeline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationDetail:
-    """An operation with its latest events. `is_stub`: retention has taken all but the end."""
+    """An operation with its latest events. `is_stub`: retention has deleted all but the end."""
 
     watch: Watch
     is_stub: bool
@@ -103,7 +102,7 @@ def list_operations(
     before: str | None = None,
     order: SortOrder = SortOrder.REGISTERED,
 ) -> Listing:
-    """List what is known, stubs left out; `before` is a cursor of a page in the same order.
+    """List the operations without stubs; `before` is a cursor of a page in the same order.
 
     :raises ValueError: where the cursor is of another order.
     """
@@ -149,7 +148,7 @@ def _read_cursor(cursor: str, order: SortOrder) -> list[ColumnElement[Any]]:
 def seen_statuses(
     connection: Connection, scope: AccountScope, wanted: Collection[str]
 ) -> frozenset[str]:
-    """Return those of `wanted` that the last seen status of something known is."""
+    """Return those of `wanted` that are the last seen status of any operation, without stubs."""
     query = (
         select(watches.c.emitted_status)
         .where(
@@ -180,7 +179,7 @@ def find_operation(
 def read_timeline(
     connection: Connection, scope: AccountScope, subject: str, *, latest: int
 ) -> EventTimeline:
-    """Read the `latest` events of a subject as it is stored, and their deliveries."""
+    """Read the `latest` events of a subject, given as in its column, and their deliveries."""
     of_it = events.c.subject == subject
     number = connection.execute(select(func.count()).where(of_it)).scalar_one()
     newest = select(events).where(of_it).order_by(events.c.sequence.desc()).limit(latest)
@@ -216,7 +215,7 @@ def _delivery_statuses(
         blocked_by = head_id if waits and head < row["position"] else None
         own = health.get(sink)
         can_go = waits and not blocked_by
-        passage = DeliveryStatus(
+        status = DeliveryStatus(
             sink=sink,
             delivery=delivery,
             blocked_by=blocked_by,
@@ -224,7 +223,7 @@ def _delivery_statuses(
             sink_error=None if own is None else own.error,
             next_attempt=next_attempt(own, delivery.due_at) if can_go and own else None,
         )
-        found.setdefault(row["position"], []).append(passage)
+        found.setdefault(row["position"], []).append(status)
     return found
 
 
@@ -253,7 +252,7 @@ def _health(connection: Connection, scope: AccountScope) -> dict[str, SinkHealth
 def chosen(
     connection: Connection, scope: AccountScope, wanted: OperationFilter
 ) -> list[ColumnElement[bool] | TextClause]:
-    """Return the conditions of a filter; that of a label may match a little too much."""
+    """Return the conditions of a filter; that of a label may match too many rows."""
     # the last emitted status is the observed one: a change of status is never held back
     columns: list[tuple[ColumnElement[Any], Collection[str]]] = [
         (watches.c.id, wanted.ids),
@@ -276,7 +275,7 @@ def chosen(
 def contains(
     search: str, name: ColumnElement[str], labels: ColumnElement[Any]
 ) -> ColumnElement[bool]:
-    """Find a text in the name and in the labels; a label's text is that of its JSON."""
+    """Match rows whose name or labels contain a text; labels are searched as JSON."""
     in_json = dump_json(search)[1:-1]
     return or_(
         name.icontains(search, autoescape=True),
@@ -285,9 +284,9 @@ def contains(
 
 
 def _has_label(connection: Connection, name: str, value: str) -> ColumnElement[bool]:
-    """Narrow by the text of the label, which is always written the same way.
+    """Match by the JSON text of the label, which is always written the same way.
 
-    It may match a little too much (names and values that hold JSON themselves), never too little.
+    It may match too many rows (names and values that contain JSON themselves), never too few.
     """
     member = dump_json({name: value})[1:-1]
     find = func.strpos if connection.dialect.name == "postgresql" else func.instr
@@ -298,8 +297,8 @@ def _has_label(connection: Connection, name: str, value: str) -> ColumnElement[b
 class Summary:
     """Counts for one scope. `lost` and `dead` count since a given moment.
 
-    `waiting` counts deliveries that can go on, `stuck` those that cannot: their sink is disabled
-    or no longer configured. `held_back` counts groups whose progress is to be emitted.
+    `waiting` counts deliveries that can be sent, `stuck` those that cannot: their sink is disabled
+    or no longer configured. `held_back` counts groups whose progress is still to be emitted.
     """
 
     watched: int
@@ -323,7 +322,7 @@ class Summary:
 def summary(
     connection: Connection, scope: AccountScope, *, since: datetime, closed: Collection[str]
 ) -> Summary:
-    """Count. `closed` names sinks that are disabled in this process alone."""
+    """Count for one scope. `closed` names sinks that are closed in this process only."""
     off = set(closed) | _off(connection, scope)
     waiting = _waiting(connection, scope)
     stuck = sum(number for sink, number in waiting.items() if sink in off)

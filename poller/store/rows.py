@@ -1,4 +1,4 @@
-"""Between rows and values: the only place that knows both."""
+"""Conversion between rows of the tables and values of `tracking`, in this place only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -129,7 +129,7 @@ def _trace_of(row: RowMapping) -> Trace | None:
 
 
 def _breakdown_of(text: str | None) -> Breakdown | None:
-    """Read how far a breakdown has come; one that cannot be read begins again."""
+    """Read the progress of a breakdown; one that cannot be parsed begins again."""
     if text is None:
         return None
     try:
@@ -247,5 +247,5 @@ def health_values(health: SinkHealth) -> dict[str, Any]:
 
 
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the columns that changed: what did not is not written."""
+    """Return the columns that changed, with their new values: only these are written."""
     return {name: value for name, value in after.items() if before.get(name) != value}

@@ -37,13 +37,14 @@ metadata: Final = MetaData(
 # conditions of partial indexes; a query states the same text, or a planner does not see that it may
 # use them
 OVER: Final = text("due_at IS NULL")
-# the same said in two ways, since a range would choose the first of these indexes for both orders
+# the same condition in two forms, one for each index: with one form the planner would use the first
+# index for both orders
 FAILURES: Final = text("recipients_failed > 0")
 HAS_FAILURES: Final = text("recipients_failed <> 0")
 UNTRIED: Final = text("state = 'waiting' AND attempts = 0")
 TRIED: Final = text("state = 'waiting' AND attempts > 0")
 
-# whose operations these are; a daemon serves one scope and touches no other
+# the owners of operations: an account at a base URL; a daemon serves one scope and touches no other
 scopes: Final = Table(
     "scopes",
     metadata,
@@ -69,20 +70,20 @@ watches: Final = Table(
     Column("snapshot", Document),
     Column("counters", Document, nullable=False),
     Column("observed_at", Instant),
-    # since when answers show the same status and counters
+    # since when the status and the counters are unchanged
     Column("moved_at", Instant),
     Column("updated_at", Instant),
     Column("created_at", Instant),
     Column("left_scheduled_at", Instant),
     Column("scheduled_for", Instant),
     Column("schedule_read_at", Instant),
-    # what the counters say of recipients, for lists and sums
+    # the numbers of recipients, from the counters, for lists and sums
     Column("recipients", BigInteger, nullable=False, server_default="0"),
     Column("recipients_done", BigInteger, nullable=False, server_default="0"),
     Column("recipients_failed", BigInteger, nullable=False, server_default="0"),
     # data points of the counters, for the forecast: microseconds, done, passed, total
     Column("looks", Document, nullable=False),
-    # what the events so far have emitted
+    # the state that the events so far have reported
     Column("emitted_status", String),
     Column("emitted_counters", Document, nullable=False),
     Column("sequence", BigInteger, nullable=False),
@@ -91,34 +92,34 @@ watches: Final = Table(
     Column("emitted_attempts", Document, nullable=False),
     # the names of the alert rules that fired
     Column("emitted_alerts", Document, nullable=False, server_default="[]"),
-    # refusals in a row
+    # consecutive refusals
     Column("not_found", Integer, nullable=False),
     Column("not_found_since", Instant),
     Column("rejected", Integer, nullable=False),
-    # failures in a row
+    # consecutive failures
     Column("failed", Integer, nullable=False, server_default="0"),
     # the hint of the vendor that no poll has answered yet, and its strength
     Column("hinted_at", Instant),
     Column("hinted_by", String),
-    # the group that counts it
+    # the group that it is a member of
     Column("group_name", String),
-    # the trace that its events carry on
+    # the trace context of its events
     Column("traceparent", String),
     Column("tracestate", String),
-    # what failed: whether to read it, and how far the reading has come
+    # the breakdown of failures: whether to read it, and the progress of reading it
     Column("wants_breakdown", Boolean),
     Column("breakdown", Document),
-    # what the next poll asks for, which follows from the columns above
+    # the request of the next poll, which follows from the columns above
     Column("next_request", String, nullable=False),
     Column("wait", Float, nullable=False),
-    # null once it is no longer polled, which keeps the ended out of the index that claims read
+    # null once it is no longer polled, so that the index that claims read has no ended ones
     Column("due_at", Instant),
     Column("set_at", Instant, nullable=False),
     Column("lease_owner", String),
     Column("lease_until", Instant),
-    # true once retention has taken the snapshot, the events and the deliveries
+    # true once retention has deleted the snapshot, the events and the deliveries
     Column("is_stub", Boolean, nullable=False, default=False),
-    # what is polled, and what counting it needs; the kind first, which selects more than scope:
+    # the polled ones, with the columns for counting them; kind comes first, since with scope first
     # a planner without statistics would read a whole scope to find a few rows by id
     Index(
         "ix_watches_due",
@@ -141,7 +142,7 @@ watches: Final = Table(
         sqlite_where=text("group_name IS NOT NULL"),
         postgresql_where=text("group_name IS NOT NULL"),
     ),
-    # what has failures, the most first, and the newest first
+    # those with failures, the most failures first, and the newest first
     Index(
         "ix_watches_failures",
         "scope_id",
@@ -174,14 +175,14 @@ watches: Final = Table(
         "is_stub",
         "ended_at",
         "id",
-        # so that the ended are counted without reading their rows; SQLite asks for the last one too
+        # so that ended ones are counted without reading their rows; SQLite needs `due_at` for it
         "phase",
         "outcome",
         "due_at",
         sqlite_where=OVER,
         postgresql_where=OVER,
     ),
-    # lists, the newest first; not by scope, or claims and pages would read a whole scope by it
+    # lists, the newest first; without scope, since claims and pages would read a whole scope by it
     Index(None, "registered_at", "id"),
 )
 
@@ -194,7 +195,7 @@ groups: Final = Table(
     Column("expected", Integer),
     Column("sealed_at", Instant),
     Column("ended_at", Instant),
-    # how many members stand where, the sums of their counters, and the labels that they share
+    # the numbers of members by state, the sums of their counters, and the labels that they share
     Column("members", Document, nullable=False),
     Column("stats", Document, nullable=False),
     Column("labels", Document, nullable=False),
@@ -209,15 +210,15 @@ groups: Final = Table(
     Column("explaining", Integer, nullable=False),
     Column("explained", Integer, nullable=False),
     Column("breakdown_at", Instant),
-    # what the events so far have emitted
+    # the state that the events so far have reported
     Column("emitted_members", Document, nullable=False),
     Column("emitted_stats", Document, nullable=False),
     Column("emitted_alerts", Document, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("progress_at", Instant),
-    # when a progress that is held back may be emitted
+    # when progress that is held back is to be emitted
     Column("due_at", Instant),
-    # true once retention has taken the events and the deliveries
+    # true once retention has deleted the events and the deliveries
     Column("is_stub", Boolean, nullable=False, default=False),
     PrimaryKeyConstraint("scope_id", "name"),
     Index(
@@ -227,7 +228,7 @@ groups: Final = Table(
         sqlite_where=text("due_at IS NOT NULL"),
         postgresql_where=text("due_at IS NOT NULL"),
     ),
-    # what waits for its seal though all members have ended, and what has no member
+    # groups that wait for their seal though all members have ended, and groups without members
     Index(
         "ix_groups_open",
         "scope_id",
@@ -239,8 +240,8 @@ groups: Final = Table(
     Index(None, "created_at", "name"),
 )
 
-# what failed in the members that have emitted it; apart from the row, which every change of a
-# member writes
+# the sums of the members' breakdowns; in a table of their own, since every change of a member
+# writes the row of its group
 group_breakdowns: Final = Table(
     "group_breakdowns",
     metadata,
@@ -253,7 +254,7 @@ group_breakdowns: Final = Table(
 events: Final = Table(
     "events",
     metadata,
-    # in commit order: given out by the row `event_position` of `counters`
+    # in commit order: taken from the row `event_position` of `counters`
     Column("position", BigInteger, primary_key=True, autoincrement=False),
     Column("id", String, nullable=False, unique=True),
     Column("scope_id", ForeignKey("scopes.id"), nullable=False),
@@ -286,8 +287,8 @@ deliveries: Final = Table(
     Column("lease_owner", String),
     Column("lease_until", Instant),
     PrimaryKeyConstraint("position", "sink"),
-    # the two orders of a claim, first attempts and repeated ones, each to its end: what became due
-    # at once is not sorted again for each
+    # the two orders of a claim, first attempts and repeated ones, with `position` at the end: so
+    # deliveries that became due at the same moment are not sorted again for each claim
     Index(
         "ix_deliveries_untried",
         "scope_id",
@@ -331,7 +332,7 @@ sinks: Final = Table(
     Column("paused_at", Instant),
     Column("status", Integer),
     Column("error", Sentence),
-    # since when no daemon's settings name this sink; null while they do
+    # since when no daemon has this sink configured; null while one has
     Column("absent_since", Instant),
     PrimaryKeyConstraint("scope_id", "name"),
 )
@@ -345,7 +346,7 @@ pauses: Final = Table(
     Column("set_at", Instant, nullable=False),
     Column("until", Instant, nullable=False),
     Column("level", Integer, nullable=False),
-    # which daemon tests whether the pause is over, and until when no other one does
+    # the daemon that may probe whether the pause is over, and until when no other one may
     Column("probe_owner", String),
     Column("probe_until", Instant),
 )
@@ -358,14 +359,14 @@ daemons: Final = Table(
     Column("owner", String, nullable=False),
     # for messages: the host and the process
     Column("name", String, nullable=False),
-    # by name: what each of its sinks wants, and a fingerprint of the sink's settings
+    # by name: the subscription of each of its sinks, and a fingerprint of the sink's settings
     Column("sinks", Document, nullable=False),
     Column("max_concurrency", Integer, nullable=False),
     Column("requests_per_second", Float, nullable=False),
     # how many requests it may have under way now
     Column("slots", Integer, nullable=False),
     Column("seen_at", Instant, nullable=False),
-    # null while it runs, and where it died
+    # null while it runs, and where it was killed
     Column("left_at", Instant),
     PrimaryKeyConstraint("scope_id", "owner"),
 )
@@ -378,7 +379,7 @@ budgets: Final = Table(
     Column("next_at", Instant),
 )
 
-# which daemon reads the list of a kind, and whether it is at it
+# which daemon sweeps a kind, and whether it is reading the list now
 sweepers: Final = Table(
     "sweepers",
     metadata,

@@ -1,4 +1,4 @@
-"""Scopes: whose operations the rows are, and the pause of each account.
+"""Scopes: the accounts, each at its base URL, that own rows; and the pause of each.
 
 One daemon serves one scope, and its transactions touch the rows of that scope only.
 """

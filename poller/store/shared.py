@@ -1,4 +1,4 @@
-"""What the daemons of a store agree by: who lives, the budget, the pause, who reads which list."""
+"""How daemons coordinate through their store: heartbeats, request budget, pause, sweeps."""
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
@@ -15,14 +15,14 @@ from poller.store.transactions import Transactions
 
 
 class SharedStore:
-    """The part of a store by which its daemons agree; a SQLite file has one daemon."""
+    """Coordination of the daemons that share a store; a SQLite file has a single daemon."""
 
     def __init__(self, transactions: Transactions, now: Callable[[], datetime]) -> None:
         self._transactions = transactions
         self._now = now
 
     async def beat(self, owner: str, *, slots: int) -> Beat | None:
-        """Record that a daemon lives and needs `slots` slots; None if it must declare itself."""
+        """Record a heartbeat of a daemon that needs `slots` slots; None if it has no row."""
         begun = monotonic()
         beat = await self._transactions.write(daemon_rows.beat, owner, slots=slots, now=self._now())
         if beat is not None and isinstance(self._now, DatabaseClock):
@@ -30,11 +30,11 @@ class SharedStore:
         return beat
 
     async def pulse(self) -> Pulse:
-        """Read what other daemons change at any moment."""
+        """Read what other daemons may have changed since the last heartbeat."""
         return await self._transactions.browse(daemon_rows.pulse)
 
     async def leave(self, owner: str) -> None:
-        """Note that a daemon stops in order."""
+        """Record that a daemon has stopped in order."""
         await self._transactions.write(daemon_rows.leave, owner, self._now())
 
     async def lease_permits(self, request: PermitRequest) -> Permits:
@@ -42,7 +42,7 @@ class SharedStore:
         return await self._transactions.write(budgets.lease_permits, request, self._now())
 
     async def hold_sweep(self, kind: str, owner: str, *, is_reading: bool) -> bool:
-        """Be the one that reads the list of a kind; False where another daemon is."""
+        """Become the daemon that sweeps a kind; False where another living one does."""
         return await self._transactions.write(
             sweep_rows.hold_sweep, kind, owner, is_reading=is_reading, now=self._now()
         )
@@ -56,7 +56,7 @@ class SharedStore:
         return await self._transactions.write(budgets.change_pause, owner, outcome)
 
     async def next_due(self, *, kinds: Collection[str], owner: str) -> datetime | None:
-        """Return when the next operation that can be claimed is due, and claim nothing."""
+        """Return when the next operation that `owner` can claim is due; claims nothing."""
         return await self._transactions.read(
             watch_rows.next_due, kinds=kinds, owner=owner, now=self._now()
         )

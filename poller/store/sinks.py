@@ -1,4 +1,4 @@
-"""The health of each sink, and the sinks that come and go."""
+"""The health of each sink, and which sinks are configured."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,11 +58,11 @@ class SinkReport:
 
 
 def configure(connection: Connection, scope: AccountScope, member: Member, now: datetime) -> None:
-    """Take note of the sinks that the settings of a daemon name now, and of its bounds.
+    """Store the sinks that are configured at a daemon now, and its request limits.
 
-    Each of them is enabled, and one that was down is probed at once. What waits for others waits
-    from now on for their return: for those that this daemon had before and no living one has,
-    and, where no other daemon lives, for all others.
+    Each of these sinks is enabled, and one that was down is probed at once. A sink that this
+    daemon had before and no living one has is absent from now on; where no other daemon is alive,
+    so are all other sinks.
     """
     rows = _rows(connection, scope)
     others = living_others(connection, scope, member.owner, now)
@@ -81,10 +81,10 @@ def configure(connection: Connection, scope: AccountScope, member: Member, now: 
 
 
 def _note_absent(connection: Connection, scope: AccountScope, now: datetime) -> None:
-    """Note which sinks no living daemon has, and which have returned.
+    """Mark the sinks that no living daemon has as absent, and those that have returned as present.
 
-    Only where daemons share the store: one alone notes it when it starts. A daemon that is just
-    being restarted is no reason.
+    Only where daemons share the store: one alone does it when it starts. A sink stays present
+    during the restart of its daemon.
     """
     if not is_shared(connection):
         return
@@ -97,11 +97,11 @@ def _note_absent(connection: Connection, scope: AccountScope, now: datetime) -> 
 
 
 def enable(connection: Connection, scope: AccountScope, name: str, now: datetime) -> None:
-    """Let a sink in trouble try again at once; a pause that it asked for stays."""
+    """Make a sink in trouble due for an attempt at once; a pause that its receiver set stays."""
     health = read_health(connection, scope, name, now, lock=True)
     if health.state is SinkState.DISABLED:
         write_health(connection, scope, name, SinkHealth(state=SinkState.OK, since=now))
-        # who enables it wants to see it work, not what its last waits were
+        # the operator who enables it expects attempts now, not after the waits of before
         later = [
             deliveries.c.scope_id == scope.id,
             deliveries.c.state == _WAITING,
@@ -120,7 +120,7 @@ def enable(connection: Connection, scope: AccountScope, name: str, now: datetime
 def read_health(
     connection: Connection, scope: AccountScope, name: str, now: datetime, *, lock: bool = False
 ) -> SinkHealth:
-    """Read the health of a sink, and lock it; a sink that nobody has heard of is ok since now."""
+    """Read the health of a sink, with `lock` under a row lock; an unknown sink is ok since now."""
     query = select(sinks).where(_is(scope, name))
     if lock:
         query = query.with_for_update()
@@ -136,7 +136,7 @@ def write_health(
 
 
 def bury_absent(connection: Connection, scope: AccountScope, now: datetime) -> int:
-    """Give up what waits for sinks that no settings have named for three days."""
+    """Give up the deliveries to sinks that no daemon has had configured for three days."""
     _note_absent(connection, scope, now)
     gone = select(sinks.c.name).where(
         sinks.c.scope_id == scope.id, sinks.c.absent_since <= now - GIVE_UP_AFTER
@@ -159,7 +159,7 @@ def bury_absent(connection: Connection, scope: AccountScope, now: datetime) -> i
 
 
 def report(connection: Connection, scope: AccountScope) -> list[SinkReport]:
-    """List every sink that is configured or is still waited for, by name."""
+    """List every sink that is configured, or has waiting or dead deliveries, by name."""
     counts = _counts(connection, scope)
     due = _first_due(connection, scope)
     reports = []
@@ -224,7 +224,7 @@ def _counts(connection: Connection, scope: AccountScope) -> dict[str, _Counts]:
 
 
 def _first_due(connection: Connection, scope: AccountScope) -> dict[str, datetime]:
-    """Find, for each sink, when the first of what may go is due."""
+    """Find, for each sink, when the first delivery that is not blocked is due."""
     earlier = deliveries.alias()
     blocked = exists().where(
         earlier.c.subject == deliveries.c.subject,

@@ -22,9 +22,9 @@ _CHECK_SECONDS: Final = 2.0
 _CHECK_STEPS: Final = 10_000
 # bytes: many pages, and more than a large registration takes
 _ROOM: Final = 1024 * 1024
-# bytes of the write-ahead log: from here on it is copied into the file, beside who writes
+# bytes of the write-ahead log: a longer one is copied into the file in the background
 _LOG_LIMIT: Final = 4 * 1024 * 1024
-# pages of the log from which on a commit copies it: what is written faster than it is copied
+# pages of the log: where writers outrun the background copy, a commit copies a longer one itself
 _LONG_LOG: Final = 4_000
 _SHRINK_PAGES: Final = 200
 # SQLite's errors of the path, the permissions or the file's content
@@ -68,12 +68,12 @@ def make_engine(url: URL, *, has_one_connection: bool) -> Engine:
 
 
 def needs_change(error: sqlite3.Error) -> bool:
-    """Whether SQLite answers so until somebody changes the path, its permissions or the file."""
+    """Whether the error stays until the path, its permissions or the file are changed."""
     return getattr(error, "sqlite_errorname", "").startswith(_NEED_CHANGE)
 
 
 def hint_for(error: sqlite3.Error) -> str | None:
-    """Return what to do about an error, None where nobody knows."""
+    """Return what to do about an error, None where that is unknown."""
     name = getattr(error, "sqlite_errorname", "")
     return next((hint for prefix, hint in _HINTS.items() if name.startswith(prefix)), None)
 
@@ -93,9 +93,9 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def prove_room(path: Path) -> None:
-    """Take some space of the file system of a file, and give it back.
+    """Allocate some space beside a file, and free it again.
 
-    :raises OSError: where there is none.
+    :raises OSError: where the file system has no space.
     """
     with TemporaryFile(dir=path.parent, buffering=0) as file:
         os.posix_fallocate(file.fileno(), 0, _ROOM)
@@ -110,7 +110,7 @@ class FileCheck:
 
 
 def check_file(path: Path, table: str) -> FileCheck:
-    """Read a table for damaged pages, for two seconds at most, beside who writes."""
+    """Check a table for damaged pages, for two seconds at most, without blocking writers."""
     log = path.with_name(f"{path.name}-wal")
     log_bytes = _size(log)
     deadline = monotonic() + _CHECK_SECONDS
@@ -130,7 +130,7 @@ def check_file(path: Path, table: str) -> FileCheck:
 class Checkpoints:
     """Copies the write-ahead log into its file, on a thread of its own.
 
-    In a commit this can take half a second, for which everybody who writes would wait.
+    In a commit this can take half a second, for which all writers would wait.
     """
 
     def __init__(self, path: Path) -> None:
@@ -139,7 +139,7 @@ class Checkpoints:
         self._is_running = Lock()
 
     def begin_if_due(self) -> None:
-        """Begin where the log is long and no other one is under way."""
+        """Begin a checkpoint where the log is long and no other one is under way."""
         if _size(self._log) <= _LOG_LIMIT or not self._is_running.acquire(blocking=False):
             return
         try:
@@ -148,7 +148,7 @@ class Checkpoints:
             self._is_running.release()
 
     def _run(self) -> None:
-        # what cannot be copied stays in the log, and a commit that fails says why
+        # what cannot be copied stays in the log; a commit that fails reports the reason
         try:
             with suppress(sqlite3.Error), closing(self._connect()) as connection:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -160,20 +160,21 @@ class Checkpoints:
 
 
 def shrink(pooled: PoolProxiedConnection) -> bool:
-    """Give some unused pages back; True where more should follow, to leave a tenth of the file.
+    """Return some unused pages to the system; True where more should follow.
 
-    False also for a file that cannot shrink: one that another program has made.
+    A tenth of the file stays unused. False also for a file that cannot shrink, because another
+    program has made it.
     """
     connection: Any = pooled.driver_connection
     if (before := _too_many(connection)) == 0:
         return False
-    # a script: the statement stops after each page, and any other way runs it only once
+    # a script runs the statement to its end; `execute` would free a single page
     connection.executescript(f"PRAGMA incremental_vacuum({min(before, _SHRINK_PAGES)})")
     return 0 < _too_many(connection) < before
 
 
 def _too_many(connection: sqlite3.Connection) -> int:
-    """Count the unused pages beyond a tenth of the file, which what comes next will take."""
+    """Count the unused pages beyond a tenth of the file, which is kept for new rows."""
     [unused] = connection.execute("PRAGMA freelist_count").fetchone()
     [pages] = connection.execute("PRAGMA page_count").fetchone()
     return max(0, int(unused) - int(pages) // 10)
@@ -190,13 +191,13 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     try:
-        # before the first table, or never: lets retention shrink the file
+        # lets retention shrink the file; has an effect only before the first table is made
         cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
         cursor.execute("PRAGMA journal_mode = WAL")
-        # a log that one long reader made large is cut back when it begins again
+        # a log that grew because of a long read is truncated when it starts over
         cursor.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
         cursor.execute(f"PRAGMA wal_autocheckpoint = {_LONG_LOG}")
-        # a page that is freed as a whole is not written once more to overwrite it with zeros
+        # do not write a page that is freed as a whole only to overwrite it with zeros
         cursor.execute("PRAGMA secure_delete = FAST")
         # FULL: an acknowledged registration survives a power cut, not only a crash
         cursor.execute("PRAGMA synchronous = FULL")

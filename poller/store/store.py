@@ -1,4 +1,4 @@
-"""Everything that the engine and the commands ask of the store.
+"""The store as the engine, the control API and the commands use it.
 
 A thin asynchronous shell: each method runs one transaction of the synchronous functions beside
 this file on a worker thread, so database work never blocks the loop; a cancelled caller waits
@@ -61,7 +61,8 @@ from poller.tracking.watch import AccountScope, HintStrength, SortOrder, Watch
 class Store:
     """The durable state of one scope. Make one with `open`; close it with `aclose`.
 
-    `owner` stands in its leases. Daemons that may share it agree on its clock, `now`, and `shared`.
+    `owner` names this process in leases. `now` is the clock that all daemons of a shared store use;
+    `shared` coordinates them.
 
     Every method raises `StoreUnavailable` where the database refuses; nothing of its transaction
     is then written.
@@ -109,12 +110,12 @@ class Store:
     ) -> Self:
         """Open the store of `scope`; `timed` is called after every transaction.
 
-        `now` takes the place of its clock, in tests.
+        `now` replaces its clock, in tests.
 
         As a daemon: take the lock of a SQLite file, migrate, void the leases of the process
-        before it. Otherwise beside a running daemon: the store must be there and current.
+        before it. Otherwise beside a running daemon: the store must exist and be current.
 
-        :raises StoreInUse: where another daemon has the file.
+        :raises StoreInUse: where another daemon uses the file.
         :raises StoreTooNew: where a newer program migrated it.
         :raises StoreUnavailable: where it cannot be opened or written.
         """
@@ -125,7 +126,7 @@ class Store:
         try:
             database, known, lock, migrated_from, clock = await threads.run(preparing)
         except BaseException:
-            # cancelled: nobody waits for a database that may not answer
+            # also when cancelled: do not wait for a database that may not answer
             call.abandon()
             threads.close()
             raise
@@ -144,7 +145,7 @@ class Store:
     async def aclose(self) -> None:
         """Close the database and release its lock, after the transaction that is under way.
 
-        Also where the caller is cancelled: the lock must not stay.
+        A cancelled caller waits for this too: the lock must be released.
         """
         with CancelScope(shield=True), suppress(StoreUnavailable):
             await self._transactions.call(self._database.close)
@@ -153,10 +154,10 @@ class Store:
             self._lock.release()
 
     def finishing(self, within: float) -> AbstractContextManager[None]:
-        """End every call in that many seconds from now on, also those that begin in the block.
+        """End all calls within that many seconds from now, also those that begin in the block.
 
-        For a process that stops, whatever the database does. A call that is ended raises
-        `StoreUnavailable`.
+        For a process that must stop even if the database does not answer. A call that is ended
+        raises `StoreUnavailable`.
         """
         return self._transactions.finishing(within)
 
@@ -205,7 +206,7 @@ class Store:
         policy: Policy,
         lease_owner: str | None,
     ) -> list[Observation]:
-        """Judge answers against the stored state; state, events and deliveries in one commit."""
+        """Apply answers to the stored state; write state, events and deliveries in one commit."""
         return await self._write(
             watch_rows.record,
             answers,
@@ -228,24 +229,24 @@ class Store:
             now=self.now(),
         )
 
-    async def record_stalled(self, policy: Policy) -> list[StoredEvent]:
-        """Fire the alerts of what stands still, in one commit. Returns their events."""
-        return await self._write(alert_rows.record_stalled, policy, self.now())
+    async def record_standstill(self, policy: Policy) -> list[StoredEvent]:
+        """Fire the `stalled` alerts that are due, in one commit. Returns their events."""
+        return await self._write(alert_rows.record_standstill, policy, self.now())
 
     async def due_by_kind(self, *, kinds: Collection[str]) -> dict[str, int]:
-        """Count what is due of each kind; kinds with nothing due are left out."""
+        """Count the due operations of each kind; kinds without any are left out."""
         return await self._read(sweep_rows.due_by_kind, kinds=kinds, now=self.now())
 
     async def tracked_of(self, *, kind: str) -> int:
-        """Count what is tracked of `kind`, which costs less than its `reach`."""
+        """Count the tracked operations of `kind`, which costs less than its `reach`."""
         return await self._read(sweep_rows.tracked_of, kind=kind)
 
     async def reach(self, *, kind: str) -> Reach:
-        """Return how far back a list of `kind` must go to show all that is tracked."""
+        """Return how far back a list of `kind` must go to show all tracked operations."""
         return await self._read(sweep_rows.reach, kind=kind)
 
     async def still_due(self, *, kind: str, since: datetime) -> int:
-        """Count what was due before `since` and still is."""
+        """Count the operations that were due before `since` and still are."""
         return await self._read(sweep_rows.still_due, kind=kind, since=since, now=self.now())
 
     async def record_page(
@@ -266,18 +267,18 @@ class Store:
         )
 
     async def release(self, ids: Collection[str], owner: str, *, requeue: bool = False) -> None:
-        """Give up claims without an answer; with `requeue` they go behind what else is due."""
+        """Release claims without an answer; with `requeue` what else is due comes first."""
         due_at = self.now() if requeue else None
         await self._write(watch_rows.release, ids, owner, due_at=due_at, now=self.now())
 
     async def release_all(self, owner: str) -> None:
-        """Give up every claim of an owner that stops."""
+        """Release all claims of an owner that stops."""
         await self._write(void_leases, owner)
 
     async def complete_and_claim(
         self, attempts: Sequence[tuple[int, DeliveryAttempt]], request: ClaimRequest
     ) -> ClaimResult:
-        """Write what became of finished attempts and claim what may go next."""
+        """Write the results of finished attempts and claim the next deliveries."""
         return await self._write(
             delivery_rows.complete_and_claim,
             attempts,
@@ -287,7 +288,7 @@ class Store:
         )
 
     async def release_deliveries(self, sink: str, positions: Sequence[int], owner: str) -> None:
-        """Give up claims of `owner` without an attempt."""
+        """Release claims of `owner` without an attempt."""
         await self._write(delivery_rows.release_deliveries, sink, positions, owner)
 
     async def waiting_ids(self, sink: str, limit: int, *, skip: int = 0) -> list[str]:
@@ -295,11 +296,11 @@ class Store:
         return await self._read(delivery_rows.waiting_ids, sink, limit, skip)
 
     async def recall(self, sink: str, delivered: Collection[str]) -> int:
-        """Count as delivered what the sink says it holds. Returns how many."""
+        """Record as delivered the events that the sink already holds. Returns how many."""
         return await self._write(delivery_rows.recall, sink, sorted(delivered), self.now())
 
     async def configure_sinks(self, member: Member) -> list[SinkReport]:
-        """Store the sinks and bounds of a daemon, enable the sinks, and report on all sinks."""
+        """Store the sinks and limits of a daemon, enable the sinks, and report on all sinks."""
         await self._write(sink_rows.configure, member, self.now())
         return await self.sinks()
 
@@ -310,7 +311,7 @@ class Store:
     async def dead_letters(
         self, selection: Selection, *, limit: int, after: DeadLetterCursor | None = None
     ) -> list[DeadLetter]:
-        """List dead letters behind a cursor, in commit order."""
+        """List dead letters after a cursor, in commit order."""
         return await self._browse(
             dead_letter_rows.dead_letters, selection, limit=limit, after=after
         )
@@ -322,13 +323,15 @@ class Store:
         limit: int = dead_letter_rows.REPLAYED_AT_ONCE,
         after: DeadLetterCursor | None = None,
     ) -> ReplayedPage:
-        """Make up to `limit` dead letters behind a cursor due again."""
+        """Make up to `limit` dead letters after a cursor due again."""
         return await self._write(
             dead_letter_rows.replay, selection, now=self.now(), limit=limit, after=after
         )
 
     async def replay_event(self, event_id: str, to: Sequence[str] | None) -> list[str]:
-        """Send one kept event again. Returns the sinks.
+        """Make one kept event due again, for the sinks `to`, else for all that it was for.
+
+        Returns the names of the sinks.
 
         :raises UnknownEvent: where it is not kept.
         """
@@ -343,11 +346,11 @@ class Store:
         return await self._write(_void_future_waits, self.now())
 
     async def summary(self, *, since: datetime, closed: Collection[str] = ()) -> reports.Summary:
-        """Count what is watched and what waits."""
+        """Count operations, deliveries and groups; `lost` and `dead` count from `since` on."""
         return await self._read(reports.summary, since=since, closed=closed)
 
     async def foreign_operations(self) -> int:
-        """Count the operations of other scopes that wait here for their daemon."""
+        """Count the watched operations of other scopes, which this daemon does not poll."""
         return await self._browse(scopes.foreign_operations)
 
     async def list_operations(
@@ -367,7 +370,7 @@ class Store:
         )
 
     async def seen_statuses(self, wanted: Collection[str]) -> frozenset[str]:
-        """Return those of `wanted` that the last seen status of something known is."""
+        """Return those of `wanted` that are the last seen status of any operation."""
         return await self._browse(reports.seen_statuses, wanted)
 
     async def find_operation(
@@ -393,15 +396,15 @@ class Store:
         )
 
     async def last_cursor(self) -> Cursor:
-        """Return the cursor behind everything recorded so far."""
+        """Return the cursor after everything recorded so far."""
         return await self._browse(event_rows.last_cursor)
 
     async def find_cursor(self, event_id: str) -> Cursor | None:
-        """Return the cursor behind an event; None where it or a later one is no longer kept."""
+        """Return the cursor after an event; None where it or a later one is no longer kept."""
         return await self._browse(event_rows.find_cursor, event_id)
 
     async def prove_writable(self) -> None:
-        """Raise nothing where a registration could be committed now."""
+        """Return where a registration could be committed now."""
         await self._transactions.beside(self._database.prove_room)
         await self._write(event_rows.prove_writable)
 
@@ -414,7 +417,7 @@ class Store:
         return await self._transactions.beside(partial(check_file, self._database.path, table))
 
     async def drop_delivered(self) -> None:
-        """Remove every event that waits for no sink, for a store that serves no reader of them."""
+        """Delete the events that wait for no sink, in a store without readers of events."""
         await self._write(retention_rows.drop_delivered)
 
 

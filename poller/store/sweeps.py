@@ -1,7 +1,7 @@
-"""Sweeps: what is due of a kind, and recording a page of the list.
+"""Sweeps: counting the due operations of a kind, and recording a page of its list.
 
-A page mostly repeats what is known. Such rows are found by comparing text, and their next poll is
-moved in one statement; only what changed is locked, judged and written like any other answer.
+Most operations on a page are unchanged. These are found by comparing text, and their next polls are
+postponed in one statement; only changed ones are locked, judged and written like any other answer.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -50,20 +50,20 @@ from poller.tracking.registration import Registration
 from poller.tracking.sweep_policy import Reach
 from poller.tracking.watch import AccountScope, NextRequest, Phase
 
-# more due operations than this weigh no more
+# counting stops here: more due operations do not change the choice between list and fetch
 _COUNTED: Final = 20_000
 _CHUNK: Final = 500
-# what a list of operations can answer
+# the polls that a list of operations can answer
 _LISTED: Final = watches.c.next_request == NextRequest.OPERATION.value
-# how long before a registration its operation may have been created
+# how long before its registration an operation may have been created
 _CREATED_BEFORE: Final = timedelta(minutes=10)
-# so near the end of its retention a record is always judged in full
+# so near to the end of the vendor's retention an operation is always judged in full
 _LAST_HOURS: Final = timedelta(hours=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """One page of the list of a kind, with when it was asked for and when it came."""
+    """One page of the list of a kind, with the times of its request and of its arrival."""
 
     kind: str
     operations: Sequence[Operation]
@@ -73,7 +73,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """What a page brought: `shown` counts tracked operations on it, `quiet` those unchanged."""
+    """The effects of a page: `shown` counts tracked operations on it, `quiet` those unchanged."""
 
     shown: int
     quiet: int
@@ -84,13 +84,13 @@ class Swept:
 def due_by_kind(
     connection: Connection, scope: AccountScope, *, kinds: Collection[str], now: datetime
 ) -> dict[str, int]:
-    """Count what is due of each kind; kinds with nothing due are left out."""
+    """Count the due operations of each kind; kinds without any are left out."""
     counts = {kind: _count_due(connection, scope, kind, now, now) for kind in sorted(kinds)}
     return {kind: count for kind, count in counts.items() if count}
 
 
 def tracked_of(connection: Connection, scope: AccountScope, *, kind: str) -> int:
-    """Count what is tracked of `kind`: `reach` without the moments, which read every row."""
+    """Count the tracked operations of `kind`. Unlike `reach`, this does not read every row."""
     query = select(func.count()).where(
         watches.c.scope_id == scope.id,
         watches.c.due_at.is_not(None),
@@ -101,7 +101,7 @@ def tracked_of(connection: Connection, scope: AccountScope, *, kind: str) -> int
 
 
 def reach(connection: Connection, scope: AccountScope, *, kind: str) -> Reach:
-    """Return how far back a list of `kind` must go to show all that is tracked."""
+    """Return how far back a list of `kind` must go to show all tracked operations."""
     never_seen = case((watches.c.created_at.is_(None), watches.c.registered_at), else_=None)
     query = select(
         func.count().label("tracked"),
@@ -122,7 +122,7 @@ def reach(connection: Connection, scope: AccountScope, *, kind: str) -> Reach:
 def still_due(
     connection: Connection, scope: AccountScope, *, kind: str, since: datetime, now: datetime
 ) -> int:
-    """Count what was due before `since` and still is: a sweep begun then did not show it."""
+    """Count what was due before `since` and still is: a sweep begun then did not show these."""
     return _count_due(connection, scope, kind, min(since, now), now)
 
 
@@ -177,9 +177,10 @@ def hold_sweep(
     is_reading: bool,
     now: datetime,
 ) -> bool:
-    """Be the sweeper of a kind; False where another daemon is, and lives.
+    """Become the daemon that sweeps a kind; False where another living one does.
 
-    While it reads, what is due of the kind is not claimed by others: a page may show it.
+    While it reads the list, other daemons do not claim due operations of the kind: a page may show
+    them.
     """
     clock, until = lease_clock(connection, now), LEASE // timedelta(microseconds=1)
     held = (sweepers.c.scope_id == scope.id) & (sweepers.c.kind == kind)
@@ -198,7 +199,7 @@ def hold_sweep(
 def swept_elsewhere(
     connection: Connection, scope: AccountScope, owner: str, now: datetime
 ) -> dict[str, bool]:
-    """Return the kinds that another daemon is the sweeper of, and whether it reads a list now."""
+    """Return the kinds that another daemon sweeps, and whether it reads the list now."""
     query = select(sweepers.c.kind, sweepers.c.is_reading).where(
         sweepers.c.scope_id == scope.id,
         sweepers.c.owner != owner,
@@ -246,7 +247,7 @@ def _discoveries(unknown: Iterable[Operation], kind: str, *, since: datetime) ->
 def _tracked(
     known: Mapping[str, RowMapping], scope: AccountScope, kind: str
 ) -> dict[str, RowMapping]:
-    """Choose the rows that a list of the kind answers."""
+    """Choose the rows whose next poll a list of the kind answers."""
     return {
         name: row
         for name, row in known.items()
@@ -264,7 +265,7 @@ def _answer(page: Listed, operation: Operation) -> FoundAnswer:
 
 
 def _quiet(rows: Mapping[str, RowMapping], now: datetime) -> Callable[[Operation], bool]:
-    """Make the test for what a plain backoff may answer: nothing new, nothing pending."""
+    """Return a test for operations that only need a longer wait: nothing new, nothing pending."""
 
     def is_quiet(operation: Operation) -> bool:
         row = rows[operation.id]
@@ -286,11 +287,10 @@ def _quiet(rows: Mapping[str, RowMapping], now: datetime) -> Callable[[Operation
 
 
 def _unchanged(connection: Connection, rows: Mapping[str, RowMapping]) -> list[str]:
-    """Lock those of the rows that are as they were read, and return their ids.
+    """Lock the rows that have not changed since they were read, and return their ids.
 
-    Another daemon may have recorded an answer, or taken a hint, meanwhile: its next poll, which may
-    be sooner, holds.
-    A row that is being written at this moment is left to who writes it.
+    Another daemon may have recorded an answer, or taken a hint, meanwhile: the next poll that it
+    set is kept. A row that is being written at this moment is skipped.
     """
     unchanged: list[str] = []
     ids = sorted(rows)
@@ -318,10 +318,11 @@ def _postpone(
     arrived_at: datetime,
     now: datetime,
 ) -> None:
-    """Double the waits of what showed nothing new, without jitter: the next sweep takes all.
+    """Double the waits of unchanged operations, without jitter: the next sweep polls them all.
 
-    A poll that was to come later keeps its time, and its backoff begins then: an unchanged answer
-    is no reason to poll earlier, and what sleeps until its send time wakes without a backoff.
+    A poll that was to come later keeps its time, and the backoff begins then: an unchanged answer
+    is no reason to poll earlier, and an operation that sleeps until its send time starts with a
+    short wait.
     """
     doubled = watches.c.wait * 2
     wait = case(
@@ -330,7 +331,7 @@ def _postpone(
         else_=doubled,
     )
     sooner = literal(microseconds(now), BigInteger) + cast(wait * 1_000_000, BigInteger)
-    # a wait set in the future means that the clock went back: it does not hold
+    # a wait that was set in the future means that the clock went back: it is not kept
     holds = and_(type_coerce(watches.c.due_at, BigInteger) > sooner, watches.c.set_at <= now)
     due_at = case((holds, watches.c.due_at), else_=sooner)
     for start in range(0, len(ids), _CHUNK):
@@ -353,17 +354,17 @@ def _postpone(
 def _count_due(
     connection: Connection, scope: AccountScope, kind: str, since: datetime, now: datetime
 ) -> int:
-    """Count what was due at `since`, and nobody works on."""
+    """Count what was due at `since` and is not leased."""
     values = {"scope": scope.id, "kind": kind, "since": since}
     values |= lease_clock_values(connection, now)
     statement = _counting_due(is_shared=is_shared(connection))
     return connection.execute(statement, values).scalar_one()
 
 
-# building it takes longer than running it, and the daemon runs it for each kind at each turn
+# Cached: building it takes longer than running it, and it runs for each kind at each turn.
 @cache
 def _counting_due(*, is_shared: bool) -> Select[int]:
-    """Count in an index alone: a kind at a time, and no column that it does not hold."""
+    """Count in an index only: one kind at a time, and no column that the index does not have."""
     clock = lease_clock_parameter(is_shared=is_shared)
     due = (
         select(watches.c.kind)

@@ -1,8 +1,8 @@
 """Transactions off the loop: each on a worker thread, in its turn, within its deadline, and timed.
 
-A database that does not answer must not hold anybody: the caller gets an error when the deadline
-is over, the connection is cut so that its thread comes back, and where even that does not help the
-thread is left behind. The threads are daemons: none holds up the end of the process.
+A database that does not answer must not block the program: at the deadline the caller gets an
+error and the connection is cut, so that its thread returns. Where even that does not help, the
+thread is abandoned. The threads are daemon threads: none delays the end of the process.
 """
 
 from asyncio import AbstractEventLoop, get_running_loop
@@ -33,8 +33,8 @@ seconds from begin to commit, waiting for the database's lock included, and whet
 _BROWSERS: Final = 2
 # a call with thousands of items may take longer: a second for this number of items
 _ITEMS_A_SECOND: Final = 500
-# A pooled connection that has not answered its first statement by then is taken for dead. The
-# thread goes on with a fresh one.
+# A pooled connection that has not answered its first statement by then is treated as dead. The
+# thread continues with a new one.
 _FIRST_ANSWER: Final = 3.0
 
 
@@ -42,8 +42,8 @@ class Transactions:
     """Runs functions of a connection and a scope, one transaction each.
 
     A cancelled caller waits for the end. Every method raises `StoreUnavailable` where the
-    database refuses; nothing is then written. Where the database gives no answer in time the same
-    is raised, and what was asked for may or may not be done.
+    database refuses; nothing is then written. Where the database does not answer in time the same
+    is raised, and the transaction may or may not be committed.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Transactions:
         self._scope = scope
         self._timed = timed
         self._threads = threads
-        # one writer at a time is all that SQLite allows, and order is kept for free
+        # SQLite allows one writer at a time, and this keeps the order of calls
         self.turn = CapacityLimiter(1)
         one_connection = database.has_one_connection
         self._browsers = self.turn if one_connection else CapacityLimiter(_BROWSERS)
@@ -105,18 +105,18 @@ class Transactions:
         return result
 
     async def call(self, function: Callable[[], T]) -> T:
-        """Run what is no transaction, when it is its turn."""
+        """Run a function that is not a transaction, when it is its turn."""
         return await self._run(function, limiter=self.turn, items=0)
 
     async def beside(self, function: Callable[[], T]) -> T:
-        """Run what is no transaction, beside the engine where the database allows it."""
+        """Run a function that is not a transaction, beside the engine where possible."""
         return await self._run(function, limiter=self._browsers, items=0)
 
     @contextmanager
     def finishing(self, within: float) -> Iterator[None]:
-        """End every call in that many seconds from now on, also those that begin in the block.
+        """End all calls within that many seconds from now, also those that begin in the block.
 
-        For a process that stops: it keeps its own time, whatever the database does.
+        For a process that must stop even if the database does not answer.
         """
         moment = anyio.current_time() + within
         self._last_moments.append(moment)
@@ -156,7 +156,7 @@ class Transactions:
     async def _run(self, function: Callable[[], T], *, limiter: CapacityLimiter, items: int) -> T:
         await self._take_turn(limiter)
         call = Call()
-        seconds = self._database.patience + items / _ITEMS_A_SECOND
+        seconds = self._database.call_timeout + items / _ITEMS_A_SECOND
         loop = get_running_loop()
         first = loop.call_later(_FIRST_ANSWER, self._cut_if_silent, call)
         scope = CancelScope(shield=True, deadline=self._deadline(seconds))
@@ -172,13 +172,13 @@ class Transactions:
             limiter.release()
         call.abandon()
         raise StoreUnavailable(
-            f"store.url: {self._database.name}: no answer within {seconds:g} s; what was asked "
-            "for may or may not be done"
+            f"store.url: {self._database.name}: no answer within {seconds:g} s; the transaction "
+            "may or may not be done"
         )
 
     async def _take_turn(self, limiter: CapacityLimiter) -> None:
-        """Wait for the turn, for as long as calls are answered at all."""
-        with CancelScope(deadline=self._deadline(self._database.patience)) as scope:
+        """Wait for the turn, for as long as other calls are being answered."""
+        with CancelScope(deadline=self._deadline(self._database.call_timeout)) as scope:
             self._waiting.add(scope)
             try:
                 await limiter.acquire()
@@ -190,8 +190,8 @@ class Transactions:
         )
 
     def _answered(self) -> None:
-        """Let those who wait for their turn wait on: it comes."""
-        deadline = self._deadline(self._database.patience)
+        """Extend the deadline of the callers that wait for their turn: the database answers."""
+        deadline = self._deadline(self._database.call_timeout)
         for scope in self._waiting:
             scope.deadline = deadline
 
@@ -217,8 +217,8 @@ class Threads:
     async def run(self, function: Callable[[], T]) -> T:
         """Run `function` on a thread that is free, or on a new one; raises what it raises.
 
-        Where the caller is cancelled, this returns at once, and the thread goes on: a caller that
-        wants the end shields itself.
+        Where the caller is cancelled, this ends at once, and the thread continues: a caller that
+        waits for the end must shield itself.
         """
         job = _Job(function)
         worker = self._idle.pop() if self._idle else _Worker(self._free)
@@ -230,7 +230,7 @@ class Threads:
         return result
 
     def close(self) -> None:
-        """End the threads that have nothing to do, and the others after their call."""
+        """End the idle threads, and the others after their call."""
         self._is_closed = True
         while self._idle:
             self._idle.pop().jobs.put(None)
@@ -242,7 +242,7 @@ class Threads:
 
 
 class _Job(Generic[T]):
-    """A function, who waits for it, and what became of it."""
+    """A function, the loop in which its caller waits, and its result."""
 
     def __init__(self, function: Callable[[], T]) -> None:
         self._function = function
@@ -259,7 +259,7 @@ class _Job(Generic[T]):
             self.error = error
 
     def report(self) -> None:
-        """Wake who waits."""
+        """Wake the caller."""
         with suppress(RuntimeError):  # the loop has ended meanwhile
             self._loop.call_soon_threadsafe(self.done.set)
 

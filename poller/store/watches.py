@@ -1,4 +1,4 @@
-"""Watched operations: claim what is due, record what was seen.
+"""Watched operations: claim what is due, record answers.
 
 Functions of a connection inside a transaction; the caller commits. Correctness rests on the
 locked row, leases only save work.
@@ -47,13 +47,13 @@ from poller.tracking.watch import AccountScope, NextRequest, Watch
 T = TypeVar("T")
 
 _CHUNK: Final = 500
-# Reading what failed waits for whatever is due of what has not ended, but not for ever.
-_PATIENCE: Final = timedelta(minutes=1)
+# A breakdown waits while other polls are due, but not for longer than this.
+_BREAKDOWN_DELAY: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """Who works on what it claims, and for how many seconds nobody else may."""
+    """The owner of a claim, and for how many seconds nobody else may claim the same."""
 
     owner: str
     seconds: float
@@ -61,7 +61,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What was claimed; where that is nothing, when the next unclaimed operation is due."""
+    """The claimed watches; without any, when the next unclaimed one is due."""
 
     watches: Sequence[Watch] = ()
     next_due: datetime | None = None
@@ -71,7 +71,7 @@ class Claim:
 class Observation:
     """What one answer did: the state that was written and the events recorded with it.
 
-    The last of several has the events of groups after its own.
+    The last one of several has the events of groups after its own.
     """
 
     id: str
@@ -89,9 +89,9 @@ def claim_due(
     lease: Lease,
     now: datetime,
 ) -> Claim:
-    """Take up to `limit` watches of these kinds that are due, the longest overdue first.
+    """Claim up to `limit` watches of these kinds that are due, the longest overdue first.
 
-    What only explains an end that was emitted already comes after all others, or a minute late.
+    Breakdowns, whose operations have ended already, come after all others or a minute late.
     """
     kinds = _not_being_read(connection, scope, kinds, lease.owner, now)
     if not kinds:
@@ -100,7 +100,10 @@ def claim_due(
     values = {"scope": scope.id, **lease_clock_values(connection, now)}
     leased = {**values, "owner": lease.owner, "seconds": int(lease.seconds * 1_000_000)}
     for statement, own in (
-        (_claiming(names, limit, is_shared=shared, is_urgent=True), {"late": now - _PATIENCE}),
+        (
+            _claiming(names, limit, is_shared=shared, is_urgent=True),
+            {"late": now - _BREAKDOWN_DELAY},
+        ),
         (_claiming(names, limit, is_shared=shared, is_urgent=False), {}),
     ):
         rows = connection.execute(statement, {**leased, "now": now, **own}).mappings().all()
@@ -154,7 +157,7 @@ def _change_groups(
     decisions: Mapping[str, Decision],
     now: datetime,
 ) -> GroupChanges:
-    """Let the groups of what changed know; the others are not even read."""
+    """Apply the decisions to the groups of their watches; only groups that change are read."""
     counted = {
         name: decision
         for name, decision in decisions.items()
@@ -177,7 +180,7 @@ def release(
     due_at: datetime | None,
     now: datetime,
 ) -> None:
-    """Give up claims without an answer: they are due at `due_at`, or as due as they were."""
+    """Release claims without an answer; with `due_at` they are due then, else as before."""
     waits = {} if due_at is None else {"due_at": due_at, "set_at": now}
     for chunk in chunks(sorted(ids)):
         held = [
@@ -193,7 +196,7 @@ def release(
 
 
 def void_leases(connection: Connection, scope: AccountScope, owner: str | None = None) -> None:
-    """Void every claim of `owner`, or of anybody: who held them is gone."""
+    """Void the leases of `owner`, or all: the process that held them has ended."""
     held = watches.c.lease_owner.is_not(None) if owner is None else watches.c.lease_owner == owner
     connection.execute(
         update(watches)
@@ -203,7 +206,7 @@ def void_leases(connection: Connection, scope: AccountScope, owner: str | None =
 
 
 def void_future_waits(connection: Connection, scope: AccountScope, now: datetime) -> int:
-    """Make due what waits since a moment in the future: the clock went back. Returns how many."""
+    """Make due what was set to wait in the future: the clock went back. Returns how many."""
     ahead = [
         watches.c.scope_id == scope.id,
         watches.c.due_at.is_not(None),
@@ -252,7 +255,7 @@ def _not_being_read(
 def _claiming(
     kinds: tuple[str, ...], limit: int, *, is_shared: bool, is_urgent: bool
 ) -> ReturningUpdate[Any]:
-    """Take what is due first: what is urgent alone, or whatever is due."""
+    """Claim what is due first; with `is_urgent`, no breakdown that is not late."""
     wanted = [watches.c.due_at <= bindparam("now")]
     if is_urgent:
         wanted.append(
@@ -286,9 +289,9 @@ def _first(
     is_shared: bool,
     lock: bool,
 ) -> Select[tuple[str, datetime]]:
-    """Choose what is due first: each kind in the order of its index, which reads a few rows.
+    """Select what is due first: each kind in the order of its index, so that few rows are read.
 
-    One query for several kinds would read and sort all that is due.
+    One query for several kinds would read and sort all due rows.
     """
     clock = lease_clock_parameter(is_shared=is_shared)
     arms = [
@@ -313,7 +316,7 @@ def _first(
 def lock_watches(
     connection: Connection, ids: Sequence[str], scope: AccountScope | None = None
 ) -> dict[str, Any]:
-    """Lock rows in the order of their ids, which the caller gives, and read them."""
+    """Lock and read the rows of `ids`, which the caller has sorted."""
     own = [] if scope is None else [watches.c.scope_id == scope.id]
     rows: dict[str, Any] = {}
     for chunk in chunks(ids):
@@ -336,7 +339,7 @@ def write_watch(connection: Connection, operation_id: str, changes: dict[str, An
 def _write_all(connection: Connection, changes: Mapping[str, Mapping[str, Any]]) -> None:
     """Write many rows, those that changed in the same columns with one statement.
 
-    A statement is compiled once for all its rows; compiling it for each one costs more than that.
+    It is compiled once for all of them: compiling costs more than writing a row.
     """
     alike: dict[frozenset[str], list[dict[str, Any]]] = {}
     for operation_id, values in changes.items():
@@ -349,9 +352,9 @@ def _write_all(connection: Connection, changes: Mapping[str, Mapping[str, Any]])
 def _observations(
     ids: Sequence[str], decisions: Mapping[str, Decision], recorded: Iterator[StoredEvent]
 ) -> Iterator[Observation]:
-    """Give each answer its outcome; events were recorded in the order of the decisions.
+    """Pair each answer with its outcome; events were recorded in the order of the decisions.
 
-    What is left of them at the end is of groups.
+    The rest of the events, after all of these, are those of groups.
     """
     for operation_id in ids:
         decision = decisions.get(operation_id)
@@ -366,7 +369,7 @@ def _observations(
 
 
 def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Split what goes into one statement, whose parameters are limited."""
+    """Split items so that each part fits into one statement, whose parameters are limited."""
     for start in range(0, len(items), _CHUNK):
         yield items[start : start + _CHUNK]
 

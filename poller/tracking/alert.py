@@ -85,7 +85,7 @@ def judge_counters(rule: AlertRule, counters: Mapping[str, int], *, finished: in
     return None
 
 
-def judge_stalled(rule: AlertRule, watch: Watch, *, now: datetime) -> Alert | None:
+def judge_standstill(rule: AlertRule, watch: Watch, *, now: datetime) -> Alert | None:
     """Return the alert where nothing moved for as long as the rule says, and an answer showed it.
 
     What is scheduled, has completed, or was not observed since the threshold is not judged.

@@ -351,9 +351,9 @@ async def test_what_stands_still_is_judged_unless_the_account_is_paused(
         daemon._configuration = replace(daemon._configuration, policy=policy)
         with monkeypatch.context() as paused:
             paused.setattr(Throttle, "account_pause", "a pause")
-            await daemon._record_stalled()
+            await daemon._record_standstill()
         assert lines(logs, "alert.fired") == []
-        await daemon._record_stalled()
+        await daemon._record_standstill()
         await until(lambda: len(sink.attempts) == 1)
     [fired] = lines(logs, "alert.fired")
     assert (fired["operation"], fired["alert"], fired["value"]) == (op(1), "quiet", 100)

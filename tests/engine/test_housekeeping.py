@@ -37,7 +37,7 @@ async def running_housekeeping(
         store=store,
         retention=lambda: 60.0,
         record_due_groups=anyio.lowlevel.checkpoint,
-        record_stalled=anyio.lowlevel.checkpoint,
+        record_standstill=anyio.lowlevel.checkpoint,
         now=clock,
         signals=signals or Signals(),
         heartbeats=Heartbeats(),

@@ -9,7 +9,7 @@ import pytest
 from poller.sinks.base import OutgoingEvent
 from poller.sinks.chat import compose
 from poller.sinks.formats import chat_format
-from poller.tracking.alert import AlertRule, emit_alert, judge_stalled
+from poller.tracking.alert import AlertRule, emit_alert, judge_standstill
 from poller.tracking.event import make_event
 from poller.tracking.lifecycle import EventType
 from poller.tracking.pacing import Policy
@@ -93,7 +93,7 @@ def _alerted(rule: AlertRule) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(story.events[0].render("0190-z"))
         return document
     story.wait(1000).see(**{**STATS, "delivered": 880})
-    alert = judge_stalled(rule, story.watch, now=story.now)
+    alert = judge_standstill(rule, story.watch, now=story.now)
     assert alert is not None
     story.events.append(emit_alert(story.watch, alert, now=story.now)[1])
     return _document(story)

@@ -24,7 +24,7 @@ POLICY = Policy(progress_interval=0, alerts=(QUIET, EVEN_LONGER))
 
 async def judge(daemon: Daemon, policy: Policy = POLICY) -> list[tuple[str, str]]:
     """Fire what stands still; return the operations and their rules."""
-    found = await daemon.store.record_stalled(policy)
+    found = await daemon.store.record_standstill(policy)
     return [(stored.subject, stored.event.data["alert"]["name"]) for stored in found]
 
 

@@ -47,7 +47,7 @@ async def daemon(line: Line, name: str, clock: Clock) -> AsyncIterator[Daemon]:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let deadlines be a tenth of what they are."""
-    monkeypatch.setattr("poller.store.database._SERVER_PATIENCE", 1.0)
+    monkeypatch.setattr("poller.store.database._SERVER_TIMEOUT", 1.0)
     monkeypatch.setattr("poller.store.transactions._FIRST_ANSWER", 0.3)
 
 
@@ -251,7 +251,7 @@ def test_a_call_that_nobody_waits_for_writes_nothing(cluster: Cluster, name: str
         connection.execute(text("INSERT INTO kept VALUES (1)"))
         call.is_abandoned = True
 
-    with database.calling(call), pytest.raises(StoreUnavailable, match="nobody waits"):
+    with database.calling(call), pytest.raises(StoreUnavailable, match="no longer waits"):
         database.write(late)
     with database.reading() as connection:
         assert connection.execute(text("SELECT count(*) FROM kept")).scalar_one() == 0

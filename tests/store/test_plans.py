@@ -214,7 +214,7 @@ async def test_standstill_is_found_by_an_index(crowded: Daemon) -> None:
     rules = tuple(AlertRule(name=f"of_{of}", of=of, stalled=60) for of in AlertSubject)
     crowded.clock.advance(days=1)
     with plans(crowded) as lines:
-        await crowded.store.record_stalled(Policy(alerts=rules))
+        await crowded.store.record_standstill(Policy(alerts=rules))
     assert lines
     assert [line for line in lines if SCAN.search(line)] == []
 

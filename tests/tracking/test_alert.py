@@ -6,7 +6,7 @@ import pytest
 
 from poller.audit.event_reader import read_line
 from poller.audit.history import History
-from poller.tracking.alert import AlertRule, AlertSubject, judge_stalled
+from poller.tracking.alert import AlertRule, AlertSubject, judge_standstill
 from poller.tracking.pacing import Policy
 from tests.tracking.story import ID, MESSAGE_ID, Story, at, types_of
 
@@ -154,7 +154,7 @@ def test_the_audit_takes_alerts_for_what_they_are() -> None:
 
 
 def _stalled_after(story: Story, seconds: float) -> float | None:
-    alert = judge_stalled(STALLED, story.watch, now=at(seconds))
+    alert = judge_standstill(STALLED, story.watch, now=at(seconds))
     return None if alert is None else alert.value
 
 
