@@ -24,12 +24,17 @@ _MESSAGE = 200_000
 _AT_FIRST_USE = (
     "alembic.command",
     "anyio._backends._asyncio",
+    "anyio._core._signals",
     "anyio._core._sockets",
     "anyio.streams.tls",
     "httpcore",
+    "psycopg",
     "rich.live",
     "rich.table",
+    "sqlalchemy.dialects.postgresql.psycopg",
     "sqlalchemy.dialects.sqlite",
+    "typer._adapters",
+    "typer._click.decorators",
     "uvicorn.lifespan.off",
     "uvicorn.loops.auto",
     "uvicorn.protocols.http.auto",
@@ -77,14 +82,17 @@ def _import_everything() -> None:
         if module.name not in _LATE and not module.name.startswith("poller.store.migrations"):
             importlib.import_module(module.name)
     for name in _AT_FIRST_USE:
-        importlib.import_module(name)
+        with contextlib.suppress(ModuleNotFoundError):  # of the driver of PostgreSQL
+            importlib.import_module(name)
     _run_once()
     gc.collect()
     gc.freeze()
 
 
 def _run_once() -> None:
-    """Watch an operation to its end, so that every child finds the statements compiled."""
+    """Watch an operation to its end, so that every child finds statements and models compiled."""
+    import httpx  # noqa: PLC0415 - as above
+
     from poller.testing import CommsSimulator, PollerDaemon  # noqa: PLC0415 - as above
     from tests.fakes import statements  # noqa: PLC0415 - as above
 
@@ -101,6 +109,14 @@ def _run_once() -> None:
         operation = simulator.send()
         daemon.watch(operation, breakdown=True)
         daemon.wait_delivered(operation)
+        for path in (
+            "healthz",
+            "metrics",
+            "v1/operations",
+            "v1/sinks",
+            f"v1/operations/{operation}",
+        ):
+            httpx.get(f"{daemon.url}/{path}", trust_env=False).raise_for_status()
     # a fork takes over no thread
     assert threading.active_count() == 1, threading.enumerate()
 
