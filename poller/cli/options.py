@@ -224,7 +224,7 @@ def registrations(ids: Sequence[str], defaults: Defaults) -> list[Registration]:
         return [
             Registration(
                 id=one,
-                kind=kind_of(one, said=explicit, usual=defaults.kind),
+                kind=kind_of(one, given=explicit, default=defaults.kind),
                 labels=defaults.labels,
                 breakdown=defaults.breakdown,
                 group=defaults.group,

@@ -228,7 +228,7 @@ def bounded_kind(kind: str) -> str:
 def _detection_lag(observation: Observation) -> float | None:
     """Return the age of the change that this answer showed; None without a change."""
     events = (stored.event for stored in observation.events)
-    first = next((event for event in events if event.tells_a_change), None)
+    first = next((event for event in events if event.reports_change), None)
     if first is None:
         return None
     updated_at, observed_at = first.updated_at, first.observed_at

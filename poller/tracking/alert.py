@@ -1,8 +1,8 @@
-"""Alerts: rules that find what goes wrong while it can still be stopped. Pure.
+"""Alerts: rules that find problems of an operation while it can still be stopped. Pure.
 
-A rule counts failures, or judges that nothing moves. It fires once for each watch or group: the
-names of the rules that fired are kept with what was emitted. Counters are judged at each accepted
-answer, standstill by housekeeping, since it needs no new answer.
+A rule counts failures, or finds a standstill. It fires once for each watch or group: the names of
+the rules that fired are kept with the emitted state. Counters are judged at each accepted answer,
+standstill by housekeeping, since it needs no new answer.
 
 An alert comes before the event of the same answer and carries all counters that are not yet
 emitted. It reports no change of status: `previousStatus` is that of the event before, and the next
@@ -34,7 +34,7 @@ class AlertRule:
     """One rule: the sum of `counters` reaches `count`, or `ratio` of the finished recipients.
 
     It is not judged before `at_least` recipients are finished. `stalled` is another kind of rule:
-    nothing moved for this number of seconds. Only what carries all `labels` is judged.
+    nothing moved for this number of seconds. A rule applies only where all `labels` are present.
     """
 
     name: str
@@ -47,13 +47,13 @@ class AlertRule:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def is_for(self, labels: Mapping[str, str]) -> bool:
-        """Return whether something with these labels is judged."""
+        """Return whether the rule applies to an operation or group with these labels."""
         return all(labels.get(name) == value for name, value in self.labels.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """What made a rule fire: `measure` (`ratio`, `count` or `stalled`) has reached `threshold`."""
+    """Why a rule fired: `measure` (`ratio`, `count` or `stalled`) has reached `threshold`."""
 
     name: str
     measure: str
@@ -86,9 +86,9 @@ def judge_counters(rule: AlertRule, counters: Mapping[str, int], *, finished: in
 
 
 def judge_standstill(rule: AlertRule, watch: Watch, *, now: datetime) -> Alert | None:
-    """Return the alert where nothing moved for as long as the rule says, and an answer showed it.
+    """Return the alert where answers have shown no movement for as long as the rule says.
 
-    What is scheduled, has completed, or was not observed since the threshold is not judged.
+    A watch that is scheduled, has completed, or was not observed since the threshold is not judged.
     """
     if watch.phase is not Phase.ACTIVE or watch.status == "SCHEDULED":
         return None
@@ -98,9 +98,9 @@ def judge_standstill(rule: AlertRule, watch: Watch, *, now: datetime) -> Alert |
 def judge_since(
     rule: AlertRule, *, moved_at: datetime | None, observed_at: datetime | None, now: datetime
 ) -> Alert | None:
-    """Return the alert where nothing moved from `moved_at` to `observed_at`, which is long enough.
+    """Return the alert where the time from `moved_at` to `observed_at` reaches the threshold.
 
-    `observed_at` is None where no answer has come.
+    These are the last movement and the last answer; `observed_at` is None without an answer.
     """
     if rule.stalled is None or moved_at is None or observed_at is None:
         return None

@@ -15,7 +15,7 @@ from poller.tracking.watch import Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Look:
+class _Timed:
     """`begun_at` is when the request was begun, `arrived_at` when its answer was complete."""
 
     begun_at: datetime
@@ -23,7 +23,7 @@ class _Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundAnswer(_Look):
+class FoundAnswer(_Timed):
     """The operation or message itself. `fetched` is False where it came from a list."""
 
     found: Operation | Message
@@ -31,21 +31,21 @@ class FoundAnswer(_Look):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleAnswer(_Look):
+class ScheduleAnswer(_Timed):
     """Messages of a scheduled operation, one page at most; empty where they cannot be read."""
 
     messages: Sequence[Message] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiptsAnswer(_Look):
+class ReceiptsAnswer(_Timed):
     """The receipts of a group message, one status for each recipient."""
 
     statuses: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BreakdownAnswer(_Look):
+class BreakdownAnswer(_Timed):
     """The answer to one request of a breakdown; `found` is None where it was refused for good."""
 
     request: Request
@@ -53,24 +53,24 @@ class BreakdownAnswer(_Look):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotFoundAnswer(_Look):
+class NotFoundAnswer(_Timed):
     """404 to a fetch of what is watched, in the vendor's envelope."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RejectedAnswer(_Look):
+class RejectedAnswer(_Timed):
     """400 to a fetch of what is watched, in the vendor's envelope."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NonsenseAnswer(_Look):
+class NonsenseAnswer(_Timed):
     """A success whose document does not have the expected shape; `why` names the member."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FailedAnswer(_Look):
+class FailedAnswer(_Timed):
     """Anything else: no answer, or one that says nothing about what is watched.
 
     `answered` is True where there was an answer that did not ask to wait: a 500, a gateway's page.
@@ -92,7 +92,7 @@ Answer = (
 
 
 class Verdict(StrEnum):
-    """What became of an answer, for logs and metrics."""
+    """The effect of an answer, for logs and metrics."""
 
     CHANGED = "changed"
     UNCHANGED = "unchanged"
@@ -101,7 +101,7 @@ class Verdict(StrEnum):
     ABSENT = "absent"
     FAILED = "failed"
     LATE = "late"
-    """When the answer came, watching had ended already."""
+    """The watch had ended before the answer came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""One event on its way to one sink, as pure state: attempts, waits, and when to give up.
+"""The delivery of one event to one sink, as pure state: attempts, waits, and when to give up.
 
 Waits start at 1 s and about double to at most 1 h; jitter only adds to them. `Retry-After` pauses
 the whole sink instead. An event is given up at a failed attempt three days after it was recorded
@@ -21,7 +21,7 @@ _JITTER: Final = 0.2
 
 
 class DeliveryState(StrEnum):
-    """Where a delivery stands."""
+    """The state of a delivery."""
 
     WAITING = "waiting"
     DELIVERED = "delivered"
@@ -99,14 +99,14 @@ def _wait(attempts: int, jitter: float) -> float:
 
 FINAL = "final"
 SUMMARY = "summary"
-"""What ends as a whole, and why it failed: finals and breakdowns, but of no member of a group."""
+"""The pattern for finals and breakdowns of groups, and of watches that are in no group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """What the sink of that name wants: type patterns (`operation.*`, `final`) and labels.
+    """The events that a sink subscribes to: type patterns (`operation.*`, `final`) and labels.
 
-    `summary` stands for the finals and breakdowns of groups and of what is in no group.
+    `summary` means the finals and breakdowns of groups, and of watches that are in no group.
     """
 
     sink: str

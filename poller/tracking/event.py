@@ -1,7 +1,7 @@
 """Events: from a change to a CloudEvent in structured JSON.
 
-An event is about a watch, which is an operation or a message, or about a group. Both have one type
-and one way through the program; what differs is in `data`.
+An event is about a watch, which is an operation or a message, or about a group. One class carries
+both through the program; they differ in `data` only.
 
 CloudEvents 1.0 with the `sequence` and `partitionkey` extensions, and those of distributed tracing
 where the registration named a trace. The shape is a contract: `event.schema.json` beside this file
@@ -61,7 +61,7 @@ class Event:
 
     @property
     def is_summary(self) -> bool:
-        """Whether something ends with this or is explained by it that is not part of a group."""
+        """Whether this is a final or a breakdown of a group, or of a watch that is in no group."""
         return not self.is_of_member and (self.final or self.breakdown is not None)
 
     @property
@@ -75,13 +75,13 @@ class Event:
         stats = self.data["stats"] if self.is_of_group else self.snapshot.get("stats")
         if not isinstance(stats, Mapping):
             return {}
-        # a null one counts as 0, and its column is there
+        # a null counter counts as 0, and is not missing
         known = {name: 0 if value is None else value for name, value in stats.items()}
         return {name: value for name, value in known.items() if type(value) is int and value >= 0}
 
     @property
     def members(self) -> Mapping[str, int] | None:
-        """How many members a group had, and where they stood; None for other subjects."""
+        """The numbers of a group's members, in total and by state; None for other subjects."""
         found: Mapping[str, int] | None = self.data["operations"] if self.is_of_group else None
         return found
 
@@ -134,7 +134,7 @@ class Event:
         return self.data.get("alert")
 
     @property
-    def tells_a_change(self) -> bool:
+    def reports_change(self) -> bool:
         """Whether a status or a counter changed since the event before."""
         return bool(self.delta) or self.previous_status != self.status
 
@@ -208,7 +208,7 @@ def read_event(document: Mapping[str, Any]) -> Event:
             data=data,
             trace=_trace(document),
         )
-        # so that every property can be read
+        # check that every property can be read
         if not isinstance(event.snapshot, Mapping):
             raise TypeError(event.type)  # noqa: TRY301 - as for any other member
         _ = event.kind, event.delta, event.counters
@@ -228,7 +228,7 @@ def make_event(
     reason: str | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Event:
-    """Make the next event of `watch`, with everything that was not emitted yet.
+    """Make the next event of `watch`, with all changes that were not emitted yet.
 
     `more` are further members of `data`.
     """
@@ -284,7 +284,7 @@ def emit(
 
 def _shown(watch: Watch) -> Mapping[str, Any]:
     if watch.snapshot is None:
-        return _remembered(watch)
+        return _emitted_state(watch)
     if watch.resource_type is ResourceType.MESSAGE:
         return {**watch.snapshot, "stats": dict(watch.counters)}
     return watch.snapshot
@@ -302,8 +302,8 @@ def _attempts(watch: Watch) -> tuple[str, ...]:
     return attempt_statuses(watch.snapshot or {}) if is_message else ()
 
 
-def _remembered(watch: Watch) -> dict[str, Any]:
-    """Return what is known without a snapshot: it was never seen, or pruned to a stub.
+def _emitted_state(watch: Watch) -> dict[str, Any]:
+    """Return the emitted state in place of a snapshot: there never was one, or it was pruned.
 
     With the emitted counters of a stub the deltas still add up to the last event.
     """
@@ -323,10 +323,7 @@ def _trace(document: Mapping[str, Any]) -> Trace | None:
 
 
 def _type(name: str) -> EventType:
-    """Return the type of that name.
-
-    A newer daemon may know more types; what they mean is in the data.
-    """
+    """Return the type of that name; for one of a newer daemon the closest type of its family."""
     if name in _TYPES:
         return EventType(name)
     if name.startswith(f"{GROUP}."):

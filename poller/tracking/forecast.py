@@ -30,13 +30,13 @@ from typing import Final
 from poller.tracking.progress import Progress
 
 KEPT: Final = 6
-"""Looks that are remembered: older ones belong to another rate."""
+"""The number of looks that are kept: older ones show an outdated rate."""
 
 # an interval counts half as much as the one after it
 _FADING: Final = 0.5
-# the uncertainty after one interval alone: its rate may be off by half
-_UNPROVEN: Final = 0.5
-# which share of the remaining time to wait
+# the assumed variation after one interval: its rate may be off by half
+_FIRST_VARIATION: Final = 0.5
+# the share of the remaining time to wait
 _QUEUE_SHARE: Final = 0.75
 _RECEIPTS_SHARE: Final = 0.5
 
@@ -54,9 +54,9 @@ class Look:
 
 
 def after_answer(looks: Sequence[Look], progress: Progress, *, at: datetime) -> tuple[Look, ...]:
-    """Return the last looks with one more: the progress that an answer showed when it arrived.
+    """Return the last looks and one more: the progress that an answer showed when it arrived.
 
-    Where the clock went back, no time since the older ones can be trusted, and it begins with this.
+    Where the clock went back, the older looks are dropped: their times cannot be compared.
     """
     total = progress.total or 0
     look = Look(at=at, done=progress.done, passed=max(0, total - progress.waiting), total=total)
@@ -67,7 +67,7 @@ def after_answer(looks: Sequence[Look], progress: Progress, *, at: datetime) -> 
 def finished_per_second(looks: Sequence[Look]) -> float | None:
     """Return the recipients done per second between the first and the last of `looks`.
 
-    None where there are not two, or nothing moved forward.
+    None where there are fewer than two, or nothing was done in between.
     """
     if len(looks) < 2 or (span := (looks[-1].at - looks[0].at).total_seconds()) <= 0:  # noqa: PLR2004 - a rate lies between two points
         return None
@@ -102,7 +102,7 @@ def _after_end(series: Series, goal: int) -> float:
 
 
 def _before_end(series: Series, goal: int, share: float) -> float | None:
-    """Return a share of the time that is left until the goal; None where nothing moves."""
+    """Return a share of the time that is left until the goal; None without progress."""
     intervals = list(_intervals(series))
     weights = [_FADING**age for age in range(len(intervals))]
     seconds = sum(weight * span for weight, (span, _) in zip(weights, intervals, strict=True))
@@ -111,7 +111,7 @@ def _before_end(series: Series, goal: int, share: float) -> float | None:
         return None
     rate = moved / seconds
     left = (goal - series[-1][1]) / rate
-    return share * left / (1 + _doubt(intervals, weights, rate))
+    return share * left / (1 + _variation(intervals, weights, rate))
 
 
 def _intervals(series: Series) -> Iterable[tuple[float, int]]:
@@ -122,10 +122,12 @@ def _intervals(series: Series) -> Iterable[tuple[float, int]]:
             yield span, became - was
 
 
-def _doubt(intervals: Sequence[tuple[float, int]], weights: Sequence[float], rate: float) -> float:
+def _variation(
+    intervals: Sequence[tuple[float, int]], weights: Sequence[float], rate: float
+) -> float:
     """Return the relative variation of the rate between looks."""
     if len(intervals) == 1:
-        return _UNPROVEN
+        return _FIRST_VARIATION
     spans = [weight * span for weight, (span, _) in zip(weights, intervals, strict=True)]
     squares = [(gain / span - rate) ** 2 for span, gain in intervals]
     mean = sum(span * square for span, square in zip(spans, squares, strict=True)) / sum(spans)

@@ -1,13 +1,13 @@
 """A group: many operations and messages that are counted as one, with one end. Pure.
 
-A transaction first takes in what happened, member by member (`change_member`, `seal`), and then
-asks once which event that makes (`advance`, and `explain` for the breakdown). So a group has at
+A transaction first applies all changes, member by member (`change_member`, `seal`), and then makes
+the events of all of them at once (`advance`, and `explain` for the breakdown). So a group has at
 most one `group.progress` in a transaction, and every event carries all that is not yet emitted.
 
     open ──seal, or `expected` members are there──▶ sealed ──every member has ended──▶ ended
 
 Members join while the group is open. `group.completed` ends it: its numbers are frozen from then
-on, and whatever happens to a member concerns that member alone.
+on, and later changes of a member concern that member only.
 """
 
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ Advanced = tuple["Group", tuple[Event, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmittedGroup:
-    """What the events of a group so far have said: the next change is measured against this."""
+    """What the events of a group have reported: the next change is measured against this."""
 
     members: MemberCounts = field(default_factory=MemberCounts)
     stats: Mapping[str, int] = field(default_factory=dict)
@@ -61,9 +61,10 @@ class EmittedGroup:
 class Group:
     """The state of one group.
 
-    `stats` sums the members' observed counters. `expected` is the number of members with which it
+    `stats` sums the members' observed counters. `expected` is the number of members at which it
     is sealed, or was. `labels` are those that all members share, None where they must be compared
-    again (`share_labels`). `explaining` members read what failed, `explained` have emitted it.
+    again (`share_labels`). `explaining` counts the members whose breakdown is being read,
+    `explained` those that have emitted theirs.
     """
 
     name: str
@@ -82,14 +83,14 @@ class Group:
     """When these sums or the members last changed."""
     labels: Mapping[str, str] | None = field(default_factory=dict)
     members_ended_at: datetime | None = None
-    """Since when no member is watched, or none is there; None while one is watched."""
+    """Since when no member is watched, perhaps because there is none; None while one is."""
     explaining: int = 0
     explained: int = 0
     breakdown_at: datetime | None = None
     """When the breakdown was recorded."""
     emitted: EmittedGroup = field(default_factory=EmittedGroup)
     due_at: datetime | None = None
-    """When a progress that is held back may be emitted; None where none is."""
+    """When progress that is held back is to be emitted; None where none is held back."""
 
     @property
     def source(self) -> str:
@@ -122,12 +123,12 @@ class Group:
 
     @property
     def has_changed(self) -> bool:
-        """Whether there is anything that no event carries yet."""
+        """Whether there are changes that no event carries yet."""
         return self.members != self.emitted.members or bool(self.unemitted)
 
     @property
     def wants_breakdown(self) -> bool:
-        """Whether all is read of what failed, and is to be emitted."""
+        """Whether the breakdowns of all members are read, and the group's is to be emitted."""
         has_all = self.ended_at is not None and not self.explaining
         return has_all and self.explained > 0 and self.breakdown_at is None
 
@@ -144,11 +145,11 @@ def new_group(name: str, *, scope: AccountScope, now: datetime) -> Group:
 def change_member(
     group: Group, before: Watch | None, after: Watch | None, *, now: datetime
 ) -> Group:
-    """Take in that a watch changed from `before` to `after`; it joins or leaves where these differ.
+    """Apply a change of a watch from `before` to `after`, by which it may join or leave.
 
     A watch is a member where it names the group.
 
-    :raises Conflict: where it may not join any more; the message says what to do.
+    :raises Conflict: where it cannot join any more; the message says what to do.
     """
     was, member = _in(group, before), _in(group, after)
     if was is None and member is not None:
@@ -185,7 +186,7 @@ def changes_group(before: Watch, after: Watch) -> bool:
 
 
 def seal(group: Group, expected: int | None, *, now: datetime) -> Group:
-    """Seal the group now, or when it has `expected` members; nothing changes where it is.
+    """Seal the group now, or when it has `expected` members; a sealed one stays as it is.
 
     :raises Conflict: where it has more members already, has none, or is sealed with another number.
     """
@@ -222,7 +223,7 @@ def add_breakdown(
 
 
 def advance(group: Group, *, policy: Policy, now: datetime) -> Advanced:
-    """Make the events that are due after what was taken in: alerts, then at most one other.
+    """Make the events that are due after the changes: alerts, then at most one other.
 
     A change that comes too soon after the last progress is held back until `due_at`.
     """
@@ -262,19 +263,19 @@ def _advance(group: Group, *, policy: Policy, now: datetime) -> Advanced:
     last = group.emitted.progress_at
     if last is not None:
         held_until = last + timedelta(seconds=policy.progress_interval)
-        # one in the future means that the clock went back: nothing waits for it
+        # a last progress in the future means that the clock went back: it is ignored
         if last <= now < held_until:
             return group.evolve(due_at=held_until), ()
     return _emit(group.evolve(due_at=None), EventType.GROUP_PROGRESS, now=now)
 
 
 def explain(group: Group, breakdown: Breakdown, *, now: datetime) -> Advanced:
-    """Make the event that says what failed in all members; none where it is not due."""
+    """Make the breakdown of all members' failures; no event where it is not due."""
     if not group.wants_breakdown:
         return group, ()
-    said = {"breakdown": report(breakdown)}
     explained = group.evolve(breakdown_at=now)
-    return _emit(explained, EventType.GROUP_BREAKDOWN, now=now, more=said)
+    more = {"breakdown": report(breakdown)}
+    return _emit(explained, EventType.GROUP_BREAKDOWN, now=now, more=more)
 
 
 def _in(group: Group, watch: Watch | None) -> Watch | None:
@@ -298,7 +299,7 @@ def _check_open(group: Group, watch: Watch) -> None:
 
 
 def _change_after_end(group: Group, was: Watch | None, member: Watch | None) -> Group:
-    """Wait only for the breakdowns that were being read when the group ended."""
+    """Count the ends of breakdowns that were being read when the group ended, and nothing else."""
     is_read = _is_explaining(was) and not _is_explaining(member)
     if was is None or not is_read or not _is_counted(group, was):
         return group
@@ -306,7 +307,7 @@ def _change_after_end(group: Group, was: Watch | None, member: Watch | None) -> 
 
 
 def _is_counted(group: Group, watch: Watch) -> bool:
-    """Return False where a lost member is watched again after the end: it goes on alone."""
+    """Return False where a lost member is watched again after the end: it is outside the group."""
     if watch.group != group.name:
         return False
     return group.ended_at is None or watch.registered_at <= group.ended_at

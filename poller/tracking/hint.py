@@ -1,8 +1,8 @@
-"""Hints: what the vendor pushes says where a poll may find news. Pure.
+"""Hints: pushes of the vendor, which show where a poll may find a change. Pure.
 
 A hint is never believed: it brings the poll of something known forward, and only the API's answer
 makes an event. So a hint that is lost, doubled, late or wrong changes nothing but that time.
-`pacing.take_hint` says when it brings a poll forward.
+`pacing.take_hint` decides when it brings a poll forward.
 """
 
 import json
@@ -30,12 +30,12 @@ _LONGEST_EVENT_ID: Final = 256
 
 
 class HintEffect(StrEnum):
-    """What became of one hint, for metrics."""
+    """The effect of one hint, for metrics."""
 
     WOKEN = "woken"
     """The poll comes earlier, or is repeated where one was under way."""
     UNCHANGED = "unchanged"
-    """The poll comes as early without it; or it has ended, or waits after failures."""
+    """The poll is not earlier: it is due anyway, waits after failures, or the watch has ended."""
     DISCOVERED = "discovered"
     UNKNOWN = "unknown"
     DROPPED = "dropped"
@@ -43,13 +43,13 @@ class HintEffect(StrEnum):
     REPEATED = "repeated"
     """The same event has come before."""
     IGNORED = "ignored"
-    """An event of a type that says nothing about operations and messages."""
+    """An event of a type that is not about operations or messages."""
     MALFORMED = "malformed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HintEvent:
-    """One event of a batch: `wakes` has the ids that it is about. Its id is not checked further."""
+    """One event of a batch: `wakes` has the ids that it is about; they may be unknown here."""
 
     id: str
     wakes: Mapping[str, HintStrength]
@@ -57,7 +57,7 @@ class HintEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HintBatch:
-    """What was read of one push; `ignored` and `malformed` count events that are not in it."""
+    """The usable events of one push; `ignored` and `malformed` count the others."""
 
     events: Sequence[HintEvent]
     ignored: int = 0
@@ -65,13 +65,13 @@ class HintBatch:
 
 
 class BadBatch(ValueError):
-    """A push holds nothing that can be read; the message says why."""
+    """No event of a push can be read; the message says why."""
 
 
 def read_batch(body: bytes) -> HintBatch:
     """Read a batch of CloudEvents, or a single one, in JSON.
 
-    An event that cannot be read does not spoil the others.
+    An event that cannot be read does not affect the others.
 
     :raises BadBatch: where the body is no such batch, or none of its events can be read.
     """

@@ -152,7 +152,7 @@ class PhaseChange(StrEnum):
     SETTLE = "settle"
     """A terminal status was seen after which receipts may still arrive."""
     READ_BREAKDOWN = "read breakdown"
-    """The final event was emitted, and what failed is read next."""
+    """The final event was emitted, and the breakdown is read next."""
     END = "end"
     """The last event was emitted."""
     FORGET = "forget"
@@ -195,7 +195,7 @@ def change_phase(watch: Watch, change: PhaseChange, *, now: datetime) -> Watch:
     """Return the watch in the next phase after `PHASES`; unchanged where the table has no entry.
 
     `ended_at` is set when watching stops and cleared when it starts again. The state of a breakdown
-    does not outlive the phase in which it is read, nor a hint the phase in which it came.
+    is dropped at the end of the phase in which it is read, a hint at every change of phase.
     """
     phase = PHASES[watch.phase].get(change)
     if phase is None:

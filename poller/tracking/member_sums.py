@@ -1,4 +1,4 @@
-"""What a group sums up over its members: who stands where, counters, recipients, labels. Pure.
+"""The sums of a group over its members: members by state, counters, recipients, labels. Pure.
 
 Each function takes a member as it `was`, None before it joins, and as it is, None once it has left.
 """
@@ -13,15 +13,15 @@ from poller.tracking.progress import Recipients, delta_between
 from poller.tracking.watch import Outcome, Phase, Watch
 
 _LOOK_INTERVAL: Final = 5.0
-"""Seconds between two values that the rate of a group is read from."""
+"""Seconds between two looks, from which the rate of a group is computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberCounts:
-    """How many members there are, and where they stand; `total` is the sum of the others.
+    """The numbers of members by state; `total` is the sum of the others.
 
     A message that failed counts as completed, as an operation whose messages failed does: it was
-    watched to its end. What failed is in the counters.
+    watched to its end. The counters show the failures.
     """
 
     total: int = 0
@@ -33,8 +33,8 @@ class MemberCounts:
 
 def count_members(counts: MemberCounts, was: Watch | None, member: Watch | None) -> MemberCounts:
     """Return the counts after a member changed from `was` to `member`, joined or left."""
-    before = None if was is None else _standing(was)
-    after = None if member is None else _standing(member)
+    before = None if was is None else _state_of(was)
+    after = None if member is None else _state_of(member)
     if before == after:
         return counts
     changed = asdict(counts)
@@ -47,8 +47,8 @@ def count_members(counts: MemberCounts, was: Watch | None, member: Watch | None)
     return MemberCounts(**changed)
 
 
-def _standing(member: Watch) -> str:
-    """Name the count that this member is in: it is watching until its final event is recorded."""
+def _state_of(member: Watch) -> str:
+    """Name the count of this member; it is `watching` until its final event is recorded."""
     if member.phase in {Phase.ACTIVE, Phase.SETTLING}:
         return "watching"
     match member.outcome:
@@ -82,7 +82,7 @@ def add_look(
 ) -> tuple[Look, ...]:
     """Add the sums `after` a change of a member where the last look is old enough.
 
-    What its first answer shows, and what leaves with a member, is no progress.
+    Recipients that come with the first answer of a member, or leave with it, are not progress.
     """
     if looks and looks[-1].at > now:
         looks = ()  # the clock went back
@@ -95,7 +95,7 @@ def add_look(
 
 
 def look_at_sums(recipients: Recipients, *, at: datetime) -> Look:
-    """Return these sums as a look at them."""
+    """Return these sums as a look."""
     return Look(at=at, done=recipients.done, passed=recipients.done, total=recipients.total)
 
 
@@ -106,7 +106,7 @@ def sum_counters(
     before = {} if was is None else was.known_counters
     after = {} if member is None else member.known_counters
     sums = {**stats}
-    # a column that a member has, and that counts nothing yet, is there
+    # a counter that a member has is in the sums even while it is 0
     for name in after:
         sums.setdefault(name, 0)
     for name, by in delta_between(before, after).items():

@@ -1,4 +1,4 @@
-"""From the known state and an answer to the new state and the events to record. Pure.
+"""Applies an answer to the known state: returns the new state and the events to record. Pure.
 
 `observe` is called with the state *found in the locked row*, so that two observers of one
 operation can never count a delta or a sequence number twice. First the answer is accepted into
@@ -56,7 +56,7 @@ def observe(
         )
     if not decision.watch.is_watched or decision.verdict is Verdict.LATE:
         return decision
-    after = decision.watch.evolve(hint=_unanswered(decision, answer))
+    after = decision.watch.evolve(hint=_open_hint(decision, answer))
     poll = next_poll(
         after,
         moved=decision.verdict is Verdict.CHANGED,
@@ -72,10 +72,10 @@ def observe(
     )
 
 
-def _unanswered(decision: Decision, answer: Answer) -> Hint | None:
-    """Return the hint where the request was begun before it came, so that its news may be missing.
+def _open_hint(decision: Decision, answer: Answer) -> Hint | None:
+    """Return the hint where it came after the request was begun: the answer may be too old for it.
 
-    A failure backs off, whatever was hinted.
+    After a failure there is none, so that a hint does not shorten the backoff.
     """
     hint = decision.watch.hint
     is_late = hint is not None and answer.begun_at < hint.at
@@ -84,7 +84,7 @@ def _unanswered(decision: Decision, answer: Answer) -> Hint | None:
 
 # A clock this far ahead of ours is wrong; network delay cannot explain it.
 _AHEAD: Final = timedelta(minutes=5)
-# The messages of an operation are created with it, or soon after.
+# The messages of an operation are created together with it, or this soon after.
 _MADE_WITHIN: Final = timedelta(minutes=10)
 
 
@@ -132,14 +132,14 @@ def _is_stale(watch: Watch, found: Operation | Message, now: datetime) -> bool:
     lifecycle = lifecycle_of(watch.resource_type)
     if not lifecycle.follows(watch.status, found.status):
         return True
-    updated_at = _believable(found.updated_at, now)
+    updated_at = _plausible(found.updated_at, now)
     if updated_at is None or watch.updated_at is None or updated_at >= watch.updated_at:
         return False
     # the first terminal status is accepted whatever its clock says: an end is never lost
     return found.status not in lifecycle.terminal or watch.status in lifecycle.terminal
 
 
-def _believable(instant: datetime | None, now: datetime) -> datetime | None:
+def _plausible(instant: datetime | None, now: datetime) -> datetime | None:
     return None if instant is None or instant > now + _AHEAD else instant
 
 
@@ -156,8 +156,8 @@ def _accept(
         left_scheduled_at = now
     seen = watch.evolve(
         observed_at=arrived_at,
-        updated_at=_believable(found.updated_at, now) or watch.updated_at,
-        created_at=_believable(found.created_at, now) or watch.created_at,
+        updated_at=_plausible(found.updated_at, now) or watch.updated_at,
+        created_at=_plausible(found.created_at, now) or watch.created_at,
         left_scheduled_at=left_scheduled_at,
     )
     if isinstance(found, Operation):
@@ -211,7 +211,7 @@ def _tally(statuses: Sequence[str]) -> dict[str, int]:
 
 
 def _looks(watch: Watch, operation: Operation, arrived_at: datetime) -> tuple[Look, ...]:
-    """Remember the looks since the last change of status."""
+    """Return the looks since the last change of status, this one included."""
     progress = read_progress(watch.kind_spec, operation.counters)
     looks = watch.looks if operation.status == watch.status else ()
     return after_answer(looks, progress, at=arrived_at)

@@ -9,8 +9,8 @@ A scheduled operation is polled at its earliest known send time, but at least ev
 `schedule_checks`: send times are per recipient, and only one page of messages was read, so others
 may be sent hours before. It may also be cancelled before.
 
-A hint brings a poll forward, but not one that waits after failures. A poll that it woke and that
-shows nothing new does not lengthen the wait.
+A hint brings a poll forward, but not one that waits after failures. A poll that was brought forward
+and shows nothing new does not lengthen the wait.
 """
 
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ class Policy:
     schedule_checks: float = 900.0
     """The longest wait between two polls of what is scheduled."""
     breakdown: bool = False
-    """Whether to read the breakdown, where the registration does not say."""
+    """Whether to read the breakdown, where the registration does not decide."""
     addresses: Addresses = Addresses.HIDDEN
     alerts: tuple[AlertRule, ...] = ()
     forecast: bool = True
@@ -51,7 +51,7 @@ class Policy:
 
 
 DEFAULT_POLICY: Final = Policy()
-"""What holds where no settings say otherwise."""
+"""The policy without any settings."""
 
 
 def next_poll(
@@ -65,11 +65,11 @@ def next_poll(
 ) -> NextPoll:
     """Decide when to poll `watch` again after an answer at `now`.
 
-    `moved` says whether the answer showed anything new, `was_hinted` whether a hint had asked for
-    it; `jitter` is a random number in [0, 1).
+    `moved` is whether the answer showed anything new, `was_hinted` whether a hint had brought the
+    poll forward; `jitter` is a random number in [0, 1).
     """
     if watch.phase is Phase.EXPLAINING and moved:
-        # the rate limit of the account paces it
+        # the rate limit of the account is enough
         return NextPoll(wait=0, due_at=now, set_at=now)
     if (sleep := _until_sent(watch, now)) is not None:
         sleep = min(sleep, policy.schedule_checks)
@@ -87,11 +87,11 @@ def next_poll(
 def take_hint(
     watch: Watch, strength: HintStrength, *, policy: Policy, now: datetime
 ) -> Watch | None:
-    """Return the watch after a hint; None where its next poll comes as early without it.
+    """Return the watch after a hint; None where the hint does not change its next poll.
 
     The poll is due at once, but only `min_interval` after the last one, or `progress_interval` for
     an indirect hint. Where it is due already, a request may be under way whose answer is older than
-    the hint: a direct hint then asks for another one. What waits after failures goes on waiting.
+    the hint: a direct hint then causes another poll. After failures the wait is not shortened.
     """
     if watch.phase not in {Phase.ACTIVE, Phase.SETTLING} or not watch.not_found_streak.is_empty:
         return None
@@ -107,10 +107,10 @@ def take_hint(
 
 
 def most_hinted(requests_per_second: float) -> int:
-    """Return for how many watches hints of one strength may wait for their polls.
+    """Return how many watches may have an unanswered hint of one strength.
 
-    Those of both strengths fill ten seconds of the account's rate at most: by so much a flood of
-    hints delays what nobody hinted at.
+    With both strengths, their polls take at most ten seconds of the account's rate. A flood of
+    hints delays the other polls by no more than that.
     """
     return max(1, int(requests_per_second * _HINTED_SECONDS))
 
@@ -138,7 +138,7 @@ def _until_sent(watch: Watch, now: datetime) -> float | None:
 
 
 def _backoff(watch: Watch, *, moved: bool, was_hinted: bool, policy: Policy) -> float:
-    """Return the wait without a forecast; a change resets it, and what a hint woke keeps it.
+    """Return the wait without a forecast; a change resets it, a poll after a hint keeps it.
 
     It is kept beside a forecast, so that a failure does not double a wait that was forecast.
     """
@@ -159,7 +159,7 @@ def _forecast(watch: Watch) -> float | None:
 
 
 def _has_answered(watch: Watch) -> bool:
-    """Return whether the last poll brought the operation, and did not fail."""
+    """Return whether the last poll succeeded: it returned the operation."""
     return watch.observed_at is not None and watch.observed_at > watch.next_poll.set_at
 
 

@@ -172,7 +172,7 @@ def _list(readers: Mapping[str, _Reader], most: int) -> _Reader:
 def _instant(value: object, _: Addresses) -> object:
     if value is None:
         return None
-    # a second's fraction has room for a number
+    # the fraction of a second could contain a phone number
     is_instant = isinstance(value, str) and parse_instant(value) and not has_contact(value)
     return value if is_instant else _NOTHING
 

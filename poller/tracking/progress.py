@@ -4,7 +4,7 @@ The vendor counts in two ways. Exclusive: each message counts under the state th
 Cumulative: it counts under each state that it has been in, so `delivered` is part of `sent` and
 `opened` part of `delivered`. Exclusive states never sum to more than the number of messages; where
 they do, the counters are cumulative. Some operations also lack columns: nothing can wait for a
-state that has no column. Only this module knows all this.
+state that has no column. All of this is handled in this module only.
 
 Errors must be on the safe side. A message that is wrongly read as open costs a poll; one that is
 wrongly read as done may cost its receipt. So in doubt a message counts as open:
@@ -38,8 +38,8 @@ _SENDING: Final = replace(
 class Progress:
     """How many messages are in which state; each counts once, in whichever way the vendor counts.
 
-    `stages` holds these numbers under the vendor's names, first the states of a message on its
-    way in their order, then those of messages that were not delivered. `done` of `total` are
+    `stages` holds these numbers under the vendor's names, first the states that a message passes
+    in their order, then those of messages that were not delivered. `done` of `total` are
     finished; `waiting` have not left the queue; `open` may still change, `waiting` included.
     `reached` are finished and in the last state that the vendor reports, `failed` were stopped by
     an error. `total` is at least `done` + `open`; None where it is unknown.
@@ -125,7 +125,7 @@ def read_group_progress(sums: Mapping[str, int]) -> Progress:
 
 
 def _messages(total: int, counters: Mapping[str, int]) -> int:
-    """Return how many messages there are: `total` without the certainly unaddressable."""
+    """Return the number of messages: `total` without recipients that are surely unaddressable."""
     unaddressable = counters.get(_UNADDRESSABLE, 0)
     are_in_total = "recipients" in counters and total + unaddressable > counters["recipients"]
     return max(0, total - unaddressable) if are_in_total else total
@@ -138,15 +138,15 @@ def _made_exclusive(kind: KindSpec, states: Mapping[str, int], messages: int) ->
     """
     exclusive = dict(states)
     left = messages - sum(states[name] for name in kind.stopped if name != _UNADDRESSABLE)
-    gone_on = 0
+    later = 0
     for name in reversed(kind.stages):
         if name in kind.waiting:
-            gone_on = 0
+            later = 0
         # a state that counts fewer than a later one cannot include it
-        own = states[name] - gone_on if states[name] >= gone_on else states[name]
+        own = states[name] - later if states[name] >= later else states[name]
         exclusive[name] = max(0, min(left, own))
         left -= exclusive[name]
-        gone_on = max(gone_on, states[name])
+        later = max(later, states[name])
     return exclusive
 
 

@@ -89,14 +89,14 @@ def parse_registration(document: object, defaults: Defaults = _NONE) -> Registra
         raise BadRegistration("breakdown", "must be true or false")
     try:
         watchable = check_watchable_id(_text(document, "id"))
-        said = None if own_kind is None else kind_named(_text(document, "kind")).name
+        given = None if own_kind is None else kind_named(_text(document, "kind")).name
     except InvalidId as error:
         raise BadRegistration("id", str(error)) from None
     except UnknownKind as error:
         raise BadRegistration("kind", str(error)) from None
     return Registration(
         id=watchable,
-        kind=kind_of(watchable, said=said, usual=defaults.kind),
+        kind=kind_of(watchable, given=given, default=defaults.kind),
         labels={**defaults.labels, **check_labels({} if own_labels is None else own_labels)},
         breakdown=defaults.breakdown if own_breakdown is None else own_breakdown,
         group=defaults.group if own_group is None else check_group_name(own_group),
@@ -116,7 +116,7 @@ def _trace(document: Mapping[str, Any]) -> Trace | None:
 
 
 def check_trace(traceparent: str, tracestate: str | None) -> Trace:
-    """Return the trace of these where they are valid.
+    """Return the trace of these two values where they are valid.
 
     :raises BadRegistration: otherwise.
     """
@@ -127,17 +127,17 @@ def check_trace(traceparent: str, tracestate: str | None) -> Trace:
         raise BadRegistration(name, fault) from None
 
 
-def kind_of(watchable: str, *, said: str | None, usual: str) -> str:
-    """Return the kind for this id: `said`, else `usual`; for a message always its own.
+def kind_of(watchable: str, *, given: str | None, default: str) -> str:
+    """Return the kind for this id: `given`, else `default`; for a message always its own.
 
-    :raises BadRegistration: where `said` is another kind than a message's own.
+    :raises BadRegistration: where `given` is another kind than a message's own.
     """
     if not is_message_id(watchable):
-        return said or usual
+        return given or default
     own = next(kind.name for kind in KINDS.values() if watchable.startswith(kind.item_prefixes))
-    if said not in {None, own}:
+    if given not in {None, own}:
         raise BadRegistration(
-            "kind", f"{watchable} is a message of kind {own}, not {said}; leave kind out"
+            "kind", f"{watchable} is a message of kind {own}, not {given}; leave kind out"
         )
     return own
 
@@ -209,9 +209,9 @@ def register(
         known = known.evolve(wants_breakdown=registration.breakdown)
     if known.is_watched and kind != known.kind:
         # refusals under the wrong kind say nothing about the right one, which was not polled yet
-        asked_now = NextPoll(wait=0, due_at=now, set_at=now)
+        due_now = NextPoll(wait=0, due_at=now, set_at=now)
         return known.evolve(
-            kind=kind, labels=labels, not_found_streak=NotFoundStreak(), next_poll=asked_now
+            kind=kind, labels=labels, not_found_streak=NotFoundStreak(), next_poll=due_now
         ), False
     if known.is_watched or (known.is_final and known.phase is Phase.ENDED):
         return known.evolve(labels=labels), False
@@ -264,7 +264,7 @@ def _kind(known: Watch, registration: Registration) -> str:
 
 
 def _resume(known: Watch, kind: str, labels: Mapping[str, str], now: datetime) -> Watch:
-    """Watch again what was forgotten or lost: sequence and deltas continue where they were."""
+    """Resume a watch that was forgotten or lost: sequence and deltas continue where they were."""
     settling = known.outcome is Outcome.COMPLETED
     change = PhaseChange.RESUME_SETTLING if settling else PhaseChange.RESUME
     return change_phase(known, change, now=now).evolve(
@@ -272,7 +272,7 @@ def _resume(known: Watch, kind: str, labels: Mapping[str, str], now: datetime) -
         labels=labels,
         registered_at=now,
         outcome=known.outcome if settling else None,
-        # nobody watched whether it moved
+        # movements in between were not observed
         moved_at=None,
         not_found_streak=NotFoundStreak(),
         next_poll=NextPoll(wait=0, due_at=now, set_at=now),

@@ -45,7 +45,7 @@ _JITTER: Final = 0.2
 
 
 class SinkState(StrEnum):
-    """How a sink takes its events."""
+    """The state of a sink, from the results of its attempts."""
 
     OK = "ok"
     REJECTING = "rejecting"
@@ -210,7 +210,7 @@ def _failed(
     if state is SinkState.REJECTING:
         return _moved(after, state, now)
     is_change = state is not health.state
-    # what was in flight before does not lengthen the wait
+    # an attempt that began before the wait was set does not lengthen it
     is_probe = after.set_at is None or attempt.begun_at >= after.set_at
     after = _moved(after, state, now)
     if state is SinkState.DOWN and after.unanswered_since is not None:
@@ -274,7 +274,7 @@ def _wait(health: SinkHealth, attempt: DeliveryAttempt, now: datetime, jitter: f
 
 
 def _paused(health: SinkHealth, attempt: DeliveryAttempt, now: datetime) -> SinkHealth:
-    """Pause the sink for as long as it asked, an hour at most; never shorten a pause."""
+    """Pause the sink for as long as its receiver asked, at most an hour; never shorten a pause."""
     if attempt.retry_after is None or attempt.retry_after <= 0:
         return health
     until = now + timedelta(seconds=min(attempt.retry_after, _LONGEST_PAUSE))

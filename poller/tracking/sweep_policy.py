@@ -1,7 +1,7 @@
 """Whether to read the list or single operations: whichever costs fewer requests.
 
-One page of the list refreshes up to 1000 operations. What a list will show is not known before, so
-the choice depends on the last sweep: how many pages it had, and which share of the tracked
+One page of the list refreshes up to 1000 operations. What a list will show is not known in advance,
+so the choice depends on the last sweep: how many pages it had, and which share of the tracked
 operations it showed. Measurements expire, because accounts change.
 """
 

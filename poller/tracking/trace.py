@@ -1,6 +1,6 @@
 """The trace that a send belongs to, after W3C Trace Context (https://www.w3.org/TR/trace-context/).
 
-It is taken at registration, kept, and sent on as it is: the poller adds no span of its own.
+It comes with the registration, and events carry it unchanged: the poller adds no span of its own.
 """
 
 import re
@@ -16,7 +16,7 @@ _KEY: Final = rf"(?:[a-z]{_NAME}{{0,255}}|[a-z0-9]{_NAME}{{0,240}}@[a-z]{_NAME}{
 _VALUE: Final = r"[ -+\--<>-~]{0,255}[!-+\--<>-~]"
 _MOST_MEMBERS: Final = 32
 LONGEST_TRACESTATE: Final = 512
-"""Characters that everybody must be able to send on."""
+"""Characters that every system must be able to propagate."""
 
 TRACESTATE: Final = rf"{_KEY}={_VALUE}(?:[ \t]*,[ \t]*{_KEY}={_VALUE}){{0,{_MOST_MEMBERS - 1}}}"
 """A `tracestate`: up to 32 members such as `vendor=value`, with commas between."""
@@ -55,4 +55,4 @@ def _check_state(text: str) -> None:
         )
     keys = [member.strip().partition("=")[0] for member in text.split(",")]
     if len(set(keys)) < len(keys):
-        raise ValueError("tracestate: a key stands in it twice")
+        raise ValueError("tracestate: it contains a key twice")

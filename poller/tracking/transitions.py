@@ -90,7 +90,7 @@ class Transition:
 
     def _may_progress(self) -> bool:
         last = self.watch.emitted.progress_at
-        # one in the future means that the clock went back: it is ignored
+        # a last progress in the future means that the clock went back: it is ignored
         return (
             last is None
             or last > self._now

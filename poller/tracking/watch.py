@@ -47,7 +47,7 @@ class NextRequest(StrEnum):
 
 
 class Phase(StrEnum):
-    """Where a watch stands."""
+    """The phase of a watch."""
 
     ACTIVE = "active"
     SETTLING = "settling"
@@ -79,7 +79,7 @@ class SortOrder(StrEnum):
     REGISTERED = "registered"
     """The latest registration first."""
     FAILED = "failed"
-    """The most failed recipients first; what has none is left out."""
+    """The most failed recipients first; those without any are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,12 +111,12 @@ class EmittedState:
 
 
 class HintStrength(StrEnum):
-    """How close a hint of the vendor is to what it wakes."""
+    """Whether a hint of the vendor names the watch that it wakes."""
 
     INDIRECT = "indirect"
     """It names a message, and wakes the operation of the message."""
     DIRECT = "direct"
-    """It names what it wakes."""
+    """It names the watch itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +129,9 @@ class Hint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotFoundStreak:
-    """Consecutive answers that it does not exist, that the request is bad, or that show nothing.
+    """Consecutive refusals and failures: not found, rejected, or without a usable answer.
 
-    While the breakdown is read: consecutive answers that failed or made no sense, without `failed`.
+    While the breakdown is read, `not_found` counts failures, `rejected` answers that make no sense.
     """
 
     not_found: int = 0
@@ -197,11 +197,11 @@ class Watch:
     emitted: EmittedState = field(default_factory=EmittedState)
     not_found_streak: NotFoundStreak = field(default_factory=NotFoundStreak)
     hint: Hint | None = None
-    """What the vendor pushed since the last answer that could show it."""
+    """The last hint that came too late for the last answer to show its change."""
     group: str | None = None
-    """The group that counts it."""
+    """The group that it is a member of."""
     trace: Trace | None = None
-    """The trace that its events carry on."""
+    """The trace context of its events."""
     wants_breakdown: bool | None = None
     """Whether to read the breakdown, from the registration; None: the settings decide."""
     breakdown: Breakdown | None = None

@@ -70,8 +70,8 @@ def read_breakdown(watch: Watch, answer: Answer, *, policy: Policy, now: datetim
     """Apply one answer of the breakdown; the last one ends the watch."""
     state, not_found_streak = progress_of(watch), NotFoundStreak()
     match answer:
-        case BreakdownAnswer(request=asked, found=found):
-            if asked != request(state):
+        case BreakdownAnswer(request=answered, found=found):
+            if answered != request(state):
                 return Decision(watch=watch, events=(), verdict=Verdict.LATE)
             state, verdict = _step(watch, state, found, policy), Verdict.CHANGED
         case NonsenseAnswer():

@@ -16,7 +16,7 @@ _WIDTH: Final = 8  # six bytes in base 64
 
 
 class Recent:
-    """Recognizes repeated items, by fingerprints in one text that is stored after every step.
+    """Recognizes repeated items by their fingerprints, in one text that is stored after every step.
 
     The last `most` fingerprints are kept. Two items share one with a chance of 1 in 2⁴⁸.
     """

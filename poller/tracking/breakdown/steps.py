@@ -107,7 +107,7 @@ def after_messages(
 
     Messages of another status are skipped: a server may ignore a filter.
 
-    :raises ValueError: where no page of messages was asked for.
+    :raises ValueError: where the next request is not for a page of messages.
     """
     status = _check(state, ReadMessages).status
     tally, recent = CauseTally(state.causes), Recent(state.recent, most=_MOST_RECENT)
@@ -155,7 +155,7 @@ def after_refusal(state: Breakdown) -> Breakdown:
     """
     wanted = request(state)
     if wanted is None:
-        raise ValueError("the breakdown is done; nothing was asked for")
+        raise ValueError("the breakdown is complete; there is no next request")
     if isinstance(wanted, ReadMessage):
         return _next_message(_without(state, _MESSAGE))
     return _next_source(_without(state, state.sources[0]))
@@ -166,7 +166,7 @@ def after_foreign_messages(state: Breakdown) -> Breakdown:
 
     Their counts are dropped, and none of these messages is fetched.
 
-    :raises ValueError: where no page of messages was asked for.
+    :raises ValueError: where the next request is not for a page of messages.
     """
     status = _check(state, ReadMessages).status
     own = tuple(one for one in state.counts if one.status != status)
@@ -217,12 +217,12 @@ def _counts_of(counts: Mapping[tuple[str, str | None], int]) -> tuple[Count, ...
 def _check(state: Breakdown, kind: type[_Wanted]) -> _Wanted:
     wanted = request(state)
     if not isinstance(wanted, kind):
-        raise ValueError(f"the breakdown asked for {wanted}, not for {kind.__name__}")  # noqa: TRY004 - the type is right, the moment is not
+        raise ValueError(f"the next request is {wanted}, not {kind.__name__}")  # noqa: TRY004 - the type is right, the moment is not
     return wanted
 
 
 def _context_of(error: Mapping[str, Any]) -> str | None:
-    """Return what distinguishes this error from others of its code, if it names anything."""
+    """Return the message or recipient that the error names; None where it names neither."""
     context = error.get("context")
     if not isinstance(context, str):
         return None
