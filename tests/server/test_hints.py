@@ -21,10 +21,13 @@ from poller.server.hints import HINT_LIMITS, PATH, HintAccess, sign
 from poller.server.metrics import PrometheusMeter
 from poller.store.errors import StoreUnavailable
 from poller.store.schema import events, watches
+from poller.tracking.hint import HintBatch
+from tests.engine.scripted import until
 from tests.fakes.pushes import PASSWORD, USER, batch, request, signature
+from tests.fakes.tls import NO_TLS
 from tests.server.conftest import Build
 from tests.server.served import ANYWHERE, ServedDaemon
-from tests.store.scenes import op
+from tests.store.scenes import op, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +54,9 @@ class Vendor:
     def __init__(self, server: ServedDaemon, meter: PrometheusMeter) -> None:
         self.server = server
         self._registry = meter.registry
-        self._client = httpx.AsyncClient(base_url=server.bound.hints or "", trust_env=False)
+        self._client = httpx.AsyncClient(
+            base_url=server.bound.hints or "", trust_env=False, verify=NO_TLS
+        )
         self.port = httpx.URL(server.bound.hints or "").port or 0
 
     async def basic(
@@ -85,14 +90,12 @@ class Vendor:
     async def waiting(self, *numbers: int) -> None:
         """Register operations that wait for half a minute and more."""
         scene = self.server.scene
-        await scene.register(*(op(number) for number in numbers))
-        for _ in range(7):
-            for number in numbers:
-                await scene.observe(op(number), "PROCESSING", queued=5)
-            scene.clock.advance(100)
-        for number in numbers:
-            await scene.observe(op(number), "PROCESSING", queued=5)
-        scene.clock.advance(2)
+        ids = [op(number) for number in numbers]
+        await scene.register(*ids)
+        for wait in (*[100] * 7, 2):
+            found = [(one, seen(one, at=scene.clock(), stats={"queued": 5})) for one in ids]
+            await scene.record(*found)
+            scene.clock.advance(wait)
 
     async def aclose(self) -> None:
         """Leave."""
@@ -314,32 +317,46 @@ async def test_unknown_ids_are_answered_like_any(build: Build) -> None:
         assert await vendor.server.scene.count(watches) == 0
 
 
-async def test_a_thousand_pushes_take_few_transactions(
+async def test_pushes_that_come_together_are_written_together(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All are answered, what comes together is written together, and few polls come of it."""
+    """Forty come while one transaction runs: all are answered, with one transaction more."""
+    monkeypatch.setattr(inbox, "_WRITE_TIMEOUT", 30)
     async with listening(build) as vendor:
         await vendor.waiting(*range(1, 41))
         record, calls = vendor.server.store.record_hints, []
+        begun, go_on = anyio.Event(), anyio.Event()
 
-        async def counting(hints: Mapping[str, Any], **how: Any) -> Any:  # noqa: ANN401 - as the store
+        async def holding(hints: Mapping[str, Any], **how: Any) -> Any:  # noqa: ANN401 - as the store
             calls.append(len(hints))
+            begun.set()
+            await go_on.wait()
             return await record(hints, **how)
 
-        monkeypatch.setattr(vendor.server.store, "record_hints", counting)
-        statuses: Counter[bytes] = Counter()
+        monkeypatch.setattr(vendor.server.store, "record_hints", holding)
+        taken: list[str] = []
+        take = inbox.HintInbox.take
 
-        async def flood(part: int) -> None:
-            async with await anyio.connect_tcp("127.0.0.1", vendor.port) as line:
-                for number in range(50):
-                    await line.send(request(push(number % 25 + 1, number=f"{part}-{number}")))
-                    statuses[(await line.receive()).partition(b"\r\n")[0]] += 1
+        async def noting(self: inbox.HintInbox, hints: HintBatch) -> bool:
+            taken.extend(event.id for event in hints.events)
+            return await take(self, hints)
+
+        monkeypatch.setattr(inbox.HintInbox, "take", noting)
+        statuses: Counter[int] = Counter()
+
+        async def send(number: int) -> None:
+            answer = await vendor.basic(push(number % 25 + 1, number=f"{number}"))
+            statuses[answer.status_code] += 1
 
         async with anyio.create_task_group() as tasks:
-            for part in range(20):
-                tasks.start_soon(flood, part)
-        assert statuses == {b"HTTP/1.1 204 No Content": 1000}
-        assert len(calls) < 200
+            tasks.start_soon(send, 40)
+            await begun.wait()
+            for number in range(40):
+                tasks.start_soon(send, number)
+            await until(lambda: len(taken) == 41)
+            go_on.set()
+        assert statuses == {204: 41}
+        assert calls == [1, 25]
         assert len(await vendor.server.scene.claim(limit=100)) == 25
 
 

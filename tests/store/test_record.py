@@ -146,7 +146,7 @@ async def test_forgetting_is_idempotent_and_honest(daemon: Daemon) -> None:
 
 async def test_positions_are_in_commit_order_without_gaps(daemon: Daemon, another: Daemon) -> None:
     """An observer of growing positions never sees one appear below the highest."""
-    await daemon.register(*(op(number) for number in range(40)))
+    await daemon.register(*(op(number) for number in range(16)))
     highest: list[int] = []
 
     async def observe(who: Daemon, numbers: range) -> None:
@@ -155,18 +155,18 @@ async def test_positions_are_in_commit_order_without_gaps(daemon: Daemon, anothe
                 await who.observe(op(number), "PROCESSING", total=9, sent=step)
 
     async def look() -> None:
-        while not highest or highest[-1] < 40 * 4:
+        while not highest or highest[-1] < 16 * 4:
             positions = await another.positions()
             assert positions == list(range(1, len(positions) + 1))
             highest.append(len(positions))
 
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(observe, daemon, range(20))
-            tasks.start_soon(observe, another, range(20, 40))
+            tasks.start_soon(observe, daemon, range(8))
+            tasks.start_soon(observe, another, range(8, 16))
             tasks.start_soon(look)
     assert highest == sorted(highest)
-    assert await daemon.rows(counters) == [{"name": "event_position", "value": 160}]
+    assert await daemon.rows(counters) == [{"name": "event_position", "value": 64}]
 
 
 @SLOW_ON_POSTGRESQL

@@ -48,7 +48,8 @@ def statements(daemon: Daemon) -> Iterator[list[str]]:
 @shared
 async def test_the_same_registrations_in_opposite_order(daemon: Daemon, another: Daemon) -> None:
     """Rows are locked in the order of their ids over all of a request: nobody waits in a circle."""
-    many = [registration(op(number)) for number in range(1200)]
+    # more than one statement takes
+    many = [registration(op(number)) for number in range(600)]
     await daemon.store.register(many)
     before = await daemon.store._read(deadlocks)
 
