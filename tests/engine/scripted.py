@@ -27,7 +27,7 @@ from poller.store.errors import StoreUnavailable
 from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
 from poller.tracking.delivery import DeliveryAttempt
-from tests.store.scenes import HOME, NOW, Clock, declare, entropy, op, registration
+from tests.store.scenes import HOME, NOW, Clock, configure, entropy, op, registration
 from tests.store.template import new_store
 
 __all__ = [
@@ -297,7 +297,7 @@ class Stage:
     async def build(cls, store: FickleStore, clock: Clock, sink: ScriptedSink) -> "Stage":
         """Configure the sink and put a dispatcher before it, which is not yet run."""
         sink.now = clock
-        await store.configure_sinks(declare(sink.name))
+        await configure(store, sink.name)
         dispatcher = Dispatcher(
             sink=sink,
             store=store,

@@ -30,7 +30,7 @@ from poller.server.serving import Bound, serve
 from poller.store.store import Store
 from poller.tracking.delivery import Subscription
 from tests.fakes.tls import NO_TLS
-from tests.store.scenes import APP, HOME, POLICY, Clock, declare, entropy, seen
+from tests.store.scenes import APP, HOME, POLICY, Clock, configure, entropy, seen
 from tests.store.scenes import Daemon as Scene
 from tests.store.template import new_store
 
@@ -149,7 +149,7 @@ async def serve_daemon(  # noqa: PLR0913 - what a test may want otherwise
         url = new_store(directory / "poller.db")
         store = await Store.open(url, home, now=clock, random=entropy())
         stack.push_async_callback(store.aclose)
-        await store.configure_sinks(declare("app"))
+        await configure(store, "app")
         throttle = Throttle(
             max_concurrency=4, requests_per_second=100, probe_interval=60, now=clock
         )

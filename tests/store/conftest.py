@@ -14,7 +14,7 @@ from poller.store.schema import POSITION, counters, metadata
 from poller.store.store import Store
 from poller.tracking.watch import AccountScope
 from tests.store.cluster import Cluster
-from tests.store.scenes import APP, HOME, Clock, Daemon, declare, entropy
+from tests.store.scenes import APP, HOME, Clock, Daemon, configure, entropy
 from tests.store.template import new_store
 
 OpenDaemon = Callable[..., Awaitable[Daemon]]
@@ -95,7 +95,7 @@ async def open_daemon(url: str, clock: Clock) -> AsyncIterator[OpenDaemon]:
 async def daemon(open_daemon: OpenDaemon) -> Daemon:
     """Open the store as the daemon that tests speak of, with the sink `app` configured."""
     daemon = await open_daemon("first")
-    await daemon.store.configure_sinks(declare("app"))
+    await configure(daemon.store, "app")
     daemon.wanting = (APP,)
     return daemon
 

@@ -14,6 +14,7 @@ from sqlalchemy import Table, func, select, update
 
 from poller.comms.kinds import kind_named
 from poller.comms.models import Operation, decode_operation
+from poller.store import sinks as sink_rows
 from poller.store.claims import ClaimRequest
 from poller.store.daemons import DeclaredSink, Member, join
 from poller.store.deliveries import ClaimResult
@@ -39,6 +40,7 @@ __all__ = [
     "Clock",
     "Daemon",
     "attempt",
+    "configure",
     "entropy",
     "op",
     "registration",
@@ -74,6 +76,11 @@ def declare(*sinks: str | Subscription, owner: str = "first") -> Member:
     return Member(
         owner=owner, name=owner, sinks=[DeclaredSink(subscription=each) for each in wanted]
     )
+
+
+async def configure(store: Store, *sinks: str | Subscription) -> None:
+    """Configure the sinks of a daemon as it does at its start, without the report that it gets."""
+    await store._write(sink_rows.configure, declare(*sinks), store.now())
 
 
 def op(number: int) -> str:
