@@ -1,1 +1,1 @@
-"""The control API: registration, what is known and waits, the event stream, health."""
+"""The control API: registration, state, the event stream, sinks and dead letters, health."""

@@ -38,7 +38,7 @@ _Problems = Mapping[type[Exception], Callable[[Request, Any], Problem]]
 def control_app(
     control: Control, readiness: Readiness, *, wants_token: Callable[[], bool]
 ) -> ASGIApp:
-    """Make the whole control API; `wants_token` says whether it asks for the token now."""
+    """Make the whole control API; `wants_token` returns whether it requires a token now."""
     app = FastAPI(
         title=openapi.TITLE,
         version=control.version,
@@ -66,9 +66,9 @@ def health_app(control: Control, readiness: Readiness) -> ASGIApp:
 
 
 def dead_letter_app(control: SinkControl) -> ASGIApp:
-    """Make the routes of sinks and dead letters alone, for a command beside no daemon.
+    """Make the routes of sinks and dead letters alone, for a command without a daemon.
 
-    It asks for no token, and a store that refuses raises its `StoreError` to the caller.
+    It requires no token, and a `StoreError` is raised to the caller.
     """
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.state.sinks = control
@@ -89,7 +89,7 @@ def _routes(routers: Sequence[APIRouter]) -> list[APIRoute]:
 def _of_daemon(
     app: FastAPI, routers: Sequence[APIRouter], control: Control, readiness: Readiness
 ) -> ASGIApp:
-    """Complete an application of a running daemon, which answers every exception."""
+    """Complete the application of a running daemon, which answers every exception."""
     app.state.control = control
     app.state.readiness = readiness
     app.state.sinks = SinkControl(
@@ -99,7 +99,7 @@ def _of_daemon(
     )
     failures: _Problems = {
         StoreError: lambda _, error: problem_of(error),
-        ClientDisconnect: lambda *_: Problem(UNREADABLE, "the client left"),
+        ClientDisconnect: lambda *_: Problem(UNREADABLE, "the client disconnected"),
         Exception: lambda _, error: problem_of(error),
     }
     _complete(app, routers, control.limits, failures)
@@ -109,9 +109,9 @@ def _of_daemon(
 def _complete(
     app: FastAPI, routers: Sequence[APIRouter], limits: ClientLimits, failures: _Problems
 ) -> None:
-    """Add the routes, the limits of bodies, and a problem for what is wrong with a request."""
+    """Add the routes, the limits of bodies, and the problems of refused requests."""
     app.add_middleware(BodyLimits, limits=limits)
-    # the routes are shared as they are: included routers are built again for every application
+    # shared, not included: an included router would be built again for every application
     app.router.routes.extend(route for router in routers for route in router.routes)
     problems: _Problems = {
         Problem: lambda _, problem: problem,
@@ -124,9 +124,9 @@ def _complete(
 
 
 class _LogDefects:
-    """Logs exceptions that are defects of ours.
+    """Logs unexpected exceptions.
 
-    The client has its answer; where the answer had begun, the connection is closed.
+    The client has got its answer; if the answer had begun, the connection is closed.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -147,18 +147,18 @@ def _handler(make: Callable[[Request, Any], Problem]) -> _Handler:
 
 
 def _refused(routes: Sequence[BaseRoute], request: Request, error: HTTPException) -> Problem:
-    """Say what the framework refused: an unknown path or method."""
+    """Make the problem for a request that the framework refused: an unknown path or method."""
     if error.status_code == METHOD.status:
         # the framework names only the methods of the first route at a path
         matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
         methods = {one for route in matching for one in getattr(route, "methods", None) or ()}
         allowed = ", ".join(sorted(methods))
-        return Problem(METHOD, f"there are {allowed} at this path", headers={"Allow": allowed})
+        return Problem(METHOD, f"this path has {allowed}", headers={"Allow": allowed})
     if error.status_code == UNKNOWN_PATH.status:
         return Problem(
             UNKNOWN_PATH,
-            f"{request.scope['path'][:200]} leads nowhere",
-            hint="GET /openapi.json describes what there is",
+            f"there is nothing at {request.scope['path'][:200]}",
+            hint="GET /openapi.json describes all routes",
         )
     other = ProblemKind(name="http", status=error.status_code, title="The request is refused")
     return Problem(other, str(error.detail))

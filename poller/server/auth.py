@@ -1,9 +1,9 @@
 """Authentication, before anything else reads a request.
 
 A request with the token is accepted. Without it, a request from a web page of another origin is
-refused. A listener without a token is on loopback or a unix socket; a web page in a browser of this
+refused. A listener without a token is on loopback or a unix socket. A web page in a browser on this
 machine could still reach a loopback port under a name of its own (DNS rebinding), so the `Host`
-must be a loopback name, or that of `public_url`, where an ingress or a tunnel brings people in.
+must be a loopback name, or that of `public_url`, through which an ingress or a tunnel forwards.
 """
 
 import hmac
@@ -19,16 +19,16 @@ from poller.addresses import is_loopback
 from poller.server.problems import FORBIDDEN, UNAUTHORIZED, Problem
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-"""These need no token: probes have none."""
+"""These require no token: probes have none."""
 
 
 def is_open(path: str) -> bool:
-    """Whether a path needs no token: a probe has none, and the page itself carries no data."""
+    """Whether a path requires no token: health routes, and the page, which contains no data."""
     return path in OPEN_PATHS or path == "/" or path.startswith("/page/")
 
 
 class AuthMiddleware:
-    """Hands accepted requests to `app`; `checks_host` applies to a TCP port without a token."""
+    """Passes accepted requests to `app`; `checks_host` applies to a TCP port without a token."""
 
     def __init__(
         self, app: ASGIApp, *, token: SecretStr | None, public_url: str, checks_host: bool
@@ -45,9 +45,9 @@ class AuthMiddleware:
         return self._token is not None
 
     def use(self, token: SecretStr | None, public_url: str) -> bool:
-        """Require this token from the next request on, None for none; False if it is the same.
+        """Require this token (None: no token) from the next request on; False if it is unchanged.
 
-        Pages of `public_url`, empty for none, are the poller's own.
+        Pages below `public_url`, empty for none, count as the poller's own.
         """
         before = self._token
         self._token = None if token is None else token.get_secret_value().encode()
@@ -55,7 +55,7 @@ class AuthMiddleware:
         return self._token != before
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer refused requests; hand on the rest."""
+        """Answer refused requests; pass on the rest."""
         problem = self._refuse(scope["path"], Headers(scope=scope))
         answer = self._app if problem is None else problem.response
         await answer(scope, receive, send)
@@ -73,8 +73,8 @@ class AuthMiddleware:
         if self._checks_host and host and not is_own:
             return Problem(
                 FORBIDDEN,
-                "the Host of the request is not this machine's own name",
-                hint="ask for localhost or 127.0.0.1; for other names set server.public_url, or "
+                "the Host of the request is not a name of this machine",
+                hint="use localhost or 127.0.0.1; for other names set server.public_url, or "
                 "set server.token and send it",
             )
         return None
@@ -82,7 +82,7 @@ class AuthMiddleware:
 
 def _has_token(headers: Mapping[str, str], token: bytes) -> bool:
     scheme, _, given = headers.get("authorization", "").partition(" ")
-    # compare whatever the scheme: the time that it takes must not depend on the token
+    # compared even if the scheme is wrong: the time must not depend on the token
     same = hmac.compare_digest(given.strip().encode("latin-1"), token)
     return same and scheme.lower() == "bearer"
 
@@ -102,7 +102,7 @@ _FOREIGN_PAGE: Final = Problem(
 )
 _UNAUTHORIZED: Final = Problem(
     UNAUTHORIZED,
-    "no bearer token, or another one than server.token",
+    "the bearer token is missing, or differs from server.token",
     hint="send Authorization: Bearer …",
     headers={"WWW-Authenticate": 'Bearer realm="comms-poller"'},
 )

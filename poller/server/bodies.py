@@ -1,4 +1,4 @@
-"""The bodies of requests: their limits, how they are read, and the models that check them."""
+"""Request bodies: their limits, how they are read, and the models that check them."""
 
 import json
 import re
@@ -40,7 +40,7 @@ _JSON: Final = re.compile(r"application/([\w.+-]+\+)?json", re.IGNORECASE)
 
 
 class BodyLimits:
-    """Ends a request whose body takes too many bytes or too long, when a route reads it.
+    """Refuses a body with too many bytes, or one that takes too long, when a route reads it.
 
     `hint` says what to do about a body that is too large.
     """
@@ -51,7 +51,7 @@ class BodyLimits:
         self._hint = hint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on, with a body that is limited until the answer begins."""
+        """Pass on the request, with a body that is limited until the answer begins."""
         body = _LimitedBody(receive, self._limits, Headers(scope=scope), self._hint)
 
         async def watch(message: Message) -> None:
@@ -88,7 +88,7 @@ class _LimitedBody:
                 message = await self._receive()
         except TimeoutError:
             seconds = self._limits.body_seconds
-            raise Problem(SLOW_BODY, f"no whole body within {seconds:g} s") from None
+            raise Problem(SLOW_BODY, f"no complete body within {seconds:g} s") from None
         self._taken += len(message.get("body", b""))
         self._check_size(self._taken)
         self._is_whole = not message.get("more_body", False)
@@ -106,8 +106,8 @@ class _LimitedBody:
 class JsonBody:
     """Reads the JSON body of a request: `Annotated[Model, Depends(JsonBody(Model))]`.
 
-    `models` describe the body. The first checks it, unless there is a `check` of its own. Without
-    a body that is not `required`, the route gets None.
+    `models` describe the body. The first one checks it, unless `check` is given. If the body is not
+    `required` and absent, the route gets None.
     """
 
     def __init__(
@@ -127,10 +127,10 @@ class JsonBody:
         return schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
 
     async def __call__(self, request: Request) -> Any:  # noqa: ANN401 - as the route declares it
-        """Read and check.
+        """Read and check the body.
 
-        :raises Problem: where the body is no JSON, or says that it is something else.
-        :raises RequestValidationError: where the document is not as described.
+        :raises Problem: where the body or its content type is not JSON.
+        :raises RequestValidationError: where the document does not match the models.
         """
         content = await request.body()
         if not content and not self.is_required:
@@ -163,18 +163,18 @@ class _Body(BaseModel):
 
 
 def _without_default(schema: dict[str, Any]) -> None:
-    """Describe a member that is either text or absent."""
+    """Describe a member that is text or absent, but not null."""
     schema.pop("default", None)
 
 
 class RegistrationBody(_Body):
     """An operation or a message to watch."""
 
-    # it only describes: `parse_registration` checks
+    # only for the description: `parse_registration` checks the document
 
     model_config = ConfigDict(
         title="Registration",
-        # the id of a message says its kind
+        # the id of a message implies its kind
         json_schema_extra={
             "anyOf": [
                 {"properties": {"id": {"pattern": f"^{OPERATION_ID.pattern}$"}}},
@@ -199,26 +199,26 @@ class RegistrationBody(_Body):
         | None,
         Field(
             max_length=32,
-            description="Added to the known labels, and shown from the next event on.",
+            description="Added to the known labels; the next event carries them.",
         ),
     ] = None
     breakdown: Annotated[
         bool | None,
         Field(
-            description="Whether to read what failed once it has ended. Absent or null: as the "
-            "settings say (polling.breakdown)."
+            description="Whether to read, after the end, which messages failed and why. Absent or "
+            "null: as set by polling.breakdown."
         ),
     ] = None
     group: Annotated[
         GroupName | None,
-        Field(description="The group that counts it. Absent or null: a known one stays in its."),
+        Field(description="The group that counts it. Absent or null: its group does not change."),
     ] = None
     traceparent: Annotated[
         str | None,
         WithJsonSchema({"type": "string", "pattern": f"^{TRACEPARENT}$"}),
         Field(
-            description="The trace that its events carry on (W3C Trace Context): as an attribute "
-            "of each, and as a header of each webhook. Absent: a known one keeps its own.",
+            description="W3C Trace Context: its events carry this trace as an attribute, and "
+            "webhooks as a header. Absent: its trace does not change.",
             json_schema_extra=_without_default,
         ),
     ] = None
@@ -228,14 +228,14 @@ class RegistrationBody(_Body):
             {"type": "string", "pattern": f"^{TRACESTATE}$", "maxLength": LONGEST_TRACESTATE}
         ),
         Field(
-            description="Goes with `traceparent`; no key twice.",
+            description="Requires `traceparent`; each key at most once.",
             json_schema_extra=_without_default,
         ),
     ] = None
 
 
 def _whole_number(value: object) -> object:
-    """Read 40.0 as 40, which JSON does not tell apart; anything else is left to the check."""
+    """Read 40.0 as 40: JSON does not distinguish them. Anything else is left to the check."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -245,7 +245,7 @@ class Seal(_Body):
     expected: Annotated[
         Annotated[int, Field(ge=1, le=_MOST_MEMBERS, strict=True), BeforeValidator(_whole_number)]
         | None,
-        Field(description="Seal it when it has this number of members. Absent or null: now."),
+        Field(description="Seal it once it has this number of members. Absent or null: now."),
     ] = None
 
 
@@ -261,21 +261,21 @@ class BulkRegistration(_Body):
 
 
 class DeadLetterReplay(_Body):
-    """Which dead letters are sent again: those that pass every filter, or `all` of them."""
+    """Selects dead letters to send again: those that match every filter, or `all` of them."""
 
     sink: SinkName | None = None
     operation: Annotated[
-        WatchableId | None, Field(description="Only of this operation or message.")
+        WatchableId | None, Field(description="Only for this operation or message.")
     ] = None
     since: Annotated[Instant | None, Field(description="Recorded then or later.")] = None
     until: Annotated[Instant | None, Field(description="Recorded before.")] = None
     all: Annotated[
         Literal[True] | None,
-        Field(description="In place of a filter: an empty body must not mean everything."),
+        Field(description="Instead of a filter: an empty body must not mean everything."),
     ] = None
-    cursor: Annotated[DeadLetterPlace | None, Field(description="`next` of the answer before.")] = (
-        None
-    )
+    cursor: Annotated[
+        DeadLetterPlace | None, Field(description="`next` of the previous answer.")
+    ] = None
 
     @model_validator(mode="after")
     def _chooses(self) -> Self:
@@ -288,7 +288,7 @@ class DeadLetterReplay(_Body):
 
 
 class Replay(_Body):
-    """Which sinks get an event again."""
+    """The sinks to which an event is sent again."""
 
     sinks: Annotated[
         list[SinkName] | None,

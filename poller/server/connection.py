@@ -1,6 +1,6 @@
-"""One HTTP/1.1 connection, with time limits and problem details for what is not HTTP.
+"""An HTTP/1.1 connection with time limits, and problem details for malformed requests.
 
-Uvicorn has no time limit for a request that arrives slowly, and answers what is not HTTP in plain
+Uvicorn has no time limit for a request that arrives slowly, and answers malformed requests in plain
 text. Both are changed here; the rest is uvicorn's.
 """
 
@@ -22,7 +22,7 @@ from poller.server.problems import (
     Problem,
 )
 
-# the application has logged its defects already
+# uvicorn's own log is off: the application logs its defects itself
 _SILENT: Final = logging.getLogger("poller.server.silent")
 _SILENT.setLevel(logging.CRITICAL + 1)
 
@@ -48,11 +48,11 @@ class Connection(H11Protocol):
 
     @classmethod
     def within(cls, limits: ClientLimits) -> type["Connection"]:
-        """Return this class with these limits: uvicorn makes connections by their class."""
+        """Return a subclass with these limits: uvicorn creates connections from a class."""
         return type("Connection", (cls,), {"limits": limits})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin; the first request must arrive in time."""
+        """Start the time limit of the first request."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, "connection": self}
         if len(self.connections) > self.limits.connections:
@@ -65,17 +65,17 @@ class Connection(H11Protocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Stop the time limit."""
         super().connection_lost(exc)
         self._unwatch()
 
     def on_response_complete(self) -> None:
-        """Go on with what the client has sent during the answer."""
+        """Continue with what the client sent during the answer."""
         super().on_response_complete()
         self._watch()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP, or has too long a head."""
+        """Answer a malformed request, or one whose head is too long."""
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             self.transport.close()
             return
@@ -91,7 +91,7 @@ class Connection(H11Protocol):
         self.transport.close()
 
     def close_soon(self) -> None:
-        """Let one more message through although the client reads nothing, then close."""
+        """Allow one more message although the client reads nothing, then close."""
         self.flow.resume_writing()
         self.loop.call_later(_CLOSING_SECONDS, self.transport.abort)
 
@@ -112,7 +112,7 @@ class Connection(H11Protocol):
             return False
         if self.conn.their_state is h11.SEND_BODY:
             return True
-        # between requests uvicorn's own time for keeping alive runs, until a byte comes
+        # between requests uvicorn's own keep-alive timeout runs, until a byte arrives
         is_first = self._exchange is None
         return self.conn.their_state is h11.IDLE and (is_first or bool(self.conn.trailing_data[0]))
 
@@ -129,7 +129,7 @@ class Connection(H11Protocol):
 
 
 def connection_of(scope: Scope) -> Connection | None:
-    """Return the connection of a request; None where something else serves the application."""
+    """Return the connection of a request; None if another server runs the application."""
     found = scope.get("state", {}).get("connection")
     return found if isinstance(found, Connection) else None
 
@@ -138,7 +138,7 @@ async def _crowded(scope: Scope, receive: Receive, send: Send) -> None:
     problem = Problem(
         CROWDED,
         "there are too many connections",
-        hint="close those that are not needed",
+        hint="close idle ones, and try again",
         headers={"Connection": "close", "Retry-After": "1"},
     )
     await problem.response(scope, receive, send)

@@ -1,4 +1,4 @@
-"""What every route works with: the daemon, its store, and how much one client may use."""
+"""What routes work with: the daemon, its store, and the limits of clients."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -19,15 +19,15 @@ from poller.trouble import TroubleLog
 _COUNTED: Final = 2.0
 
 Metrics = Callable[[str | None], Awaitable[tuple[bytes, str]]]
-"""Takes an `Accept` header; returns the page of metrics and its media type."""
+"""Takes an `Accept` header; returns the metrics page and its media type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientLimits:
-    """Bytes, seconds and numbers; the daemon runs with the defaults.
+    """Limits in bytes, seconds and numbers; the daemon runs with the defaults.
 
-    `head_seconds` is the time for a whole request, `body_seconds` the time for a body that a route
-    reads; `slow_seconds` is how long the client of an event stream may read nothing.
+    `head_seconds` limits a whole request, `body_seconds` a body that a route reads; `slow_seconds`
+    is how long the client of an event stream may read nothing.
     """
 
     body_bytes: int = 4 * 1024 * 1024
@@ -45,8 +45,8 @@ class ClientLimits:
 class Control:
     """A running daemon and its store.
 
-    Setting `stopping` ends the event streams that began with it. `free_streams` counts how many
-    more streams there may be.
+    Setting `stopping` ends the event streams that use it. `free_streams` counts how many more
+    streams may be opened.
     """
 
     daemon: Daemon
@@ -58,7 +58,7 @@ class Control:
     free_streams: anyio.Semaphore
     troubles: TroubleLog = field(default_factory=TroubleLog)
     end_counts: Refreshed[EndCounts] = field(init=False)
-    """One count for all pages that show it: each asks every few seconds."""
+    """Shared by all pages, since each requests it every few seconds."""
 
     def __post_init__(self) -> None:
         self.end_counts = Refreshed(self.store.counts.ends, seconds=_COUNTED)
@@ -80,25 +80,25 @@ InControl = Annotated[Control, Depends(_control)]
 
 
 class Replayer(Protocol):
-    """What sends events again: a daemon at once, a store alone as soon as a daemon runs on it."""
+    """Sends events again: a daemon at once, a store alone once a daemon runs on it."""
 
     async def replay_event(self, event_id: str, to: Sequence[str] | None) -> list[str]:
-        """Send one kept event again, to these sinks or to all that it was for. Returns the sinks.
+        """Send one stored event again, to these sinks or to all of its sinks; returns the sinks.
 
-        :raises UnknownEvent: where it is not kept.
+        :raises UnknownEvent: where it is not stored any more.
         """
 
     async def replay_dead_letters(
         self, selection: Selection, *, after: DeadLetterCursor | None = None
     ) -> ReplayedPage:
-        """Send dead letters behind a cursor again, as many as one transaction takes."""
+        """Send dead letters after the cursor again, as many as one transaction may change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkControl:
     """What the routes of sinks and dead letters work with; they need no running daemon.
 
-    `closed_sinks` returns the sinks that take no event any more in this process.
+    `closed_sinks` returns the sinks that were closed in this process, and get no more events.
     """
 
     store: Store
@@ -112,11 +112,11 @@ async def _sink_control(request: Request) -> SinkControl:
 
 
 InSinkControl = Annotated[SinkControl, Depends(_sink_control)]
-"""The parameter through which a route gets the store and what sends events again."""
+"""The parameter through which a route gets a `SinkControl`."""
 
 
 class DocumentResponse(JSONResponse):
-    """A JSON answer. It is valid UTF-8 even where the vendor sent half a surrogate pair."""
+    """A JSON answer. It is valid UTF-8 even if the vendor sent half of a surrogate pair."""
 
     def render(self, content: Any) -> bytes:  # noqa: ANN401 - as the base class declares it
         """Write the document."""

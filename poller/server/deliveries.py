@@ -1,4 +1,4 @@
-"""Where events go: the sinks, the events that they did not take, and sending them again."""
+"""The routes of sinks: their state, dead letters, and replay."""
 
 from collections.abc import Collection
 from typing import Annotated
@@ -97,7 +97,7 @@ async def list_dead_letters(
 async def replay_dead_letters(
     control: InSinkControl, body: Annotated[DeadLetterReplay, Depends(JsonBody(DeadLetterReplay))]
 ) -> Response:
-    """Send the chosen ones again, each with another three days, up to 1,000 in one transaction.
+    """Send the selected ones again, for up to three more days; at most 1,000 in one request.
 
     Repeat the request with `cursor` until `next` is null.
     """
@@ -139,7 +139,7 @@ async def replay(
 ) -> Response:
     """Send it to the named sinks, or to all sinks for which it was recorded.
 
-    Each of them has another three days to take it. The event keeps its id and may arrive late.
+    It is retried for up to three more days. The event keeps its id and may arrive out of order.
     """
     sinks = None if body is None else body.sinks
     await _check_sinks(control, sinks or ())
@@ -163,5 +163,5 @@ async def _check_sinks(control: SinkControl, sinks: Collection[str]) -> None:
         raise Problem(
             UNKNOWN_SINK,
             f"the sink {unknown[0]!r} is not configured, and no event waits for it",
-            hint=f"there are: {', '.join(sorted(known))}",
+            hint=f"known sinks: {', '.join(sorted(known))}",
         )

@@ -1,4 +1,4 @@
-"""The documents of the control API, as types: what is built is checked, and described from here.
+"""The documents of the control API, as types: they check what is built, and describe it.
 
 Instants are RFC 3339 in UTC. Within 1.x members are only added.
 """
@@ -17,7 +17,7 @@ OutcomeName = Literal["completed", "failed", "canceled", "lost"]
 
 
 class FieldErrorDocument(TypedDict):
-    """What is wrong with one member, parameter or header."""
+    """An error in one member, parameter or header."""
 
     field: str
     message: str
@@ -35,11 +35,11 @@ class ProblemDocument(TypedDict):
 
 
 class ProgressDocument(TypedDict):
-    """How far its messages are; each message counts once, whichever way the vendor counts."""
+    """The progress of its messages; each message counts once, whichever way the vendor counts."""
 
-    total: Annotated[int | None, Field(description="Null where the API does not say it.")]
+    total: Annotated[int | None, Field(description="Null where the API does not report it.")]
     done: Annotated[int, Field(description="Messages that will not change any more.")]
-    failed: Annotated[int, Field(description="Of these, those that an error stopped.")]
+    failed: Annotated[int, Field(description="Of these, those that failed.")]
     stages: Annotated[
         dict[str, int], Field(description="Messages by state, under the names of the counters.")
     ]
@@ -53,34 +53,34 @@ class ProgressDocument(TypedDict):
 
 
 class OperationDocument(TypedDict):
-    """An operation, or a message, as the poller knows it."""
+    """An operation or a message, in the state that the poller has stored."""
 
     id: str
     kind: str
     labels: dict[str, str]
     group: Annotated[str | None, Field(description="The group that counts it.")]
     traceparent: Annotated[
-        str | None, Field(description="The trace that its events carry on (W3C Trace Context).")
+        str | None, Field(description="W3C Trace Context: its events carry this trace.")
     ]
     tracestate: Annotated[str | None, Field(description="Goes with `traceparent`.")]
     account: str
     source: Annotated[str, Field(description="Where the API serves it; `source` of its events.")]
-    phase: Annotated[PhaseName, Field(description="Where the watch stands.")]
+    phase: Annotated[PhaseName, Field(description="The phase of the watch.")]
     outcome: Annotated[OutcomeName | None, Field(description="How it ended; null until then.")]
-    status: Annotated[str | None, Field(description="The last status that was seen.")]
+    status: Annotated[str | None, Field(description="The last observed status.")]
     snapshot: Annotated[
         dict[str, Any] | None,
         Field(
-            description="The last answer of the API: of an operation as it gave it, of a message "
+            description="The last answer of the API: for an operation as received, for a message "
             "without content and addresses."
         ),
     ]
     counters: Annotated[
         dict[str, int],
         Field(
-            description="Of an operation the counters of its `stats`; of a message its attempts by "
-            "status, of a group its receipts. They are the sum of the deltas of its events, and of "
-            "changes that no event has reported yet. An absent one counts as 0."
+            description="For an operation the counters in its `stats`; for a message its attempts "
+            "by status; for a group message its receipts. They are the sum of the deltas of its "
+            "events, plus changes that no event has reported yet. An absent one counts as 0."
         ),
     ]
     progress: ProgressDocument
@@ -88,7 +88,9 @@ class OperationDocument(TypedDict):
     registeredAt: Instant
     observedAt: Instant | None
     endedAt: Instant | None
-    nextLookAt: Annotated[Instant | None, Field(description="Null once nobody looks any more.")]
+    nextLookAt: Annotated[
+        Instant | None, Field(description="The next poll; null once it is not polled any more.")
+    ]
 
 
 class OperationsDocument(TypedDict):
@@ -99,31 +101,29 @@ class OperationsDocument(TypedDict):
 
 
 class DeliveryDocument(TypedDict):
-    """One event on its way to one sink."""
+    """The delivery of one event to one sink."""
 
     sink: str
     state: Literal["waiting", "blocked", "delivered", "dead"]
     blockedBy: Annotated[
-        str | None, Field(description="The event of the same subject that must go before it.")
+        str | None, Field(description="The event of the same subject that must be delivered first.")
     ]
     sinkState: Annotated[
         SinkStateName | None,
-        Field(description="Null where no settings name the sink any more."),
+        Field(description="Null if the sink is no longer configured."),
     ]
     sinkError: Annotated[
-        str | None, Field(description="The last error of the sink, perhaps with another event.")
+        str | None, Field(description="The last error of the sink, possibly for another event.")
     ]
     attempts: int
     lastStatus: int | None
     lastError: str | None
-    nextAttemptAt: Annotated[
-        Instant | None, Field(description="Null where nothing is tried before something changes.")
-    ]
+    nextAttemptAt: Annotated[Instant | None, Field(description="Null if no attempt is planned.")]
     doneAt: Instant | None
 
 
 class MemberCountsDocument(TypedDict):
-    """How many members a group has, and where they stand."""
+    """How many members a group has, by how they ended."""
 
     total: int
     completed: Annotated[
@@ -153,13 +153,14 @@ class TimelineEventDocument(TypedDict):
 
 
 class TimelineDocument(TypedDict):
-    """What has happened to an operation, a message or a group."""
+    """The events of an operation, a message or a group."""
 
     events: Annotated[
-        list[TimelineEventDocument], Field(description="The latest, the oldest first.")
+        list[TimelineEventDocument],
+        Field(description="The latest ones, in the order of their recording."),
     ]
-    earlierEvents: Annotated[int, Field(description="How many came before those in `events`.")]
-    pruned: Annotated[bool, Field(description="Whether retention has taken all but its end.")]
+    earlierEvents: Annotated[int, Field(description="How many precede those in `events`.")]
+    pruned: Annotated[bool, Field(description="Whether retention has removed its events.")]
 
 
 class OperationStoryDocument(OperationDocument, TimelineDocument):
@@ -176,14 +177,15 @@ class GroupDocument(TypedDict):
 
     name: str
     state: Annotated[
-        GroupStateName, Field(description="A sealed one takes no more members, an ended one ended.")
+        GroupStateName,
+        Field(description="Sealed: no more members join. Ended: all its members have ended."),
     ]
     labels: Annotated[dict[str, str], Field(description="Those that all members share.")]
     account: str
     source: Annotated[str, Field(description="`source` of its events.")]
     operations: MemberCountsDocument
     expected: Annotated[
-        int | None, Field(description="The number of members with which it is sealed, or will be.")
+        int | None, Field(description="The number of members at which it is sealed.")
     ]
     counters: Annotated[
         dict[str, int],
@@ -213,7 +215,7 @@ class GroupStoryDocument(GroupDocument, TimelineDocument):
 
 
 class BulkItemDocument(TypedDict):
-    """What became of one item: 201 and 200 as for a single one, else its problem."""
+    """The result of one item: status 201 or 200 as for a single registration, else its problem."""
 
     id: str | None
     status: int
@@ -229,7 +231,7 @@ class BulkResultDocument(TypedDict):
 
 
 class SinkDocument(TypedDict):
-    """A sink: one that is configured, or that something still waits for."""
+    """A sink that is configured, or for which events still wait."""
 
     name: str
     state: SinkStateName
@@ -238,15 +240,15 @@ class SinkDocument(TypedDict):
     failures: Annotated[int, Field(description="Failed attempts in a row.")]
     lastStatus: int | None
     lastError: Annotated[
-        str | None, Field(description="Of the last attempt; null only where the state is ok.")
+        str | None, Field(description="Of the last attempt; null only if the state is ok.")
     ]
     nextAttempt: Annotated[
         Instant | None,
-        Field(description="When an event is tried next, at the earliest; null where none is."),
+        Field(description="The earliest next attempt; null if none is planned."),
     ]
-    refused: Annotated[int, Field(description="Events that it has not taken since it was last ok.")]
+    refused: Annotated[int, Field(description="Events that it has refused since it was last ok.")]
     answered: Annotated[
-        int, Field(description="Events that were tried since it was last ok, `refused` included.")
+        int, Field(description="Events sent since it was last ok, `refused` included.")
     ]
     waiting: int
     dead: int
@@ -262,7 +264,7 @@ class SinksDocument(TypedDict):
 
 
 class DeadLetterDocument(TypedDict):
-    """An event that a sink did not take."""
+    """An event that could not be delivered to a sink and was given up."""
 
     eventId: str
     operationId: Annotated[
@@ -279,31 +281,31 @@ class DeadLetterDocument(TypedDict):
 
 
 class DeadLettersDocument(TypedDict):
-    """A page of dead letters in the order in which their events were recorded."""
+    """A page of dead letters, in the order in which their events were recorded."""
 
     deadLetters: list[DeadLetterDocument]
     next: Annotated[str | None, Field(description="The `cursor` of the next page, if any.")]
 
 
 class ReplayedDeadLettersDocument(TypedDict):
-    """How many dead letters each sink gets again."""
+    """How many dead letters are sent again, by sink."""
 
     replayed: dict[str, int]
     next: Annotated[
         str | None,
-        Field(description="The `cursor` that goes on; null where no more are chosen."),
+        Field(description="The `cursor` of the next request; null if no more are selected."),
     ]
 
 
 class ReplayedDocument(TypedDict):
-    """The sinks that get the event again."""
+    """The sinks to which the event is sent again."""
 
     event: str
     sinks: list[str]
 
 
 class SummaryDocument(TypedDict):
-    """How many operations and messages are known; what retention has taken is not counted."""
+    """Counts of operations and messages; those that retention has removed are not counted."""
 
     running: Annotated[int, Field(description="Still watched.")]
     ended: int
@@ -318,9 +320,9 @@ class TotalDocument(TypedDict):
 
     value: Annotated[str | None, Field(description="Null for those without one.")]
     operations: Annotated[int, Field(description="Operations and messages, ended or not.")]
-    watching: Annotated[int, Field(description="Those of them that have not ended.")]
-    withFailures: Annotated[int, Field(description="Those of them with a recipient that failed.")]
-    recipients: Annotated[int, Field(description="Recipients, as far as the API says.")]
+    watching: Annotated[int, Field(description="Of these, those that have not ended.")]
+    withFailures: Annotated[int, Field(description="Of these, those with failed recipients.")]
+    recipients: Annotated[int, Field(description="Recipients, as far as the API reports them.")]
     done: int
     failed: int
 
@@ -333,7 +335,7 @@ class TotalsDocument(TypedDict):
 
 
 class LoopDocument(TypedDict):
-    """A loop of the daemon; `secondsSinceTurn` is null before its first turn."""
+    """A loop of the daemon; `secondsSinceTurn` is null before its first iteration."""
 
     name: str
     turning: bool
@@ -341,7 +343,7 @@ class LoopDocument(TypedDict):
 
 
 class HealthDocument(TypedDict):
-    """Whether the loops turn."""
+    """Whether the loops run."""
 
     status: Literal["ok", "hanging"]
     version: str
@@ -349,7 +351,7 @@ class HealthDocument(TypedDict):
 
 
 class DegradedDocument(TypedDict):
-    """Trouble that does not keep a registration from being acknowledged."""
+    """Trouble that does not prevent registrations."""
 
     what: str
     since: Instant
@@ -357,7 +359,7 @@ class DegradedDocument(TypedDict):
 
 
 class ReadinessDocument(TypedDict):
-    """Whether a registration can be acknowledged now; `reason` says why not."""
+    """Whether a registration can be acknowledged now; if not, `reason` says why."""
 
     status: Literal["ready", "degraded", "unready"]
     version: str

@@ -1,4 +1,4 @@
-"""One example of every document, for the description of the API. A test validates each."""
+"""An example of every document, for the description of the API. A test validates each."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""The page of metrics: counters, and gauges of the present state, in the requested format."""
+"""The metrics page: counters, and gauges of the present state, in the requested format."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from poller.tracking.lifecycle import LIFECYCLES
 from poller.tracking.sink_health import SinkState
 
 _KEPT: Final = 5.0
-"""Seconds for which counts of the store are reused: counting costs a scan."""
+"""Seconds for which counts from the store are reused: counting scans a table."""
 _OPENMETRICS: Final = "application/openmetrics-text"
 _TYPES: Final = {
     True: f"{_OPENMETRICS}; version=1.0.0; charset=utf-8",
@@ -45,7 +45,7 @@ _ACCOUNT_REASONS: Final = (Reason.THROTTLED, Reason.UNAUTHORIZED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSnapshot:
-    """What the store holds, counted `at` a process."""
+    """Counts from the store, at the time `at`."""
 
     at: datetime
     tallies: Sequence[WatchCount]
@@ -56,7 +56,7 @@ class StoreSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSnapshot:
-    """What the process knows without the store; `loops` are seconds since each loop last ran."""
+    """State of the process, without the store; `loops` are seconds since each loop last ran."""
 
     version: str
     account: Pause | None
@@ -67,7 +67,7 @@ class ProcessSnapshot:
     dropped_lines: int = 0
 
 
-# seconds without an answer after which the store counts as one that cannot be read
+# after this many seconds without an answer the store counts as unreadable
 _SILENT_SECONDS: Final = 3.0
 
 
@@ -99,7 +99,7 @@ class Exposition:
     async def render(self, accept: str | None = None) -> tuple[bytes, str]:
         """Return the page and its media type; `accept` is the header of the request.
 
-        Where the store cannot be read, its gauges are missing. No database holds the page up.
+        If the store cannot be read, its gauges are missing. A slow database delays no page.
         """
         stored = await self._stored.get()
         if self._stored.overdue > _SILENT_SECONDS:
@@ -113,7 +113,7 @@ class Exposition:
         return await run_sync(partial(write, page)), _TYPES[openmetrics]
 
     def _process_snapshot(self) -> ProcessSnapshot:
-        """Copy, on the event loop that changes it, what the process knows."""
+        """Copy the state of the process, on the event loop that changes it."""
         return ProcessSnapshot(
             version=self._version,
             account=self._throttle.account_pause,
@@ -138,9 +138,9 @@ class Exposition:
 
 
 class _Page:
-    """All metrics of one page, as the writers of both formats read them.
+    """All metrics of one page, in the interface that the writers of both formats expect.
 
-    `created` keeps the times at which series began; only OpenMetrics has a place for them.
+    `created` includes the times at which series began; only OpenMetrics has a place for them.
     """
 
     def __init__(
@@ -179,26 +179,26 @@ def wants_openmetrics(accept: str | None) -> bool:
 
 
 def families(process: ProcessSnapshot, stored: StoreSnapshot | None) -> Iterator[Metric]:
-    """Make the gauges; without those of the store where it could not be read."""
+    """Make the gauges; those of the store only if it could be read."""
     yield InfoMetricFamily(
-        f"{PREFIX}_build", "Which version is running.", value={"version": process.version}
+        f"{PREFIX}_build", "The version that is running.", value={"version": process.version}
     )
     yield CounterMetricFamily(
         f"{PREFIX}_log_lines_dropped",
-        "Lines of the log that could not be written: no reader, a slow one, or a full disk.",
+        "Log lines that could not be written: no reader, a slow reader, or a full disk.",
         value=process.dropped_lines,
     )
     yield from _pauses(process)
-    yield _gauge("requests_in_flight", "Requests to the API under way.", {(): process.in_flight})
+    yield _gauge("requests_in_flight", "Requests to the API in progress.", {(): process.in_flight})
     yield _gauge(
         "loop_silence_seconds",
-        "Seconds since a loop of the daemon turned; one that hangs is silent for long.",
+        "Seconds since a loop of the daemon last ran; it grows while the loop hangs.",
         {(loop,): age for loop, age in process.loops.items() if age is not None},
         "loop",
     )
     yield _gauge(
         "store_readable",
-        "1 where the store could be read for this page, else 0.",
+        "1 if the store could be read for this page, else 0.",
         {(): stored is not None},
     )
     if stored is not None:
@@ -210,13 +210,13 @@ def _pauses(process: ProcessSnapshot) -> Iterator[Metric]:
     reason = None if process.account is None else process.account.reason
     yield _gauge(
         "account_paused",
-        "1 while no request goes out but a probe, by reason: 429 or 503, 401.",
+        "1 while only probes are sent, by reason: throttled (429 or 503) or unauthorized (401).",
         {(one.value,): reason is one for one in _ACCOUNT_REASONS},
         "reason",
     )
     yield _gauge(
         "kind_paused",
-        "1 while the API refuses this kind (403) and only a probe goes out.",
+        "1 while the API refuses this kind (403) and only probes are sent.",
         {(kind,): kind in process.kinds for kind in KINDS},
         "kind",
     )
@@ -235,14 +235,14 @@ def _operations(stored: StoreSnapshot) -> Iterator[Metric]:
         overdue[kind,] = max(overdue.get((kind,), 0), _age(stored.at, tally.oldest_due))
     yield _gauge(
         "operations",
-        "Operations and messages that are being watched, by the status last seen.",
+        "Operations and messages that are being watched, by the last observed status.",
         watched,
         "kind status",
     )
-    yield _gauge("operations_due", "Watched operations whose next look is due.", due, "kind")
+    yield _gauge("operations_due", "Watched operations whose next poll is due.", due, "kind")
     yield _gauge(
         "operations_overdue_seconds",
-        "For how long the first of the due operations has been due; 0 where none is.",
+        "How long the longest due operation has been due; 0 if none is.",
         overdue,
         "kind",
     )
@@ -266,31 +266,31 @@ def _sinks(stored: StoreSnapshot, closed: Collection[str]) -> Iterator[Metric]:
     }
     yield _gauge(
         "sink_state",
-        "1 for the state that a sink is in: ok, rejecting, failing, down or disabled.",
+        "1 for the present state of a sink: ok, rejecting, failing, down or disabled.",
         {(name, one.value): state is one for name, state in states.items() for one in SinkState},
         "sink state",
     )
     yield _gauge(
         "sink_configured",
-        "0 where events wait for a sink that no settings name any more, else 1.",
+        "0 if events wait for a sink that is no longer configured, else 1.",
         {(report.name,): report.is_configured for report in stored.sinks},
         "sink",
     )
     yield _gauge(
         "outbox_events",
-        "Events that wait for their delivery.",
+        "Events that wait for delivery.",
         {(report.name,): report.waiting for report in stored.sinks},
         "sink",
     )
     yield _gauge(
         "outbox_oldest_age_seconds",
-        "For how long the first of the waiting events has been waiting; 0 where none is.",
+        "How long the oldest waiting event has been waiting; 0 if none is.",
         {(report.name,): _age(stored.at, report.oldest) for report in stored.sinks},
         "sink",
     )
     yield _gauge(
         "dead_letters",
-        "Events that were given up and are kept until retention takes them.",
+        "Events that were given up, kept until retention removes them.",
         {(report.name,): report.dead for report in stored.sinks},
         "sink",
     )

@@ -1,4 +1,4 @@
-"""The routes of groups: list, show, seal. Operations join a group by their registration."""
+"""The routes of groups: list, show, seal. Operations join a group when they are registered."""
 
 from typing import Annotated
 
@@ -36,7 +36,7 @@ _Name = Annotated[GroupName, Path(description="The name of a group.")]
     responses={200: {"description": "A page, the latest first."}, **problems(INVALID)},
 )
 async def list_groups(control: InControl, query: Annotated[GroupQuery, Query()]) -> Response:
-    """Several values of one parameter mean any of them; `next` is the cursor of the next page."""
+    """Of several values of one parameter any may match; `next` is the cursor of the next page."""
     wanted = GroupFilter(states=[GroupState(one) for one in query.state], search=query.search)
     page = await control.store.groups.list(wanted, limit=query.limit, before=query.cursor)
     shown = [show_group(group, control.store.now()) for group in page.groups]
@@ -62,8 +62,8 @@ async def show(control: InControl, name: _Name, query: Annotated[DetailQuery, Qu
         raise Problem(
             UNKNOWN_GROUP,
             f"no group {name} is known",
-            hint="register operations with that group, or list GET /v1/groups; what ended is "
-            "remembered for 14 days, or for store.retention if that is longer",
+            hint="register operations with that group, or list GET /v1/groups; ended groups are "
+            "kept for 14 days, or for store.retention if that is longer",
         )
     return DocumentResponse(show_group_detail(detail, control.store.now()))
 
@@ -73,16 +73,16 @@ async def show(control: InControl, name: _Name, query: Annotated[DetailQuery, Qu
     response_model=GroupDocument,
     summary="Seal a group: it ends when all its members have",
     responses={
-        200: {"description": "It is sealed, or will be with `expected` members; durable."},
+        200: {"description": "It is sealed, or will be at `expected` members; durable."},
         **problems(UNREADABLE, SLOW_BODY, UNKNOWN_GROUP, CONFLICT, TOO_LARGE, NOT_JSON, INVALID),
     },
 )
 async def seal(
     control: InControl, name: _Name, body: Annotated[Seal, Depends(JsonBody(Seal))]
 ) -> Response:
-    """Seal it now with `{}`, or with `{"expected": N}` when it has that many members.
+    """Seal it now with `{}`, or with `{"expected": N}` as soon as it has N members.
 
-    `expected` may come before the first member. Repeating it is no error.
+    `expected` may be sent before the first member is registered. Repeating it is not an error.
     """
     try:
         group = await control.daemon.seal(name, body.expected)

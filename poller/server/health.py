@@ -1,4 +1,4 @@
-"""The health routes: do the loops turn, can a registration be acknowledged, the metrics."""
+"""The health routes: whether the loops run, whether it is ready, and the metrics."""
 
 from typing import Annotated
 
@@ -13,16 +13,16 @@ from poller.store.errors import StoreError
 
 router = APIRouter(tags=["health"])
 
-# finding out costs a write of the store, and probes may ask often
+# each check writes to the store, and probes may be frequent
 _FRESH_SECONDS = 1.0
 _SILENT_SECONDS = 3.0
 
 
 class Readiness:
-    """Whether a registration can be acknowledged, found out at most once a second.
+    """Whether a registration can be acknowledged; it is checked at most once a second.
 
-    Answers within a second, whatever the database does: a store that gives no answer for longer is
-    the reason for "unready".
+    Answers within a second even if the database does not: a store that does not answer for longer
+    makes the daemon "unready".
     """
 
     def __init__(self, control: Control) -> None:
@@ -30,16 +30,16 @@ class Readiness:
         self._store_state = Refreshed(self._ask_store, seconds=_FRESH_SECONDS)
 
     async def document(self) -> ReadinessDocument:
-        """Return what was found out within the last second."""
+        """Return the readiness, not older than a second if the store answers in time."""
         loops = self._control.daemon.loops()
         known = await self._store_state.get()
         reason, degraded = known or ("the store has not answered yet", [])
         if (overdue := self._store_state.overdue) > _SILENT_SECONDS:
             reason = f"the store has not answered for {overdue:.0f} s"
         if loops.silent:
-            reason = f"these loops do not turn: {', '.join(sorted(loops.silent))}"
+            reason = f"these loops do not run: {', '.join(sorted(loops.silent))}"
         if loops.stopping:
-            reason = "the daemon stops"
+            reason = "the daemon is stopping"
         return {
             "status": "unready" if reason else "degraded" if degraded else "ready",
             "version": self._control.version,
@@ -65,7 +65,7 @@ async def _readiness(request: Request) -> Readiness:
 @router.get(
     "/healthz",
     response_model=HealthDocument,
-    summary="Do the loops turn?",
+    summary="Do the loops run?",
     responses={
         200: {"description": "They do."},
         503: {"description": "One hangs: restart the daemon.", "model": HealthDocument},
@@ -94,13 +94,13 @@ async def healthz(control: InControl) -> Response:
     },
 )
 async def readyz(readiness: Annotated[Readiness, Depends(_readiness)]) -> Response:
-    """Trouble with credentials, the API or a sink is listed, and does not make it unready."""
+    """Trouble with credentials, the API or a sink is listed; the daemon stays ready."""
     found = await readiness.document()
     return DocumentResponse(found, 503 if found["status"] == "unready" else 200)
 
 
 def metrics_router(render: Metrics) -> APIRouter:
-    """Make the route of the metrics page that `render` writes."""
+    """Make the route of the metrics page, which `render` returns."""
     router = APIRouter(tags=["health"])
     page = {
         "description": "OpenMetrics, or Prometheus' text format.",

@@ -1,12 +1,12 @@
-"""The listener for what the vendor's Event Streams push: one route, `POST /v1/hints`.
+"""The listener for pushes of the vendor's Event Streams: one route, `POST /v1/hints`.
 
-A forged push is recognized before its body is read: by HTTP Basic, or by the vendor's
-signature of the URL, which holds a digest of the body. A forged one is answered 403, a malformed
-one 400, and the vendor sends neither again; after 503 it does.
+A forged push is recognized before its body is read: by HTTP Basic, or by the vendor's signature of
+the URL, which contains a digest of the body. A forged push is answered 403, a malformed one 400;
+the vendor repeats neither. It repeats a push after 503.
 
-Somebody who pushes without end must not keep the event loop from polls and other pushes. So what
-is refused is answered late, what is taken is answered with the next transaction, and beyond a
-number of verified pushes at a time each is refused before its body is read.
+A flood of pushes must not keep the event loop from polls and other pushes. So refusals are delayed,
+accepted pushes are answered after the next transaction, and above a number of concurrent verified
+pushes further ones are refused before their bodies are read.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ HINT_LIMITS: Final = ClientLimits(
     body_bytes=1024 * 1024,
     body_seconds=5.0,
     head_seconds=10.0,
-    # a vendor who opens a connection for each push leaves many idle
+    # if the vendor opens a connection for each push, many are idle
     keep_alive_seconds=2.0,
     connections=256,
 )
@@ -71,11 +71,11 @@ _REFUSALS: Final = (
     METHOD,
 )
 PUSH_OUTCOMES: Final = (_ACCEPTED, *(kind.name for kind in _REFUSALS))
-"""How pushes are answered, for metrics."""
+"""The results of pushes, for metrics."""
 _QUIET: Final = timedelta(minutes=1)
-# verified pushes that are read and written at a time, which bounds the bodies in memory
+# verified pushes that are processed at the same time, which bounds the bodies in memory
 _MOST_AT_ONCE: Final = 50
-# seconds from a push to its refusal: with the number of connections it bounds refusals a second
+# seconds from a push to its refusal: this and the number of connections bound the refusal rate
 _REFUSED_AFTER: Final = 0.5
 _DIGEST: Final = "bodySHA256"
 
@@ -84,7 +84,7 @@ _DIGEST: Final = "bodySHA256"
 class HintAccess:
     """How forged pushes are recognized: by HTTP Basic, by a signature, or by either.
 
-    `url` is the address as the vendor sees it, which `auth_token` signs; empty for no signature.
+    `url` is the address as the vendor sees it, signed with `auth_token`; empty for no signature.
     """
 
     user: str | None = None
@@ -100,23 +100,24 @@ class HintAccess:
         if self.user is not None and self.password is not None and "authorization" in headers:
             if _is_basic(headers["authorization"], self.user, self.password):
                 return None
-            raise Problem(FORGED, "another user or password than server.hints_user has")
+            raise Problem(
+                FORGED, "the credentials are not server.hints_user and server.hints_password"
+            )
         if self.url and self.auth_token is not None and "x-twilio-signature" in headers:
             return self._check_signature(headers["x-twilio-signature"], query, self.auth_token)
-        raise Problem(FORGED, "neither the credentials nor the signature that are asked for")
+        raise Problem(FORGED, "neither the required credentials nor the vendor's signature")
 
     def _check_signature(self, signature: str, query: bytes, token: SecretStr) -> str:
         text = query.decode("latin-1")
         digests = parse_qs(text).get(_DIGEST, [])
         signed = [sign(token, f"{url}?{text}") for url in _spellings(self.url)]
-        # all of them, whichever fits: the time that it takes must not depend on the token
+        # all are compared, even after a match: the time must not depend on the token
         fits = [hmac.compare_digest(one.encode(), signature.encode("latin-1")) for one in signed]
         if not any(fits) or len(digests) != 1:
             raise Problem(
                 FORGED,
                 "the signature is not that of server.hints_url with api.auth_token",
-                hint="server.hints_url must be the address that the vendor's sink has, letter by "
-                "letter",
+                hint="server.hints_url must be exactly the address in the vendor's sink",
             )
         return digests[0].lower()
 
@@ -128,9 +129,9 @@ def sign(token: SecretStr, url: str) -> str:
 
 
 def _spellings(url: str) -> tuple[str, ...]:
-    """Return a URL with and without the port that its scheme has anyway: the vendor signs either.
+    """Return a URL without and with its scheme's default port: the vendor signs either form.
 
-    With another port it has one spelling.
+    A URL with an explicit port has one form.
     """
     parts = urlsplit(url)
     if parts.port is not None:
@@ -160,13 +161,13 @@ class HintsApp:
         self._free = anyio.Semaphore(_MOST_AT_ONCE)
 
     def use(self, access: HintAccess) -> None:
-        """Check the next pushes so."""
+        """Check further pushes in this way."""
         self._access = access
 
     def limited(self, limits: ClientLimits) -> ASGIApp:
         """Return the application, with bodies limited."""
         return BodyLimits(
-            self, limits=limits, hint="let the vendor's sink batch fewer events, or none"
+            self, limits=limits, hint="let the vendor's sink use smaller batches, or none"
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -185,15 +186,17 @@ class HintsApp:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         if scope["path"] != PATH:
-            raise Problem(UNKNOWN_PATH, f"there is {PATH} only")
+            raise Problem(UNKNOWN_PATH, f"the only path is {PATH}")
         if scope["method"] != "POST":
-            raise Problem(METHOD, "there is POST at this path", headers={"Allow": "POST"})
+            raise Problem(METHOD, "this path has POST", headers={"Allow": "POST"})
         digest = self._access.check(Headers(scope=scope), scope["query_string"])
         with self._admitted():
             batch = _parse(await _read(receive, digest))
             if not await self._inbox.take(batch):
                 raise Problem(
-                    STORE, "the store has not taken the hints in time", headers={"Retry-After": "1"}
+                    STORE,
+                    "the store has not accepted the hints in time",
+                    headers={"Retry-After": "1"},
                 )
         self._troubles.success(log, "hints.refused", "hints.accepted")
         self._meter.pushed(_ACCEPTED)
@@ -201,7 +204,7 @@ class HintsApp:
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
-        """Count a verified push while it is read and written.
+        """Count a verified push while it is processed.
 
         :raises Problem: where there are too many.
         """
@@ -210,7 +213,7 @@ class HintsApp:
         except anyio.WouldBlock:
             raise Problem(
                 CROWDED,
-                f"{_MOST_AT_ONCE} pushes are read already",
+                f"{_MOST_AT_ONCE} pushes are being processed already",
                 hint="let the vendor's sink batch its events",
                 headers={"Retry-After": "1"},
             ) from None
@@ -241,14 +244,14 @@ def _parse(body: bytes) -> HintBatch:
 async def _read(receive: Receive, digest: str | None) -> bytes:
     """Read the body, which must have that digest.
 
-    :raises Problem: where it has another one, or does not come.
+    :raises Problem: where it has another one, or does not arrive.
     """
     parts: list[bytes] = []
     has_more = True
     while has_more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Problem(UNREADABLE, "the client left")
+            raise Problem(UNREADABLE, "the client disconnected")
         parts.append(message.get("body", b""))
         has_more = message.get("more_body", False)
     body = b"".join(parts)

@@ -22,7 +22,7 @@ _PROBE_SECONDS: Final = 1.0
 class ListenError(Exception):
     """The address cannot be listened on: `message` names it and the fault, `hint` the fix.
 
-    With `needs_change`, only another setting, path or permission helps; a retry does not.
+    If `needs_change`, a retry cannot help, only a change of settings, paths or permissions.
     """
 
     def __init__(self, message: str, hint: str, *, needs_change: bool = False) -> None:
@@ -34,11 +34,11 @@ class ListenError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """Where the control API listens, None for nowhere.
+    """Where the control API listens; an address is None if it is off.
 
-    `observe` serves only the health routes and never asks for the token. `socket_mode` is the mode
-    of unix sockets, as `os.chmod` takes it. `public_url` is where else people reach the page.
-    `hints` takes what the vendor pushes, checked by credentials of its own.
+    `observe` serves only the health routes and never requires the token. `socket_mode` is the mode
+    of unix sockets, as for `os.chmod`. `public_url` is another URL of the page. `hints` accepts the
+    vendor's pushes, which have credentials of their own.
     """
 
     address: ListenAddress | None
@@ -55,7 +55,7 @@ class Listening:
 
     @property
     def serves_metrics(self) -> bool:
-        """Whether anybody can ask for the metrics."""
+        """Whether a listener serves the metrics."""
         return self.address is not None or self.observe is not None
 
 
@@ -65,8 +65,8 @@ def taken(
 ) -> Iterator[socket.socket]:
     """Listen at an address, and remove the unix socket at the end; errors name the `setting`.
 
-    :raises ListenError: where it cannot be listened on, or where other machines could reach it and
-        it is not `guarded` by a token.
+    :raises ListenError: where that fails, or where other machines could reach the address and it
+        is not `guarded` by a token.
     """
     if isinstance(place, TcpAddress):
         with _bind_tcp(place, setting, guarded=guarded) as listener:
@@ -82,7 +82,7 @@ def taken(
 
 
 def url_of(listener: socket.socket) -> str:
-    """Return the address of a listener as clients take it: `http://…` or `unix:/…`."""
+    """Return the address of a listener in the form for clients: `http://…` or `unix:/…`."""
     name = listener.getsockname()
     if listener.family is socket.AF_UNIX:
         return f"unix:{name}"
@@ -108,7 +108,7 @@ def _bind_tcp(place: TcpAddress, setting: str, *, guarded: bool) -> socket.socke
         listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        # now: another process could still listen on a port that is only bound
+        # at once: another process could listen on a port that is only bound
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
@@ -121,7 +121,7 @@ def _bind_unix(path: Path, setting: str, mode: int) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        # Linux creates the file with the mode of the socket: it is never more open than that
+        # Linux creates the file with the socket's mode, so it is never more permissive
         os.fchmod(listener.fileno(), mode)
         listener.bind(str(path))
         path.chmod(mode)
@@ -133,7 +133,7 @@ def _bind_unix(path: Path, setting: str, mode: int) -> socket.socket:
 
 
 def _remove_stale(path: Path, setting: str) -> None:
-    """Remove a socket at which no process listens."""
+    """Remove a socket file on which no process listens."""
     try:
         found = path.lstat()
         if not stat.S_ISSOCK(found.st_mode):
@@ -183,8 +183,8 @@ def _refused(setting: str, where: str, error: OSError) -> ListenError:
 
 
 def _needs_change(error: OSError) -> bool:
-    # a missing address may come with the network; an unknown name is a mistake, but a name
-    # service that does not answer is not
+    # an address may be missing until the network is up; an unknown host name is a mistake, but a
+    # name service that does not answer is not
     if isinstance(error, socket.gaierror):
         return error.errno == socket.EAI_NONAME
     return needs_change(error)

@@ -1,7 +1,7 @@
-"""The engine's meter: counts for Prometheus what happened since the start.
+"""The engine's meter: Prometheus counters and histograms since the start.
 
-The values of labels are bounded: kinds come from the table, sinks from settings, all others from
-the code. So no operation can add a series.
+The number of series is bounded: label values are kinds from the table, sinks from the settings,
+and constants. No operation can add a series.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,22 +37,22 @@ _OUTCOMES: Final[Mapping[str, tuple[str, ...]]] = {
     kind.name: (*(name for name in kind.stages if name not in kind.waiting), *kind.stopped)
     for kind in KINDS.values()
 }
-"""By kind: the counters of recipients that have left the queue."""
+"""By kind: the counters of recipients that are no longer queued."""
 
 
 class PrometheusMeter:
-    """Counts in a registry of its own. Thread-safe, as the store's worker threads need it."""
+    """Counts in a registry of its own. Thread-safe, since worker threads of the store call it."""
 
     def __init__(self) -> None:
         self.registry: Final = CollectorRegistry()
         self._polls = self._counter(
             "polls",
-            "Requests to the API by how they ended: ok, or the failure.",
+            "Requests to the API by result: ok, or the failure.",
             "kind request outcome",
         )
         self._request_seconds = self._histogram(
             "request_duration_seconds",
-            "From sending a request to the API to the last byte of its answer.",
+            "Time from sending a request to the API to the last byte of its answer.",
             "kind request",
             _REQUEST,
         )
@@ -64,67 +64,65 @@ class PrometheusMeter:
         )
         self._schedule_lag = self._histogram(
             "schedule_lag_seconds",
-            "From the moment an operation was due to its fetch.",
+            "Time from the moment when an operation was due to its fetch.",
             "kind",
             _LAG,
         )
         self._pages = self._counter("sweep_pages", "Pages of lists that were recorded.", "kind")
         self._answers = self._counter(
             "answers",
-            "Answers about operations by verdict; stale, nonsense and late ones change nothing.",
+            "Answers about operations by verdict; stale, nonsense and late answers are dropped.",
             "kind verdict",
         )
         self._events = self._counter("events", "Events recorded, by type.", "kind type")
         self._recipients = self._counter(
             "recipients",
-            "Recipients of operations that reached an outcome, as deltas say; one that moves on, "
-            "as from delivered to read, counts in both.",
+            "Recipients of operations that reached an outcome, from the deltas of events; one that "
+            "moves on, as from delivered to read, counts in both.",
             "kind outcome",
         )
         self._detection_lag = self._histogram(
             "detection_lag_seconds",
-            "From the API's updatedAt to the answer that showed the change, for events that tell "
-            "one; what was registered long after its change counts in full.",
+            "Time from the API's updatedAt to the answer that showed the change. An operation that "
+            "is registered long after its change counts in full.",
             "kind",
             _LAG,
         )
         self._attempts = self._counter(
-            "delivery_attempts", "Attempts to deliver an event, by how they ended.", "sink outcome"
+            "delivery_attempts", "Attempts to deliver an event, by result.", "sink outcome"
         )
         self._attempt_seconds = self._histogram(
             "delivery_attempt_duration_seconds",
-            "How long one call of a sink took, whatever came of it; a call may hold many events.",
+            "How long one call of a sink took, successful or not; a call may contain many events.",
             "sink",
             _REQUEST,
         )
         self._delivery_lag = self._histogram(
             "delivery_lag_seconds",
-            "From recording an event, or its last replay, to its delivery.",
+            "Time from recording an event, or from its last replay, to its delivery.",
             "sink",
             _LAG,
         )
         self._dead = self._counter(
-            "deliveries_dead", "Deliveries that an attempt turned into dead letters.", "sink"
+            "deliveries_dead", "Deliveries that were given up and became dead letters.", "sink"
         )
         self._transaction_seconds = self._histogram(
             "store_transaction_duration_seconds",
-            "From begin to commit, waiting for the database's lock included.",
+            "Time from begin to commit, including the wait for the database's lock.",
             "transaction",
             _TRANSACTION,
         )
         self._refusals = self._counter(
             "store_refusals", "Transactions that the database refused.", "transaction"
         )
-        self._pushes = self._counter(
-            "hint_pushes", "Pushes of hints by how they were answered.", "outcome"
-        )
-        self._hints = self._counter("hints", "What hints of the vendor did.", "effect")
+        self._pushes = self._counter("hint_pushes", "Pushes of hints by answer.", "outcome")
+        self._hints = self._counter("hints", "Hints of the vendor by effect.", "effect")
         for effect in HintEffect:
             self._hints.labels(effect.value)
         for kind in KINDS:
             for request in Request:
                 self._polls.labels(kind, request.value, _OK)
-            # from 0, so that the first one is an increase
+            # start at 0, so that the first one is an increase
             self._events.labels(kind, EventType.OPERATION_LOST.value)
             for outcome in _OUTCOMES[kind]:
                 self._recipients.labels(kind, outcome)
@@ -177,7 +175,7 @@ class PrometheusMeter:
                 self._recipients.labels(kind, outcome).inc(max(0, event.delta.get(outcome, 0)))
 
     def recorded(self, events: Sequence[StoredEvent]) -> None:
-        """Count events that no answer caused, of groups under a kind of their own."""
+        """Count events that no answer caused; those of groups have a kind of their own."""
         for stored in events:
             kind = stored.event.kind
             self._events.labels(GROUP if kind is None else bounded_kind(kind), stored.type).inc()
@@ -198,7 +196,7 @@ class PrometheusMeter:
         self._attempt_seconds.labels(sink).observe(seconds)
 
     def settled(self, delivery: Delivery, *, sink: str) -> None:
-        """Count what was delivered, and what was given up."""
+        """Count a delivery that succeeded or was given up."""
         if delivery.state is DeliveryState.DEAD:
             self._dead.labels(sink).inc()
         elif delivery.state is DeliveryState.DELIVERED and delivery.done_at is not None:
@@ -221,12 +219,12 @@ class PrometheusMeter:
 
 
 def bounded_kind(kind: str) -> str:
-    """Return a kind of the table; one that only a newer program knows is `other`."""
+    """Return the kind if the table has it, else `other`: a newer version may have stored it."""
     return kind if kind in KINDS else OTHER
 
 
 def _detection_lag(observation: Observation) -> float | None:
-    """Return the age of the change that this answer showed; None without a change."""
+    """Return the age of the change in this answer; None without a change."""
     events = (stored.event for stored in observation.events)
     first = next((event for event in events if event.reports_change), None)
     if first is None:

@@ -29,11 +29,11 @@ DESCRIPTION: Final = (
     "events, and follow every event as it is recorded. Errors are problem details (RFC 9457)."
 )
 TAGS: Final = [
-    {"name": "operations", "description": "What is watched: operations, and single messages."},
+    {"name": "operations", "description": "Watched operations and single messages."},
     {"name": "groups", "description": "Many operations and messages that are counted as one."},
-    {"name": "events", "description": "What was emitted."},
-    {"name": "sinks", "description": "Where events go, and what was not delivered."},
-    {"name": "health", "description": "For probes; these routes never ask for the token."},
+    {"name": "events", "description": "Emitted events."},
+    {"name": "sinks", "description": "Where events go, and those that were not delivered."},
+    {"name": "health", "description": "For probes; these routes never require the token."},
 ]
 
 _BEARER: Final = {"type": "http", "scheme": "bearer", "description": "`server.token`"}
@@ -45,7 +45,7 @@ _Json = dict[str, Any]
 
 
 def problems(*kinds: ProblemKind, is_open: bool = False) -> Responses:
-    """Describe the problems of a route; an open one needs neither the token nor the store."""
+    """Describe the problems of a route; an open one requires neither the token nor the store."""
     found: Responses = {}
     always = (FORBIDDEN, DEFECT) if is_open else (FORBIDDEN, DEFECT, UNAUTHORIZED, STORE)
     for kind in sorted({*always, *kinds}, key=lambda kind: (kind.status, kind.name)):
@@ -61,7 +61,7 @@ def problems(*kinds: ProblemKind, is_open: bool = False) -> Responses:
 
 
 def describe(app: FastAPI, routes: Sequence[APIRoute], *, wants_token: Callable[[], bool]) -> None:
-    """Let `app` serve the whole description; `wants_token` says whether it asks for the token."""
+    """Complete the description that `app` serves; `wants_token`: whether a token is required."""
     make = app.openapi
 
     def complete() -> _Json:
@@ -116,7 +116,7 @@ def _add_examples(described: _Json, examples: Mapping[int | str, Iterable[str]])
 
 
 def _secured(document: _Json) -> _Json:
-    """Return the description of an API that asks for the token."""
+    """Return the description of an API that requires the token."""
     secured = deepcopy(document)
     secured["components"]["securitySchemes"] = {"bearer": _BEARER}
     secured["security"] = [{"bearer": []}]

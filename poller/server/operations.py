@@ -59,7 +59,7 @@ _STATUSES: Final = frozenset(status for one in LIFECYCLES.values() for status in
 
 
 def _one_or_many(document: object) -> object:
-    """Check the envelope of many registrations; one is left to its parser.
+    """Check the envelope of many registrations; a single one is checked by its parser.
 
     :raises Problem: where it is neither.
     :raises ValidationError: where the list of registrations is wrong.
@@ -69,7 +69,9 @@ def _one_or_many(document: object) -> object:
     if not isinstance(document, dict) or "operations" not in document:
         return document
     if len(document) > 1:
-        raise invalid("operations", "must stand alone: each item has its own kind and labels")
+        raise invalid(
+            "operations", "must be the only member: each item has its own kind and labels"
+        )
     return BulkRegistration.model_validate(document)
 
 
@@ -81,7 +83,7 @@ def _one_or_many(document: object) -> object:
     responses={
         201: {"description": "Watched from now on; durable."},
         200: {
-            "description": "Known already; or, for many, one result for each.",
+            "description": "Already known; or, for many, one result for each.",
             "model": OperationDocument | BulkResultDocument,
         },
         **problems(UNREADABLE, SLOW_BODY, CONFLICT, TOO_LARGE, NOT_JSON, INVALID),
@@ -111,7 +113,7 @@ async def register(
 async def list_operations(
     control: InControl, query: Annotated[OperationQuery, Query()]
 ) -> Response:
-    """Several values of one parameter mean any of them; `next` is the cursor of the next page."""
+    """Of several values of one parameter any may match; `next` is the cursor of the next page."""
     wanted = await _filter(control, query)
     try:
         page = await control.store.list_operations(
@@ -133,10 +135,10 @@ async def list_operations(
     },
 )
 async def count(control: InControl) -> Response:
-    """Count what is known, watched or ended. However many ask, it is counted every few seconds."""
+    """Count operations and messages, watched or ended. The counts may be a few seconds old."""
     counts = await control.end_counts.get()
     if counts is None:
-        raise Problem(STORE, "the store has not answered yet", hint="ask again in a moment")
+        raise Problem(STORE, "the store has not answered yet", hint="try again in a moment")
     return DocumentResponse(show_summary(counts))
 
 
@@ -190,7 +192,7 @@ async def show(
     responses={204: {"description": "No longer watched."}, **problems(INVALID, UNKNOWN_OPERATION)},
 )
 async def forget(control: InControl, operation_id: str) -> Response:
-    """Events that are recorded already are still delivered. Repeating it is no error."""
+    """Events that are already recorded are still delivered. Repeating it is not an error."""
     _check_id(operation_id)
     if await control.daemon.forget(operation_id) is None:
         raise _unknown(operation_id)
@@ -211,15 +213,19 @@ async def _filter(control: Control, query: ChosenQuery) -> OperationFilter:
     )
 
 
-async def _statuses(control: Control, asked: Sequence[str]) -> list[str]:
-    """Return documented statuses in upper case, others as something that is known has them.
+async def _statuses(control: Control, requested: Sequence[str]) -> list[str]:
+    """Return documented statuses in upper case, others in the spelling of a known operation.
 
-    :raises Problem: naming one that is neither: the vendor may add values, people mistype them.
+    The vendor may add statuses, and people mistype them.
+
+    :raises Problem: naming one that is neither documented nor seen.
     """
-    others = {one for status in asked if status.upper() not in _STATUSES for one in _cases(status)}
+    others = {
+        one for status in requested if status.upper() not in _STATUSES for one in _cases(status)
+    }
     seen = await control.store.seen_statuses(others) if others else frozenset()
     found = []
-    for status in asked:
+    for status in requested:
         known = seen & _cases(status) or {status.upper()} & _STATUSES
         if not known:
             raise invalid(
@@ -292,6 +298,6 @@ def _unknown(operation_id: str) -> Problem:
     return Problem(
         UNKNOWN_OPERATION,
         f"{operation_id} is not known here",
-        hint="register it with POST /v1/operations; what ended is remembered for "
-        "store.retention and 14 days more",
+        hint="register it with POST /v1/operations; ended operations are kept for "
+        "store.retention and 14 more days",
     )

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a request, as problem details (RFC 9457)."""
+"""All errors of requests, as problem details (RFC 9457)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,28 +27,30 @@ class ProblemKind:
 
 UNREADABLE: Final = ProblemKind(name="unreadable", status=400, title="The request cannot be read")
 UNAUTHORIZED: Final = ProblemKind(
-    name="unauthorized", status=401, title="The bearer token is needed"
+    name="unauthorized", status=401, title="A bearer token is required"
 )
-FORBIDDEN: Final = ProblemKind(name="forbidden", status=403, title="Not from there")
+FORBIDDEN: Final = ProblemKind(
+    name="forbidden", status=403, title="This origin or host is not allowed"
+)
 UNKNOWN_OPERATION: Final = ProblemKind(
     name="unknown-operation", status=404, title="No such operation or message is known"
 )
 UNKNOWN_GROUP: Final = ProblemKind(name="unknown-group", status=404, title="No such group is known")
 UNKNOWN_EVENT: Final = ProblemKind(name="unknown-event", status=404, title="No such event is kept")
 UNKNOWN_SINK: Final = ProblemKind(name="unknown-sink", status=404, title="There is no such sink")
-UNKNOWN_PATH: Final = ProblemKind(
-    name="unknown-path", status=404, title="There is nothing at this path"
+UNKNOWN_PATH: Final = ProblemKind(name="unknown-path", status=404, title="No such path")
+METHOD: Final = ProblemKind(name="method", status=405, title="Method not allowed")
+SLOW_BODY: Final = ProblemKind(
+    name="slow-body", status=408, title="The body did not arrive in time"
 )
-METHOD: Final = ProblemKind(name="method", status=405, title="Not with this method")
-SLOW_BODY: Final = ProblemKind(name="slow-body", status=408, title="The body did not come in time")
-CONFLICT: Final = ProblemKind(name="conflict", status=409, title="It contradicts what is known")
+CONFLICT: Final = ProblemKind(name="conflict", status=409, title="It conflicts with what is known")
 GONE: Final = ProblemKind(
     name="gone", status=410, title="The events after this one are no longer kept"
 )
 TOO_LARGE: Final = ProblemKind(name="too-large", status=413, title="The body is too large")
 NOT_JSON: Final = ProblemKind(name="not-json", status=415, title="The body must be JSON")
 INVALID: Final = ProblemKind(name="invalid", status=422, title="Something in the request is wrong")
-DEFECT: Final = ProblemKind(name="defect", status=500, title="A defect of ours; it has been logged")
+DEFECT: Final = ProblemKind(name="defect", status=500, title="Internal error; it has been logged")
 STORE: Final = ProblemKind(name="store", status=503, title="The store cannot be used at the moment")
 CROWDED: Final = ProblemKind(name="crowded", status=503, title="Too many at the same time")
 
@@ -94,20 +96,20 @@ class Problem(HTTPException):
 
 
 def invalid(field: str, message: str) -> Problem:
-    """Say what is wrong with one field."""
+    """Make the problem for one invalid field."""
     return _invalid([{"field": field[:_LONGEST_SHOWN], "message": message[:_LONGEST_SHOWN]}])
 
 
 def invalid_request(error: RequestValidationError) -> Problem:
-    """Say what is wrong with parameters, headers or the members of a body."""
+    """Make the problem for invalid parameters, headers or members of a body."""
     return _invalid([_field_error(one) for one in error.errors()])
 
 
 def problem_of(error: Exception) -> Problem:
-    """Say what an exception that no route expects means for the client."""
+    """Make the problem for an exception that no route expects."""
     if isinstance(error, StoreError):
         return Problem(STORE, str(error), headers={"Retry-After": "1"})
-    return Problem(DEFECT, "what was asked for may or may not be done")
+    return Problem(DEFECT, "the request may or may not have taken effect")
 
 
 def _invalid(errors: Sequence[FieldErrorDocument]) -> Problem:
@@ -116,7 +118,7 @@ def _invalid(errors: Sequence[FieldErrorDocument]) -> Problem:
 
 
 def _field_error(error: Mapping[str, Any]) -> FieldErrorDocument:
-    # the value, which the message names, says more than its place within a list
+    # without the index in a list: the message names the value
     place = error["loc"]
     field = str(place[1] if len(place) > 1 else place[0])
     describe = _FAULTS.get(error["type"])
@@ -138,7 +140,7 @@ def _one_of(expected: str) -> str:
     return f"must be one of: {expected.replace(chr(39), '').replace(' or ', ', ')}"
 
 
-# in our own words: the library's describe its types, not what to write
+# our own messages: the library's describe its types, not what to write
 _FAULTS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "missing": lambda _: "is missing",
     "extra_forbidden": lambda _: "there is no such member",

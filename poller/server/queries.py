@@ -1,4 +1,4 @@
-"""Query, path and header parameters. An unknown one is refused: it would filter nothing."""
+"""Query, path and header parameters. Unknown ones are refused: they would silently do nothing."""
 
 import re
 from typing import Annotated, Final, Literal
@@ -36,11 +36,11 @@ _BY: Final = r"group|label:.{1,128}"
 _GROUP_CURSOR: Final = rf"[0-9]{{1,17}}/{GROUP_NAME.pattern}"
 _DEAD_LETTER_CURSOR: Final = rf"[0-9]{{1,18}}\.{_SINK}"
 _LONGEST_SHOWN: Final = 80
-_NO_CURSOR: Final = "is no cursor; send next of the page before"
+_NO_CURSOR: Final = "is not a cursor; send `next` of the previous page"
 
 
 def _matching(pattern: str, fault: str) -> tuple[AfterValidator, WithJsonSchema]:
-    """Check a text in our own words, and describe it by its pattern."""
+    """Check a text against a pattern, with our own error message; describe it by the pattern."""
     compiled = re.compile(pattern)
 
     def check(text: str) -> str:
@@ -66,7 +66,7 @@ def _parse_instant(value: object) -> object:
     found = parse_instant(value) if isinstance(value, str) and _RFC3339.match(value) else None
     if found is None:
         raise ValueError(
-            f"{str(value)[:_LONGEST_SHOWN]!r} is no point in time; "
+            f"{str(value)[:_LONGEST_SHOWN]!r} is not a point in time; "
             "write it like 2026-11-22T10:00:00Z"
         )
     return found
@@ -81,10 +81,10 @@ Labels = Annotated[
     list[Label],
     Field(
         max_length=32,
-        description="`name=value` (or `name:value`); with several, all must be there.",
+        description="`name=value` (or `name:value`); with several, all must match.",
     ),
 ]
-# pydantic alone would also take seconds since 1970
+# pydantic alone would also accept seconds since 1970
 Instant = Annotated[AwareDatetime, BeforeValidator(_parse_instant)]
 WatchableId = Annotated[
     str,
@@ -109,7 +109,7 @@ GroupName = Annotated[
         "with a letter or a digit and not with comms_",
     ),
 ]
-Status = Annotated[str, *_matching(_STATUS, "is no status; a status is a word like PROCESSING")]
+Status = Annotated[str, *_matching(_STATUS, "is not a status; a status is a word like PROCESSING")]
 EventPattern = Annotated[
     str,
     AfterValidator(_check_event_type),
@@ -132,17 +132,17 @@ class _Query(BaseModel):
 
 
 class ChosenQuery(_Query):
-    """Which operations and messages; several values of one parameter mean any of them."""
+    """Selects operations and messages; of several values of one parameter any may match."""
 
     id: Annotated[
-        list[WatchableId], Field(max_length=_MOST_VALUES, description="Only those of these ids.")
+        list[WatchableId], Field(max_length=_MOST_VALUES, description="Only those with these ids.")
     ] = []
     status: Annotated[
         list[Status],
         Field(
             max_length=_MOST_VALUES,
-            description="The last seen status, in upper or lower case: a documented one, or one "
-            "that some operation or message has.",
+            description="The last observed status, in upper or lower case: a documented one, or "
+            "one that some operation or message has.",
             examples=[["PROCESSING"], ["FAILED"]],
         ),
     ] = []
@@ -153,7 +153,7 @@ class ChosenQuery(_Query):
     group: Annotated[GroupName | None, Field(description="Only the members of this group.")] = None
     with_failures: Annotated[
         bool,
-        Field(alias="withFailures", description="Only those with a recipient that failed."),
+        Field(alias="withFailures", description="Only those with failed recipients."),
     ] = False
     search: Annotated[
         str,
@@ -171,30 +171,30 @@ class OperationQuery(ChosenQuery):
         SortName,
         Field(
             description="`registered`: the latest registration first. `failed`: the most failed "
-            "recipients first, without what has none; what changes between two pages may be on "
-            "both or on neither."
+            "recipients first, and only those with failures. What changes between two pages may "
+            "be on both or on neither."
         ),
     ] = "registered"
     cursor: Annotated[
         Annotated[str, *_matching(_OPERATION_CURSOR, _NO_CURSOR)] | None,
-        Field(description="`next` of the page before."),
+        Field(description="`next` of the previous page."),
     ] = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
 class TotalsQuery(ChosenQuery):
-    """Of which operations and messages to sum up, and by what."""
+    """Selects the operations and messages to sum up, and what to group them by."""
 
     by: Annotated[
         str,
-        *_matching(_BY, "sums up by nothing; write group, or label:NAME such as label:campaign"),
+        *_matching(_BY, "is not group or label:NAME; write for example label:campaign"),
         Field(description="`group`, or `label:` and the name of a label."),
     ]
     limit: Annotated[int, Field(ge=1, le=1000, description="The most values to show.")] = 100
 
 
 class GroupQuery(_Query):
-    """Which groups to list; several values of one parameter mean any of them."""
+    """Selects groups; of several values of one parameter any may match."""
 
     state: Annotated[list[GroupStateName], Field(max_length=_MOST_VALUES)] = []
     search: Annotated[
@@ -206,7 +206,7 @@ class GroupQuery(_Query):
     ] = ""
     cursor: Annotated[
         Annotated[str, *_matching(_GROUP_CURSOR, _NO_CURSOR)] | None,
-        Field(description="`next` of the page before."),
+        Field(description="`next` of the previous page."),
     ] = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
@@ -215,34 +215,34 @@ class DetailQuery(_Query):
     """How much of the timeline to show."""
 
     events: Annotated[
-        int, Field(ge=0, le=1000, description="The most events to show, the latest ones.")
+        int, Field(ge=0, le=1000, description="How many of the latest events to show.")
     ] = 100
 
 
 class EventQuery(_Query):
-    """Which events to stream, and from where."""
+    """Selects events to stream, and where to begin."""
 
     start: Annotated[
         Literal["oldest"] | None,
-        Field(alias="from", description="From the oldest that is kept; else from now."),
+        Field(alias="from", description="Begin with the oldest stored event; else from now on."),
     ] = None
     operation: Annotated[
         list[WatchableId],
-        Field(max_length=_MOST_VALUES, description="Only of these: ids of operations or messages."),
+        Field(max_length=_MOST_VALUES, description="Only for these operations or messages."),
     ] = []
     group: Annotated[
         list[GroupName],
         Field(
             max_length=_MOST_VALUES,
-            description="Only of these groups and their members; those of the groups alone are "
-            "`type=group.*`.",
+            description="Only for these groups and their members; add `type=group.*` for the "
+            "groups alone.",
         ),
     ] = []
     type: Annotated[
         list[EventPattern],
         Field(
             max_length=_MOST_VALUES,
-            description="`operation.completed`, `message.*`, or `final`: one for each end.",
+            description="`operation.completed`, `message.*`, or `final`: one event per end.",
             examples=[["final"], ["message.*"]],
         ),
     ] = []
@@ -250,15 +250,15 @@ class EventQuery(_Query):
 
 
 class DeadLetterQuery(_Query):
-    """Which dead letters to list."""
+    """Selects dead letters."""
 
-    sink: Annotated[SinkName | None, Field(description="Only of this sink.")] = None
+    sink: Annotated[SinkName | None, Field(description="Only for this sink.")] = None
     operation: Annotated[
-        WatchableId | None, Field(description="Only of this operation or message.")
+        WatchableId | None, Field(description="Only for this operation or message.")
     ] = None
     since: Annotated[Instant | None, Field(description="Recorded then or later.")] = None
     until: Annotated[Instant | None, Field(description="Recorded before.")] = None
-    cursor: Annotated[DeadLetterPlace | None, Field(description="`next` of the page before.")] = (
+    cursor: Annotated[DeadLetterPlace | None, Field(description="`next` of the previous page.")] = (
         None
     )
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
@@ -272,8 +272,8 @@ async def _refuse_unknown_parameters(request: Request) -> None:
     known = _parameters(request.scope["route"])
     for name in request.query_params:
         if name not in known:
-            there_are = f"there are {', '.join(known)}" if known else "this route takes none"
-            raise invalid(name, f"there is no such parameter; {there_are}")
+            allowed = f"there are: {', '.join(known)}" if known else "this route has none"
+            raise invalid(name, f"there is no such parameter; {allowed}")
 
 
 KNOWN_PARAMETERS: Final = Depends(_refuse_unknown_parameters)

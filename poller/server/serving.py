@@ -1,4 +1,4 @@
-"""Serves the control API on its sockets within a task group: no signal handlers, no exit."""
+"""Serves the control API on its sockets, in a task group, without signal handlers."""
 
 import asyncio
 import socket
@@ -39,11 +39,11 @@ _CHECK_SECONDS: Final = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """Where it listens, as clients take it: `http://…` or `unix:/…`; None for nowhere.
+    """The addresses of the listeners, in the form for clients: `http://…` or `unix:/…`, or None.
 
-    `use_access` makes it require another token, and accept another public URL, from the next
-    request on. A changed token ends the event streams, which were opened with the one before.
-    `use_hint_access` changes how the pushes of the vendor are checked.
+    `use_access` sets the token and the public URL from the next request on. A changed token ends
+    the event streams that were opened with the old one. `use_hint_access` sets how the vendor's
+    pushes are checked.
     """
 
     address: str | None
@@ -60,7 +60,7 @@ NOWHERE: Final = Bound(
     use_access=lambda *_: None,
     use_hint_access=lambda _: None,
 )
-"""Where nothing is served."""
+"""Without any listener."""
 
 
 class _Listener:
@@ -95,18 +95,18 @@ class _Listener:
             self._server = await loop.create_server(make, sock=self._socket)
 
     def tick(self) -> None:
-        """Set the date that answers carry."""
+        """Set the Date header of answers."""
         self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
 
     async def stop(self, seconds: float) -> None:
-        """Give running requests these seconds to end, then abort them."""
+        """Wait up to `seconds` for running requests to end, then abort them."""
         self._server.close()
         connections = self._state.connections
         for connection in list(connections):
             connection.shutdown()
         with anyio.move_on_after(seconds):
             # uvicorn sends no signal when a connection ends
-            while connections or self._state.tasks:  # noqa: ASYNC110 - hence
+            while connections or self._state.tasks:  # noqa: ASYNC110 - see above
                 await anyio.sleep(_CHECK_SECONDS)
         for connection in list(connections):
             connection.transport.abort()
@@ -128,12 +128,12 @@ async def serve(
     meter: Meter = NO_METER,
     task_status: TaskStatus[Bound] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled; `await task_group.start(serve, …)` returns where.
+    """Serve until cancelled; `await task_group.start(serve, …)` returns the addresses.
 
-    `hint_access` says how pushes of the vendor are checked: as None, all of them are forged.
+    `hint_access` says how pushes of the vendor are checked; with None all count as forged.
 
-    Cancelling ends the event streams with what was recorded so far, gives other requests a moment,
-    and returns.
+    When cancelled, it ends the event streams after the events recorded so far, gives other requests
+    a moment to end, and returns.
 
     :raises ListenError: where it cannot listen at an address.
     """
@@ -180,7 +180,7 @@ async def serve(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """An application, and where it listens, if anywhere; `setting` says so."""
+    """An application and its address, None for none; `setting` names where that is set."""
 
     app: ASGIApp
     address: ListenAddress | None

@@ -1,12 +1,12 @@
 """The event stream: Server-Sent Events of everything emitted, in commit order.
 
 Nothing is queued for a client. Its stream reads the store page by page, waits for new events, and
-reads the next page only when the client has read the last one. A page is sent in small chunks, so
-that no more than one of them is buffered for a client that does not read. A client that reads
-nothing for too long gets an error and is disconnected; it reconnects with the last id that it has.
+reads the next page only when the client has read the last one. A page is sent in small chunks, and
+at most one is buffered for a client that does not read. A client that reads nothing for too long
+gets an error and is disconnected; it can reconnect with the last id that it has.
 
-Only events are sent as blocks. Everything else is a comment line with no blank line after it:
-widely used clients report each blank line as an event, also where no data came before it.
+Only events are sent as blocks. Everything else is a comment line without a blank line after it:
+widely used clients report each blank line as an event, even without data before it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,12 +33,12 @@ from poller.tracking.delivery import wants_type
 
 log = get_logger()
 
-# one event may be longer than that
+# a single event may be longer
 _CHUNK_CHARACTERS: Final = 64 * 1024
 _SLOW_CLIENT: Final = ProblemKind(
-    name="slow-client", status=408, title="The client takes no events"
+    name="slow-client", status=408, title="The client reads no events"
 )
-_STOPPING: Final = b": the stream ends; come back with the last id\n"
+_STOPPING: Final = b": the stream ends; reconnect with the last id\n"
 _HEADERS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -53,12 +53,12 @@ _STREAM: Final[dict[str, Any]] = {
     "description": "Events in commit order, until one side closes the connection. `id` is the id "
     "of the event, `event` its type, `data` the CloudEvent on one line. A line that begins with "
     "`:` is a comment and shows that the stream is alive; `: last-event-id …` names the last "
-    "event that was read, wanted or not. `event: error` with problem details comes last, where "
-    "something is wrong.",
+    "event that the server has read, even if a filter excludes it. After an error, `event: error` "
+    "with problem details comes last.",
     "headers": {
         "Last-Event-ID": {
             "description": "The id after which the stream begins. A client that is disconnected "
-            "before its first event sends it and misses no event. Absent before the first event.",
+            "before its first event can send it, and misses no event. Absent if none was recorded.",
             "schema": {"type": "string"},
         }
     },
@@ -77,7 +77,7 @@ async def follow(
     query: Annotated[EventQuery, Query()],
     last_event_id: LastEventId = None,
 ) -> Response:
-    """Follow from now on, or with `from=oldest` from the oldest event that is kept.
+    """Follow from now on, or with `from=oldest` from the oldest stored event.
 
     With `Last-Event-ID`, which browsers send by themselves, the stream begins after that event.
     """
@@ -98,13 +98,13 @@ async def follow(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamFilter:
-    """Which events of a feed: of any of these types, with all of these labels."""
+    """Selects events of a feed: of any of these types, with all of these labels."""
 
     types: Sequence[str] = ()
     labels: Sequence[tuple[str, str]] = ()
 
     def wants(self, stored: StoredEvent) -> bool:
-        """Return whether to send an event, which is already of the right operation or group."""
+        """Return whether to send an event; the feed has selected its operation or group."""
         if self.types and not wants_type(self.types, stored.type, final=stored.final):
             return False
         if not self.labels:
@@ -114,17 +114,17 @@ class StreamFilter:
 
 
 def _gone(error: EventsGone) -> Problem:
-    """Say that the stream would miss some."""
+    """Make the problem of a stream that would miss events."""
     return Problem(
         GONE,
         str(error),
-        hint="read GET /v1/operations for how things stand, then follow from now; "
-        "store.retention says how long events are kept",
+        hint="read the present state from GET /v1/operations, then follow from now on; "
+        "store.retention is how long events are kept",
     )
 
 
 class EventStream(Response):
-    """The answer to one client: runs until it leaves, or the daemon stops."""
+    """The answer to one client: runs until it disconnects, or the daemon stops."""
 
     def __init__(self, control: Control, wanted: StreamFilter, feed: EventFeed) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class EventStream(Response):
         self._feed = feed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream, unless there are too many streams."""
+        """Stream the events, unless there are too many streams."""
         try:
             self._free_streams.acquire_nowait()
         except anyio.WouldBlock:
@@ -158,7 +158,7 @@ class EventStream(Response):
             tasks.cancel_scope.cancel()
 
     async def _pump(self, scope: Scope, send: Send) -> bytes:
-        """Send until there is a reason to end; returns the last chunk."""
+        """Send events until the stream must end; returns the last chunk."""
         chunks = [_comment(self._feed.cursor.event_id)]
         sent_at = anyio.current_time()
         while True:
@@ -186,7 +186,7 @@ class EventStream(Response):
                     chunks = [_comment(self._feed.cursor.event_id)]
 
     async def _send(self, send: Send, chunk: bytes) -> bool:
-        """Send; False where the client read nothing for too long."""
+        """Send a chunk; returns False if the client reads nothing for too long."""
         message: Message = {"type": "http.response.body", "body": chunk, "more_body": True}
         with anyio.move_on_after(self._limits.slow_seconds) as scope:
             await send(message)
@@ -208,17 +208,17 @@ class EventStream(Response):
         if (connection := connection_of(scope)) is not None:
             connection.close_soon()
         return _error(
-            Problem(_SLOW_CLIENT, f"nothing was taken for {seconds:g} s", hint="read faster")
+            Problem(_SLOW_CLIENT, f"nothing was read for {seconds:g} s", hint="read faster")
         )
 
 
 def _position_header(cursor: Cursor) -> list[tuple[bytes, bytes]]:
-    """Name the id to reconnect with, so that even a client that got no event misses none."""
+    """Send the id to reconnect with, so that even a client that got no event misses none."""
     return [(b"last-event-id", cursor.event_id.encode())] if cursor.event_id else []
 
 
 def _comment(event_id: str) -> bytes:
-    """Show that the stream is alive, and name the last event that was read, wanted or not."""
+    """Show that the stream is alive, and name the last event that was read from the store."""
     return f": last-event-id {event_id}\n".encode() if event_id else b": keep-alive\n"
 
 
@@ -227,7 +227,7 @@ def _frame(event: StoredEvent) -> str:
 
 
 def _chunked(frames: Sequence[str]) -> Iterator[bytes]:
-    """Join frames to chunks of a bounded length; a longer frame is a chunk of its own."""
+    """Join frames into chunks of a bounded length; a longer frame is a chunk of its own."""
     held: list[str] = []
     length = 0
     for frame in frames:
@@ -244,7 +244,7 @@ def _crowded(limits: ClientLimits) -> Problem:
     return Problem(
         CROWDED,
         f"there are {limits.streams} event streams already",
-        hint="share one, or come back later",
+        hint="share one, or try again later",
         headers={"Retry-After": "5"},
     )
 

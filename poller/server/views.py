@@ -1,4 +1,4 @@
-"""From the values of the store to the documents of the control API. Pure."""
+"""Makes the documents of the control API from values of the store. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
@@ -65,7 +65,7 @@ def show_operation(watch: Watch) -> OperationDocument:
 
 
 def show_registered(registered: Registered, watch: Watch) -> BulkItemDocument:
-    """Show what became of one of many registrations."""
+    """Show the result of one of many registrations."""
     return {
         "id": registered.id,
         "status": 201 if registered.is_new else 200,
@@ -181,7 +181,7 @@ def show_sink(report: sinks.SinkReport, *, closed: Collection[str]) -> SinkDocum
 
 def _last_error(health: SinkHealth, *, is_closed: bool) -> str | None:
     if is_closed:
-        return "the reader of this sink is gone"
+        return "the reader of this sink has closed the pipe"
     if health.error is None and health.state is not SinkState.OK:
         return "the receiver gave no reason"
     return health.error
@@ -204,7 +204,7 @@ def show_dead_letter(letter: dead_letters.DeadLetter) -> DeadLetterDocument:
 
 
 def show_loops(loops: status.Loops) -> list[LoopDocument]:
-    """Show which loops turn."""
+    """Show the loops, and which of them run."""
     return [
         {
             "name": name,
@@ -221,7 +221,7 @@ def show_degraded(found: status.Degraded) -> DegradedDocument:
 
 
 def show_progress(progress: Progress, rate: float | None) -> ProgressDocument:
-    """Show how far messages are; `rate` is how many are done per second."""
+    """Show the progress of messages; `rate` is how many are done per second."""
     left = None if rate is None or progress.total is None else progress.open / rate
     return {
         "total": progress.total,

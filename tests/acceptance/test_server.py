@@ -138,7 +138,7 @@ def test_open_streams_do_not_hold_up_the_end(api: FakeApi, tmp_path: Path) -> No
             assert any(line == "event: operation.processing" for line in lines)
             begun = time.monotonic()
             daemon.signal(signal.SIGTERM)
-            assert ": the stream ends; come back with the last id" in list(lines)
+            assert ": the stream ends; reconnect with the last id" in list(lines)
         assert daemon.wait() == 0
         assert time.monotonic() - begun < 5
 

@@ -141,7 +141,7 @@ async def test_a_daemon_that_stops_is_not_ready(build: Build) -> None:
         await probe(server, "/readyz", until=lambda found: found["reason"] is None)
         server.daemon.stop()
         status, found = await probe(server, "/readyz", until=lambda found: found["reason"])
-        assert (status, found["reason"]) == (503, "the daemon stops")
+        assert (status, found["reason"]) == (503, "the daemon is stopping")
 
 
 async def test_the_observer_has_the_health_routes_only(build: Build) -> None:

@@ -272,7 +272,7 @@ async def test_what_is_too_large_is_refused(build: Build) -> None:
 
         answer = await vendor.send(content=chunks(), auth=(USER, PASSWORD))
         assert answer.status_code == 413
-        assert "batch fewer events" in answer.json()["hint"]
+        assert "use smaller batches" in answer.json()["hint"]
 
 
 async def test_there_is_one_route(build: Build) -> None:

@@ -41,8 +41,8 @@ NOT_OURS = ("pydantic", "should", "Input", "Value error", "String", "Extra", "pe
         ("/v1/groups", {"cursor": "x"}, "cursor", "next"),
         ("/v1/operations", {"cursor": "x"}, "cursor", "next"),
         (f"/v1/operations/{op(1)}", {"events": "1001"}, "events", "at most 1000"),
-        (f"/v1/operations/{op(1)}", {"event": "1"}, "event", "there are events"),
-        ("/v1/sinks", {"sink": "app"}, "sink", "takes none"),
+        (f"/v1/operations/{op(1)}", {"event": "1"}, "event", "there are: events"),
+        ("/v1/sinks", {"sink": "app"}, "sink", "has none"),
         ("/v1/dead-letters", {"sink": "App"}, "sink", "GET /v1/sinks"),
         ("/v1/dead-letters", {"since": "0.0"}, "since", "2026-11-22T10:00:00Z"),
         ("/v1/dead-letters", {"until": "yesterday"}, "until", "2026-11-22T10:00:00Z"),
@@ -75,8 +75,8 @@ async def test_mistakes_outside_of_the_query(server: ServedDaemon) -> None:
     cases = [
         ("POST", "/v1/events/a.b/replay", {}, "event_id", "is not the id of an event"),
         ("GET", "/v1/events", {"Last-Event-ID": "x" * 201}, "Last-Event-ID", "200 characters"),
-        ("DELETE", f"/v1/operations/{op(1)}?force=1", {}, "force", "takes none"),
-        ("POST", "/v1/operations?kind=emails", {}, "kind", "takes none"),
+        ("DELETE", f"/v1/operations/{op(1)}?force=1", {}, "force", "has none"),
+        ("POST", "/v1/operations?kind=emails", {}, "kind", "has none"),
     ]
     for method, path, headers, field, message in cases:
         answer = await server.client.request(method, path, headers=headers)
@@ -94,7 +94,7 @@ async def test_a_sink_that_nobody_knows_is_named(server: ServedDaemon) -> None:
         404,
         "urn:comms-poller:problem:unknown-sink",
     )
-    assert answer.json()["hint"] == "there are: app"
+    assert answer.json()["hint"] == "known sinks: app"
 
 
 async def test_statuses_in_either_case_and_new_ones(server: ServedDaemon) -> None:

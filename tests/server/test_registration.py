@@ -154,7 +154,7 @@ async def test_many_are_one_transaction_with_a_result_each(server: ServedDaemon)
     assert [result["status"] for result in results] == [201, 422, 200, 409, 422, 422]
     assert [result["id"] for result in results] == [op(3), "x", op(1), op(2), None, None]
     assert results[2]["outcome"] == "completed"
-    assert results[3]["problem"]["title"] == "It contradicts what is known"
+    assert results[3]["problem"]["title"] == "It conflicts with what is known"
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
-"""The page: what people look at in a browser. Plain files; it reads the public control API.
+"""The page for browsers: static files that use the public control API.
 
-Its routes carry no data, so they ask for no token. The policy below keeps it to itself: nothing is
-loaded from another host, no script stands in the document, no other page may frame it.
+Its routes contain no data, so they require no token. The headers below isolate it: it loads nothing
+from another host, inline scripts do not run, and no other page may frame it.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _MEDIA_TYPES: Final = {
     "svg": "image/svg+xml",
 }
 _HEADERS: Final = {
-    # asked for again at every visit, and answered with 304 while it is the same
+    # revalidated at every visit, and answered with 304 while it is unchanged
     "Cache-Control": "no-cache",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -51,7 +51,7 @@ def asset(name: str, known: KnownTag = None) -> Response:
 
 
 def _file(name: str, known: str | None) -> Response:
-    """Answer a file of this package, or that the browser has it already."""
+    """Answer with a file of this package, or with 304 if the browser has it."""
     content = _contents().get(name)
     if content is None:
         raise Problem(UNKNOWN_PATH, f"/page/{name[:80]} is no part of the page")

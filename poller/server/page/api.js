@@ -1,9 +1,9 @@
-// The control API: requests with the token where one is asked for, and problems as errors.
+// The control API: requests with the token if one is required, and problems as errors.
 
 const KEY = "comms-poller-token";
 const DEADLINE = 15_000;
 
-/** An answer that is no success, or no answer at all (`status` 0). */
+/** An answer that is not a success, or no answer at all (`status` 0). */
 export class Problem extends Error {
   constructor(status, document) {
     super(document.detail || document.title || `The poller answered ${status}.`);
@@ -52,7 +52,7 @@ async function send(method, url, options) {
     }
     if (answer.ok) return answer;
     if (answer.status !== 401) throw new Problem(answer.status, await problem(answer));
-    // another request may have asked meanwhile
+    // another request may have asked for the token meanwhile
     if (sessionStorage.getItem(KEY) === used) await askForToken(used !== null);
     if (options.signal?.aborted) options = { ...options, signal: AbortSignal.timeout(DEADLINE) };
   }

@@ -1,4 +1,4 @@
-// The page: its views by address, the connection, and what is in trouble.
+// The page: its views by address, the state of the connection, and current trouble.
 
 import { get } from "./api.js";
 import { ago, el, number, prose, show } from "./dom.js";
@@ -20,7 +20,7 @@ const main = document.getElementById("main");
 let view = null;
 let counts = {};
 
-/** Read the address: the view, what it shows, and its filters. */
+/** Read the address: the view, its subject, and its filters. */
 function route() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [name = "", id = ""] = path.split("/").map(decodeURIComponent);
@@ -65,7 +65,7 @@ async function status() {
     view?.onSummary?.(summary);
     drawTabs();
   } catch {
-    // the connection's state says so
+    // the page shows the state of the connection
   }
 }
 
@@ -82,7 +82,7 @@ function drawDegraded({ reason, degraded }) {
   const items = degraded.map((one) => el("li", {}, el("b", {}, one.what), ` since ${ago(one.since)}: `, prose(one.hint)));
   if (reason) items.unshift(el("li", {}, el("b", {}, "not ready"), ": ", prose(reason)));
   place.hidden = items.length === 0;
-  // drawn again only where it differs: a screen reader would repeat it
+  // redrawn only if it differs: a screen reader would repeat it
   const text = items.map((item) => item.textContent).join("\n");
   if (text !== drawDegraded.text) show(place, el("ul", {}, items));
   drawDegraded.text = text;

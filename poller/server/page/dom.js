@@ -1,4 +1,4 @@
-// Elements, texts and instants. Whatever comes from outside goes in as text, never as markup.
+// Elements, texts and instants. Data is inserted as text, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -22,26 +22,26 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** Make the children for a text: what stands in `backticks` is code. */
+/** Make the children for a text: parts in `backticks` become code elements. */
 export function prose(text) {
   return String(text ?? "")
     .split("`")
     .map((part, place) => (place % 2 ? el("code", {}, part) : part));
 }
 
-/** Say what went wrong, and what to do about it. */
+/** Show what went wrong, and what to do about it. */
 export function problem(error) {
   return [el("p", {}, prose(error.message)), el("p", { class: "muted" }, prose(error.hint))];
 }
 
-/** Replace what an element holds. */
+/** Replace the children of an element. */
 export function show(element, ...children) {
   element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
 }
 
 const NUMBERS = new Intl.NumberFormat("en");
 
-/** Write a number with its thousands apart. */
+/** Write a number with separators for thousands. */
 export function number(value) {
   return NUMBERS.format(value);
 }
@@ -51,7 +51,7 @@ export function count(value, one, many = `${one}s`) {
   return `${number(value)} ${value === 1 ? one : many}`;
 }
 
-/** Write seconds in the largest unit that tells something: 45 s, 12 min, 3 h, 2 d. */
+/** Write seconds in the largest suitable unit: 45 s, 12 min, 3 h, 2 d. */
 export function duration(seconds) {
   const value = Math.max(0, seconds);
   if (value < 99.5) return `${Math.round(value)} s`;
@@ -71,7 +71,7 @@ export function until(instant, now = Date.now()) {
   return seconds < 1 ? "now" : `in ${duration(seconds)}`;
 }
 
-/** Make the text of an instant: how long ago, with the instant itself for those who point at it. */
+/** Make an element for an instant: how long ago it was, with the instant itself as its tooltip. */
 export function moment(instant) {
   if (!instant) return el("span", {}, "–");
   return el("time", { datetime: instant, title: local(instant) }, ago(instant));
@@ -87,7 +87,7 @@ export function shortId(id) {
   return id.length > 12 ? `…${id.slice(-6)}` : id;
 }
 
-/** Say something that passes, at the edge of the page. */
+/** Show a text for a few seconds at the edge of the page. */
 export function toast(text) {
   const place = document.getElementById("toast");
   place.textContent = text;

@@ -2,7 +2,7 @@
 
 import { el, local, number, svg } from "./dom.js";
 
-// states of a message from the farthest to the first, then what did not arrive; others take their place last
+// states of a message from the last to the first, then those that did not arrive; other states follow
 const ORDER = ["read", "opened", "created", "delivered", "sent", "queued", "scheduled"];
 const STOPPED = ["failed", "undelivered", "unaddressable", "canceled"];
 const NAMED = new Set([...ORDER, ...STOPPED]);
@@ -18,14 +18,14 @@ function ordered(stages) {
   return [...known, ...others];
 }
 
-/** Draw where the messages of an operation or group are: one bar, each message once. */
+/** Draw the messages of an operation or group by state: one bar, each message once. */
 export function bar(progress) {
   const element = el("div", { class: "bar", role: "img" });
   updateBar(element, progress);
   return element;
 }
 
-/** Draw a bar again; parts that stay are moved, not made again, so that they glide. */
+/** Update a bar; existing parts are resized, not made again, so that they move smoothly. */
 export function updateBar(element, progress) {
   const names = ordered(progress.stages);
   const total = Math.max(progress.total || 0, names.reduce((sum, name) => sum + progress.stages[name], 0));
@@ -45,14 +45,14 @@ export function updateBar(element, progress) {
   element.setAttribute("aria-label", total ? describe(progress) : "nothing counted yet");
 }
 
-/** Say in words what a bar shows. */
+/** Describe a bar as text. */
 export function describe(progress) {
   return ordered(progress.stages)
     .map((name) => `${name} ${number(progress.stages[name])}`)
     .join(", ");
 }
 
-/** Explain the colours of a bar, with their numbers. */
+/** Make the legend of a bar, with numbers. */
 export function legend(progress) {
   return el(
     "ul",

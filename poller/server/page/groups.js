@@ -1,9 +1,9 @@
-// Groups: many operations, one end.
+// Groups: many operations that are counted as one.
 
 import { get } from "./api.js";
 import { bar, legend } from "./drawing.js";
 import { ago, count, el, number, problem, show } from "./dom.js";
-import { causes, history, standing } from "./operation.js";
+import { causes, history, memberTexts } from "./operation.js";
 import { headline, labelChips, speed } from "./operations.js";
 
 const PAGE = 100;
@@ -69,10 +69,10 @@ function card(group) {
   );
 }
 
-/** Say how its operations stand, and how fast it goes. */
+/** Describe how many of its operations have ended, and its rate. */
 function members(group) {
-  const parts = standing(group.operations);
-  if (group.state === "open") parts.push(group.expected ? `is sealed with ${number(group.expected)}` : "not sealed");
+  const parts = memberTexts(group.operations);
+  if (group.state === "open") parts.push(group.expected ? `is sealed at ${number(group.expected)} members` : "not sealed");
   parts.push(...(group.endedAt ? [`ended ${ago(group.endedAt)}`] : speed(group.progress)));
   return parts.join(" · ");
 }
@@ -125,7 +125,7 @@ function nothing(filters) {
     "div",
     { class: "empty" },
     el("h2", {}, "No groups yet"),
-    el("p", {}, "A group counts the operations of a campaign as one. Name it where you register them, and seal it when all are in:"),
+    el("p", {}, "A group counts the operations of a campaign as one. Name it when you register them, and seal it when all are registered:"),
     el("pre", {}, "poller add comms_operation_… --group autumn\npoller group seal autumn"),
   );
 }

@@ -9,8 +9,8 @@ const LONGEST_WAIT = 10_000;
 const SILENCE = 45_000;
 
 /**
- * Follow all events. `onEvent(type, event)` is called for each, `onState(text, isLive)` when the connection
- * changes, `onGap()` where events may be missing: what is shown must be read again.
+ * Follow all events. Calls `onEvent(type, event)` for each, `onState(text, isLive)` when the connection
+ * changes, and `onGap()` when events may be missing and the view must load its data again.
  */
 export function follow({ onEvent, onState, onGap }) {
   let lastId = null;

@@ -1,4 +1,4 @@
-// One operation or message: where it stands, how it got there, what failed, and what became of each event.
+// One operation or message: its progress, counters over time, failures, events and their deliveries.
 
 import { get, post } from "./api.js";
 import { legend, bar, plot } from "./drawing.js";
@@ -73,16 +73,16 @@ function facts(found) {
     row("Trace", found.traceparent),
     row("Account", found.account),
     row("Registered", moment(found.registeredAt)),
-    row("Last looked", found.observedAt ? moment(found.observedAt) : "never"),
-    row("Next look", found.nextLookAt ? el("time", { datetime: found.nextLookAt }, local(found.nextLookAt)) : null),
+    row("Last polled", found.observedAt ? moment(found.observedAt) : "never"),
+    row("Next poll", found.nextLookAt ? el("time", { datetime: found.nextLookAt }, local(found.nextLookAt)) : null),
     row("Ended", found.endedAt ? moment(found.endedAt) : null),
-    row("Address at the API", found.source),
+    row("URL at the API", found.source),
   );
 }
 
 function plotOf(found, startedAt) {
   const events = found.events.filter((event) => Object.keys(event.delta).length > 0);
-  // back from what the events have added up to, so that events which are no longer kept are in it
+  // computed backwards from the present counters, so that events which are no longer stored are included
   const counters = {};
   for (const [name, value] of Object.entries(found.counters)) counters[name] = value;
   const points = [];
@@ -131,11 +131,11 @@ export function causes(breakdown) {
 function timeline(found, reload) {
   const earlier = found.earlierEvents > 0 && el("p", { class: "muted" }, `${count(found.earlierEvents, "earlier event")} not shown.`);
   const items = found.events.toReversed().map((event) => timelineItem(event, reload));
-  return el("section", {}, el("h2", {}, "Time line"), items.length ? el("ol", { class: "timeline", reversed: true }, items) : el("p", { class: "muted" }, found.pruned ? "Its events are no longer kept." : "No event yet: the first comes with the first answer of the API."), earlier);
+  return el("section", {}, el("h2", {}, "Time line"), items.length ? el("ol", { class: "timeline", reversed: true }, items) : el("p", { class: "muted" }, found.pruned ? "Its events are no longer kept." : "No event yet: the first one follows the first answer of the API."), earlier);
 }
 
-/** Say how many operations of a group have ended, and how. */
-export function standing({ total, watching, canceled, lost }) {
+/** Describe how many operations of a group have ended, and how. */
+export function memberTexts({ total, watching, canceled, lost }) {
   const parts = [`${number(total - watching)} of ${count(total, "operation")} ended`];
   if (canceled) parts.push(`${number(canceled)} canceled`);
   if (lost) parts.push(`${number(lost)} lost`);
@@ -144,12 +144,12 @@ export function standing({ total, watching, canceled, lost }) {
 
 function timelineItem(event, reload) {
   const changes = Object.entries(event.delta).map(([name, change]) => `${name} ${change > 0 ? "+" : "−"}${number(Math.abs(change))}`);
-  const said = [event.reason, ...(event.operations ? standing(event.operations) : []), ...changes].filter(Boolean).join(", ");
+  const details = [event.reason, ...(event.operations ? memberTexts(event.operations) : []), ...changes].filter(Boolean).join(", ");
   return el(
     "li",
     { value: event.sequence },
     el("div", { class: "what" }, el("b", {}, event.type), event.final && el("span", { class: "badge quiet" }, "final"), moment(event.time), el("button", { id: `replay-${event.id}`, click: () => replay(event, reload) }, "Replay")),
-    said && el("div", { class: "muted" }, said),
+    details && el("div", { class: "muted" }, details),
     el("ul", { class: "deliveries" }, event.deliveries.map(delivery)),
   );
 }
@@ -159,7 +159,7 @@ function delivery(one) {
   const why = [];
   if (one.state === "blocked") why.push("behind an earlier event");
   if (one.state === "waiting" && one.sinkState && one.sinkState !== "ok") why.push(`the sink is ${one.sinkState}`);
-  if (one.state === "waiting" && one.sinkState === null) why.push("no settings name this sink");
+  if (one.state === "waiting" && one.sinkState === null) why.push("this sink is not configured");
   if (one.state !== "delivered") {
     if (one.attempts) why.push(count(one.attempts, "attempt"));
     const error = one.lastError || (one.state === "dead" ? null : one.sinkError);

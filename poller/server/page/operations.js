@@ -1,12 +1,12 @@
-// The list of operations and messages: pages of documents, of which only the visible rows are elements.
+// The list of operations and messages: documents page by page, with elements for the visible rows only.
 
 import { get } from "./api.js";
 import { bar, describe, updateBar } from "./drawing.js";
 import { ago, duration, el, number, shortId, show, until } from "./dom.js";
 
 const PAGE = 200;
-const ASKED_AT_ONCE = 100;
-const BESIDE = 6;
+const IDS_PER_REQUEST = 100;
+const EXTRA_ROWS = 6;
 
 export const CHOICES = {
   phase: [["", "Running and ended"], ["running", "Running"], ["ended", "Ended"]],
@@ -27,7 +27,7 @@ function parameters(filters) {
   };
 }
 
-/** Say in one or two words how an operation is, and the class that colours them. */
+/** Return the state of an operation in one or two words, and the class that colours it. */
 export function state(operation) {
   if (operation.phase === "forgotten") return ["forgotten", "quiet"];
   if (operation.outcome === "failed") return ["failed", "bad"];
@@ -78,7 +78,7 @@ export function operationsView(main, filters, go) {
     known.set(operation.id, operation);
   }
 
-  // the newest page again: what is new comes first, what was there is refreshed in its place
+  // merge the newest page: new operations come first, known ones are updated in place
   function merge(operations) {
     const fresh = operations.filter((operation) => !known.has(operation.id)).map((operation) => operation.id);
     for (const operation of operations) known.set(operation.id, operation);
@@ -88,18 +88,18 @@ export function operationsView(main, filters, go) {
   async function refresh(ids) {
     if (ids.length === 0) return;
     try {
-      const page = await get("v1/operations", { id: ids.slice(0, ASKED_AT_ONCE), limit: ASKED_AT_ONCE }, alive.signal);
+      const page = await get("v1/operations", { id: ids.slice(0, IDS_PER_REQUEST), limit: IDS_PER_REQUEST }, alive.signal);
       for (const operation of page.operations) known.set(operation.id, operation);
     } catch {
-      // the state of the connection is shown above; the next turn asks again
+      // the page shows the state of the connection; the next turn tries again
     }
     draw();
   }
 
   function visible() {
     const top = Math.max(0, window.scrollY - list.offsetTop);
-    const first = Math.max(0, Math.floor(top / height()) - BESIDE);
-    const last = Math.min(rows.length, Math.ceil((top + window.innerHeight) / height()) + BESIDE);
+    const first = Math.max(0, Math.floor(top / height()) - EXTRA_ROWS);
+    const last = Math.min(rows.length, Math.ceil((top + window.innerHeight) / height()) + EXTRA_ROWS);
     return rows.slice(first, last).map((id, place) => [id, first + place]);
   }
 
@@ -155,7 +155,7 @@ export function operationsView(main, filters, go) {
         newcomers = false;
         load();
       }
-      // the times of the next polls are in no event
+      // no event contains the time of the next poll
       const due = on.filter((id) => Date.parse(known.get(id).nextLookAt || "9999") < Date.now() - 1000);
       if (moved.length || (due.length && tick % 3 === 0)) refresh([...new Set([...moved, ...due])]);
       for (const row of shown.values()) row.tick();
@@ -219,14 +219,14 @@ export function labelChips(found) {
   return labels.map((text) => el("span", { class: "chip", title: text }, text));
 }
 
-/** Say how far it is, in numbers. */
+/** Describe the progress in numbers. */
 export function headline(found) {
   const { total, done, failed } = found.progress;
   if (total === null) return found.status === null ? "nothing seen yet" : "";
   return [`${number(done)} of ${number(total)}`, failed > 0 && [", ", el("b", { class: "failed" }, `${number(failed)} failed`)]];
 }
 
-/** Say how fast it goes and how long that takes, as far as it is known. */
+/** Describe the rate and the time left, as far as they are known. */
 export function speed({ perSecond, secondsLeft }) {
   const parts = [];
   if (perSecond) parts.push(`${perSecond >= 10 ? number(Math.round(perSecond)) : perSecond.toFixed(1)}/s`);
@@ -234,16 +234,16 @@ export function speed({ perSecond, secondsLeft }) {
   return parts;
 }
 
-/** Say how fast it goes, how long it may take, and when it was and will be looked at. */
+/** Describe the rate, the time left, and the last and the next poll. */
 export function paceOf(operation) {
   if (operation.endedAt) return `ended ${ago(operation.endedAt)}`;
   const parts = speed(operation.progress);
-  if (operation.observedAt) parts.push(`looked ${ago(operation.observedAt)}`);
+  if (operation.observedAt) parts.push(`polled ${ago(operation.observedAt)}`);
   if (operation.nextLookAt) parts.push(`next ${until(operation.nextLookAt)}`);
   return parts.join(" · ");
 }
 
-/** Make the bar of filters; what is chosen goes into the address, so that a view can be shared. */
+/** Make the bar of filters; the choice is in the address, so that a view can be shared. */
 export function filterBar(filters, go) {
   const change = (name) => (event) => go({ ...filters, [name]: event.target.value });
   const choice = (name, label) =>
@@ -273,7 +273,7 @@ function emptyState(filters) {
     "div",
     { class: "empty" },
     el("h2", {}, "Nothing is watched yet"),
-    el("p", {}, "Register the id that the Communications API answered to a send, from a terminal:"),
+    el("p", {}, "Register the operation id that the Communications API returned for a send, from a terminal:"),
     el("pre", {}, command),
     el("p", {}, "or from your program, with a POST to ", el("code", {}, "/v1/operations"), ". It appears here at once."),
   );

@@ -41,7 +41,7 @@ function card(sink, reload) {
       { class: "facts" },
       fact("Since", moment(sink.since)),
       fact("Waiting", number(sink.waiting)),
-      fact("Oldest waits since", sink.oldest ? moment(sink.oldest) : null),
+      fact("Oldest waiting since", sink.oldest ? moment(sink.oldest) : null),
       fact("Last error", sink.lastError),
       fact("Next attempt", sink.nextAttempt ? until(sink.nextAttempt) : null),
       fact("Refused", sink.refused ? `${number(sink.refused)} of ${number(sink.answered)}` : null),
@@ -107,7 +107,7 @@ async function replayOne(letter, reload) {
 }
 
 async function replayAll(chosen, reload) {
-  await act(() => post("v1/dead-letters/replay", chosen), "The dead letters are on their way again.");
+  await act(() => post("v1/dead-letters/replay", chosen), "The dead letters are being sent again.");
   reload();
 }
 
