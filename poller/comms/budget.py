@@ -1,7 +1,7 @@
-"""The rate of an account: the pace, what one daemon gets of it, and where permits come from.
+"""The request rate of an account: its pace, a daemon's share of it, and the source of permits.
 
 One daemon alone keeps the pace in memory. Daemons that share a store take permits from it, a few
-at a time: the same rules over a pace that is stored.
+at a time, by the same rules applied to a stored pace.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ import anyio
 from poller.comms.gate import Pause
 
 _PORTION: Final = 0.4
-"""Seconds of the rate that are taken from the store at once."""
+"""Seconds: a daemon takes as many permits at once as the rate allows in this time."""
 HORIZON: Final = 1.0
-"""Seconds: a permit for later than this is not given out yet, since its owner may die."""
+"""Seconds: permits for later than this are not granted yet, since their owner may die."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +58,12 @@ class Pace:
         return replace(self, expected=max(self.expected, now) + self.interval)
 
     def portion(self, now: float, most: int) -> tuple[Sequence[float], Self]:
-        """Take up to `most` permits that begin soon; when each begins, and the pace after them."""
+        """Take up to `most` permits for the next second.
+
+        Returns when each of them begins, and the pace after them.
+        """
         starts, pace = list[float](), self
-        # the clock went back: what was taken for later than any daemon takes does not count
+        # the clock went back: permits for later than any daemon may take are ignored
         if pace.expected > now + HORIZON + 2 * pace.interval:
             pace = replace(pace, expected=now)
         while len(starts) < most and (wait := pace.wait(now)) <= HORIZON:
@@ -70,15 +73,15 @@ class Pace:
 
 
 def portion_size(per_second: float) -> int:
-    """Return how many permits a daemon takes at once: what it uses in two fifths of a second."""
+    """Return how many permits a daemon takes at once: those of two fifths of a second."""
     return max(1, ceil(per_second * _PORTION))
 
 
 def share_of(total: int, *, daemons: int, others: int, in_flight: int, wanted: int) -> int:
     """Return how many requests a daemon may have under way.
 
-    Of `total`, the other ones of `daemons` have taken `others`. What is under way goes on; of the
-    rest a daemon gets what it is about to start, as long as the others could have as much.
+    Of `total`, the other daemons have taken `others`. Requests under way continue. Of the rest a
+    daemon gets what it wants to start, up to an equal share of `total` for each of `daemons`.
     """
     fair = ceil(total / max(1, daemons))
     free = max(0, total - others)
@@ -86,37 +89,37 @@ def share_of(total: int, *, daemons: int, others: int, in_flight: int, wanted: i
 
 
 class Budget(Protocol):
-    """Where the permits of a throttle come from."""
+    """The source of a throttle's permits."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no permit before `refill` brings some."""
+        """Whether no permit is left until `refill` brings some."""
         ...
 
     def wait(self) -> float:
-        """Return the seconds ≥ 0 until the next permit begins, or until `refill` may bring one."""
+        """Return the seconds ≥ 0 until the next permit is valid, or `refill` may bring one."""
         ...
 
     def take(self) -> None:
-        """Use the permit that has begun."""
+        """Use the oldest permit."""
         ...
 
     def clear(self) -> None:
-        """Drop the permits that were not used: there is a pause."""
+        """Drop the unused permits, because of a pause."""
         ...
 
     def configure(self, requests_per_second: float) -> None:
-        """Go on at another rate.
+        """Continue at another rate.
 
         :raises ValueError: where that is not above 0.
         """
         ...
 
     async def refill(self, *, in_flight: int, hurried: bool) -> Pause | None:
-        """Ask for permits while `in_flight` requests are under way; return the account's pause.
+        """Request permits while `in_flight` requests are under way; return the account's pause.
 
-        In a pause there is a permit for one daemon at most, which tests it: when the pause is
-        over, or at once where that is `hurried`.
+        In a pause at most one daemon gets a permit, which is for the probe: when the time of the
+        pause is over, or at once where the probe is `hurried`.
         """
         ...
 
@@ -134,21 +137,21 @@ class OwnBudget:
         return self._pace.wait(anyio.current_time())
 
     def take(self) -> None:
-        """Note that a request is sent now."""
+        """Record that a request is sent now."""
         self._pace = self._pace.taken(anyio.current_time())
 
     def clear(self) -> None:
-        """Do nothing: the pace goes on through a pause."""
+        """Do nothing: the pace continues through a pause."""
 
     def configure(self, requests_per_second: float) -> None:
-        """Go on at another rate.
+        """Continue at another rate.
 
         :raises ValueError: where that is not above 0.
         """
         self._pace = self._pace.changed_to(requests_per_second)
 
     async def refill(self, *, in_flight: int, hurried: bool) -> Pause | None:
-        """Never called: it is not empty.
+        """Never called, since this budget is never empty.
 
         :raises NotImplementedError: always.
         """

@@ -1,4 +1,4 @@
-"""How the program calls the API: one request with one ticket of the throttle, and what follows.
+"""Calls of the API: one request with one ticket of the throttle, and the effects of its result.
 
 A daemon claims work after the throttle admits it and before the request, so it takes the ticket
 itself and calls `send`. A command has nothing to claim: `call` waits for the throttle, and repeats
@@ -26,7 +26,7 @@ log = get_logger()
 _TRIES: Final = 5
 _FIRST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 60.0
-_CHECK_AGAIN: Final = 0.1
+_CHECK_INTERVAL: Final = 0.1
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class Request(StrEnum):
     LIST = "list"
     """A page of the list of a kind."""
     DETAIL = "detail"
-    """A page of what is in an operation or a group: messages, receipts, errors."""
+    """A page of the messages, receipts or errors of an operation or a group message."""
 
 
 class CallObserver(Protocol):
@@ -60,7 +60,7 @@ class PauseKeeper(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failing:
-    """The API has been unusable `since`; `error` is what the last request met."""
+    """The API has been unusable `since`; `error` is that of the last request."""
 
     since: datetime
     error: str
@@ -69,9 +69,10 @@ class Failing:
 def failing_after(
     before: Failing | None, error: CommsError | None, now: datetime
 ) -> Failing | None:
-    """Return whether the API is unusable after a request that ended with `error`, None for success.
+    """Return the outage of the API after a request that ended with `error`; None where it works.
 
-    A refusal, a pause and an answer about a single operation show that the API works.
+    `error` is None for success. A refusal, a pause and an answer about a single operation show that
+    the API works.
     """
     if error is None or not error.scope.is_outage:
         return None
@@ -151,26 +152,26 @@ class ApiCaller:
         """
         tries = 0
         while True:
-            ticket = await self._admitted(kind)
+            ticket = await self._take_ticket(kind)
             tries += 1
             try:
                 return await self.send(ticket, request, name=name)
             except CommsError as error:
                 wait = self._wait_after(error, tries)
                 if wait is None:
-                    # what is called next tests the refusal: a command does not wait for a probe
+                    # the next call probes at once: a command does not wait for the probe interval
                     self._throttle.retry_now()
                     raise
                 waiting(error, wait)
             if self._throttle.account_pause is None:  # the throttle waits for the end of a pause
                 await anyio.sleep(wait)
 
-    async def _admitted(self, kind: str) -> Ticket:
+    async def _take_ticket(self, kind: str) -> Ticket:
         while True:
             await self._throttle.admit()
             if (ticket := self._throttle.begin(kind)) is not None:
                 return ticket
-            await anyio.sleep(_CHECK_AGAIN)
+            await anyio.sleep(_CHECK_INTERVAL)
 
     def _wait_after(self, error: CommsError, tries: int) -> float | None:
         """Return the seconds until the next try; None for no other try."""

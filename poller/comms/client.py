@@ -42,7 +42,7 @@ from poller.http.route import Route, find_route
 from poller.http.transport import Lanes, open_transport
 
 LARGEST_PAGE: Final = 1000
-"""The most items that one page may be asked to hold (the vendor's bound)."""
+"""The largest page size that may be requested (the vendor's limit)."""
 MOST_CONNECTIONS: Final = 30
 """With more connections the pool of the HTTP library costs more than it saves."""
 
@@ -148,7 +148,7 @@ class CommsClient:
 
     async def fetch_operation(self, kind: KindSpec, operation_id: str) -> Operation:
         """Return the current state of an operation."""
-        return await self._ask(
+        return await self._get(
             f"fetch operation {operation_id} of {kind.name}",
             f"{kind.path}/Operations/{check_operation_id(operation_id)}",
             partial(decode_operation, kind=kind, expected_id=operation_id),
@@ -172,7 +172,7 @@ class CommsClient:
             "pageToken": page_token,
             "pageSize": page_size,
         }
-        return await self._ask(
+        return await self._get(
             f"list operations of {kind.name}",
             f"{kind.path}/Operations",
             partial(decode_page, kind=kind),
@@ -189,7 +189,7 @@ class CommsClient:
         page_size: int = LARGEST_PAGE,
     ) -> ErrorPage:
         """Return one page of the operation's errors."""
-        return await self._ask(
+        return await self._get(
             f"list errors of operation {operation_id} of {kind.name}",
             f"{kind.path}/Operations/{check_operation_id(operation_id)}/Errors",
             decode_error_page,
@@ -199,7 +199,7 @@ class CommsClient:
 
     async def fetch_message(self, message_id: str) -> Message:
         """Return the current state of one message."""
-        return await self._ask(
+        return await self._get(
             f"fetch message {message_id}",
             f"Messages/{check_message_id(message_id)}",
             partial(decode_message, expected_id=message_id),
@@ -209,7 +209,7 @@ class CommsClient:
         self, message_id: str, *, page_token: str | None = None, page_size: int = LARGEST_PAGE
     ) -> ReceiptPage:
         """Return one page of the receipts of a group message, one for each recipient."""
-        return await self._ask(
+        return await self._get(
             f"list receipts of message {message_id}",
             f"Messages/{check_message_id(message_id)}/Receipts",
             decode_receipt_page,
@@ -238,7 +238,7 @@ class CommsClient:
             "pageToken": page_token,
             "pageSize": page_size,
         }
-        return await self._ask(
+        return await self._get(
             f"list {kind.items[0]}",
             kind.path,
             partial(decode_message_page, kind=kind),
@@ -246,9 +246,9 @@ class CommsClient:
             limit=_MOST_OF_A_PAGE,
         )
 
-    async def _ask(
+    async def _get(
         self,
-        asked: str,
+        action: str,
         path: str,
         decode: Callable[[object], Decoded],
         *,
@@ -257,23 +257,23 @@ class CommsClient:
     ) -> Decoded:
         if self._closed:
             raise RuntimeError("the client is closed")
-        url = self._locate(path, query or {}, asked=asked)
+        url = self._locate(path, query or {}, action=action)
         ends_at = anyio.current_time() + self.timeout
         access = self._access
-        answer = await self._exchange(access, url, asked=asked, limit=limit, ends_at=ends_at)
+        answer = await self._exchange(access, url, action=action, limit=limit, ends_at=ends_at)
         if answer.status == _UNAUTHORIZED and isinstance(access, TokenSource):
-            # it may have been revoked before its end: another one is tried once
-            answer = await self._exchange(access, url, asked=asked, limit=limit, ends_at=ends_at)
+            # the token may have been revoked before it expired: try once more with a new one
+            answer = await self._exchange(access, url, action=action, limit=limit, ends_at=ends_at)
         if not answer.successful:
-            raise read_refusal(answer, asked=asked, now=self._now(), redact=access.redact)
-        work = partial(decode_answer, answer, decode, asked=asked, limit=limit)
+            raise read_refusal(answer, action=action, now=self._now(), redact=access.redact)
+        work = partial(decode_answer, answer, decode, action=action, limit=limit)
         return await to_thread.run_sync(work) if _is_heavy(answer) else work()
 
-    def _locate(self, path: str, query: Query, *, asked: str) -> httpx.URL:
+    def _locate(self, path: str, query: Query, *, action: str) -> httpx.URL:
         """Return the URL to request; the API may give the URL of a page in place of a token."""
         token = query.get("pageToken")
         if isinstance(token, str) and is_url(token):
-            return _same_origin(token, self._base_url, asked=asked)
+            return _same_origin(token, self._base_url, action=action)
         given = {name: _as_text(value) for name, value in query.items() if value is not None}
         return httpx.URL(f"{self._base_url}/{path}", params=given or None)
 
@@ -282,11 +282,11 @@ class CommsClient:
         access: Credentials | TokenSource,
         url: httpx.URL,
         *,
-        asked: str,
+        action: str,
         limit: int,
         ends_at: float,
     ) -> Answer:
-        """Send one request, until `ends_at`; a token that is refused is not used again."""
+        """Send one request that ends by `ends_at`; a token that is refused is not used again."""
         if isinstance(access, Credentials):
             authorization, timeout = access.authorization(), self.timeout
         else:
@@ -296,7 +296,7 @@ class CommsClient:
             self._transport,
             _request(url, authorization),
             route=self._route,
-            asked=asked,
+            action=action,
             limit=limit,
             timeout=timeout,
         )
@@ -306,7 +306,7 @@ class CommsClient:
 
 
 def _left(ends_at: float) -> float:
-    """Return the seconds that are left, never none: what is too late ends at once as such."""
+    """Return the seconds that are left, always above 0, so that a late request ends at once."""
     return max(_LEAST, ends_at - anyio.current_time())
 
 
@@ -328,7 +328,7 @@ def _is_heavy(answer: Answer) -> bool:
     return len(answer.body) > (_HEAVY_COMPRESSED if compressed else _HEAVY)
 
 
-def _same_origin(text: str, base_url: str, *, asked: str) -> httpx.URL:
+def _same_origin(text: str, base_url: str, *, action: str) -> httpx.URL:
     """Return the URL of a page if it has the API's own origin, since credentials are sent to it.
 
     :raises NonsensicalAnswer: where it has another origin, or is not a plain URL.
@@ -340,7 +340,7 @@ def _same_origin(text: str, base_url: str, *, asked: str) -> httpx.URL:
     if _origin(url) == _origin(httpx.URL(base_url)) and not url.userinfo:
         return url.copy_with(fragment=None)
     raise NonsensicalAnswer(
-        asked,
+        action,
         f"the API names a next page outside of {base_url}",
         hint="credentials are not sent there, so the list ends here",
     )

@@ -49,7 +49,7 @@ class OAuthCredentials:
 
 
 AnyCredentials = Credentials | OAuthCredentials
-"""What the API is called with: HTTP Basic, or a token that OAuth gives."""
+"""The ways to authenticate at the API: HTTP Basic, or a token from OAuth."""
 
 
 def _check(half: str, name: str) -> None:

@@ -1,7 +1,7 @@
-"""From the bytes of an answer to its members: decompression, strict JSON, typed reading. Pure.
+"""Decodes the bytes of an answer: decompression, strict JSON, typed reading of members. Pure.
 
-Nothing here trusts the bytes. What comes in is bounded (see `client`); what goes out can be
-written as JSON again: numbers are finite, nesting is shallow. Shapes are those of the vendor's
+Nothing here trusts the bytes. The input is bounded (see `client`); the output can be written as
+JSON again: numbers are finite, nesting is shallow. Shapes are those of the vendor's
 reference; unknown fields and values are accepted, because the vendor may add some at any time.
 """
 
@@ -38,7 +38,7 @@ def inflate(body: bytes, *, encoding: str, limit: int) -> bytes:
         case "gzip" | "x-gzip" | "deflate":
             return _inflate(body, limit)
         case _:
-            raise Undecodable("has a Content-Encoding that was not asked for")
+            raise Undecodable("has a Content-Encoding that was not requested")
 
 
 def parse_json(body: bytes) -> object:
@@ -55,7 +55,7 @@ def parse_json(body: bytes) -> object:
         raise Undecodable("is not UTF-8") from None
     try:
         document = json.loads(
-            text, parse_constant=_refuse, parse_float=_finite, object_hook=_breathe
+            text, parse_constant=_refuse, parse_float=_finite, object_hook=_let_threads_run
         )
     except (ValueError, RecursionError):
         raise Undecodable(_looks_like(text)) from None
@@ -77,7 +77,7 @@ def _inflate(body: bytes, limit: int) -> bytes:
     return inflated
 
 
-def _breathe(members: dict[str, Any]) -> dict[str, Any]:
+def _let_threads_run(members: dict[str, Any]) -> dict[str, Any]:
     # A call into Python for each object lets other threads run: without it the parser would keep
     # the interpreter, and the event loop with it, until the whole page is read.
     return members
@@ -167,7 +167,7 @@ def read_id(members: JsonObject, expected: str | None) -> str:
     """
     found = read_text(members, "id")
     if expected is not None and found != expected:
-        raise Nonsensical(f"id is {show(found)}, asked for {expected}")
+        raise Nonsensical(f"id is {show(found)}, not {expected}, which was requested")
     return found
 
 

@@ -1,8 +1,8 @@
 """How a request to the Communications API can fail, one class for each way to handle it.
 
-The class says what the error is about, whose fault it is and whether the same request can succeed
-later; the instance holds what the API said. The texts are bounded and printable. They hold the
-request and the answer, but no header and no credential.
+The class has the scope of the error, whose fault it is and whether the same request can succeed
+later; the instance has the details of the answer. The texts are bounded and printable. They contain
+the request and the answer, but no header and no credential.
 """
 
 from enum import StrEnum
@@ -12,7 +12,7 @@ from poller.text import printable
 
 
 class Fault(StrEnum):
-    """Who can correct it."""
+    """Who can correct the fault."""
 
     OURS = "ours"
     THEIRS = "theirs"
@@ -21,7 +21,7 @@ class Fault(StrEnum):
 
 
 class Scope(StrEnum):
-    """What a failed request is about, and so which requests have to wait."""
+    """What a failed request concerns, and so which requests have to wait."""
 
     ACCOUNT = "account"
     """Every request of the account has to wait."""
@@ -32,9 +32,9 @@ class Scope(StrEnum):
     REQUEST = "request"
     """This request alone. The API works."""
     ANSWER = "answer"
-    """There is an answer, but it cannot be used."""
+    """There was an answer, but it cannot be used."""
     CONNECTION = "connection"
-    """There is no answer, or an incomplete one."""
+    """There was no answer, or an incomplete one."""
 
     @property
     def is_refusal(self) -> bool:
@@ -62,18 +62,18 @@ class CommsError(Exception):
     are those of the first error in the vendor's envelope, `enveloped` says whether the answer
     carried one (a gateway's page does not). `retry_after` is in seconds, as the API asked,
     unbounded. `hint` is a remedy for this case, else that of the class. `str()` is one
-    sentence: what was asked, what happened, whose fault it is, what to do.
+    sentence: what was requested (`action`), what happened, whose fault it is, what to do.
     """
 
     scope: ClassVar[Scope] = Scope.ANSWER
     fault: Fault = Fault.THEIRS
     retryable: ClassVar[bool] = True
     label: ClassVar[str] = "other"
-    remedy: ClassVar[str] = "it is asked again later"
+    remedy: ClassVar[str] = "the request is repeated later"
 
     def __init__(
         self,
-        asked: str,
+        action: str,
         happened: str,
         *,
         status: int | None = None,
@@ -84,7 +84,7 @@ class CommsError(Exception):
         hint: str | None = None,
         fault: Fault | None = None,
     ) -> None:
-        self.asked = asked
+        self.action = action
         self.happened = printable(happened)
         self.status = status
         self.code = code
@@ -94,13 +94,13 @@ class CommsError(Exception):
         self.hint = hint or self.remedy
         if fault is not None:
             self.fault = fault
-        super().__init__(f"{self.asked}: {self.answered}; fault: {self.fault}; {self.hint}")
+        super().__init__(f"{self.action}: {self.answered}; fault: {self.fault}; {self.hint}")
 
     @property
     def answered(self) -> str:
-        """What happened, with the API's own words in brackets."""
-        said = ": ".join(str(part) for part in (self.code, self.text) if part is not None)
-        return f"{self.happened} ({said})" if said else self.happened
+        """What happened, with the API's code and message in brackets."""
+        details = ": ".join(str(part) for part in (self.code, self.text) if part is not None)
+        return f"{self.happened} ({details})" if details else self.happened
 
     @property
     def own_hint(self) -> str | None:
@@ -164,7 +164,7 @@ class Throttled(CommsError):
 
 
 class Unavailable(CommsError):
-    """503: the API asks everybody to wait."""
+    """503: the API asks all clients to wait."""
 
     scope = Scope.ACCOUNT
     label = "unavailable"
@@ -181,7 +181,10 @@ class Unexpected(CommsError):
     """A status outside the reference (redirects are not followed), or a body that is not JSON."""
 
     label = "unexpected"
-    remedy = "it is asked again later; if it persists, check api.base_url and what stands between"
+    remedy = (
+        "the request is repeated later; if it persists, check api.base_url and the gateways in "
+        "between"
+    )
 
 
 class NonsensicalAnswer(Unexpected):
@@ -189,7 +192,7 @@ class NonsensicalAnswer(Unexpected):
 
     retryable = False
     label = "nonsense"
-    remedy = "the answer is dropped and changes nothing; it is asked again later"
+    remedy = "the answer is dropped and changes nothing; the request is repeated later"
 
 
 class TooLarge(CommsError):
@@ -197,7 +200,7 @@ class TooLarge(CommsError):
 
     retryable = False
     label = "too_large"
-    remedy = "the answer is dropped; check api.base_url and what stands between"
+    remedy = "the answer is dropped; check api.base_url and the gateways in between"
 
 
 class DeadlineExceeded(CommsError):
@@ -206,9 +209,7 @@ class DeadlineExceeded(CommsError):
     scope = Scope.CONNECTION
     fault = Fault.NETWORK
     label = "deadline"
-    remedy = (
-        "it is asked again later; if it persists, check the way to the API or raise api.timeout"
-    )
+    remedy = "the request is repeated later; if it persists, check the network or raise api.timeout"
 
 
 class NetworkError(CommsError):
@@ -217,4 +218,4 @@ class NetworkError(CommsError):
     scope = Scope.CONNECTION
     fault = Fault.NETWORK
     label = "network"
-    remedy = "it is asked again later; if it persists, check api.base_url and the way to it"
+    remedy = "the request is repeated later; if it persists, check api.base_url and the network"

@@ -1,8 +1,8 @@
-"""When requests may go out: one pause, its single probe, and what each answer does. Pure.
+"""When requests may be sent: one pause, its single probe, and the effect of each answer. Pure.
 
-A gate stands before the account (429, 503 and 401 close it) or before one kind (403 closes it). It
-is open, or it holds a pause. When a pause is over, the gate lets one request through, once nothing
-else is in flight; the answer to this probe opens the gate or pauses it again.
+A gate is that of the account (429, 503 and 401 close it) or of one kind (403 closes it). It is
+open, or it has a pause. When the time of a pause is over, the gate lets one request through, once
+nothing else is in flight; the answer to this probe opens the gate or pauses it again.
 
     open ──refused──▶ paused ──time──▶ due ──probe──▶ refused ▶ paused, one level up
       ▲                 ▲                        ├──▶ no answer ▶ paused, for as long again
@@ -43,8 +43,8 @@ class Room(StrEnum):
 class Pause:
     """A stop from `set_at` until `until`.
 
-    `since` is when this trouble began: probes that fail set a new pause and keep it. `level`
-    counts the probes in it that were refused, from 1.
+    `since` is when this trouble began: probes that fail set a new pause and keep `since`. `level`
+    is one more than the number of probes that were refused since then.
     """
 
     reason: Reason
@@ -54,7 +54,7 @@ class Pause:
     level: int
 
     def holds(self, now: datetime) -> bool:
-        """Whether nothing may go out at `now`."""
+        """Whether no request may be sent at `now`."""
         return self.set_at <= now < self.until
 
     @property
@@ -79,8 +79,8 @@ class Refusal:
 class RequestEnd:
     """What the end of one request means for a gate, at that moment.
 
-    `probe` says that the request tested the gate's pause. Without a `refusal` it was answered, or
-    brought no answer at all.
+    `probe` is true where the request tested the gate's pause. Without a `refusal` it was
+    `answered`, or had no answer at all.
     """
 
     at: datetime
@@ -91,16 +91,16 @@ class RequestEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """One gate; every method returns the gate after it, and time comes in as an argument.
+    """One gate; each method that changes it returns the new gate, and time is an argument.
 
-    `hurried` says that the probe was requested without the wait.
+    `hurried` is true where the probe need not wait for the end of the pause.
     """
 
     pause: Pause | None = None
     hurried: bool = False
 
     def room(self, now: datetime, *, in_flight: int) -> Room:
-        """Say what may go out at `now`, while `in_flight` requests of this gate are out already."""
+        """Return how many requests may be sent at `now`, with `in_flight` of them under way."""
         if self.pause is None:
             return Room.OPEN
         if in_flight or (self.pause.holds(now) and not self.hurried):
@@ -108,11 +108,11 @@ class Gate:
         return Room.ONE
 
     def hurry(self) -> "Gate":
-        """Let the probe out as soon as nothing is in flight; an open gate stays open."""
+        """Allow the probe as soon as nothing is in flight; an open gate stays open."""
         return self if self.pause is None else replace(self, hurried=True)
 
     def after(self, outcome: RequestEnd) -> "Gate":
-        """Return the gate after a request that ended so."""
+        """Return the gate after the end of a request."""
         if outcome.refusal is not None:
             return self.refused(outcome.refusal, outcome.at, probe=outcome.probe)
         if outcome.answered:

@@ -1,4 +1,4 @@
-"""OAuth client credentials: access tokens, requested when they are needed and before they end."""
+"""OAuth client credentials: access tokens, requested when needed and renewed before they expire."""
 
 import json
 import os
@@ -19,9 +19,9 @@ from poller.http.route import EgressError, Route, find_route
 from poller.http.transport import open_transport
 
 _LARGEST: Final = 64 * 1024
-_ASKED: Final = "get an OAuth token"
+_ACTION: Final = "get an OAuth token"
 _USUAL_LIFE: Final = 3600.0
-# a token is renewed when so much of its life is left, but at least these seconds before its end
+# a token is renewed when this share of its lifetime is left, at least these seconds before its end
 _SPARE: Final = 0.1
 _SPARE_SECONDS: Final = 60.0
 _TRY_AGAIN: Final = 10.0
@@ -33,7 +33,7 @@ _REMEDY: Final = (
 
 
 class TokenSource:
-    """Gives the `Authorization` of requests, and requests tokens as they are needed.
+    """Provides the `Authorization` header of requests, and requests tokens as they are needed.
 
     Concurrent callers wait for one request. `transport` replaces the usual one. `now` returns the
     time in UTC.
@@ -56,10 +56,10 @@ class TokenSource:
         self._renew_at = self._ends_at = 0.0
 
     async def authorization(self, *, timeout: float) -> str:  # noqa: ASYNC109 - it becomes the error that says so
-        """Return the header of a token that is good for a while.
+        """Return the header with a valid token.
 
         :raises Unauthorized: where the service refuses the client.
-        :raises CommsError: where no token can be had and the last one has ended.
+        :raises CommsError: where a new token cannot be requested, and the last one has expired.
         """
         async with self._turn:
             now = anyio.current_time()
@@ -69,12 +69,12 @@ class TokenSource:
                 except CommsError:
                     if self._token is None or now >= self._ends_at:
                         raise
-                    # the last one is still good: the service need not be asked for each request
+                    # the last token is still valid: do not try again at each request of the API
                     self._renew_at = now + _TRY_AGAIN
             return "" if self._token is None else _bearer(self._token)
 
     def reject(self, authorization: str) -> None:
-        """Note that the API has refused this token: the next request gets another one."""
+        """Drop this token, which the API has refused: the next request gets another one."""
         if self._token is not None and _bearer(self._token) == authorization:
             self._token = None
 
@@ -96,7 +96,7 @@ class TokenSource:
             self._opened(),
             self._token_request(),
             route=self._route,
-            asked=_ASKED,
+            action=_ACTION,
             limit=_LARGEST,
             timeout=timeout,
         )
@@ -119,7 +119,7 @@ class TokenSource:
                 )
             except EgressError as error:
                 raise NetworkError(
-                    _ASKED, error.message, hint=error.fix, fault=Fault.CONFIGURATION
+                    _ACTION, error.message, hint=error.fix, fault=Fault.CONFIGURATION
                 ) from None
         return self._transport
 
@@ -142,11 +142,11 @@ class TokenSource:
         )
 
     def _refusal(self, answer: Answer) -> CommsError:
-        """Say what a refusal means: one of the client pauses the account, like a 401 of the API."""
+        """Return the error for a refusal; one of the client pauses the account, as a 401 does."""
         if 400 <= answer.status < 500 and answer.status != _BUSY:  # noqa: PLR2004 - RFC 9110, 15.5
             happened = f"{self.credentials.token_url} refuses the client with {answer.status}"
-            return Unauthorized(_ASKED, happened, status=answer.status, hint=_REMEDY)
-        return read_refusal(answer, asked=_ASKED, now=self._now(), redact=self.redact)
+            return Unauthorized(_ACTION, happened, status=answer.status, hint=_REMEDY)
+        return read_refusal(answer, action=_ACTION, now=self._now(), redact=self.redact)
 
 
 def _bearer(token: SecretStr) -> str:
@@ -154,17 +154,18 @@ def _bearer(token: SecretStr) -> str:
 
 
 def _read(answer: Answer) -> tuple[str, float]:
-    """Return a token and the seconds that it lives.
+    """Return a token and its lifetime in seconds.
 
-    :raises Unexpected: where there is none. The answer is not repeated: it may hold a token.
+    :raises Unexpected: where there is none. The message does not quote the answer, which may
+        contain a token.
     """
     try:
         document: Any = json.loads(answer.body)
         token, life = document["access_token"], document.get("expires_in", _USUAL_LIFE)
         seconds = float(life)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
-        raise Unexpected(_ASKED, "the answer holds no token", status=answer.status) from None
+        raise Unexpected(_ACTION, "the answer holds no token", status=answer.status) from None
     is_token = isinstance(token, str) and token.isascii() and token.isprintable() and token
     if not is_token or " " in token or not 0 < seconds < float("inf"):
-        raise Unexpected(_ASKED, "the answer holds no usable token", status=answer.status)
+        raise Unexpected(_ACTION, "the answer holds no usable token", status=answer.status)
     return token, seconds

@@ -1,6 +1,6 @@
 """What every request of an account waits for: concurrency, rate and pauses.
 
-The thin shell around `gate`, which decides; it counts requests and makes waiters wait.
+A thin shell around `gate`, which decides: this counts the requests, and makes callers wait.
 
     await throttle.admit()               # until a request may start
     …claim the work…                     # of throttle.open_kinds(…); nothing to do: cancel()
@@ -25,7 +25,7 @@ from poller.comms.errors import CommsError, Scope
 from poller.comms.gate import Gate, Pause, Reason, Refusal, RequestEnd, Room
 
 # A pause ends by the wall clock, which may jump: nothing sleeps longer than this, in seconds.
-_CHECK_AGAIN: Final = 1.0
+_CHECK_INTERVAL: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What an answer did: whether the account's pause has changed, and the pause now.
+    """The effect of an answer: whether the account's pause has changed, and the pause now.
 
     `outcome` changes the stored pause in the same way; None leaves it as it is. `kind_pause` is
     the pause of the ticket's kind, which is not stored.
@@ -126,13 +126,14 @@ class Throttle:
 
     @property
     def version(self) -> int:
-        """A number that another one replaces when an answer changes the account's pause here."""
+        """A number that changes whenever an answer changes the account's pause in this process."""
         return self._version
 
     def adopt(self, pause: Pause | None, version: int) -> bool:
         """Take over the account's pause as it is stored; True where that changes it.
 
-        `version` is that of before the pause was read: what an answer has changed since is newer.
+        `version` is the one from before the pause was read. Where an answer has changed the pause
+        since then, the stored one is older, and is ignored.
         """
         if version != self._version or pause == self._account.pause:
             return False
@@ -160,8 +161,8 @@ class Throttle:
     async def admit(self) -> None:
         """Wait for a slot, the rate and the account's pause; first come, first served.
 
-        Reserves what it waited for. One reservation is given out at a time: the next `admit`
-        waits until `begin` or `cancel` was called.
+        Reserves a slot for the caller. There is one reservation at a time: the next `admit` waits
+        until `begin` or `cancel` was called.
         """
         async with self._turn:
             while (wait := self._wait()) > 0 or self._budget.is_empty:
@@ -173,7 +174,7 @@ class Throttle:
             self._reserved = True
 
     def cancel(self) -> None:
-        """Return the reservation: there was nothing to send.
+        """Give back the reservation, because there was nothing to send.
 
         :raises RuntimeError: without a reservation.
         """
@@ -236,7 +237,7 @@ class Throttle:
             self._wake()
 
     def retry_now(self) -> None:
-        """Probe what 401 or 403 has paused without waiting; the credentials have been read again.
+        """Probe pauses after 401 and 403 without waiting: the credentials have been read again.
 
         The same holds for later refusals of requests that were begun before this call.
         """
@@ -247,13 +248,13 @@ class Throttle:
 
     def _wait(self) -> float:
         if self._reserved or self.in_flight >= self._max_concurrency:
-            return _CHECK_AGAIN
+            return _CHECK_INTERVAL
         now, pause = self._now(), self._account.pause
         if self._account.room(now, in_flight=self.in_flight) is Room.CLOSED:
             if pause is None or not pause.holds(now):
-                return _CHECK_AGAIN
-            return min(_CHECK_AGAIN, (pause.until - now).total_seconds())
-        return min(_CHECK_AGAIN, self._budget.wait())
+                return _CHECK_INTERVAL
+            return min(_CHECK_INTERVAL, (pause.until - now).total_seconds())
+        return min(_CHECK_INTERVAL, self._budget.wait())
 
     async def _refill(self) -> None:
         version = self._version
@@ -262,11 +263,11 @@ class Throttle:
         self.adopt(pause, version)
 
     def _finish_account(self, ticket: Ticket, error: CommsError | None) -> RequestEnd | None:
-        """Change the account's gate; return what the stored pause is to be changed by."""
+        """Change the account's gate; return the outcome to apply to the stored pause, if any."""
         before, outcome = self._account, self._outcome(error, probe=ticket.probes_account)
         gate = before.after(outcome)
         is_refused = outcome.refusal is not None and outcome.refusal.reason is Reason.UNAUTHORIZED
-        self._account = self._outdated(gate, ticket) if is_refused else gate
+        self._account = self._hurry_if_older(gate, ticket) if is_refused else gate
         if gate.pause == before.pause and not outcome.probe:
             return None
         self._version += 1
@@ -296,7 +297,7 @@ class Throttle:
         match None if error is None else error.scope:
             case Scope.KIND:
                 refusal = Refusal(reason=Reason.FORBIDDEN, wait=self._probe_interval)
-                return self._outdated(gate.refused(refusal, now, probe=probe), ticket)
+                return self._hurry_if_older(gate.refused(refusal, now, probe=probe), ticket)
             case Scope.ACCOUNT | Scope.CREDENTIALS:
                 return gate  # refused before the permission was checked: the probe is still due
             case Scope.CONNECTION:
@@ -304,7 +305,8 @@ class Throttle:
             case _:
                 return gate.answered(probe=probe)
 
-    def _outdated(self, gate: Gate, ticket: Ticket) -> Gate:
+    def _hurry_if_older(self, gate: Gate, ticket: Ticket) -> Gate:
+        """Hurry the probe where the request was begun before the last `retry_now`."""
         return _hurry(gate) if ticket.number <= self._hurried_before else gate
 
     def _gate(self, kind: str) -> Gate:

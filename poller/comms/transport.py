@@ -1,4 +1,4 @@
-"""How one request goes out and how its answer is read: a decoded document, or one of the errors.
+"""Sends one request and reads its answer: a decoded document, or one of the errors.
 
 Sending has a deadline and a size limit. Pure functions decide what a complete answer means.
 """
@@ -57,10 +57,10 @@ _MISDIRECTED: Final = frozenset((*range(300, 400), 407))
 _LARGEST_CODE: Final = 10**9
 _HINTS: Final[Mapping[range, str]] = {
     range(300, 400): (
-        "redirects are not followed, for the credentials would go along; "
+        "redirects are not followed, because that would send the credentials along; "
         "set api.base_url to where the API is"
     ),
-    range(407, 408): "a proxy on the way wants credentials, but no proxy variable names it",
+    range(407, 408): "a proxy in between wants credentials, but no proxy variable names it",
 }
 
 
@@ -83,14 +83,14 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Said:
+class _ErrorDetails:
     code: int | None = None
     text: str | None = None
     enveloped: bool = False
 
 
 def decode_answer(
-    answer: Answer, decode: Callable[[object], Decoded], *, asked: str, limit: int
+    answer: Answer, decode: Callable[[object], Decoded], *, action: str, limit: int
 ) -> Decoded:
     """Return the decoded JSON of a successful answer of at most `limit` bytes.
 
@@ -103,33 +103,35 @@ def decode_answer(
         return decode(parse_json(_inflated(answer, limit)))
     except Nonsensical as problem:
         failure = NonsensicalAnswer(
-            asked, f"the answer makes no sense: {problem}", status=answer.status
+            action, f"the answer makes no sense: {problem}", status=answer.status
         )
     except Undecodable as problem:
         failure = Unexpected(
-            asked, f"the API answered {answer.status}, but the body {problem}", status=answer.status
+            action,
+            f"the API answered {answer.status}, but the body {problem}",
+            status=answer.status,
         )
     except Overflow:
-        failure = too_large(asked, answer.status, limit)
+        failure = too_large(action, answer.status, limit)
     raise failure
 
 
 def read_refusal(
-    answer: Answer, *, asked: str, now: datetime, redact: Callable[[str], str]
+    answer: Answer, *, action: str, now: datetime, redact: Callable[[str], str]
 ) -> CommsError:
     """Return the error for an answer that is not a success, whatever its body holds.
 
-    `now` replaces a missing `Date`. What the API said passes through `redact`; addresses are
-    removed as well, since it may quote those of a message.
+    `now` replaces a missing `Date`. The API's message passes through `redact`; addresses are
+    removed as well, since it may quote those of recipients.
     """
-    said = _read_envelope(answer)
+    details = _read_envelope(answer)
     return _class_of(answer.status)(
-        asked,
+        action,
         f"the API answered {answer.status}",
         status=answer.status,
-        code=said.code,
-        text=None if said.text is None else scrub(redact(said.text)),
-        enveloped=said.enveloped,
+        code=details.code,
+        text=None if details.text is None else scrub(redact(details.text)),
+        enveloped=details.enveloped,
         retry_after=read_retry_after(
             answer.headers.get("retry-after"), date=answer.headers.get("date"), now=now
         ),
@@ -138,9 +140,9 @@ def read_refusal(
     )
 
 
-def too_large(asked: str, status: int, limit: int) -> TooLarge:
+def too_large(action: str, status: int, limit: int) -> TooLarge:
     """Return the error of a body of more than `limit` bytes."""
-    return TooLarge(asked, f"the API answered {status} with over {limit} bytes", status=status)
+    return TooLarge(action, f"the API answered {status} with over {limit} bytes", status=status)
 
 
 def _class_of(status: int) -> type[CommsError]:
@@ -154,33 +156,33 @@ def _inflated(answer: Answer, limit: int) -> bytes:
     return inflate(answer.body, encoding=encoding, limit=limit)
 
 
-def _read_envelope(answer: Answer) -> _Said:
+def _read_envelope(answer: Answer) -> _ErrorDetails:
     try:
         document = parse_json(_inflated(answer, MOST_OF_A_REFUSAL))
     except (Undecodable, Overflow):
-        return _Said()
+        return _ErrorDetails()
     if not isinstance(document, dict):
-        return _Said()
+        return _ErrorDetails()
     listed = document.get("errors")
     if isinstance(listed, list) and listed and isinstance(listed[0], dict):
-        said = _read_error(listed[0], enveloped=True)
-        return said if said.code is not None or said.text is not None else _Said()
-    # The vendor's older APIs have these members without the list: worth showing, but no envelope.
+        found = _read_error(listed[0], enveloped=True)
+        return found if found.code is not None or found.text is not None else _ErrorDetails()
+    # The vendor's older APIs have these members outside of a list: shown, but not the envelope.
     return _read_error(document, enveloped=False)
 
 
-def _read_error(error: Mapping[str, Any], *, enveloped: bool) -> _Said:
+def _read_error(error: Mapping[str, Any], *, enveloped: bool) -> _ErrorDetails:
     code, message = error.get("code"), error.get("message")
-    return _Said(
+    return _ErrorDetails(
         code=code if type(code) is int and 0 <= code < _LARGEST_CODE else None,
         text=message if isinstance(message, str) and message.strip() else None,
         enveloped=enveloped,
     )
 
 
-# The status of a refusal is enough: seconds to wait for its body.
-_PATIENCE_FOR_A_REFUSAL: Final = 2.0
-_PATIENCE_FOR_CLOSING: Final = 1.0
+# Seconds to wait for the body of a refusal, whose status is enough.
+_REFUSAL_BODY_TIMEOUT: Final = 2.0
+_CLOSE_TIMEOUT: Final = 1.0
 
 Result = TypeVar("Result")
 
@@ -190,13 +192,13 @@ async def exchange(
     request: httpx.Request,
     *,
     route: Route,
-    asked: str,
+    action: str,
     limit: int,
     timeout: float,  # noqa: ASYNC109 - it becomes the error that says so
 ) -> Answer:
     """Send `request` and return its complete answer within `timeout` seconds.
 
-    `route` is the route that the transport takes; only messages use it.
+    `action` and `route`, the route that the transport takes, are for messages only.
     `limit` bounds the body of a success in bytes, as received, before decompression. A refusal is
     always returned: a body that is late, broken or long is left out.
 
@@ -209,22 +211,22 @@ async def exchange(
     attempt = _Attempt(
         route=route,
         deadline=deadline,
-        asked=asked,
-        late=DeadlineExceeded(asked, late.happened, hint=late.hint),
+        action=action,
+        late=DeadlineExceeded(action, late.happened, hint=late.hint),
     )
     response = await attempt.wait(transport.handle_async_request(request))
     try:
         if response.is_success:
             body = await attempt.wait(_read_body(response, limit))
             if len(body) > limit:
-                raise too_large(asked, response.status_code, limit)
+                raise too_large(action, response.status_code, limit)
         else:
             body = await _read_refused(response, deadline)
     finally:
-        with anyio.move_on_after(_PATIENCE_FOR_CLOSING, shield=True), suppress(*TROUBLE):
+        with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True), suppress(*TROUBLE):
             await response.aclose()
     if (failure := describe_answer(response.status_code, body, route)) is not None:
-        raise _network_error(asked, failure)
+        raise _network_error(action, failure)
     headers = {name.lower(): value for name, value in response.headers.items()}
     return Answer(status=response.status_code, headers=headers, body=body)
 
@@ -233,7 +235,7 @@ async def exchange(
 class _Attempt:
     route: Route
     deadline: float
-    asked: str
+    action: str
     late: DeadlineExceeded
 
     async def wait(self, work: Awaitable[Result]) -> Result:
@@ -243,14 +245,14 @@ class _Attempt:
             with anyio.CancelScope(deadline=self.deadline):
                 return await work
         except TROUBLE as trouble:
-            error = _network_error(self.asked, describe_failure(trouble, self.route))
+            error = _network_error(self.action, describe_failure(trouble, self.route))
         # Outside the handler: the error must not refer to the library's frames, which hold headers.
         raise error
 
 
-def _network_error(asked: str, failure: Failure) -> NetworkError:
+def _network_error(action: str, failure: Failure) -> NetworkError:
     fault = Fault.CONFIGURATION if failure.is_configuration else None
-    return NetworkError(asked, failure.happened, hint=failure.hint, fault=fault)
+    return NetworkError(action, failure.happened, hint=failure.hint, fault=fault)
 
 
 async def _read_body(response: httpx.Response, limit: int) -> bytes:
@@ -267,8 +269,8 @@ async def _read_body(response: httpx.Response, limit: int) -> bytes:
 
 async def _read_refused(response: httpx.Response, deadline: float) -> bytes:
     """Return the body of a refusal; empty where it is late, incomplete or long."""
-    patience = min(deadline, anyio.current_time() + _PATIENCE_FOR_A_REFUSAL)
-    with anyio.CancelScope(deadline=patience), suppress(*TROUBLE):
+    body_deadline = min(deadline, anyio.current_time() + _REFUSAL_BODY_TIMEOUT)
+    with anyio.CancelScope(deadline=body_deadline), suppress(*TROUBLE):
         body = await _read_body(response, MOST_OF_A_REFUSAL)
         return body if len(body) <= MOST_OF_A_REFUSAL else b""
     return b""

@@ -1,6 +1,6 @@
 """What a failed request means: a sentence for people, what to do, and how long to wait.
 
-No sentence holds the name of a class, the number of an error, or anything that was sent.
+No sentence contains the number of a system error, or anything that was sent.
 """
 
 import errno
@@ -52,7 +52,7 @@ _LONGEST_WAIT: Final = 64
 class Failure:
     """Why there is no answer: `happened` is a clause, `hint` what to check if that is clear.
 
-    `is_configuration` says that it stays so until somebody changes the configuration.
+    `is_configuration` means that the failure stays until the configuration is changed.
     """
 
     happened: str
@@ -64,7 +64,7 @@ class Failure:
 
 
 def describe_failure(error: BaseException, route: Route) -> Failure:
-    """Return what `error` means, which a transport or a socket raised for a request over `route`.
+    """Return the meaning of an error that a transport or a socket raised on `route`.
 
     The failure keeps no reference to the error, whose frames hold headers.
     """
@@ -75,7 +75,7 @@ def describe_failure(error: BaseException, route: Route) -> Failure:
 
 
 def describe_timeout(route: Route, seconds: float | None = None) -> Failure:
-    """Return what it means that no complete answer came within `seconds`."""
+    """Return the failure of a request without a complete answer within `seconds`."""
     limit = "in time" if seconds is None else f"within {seconds:g} s"
     if route.proxy is None:
         return Failure(happened=f"no complete answer {limit}")
@@ -85,14 +85,14 @@ def describe_timeout(route: Route, seconds: float | None = None) -> Failure:
 
 
 def describe_answer(status: int, body: bytes, route: Route) -> Failure | None:
-    """Return why an answer is not from the intended server; None where nothing shows that.
+    """Return why an answer is not from the intended server; None where it seems to be.
 
-    `body` is its beginning. A proxy wants credentials, or a TLS port was asked without TLS.
+    `body` is its beginning. Either a proxy wants credentials, or a TLS port got a plain request.
     """
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and route.proxy is not None:
         return _wants_credentials(route.proxy)
-    said = body.lower()
-    if status == HTTPStatus.BAD_REQUEST and any(words in said for words in _PLAIN_TO_TLS):
+    text = body.lower()
+    if status == HTTPStatus.BAD_REQUEST and any(words in text for words in _PLAIN_TO_TLS):
         return Failure(
             happened=f"{route.target} expects TLS", hint=WANTS_HTTPS, is_configuration=True
         )
@@ -118,7 +118,7 @@ def _failure(error: BaseException, route: Route) -> Failure:
 
 
 def _of_httpx(error: BaseException, route: Route) -> Failure:
-    # slow, and a health check has no use for them
+    # slow imports that a health check does not need
     import anyio  # noqa: PLC0415
     import httpx  # noqa: PLC0415
 
@@ -138,7 +138,7 @@ def _of_httpx(error: BaseException, route: Route) -> Failure:
             | anyio.EndOfStream()
         ):
             return _of_protocol(str(error), route)
-        case _:  # a defect of ours or of a library
+        case _:  # a defect of this program or of a library
             name = type(error).__name__
             return Failure(happened=f"the request to {route.target} failed unexpectedly: {name}")
 
@@ -204,13 +204,13 @@ def _of_lookup(cause: socket.gaierror, route: Route) -> Failure:
     return Failure(happened=f"the name {name} does not resolve")
 
 
-def _of_protocol(said: str, route: Route) -> Failure:
+def _of_protocol(message: str, route: Route) -> Failure:
     """Read the message of the HTTP library: nothing else distinguishes these cases."""
-    if "without sending complete message body" in said:
+    if "without sending complete message body" in message:
         return Failure(
             happened=f"{_speaker(route)} closed the connection in the middle of the answer"
         )
-    if said and "disconnected" not in said:
+    if message and "disconnected" not in message:
         hint = WANTS_HTTPS if route.scheme == "http" and route.proxy is None else None
         return Failure(happened=f"{_speaker(route)} answered, but not in HTTP/1.1", hint=hint)
     return _closed(route)

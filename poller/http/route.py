@@ -98,8 +98,8 @@ def find_route(url: str, environ: Mapping[str, str]) -> Route:
     reached without one. A variable in lower case takes precedence over the same one in upper case,
     even if it is empty.
 
-    :raises EgressError: if one of the variables that count here cannot be used. The address of
-        a proxy is not repeated, for it may hold a password.
+    :raises EgressError: if one of the variables for this URL cannot be used. The message does not
+        repeat the address of a proxy, which may contain a password.
     """
     route = Route.direct(url)
     found = _variable(f"{route.scheme}_proxy", environ) or _variable("all_proxy", environ)
@@ -137,13 +137,13 @@ def _is_exempt(route: Route, environ: Mapping[str, str]) -> bool:
     if found is None:
         return False
     variable, text = found
-    # every entry is read, so that a bad one shows up whatever stands before it
+    # every entry is checked, so that a bad one is found even after a match
     matches = [_matches(entry, route, variable) for entry in re.split(r"[\s,]+", text) if entry]
     return any(matches)
 
 
 def _matches(entry: str, route: Route, variable: str) -> bool:
-    """Whether one entry of `no_proxy` holds the target of `route`."""
+    """Whether one entry of `no_proxy` matches the target of `route`."""
     if entry == "*":
         return True
     text = entry.lower()

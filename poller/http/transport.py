@@ -1,4 +1,4 @@
-"""The connections: few, not too old, none idle for long, over a given route."""
+"""The connections over a given route: few, not too old, and none idle for long."""
 
 import os
 import ssl
@@ -31,7 +31,7 @@ TROUBLE: Final = (
 )
 """What a transport raises when there is no answer."""
 
-_PATIENCE_FOR_CLOSING: Final = 1.0
+_CLOSE_TIMEOUT: Final = 1.0
 
 
 def tls_context() -> ssl.SSLContext:
@@ -51,10 +51,10 @@ def tls_context() -> ssl.SSLContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFiles:
-    """PEM files for the TLS connections to one server; `setting` begins the names of theirs.
+    """PEM files for the TLS connections to one server; `setting` is the prefix of their settings.
 
-    `ca` holds the roots to trust in place of the usual ones. `client_cert` proves who we are;
-    its key is in `client_key`, else in the same file.
+    `ca` contains the roots to trust in place of the usual ones. `client_cert` is the client
+    certificate; its key is in `client_key`, else in the same file.
     """
 
     setting: str
@@ -70,7 +70,7 @@ class TlsFiles:
         context = tls_context() if self.ca is None else self._trusting(self.ca)
         if self.client_cert is not None:
             try:
-                # with an empty password an encrypted key fails, where none would ask the terminal
+                # with an empty password an encrypted key fails; without one, OpenSSL would prompt
                 context.load_cert_chain(self.client_cert, self.client_key, password="")
             except OSError as error:  # ssl.SSLError is one
                 names = "client_cert" if self.client_key is None else "client_cert and client_key"
@@ -97,7 +97,7 @@ def _reason(error: OSError) -> str:
 def open_transport(route: Route, *, max_connections: int, tls: TlsFiles | None = None) -> "Lanes":
     """Return an HTTP/1.1 transport for requests that take `route`.
 
-    `tls` holds for the server, and not for a proxy.
+    `tls` is for the server, not for a proxy.
 
     :raises EgressError: if a certificate variable, or a file of `tls`, cannot be used.
     """
@@ -134,7 +134,7 @@ class _Lane:
 
 
 class Lanes(httpx.AsyncBaseTransport):
-    """At most `most` connections, each in a transport of its own, which `make` makes.
+    """At most `most` connections, each in a transport of its own that `make` creates.
 
     The HTTP library's pool checks every connection that it holds, before and after every request:
     with sixteen that costs more than the request. A lane has one connection to check. The lane that
@@ -179,7 +179,7 @@ class Lanes(httpx.AsyncBaseTransport):
         )
 
     async def renew(self) -> None:
-        """Let every request from now on use a fresh connection; those under way end on theirs."""
+        """Use new connections from the next request on; requests under way end on theirs."""
         for lane in self._busy:
             lane.is_outdated = True
         idle, self._free = self._free, []
@@ -224,7 +224,7 @@ def _is_stale(lane: _Lane, now: float) -> bool:
 async def _close(lanes: list[_Lane]) -> None:
     # nothing else refers to these lanes now: one that is not closed here would stay open
     for lane in lanes:
-        with anyio.move_on_after(_PATIENCE_FOR_CLOSING, shield=True), suppress(*TROUBLE):
+        with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True), suppress(*TROUBLE):
             await lane.transport.aclose()
 
 
@@ -236,7 +236,7 @@ class _Held(httpx.AsyncByteStream):
         self._closed: Callable[[], Awaitable[None]] | None = closed
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        # no generator of our own: a reader that leaves early would have to close it
+        # not a generator: a reader that stops early would have to close it
         return aiter(self._body)
 
     async def aclose(self) -> None:

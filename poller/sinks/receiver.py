@@ -79,7 +79,7 @@ _HINTS = {
     403: "check the url, the secret and the headers of this sink",
     404: "check the path of url",
     405: "check the path of url: it must take POST",
-    407: "a proxy on the way wants credentials, but no proxy variable names it",
+    407: "a proxy in between wants credentials, but no proxy variable names it",
     410: "the receiver wants no more events; reload or restart to try again",
     413: "let the receiver take larger bodies",
     415: "let the receiver take this content-type, or set another format",

@@ -348,7 +348,11 @@ async def test_a_broken_connection_is_the_networks_fault(
         (http_answer(b"[" * 100_000), errors.Unexpected, "not JSON"),
         (http_answer(b"[]"), errors.NonsensicalAnswer, "not an object"),
         (http_answer(operation(stats=None)), errors.NonsensicalAnswer, "stats"),
-        (http_answer(operation(id=OPERATION_ID[:-1] + "9")), errors.NonsensicalAnswer, "asked for"),
+        (
+            http_answer(operation(id=OPERATION_ID[:-1] + "9")),
+            errors.NonsensicalAnswer,
+            "was requested",
+        ),
         (http_answer(operation(stats={"sent": "1"})), errors.NonsensicalAnswer, r"stats\.sent"),
         (http_answer(operation(), headers={"Content-Encoding": "br"}), errors.Unexpected, "Enc"),
         (http_answer(operation(), headers={"Content-Encoding": "gzip"}), errors.Unexpected, "comp"),

@@ -165,7 +165,7 @@ def test_messages_are_decoded() -> None:
     page = decode_message_page({"messages": [document, None]}, kind=DEFAULT_KIND)
     assert page.messages == [message]
     assert len(page.problems) == 1
-    with pytest.raises(Nonsensical, match="asked for"):
+    with pytest.raises(Nonsensical, match="was requested"):
         decode_message(document, expected_id=MESSAGE_ID[:-1] + "9")
 
 

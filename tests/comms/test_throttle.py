@@ -326,7 +326,7 @@ async def test_a_clock_that_jumps_is_noticed(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     """A waiter looks again from time to time, whatever it reckoned with."""
-    monkeypatch.setattr("poller.comms.throttle._CHECK_AGAIN", 0.01)
+    monkeypatch.setattr("poller.comms.throttle._CHECK_INTERVAL", 0.01)
     throttle = make(clock)
     throttle.finish(await start(throttle), failure(Throttled, retry_after=300))
     assert await is_blocked(throttle)
@@ -359,7 +359,7 @@ async def test_bounds_are_positive(clock: Clock, bounds: dict[str, int], name: s
 @pytest.mark.parametrize("seed", range(5))
 async def test_a_storm_of_refusals(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """Whatever is answered, nothing is sent in a pause, one probe at a time, and all get done."""
-    monkeypatch.setattr("poller.comms.throttle._CHECK_AGAIN", 0.002)
+    monkeypatch.setattr("poller.comms.throttle._CHECK_INTERVAL", 0.002)
     dice = random.Random(seed)  # noqa: S311 - a repeatable storm, no secret
     started = anyio.current_time()
 

@@ -20,7 +20,7 @@ def refusal(status: int, body: object = b"", **headers: str) -> CommsError:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     answer = Answer(status=status, headers=fields, body=content)
-    return read_refusal(answer, asked="fetch x", now=NOW, redact=CREDENTIALS.redact)
+    return read_refusal(answer, action="fetch x", now=NOW, redact=CREDENTIALS.redact)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def decoded(body: bytes, decode: Any = lambda document: document, **headers: str
     """Return the document of a successful answer of at most 1000 bytes."""
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     answer = Answer(status=200, headers=fields, body=body)
-    return decode_answer(answer, decode, asked="fetch x", limit=1000)
+    return decode_answer(answer, decode, action="fetch x", limit=1000)
 
 
 def test_a_success_is_decoded() -> None:

@@ -204,7 +204,7 @@ class Fuzz:
         decode = partial(decode_operation, kind=kind_named("messages"), expected_id=ODD)
         try:
             operation = decode_answer(
-                HttpAnswer(status=200, headers={}, body=body), decode, asked="fetch", limit=LIMIT
+                HttpAnswer(status=200, headers={}, body=body), decode, action="fetch", limit=LIMIT
             )
         except CommsError as error:
             self._log.failure(error, operation=ODD)

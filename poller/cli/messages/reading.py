@@ -178,7 +178,7 @@ class Reader:
 
     async def _call(self, request: Callable[[CommsClient], Awaitable[Result]]) -> Result:
         def waiting(error: CommsError, seconds: float) -> None:
-            self._say(f"{error.asked}: {error.answered}; retrying in {seconds:.3g} s")
+            self._say(f"{error.action}: {error.answered}; retrying in {seconds:.3g} s")
 
         return await self._caller.call(request, kind=self._kind.name, waiting=waiting)
 
@@ -198,7 +198,7 @@ class Reader:
 
 def describe(error: CommsError) -> str:
     """Return what happened and what to do; the error's own hints are meant for a daemon's log."""
-    return f"{error.asked}: {error.answered}; {_fix(error)}"
+    return f"{error.action}: {error.answered}; {_fix(error)}"
 
 
 def _fix(error: CommsError) -> str:
