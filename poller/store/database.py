@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -129,12 +130,12 @@ class Database:
             self._local.call = None
             call.connected(None)
 
-    def write(self, work: Callable[[Connection], T]) -> T:
+    def write(self, work: Callable[[Connection], T], limits: Limits = ORDINARY) -> T:
         """Run `work` in a transaction that writes; again where the next try may succeed.
 
         :raises StoreUnavailable: where the database refuses.
         """
-        return self._run(self.writing, work)
+        return self._run(partial(self.writing, limits), work)
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction that only reads; again where the next try may succeed.
@@ -255,7 +256,9 @@ class Database:
             self._set_connection(connection.connection.driver_connection)
             if self.is_sqlite:
                 self._check_file()
-                return connection.execution_options(**{sqlite.READING: reads})
+                return connection.execution_options(
+                    **{sqlite.READING: reads, sqlite.SYNCED: limits.is_synced}
+                )
             answer = connection.exec_driver_sql(limits.first_statement).one()
             if answer[0] == "on":
                 self._drop_standby(connection)
@@ -375,17 +378,20 @@ def is_shared(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
 
-def among(
-    connection: Connection, key: ColumnElement[str], values: Sequence[str]
-) -> ColumnElement[bool]:
-    """Match the rows that have one of these values, which are passed as one parameter.
+def among(key: ColumnElement[str], name: str, *, is_shared: bool) -> ColumnElement[bool]:
+    """Match the rows that have one of the values of the parameter `name`, which `listed` gives.
 
     Many parameters cost more time than the rows: each is checked, rendered and bound by itself.
     """
-    if is_shared(connection):
-        return key == any_(literal(list(values), ARRAY(String)))
-    listed = func.json_each(json.dumps(list(values))).table_valued("value")
-    return key.in_(select(listed.c.value))
+    if is_shared:
+        return key == any_(bindparam(name, type_=ARRAY(String)))
+    values = func.json_each(bindparam(name, type_=String)).table_valued("value")
+    return key.in_(select(values.c.value))
+
+
+def listed(connection: Connection, values: Sequence[str]) -> object:
+    """Return these values as `among` takes them."""
+    return list(values) if is_shared(connection) else json.dumps(list(values))
 
 
 def in_order(

@@ -10,14 +10,16 @@ import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Final
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     RowMapping,
     Select,
+    bindparam,
     case,
     delete,
     insert,
@@ -25,9 +27,10 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.sql.dml import ReturningDelete
 
 from poller.store.daemons import subscriptions
-from poller.store.database import among
+from poller.store.database import among, is_shared, listed
 from poller.store.schema import POSITION, counters, deliveries, events, watches
 from poller.tracking.delivery import DeliveryState
 from poller.tracking.event import EmittedEvent, Event, event_id, read_event
@@ -275,17 +278,30 @@ def remove_events(connection: Connection, scope: AccountScope, subjects: Collect
 
     Returns how many were deleted.
     """
-    statement = delete(events).where(among(connection, events.c.subject, sorted(subjects)))
-    positions = connection.execute(statement.returning(events.c.position)).scalars().all()
-    highest = max(positions, default=0)
+    statement = _removing(is_shared=is_shared(connection))
+    values = {"subjects": listed(connection, sorted(subjects))}
+    positions = connection.execute(statement, values).scalars().all()
     if not positions:
         return 0
-    name = _counter(scope)
-    higher = case((counters.c.value < highest, highest), else_=counters.c.value)
-    known = connection.execute(update(counters).where(counters.c.name == name).values(value=higher))
-    if known.rowcount == 0:
-        connection.execute(insert(counters).values(name=name, value=highest))
+    own = {"own_name": _counter(scope), "highest": max(positions)}
+    if connection.execute(_RAISE, own).rowcount == 0:
+        connection.execute(insert(counters).values(name=own["own_name"], value=own["highest"]))
     return len(positions)
+
+
+# made once: retention runs them in each of its steps
+@cache
+def _removing(*, is_shared: bool) -> ReturningDelete[int]:
+    of_these = among(events.c.subject, "subjects", is_shared=is_shared)
+    return delete(events).where(of_these).returning(events.c.position)
+
+
+_HIGHEST: Final = bindparam("highest", type_=BigInteger)
+_RAISE: Final = (
+    update(counters)
+    .where(counters.c.name == bindparam("own_name"))
+    .values(value=case((counters.c.value < _HIGHEST, _HIGHEST), else_=counters.c.value))
+)
 
 
 def _pruned_to(connection: Connection, scope: AccountScope) -> int:

@@ -58,12 +58,14 @@ class Limits:
     """How long the server lets a transaction take, in seconds.
 
     `idle` is how long it waits for the next statement. `lock` is longer, so that the server has
-    ended an idle transaction that holds the lock before others give up.
+    ended an idle transaction that holds the lock before others give up. Without `is_synced`
+    a commit does not wait for the disk: a crash of the database may undo it.
     """
 
     statement: int = 8
     lock: int = 6
     idle: int = 5
+    is_synced: bool = True
 
     @property
     def first_statement(self) -> str:
@@ -74,10 +76,13 @@ class Limits:
             "idle_in_transaction_session_timeout": self.idle,
         }
         calls = [f"set_config('{name}', '{value}s', true)" for name, value in settings.items()]
+        if not self.is_synced:
+            calls.append("set_config('synchronous_commit', 'off', true)")
         return f"SELECT current_setting('transaction_read_only'), {', '.join(calls)}"
 
 
 ORDINARY: Final = Limits()
+UNSYNCED: Final = Limits(is_synced=False)
 # a daemon that starts meanwhile waits for the end, unless the migrating process is frozen
 MIGRATION: Final = Limits(statement=3600, lock=3600, idle=8)
 # each of the two stores idles while the other one reads or writes a batch

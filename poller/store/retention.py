@@ -8,28 +8,36 @@ counters, so that a late registration neither repeats an end nor a sequence numb
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Final
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Integer,
+    Select,
+    String,
+    bindparam,
     delete,
     exists,
     false,
-    literal,
     or_,
     select,
     true,
     tuple_,
     update,
 )
+from sqlalchemy.sql.dml import ReturningDelete, ReturningUpdate
 
-from poller.store.database import among
+from poller.store.database import among, is_shared, listed
 from poller.store.events import remove_events
 from poller.store.group_retention import is_needed_by_group
 from poller.store.schema import OVER, deliveries, events, watches
 from poller.tracking.delivery import DeliveryState
 from poller.tracking.group import STUB_FOR
 from poller.tracking.watch import AccountScope
+
+_BEFORE: Final = bindparam("before", type_=watches.c.ended_at.type)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,14 +116,10 @@ def _old_watches(
     limit: int,
 ) -> tuple[list[str], PrunePlace | None]:
     """Find the next operations that nobody needs any more; with where the next step begins."""
-    next_ones = [] if behind is None else [_by_end() > _of(behind)]
-    query = (
-        select(watches.c.id, watches.c.ended_at, is_needed_by_group().label("in_group"))
-        .where(*_over(scope, is_stub=False), watches.c.ended_at <= before, *next_ones)
-        .order_by(watches.c.ended_at, watches.c.id)
-        .limit(limit)
-    )
-    rows = connection.execute(query).all()
+    values = {"scope": scope.id, "before": before, "at_most": limit}
+    if behind is not None:
+        values |= {"ended_at": behind.ended_at, "id": behind.id}
+    rows = connection.execute(_finding(is_first=behind is None), values).all()
     place = PrunePlace(ended_at=rows[-1].ended_at, id=rows[-1].id) if len(rows) == limit else None
     old = [row.id for row in rows if not row.in_group]
     needed = _needed_by_sinks(connection, old, before)
@@ -124,29 +128,68 @@ def _old_watches(
 
 def _needed_by_sinks(connection: Connection, ids: Sequence[str], before: datetime) -> set[str]:
     """Return those with deliveries that wait or were made lately."""
-    query = select(deliveries.c.subject).where(
-        among(connection, deliveries.c.subject, ids),
-        or_(
-            deliveries.c.state == DeliveryState.WAITING.value,
-            deliveries.c.done_at > before,
-        ),
-    )
-    return set(connection.execute(query).scalars()) if ids else set()
+    if not ids:
+        return set()
+    statement = _needing(is_shared=is_shared(connection))
+    values = {"ids": listed(connection, ids), "before": before}
+    return set(connection.execute(statement, values).scalars())
 
 
 def _make_stubs(connection: Connection, ids: Sequence[str]) -> list[str]:
     """Leave what answers a late registration; return those that nobody has changed meanwhile."""
     if not ids:
         return []
+    statement = _making_stubs(is_shared=is_shared(connection))
+    return list(connection.execute(statement, {"ids": listed(connection, ids)}).scalars())
+
+
+def _remove_history(
+    connection: Connection, scope: AccountScope, ids: Sequence[str]
+) -> tuple[int, int]:
+    """Remove events and deliveries. Returns how many dead letters and events these were.
+
+    What is replayed at this moment stays, and its event, which cannot go then, begins this step
+    again.
+    """
+    statement = _removing(is_shared=is_shared(connection))
+    states = connection.execute(statement, {"ids": listed(connection, ids)}).scalars()
+    dead = sum(state == DeliveryState.DEAD.value for state in states)
+    return dead, remove_events(connection, scope, ids)
+
+
+# Each step runs these, and building one takes as long as running it.
+@cache
+def _finding(*, is_first: bool) -> Select[tuple[str, datetime, bool]]:
+    ended_at = bindparam("ended_at", type_=watches.c.ended_at.type)
+    behind = [] if is_first else [_by_end() > tuple_(ended_at, bindparam("id", type_=String))]
+    return (
+        select(watches.c.id, watches.c.ended_at, is_needed_by_group().label("in_group"))
+        .where(*_over(is_stub=False), watches.c.ended_at <= _BEFORE, *behind)
+        .order_by(watches.c.ended_at, watches.c.id)
+        .limit(bindparam("at_most", type_=Integer))
+    )
+
+
+@cache
+def _needing(*, is_shared: bool) -> Select[str]:
+    is_needed = or_(
+        deliveries.c.state == DeliveryState.WAITING.value, deliveries.c.done_at > _BEFORE
+    )
+    of_these = among(deliveries.c.subject, "ids", is_shared=is_shared)
+    return select(deliveries.c.subject).where(of_these, is_needed)
+
+
+@cache
+def _making_stubs(*, is_shared: bool) -> ReturningUpdate[str]:
     # by id alone: a planner would read all of a scope by another condition
     locked = (
         select(watches.c.id)
-        .where(among(connection, watches.c.id, ids))
+        .where(among(watches.c.id, "ids", is_shared=is_shared))
         .order_by(watches.c.id)
         .with_for_update(skip_locked=True)
         .cte("locked")
     )
-    statement = (
+    return (
         update(watches)
         .where(
             watches.c.id.in_(select(locked.c.id)),
@@ -166,30 +209,19 @@ def _make_stubs(connection: Connection, ids: Sequence[str]) -> list[str]:
         )
         .returning(watches.c.id)
     )
-    return list(connection.execute(statement).scalars())
 
 
-def _remove_history(
-    connection: Connection, scope: AccountScope, ids: Sequence[str]
-) -> tuple[int, int]:
-    """Remove events and deliveries. Returns how many dead letters and events these were.
-
-    What is replayed at this moment stays, and its event, which cannot go then, begins this step
-    again.
-    """
-    over = [
-        among(connection, deliveries.c.subject, ids),
-        deliveries.c.state != DeliveryState.WAITING.value,
-    ]
-    states = connection.execute(delete(deliveries).where(*over).returning(deliveries.c.state))
-    dead = sum(state == DeliveryState.DEAD.value for state in states.scalars())
-    return dead, remove_events(connection, scope, ids)
+@cache
+def _removing(*, is_shared: bool) -> ReturningDelete[str]:
+    of_these = among(deliveries.c.subject, "ids", is_shared=is_shared)
+    is_over = deliveries.c.state != DeliveryState.WAITING.value
+    return delete(deliveries).where(of_these, is_over).returning(deliveries.c.state)
 
 
-def _over(scope: AccountScope, *, is_stub: bool) -> Sequence[ColumnElement[bool]]:
+def _over(*, is_stub: bool) -> Sequence[ColumnElement[bool]]:
     # a comparison, for which the index serves; `IS` is none
     return [
-        watches.c.scope_id == scope.id,
+        watches.c.scope_id == bindparam("scope"),
         watches.c.is_stub == (true() if is_stub else false()),
         OVER,  # type: ignore[list-item]  # text, as the index states it
     ]
@@ -199,15 +231,10 @@ def _by_end() -> ColumnElement[bool]:
     return tuple_(watches.c.ended_at, watches.c.id)  # type: ignore[return-value]  # compared only
 
 
-def _of(place: PrunePlace) -> ColumnElement[bool]:
-    ended_at = literal(place.ended_at, watches.c.ended_at.type)
-    return tuple_(ended_at, literal(place.id))  # type: ignore[return-value]  # compared only
-
-
 def _remove_stubs(connection: Connection, scope: AccountScope, before: datetime, limit: int) -> int:
     # what ended at `before` becomes a stub now, which lives for fourteen days, however long
     # `retention` has kept it
-    is_old_stub = [*_over(scope, is_stub=True), watches.c.ended_at <= before - STUB_FOR]
+    is_old_stub = [*_over(is_stub=True), watches.c.ended_at <= before - STUB_FOR]
     # locked: another daemon may be registering it at this moment
     old = (
         select(watches.c.id)
@@ -216,7 +243,8 @@ def _remove_stubs(connection: Connection, scope: AccountScope, before: datetime,
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    ids = list(connection.execute(old).scalars())
+    ids = list(connection.execute(old, {"scope": scope.id}).scalars())
     if ids:
-        connection.execute(delete(watches).where(among(connection, watches.c.id, ids)))
+        of_these = among(watches.c.id, "ids", is_shared=is_shared(connection))
+        connection.execute(delete(watches).where(of_these), {"ids": listed(connection, ids)})
     return len(ids)

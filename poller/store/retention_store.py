@@ -10,7 +10,7 @@ from poller.store.retention import Pruned, PrunePlace
 from poller.store.transactions import Transactions
 
 # Seconds that a step should take. Everybody who writes waits for it; and where a step takes less,
-# much of it is the commit.
+# much of it is what each step costs, however few it removes.
 _AIM: Final = 0.025
 _LEAST: Final = 20
 _MOST: Final = 200
@@ -35,15 +35,15 @@ class RetentionStore:
     async def prune(self, *, retention_seconds: float) -> Pruned:
         """Run one small step, which goes on behind the one before.
 
-        The first one of a round also gives up for sinks that are no longer configured, and goes
-        through the groups.
+        It does not wait for the disk: what a crash brings back is removed again. The first one of
+        a round also gives up for sinks that are no longer configured, and goes through the groups.
         """
         if self._place is None:
             await self._transactions.write(sinks.bury_absent, self._now())
             await self._transactions.write(
                 group_retention.prune_groups, retention=retention_seconds, now=self._now()
             )
-        pruned, seconds = await self._transactions.timed_write(
+        pruned, seconds = await self._transactions.write_unsynced(
             retention.prune,
             retention=retention_seconds,
             now=self._now(),

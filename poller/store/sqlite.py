@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import StaticPool
 
 READING: Final = "poller_reading"
+SYNCED: Final = "poller_synced"
 # seconds that a statement waits for another process's transaction
 _BUSY: Final = 10.0
 _CHECK_SECONDS: Final = 2.0
@@ -207,5 +208,9 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    reading = connection.get_execution_options().get(READING, False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    is_synced = options.get(SYNCED, True)
+    if connection.info.get(SYNCED, True) != is_synced:
+        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
+        connection.info[SYNCED] = is_synced
+    connection.exec_driver_sql("BEGIN" if options.get(READING, False) else "BEGIN IMMEDIATE")

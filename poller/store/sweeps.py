@@ -7,15 +7,15 @@ postponed in one statement; only changed ones are locked, judged and written lik
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
+from functools import lru_cache
 from random import Random
 from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    CompoundSelect,
     Connection,
     RowMapping,
-    Select,
     Text,
     and_,
     bindparam,
@@ -27,6 +27,7 @@ from sqlalchemy import (
     or_,
     select,
     type_coerce,
+    union_all,
     update,
 )
 
@@ -85,8 +86,7 @@ def due_by_kind(
     connection: Connection, scope: AccountScope, *, kinds: Collection[str], now: datetime
 ) -> dict[str, int]:
     """Count the due operations of each kind; kinds without any are left out."""
-    counts = {kind: _count_due(connection, scope, kind, now, now) for kind in sorted(kinds)}
-    return {kind: count for kind, count in counts.items() if count}
+    return _count_due(connection, scope, kinds, now, now)
 
 
 def tracked_of(connection: Connection, scope: AccountScope, *, kind: str) -> int:
@@ -123,7 +123,7 @@ def still_due(
     connection: Connection, scope: AccountScope, *, kind: str, since: datetime, now: datetime
 ) -> int:
     """Count what was due before `since` and still is: a sweep begun then did not show these."""
-    return _count_due(connection, scope, kind, min(since, now), now)
+    return _count_due(connection, scope, [kind], min(since, now), now).get(kind, 0)
 
 
 def record_page(
@@ -352,30 +352,40 @@ def _postpone(
 
 
 def _count_due(
-    connection: Connection, scope: AccountScope, kind: str, since: datetime, now: datetime
-) -> int:
-    """Count what was due at `since` and is not leased."""
-    values = {"scope": scope.id, "kind": kind, "since": since}
-    values |= lease_clock_values(connection, now)
-    statement = _counting_due(is_shared=is_shared(connection))
-    return connection.execute(statement, values).scalar_one()
+    connection: Connection,
+    scope: AccountScope,
+    kinds: Collection[str],
+    since: datetime,
+    now: datetime,
+) -> dict[str, int]:
+    """Count what was due at `since` and is not leased, of each kind that has any."""
+    if not kinds:
+        return {}
+    values = {"scope": scope.id, "since": since, **lease_clock_values(connection, now)}
+    statement = _counting_due(tuple(sorted(kinds)), is_shared=is_shared(connection))
+    rows = connection.execute(statement, values).all()
+    return {row.kind: row.number for row in rows if row.number}
 
 
-# Cached: building it takes longer than running it, and it runs for each kind at each turn.
-@cache
-def _counting_due(*, is_shared: bool) -> Select[int]:
+# Cached: building it takes longer than running it, and it runs at each turn.
+@lru_cache(maxsize=64)
+def _counting_due(kinds: tuple[str, ...], *, is_shared: bool) -> CompoundSelect[tuple[str, int]]:
     """Count in an index only: one kind at a time, and no column that the index does not have."""
     clock = lease_clock_parameter(is_shared=is_shared)
-    due = (
-        select(watches.c.kind)
-        .where(
-            watches.c.kind == bindparam("kind"),
-            watches.c.scope_id == bindparam("scope"),
-            watches.c.due_at <= bindparam("since"),
-            _LISTED,
-            or_(watches.c.lease_until.is_(None), watches.c.lease_until <= clock),
+    arms = []
+    for kind in kinds:
+        due = (
+            select(watches.c.kind)
+            .where(
+                watches.c.kind == kind,
+                watches.c.scope_id == bindparam("scope"),
+                watches.c.due_at <= bindparam("since", type_=watches.c.due_at.type),
+                _LISTED,
+                or_(watches.c.lease_until.is_(None), watches.c.lease_until <= clock),
+            )
+            .limit(_COUNTED)
+            .subquery()
         )
-        .limit(_COUNTED)
-        .subquery()
-    )
-    return select(func.count()).select_from(due)
+        number = func.count().label("number")
+        arms.append(select(literal(kind).label("kind"), number).select_from(due))
+    return union_all(*arms)

@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 
 from poller.store.database import Call, Database
 from poller.store.errors import StoreUnavailable
+from poller.store.postgres import UNSYNCED
 from poller.tracking.watch import AccountScope
 
 P = ParamSpec("P")
@@ -68,17 +69,23 @@ class Transactions:
         **kwargs: P.kwargs,
     ) -> T:
         """Write, when it is its turn."""
-        result, _ = await self.timed_write(function, *args, **kwargs)
+        result, _ = await self._transaction(
+            self._database.write, self.turn, function, *args, **kwargs
+        )
         return result
 
-    async def timed_write(
+    async def write_unsynced(
         self,
         function: Callable[Concatenate[Connection, AccountScope, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> tuple[T, float]:
-        """Write, when it is its turn; also returns the seconds from begin to commit."""
-        return await self._transaction(self._database.write, self.turn, function, *args, **kwargs)
+        """Write, when it is its turn, what does no harm if a crash of the database undoes it.
+
+        The commit does not wait for the disk. Also returns the seconds from begin to commit.
+        """
+        write = partial(self._database.write, limits=UNSYNCED)
+        return await self._transaction(write, self.turn, function, *args, **kwargs)
 
     async def read(
         self,

@@ -2,17 +2,20 @@
 
 The store holds ended operations whose time is over, each with three events that were delivered,
 and active ones, which are not due. They are copies of two operations that went the usual way.
-PostgreSQL runs as it ships, each commit synced to the disk.
+PostgreSQL runs as it ships, each commit synced to the disk. Beside the steps, a small file is
+written and synced again and again: how long that takes is what the disk alone makes a commit wait.
 """
 
 import asyncio
+import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import quantiles
-from tempfile import TemporaryDirectory
-from typing import Any, Final
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import Any, Final, Self
 
 import httpx
 from sqlalchemy import (
@@ -73,9 +76,46 @@ def _measure(name: str, url: str, ended: int, active: int) -> Row:
         asyncio.run(make_templates(url, scope))
         multiply(url, ended, active)
         row: Row = {"store": name, "ended": ended, "active": active}
-        row |= asyncio.run(_prune(url, scope, ended // 2))
+        with Disk() as disk:
+            row |= asyncio.run(_prune(url, scope, ended // 2))
+        row |= disk.figures
         row |= _probe(url, api)
     return row
+
+
+class Disk:
+    """Syncs a small file again and again until the end of the block."""
+
+    def __init__(self) -> None:
+        self._waits: list[float] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._sync)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    @property
+    def figures(self) -> Row:
+        """How long a sync took."""
+        ranks = quantiles(self._waits, n=100)
+        return {
+            "sync p50, ms": ranks[49],
+            "sync p95, ms": ranks[94],
+            "longest sync, ms": max(self._waits),
+        }
+
+    def _sync(self) -> None:
+        with TemporaryFile(buffering=0) as file:
+            while not self._over.wait(_BETWEEN):
+                file.write(b"x" * 8192)
+                begun = time.perf_counter()
+                os.fdatasync(file.fileno())
+                self._waits.append((time.perf_counter() - begun) * 1_000)
 
 
 async def make_templates(url: str, scope: AccountScope) -> None:

@@ -11,7 +11,7 @@ from anyio import to_thread
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import update
 
-from poller.comms.kinds import kind_named
+from poller.comms.kinds import KINDS, kind_named
 from poller.comms.models import Operation, decode_operation
 from poller.store.schema import events, watches
 from poller.store.sweeps import Listed, Swept
@@ -344,6 +344,14 @@ async def test_what_is_due_is_counted_by_kind(daemon: Daemon, clock: Clock) -> N
     clock.advance(3600)
     await daemon.expire_leases()
     assert await daemon.store.due_by_kind(kinds=["messages"]) == {"messages": 3}
+
+
+async def test_what_is_due_of_all_kinds_is_counted_at_once(daemon: Daemon) -> None:
+    """A daemon counts before each request: one statement, however many kinds there are."""
+    await daemon.register(op(1))
+    with statements(daemon) as run:
+        await daemon.store.due_by_kind(kinds=KINDS)
+    assert sum("watches" in one for one in run) == 1
 
 
 async def test_the_reach_of_a_list_is_its_oldest(daemon: Daemon, clock: Clock) -> None:
