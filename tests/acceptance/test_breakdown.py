@@ -98,7 +98,7 @@ def test_ten_thousand_messages_with_seven_hundred_failures(stage: Stage) -> None
 
 @pytest.mark.parametrize(
     ("setting", "option", "is_emitted"),
-    [("false", "--breakdown", True), ("true", "--no-breakdown", False), ("false", "", False)],
+    [("false", "--breakdown", True), ("true", "--no-breakdown", False)],
 )
 def test_the_registration_decides_before_the_settings(
     setting: str,
@@ -106,9 +106,9 @@ def test_the_registration_decides_before_the_settings(
     is_emitted: bool,  # noqa: FBT001 - a parameter of the test
     stage: Stage,
 ) -> None:
-    """`--breakdown` and `--no-breakdown` win over `polling.breakdown`; without it, no request."""
+    """`--breakdown` and `--no-breakdown` override `polling.breakdown`; without it, no request."""
     [name] = stage.simulator.send(1, recipients=100, fate="troubled")
-    events = stage.run(*filter(None, [option]), name, POLLER_POLLING__BREAKDOWN=setting)
+    events = stage.run(option, name, POLLER_POLLING__BREAKDOWN=setting)
     assert (events[-1]["type"] == "operation.breakdown") is is_emitted
     assert bool(stage.details) is is_emitted
 
@@ -142,13 +142,6 @@ def is_list(path: str) -> bool:
 @pytest.mark.parametrize(
     ("reply", "refused", "missing"),
     [
-        pytest.param(
-            Reply(status=404, body=envelope(20404, "no errors here")),
-            [is_errors],
-            ["errors"],
-            id="errors-404",
-        ),
-        pytest.param(Reply(body={"errors": 7}), [is_errors], ["errors"], id="errors-nonsense"),
         pytest.param(
             Reply(status=400, body=envelope(20400, "no such filter")),
             [is_list],

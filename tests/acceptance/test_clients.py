@@ -65,7 +65,8 @@ def test_what_is_added_is_watched_listed_shown_and_forgotten(api: FakeApi, tmp_p
     """The life of an operation by way of the commands; every answer also as JSON."""
     api.script(A, [operation(A, "PROCESSING", total=100, delivered=40)])
     api.script(B, [operation(B, "COMPLETED", total=10, delivered=9, failed=1)])
-    variables = environment(api, tmp_path)
+    # nothing changes while the commands run
+    variables = environment(api, tmp_path, POLLER_POLLING__MAX_INTERVAL="10s")
     with daemon(variables, tmp_path) as running:
 
         def say(*call: str, code: int = 0, stdin: str | None = None) -> tuple[str, str]:

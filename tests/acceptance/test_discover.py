@@ -44,16 +44,16 @@ def check_politeness(stats: dict[str, Any]) -> None:
 def test_discovery_alone_watches_a_whole_account(simulator: Simulated, tmp_path: Path) -> None:
     """Without a registration, what was sent before and after the start is followed to its end."""
     variables = {**simulator.environment, **FAST}
-    before = [*simulator.send(20, recipients=10), *simulator.send(3, recipients=10, kind="emails")]
+    before = [*simulator.send(8, recipients=10), *simulator.send(2, recipients=10, kind="emails")]
     with Poller("run", "--discover", cwd=tmp_path, environment=variables) as daemon:
         eventually(lambda: len(daemon.logged("operation.discovered")) == len(before))
-        after = simulator.send(20, recipients=10)
+        after = simulator.send(8, recipients=10)
         eventually(lambda: len(finals(daemon)) >= len(before) + len(after))
         assert daemon.stop() == 0
     assert sorted(finals(daemon)) == sorted([*before, *after])
     kinds = {event["subject"]: event["data"]["kind"] for event in daemon.events}
     assert [name for name, kind in kinds.items() if kind == "emails"] == sorted(
-        before[20:], key=list(kinds).index
+        before[8:], key=list(kinds).index
     )
     check_politeness(simulator.stats())
     with Poller("run", "--discover", cwd=tmp_path, environment=variables) as again:
@@ -91,7 +91,7 @@ def test_many_cost_a_few_lists(simulator: Simulated, tmp_path: Path) -> None:
 
 def test_off_means_off(simulator: Simulated, tmp_path: Path) -> None:
     """With `sweep = "off"` no list is ever read."""
-    names = simulator.send(20, recipients=10)
+    names = simulator.send(6, recipients=10)
     variables = {**simulator.environment, **FAST, "POLLER_POLLING__SWEEP": "off"}
     with Poller("run", "--until-idle", *names, cwd=tmp_path, environment=variables) as daemon:
         assert daemon.wait() == 0

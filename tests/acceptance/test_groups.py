@@ -60,6 +60,7 @@ def test_groups_are_listed_shown_and_sealed(tmp_path: Path) -> None:
         environment = {
             **api.environment,
             **FAST,
+            "POLLER_POLLING__MAX_INTERVAL": "1s",
             "POLLER_SERVER__LISTEN": f"unix:{tmp_path / 'poller.sock'}",
         }
         with Poller("run", cwd=tmp_path, environment=environment) as daemon:

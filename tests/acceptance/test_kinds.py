@@ -18,7 +18,7 @@ from tests.oracle import check_promises
 pytestmark = pytest.mark.acceptance
 
 SPEED = 200
-RECIPIENTS = 400
+RECIPIENTS = 100
 FAST = {
     "POLLER_API__REQUESTS_PER_SECOND": "100",
     "POLLER_POLLING__MIN_INTERVAL": "100ms",

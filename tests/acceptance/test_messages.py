@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +73,6 @@ def types(events: Sequence[Event], subject: str) -> list[str]:
     return [event["type"] for event in events if event["subject"] == subject]
 
 
-class Door(StrEnum):
-    """How a message is registered."""
-
-    ARGUMENT = "argument"
-    LINE = "line"
-    POST = "post"
-
-
 def post(daemon: Poller, name: str) -> None:
     """Register through the control API."""
     eventually(lambda: bool(daemon.logged("server.listening")))
@@ -92,32 +83,36 @@ def post(daemon: Poller, name: str) -> None:
     assert answer.status_code == 201, answer.text
 
 
-@pytest.mark.parametrize("door", Door)
-def test_a_fallback_is_reported_attempt_by_attempt(
-    door: Door, simulator: Simulated, tmp_path: Path
-) -> None:
-    """RCS fails with 61337 and SMS delivers; stopped and started in the middle."""
-    operation = simulator.world.send(recipients=1, fate=Scenario(fallback=1.0))
-    name = message_of(simulator, operation)
+def test_a_fallback_is_reported_attempt_by_attempt(simulator: Simulated, tmp_path: Path) -> None:
+    """RCS fails with 61337 and SMS delivers; stopped and started in the middle.
+
+    Registered by argument, on standard input and through the control API.
+    """
+    sends = [simulator.world.send(recipients=1, fate=Scenario(fallback=1.0)) for _ in range(3)]
+    names = [message_of(simulator, operation) for operation in sends]
+    by_argument, by_line, by_post = names
     variables = environment(simulator, POLLER_SERVER__LISTEN="127.0.0.1:0")
-    arguments = {Door.ARGUMENT: [name], Door.LINE: ["--stdin"], Door.POST: []}[door]
-    is_line = door is Door.LINE
-    with Poller("run", *arguments, cwd=tmp_path, environment=variables, stdin=is_line) as daemon:
-        if door is Door.LINE:
-            daemon.say(name)
-        elif door is Door.POST:
-            post(daemon, name)
-        eventually(lambda: len(daemon.out) == 1)
-        simulator.advance(gone(operation) + 0.5)
-        eventually(lambda: len(daemon.out) == 2)
+    arguments = ("run", by_argument, "--stdin")
+    with Poller(*arguments, cwd=tmp_path, environment=variables, stdin=True) as daemon:
+        daemon.say(by_line)
+        post(daemon, by_post)
+        eventually(lambda: len(daemon.out) == 3)
+        simulator.advance(max(map(gone, sends)) + 0.5)
+        eventually(lambda: len(daemon.out) == 6)
         assert daemon.stop() == 0
     with Poller("run", "--until-idle", cwd=tmp_path, environment=variables) as again:
         eventually(lambda: bool(again.logged("daemon.started")))
         simulator.advance(3)
-        eventually(lambda: len(again.out) == 1)
+        eventually(lambda: len(again.out) == 3)
         simulator.advance(8)
         assert again.wait() == 0
     events = check([*daemon.out, *again.out], tmp_path)
+    for name in names:
+        check_fallback([event for event in events if event["subject"] == name], name)
+
+
+def check_fallback(events: Sequence[Event], name: str) -> None:
+    """Check the events of a message that RCS did not deliver and SMS did."""
     assert types(events, name) == [
         "message.queued", "message.sent", "message.progress", "message.delivered"
     ]  # fmt: skip
@@ -217,45 +212,51 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@pytest.mark.parametrize("is_canceled", [False, True], ids=["sent", "canceled"])
-def test_what_is_scheduled_is_left_alone_until_its_schedule(
-    tmp_path: Path,
-    is_canceled: bool,  # noqa: FBT001 - a parameter of the test
-) -> None:
+def test_what_is_scheduled_is_left_alone_until_its_schedule(tmp_path: Path) -> None:
     """A look, for operations one for the schedule; then nothing before it, and then the end."""
     with Simulated(clock=utc_now) as simulator, ApiProxy(simulator.base_url) as api:
-        variables = {**environment(simulator), **api.environment}
+        # each look is a request of its own
+        off = {"POLLER_POLLING__SWEEP": "off"}
+        variables = {**environment(simulator), **api.environment, **off}
         with Poller(
             "run", "--stdin", "--until-idle", cwd=tmp_path, environment=variables, stdin=True
         ) as daemon:
             eventually(lambda: bool(daemon.logged("daemon.started")))
             at = utc_now() + timedelta(seconds=3)
-            operation = simulator.world.send(
-                recipients=2, scheduled_for=at, fate=Scenario(seconds=0.2)
-            )
-            message = message_of(simulator, operation)
-            daemon.say(operation.id)
-            daemon.say(message)
-            # both were seen, and the schedule of the operation was read
-            eventually(lambda: len(daemon.out) == 2 and len(api.answered) == 3)
-            if is_canceled:
-                simulator.world.cancel(operation.id)
+            _, canceled = sends = [
+                simulator.world.send(recipients=2, scheduled_for=at, fate=Scenario(seconds=0.2))
+                for _ in range(2)
+            ]
+            messages = [message_of(simulator, operation) for operation in sends]
+            for name in (*(operation.id for operation in sends), *messages):
+                daemon.say(name)
+            # all were seen, and the schedules of the operations were read
+            eventually(lambda: len(daemon.out) == 4 and len(api.answered) == 6)
+            simulator.world.cancel(canceled.id)
             daemon.end_input()
             assert daemon.wait() == 0
         asked = list(zip(api.moments, api.requests, strict=True))
     early = [path.partition("?")[0] for moment, path in asked if moment < at]
     assert sorted(early) == sorted(
-        [f"/v1/Messages/Operations/{operation.id}", "/v1/Messages", f"/v1/Messages/{message}"]
+        [
+            *(f"/v1/Messages/Operations/{operation.id}" for operation in sends),
+            *["/v1/Messages"] * 2,
+            *(f"/v1/Messages/{message}" for message in messages),
+        ]
     )
     events = check(daemon.out, tmp_path)
-    first, last = types(events, operation.id)[0], types(events, operation.id)[-1]
-    assert first == "operation.scheduled"
-    assert last == ("operation.canceled" if is_canceled else "operation.completed")
-    first, last = types(events, message)[0], types(events, message)[-1]
-    assert (first, last) == (
-        "message.scheduled",
-        "message.canceled" if is_canceled else "message.delivered",
-    )
+    for operation, message, ends in zip(
+        sends,
+        messages,
+        [
+            ("operation.completed", "message.delivered"),
+            ("operation.canceled", "message.canceled"),
+        ],
+        strict=True,
+    ):
+        own, of_message = types(events, operation.id), types(events, message)
+        assert (own[0], of_message[0]) == ("operation.scheduled", "message.scheduled")
+        assert (own[-1], of_message[-1]) == ends
 
 
 def test_the_vendors_documents_make_the_right_events(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def by_id(events: list[Event]) -> list[Event]:
 
 def test_three_sinks_agree_on_every_operation(api: FakeApi, tmp_path: Path) -> None:
     """Configured by environment only: every end once, the sinks agree, nothing secret is said."""
-    ids = [operation_id(number) for number in range(12)]
+    ids = [operation_id(number) for number in range(4)]
     for number, name in enumerate(ids):
         api.script(name, campaign(name, "CANCELED" if number % 4 == 0 else "COMPLETED"))
     with Receiver(secret=SECRET) as receiver:
@@ -98,7 +98,7 @@ def test_three_sinks_agree_on_every_operation(api: FakeApi, tmp_path: Path) -> N
     check_promises(printed)
     assert {event["subject"] for event in printed} == set(ids)
     ends = Counter(event["type"] for event in printed if event["data"]["final"])
-    assert ends == {"operation.completed": 9, "operation.canceled": 3}
+    assert ends == {"operation.completed": 3, "operation.canceled": 1}
     assert read_events(tmp_path / "events.ndjson") == printed
     assert by_id([json.loads(request.body) for request in posted]) == by_id(printed)
     assert {request.signature for request in posted} == {"good"}
@@ -192,8 +192,10 @@ def test_refused_credentials_end_only_until_idle(api: FakeApi, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("with_sighup", [False, True], ids=["probe", "sighup"])
-def test_mended_credentials_are_noticed(api: FakeApi, tmp_path: Path, *, with_sighup: bool) -> None:
-    """A daemon survives 401, loses nothing, and reads credentials afresh from their files."""
+def test_corrected_credentials_are_noticed(
+    api: FakeApi, tmp_path: Path, *, with_sighup: bool
+) -> None:
+    """A daemon survives 401, loses nothing, and reads credentials again from their files."""
     secrets = tmp_path / "secrets"
     secrets.mkdir()
     token = secrets / "twilio_auth_token"
@@ -289,7 +291,7 @@ def test_sighup_swaps_sinks_whole_or_not_at_all(api: FakeApi, tmp_path: Path) ->
 
 def test_a_webhook_that_is_down_delays_nobody(api: FakeApi, tmp_path: Path) -> None:
     """The file has everything while the webhook is down; when it returns it gets all, in order."""
-    ids = [operation_id(number) for number in range(6)]
+    ids = [operation_id(number) for number in range(2)]
     for name in ids:
         api.script(name, campaign(name, "COMPLETED"))
     path = tmp_path / "events.ndjson"
