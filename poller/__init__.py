@@ -1,7 +1,7 @@
 """Watches long-running communications operations to their end and reports what changed.
 
-The Python API: `Poller` is a poller inside the program, `connect` speaks to a running daemon, and
-both have the same methods. Importing this package imports none of it before it is used.
+The Python API: `Poller` runs a poller inside the program, `connect` speaks to a running daemon, and
+both have the same methods. Each name is imported at its first use.
 """
 
 from typing import TYPE_CHECKING, Final

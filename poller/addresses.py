@@ -1,7 +1,7 @@
 """Addresses that users write: http(s) URLs, and where to listen. Pure, and cheap to import.
 
 Settings, sinks, server and clients all use these functions, so that each address is checked in one
-way. No message repeats an address, since it may hold a password.
+way. No message repeats an address, since it may contain a password.
 """
 
 import re
@@ -24,9 +24,9 @@ _BASE_URL_FIX: Final = "write it like https://comms.twilio.com/v1"
 
 
 class Unusable(ValueError):
-    """What a user wrote cannot be used: `what` is the fault, `fix` the remedy.
+    """An address that cannot be used: `what` is the fault, `fix` the remedy.
 
-    Neither repeats what was written, since it may hold a secret.
+    Neither repeats the address, since it may contain a secret.
     """
 
     def __init__(self, what: str, fix: str) -> None:

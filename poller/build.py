@@ -1,4 +1,4 @@
-"""From settings to the parts of the engine: the only place that knows both."""
+"""Builds the parts of the engine from the settings; no other module depends on both."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -34,8 +34,8 @@ from poller.tracking.pacing import Policy
 from poller.tracking.privacy import Addresses
 from poller.tracking.watch import AccountScope
 
-_GUESS_COST: Final = 10_000
-"""Rounds of hashing: a few milliseconds for each sink at the start."""
+_HASH_ROUNDS: Final = 10_000
+"""They take a few milliseconds for each sink at the start."""
 
 
 def configuration(
@@ -44,9 +44,9 @@ def configuration(
     *,
     line: LineMaker = json_line,
 ) -> Configuration:
-    """Make the engine's configuration of the settings.
+    """Return the engine's configuration.
 
-    `credentials` reads them again; `line` is what stdout shows of an event.
+    `credentials` reads the credentials again; `line` makes the line of an event on stdout.
     """
     polling = settings.polling
     return Configuration(
@@ -86,7 +86,7 @@ def shows_every_event(settings: Settings) -> bool:
 
 
 def listening(settings: Settings) -> Listening:
-    """Say where the control API listens."""
+    """Return where the control API listens."""
     server = settings.server
     return Listening(
         address=server.address,
@@ -99,7 +99,7 @@ def listening(settings: Settings) -> Listening:
 
 
 def hint_access(settings: Settings) -> HintAccess:
-    """Say how pushes of the vendor are verified."""
+    """Return how pushes of the vendor are verified."""
     server = settings.server
     return HintAccess(
         user=server.hints_user,
@@ -119,7 +119,7 @@ def make_client(settings: Settings) -> CommsClient:
         base_url=settings.api.base_url,
         credentials=settings.api.require_credentials(),
         timeout=settings.api.timeout,
-        # the throttle bounds what is under way, and may be given another bound later
+        # the throttle limits the requests under way, and a reload may change its limit
         max_connections=MOST_CONNECTIONS,
         now=wall_clock,
     )
@@ -155,9 +155,9 @@ def make_throttle(
 
 
 def make_caller(settings: Settings, client: CommsClient) -> ApiCaller:
-    """Make what calls the API for a command, one request after the other.
+    """Make the caller of the API for a command, which sends one request after the other.
 
-    A daemon may share the account, so the command keeps the rate that is meant for both.
+    A daemon may use the same account, so a command keeps to the account's rate.
     """
     return ApiCaller(
         client=client,
@@ -220,7 +220,7 @@ def _rule(name: str, alert: AlertSettings) -> AlertRule:
 
 def _plan(name: str, sink: SinkSettings, public_url: str, line: LineMaker) -> SinkPlan:
     subscription = Subscription(sink=name, events=sink.events, labels=sink.labels)
-    # what a sink wants is not part of what it is: the file stays open when only `events` changes
+    # the subscription is not part of the key: a file stays open when only `events` changes
     identity = sink.model_copy(update={"events": ("*",), "labels": {}})
     is_chat = isinstance(sink, WebhookSinkSettings) and sink.is_for_people
     return SinkPlan(
@@ -237,14 +237,14 @@ def _plan(name: str, sink: SinkSettings, public_url: str, line: LineMaker) -> Si
 
 
 def _versions(sink: SinkSettings) -> tuple[object, ...]:
-    """Tell whether a certificate was renewed in its place: then a reload makes the sink again."""
+    """Return the versions of the PEM files: after a change a reload makes the sink again."""
     if not isinstance(sink, WebhookSinkSettings):
         return ()
     return tuple(file_version(path) for path in sink.pem_files)
 
 
 def _secrets(sink: SinkSettings) -> str:
-    """Tell two sinks apart whose only difference is a secret, without keeping it."""
+    """Return what distinguishes sinks that differ only in a secret, without keeping the secret."""
     return str(hash(_secret_values(sink)))
 
 
@@ -256,9 +256,9 @@ def _secret_values(sink: SinkSettings) -> tuple[str, ...]:
 
 
 def _fingerprint(name: str, sink: SinkSettings) -> str:
-    """Return what is equal for equal settings, secrets included, and from which none can be read.
+    """Return a hash that is equal for equal settings, secrets included, and reveals none of them.
 
-    It is stored, and every daemon must get the same: so the salt is known, and guessing is slow.
+    It is stored and compared between daemons, so the salt is fixed; a slow hash hinders guessing.
     """
     settings = "\n".join([sink.model_dump_json(), *_secret_values(sink)])
-    return pbkdf2_hmac("sha256", settings.encode(), name.encode(), _GUESS_COST, dklen=16).hex()
+    return pbkdf2_hmac("sha256", settings.encode(), name.encode(), _HASH_ROUNDS, dklen=16).hex()

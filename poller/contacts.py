@@ -1,6 +1,6 @@
 """Phone numbers and e-mail addresses in text: found, hidden and masked. Pure.
 
-Every pattern runs in time linear in its text: what repeats is possessive or bounded.
+Every pattern runs in time linear in its text: repetitions are possessive or bounded.
 """
 
 import re
@@ -72,7 +72,7 @@ def has_contact(text: str) -> bool:
 
 
 def mask(address: str) -> str:
-    """Return enough of an address to distinguish it from others, and never all of it.
+    """Return a part of an address that distinguishes it from others, and never all of it.
 
     `+14155551002` becomes `+1415•••1002`; at least half of a number of under eleven digits is
     hidden. `jane.doe@example.com` becomes `j•••@example.com`. Of anything else at most two
@@ -100,7 +100,7 @@ def _mask_digits(digits: str) -> str:
 
 
 def _hide(line: str) -> str:
-    """Replace what was found, once where two matches overlap."""
+    """Replace the matches; where two overlap, once for both."""
     pieces: list[str] = []
     done = 0
     for start, end in sorted(_spans(line)):

@@ -1,13 +1,13 @@
-"""Files that others replace: whether one has changed."""
+"""Files that other programs replace: detects whether one has changed."""
 
 from collections.abc import Hashable
 from pathlib import Path
 
 
 def file_version(path: Path) -> Hashable:
-    """Return what differs once a file was replaced or written; None where it cannot be looked at.
+    """Return a value that changes when a file is replaced or written; None where it is missing.
 
-    It follows links, as Kubernetes replaces a mounted secret by turning one.
+    It follows links, since Kubernetes replaces a mounted secret by changing a link.
     """
     try:
         found = path.stat()

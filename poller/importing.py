@@ -1,4 +1,4 @@
-"""Packages that offer names, and import them when they are used."""
+"""Lazy imports for packages: a public name is imported at its first use."""
 
 from collections.abc import Callable, Mapping, MutableMapping
 from importlib import import_module
@@ -7,9 +7,9 @@ from importlib import import_module
 def importer(
     package: str, places: Mapping[str, str], names: MutableMapping[str, object]
 ) -> Callable[[str], object]:
-    """Return the `__getattr__` of a package; `places` are the modules that have its names.
+    """Return the `__getattr__` of a package; `places` maps its names to the modules that have them.
 
-    `names` are the globals of the package, which keep what was imported.
+    `names` are the globals of the package, in which the imported objects are kept.
     """
 
     def get(name: str) -> object:

@@ -1,8 +1,8 @@
-"""Where the log lines of this program go, without any set-up of its own.
+"""Where the log lines go; importing this module configures nothing.
 
 A program that has configured structlog, as the command line does, gets the lines through that.
-Any other program, which has the poller inside, gets them at the logger `poller` of the standard
-library, where it decides what becomes of them. Importing this changes nothing anywhere.
+Any other program, which embeds the poller, gets them at the logger `poller` of the standard
+library, and configures that.
 """
 
 import logging
@@ -15,9 +15,9 @@ _CONFIGURED: Final[structlog.typing.FilteringBoundLogger] = structlog.get_logger
 
 
 def _as_text(_logger: object, _name: str, fields: MutableMapping[str, Any]) -> dict[str, Any]:
-    """Write the fields of a line behind its event, as the standard library has no place for them.
+    """Append the fields of a line to its event, as the standard library has no place for them.
 
-    It does not go through the arguments of the line: a value may hold a `%`.
+    They are not passed as arguments of the line: a value may contain a `%`.
     """
     options = {name: fields.pop(name) for name in ("exc_info", "stack_info") if name in fields}
     event = fields.pop("event")
@@ -33,29 +33,29 @@ _STANDARD: Final[structlog.stdlib.BoundLogger] = structlog.wrap_logger(
 
 
 class EventLog:
-    """Writes log lines: an event, and fields that say more; `bound` are in each of them."""
+    """Writes log lines: an event, and its fields; the fields of `bound` are in each line."""
 
     def __init__(self, **bound: object) -> None:
         self._bound = bound
 
     def bind(self, **fields: object) -> "EventLog":
-        """Return what also writes these fields in each line."""
+        """Return a log that adds these fields to each line."""
         return EventLog(**{**self._bound, **fields})
 
     def debug(self, event: str, **fields: object) -> None:
-        """Log what helps to find a fault in the program."""
+        """Log details that help to find a fault in the program."""
         _target().debug(event, **{**self._bound, **fields})
 
     def info(self, event: str, **fields: object) -> None:
-        """Log what happened."""
+        """Log a normal event."""
         _target().info(event, **{**self._bound, **fields})
 
     def warning(self, event: str, **fields: object) -> None:
-        """Log a trouble that the program copes with."""
+        """Log a trouble that the program handles by itself."""
         _target().warning(event, **{**self._bound, **fields})
 
     def error(self, event: str, **fields: object) -> None:
-        """Log a trouble that somebody must look at."""
+        """Log a trouble that needs attention."""
         _target().error(event, **{**self._bound, **fields})
 
     def exception(self, event: str, **fields: object) -> None:
@@ -67,7 +67,7 @@ _LOG: Final = EventLog()
 
 
 def get_logger() -> EventLog:
-    """Return what writes the log lines of a module."""
+    """Return the log for the lines of a module."""
     return _LOG
 
 

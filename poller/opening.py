@@ -1,7 +1,7 @@
 """Opens a daemon: its store, its client, its sinks, and where it listens.
 
 `poller run` and the Python API open theirs here. What only one of them has, such as signals or the
-standard input, is an argument or stays with it.
+standard input, is an argument or is handled there.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +25,8 @@ from poller.settings import Settings
 from poller.store.store import Store
 from poller.tracking.registration import Registration
 
-LAST_WORDS: Final = 0.5
-"""Seconds that a daemon that stops gives to what others still ask of its store."""
+STORE_GRACE: Final = 0.5
+"""Seconds in which a daemon that stops still finishes store calls of its control API."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ async def open_daemon(
     :raises Conflict: where a registration contradicts what is known; none is registered.
     :raises SinkUnavailable: where a sink cannot be started.
     """
-    # where nobody can ask for the metrics, nothing is measured
+    # without a listener for the metrics nothing is measured
     instrument = PrometheusMeter() if listening(settings).serves_metrics else None
     meter = NO_METER if instrument is None else Meter(instrument)
     url = settings.store.url.get_secret_value()
@@ -92,7 +92,7 @@ async def open_daemon(
 
 
 async def open_listeners(tasks: TaskGroup, opened: OpenedDaemon, settings: Settings) -> Bound:
-    """Serve the control API and the hints in `tasks`, where they are wanted; returns where.
+    """Serve the control API and the hints in `tasks`, where configured; return the addresses.
 
     :raises ListenError: where it cannot listen at an address.
     """

@@ -1,4 +1,4 @@
-"""Which errors of the operating system end by themselves, and which need a change."""
+"""Which errors of the operating system may end by themselves, and which need a change."""
 
 import errno
 from typing import Final
@@ -19,5 +19,5 @@ _NEED_CHANGE: Final = frozenset(
 
 
 def needs_change(error: OSError) -> bool:
-    """Whether the same call fails until somebody changes a setting, a path or a permission."""
+    """Whether the same call fails until a setting, a path or a permission is changed."""
     return error.errno in _NEED_CHANGE

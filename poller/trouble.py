@@ -1,8 +1,8 @@
 """Limits the log lines about repeated failures: a pure decision, and the lines.
 
 A trouble is logged when it begins, when it changes, every few minutes with counts while it lasts,
-and when it ends. Lines about a trouble that begins and ends all the time are limited by a budget
-that refills slowly; the next line says how many failures were not logged.
+and when it ends. Lines about a trouble that begins and ends again and again are limited by a budget
+that refills slowly; the next line has the number of failures that were not logged.
 """
 
 from collections.abc import Callable, Hashable
@@ -75,7 +75,7 @@ class TroubleReporter:
         times: int = 1,
         is_urgent: bool = False,
     ) -> Notice | None:
-        """Note failures of this kind; return the line to log, or None.
+        """Record failures of this kind; return the line to log, or None.
 
         `is_urgent` is for a change that must be logged at once, whatever the budget.
         """
@@ -95,7 +95,7 @@ class TroubleReporter:
         return _notice(trouble, stage, now)
 
     def success(self, subject: Hashable, now: datetime) -> Notice | None:
-        """Note a success; return the line to log where it ends a logged trouble."""
+        """Record a success; return the line to log where it ends a logged trouble."""
         trouble = self._troubles.get(subject)
         if trouble is None or not trouble.is_open or now - trouble.failed_at < self.quiet:
             return None
@@ -165,7 +165,7 @@ class TroubleLog:
     ) -> None:
         """Log one failure. A failure of another `cause` counts as a change.
 
-        `unlogged` says how many were logged at debug only since the last line at this level.
+        `unlogged` counts the failures that were logged only at debug since the last such line.
         """
         notice = self._reporter.failure((event, subject), cause, self._now())
         if notice is None:

@@ -23,7 +23,7 @@ from poller.library.base import (
 )
 from poller.library.errors import NotWatched, PollerClosed
 from poller.library.waiting import Ends
-from poller.opening import LAST_WORDS, OpenedDaemon, open_daemon, open_listeners
+from poller.opening import STORE_GRACE, OpenedDaemon, open_daemon, open_listeners
 from poller.server.documents import GroupDocument, OperationDocument
 from poller.server.views import show_group, show_operation
 from poller.settings import Settings, SettingsError, SettingsProblem, check_settings
@@ -237,7 +237,7 @@ class Poller(WatchingApi):
                     opened.daemon.stop()
                     await finished.wait()
                     # what other tasks still ask of the store must not hold up the end
-                    stack.enter_context(opened.store.finishing(LAST_WORDS))
+                    stack.enter_context(opened.store.finishing(STORE_GRACE))
 
     async def _run_daemon(self, opened: OpenedDaemon, finished: anyio.Event) -> None:
         try:

@@ -1,1 +1,1 @@
-"""How one event reaches one place."""
+"""Sinks: each delivers events to one destination."""

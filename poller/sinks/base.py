@@ -1,7 +1,7 @@
 """The protocol of every sink: what it is given, and what it returns.
 
-A sink knows how to deliver an event to one place. It keeps no queue and decides no retry: the store
-is the queue, the dispatcher decides when an attempt is made, and the sink reports its outcome.
+A sink delivers events to one destination. It keeps no queue and decides no retry: the store is the
+queue, the dispatcher decides when an attempt is made, and the sink reports its outcome.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,10 +11,10 @@ from typing import Protocol, runtime_checkable
 
 
 class SinkUnavailable(Exception):
-    """A sink cannot be started: `message` names its place and the fault, `hint` the fix.
+    """A sink cannot be started: `message` names its destination and the fault, `hint` the fix.
 
-    Neither holds a secret. `needs_change` says that it stays so until somebody changes a setting,
-    a path or a permission.
+    Neither contains a secret. `needs_change` means that the fault stays until a setting, a path or
+    a permission is changed.
     """
 
     def __init__(self, message: str, hint: str, *, needs_change: bool = False) -> None:
@@ -25,7 +25,7 @@ class SinkUnavailable(Exception):
 
 
 class SinkHeld(SinkUnavailable):
-    """The place is in order, but another process holds it, perhaps a running daemon."""
+    """The destination is usable, but another process has locked it, perhaps a running daemon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class OutgoingEvent:
     """One event as a sink receives it.
 
     `body` is the CloudEvent in structured JSON on a single line, without the newline; it is the
-    same text at every attempt. `headers` go with it where there is a request.
+    same text at every attempt. `headers` are added to the request of a sink that makes one.
     """
 
     id: str
@@ -50,13 +50,13 @@ class SinkVerdict(StrEnum):
 
     DELIVERED = "delivered"
     FAILED = "failed"
-    """The place could not be reached or does not work: tried again for three days."""
+    """The destination could not be reached or does not work: tried again for three days."""
     REFUSED = "refused"
     """The receiver refused this event (400, 413, 415, 422): tried again for an hour."""
     GONE = "gone"
     """The receiver wants no more events (410): the sink is disabled in the store."""
     CLOSED = "closed"
-    """The place is closed for the life of this process (a pipe): the sink is disabled here."""
+    """The destination (a pipe) is closed: the sink is disabled for the life of this process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class SinkOutcome:
 
 @runtime_checkable
 class Sink(Protocol):
-    """A place that events go to."""
+    """A destination of events."""
 
     @property
     def name(self) -> str:
@@ -84,7 +84,7 @@ class Sink(Protocol):
     def concurrency(self) -> int:
         """How many `deliver` calls may run at once.
 
-        1 means that events come in commit order, many in a batch, several of one operation
+        1 means that events are given in commit order, many in a batch, several of one operation
         included. More than 1 means batches of a single event, each of another operation.
         """
 
@@ -97,29 +97,29 @@ class Sink(Protocol):
         """Seconds after which a `deliver` has certainly ended; a lease must outlast it."""
 
     async def start(self) -> None:
-        """Open the place, so that faults are found before anything is sent.
+        """Open the destination, so that faults are found before anything is sent.
 
         Idempotent. A sink that could not start may still be used: each attempt tries again.
 
-        :raises SinkUnavailable: if the place cannot be opened.
+        :raises SinkUnavailable: if the destination cannot be opened.
         """
 
     async def recall(self, event_ids: Collection[str]) -> frozenset[str]:
-        """Return those of these undelivered ids that the place already holds.
+        """Return those of these undelivered ids that the destination already has.
 
         Called at start, and again whenever outcomes could not be recorded.
 
-        :raises SinkUnavailable: if the place cannot be read.
+        :raises SinkUnavailable: if the destination cannot be read.
         """
 
     async def deliver(self, batch: Sequence[OutgoingEvent]) -> Sequence[SinkOutcome]:
         """Attempt each event of the batch; one outcome for each, in order.
 
-        Raises nothing but cancellation; a cancelled attempt may have reached the place.
+        Raises nothing but cancellation; a cancelled attempt may have reached the destination.
         """
 
     async def reopen(self) -> None:
-        """Close the place and open it again (SIGHUP, a rotated file). Never raises."""
+        """Close the destination and open it again (SIGHUP, a rotated file). Never raises."""
 
     async def aclose(self) -> None:
         """Release everything. Idempotent."""

@@ -1,4 +1,4 @@
-"""What a chat message says of an event: a title, a few lines, a link. Pure.
+"""The text of a chat message about an event: a title, a few lines, a link. Pure.
 
 It is written for the people behind a campaign: what ended, in numbers, what failed most, how long
 it took. All text from outside (names, labels, error messages) is one printable line without phone
@@ -22,7 +22,7 @@ _MOST_COUNTERS: Final = 8
 _MOST_CODES: Final = 3
 _TOTALS: Final = ("total", "recipients")
 _NOT_OUTCOMES: Final = frozenset({*_TOTALS, "attempts", "attempted"})
-"""Counters that do not say what became of a recipient."""
+"""Counters that are not an outcome of recipients."""
 _FAILURES: Final = ("failed", "undelivered", "unaddressable")
 _SIGNS: Final = {
     "alert": "🚨",
@@ -38,7 +38,7 @@ _REASONS: Final = {
     "expired": "it has not ended within seven days",
 }
 _OF_URLS: Final = ":/[]@!$&'*+,;=%~"
-"""What stays as it is in `public_url`; the rest could end a link."""
+"""Characters of `public_url` that are not escaped; others could end a link in a message."""
 _HEADLINES: Final = {"breakdown": "why messages failed"}
 _TEST: Final = "poller.test"
 
@@ -53,9 +53,9 @@ class ChatMessage:
 
 
 def compose(event: Mapping[str, Any], public_url: str) -> ChatMessage:
-    """Say in a few lines what this CloudEvent means.
+    """Return a message about this CloudEvent.
 
-    `public_url` is where people reach the page, empty for nowhere.
+    `public_url` is where people reach the page; empty where they cannot.
     """
     data = event["data"]
     if event["type"] == _TEST:
@@ -84,7 +84,7 @@ def _outside(text: object, limit: int = _LONGEST_NAME) -> str:
 
 
 def _name(subject: str, family: str, data: Mapping[str, Any]) -> str:
-    """Call it by the group's name, or by its labels, or by its id."""
+    """Return what to call the subject: the group's name, else its labels, else its id."""
     if family == "group":
         return f"Group {_outside(subject)}"
     labels = list(data["labels"].items())[:_MOST_LABELS]
@@ -124,7 +124,7 @@ def _lines(event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> Iterator[st
 
 
 def _crossed(alert: Mapping[str, Any]) -> str:
-    """Say what has reached which threshold; a measure of a later version is named as it is."""
+    """Write the value and the threshold of an alert; an unknown measure is named as it is."""
     value, threshold = alert["value"], alert["threshold"]
     match alert["measure"]:
         case "ratio":
@@ -153,7 +153,7 @@ def _counters(snapshot: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _numbers(counters: Mapping[str, int]) -> str:
-    """Say what became of the recipients, in the vendor's words and with their shares."""
+    """Write the outcomes of the recipients, in the vendor's words and with their shares."""
     total = next((counters[name] for name in _TOTALS if name in counters), 0)
     names = [name for name in counters if name not in _NOT_OUTCOMES][:_MOST_COUNTERS]
     parts = [
@@ -186,7 +186,7 @@ def _causes(breakdown: object) -> Iterator[str]:
 
 
 def _duration(event: Mapping[str, Any], snapshot: Mapping[str, Any]) -> str:
-    """Say how long it took, from its creation to its last change as the API dates them."""
+    """Write how long it took, from its creation to its last change by the API's dates."""
     begun = parse_instant(snapshot.get("createdAt"))
     ended = parse_instant(snapshot.get("updatedAt")) or parse_instant(event["time"])
     if begun is None or ended is None or ended < begun or not event["data"]["final"]:

@@ -1,4 +1,4 @@
-"""The file sink: each event exactly once, one line each, on disk before it counts."""
+"""The file sink: each event exactly once, one line each, on disk before it is delivered."""
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -15,8 +15,8 @@ _T = TypeVar("_T")
 
 _BATCH_SIZE = 500
 _RECALL_LINES = 2 * _BATCH_SIZE
-"""Only the last batch can be in the file unacknowledged; twice its size is for a later version
-that writes smaller ones."""
+"""Only the last batch can be in the file and not yet recorded. Twice its size, so that a later
+version may write smaller batches."""
 _DEADLINE = 120.0
 """Seconds within which even a failing disk returns a result or an error."""
 
@@ -42,7 +42,7 @@ class FileSink:
     async def start(self) -> None:
         """Open, lock and repair the file.
 
-        :raises SinkHeld: if another writer has it.
+        :raises SinkHeld: if another process has locked it.
         :raises SinkUnavailable: if it cannot be opened, or is not a file of events.
         """
         await self._in_thread(self._journal.hold)
@@ -79,5 +79,5 @@ class FileSink:
             await self._in_thread(self._journal.close)
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
-        """Run one piece of file work at a time; once begun, cancellation waits for its end."""
+        """Run one file operation at a time; once it has begun, cancellation waits for its end."""
         return await anyio.to_thread.run_sync(work, limiter=self._thread)

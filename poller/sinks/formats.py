@@ -1,6 +1,6 @@
 """The formats of a webhook's body: a CloudEvent for programs, a message for chat services. Pure.
 
-What each service asks of outside text is in the docstring of its function.
+The rules of each service for outside text are in the docstring of its function.
 """
 
 import json
@@ -32,7 +32,7 @@ CLOUDEVENTS: Final = BodyFormat(
 )
 
 _CHAT_CONCURRENCY: Final = 2
-"""Chat services take about one message a second. More than one lets others pass a refused one."""
+"""Chat services accept about one message a second. With two, a refused one does not hold up all."""
 
 
 def slack(message: ChatMessage) -> dict[str, Any]:
@@ -76,9 +76,9 @@ def teams(message: ChatMessage) -> dict[str, Any]:
 
     It is a message with one Adaptive Card
     (https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using)
-    of at most 28 KB, which our 2,000 characters cannot reach. Outside text stands in a `TextRun`,
+    of at most 28 KB, which our 2,000 characters cannot reach. Outside text is in a `TextRun`,
     where "Markdown is not supported"
-    (https://learn.microsoft.com/adaptive-cards/schema-explorer/text-run): nothing is to be escaped.
+    (https://learn.microsoft.com/adaptive-cards/schema-explorer/text-run), so nothing is escaped.
     """
     card: dict[str, Any] = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
@@ -116,7 +116,7 @@ _Writer = Callable[[ChatMessage], dict[str, Any]]
 
 _SERVICES: Final[Mapping[str, tuple[_Writer, Mapping[str, str]]]] = {
     "slack": (slack, {}),
-    # without it Discord answers before it has stored the message, and reports no failure
+    # without `wait` Discord answers before it has stored the message, and reports no failure
     "discord": (discord, {"wait": "true"}),
     "teams": (teams, {}),
 }

@@ -3,8 +3,8 @@
 After `append` has returned, the lines are on disk; after it has raised, none of them count. If the
 process is killed at any point, the file consists of whole lines once it is open again.
 
-A line is one event and ends with a newline. JSON never holds a raw newline, so a newline is the
-certain sign of a whole line.
+A line is one event and ends with a newline. JSON never contains a raw newline, so a newline always
+marks the end of a whole line.
 """
 
 import fcntl
@@ -85,8 +85,8 @@ class Journal:
     """One file of lines, held under `flock`; an append is whole and durable, or not at all.
 
     `recall_lines` is how many lines of the tail are searched for ids. It must be at least the
-    lines of one `append`: only the outcome of the last append can be unknown to the caller, because
-    the next is made only when the outcome of the one before is known.
+    number of lines of one `append`: only the outcome of the last append can be unknown to the
+    caller, who makes the next one only when the outcome of the one before is known.
     """
 
     def __init__(self, path: Path, *, recall_lines: int, disk: Disk | None = None) -> None:
@@ -169,7 +169,7 @@ class Journal:
         return fd
 
     def _repair(self, fd: int) -> None:
-        """Make the file consist of whole lines that are on disk, and remember its length."""
+        """Make sure that the file has whole lines only, all on disk; remember its length."""
         found = os.fstat(fd)
         if self._suspect and _identity(found) == self._identity and found.st_size > self._end:
             self._disk.truncate(fd, self._end)
@@ -267,7 +267,7 @@ class Journal:
 
     def _foreign(self) -> SinkUnavailable:
         return SinkUnavailable(
-            f"{self.path} does not end like a file of events, and nothing of it was touched",
+            f"{self.path} does not end like a file of events, and was not changed",
             "set path to a new file, or end its last line with a newline",
             needs_change=True,
         )

@@ -1,4 +1,4 @@
-"""A webhook's receiver: which URL and headers it may have, and what its answer means. Pure."""
+"""A webhook's receiver: its allowed URL and headers, and the meaning of its answers. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -87,13 +87,13 @@ _HINTS = {
 _REDIRECT_HINT = "redirects are not followed: set url to the final address"
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\U0010ffff]+")
 _SHORTEST_SECRET = 4
-"""Shorter texts are too common to be replaced in a sentence."""
+"""Shorter texts are not replaced: they may be ordinary words of a message."""
 
 
 def interpret(
     *, status: int, headers: Mapping[str, str], body: bytes, place: str, now: datetime
 ) -> SinkOutcome:
-    """Return what an answer means for the event.
+    """Return the outcome of a delivery from the receiver's answer.
 
     `headers` finds names in any case; `body` is its beginning; `place` names the receiver in
     messages; `now` is when the answer arrived.
@@ -123,18 +123,18 @@ def _verdict(status: int) -> SinkVerdict:
 
 
 def _retry_after(status: int, headers: Mapping[str, str], now: datetime) -> float | None:
-    """Read `Retry-After` where it asks for a pause; with other answers it means other things."""
+    """Read `Retry-After` of answers where it means a pause: of 429 and 503 only."""
     if status not in _BUSY:
         return None
     return read_retry_after(headers.get("retry-after"), date=headers.get("date"), now=now)
 
 
 def _sentence(status: int, body: bytes, place: str) -> str:
-    said = _UNPRINTABLE.sub(" ", body.decode(errors="replace")).strip()
+    excerpt = _UNPRINTABLE.sub(" ", body.decode(errors="replace")).strip()
     hint = _REDIRECT_HINT if 300 <= status < 400 else _HINTS.get(status)  # noqa: PLR2004  (section 15.4)
     parts = [f"{place} answered {status}"]
     if hint:
         parts.append(f" ({hint})")
-    if said:
-        parts.append(f": {said}")
+    if excerpt:
+        parts.append(f": {excerpt}")
     return "".join(parts)

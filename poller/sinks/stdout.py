@@ -30,7 +30,7 @@ def json_line(event: OutgoingEvent) -> bytes:
 class StdoutSink:
     """Lines to a file descriptor, one write per batch by a worker thread.
 
-    `line` makes the line of an event: NDJSON, unless people read it.
+    `line` makes the line of an event: NDJSON, or text for people.
 
     A reader may stall for `timeout` seconds before unwritten events count as failed.
     """
@@ -107,7 +107,7 @@ class StdoutSink:
 
 
 def _cancellation_check(cancelled: type[BaseException]) -> Callable[[], bool]:
-    """Return a check, for the worker thread, whether the task that waits for it is cancelled."""
+    """Return a function by which the worker thread checks whether its caller is cancelled."""
 
     def is_cancelled() -> bool:
         try:
@@ -123,17 +123,17 @@ def _fault_outcome(fault: OSError, *, fd: int, timeout: float) -> SinkOutcome:
     place = "stdout" if fd == 1 else f"file descriptor {fd}"
     match fault:
         case TimeoutError():
-            said = f"the reader of {place} has taken nothing more for up to {timeout:g} s"
+            error = f"the reader of {place} has taken nothing more for up to {timeout:g} s"
         case InterruptedError():
-            said = f"stopped while the reader of {place} was not reading"
+            error = f"stopped while the reader of {place} was not reading"
         case _ if _is_closed(fault, fd):
             return SinkOutcome(
                 verdict=SinkVerdict.CLOSED,
                 error=f"{place} is closed: nobody reads it any more",
             )
         case _:
-            said = f"writing to {place} failed: {fault.strerror}"
-    return SinkOutcome(verdict=SinkVerdict.FAILED, error=said)
+            error = f"writing to {place} failed: {fault.strerror}"
+    return SinkOutcome(verdict=SinkVerdict.FAILED, error=error)
 
 
 def _is_closed(fault: OSError, fd: int) -> bool:

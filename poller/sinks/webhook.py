@@ -30,11 +30,11 @@ _MOST_CONNECTIONS = 30
 """The cost of httpx's pool is quadratic: with more connections, throughput falls."""
 _BODY_BYTES = 1 << 16
 _CLOSING = 0.05
-"""Seconds before the deadline that reading a body ends, so that its status still counts."""
-_BODY_PATIENCE = 1.0
-"""Seconds to read an answer's body in; the status line has decided by then."""
+"""Seconds before the deadline at which reading a body ends, so that its status still counts."""
+_BODY_TIMEOUT = 1.0
+"""Seconds to read the body of an answer, whose status decides the outcome."""
 _TOKEN_LENGTH = 16
-"""A segment of a path from this length on may be a token."""
+"""A segment of a path that is this long or longer may be a token."""
 _HINT = "is the receiver running, and is the sink's url right?"
 _MARGIN = 2.0
 """Seconds that closing a connection may outlast the timeout."""
@@ -43,7 +43,7 @@ _MARGIN = 2.0
 class WebhookSink:
     """Events by HTTP POST in one format, signed after Standard Webhooks where there is a secret.
 
-    `timeout` is from connect to the answer's last byte, in total. `transport` replaces httpx's
+    `timeout` is in seconds, from connect to the answer's last byte. `transport` replaces httpx's
     own, and with it the proxy and certificate variables. `tls` are files for the connections to
     the receiver.
     """
@@ -134,7 +134,7 @@ class WebhookSink:
             outcome = self._failed(describe_timeout(self._route, self._timeout))
         except SinkUnavailable as fault:
             outcome = SinkOutcome(verdict=SinkVerdict.FAILED, error=str(fault))
-        except Exception as fault:  # noqa: BLE001  (whatever is raised, the event must wait)
+        except Exception as fault:  # noqa: BLE001  (any exception is a failed attempt)
             outcome = self._failed(describe_failure(fault, self._route))
         return outcome if outcome.error is None else self._without_secrets(outcome)
 
@@ -219,7 +219,7 @@ class WebhookSink:
 async def _answer(
     transport: httpx.AsyncBaseTransport, request: httpx.Request
 ) -> AsyncGenerator[httpx.Response, None]:
-    """Send a request. The client itself would log its URL, which is a secret, for the program."""
+    """Send a request, not by the client: that would log the URL, which is a secret."""
     response = await transport.handle_async_request(request)
     try:
         yield response
@@ -233,15 +233,15 @@ async def _beginning(response: httpx.Response) -> bytes:
     A short body is read to its end, so that the connection can be used again.
     """
     body = b""
-    patience = anyio.current_time() + _BODY_PATIENCE
+    body_deadline = anyio.current_time() + _BODY_TIMEOUT
     last_moment = anyio.current_effective_deadline() - _CLOSING
     try:
-        with anyio.CancelScope(deadline=min(patience, last_moment)):
+        with anyio.CancelScope(deadline=min(body_deadline, last_moment)):
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) >= _BODY_BYTES:
                     break
-    except (httpx.TransportError, httpx.StreamError):  # cut off in the body: the status stands
+    except (httpx.TransportError, httpx.StreamError):  # the body was cut off: the status counts
         pass
     return body[:_BODY_BYTES]
 
@@ -267,7 +267,7 @@ def _checked_concurrency(concurrency: int) -> int:
 def _texts_to_hide(
     url: httpx.URL, secret: SecretStr | None, headers: Mapping[str, SecretStr]
 ) -> frozenset[str]:
-    """Return every secret text that an echo of our request could contain."""
+    """Return every secret text that the receiver could echo from a request."""
     parts = secret.get_secret_value().split() if secret else []
     values = [value.get_secret_value() for value in headers.values()]
     return frozenset(

@@ -41,7 +41,7 @@ from poller.cli.stderr import dropped_lines
 from poller.cli.stdin import StandardInput
 from poller.engine.daemon import Daemon, Stop
 from poller.engine.supervision import repeat
-from poller.opening import LAST_WORDS, OpenedDaemon, open_daemon, open_listeners
+from poller.opening import STORE_GRACE, OpenedDaemon, open_daemon, open_listeners
 from poller.settings import Settings, SettingsLoader
 from poller.store.groups import UnknownGroup
 from poller.store.store import Store
@@ -238,7 +238,7 @@ async def _serve(
             await daemon.run()
         finally:
             # a registration that is still being stored must not hold up the shutdown
-            ending.enter_context(opened.store.finishing(LAST_WORDS))
+            ending.enter_context(opened.store.finishing(STORE_GRACE))
         notifier.stopping()
         helpers.cancel_scope.cancel()
     return await _exit_code(daemon, refused_lines=stdin.refused)
