@@ -82,7 +82,7 @@ def failing_after(
 class ApiCaller:
     """Sends requests, and keeps throttle, pauses and credentials up to date.
 
-    `credentials` reads them again and may block; whatever it raises leaves the old ones in use.
+    `credentials` reads the credentials again and may block; if it raises, the old ones stay in use.
     `refused` is called for every 401 and 403. `good_answers` counts the successful requests;
     `failing` is set while the API is unusable. `now` returns the time in UTC.
     """
@@ -209,5 +209,5 @@ class ApiCaller:
     async def _renew_credentials(self) -> None:
         try:
             self.client.use(await run_sync(self.credentials))
-        except Exception as error:  # noqa: BLE001 - whatever the settings raise, the old ones stay
+        except Exception as error:  # noqa: BLE001 - after any exception the old ones stay in use
             log.warning("credentials.unreadable", error=str(error))

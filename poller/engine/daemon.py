@@ -183,7 +183,7 @@ class Daemon:
         """Seal a group now; with `expected`, which may create it, when it has that many members.
 
         :raises UnknownGroup: without `expected`, where there is no such group.
-        :raises Conflict: where `expected` contradicts the group's members or an earlier seal.
+        :raises Conflict: where it has no member, or `expected` contradicts these or an old seal.
         :raises StoreError: where the store refuses; it is not sealed.
         """
         change = await self._store.groups.seal(
@@ -264,7 +264,7 @@ class Daemon:
         return self._foreign[1]
 
     async def prove_writable(self) -> None:
-        """Return where a registration could be committed now.
+        """Check that a registration could be committed now.
 
         :raises StoreError: where the store refuses, or has confirmed no write for seconds.
         """
@@ -337,7 +337,7 @@ class Daemon:
                     await self._drain()
                 finally:
                     # a transaction under way may finish, but a database that does not answer
-                    # must not hold up the stop
+                    # must not delay the stop
                     ending.enter_context(self._store.finishing(_FINISH_TIMEOUT))
                 loops.cancel_scope.cancel()
         log.info("daemon.stopped", reason=self.reason.value)
@@ -355,7 +355,7 @@ class Daemon:
             )
 
     async def summary(self) -> Summary:
-        """Count operations, events and deliveries; what has ended counts from this start on."""
+        """Count what is watched and what waits; `lost` and `dead` count from this start on."""
         return await self._store.summary(since=self.started_at, closed=self.closed_sinks)
 
     def _make_hints(self) -> HintInbox:

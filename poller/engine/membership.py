@@ -73,7 +73,7 @@ class Membership:
         return bool(self.others)
 
     async def prove_writable(self) -> None:
-        """Return where a registration could be committed now.
+        """Check that a registration could be committed now.
 
         Where the store is shared, the last heartbeat is the proof. So a readiness probe costs no
         query and does not compete with recording.

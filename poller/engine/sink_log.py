@@ -61,7 +61,7 @@ class SinkLog:
         """Log the health of the sink after attempts; `failed` of them were not delivered."""
         if after.state is SinkState.OK:
             if before.state is not SinkState.OK:
-                # the trouble may have begun in an earlier process: this one knows its start
+                # trouble that began in an earlier process is reported too, so that its end is
                 self._failure(before, 0, now)
             if (notice := self._reporter.success("sink", now)) is not None:
                 self._log.info(

@@ -32,7 +32,7 @@ CLOUDEVENTS: Final = BodyFormat(
 )
 
 _CHAT_CONCURRENCY: Final = 2
-"""Chat services accept about one message a second. With two, a refused one does not hold up all."""
+"""Chat services accept about one message a second. With 2, a refused one does not delay others."""
 
 
 def slack(message: ChatMessage) -> dict[str, Any]:

@@ -184,7 +184,7 @@ class Database:
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
     def prove_room(self) -> None:
-        """Return where a SQLite file could grow now.
+        """Check that a SQLite file could grow now.
 
         Rewriting a row in place does not prove it: that works on a full disk too.
 
@@ -379,7 +379,7 @@ def is_shared(connection: Connection) -> bool:
 
 
 def among(key: ColumnElement[str], name: str, *, is_shared: bool) -> ColumnElement[bool]:
-    """Match the rows that have one of the values of the parameter `name`, which `listed` gives.
+    """Match the rows that have one of the values of the parameter `name`, made by `listed`.
 
     Many parameters cost more time than the rows: each is checked, rendered and bound by itself.
     """

@@ -289,7 +289,7 @@ def remove_events(connection: Connection, scope: AccountScope, subjects: Collect
     return len(positions)
 
 
-# made once: retention runs them in each of its steps
+# built once: retention runs them in each of its steps
 @cache
 def _removing(*, is_shared: bool) -> ReturningDelete[int]:
     of_these = among(events.c.subject, "subjects", is_shared=is_shared)

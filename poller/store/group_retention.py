@@ -1,7 +1,7 @@
-"""Retention of groups: as for operations, in small steps, and nothing that still waits goes.
+"""Retention of groups: in small steps as for operations, and nothing that still waits is deleted.
 
-The events of a group that has ended go after `retention`; its name stays taken for 14 days. A
-group without members that nobody joins in that time has ended, without an event.
+The events of a group that has ended are deleted after `retention`; its name is reserved for 14
+days. A group without members that none joins in the time of `retention` ends, without an event.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def is_needed_by_group() -> ColumnElement[bool]:
 def prune_groups(
     connection: Connection, scope: AccountScope, *, retention: float, now: datetime
 ) -> None:
-    """Remove one step's worth. `retention` is in seconds."""
+    """Delete the records of a limited number of old groups. `retention` is in seconds."""
     before = now - timedelta(seconds=retention)
     _end_abandoned(connection, scope, before, now)
     if old := _old_groups(connection, scope, before, now):
@@ -76,7 +76,7 @@ def _old_groups(
             groups.c.scope_id == scope.id,
             groups.c.is_stub.is_(False),
             groups.c.ended_at <= before,
-            # what failed may still be read
+            # breakdowns of members may still be read
             or_(groups.c.explaining == 0, groups.c.ended_at <= now - STUB_FOR),
         )
         .order_by(groups.c.name)
@@ -94,7 +94,7 @@ def _waits(connection: Connection, scope: AccountScope, name: str, before: datet
 
 
 def _remove_stubs(connection: Connection, scope: AccountScope, now: datetime) -> None:
-    """Free the names that were taken long enough; what is left of their members leaves first."""
+    """Free the names that were reserved long enough; the stubs of their members leave first."""
     query = (
         select(groups.c.name)
         .where(

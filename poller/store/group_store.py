@@ -35,7 +35,7 @@ class GroupStore:
         """Seal a group now; with `expected`, which may create it, when it has that many members.
 
         :raises UnknownGroup: without `expected`, where there is no such group.
-        :raises Conflict: where `expected` contradicts the group's members or an earlier seal.
+        :raises Conflict: where it has no member, or `expected` contradicts these or an old seal.
         """
         return await self._write(
             rows.seal_group,

@@ -99,7 +99,7 @@ class GroupChanges:
         """Seal a group; with `expected` it need not exist yet.
 
         :raises UnknownGroup: without `expected`, where there is no such group.
-        :raises Conflict: where the number of its members contradicts `expected`.
+        :raises Conflict: where it has no member, or `expected` contradicts these or an old seal.
         """
         group = self._groups.get(name)
         if group is None:
@@ -210,7 +210,7 @@ def seal_group(
     """Seal a group now; with `expected`, which may create it, when it has that many members.
 
     :raises UnknownGroup: without `expected`, where there is no such group.
-    :raises Conflict: where `expected` contradicts the group's members or an earlier seal.
+    :raises Conflict: where it has no member, or `expected` contradicts these or an earlier seal.
     """
     changes = GroupChanges(connection, scope, [name], now)
     changes.seal(name, expected)
@@ -243,7 +243,7 @@ def record_groups(
 
 
 def void_future_waits(connection: Connection, scope: AccountScope, now: datetime) -> int:
-    """Make due the progress that was held back in the future: the clock went back.
+    """Make held-back progress due where the last progress is in the future: the clock went back.
 
     Returns how many groups that were.
     """

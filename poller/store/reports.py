@@ -50,7 +50,7 @@ class OperationFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """One page, which may hold fewer than asked for; `next_before` begins the next one, if any."""
+    """One page, which may have fewer items than `limit`; `next_before` begins the next, if any."""
 
     watches: Sequence[Watch]
     next_before: str | None

@@ -1,8 +1,8 @@
-"""Retention: what is done and old goes, in small steps; what still waits never does.
+"""Retention: deletes old ended operations in small steps, but nothing that still waits.
 
-An ended operation is kept for `retention` after its end and the last of its deliveries; then its
-events and deliveries go, and a stub stays: id, sequence, and the last emitted status and
-counters, so that a late registration neither repeats an end nor a sequence number.
+An ended operation is kept for `retention` after its end and the last of its deliveries. Then its
+events and deliveries are deleted, and a stub stays: id, sequence, and the last emitted status and
+counters, so that a late registration repeats neither an end nor a sequence number.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ _BEFORE: Final = bindparam("before", type_=watches.c.ended_at.type)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrunePlace:
-    """An operation in the order of retention: by its end, then by its id."""
+    """The place of an operation in the order of retention: by its end, then by its id."""
 
     ended_at: datetime
     id: str
@@ -50,7 +50,7 @@ class PrunePlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What one step removed. The next step goes on behind `place`; None for from the start.
+    """What one step deleted. The next step continues after `place`; None for from the start.
 
     `more` is true where another step may find something.
     """
@@ -69,16 +69,16 @@ def prune(
     *,
     retention: float,
     now: datetime,
-    behind: PrunePlace | None = None,
+    after: PrunePlace | None = None,
     limit: int,
 ) -> Pruned:
-    """Read up to `limit` ended operations behind a place; remove what nobody needs any more.
+    """Read up to `limit` ended operations after a place; make stubs of those no longer needed.
 
-    Many may still be needed, because a sink has been down for days; the next step goes on behind
-    them. The last step of a round removes old stubs as well. `retention` is in seconds.
+    Many may still be needed, because a sink has been down for days; the next step continues after
+    them. The last step of a round deletes old stubs as well. `retention` is in seconds.
     """
     before = now - timedelta(seconds=retention)
-    old, place = _old_watches(connection, scope, before, behind, limit)
+    old, place = _old_watches(connection, scope, before, after, limit)
     dead = removed = 0
     if old := _make_stubs(connection, old):
         dead, removed = _remove_history(connection, scope, old)
@@ -94,9 +94,9 @@ def prune(
 
 
 def drop_delivered(connection: Connection, scope: AccountScope) -> None:
-    """Remove every event that waits for no sink, also of what is still watched.
+    """Delete every event that waits for no sink, those of active watches included.
 
-    For a store that serves no reader of events: a watch continues from its own row.
+    For a store without readers of events: a watch continues from its own row.
     """
     connection.execute(
         delete(deliveries).where(
@@ -112,14 +112,14 @@ def _old_watches(
     connection: Connection,
     scope: AccountScope,
     before: datetime,
-    behind: PrunePlace | None,
+    after: PrunePlace | None,
     limit: int,
 ) -> tuple[list[str], PrunePlace | None]:
-    """Find the next operations that nobody needs any more; with where the next step begins."""
+    """Find the next operations that are no longer needed, and where the next step begins."""
     values = {"scope": scope.id, "before": before, "at_most": limit}
-    if behind is not None:
-        values |= {"ended_at": behind.ended_at, "id": behind.id}
-    rows = connection.execute(_finding(is_first=behind is None), values).all()
+    if after is not None:
+        values |= {"ended_at": after.ended_at, "id": after.id}
+    rows = connection.execute(_finding(is_first=after is None), values).all()
     place = PrunePlace(ended_at=rows[-1].ended_at, id=rows[-1].id) if len(rows) == limit else None
     old = [row.id for row in rows if not row.in_group]
     needed = _needed_by_sinks(connection, old, before)
@@ -127,7 +127,7 @@ def _old_watches(
 
 
 def _needed_by_sinks(connection: Connection, ids: Sequence[str], before: datetime) -> set[str]:
-    """Return those with deliveries that wait or were made lately."""
+    """Return those with deliveries that wait, or that ended after `before`."""
     if not ids:
         return set()
     statement = _needing(is_shared=is_shared(connection))
@@ -136,7 +136,7 @@ def _needed_by_sinks(connection: Connection, ids: Sequence[str], before: datetim
 
 
 def _make_stubs(connection: Connection, ids: Sequence[str]) -> list[str]:
-    """Leave what answers a late registration; return those that nobody has changed meanwhile."""
+    """Reduce the rows to stubs; return the ids of those that had not been changed meanwhile."""
     if not ids:
         return []
     statement = _making_stubs(is_shared=is_shared(connection))
@@ -146,10 +146,10 @@ def _make_stubs(connection: Connection, ids: Sequence[str]) -> list[str]:
 def _remove_history(
     connection: Connection, scope: AccountScope, ids: Sequence[str]
 ) -> tuple[int, int]:
-    """Remove events and deliveries. Returns how many dead letters and events these were.
+    """Delete events and deliveries. Returns the numbers of dead letters and of events deleted.
 
-    What is replayed at this moment stays, and its event, which cannot go then, begins this step
-    again.
+    A delivery that is being replayed at this moment stays. Its event can then not be deleted, and
+    this step is repeated.
     """
     statement = _removing(is_shared=is_shared(connection))
     states = connection.execute(statement, {"ids": listed(connection, ids)}).scalars()
@@ -161,10 +161,10 @@ def _remove_history(
 @cache
 def _finding(*, is_first: bool) -> Select[tuple[str, datetime, bool]]:
     ended_at = bindparam("ended_at", type_=watches.c.ended_at.type)
-    behind = [] if is_first else [_by_end() > tuple_(ended_at, bindparam("id", type_=String))]
+    after = [] if is_first else [_by_end() > tuple_(ended_at, bindparam("id", type_=String))]
     return (
         select(watches.c.id, watches.c.ended_at, is_needed_by_group().label("in_group"))
-        .where(*_over(is_stub=False), watches.c.ended_at <= _BEFORE, *behind)
+        .where(*_over(is_stub=False), watches.c.ended_at <= _BEFORE, *after)
         .order_by(watches.c.ended_at, watches.c.id)
         .limit(bindparam("at_most", type_=Integer))
     )
@@ -181,7 +181,7 @@ def _needing(*, is_shared: bool) -> Select[str]:
 
 @cache
 def _making_stubs(*, is_shared: bool) -> ReturningUpdate[str]:
-    # by id alone: a planner would read all of a scope by another condition
+    # by id only: with a condition on the scope a planner would read the whole scope
     locked = (
         select(watches.c.id)
         .where(among(watches.c.id, "ids", is_shared=is_shared))
@@ -219,11 +219,11 @@ def _removing(*, is_shared: bool) -> ReturningDelete[str]:
 
 
 def _over(*, is_stub: bool) -> Sequence[ColumnElement[bool]]:
-    # a comparison, for which the index serves; `IS` is none
+    # a comparison, since the index is not used for `IS`
     return [
         watches.c.scope_id == bindparam("scope"),
         watches.c.is_stub == (true() if is_stub else false()),
-        OVER,  # type: ignore[list-item]  # text, as the index states it
+        OVER,  # type: ignore[list-item]  # text, as in the index
     ]
 
 
@@ -232,8 +232,8 @@ def _by_end() -> ColumnElement[bool]:
 
 
 def _remove_stubs(connection: Connection, scope: AccountScope, before: datetime, limit: int) -> int:
-    # what ended at `before` becomes a stub now, which lives for fourteen days, however long
-    # `retention` has kept it
+    # a watch that ended at `before` becomes a stub now; stubs are kept for fourteen days more,
+    # however long `retention` is
     is_old_stub = [*_over(is_stub=True), watches.c.ended_at <= before - STUB_FOR]
     # locked: another daemon may be registering it at this moment
     old = (

@@ -1,4 +1,4 @@
-"""Retention as the engine runs it: steps that hold the turn of writers for a moment each."""
+"""Retention as the engine runs it: in steps, each of which holds up writers only briefly."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -9,15 +9,15 @@ from poller.store.database import Database
 from poller.store.retention import Pruned, PrunePlace
 from poller.store.transactions import Transactions
 
-# Seconds that a step should take. Everybody who writes waits for it; and where a step takes less,
-# much of it is what each step costs, however few it removes.
+# Seconds that a step should take. All writers wait for it; in a shorter step, much of the time
+# would be the fixed cost of a step.
 _AIM: Final = 0.025
 _LEAST: Final = 20
 _MOST: Final = 200
 
 
 class RetentionStore:
-    """Deletes what is over, and shrinks the file: `Store.retention`.
+    """Deletes old records, and shrinks the file: `Store.retention`.
 
     Every method raises `StoreUnavailable` where the database refuses; nothing of its transaction
     is then written.
@@ -33,10 +33,11 @@ class RetentionStore:
         self._limit = _LEAST
 
     async def prune(self, *, retention_seconds: float) -> Pruned:
-        """Run one small step, which goes on behind the one before.
+        """Run one small step, which continues after the one before.
 
-        It does not wait for the disk: what a crash brings back is removed again. The first one of
-        a round also gives up for sinks that are no longer configured, and goes through the groups.
+        It does not wait for the disk: records that return after a crash are deleted again. The
+        first step of a round also gives up the deliveries to sinks that are no longer configured,
+        and prunes groups.
         """
         if self._place is None:
             await self._transactions.write(sinks.bury_absent, self._now())
@@ -47,7 +48,7 @@ class RetentionStore:
             retention.prune,
             retention=retention_seconds,
             now=self._now(),
-            behind=self._place,
+            after=self._place,
             limit=self._limit,
         )
         self._place = pruned.place
@@ -56,15 +57,15 @@ class RetentionStore:
         return pruned
 
     async def shrink(self) -> bool:
-        """Give some unused pages of a SQLite file back; True where more should follow.
+        """Return some unused pages of a SQLite file to the system; True where more should follow.
 
-        A tenth of the file stays unused, for what comes next.
+        A tenth of the file stays unused, for new rows.
         """
         return await self._transactions.call(self._database.shrink)
 
 
 def next_limit(limit: int, seconds: float) -> int:
     """Return how many operations the next step may take, after one that took `seconds`."""
-    # twice as many at most: a single step may have been lucky
+    # at most twice as many: a single fast step may have been an exception
     wanted = limit * min(2.0, _AIM / max(seconds, 0.001))
     return max(_LEAST, min(_MOST, round(wanted)))

@@ -44,7 +44,7 @@ HAS_FAILURES: Final = text("recipients_failed <> 0")
 UNTRIED: Final = text("state = 'waiting' AND attempts = 0")
 TRIED: Final = text("state = 'waiting' AND attempts > 0")
 
-# the owners of operations: an account at a base URL; a daemon serves one scope and touches no other
+# the owners of operations: accounts, each at a base URL; a daemon uses the rows of one scope only
 scopes: Final = Table(
     "scopes",
     metadata,

@@ -101,7 +101,7 @@ def enable(connection: Connection, scope: AccountScope, name: str, now: datetime
     health = read_health(connection, scope, name, now, lock=True)
     if health.state is SinkState.DISABLED:
         write_health(connection, scope, name, SinkHealth(state=SinkState.OK, since=now))
-        # the operator who enables it expects attempts now, not after the waits of before
+        # the operator who enables it expects attempts now, not after the old waits
         later = [
             deliveries.c.scope_id == scope.id,
             deliveries.c.state == _WAITING,

@@ -404,7 +404,7 @@ class Store:
         return await self._browse(event_rows.find_cursor, event_id)
 
     async def prove_writable(self) -> None:
-        """Return where a registration could be committed now."""
+        """Check that a registration could be committed now."""
         await self._transactions.beside(self._database.prove_room)
         await self._write(event_rows.prove_writable)
 

@@ -80,7 +80,7 @@ class Transactions:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> tuple[T, float]:
-        """Write, when it is its turn, what does no harm if a crash of the database undoes it.
+        """Write, when it is its turn, changes that a crash of the database may undo without harm.
 
         The commit does not wait for the disk. Also returns the seconds from begin to commit.
         """

@@ -19,7 +19,7 @@ _MEMBERS: Final = frozenset(
     {"id", "kind", "labels", "breakdown", "group", "traceparent", "tracestate"}
 )
 GROUP_NAME: Final = re.compile(r"(?!comms_)[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
-"""The name of a group; it looks like no id, and fits into a path of a URL as it is."""
+"""The name of a group; it differs from all ids, and needs no escaping in the path of a URL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

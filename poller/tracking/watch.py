@@ -197,7 +197,7 @@ class Watch:
     emitted: EmittedState = field(default_factory=EmittedState)
     not_found_streak: NotFoundStreak = field(default_factory=NotFoundStreak)
     hint: Hint | None = None
-    """The last hint that came too late for the last answer to show its change."""
+    """The last hint, until an answer arrives whose request was begun after it."""
     group: str | None = None
     """The group that it is a member of."""
     trace: Trace | None = None

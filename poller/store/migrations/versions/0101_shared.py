@@ -1,4 +1,4 @@
-"""What the daemons that share a store agree on: who lives, the budget, the probe, the sweepers.
+"""How daemons coordinate through a shared store: heartbeats, budget, probe of a pause, sweeps.
 
 And an index in the order of retention.
 """
