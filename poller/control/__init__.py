@@ -1,1 +1,1 @@
-"""A client of a daemon's control API: where it is, what it answers, what it streams."""
+"""A client of a daemon's control API: addresses, requests, the event stream, errors."""

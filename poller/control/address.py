@@ -1,6 +1,6 @@
-"""Where a control API can be reached: read from `--url`, `POLLER_URL` or `server.listen`.
+"""The address of a control API, from `--url`, `POLLER_URL` or `server.listen`.
 
-Imports next to nothing: a health check runs every few seconds, and settings are slow to load.
+Imports little: a health check runs every few seconds, and settings are slow to load.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from poller.http.route import Route
 VARIABLE: Final = "POLLER_URL"
 
 _FIX: Final = "write http://host:port, https://host:port or unix:/path"
-# who listens on all addresses is reached on this machine's own
+# a daemon that listens on all addresses is reached on the loopback address
 _EVERYWHERE: Final[Mapping[str, str]] = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - see above
 
 
@@ -34,7 +34,7 @@ _EVERYWHERE: Final[Mapping[str, str]] = {"0.0.0.0": "127.0.0.1", "::": "::1"}  #
 class Address:
     """A port of a host (IPv6 without brackets), or the path of a unix `socket`.
 
-    `prefix` is what stands before the paths of the API, without a slash at its end.
+    `prefix` precedes the paths of the API; it has no slash at its end.
     """
 
     scheme: str = "http"
@@ -48,23 +48,23 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """What a request carries as its Host."""
+        """The Host header of a request."""
         is_default = self.port == DEFAULT_PORTS[self.scheme]
         return join_host(self.host, None if is_default else self.port)
 
     @property
     def base_url(self) -> str:
-        """What the paths of the API are added to."""
+        """The URL to which the paths of the API are appended."""
         return f"{self.scheme}://{self.authority}{self.prefix}"
 
     @property
     def route(self) -> Route:
-        """The way there without a proxy."""
+        """The route without a proxy."""
         return Route(scheme=self.scheme, host=self.host, port=self.port, socket=self.socket)
 
     @property
     def is_local(self) -> bool:
-        """Whether it is on this machine, where no proxy leads to."""
+        """Whether it is on this machine, and so not reached through a proxy."""
         return self.socket is not None or is_loopback(self.host)
 
 
@@ -104,9 +104,9 @@ def address_of_url(text: str, option: str) -> Address:
 
 
 def listening_address(listen: str, setting: str = "server.listen") -> Address | None:
-    """Return where to ask a daemon that listens at `listen`; None where it listens nowhere.
+    """Return the address of a daemon that listens at `listen`; None if that is empty.
 
-    :raises BadAddress: where it is no address, or one that only the daemon knows.
+    :raises BadAddress: where it is no address, or has port 0, which the daemon resolves.
     """
     try:
         place = parse_listen(listen)
@@ -118,7 +118,7 @@ def listening_address(listen: str, setting: str = "server.listen") -> Address | 
         return Address(socket=str(place.path))
     if place.port == 0:
         raise BadAddress(
-            f"{setting}: it says port 0, which is any port; name with --url the one that the "
-            "daemon logs as server.listening"
+            f"{setting}: port 0 means any free port; name with --url the address that the daemon "
+            "logs as server.listening"
         )
     return Address(host=_EVERYWHERE.get(place.host, place.host), port=place.port)

@@ -1,4 +1,4 @@
-"""The client of the control API: every route that a command speaks to, with its errors."""
+"""The client of the control API: every route that commands use, with its errors."""
 
 import json
 import os
@@ -38,28 +38,28 @@ from poller.server.documents import (
 from poller.text import dump_json
 
 MOST_FILTERED: Final = 100
-"""The most operations by which the event stream filters; for more, it sends everything."""
+"""The most operations by which the event stream can filter; with more, all events are sent."""
 
 _UNAUTHORIZED: Final = 401
 _FIRST_ERROR: Final = 400
 _NO_CONTENT: Final = 204
 _LONGEST_PAGE: Final = 1000
 _CONNECTIONS: Final = 8
-# a registration of thousands is one transaction, which may wait for another one
+# registering thousands is one transaction, which may wait for another transaction
 _TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)
-# three heartbeats
+# three times the heartbeat interval
 _STREAM_TIMEOUT: Final = httpx.Timeout(45.0, connect=5.0)
 _PATIENCE: Final = 3.0
 _PROBLEM: Final = "urn:comms-poller:problem:"
 
 
 class ControlClient:
-    """Asks the daemon at an address; a context manager. No proxy is used on this machine.
+    """A client of the daemon at an address; a context manager. No proxy is used on this machine.
 
-    With a `transport` the requests go there instead, such as to an application in this process.
+    With a `transport` requests go there instead, for example to an application in this process.
 
     Every method raises `ControlError`: `Unreachable`, `NoDaemon`, `NoToken`,
-    `UnknownOperation`, or `Refused` with the daemon's own words.
+    `UnknownOperation`, or `Refused` with the daemon's message.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class ControlClient:
             yield cast("DeadLetterDocument", item)
 
     async def replay(self, event_id: str, sinks: Sequence[str] | None) -> list[str]:
-        """Send an event again, to these sinks or to all that had it; returns the sinks."""
+        """Send an event again, to these sinks or to all that it was recorded for; returns them."""
         answer = await self._ask(
             "POST",
             f"/v1/events/{quote(event_id, safe='')}/replay",
@@ -172,9 +172,9 @@ class ControlClient:
         return cast("list[str]", self._member(answer, "sinks"))
 
     async def replay_dead_letters(self, chosen: Mapping[str, object]) -> dict[str, int]:
-        """Send the chosen dead letters again; returns how many for each sink.
+        """Send the selected dead letters again; returns how many for each sink.
 
-        `chosen` is a body of the route, without its cursor.
+        `chosen` is the body of the request, without a cursor.
         """
         replayed: Counter[str] = Counter()
         cursor: object = None
@@ -198,8 +198,8 @@ class ControlClient:
     ) -> AsyncIterator["StreamedEvents"]:
         """Follow events of these operations, groups with their members, and types; else all.
 
-        They begin after `after`, else with the oldest kept, else now. Of more than `MOST_FILTERED`
-        operations, those of all others come too.
+        The stream begins after the event `after`, else with the oldest stored one (`from_oldest`),
+        else now. With more than `MOST_FILTERED` operations, events of other operations come too.
         """
         named = operations if len(operations) <= MOST_FILTERED else ()
         query = [
@@ -276,7 +276,7 @@ class ControlClient:
         return document
 
     def _check(self, response: httpx.Response) -> None:
-        """Raise what an answer that is an error says."""
+        """Raise the error that an answer describes, if it is one."""
         if response.status_code < _FIRST_ERROR:
             return
         if response.status_code == _UNAUTHORIZED:
@@ -309,12 +309,12 @@ class ControlClient:
 
 
 def _route(address: Address) -> Route:
-    """Return the way to a daemon; one on this machine is never asked through a proxy."""
+    """Return the route to a daemon; a proxy is never used for one on this machine."""
     return address.route if address.is_local else find_route(address.base_url, os.environ)
 
 
 class StreamedEvents:
-    """The messages of one event stream. `position` is the event behind which it began, if any."""
+    """The messages of one event stream. `position` is the event after which it began, if any."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._source = EventSource(response)
@@ -323,7 +323,7 @@ class StreamedEvents:
     async def __aiter__(self) -> AsyncGenerator[ServerSentEvent, None]:
         async with aclosing(self._source.aiter_sse()) as messages:
             async for message in messages:
-                # a block without data is no message, though the library reports it
+                # a block without data is not a message, although the library yields it
                 if message.data:
                     yield message
 

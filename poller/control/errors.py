@@ -1,4 +1,4 @@
-"""The errors of a client of the control API, in sentences. Imports nothing."""
+"""The errors of a client of the control API. Imports nothing."""
 
 from typing import Final
 
@@ -21,7 +21,7 @@ class BadAddress(ControlError):
 
 
 class Unreachable(ControlError):
-    """Nobody answers at the address, or the answer broke off."""
+    """Nothing answers at the address, or the answer was cut off."""
 
     def __init__(self, where: str, happened: str, hint: str | None = None) -> None:
         remedy = hint or "start `poller run`, or name where it listens with --url"
@@ -29,7 +29,7 @@ class Unreachable(ControlError):
 
 
 class NoDaemon(ControlError):
-    """What answers is not a poller."""
+    """Another program answers at the address."""
 
     def __init__(self, where: str, happened: str) -> None:
         super().__init__(
@@ -44,12 +44,12 @@ class NoToken(ControlError):
     def __init__(self, where: str) -> None:
         super().__init__(
             f"the daemon at {where} refuses the token; "
-            "set POLLER_SERVER__TOKEN to what its server.token is"
+            "set POLLER_SERVER__TOKEN to the value of its server.token"
         )
 
 
 class UnknownOperation(ControlError):
-    """The daemon does not know an operation, or no longer."""
+    """The daemon does not know an operation, or does not know it any more."""
 
     def __init__(self, operation_id: str, where: str) -> None:
         super().__init__(
@@ -59,13 +59,13 @@ class UnknownOperation(ControlError):
 
 
 class WrongKind(ControlError):
-    """The command line says another kind of an operation than the daemon does."""
+    """The command line names another kind for an operation than the daemon."""
 
     is_usage = True
 
-    def __init__(self, operation_id: str, *, said: str, known: str) -> None:
+    def __init__(self, operation_id: str, *, requested: str, known: str) -> None:
         super().__init__(
-            f"--kind: the daemon knows {operation_id} as one of {known}, not {said}; "
+            f"--kind: the daemon watches {operation_id} as one of {known}, not {requested}; "
             "leave --kind out"
         )
 
@@ -76,8 +76,8 @@ class Refused(ControlError):
     def __init__(
         self, *, status: int, name: str, title: str, detail: str | None, hint: str | None
     ) -> None:
-        said = title if detail is None else f"{title}: {detail}"
-        super().__init__(said if hint is None else f"{said}; {hint}")
+        message = title if detail is None else f"{title}: {detail}"
+        super().__init__(message if hint is None else f"{message}; {hint}")
         self.status = status
         self.name = name
         self.detail = detail or title

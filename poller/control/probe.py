@@ -1,7 +1,7 @@
-"""One GET to a daemon, for a health check.
+"""One GET request to a daemon, for a health check.
 
-Health checks run every few seconds in each container, so this asks over a plain socket: importing
-`http.client` costs as much as all else that a check imports, and `httpx` several times that.
+Health checks run every few seconds in each container, so this uses a plain socket: importing
+`http.client` costs as much as all other imports of a check, and `httpx` several times that.
 """
 
 import json
@@ -29,10 +29,10 @@ _TLS_ALERT: Final = b"\x15\x03"
 
 
 def ask(address: Address, path: str, *, timeout: float) -> tuple[int, dict[str, Any]]:
-    """GET a path; returns status and document. All of it takes at most `timeout` seconds.
+    """GET a path; returns status and document, within `timeout` seconds in total.
 
-    :raises Unreachable: where nobody answers in time.
-    :raises NoDaemon: where what answers is not a poller.
+    :raises Unreachable: where nothing answers in time.
+    :raises NoDaemon: where another program answers.
     """
     try:
         answer = _get(address, path, timeout)
@@ -57,9 +57,9 @@ def ask(address: Address, path: str, *, timeout: float) -> tuple[int, dict[str, 
 
 
 def _get(address: Address, path: str, timeout: float) -> bytes:
-    """Return the answer: to the end of its body, of the connection, or of what may be read.
+    """Return the answer: up to the end of its body, of the connection, or of the size limit.
 
-    The request is of HTTP/1.0, so the answer is never chunked and the connection closes after it.
+    The request uses HTTP/1.0, so the answer is never chunked and the connection closes after it.
 
     :raises TimeoutError: where it is not complete within `timeout` seconds.
     """
@@ -72,7 +72,7 @@ def _get(address: Address, path: str, timeout: float) -> bytes:
         connection.sendall(request.encode())
         answer = b""
         while len(answer) < _LARGEST and not _is_complete(answer):
-            # one deadline for all of it: the timeout of a socket begins again with every byte
+            # one deadline for the whole answer: a socket's timeout restarts with every read
             connection.settimeout(_left(deadline))
             chunk = connection.recv(_CHUNK)
             if not chunk:
@@ -96,9 +96,9 @@ def _parse(address: Address, answer: bytes) -> tuple[int, bytes]:
 
 
 def _left(deadline: float) -> float:
-    """Return the seconds until then.
+    """Return the seconds until the deadline.
 
-    :raises TimeoutError: where none is left.
+    :raises TimeoutError: where it has passed.
     """
     if (left := deadline - time.monotonic()) <= 0:
         raise TimeoutError

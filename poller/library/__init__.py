@@ -1,1 +1,4 @@
-"""The Python API: the poller inside a program, or beside it. `poller` exports what is for users."""
+"""The Python API: the poller embedded in a program, or a connection to a daemon.
+
+`poller` exports the public names.
+"""

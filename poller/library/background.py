@@ -1,4 +1,4 @@
-"""Tasks that run beside the body of an `async with`."""
+"""Tasks that run while the body of an `async with` runs."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -9,10 +9,10 @@ from anyio.abc import TaskGroup
 
 @asynccontextmanager
 async def background() -> AsyncGenerator[TaskGroup, None]:
-    """Run tasks until the body ends; they are cancelled then.
+    """Run tasks until the body ends; then cancel them.
 
-    What the body raises comes out as it is, not within an exception group: a program catches its
-    own exceptions. What a task raises cancels the body and comes out in a group.
+    An exception of the body is raised unchanged, not in an exception group, so that a program can
+    catch its own exceptions. An exception of a task cancels the body and is raised in a group.
     """
     raised: Exception | None = None
     async with create_task_group() as tasks:

@@ -1,4 +1,4 @@
-"""The methods that an embedded poller and the connection to a daemon have in common."""
+"""The methods that an embedded poller and a connection to a daemon have in common."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -21,14 +21,14 @@ Recorded = TypeVar("Recorded")
 EventStream = AsyncGenerator[EmittedEvent, None]
 
 LATEST: Final = 2
-"""How many events of a timeline are read for the end: the final one, and its breakdown after it."""
+"""How many events of a timeline include the final one: a breakdown may follow it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSelection:
-    """Which events: of an operation or message, or of a group and its members, else all.
+    """Selects events: of an operation or message, or of a group and its members, else all.
 
-    They begin after `after`, else with the oldest kept, else now.
+    They begin after the event `after`, else with the oldest stored one, else now.
     """
 
     id: str | None = None
@@ -48,24 +48,24 @@ class EventSelection:
 
 
 class WatchingApi(ABC):
-    """What a program asks of a poller: `Poller` and `DaemonConnection` have these methods.
+    """The methods of `Poller` and `DaemonConnection`.
 
     Ids are those of operations (`comms_operation_…`) or messages (`comms_message_…`). Every method
-    may be cancelled at any time, and called by many tasks at once. What the store has acknowledged
-    stays: a cancelled `watch` may have registered.
+    may be cancelled at any time, and may be called by many tasks at once. What the store has
+    acknowledged stays: a cancelled `watch` may have registered.
     """
 
     def __init__(self, *, name: str, not_open: str) -> None:
-        """`name` is what messages call it; `not_open` is said where it is used outside `with`."""
+        """`name` is used in messages; `not_open` is the error if it is used outside `with`."""
         self._name = name
         self._not_open = not_open
         self._waiters = Waiters()
         self._running: AbstractAsyncContextManager[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Start it; once only."""
+        """Start; an instance can be entered only once."""
         if self._running is not None:
-            raise RuntimeError(f"a {self._name} is entered once; make another one")
+            raise RuntimeError(f"a {self._name} can be entered only once; create another one")
         self._running = self._run()
         await self._running.__aenter__()
         return self
@@ -94,13 +94,13 @@ class WatchingApi(ABC):
     ) -> bool:
         """Watch an operation or a message until its end; durable when this returns.
 
-        Returns whether watching begins now; False where it is known already, also where it has
-        ended. A repeated registration adds its labels. `kind` is one of `messages` (the default),
-        `emails` and so on; a message has its own. `traceparent` and `tracestate` (W3C Trace
-        Context) are attributes of its events and headers of its webhooks.
+        Returns True if watching begins now, False if it is already known, even if it has ended. A
+        repeated registration adds its labels. `kind` is `messages` (the default), `emails` and so
+        on; leave it out for a message. `traceparent` and `tracestate` (W3C Trace Context) become
+        attributes of its events and headers of its webhooks.
 
         :raises BadRegistration: where an argument is wrong; it names the argument.
-        :raises Conflict: where it contradicts what is known: another kind, group or account.
+        :raises Conflict: where it conflicts with what is known: another kind, group or account.
         """
         given = {
             "id": id,
@@ -121,14 +121,14 @@ class WatchingApi(ABC):
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - the contract of the API
     ) -> EmittedEvent:
-        """Return the final event of what is watched, once it is there; one that is kept at once.
+        """Wait for the final event of an operation or message, and return it.
 
-        A program that was killed waits again, with the same store or daemon, and misses nothing.
-        `timeout` is in seconds.
+        Returns at once if it has ended already. A program that was killed can wait again, with the
+        same store or daemon, and misses nothing. `timeout` is in seconds.
 
-        :raises TimeoutError: where it has not ended in time; it is watched on.
-        :raises NotWatched: where it is not watched, or no longer.
-        :raises EventsGone: where it ended so long ago that the event is not kept.
+        :raises TimeoutError: where it has not ended in time; watching continues.
+        :raises NotWatched: where it is not watched, or not any more.
+        :raises EventsGone: where it ended so long ago that the event is not stored any more.
         """
         check_watchable_id(id)
         return await self._wait(id, timeout)
@@ -139,11 +139,11 @@ class WatchingApi(ABC):
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - as above
     ) -> EmittedEvent:
-        """Return the `group.completed` of a group: it is sealed, and all its members have ended.
+        """Wait until a group is sealed and all its members have ended; return `group.completed`.
 
         :raises TimeoutError: where it has not ended in time.
         :raises NotWatched: where there is no such group.
-        :raises EventsGone: where it ended so long ago that the event is not kept.
+        :raises EventsGone: where it ended so long ago that the event is not stored any more.
         """
         return await self._wait(check_group_name(name), timeout)
 
@@ -157,15 +157,14 @@ class WatchingApi(ABC):
     ) -> EventStream:
         """Follow events in the order in which they were recorded, until the poller stops.
 
-        All of them, or those of an operation or message, or of a group and its members. They begin
-        when the iteration does; with `from_oldest` with the oldest that is kept, with `after`
-        behind the event of that id. A program that remembers the last id that it has dealt with
-        misses nothing and gets nothing twice.
+        Yields all events, or those of an operation or message, or of a group and its members. They
+        begin when the iteration begins; with `from_oldest` they begin with the oldest stored one,
+        with `after` after the event with that id. A program that remembers the last id that it has
+        processed misses nothing and gets nothing twice.
 
-        Leave the loop early only within `contextlib.aclosing`, as with every generator.
+        To leave the loop early, use `contextlib.aclosing`, as for every asynchronous generator.
 
-        :raises EventsGone: where events that belong to the answer are no longer kept; there is
-            never a silent gap.
+        :raises EventsGone: where requested events are no longer stored: there is no silent gap.
         """
         if id is not None:
             check_watchable_id(id)
@@ -176,48 +175,48 @@ class WatchingApi(ABC):
 
     @abstractmethod
     async def forget(self, id: str) -> None:  # noqa: A002 - as above
-        """Stop watching; events that are recorded are still delivered. Repeating it is no error.
+        """Stop watching. Recorded events are still delivered. Repeating it is not an error.
 
         :raises NotWatched: where it was never watched.
         """
 
     @abstractmethod
     async def seal(self, group: str, *, expected: int | None = None) -> GroupDocument:
-        """Say that a group has all its members, or that it has them when there are `expected`.
+        """Seal a group: it has all its members now, or once it has `expected` members.
 
-        :raises NotWatched: where there is no such group, without `expected`.
-        :raises Conflict: where the number contradicts what is there.
+        :raises NotWatched: where there is no such group, and `expected` is not given.
+        :raises Conflict: where the group has more members, or was sealed with another number.
         """
 
     @abstractmethod
     async def operation(self, id: str) -> OperationDocument:  # noqa: A002 - as above
-        """Return what is known of an operation or message, as `GET /v1/operations/{id}` shows it.
+        """Return the document of an operation or message, as from `GET /v1/operations/{id}`.
 
         :raises NotWatched: where it is not known.
         """
 
     @abstractmethod
     async def group(self, name: str) -> GroupDocument:
-        """Return what is known of a group, as `GET /v1/groups/{name}` shows it.
+        """Return the document of a group, as from `GET /v1/groups/{name}`.
 
         :raises NotWatched: where it is not known.
         """
 
     @abstractmethod
     def _run(self) -> AbstractAsyncContextManager[None]:
-        """Be open within the block."""
+        """Return the context manager in which it is open."""
 
     @abstractmethod
     async def _register(self, document: Mapping[str, Any]) -> bool:
-        """Register what was checked; returns whether watching begins."""
+        """Register a checked document; returns whether watching begins."""
 
     @abstractmethod
     async def _end_of(self, subject: str) -> EmittedEvent | None:
-        """Return the final event of an id or a group that has ended, None where it has not."""
+        """Return the final event of an id or a group; None if it has not ended."""
 
     @abstractmethod
     def _follow(self, chosen: EventSelection) -> EventStream:
-        """Yield the chosen events."""
+        """Yield the selected events."""
 
     async def _wait(self, subject: str, seconds: float | None) -> EmittedEvent:
         with anyio.move_on_after(seconds):
@@ -228,9 +227,9 @@ class WatchingApi(ABC):
 def latest_final(
     subject: str, events: Sequence[Recorded], *, is_final: Callable[[Recorded], bool]
 ) -> Recorded:
-    """Return the final one of the latest events of what has ended.
+    """Return the final event among the latest events of `subject`, which has ended.
 
-    :raises EventsGone: where retention has taken it.
+    :raises EventsGone: where retention has removed it.
     """
     for event in reversed(events):
         if is_final(event):

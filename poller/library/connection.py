@@ -39,8 +39,8 @@ _GONE: Final = 410
 _FIRST_ERROR: Final = 400
 _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 2.0
-# streams that look for one event; a daemon has 64 for all its clients
-_LOOKS: Final = 4
+# concurrent streams that search for one event; a daemon allows 64 for all its clients
+_MAX_SEARCHES: Final = 4
 _NOT_OPEN: Final = "the connection is not open; use it within `async with`"
 
 
@@ -48,10 +48,10 @@ def connect(url: str, *, token: str | None = None, patience: float = 30.0) -> "D
     """Return a connection to the daemon at a URL: `http://…`, `https://…` or `unix:/path`.
 
     Use it within `async with`; it has the methods of `Poller`. It runs on asyncio and on trio.
-    `token` is the daemon's `server.token`. While nobody answers, each call and each stream tries
-    again for `patience` seconds: a daemon may be restarted, and a stream goes on where it was.
+    `token` is the daemon's `server.token`. While nothing answers, each call and each stream is
+    retried for `patience` seconds: the daemon may be restarting. A stream continues where it was.
 
-    Its methods raise `ControlError` where the daemon cannot be asked, or says no.
+    Its methods raise `ControlError` where the daemon does not answer, or refuses.
 
     :raises BadAddress: where the URL cannot be used.
     """
@@ -59,9 +59,9 @@ def connect(url: str, *, token: str | None = None, patience: float = 30.0) -> "D
 
 
 class DaemonConnection(WatchingApi):
-    """The connection to a running daemon; `connect` makes one.
+    """A connection to a running daemon; `connect` creates one.
 
-    Entering it asks nothing yet; after leaving it the daemon watches on.
+    Entering it sends no request; leaving it does not stop the daemon.
     """
 
     def __init__(self, url: str, *, token: str | None, patience: float) -> None:
@@ -70,7 +70,7 @@ class DaemonConnection(WatchingApi):
         self._token = None if token is None else SecretStr(token)
         self._patience = patience
         self._client: ControlClient | None = None
-        self._looks = anyio.Semaphore(_LOOKS)
+        self._searches = anyio.Semaphore(_MAX_SEARCHES)
 
     async def forget(self, id: str) -> None:  # noqa: A002 - as the base class has it
         """Stop watching; see `WatchingApi`."""
@@ -82,15 +82,15 @@ class DaemonConnection(WatchingApi):
         return await self._about(group, lambda: self._open_client.seal(group, expected))
 
     async def operation(self, id: str) -> OperationDocument:  # noqa: A002 - as above
-        """Return what is known of an operation or message; see `WatchingApi`."""
+        """Return the document of an operation or message; see `WatchingApi`."""
         return await self._about(id, lambda: self._open_client.operation(id, events=0))
 
     async def group(self, name: str) -> GroupDocument:
-        """Return what is known of a group; see `WatchingApi`."""
+        """Return the document of a group; see `WatchingApi`."""
         return await self._about(name, lambda: self._open_client.group(name))
 
     async def _register(self, document: Mapping[str, Any]) -> bool:
-        (result,) = await self._patiently(lambda: self._open_client.register([document]))
+        (result,) = await self._with_retries(lambda: self._open_client.register([document]))
         if result["status"] >= _FIRST_ERROR:
             _refuse(result)
         return result["status"] == 201  # noqa: PLR2004 - Created
@@ -117,12 +117,12 @@ class DaemonConnection(WatchingApi):
         id: str | None = None,  # noqa: A002 - as above
         group: str | None = None,
     ) -> EmittedEvent:
-        """Read one kept event of a subject: a timeline shows less of it than its receivers get.
+        """Read one stored event from the stream: a timeline does not contain all of its members.
 
-        :raises EventsGone: where it is no longer kept.
+        :raises EventsGone: where it is no longer stored.
         """
         chosen = EventSelection(id=id, group=group, from_oldest=True)
-        async with self._looks, aclosing(self._follow(chosen, types=("final",))) as events:
+        async with self._searches, aclosing(self._follow(chosen, types=("final",))) as events:
             async for event in events:
                 if event.id == event_id:
                     return event
@@ -141,7 +141,7 @@ class DaemonConnection(WatchingApi):
                 ) as messages:
                     retry.succeeded()
                     after = messages.position or after
-                    # where there was no event yet, the oldest kept one is the first to come
+                    # if there was no event yet, the oldest stored one will be the first
                     from_oldest = after is None
                     async with aclosing(aiter(messages)) as received:
                         async for message in received:
@@ -156,11 +156,11 @@ class DaemonConnection(WatchingApi):
                     raise EventsGone(error.detail) from None
                 raise
             else:
-                # the daemon stops, or could not go on; the next request says why
+                # the daemon stops, or failed; the next request shows why
                 await anyio.sleep(_FIRST_WAIT)
 
     async def _ends(self) -> Ends:
-        """Yield the subjects of final events; a gap in the reading wakes all who wait."""
+        """Yield the subjects of final events, and None after a gap in the stream."""
         wait = _FIRST_WAIT
         while True:
             try:
@@ -172,19 +172,19 @@ class DaemonConnection(WatchingApi):
                             if message.event != "error":
                                 yield read_emitted(message.data).subject
             except (Unreachable, NoDaemon, Refused):
-                # those who wait look for themselves, and raise what they find
+                # the waiting calls query for themselves, and raise the error
                 yield None
             await anyio.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
 
-    async def _about(self, subject: str, ask: Callable[[], Awaitable[Result]]) -> Result:
-        """Ask about one subject, patiently.
+    async def _about(self, subject: str, request: Callable[[], Awaitable[Result]]) -> Result:
+        """Make a request about one subject, with retries.
 
-        :raises NotWatched: where the daemon does not know it.
-        :raises Conflict: where it says that this contradicts what it knows.
+        :raises NotWatched: where the daemon does not know the subject.
+        :raises Conflict: where the daemon reports a conflict.
         """
         try:
-            return await self._patiently(ask)
+            return await self._with_retries(request)
         except UnknownOperation:
             raise NotWatched(subject) from None
         except Refused as error:
@@ -194,11 +194,11 @@ class DaemonConnection(WatchingApi):
                 raise Conflict(error.detail) from None
             raise
 
-    async def _patiently(self, ask: Callable[[], Awaitable[Result]]) -> Result:
+    async def _with_retries(self, request: Callable[[], Awaitable[Result]]) -> Result:
         retry = _Retry(self._patience)
         while True:
             try:
-                return await ask()
+                return await request()
             except Unreachable as error:
                 await retry.failed(error)
 
@@ -222,7 +222,7 @@ class DaemonConnection(WatchingApi):
 
 
 class _Retry:
-    """Waits longer and longer between tries, until nobody has answered for `patience` seconds."""
+    """Waits with backoff between attempts, until nothing has answered for `patience` seconds."""
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
@@ -230,13 +230,13 @@ class _Retry:
         self._since: float | None = None
 
     def succeeded(self) -> None:
-        """Begin again: somebody answered."""
+        """Reset the backoff: the daemon answered."""
         self._wait, self._since = _FIRST_WAIT, None
 
     async def failed(self, error: Exception) -> None:
-        """Wait before the next try.
+        """Wait before the next attempt.
 
-        :raises Exception: the error, where the patience is over.
+        :raises Exception: the error, where `patience` has passed.
         """
         now = anyio.current_time()
         self._since = now if self._since is None else self._since
@@ -251,7 +251,7 @@ def _final(subject: str, events: Sequence[TimelineEventDocument]) -> str:
 
 
 def _refuse(result: BulkItemDocument) -> NoReturn:
-    """Raise what the daemon says about a registration."""
+    """Raise the daemon's error about a registration."""
     problem = result["problem"]
     if result["status"] == _CONFLICT:
         raise Conflict(problem["detail"])

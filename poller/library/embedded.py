@@ -1,4 +1,4 @@
-"""The poller inside a program: the loops of the daemon in the event loop of the caller."""
+"""The poller embedded in a program: the loops of the daemon in the caller's event loop."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -37,25 +37,25 @@ from poller.tracking.watch import Phase
 
 Result = TypeVar("Result")
 
-_ASK_AGAIN: Final = 1.0
+_RETRY_SECONDS: Final = 1.0
 _HAS_ENDED: Final = frozenset({Phase.EXPLAINING, Phase.ENDED})
-_GIVEN_TWICE: Final = "pass it as an argument, and leave it out of settings"
+_GIVEN_TWICE: Final = "pass it as an argument, and remove it from settings"
 _CLOSED: Final = "the poller has stopped"
 _NOT_RUNNING: Final = "the poller is not running; use it within `async with`"
 
 
 class Poller(WatchingApi):
-    """A poller in the event loop of the caller, from entering to leaving `async with`.
+    """A poller in the caller's event loop, while the body of `async with` runs.
 
     It is the daemon of `poller run`, with the same store and the same promises. It needs asyncio:
     the store waits for its database in threads that only asyncio wakes. It reads no settings from
-    the environment, and has neither sinks nor a listener unless `settings` has some. It sets up no
-    log and no signal handler; its log lines go to the logger `poller` of the standard library, or
-    through structlog where the program has configured that. A program may have several; each needs
-    a SQLite store of its own, while those of one account may share one in PostgreSQL.
+    the environment, and has neither sinks nor a listener unless they are in `settings`. It sets up
+    no log and no signal handler; its log lines go to the logger `poller` of the standard library,
+    or through structlog if the program has configured that. A program may have several pollers;
+    each needs a SQLite store of its own, while those of one account may share one in PostgreSQL.
 
-    Leaving it stops in order: answers under way are recorded, and due deliveries get
-    `engine.shutdown_grace`. What remains goes on when the store is opened again.
+    Leaving it stops in order: answers in flight are recorded, and due deliveries get
+    `engine.shutdown_grace`. What remains is done when the store is opened again.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class Poller(WatchingApi):
         base_url: str = "https://comms.twilio.com/v1",
         settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        """Check the arguments; opens nothing before `async with`.
+        """Check the arguments; nothing is opened before `async with`.
 
-        `store` is a URL such as `sqlite:///poller.db` or `postgresql://…`. `settings` are the
-        further tables of a `poller.toml`, such as `{"polling": {"settle": "5m"}}`, with `sinks`
-        and `server.listen`, but without `log`.
+        `store` is a URL such as `sqlite:///poller.db` or `postgresql://…`. `settings` are further
+        tables as in `poller.toml`, such as `{"polling": {"settle": "5m"}}`, including `sinks` and
+        `server.listen`, but not `log`.
 
-        :raises SettingsError: with everything that is wrong with them.
+        :raises SettingsError: with every problem that was found.
         """
         super().__init__(name="poller", not_open=_NOT_RUNNING)
         credentials = {
@@ -109,7 +109,7 @@ class Poller(WatchingApi):
 
     @property
     def address(self) -> str | None:
-        """Where its control API listens, as `poller.connect` takes it; None for nowhere."""
+        """The address of its control API, for `poller.connect`; None if it does not listen."""
         return self._address
 
     async def forget(self, id: str) -> None:  # noqa: A002 - as the base class has it
@@ -127,14 +127,14 @@ class Poller(WatchingApi):
         return show_group(sealed, self._store.now())
 
     async def operation(self, id: str) -> OperationDocument:  # noqa: A002 - as above
-        """Return what is known of an operation or message; see `WatchingApi`."""
+        """Return the document of an operation or message; see `WatchingApi`."""
         detail = await self._store.find_operation(id, latest=0)
         if detail is None:
             raise NotWatched(id)
         return show_operation(detail.watch)
 
     async def group(self, name: str) -> GroupDocument:
-        """Return what is known of a group; see `WatchingApi`."""
+        """Return the document of a group; see `WatchingApi`."""
         detail = await self._store.groups.find(name, latest=0)
         if detail is None:
             raise NotWatched(name)
@@ -148,8 +148,8 @@ class Poller(WatchingApi):
 
     async def _end_of(self, subject: str) -> EmittedEvent | None:
         if subject.startswith("comms_"):
-            return await self._patiently(partial(self._end_of_watch, subject))
-        return await self._patiently(partial(self._end_of_group, subject))
+            return await self._with_retries(partial(self._end_of_watch, subject))
+        return await self._with_retries(partial(self._end_of_group, subject))
 
     async def _end_of_watch(self, watched: str) -> EmittedEvent | None:
         detail = await self._store.find_operation(watched, latest=LATEST)
@@ -173,7 +173,7 @@ class Poller(WatchingApi):
         while True:
             ends = self._opened is None
             try:
-                recorded = await self._patiently(feed.read)
+                recorded = await self._with_retries(feed.read)
             except PollerClosed:
                 return
             for stored in recorded:
@@ -193,16 +193,16 @@ class Poller(WatchingApi):
             operations=chosen.ids,
             groups=chosen.groups,
         )
-        return await self._patiently(start)
+        return await self._with_retries(start)
 
     async def _ends(self, opened: OpenedDaemon) -> Ends:
-        """Yield the subjects of final events; a gap in the reading wakes all who wait."""
+        """Yield the subjects of final events, and None after a gap in the reading."""
         while True:
             feed = await self._feed(opened, EventSelection())
             yield None
             try:
                 while True:
-                    for stored in await self._patiently(feed.read):
+                    for stored in await self._with_retries(feed.read):
                         if stored.final:
                             yield stored.subject
                     if not feed.has_more:
@@ -210,15 +210,15 @@ class Poller(WatchingApi):
             except EventsGone:
                 continue
 
-    async def _patiently(self, ask: Callable[[], Awaitable[Result]]) -> Result:
-        """Ask the store, again and again while it refuses: an outage ends by itself."""
+    async def _with_retries(self, query: Callable[[], Awaitable[Result]]) -> Result:
+        """Query the store, with retries while it is unavailable: an outage ends by itself."""
         while True:
             try:
-                return await ask()
+                return await query()
             except StoreUnavailable:
                 if self._opened is None:
                     raise PollerClosed(_CLOSED) from None
-                await anyio.sleep(_ASK_AGAIN)
+                await anyio.sleep(_RETRY_SECONDS)
 
     @asynccontextmanager
     async def _run(self) -> AsyncGenerator[None, None]:
@@ -236,7 +236,7 @@ class Poller(WatchingApi):
                 finally:
                     opened.daemon.stop()
                     await finished.wait()
-                    # what other tasks still ask of the store must not hold up the end
+                    # queries of other tasks must not hold up the shutdown
                     stack.enter_context(opened.store.finishing(STORE_GRACE))
 
     async def _run_daemon(self, opened: OpenedDaemon, finished: anyio.Event) -> None:
@@ -245,7 +245,7 @@ class Poller(WatchingApi):
         finally:
             self._opened = self._address = None
             self._waiters.close(f"{_CLOSED} ({opened.daemon.reason.value})")
-            # those who follow events read what was recorded last, and end
+            # wake those who follow events: they read the last ones, and end
             opened.daemon.signals.events.notify()
             finished.set()
 
@@ -274,10 +274,10 @@ def _settings(
     """Check all settings together; there is no listener unless one is given."""
     if "log" in tables:
         what = "not a setting of an embedded poller"
-        fix = "configure the logger `poller`, or structlog, as the program likes"
+        fix = "configure the logger `poller`, or structlog, in the program"
         raise SettingsError([SettingsProblem(field="log", what=what, fix=fix)])
     twice = [
-        SettingsProblem(field=f"{table}.{name}", what="an argument of its own", fix=_GIVEN_TWICE)
+        SettingsProblem(field=f"{table}.{name}", what="also an argument", fix=_GIVEN_TWICE)
         for table, names in arguments.items()
         for name in names
         if name in tables.get(table, {})

@@ -1,4 +1,4 @@
-"""What the methods of the Python API raise, beside the errors of settings, store and daemon."""
+"""Errors of the Python API, in addition to those of settings, store and daemon."""
 
 
 class NotWatched(LookupError):

@@ -1,7 +1,7 @@
-"""Many who wait for ends, with one reader of final events for all of them.
+"""Waiting for ends: many waiting tasks share one reader of final events.
 
-A wake-up only says that it is time to look: what has ended is what the store, or the daemon, says.
-So a wake-up too many costs a look, and one that was missed costs time, but never an end.
+A wake-up only means that it is time to query: the store or the daemon knows what has ended. So a
+superfluous wake-up costs one query, and a missed one costs time, but no end is lost.
 """
 
 from collections import defaultdict
@@ -15,22 +15,22 @@ from poller.library.errors import PollerClosed
 
 Found = TypeVar("Found")
 Ends = AsyncGenerator[str | None, None]
-"""The subjects of final events as they are recorded; None where the reading begins, or went on."""
+"""The subjects of final events as they are recorded; None when reading begins, or after a gap."""
 
-_LOOK_AGAIN: Final = 60.0
-"""Seconds: nobody wakes those who wait for what another program forgets."""
+_QUERY_SECONDS: Final = 60.0
+"""Waiting tasks also query this often: nothing wakes them if another program forgets it."""
 
 
 class Waiters:
-    """Those who wait. `run` reads for them once the first one has come."""
+    """The waiting tasks. `run` begins to read for them when the first one waits."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[anyio.Event]] = defaultdict(set)
         self._has_begun = anyio.Event()
         self._closed: PollerClosed | None = None
 
-    async def wait(self, subject: str, look: Callable[[], Awaitable[Found | None]]) -> Found:
-        """Look until there is something, after each wake-up of the subject, and now and then.
+    async def wait(self, subject: str, query: Callable[[], Awaitable[Found | None]]) -> Found:
+        """Query until there is a result: after each wake-up of the subject, and from time to time.
 
         :raises PollerClosed: where `close` was called.
         """
@@ -38,22 +38,22 @@ class Waiters:
         while True:
             if self._closed is not None:
                 raise self._closed
-            # it listens before it looks: what ends in between wakes it
+            # listen before the query, so that an end in between is not missed
             with self._listening(subject) as woken:
-                if (found := await look()) is not None:
+                if (found := await query()) is not None:
                     return found
-                with anyio.move_on_after(_LOOK_AGAIN):
+                with anyio.move_on_after(_QUERY_SECONDS):
                     await woken.wait()
 
     async def run(self, read: Callable[[], Ends]) -> None:
-        """Wake those whose subjects `read` yields; begins when somebody waits, and ends with it."""
+        """Call `read` once a task waits, and wake those that wait for its subjects."""
         await self._has_begun.wait()
         async with aclosing(read()) as ends:
             async for subject in ends:
                 self.wake(subject)
 
     def wake(self, subject: str | None) -> None:
-        """Wake those who wait for this subject; with None all."""
+        """Wake the tasks that wait for this subject; with None all."""
         chosen = [*self._waiting.values()] if subject is None else [self._waiting.get(subject, ())]
         for events in chosen:
             for event in events:

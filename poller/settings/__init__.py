@@ -1,4 +1,4 @@
-"""Settings: the only package, beside the command line, that reads the environment and its files."""
+"""Settings: besides the command line, the only package that reads the environment and its files."""
 
 from poller.settings.addresses import MASK, StoreUrl
 from poller.settings.alerts import AlertSettings

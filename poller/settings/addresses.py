@@ -1,6 +1,6 @@
 """The addresses in settings: the API's base URL, webhooks, the store, where to listen.
 
-The form in which an address is shown holds no password and no values of a query.
+When an address is shown, its password and its query are masked.
 """
 
 import re
@@ -28,17 +28,17 @@ _STORE_FIX: Final = (
 
 
 class StoreUrl(SecretStr):
-    """A database URL: `get_secret_value()` returns all of it, everything else hides a password."""
+    """A database URL: `get_secret_value()` returns all of it; otherwise its password is masked."""
 
     def _display(self) -> str:
         return safe_url(self.get_secret_value())
 
 
 def safe_url(text: str) -> str:
-    """Return a URL, good or bad, with its password and all after `?` or `#` masked.
+    """Return a URL, valid or not, with its password and all after `?` or `#` masked.
 
-    Everything before the last `@` counts as user info: it is better to hide too much than too
-    little, since the message about a bad URL shows it.
+    Everything before the last `@` counts as user info: messages show invalid URLs, so it is better
+    to hide too much than too little.
     """
     scheme, found, rest = text.partition("://")
     if not found:
@@ -51,26 +51,26 @@ def safe_url(text: str) -> str:
 
 
 def check_api_url(text: str) -> str:
-    """Return the API's base URL as it is stored.
+    """Return the API's base URL in normal form.
 
-    :raises PydanticCustomError: if it is no http(s) URL, or holds user info, a query, a fragment.
+    :raises PydanticCustomError: if it is no http(s) URL, or has user info, a query or a fragment.
     """
     with as_fault():
         return check_base_url(text)
 
 
 def check_public_url(text: str) -> str:
-    """Return the address of the control API as people reach it, empty for none.
+    """Return a public URL in normal form; empty for none.
 
-    :raises PydanticCustomError: if it is no http(s) URL, or holds user info, a query, a fragment.
+    :raises PydanticCustomError: if it is no http(s) URL, or has user info, a query or a fragment.
     """
     return text and check_api_url(text)
 
 
 def check_webhook_url(text: str) -> str:
-    """Return the URL as it stands.
+    """Return the URL unchanged.
 
-    :raises PydanticCustomError: if it is no http(s) URL, or holds user info or a fragment.
+    :raises PydanticCustomError: if it is no http(s) URL, or has user info or a fragment.
     """
     with as_fault():
         check_url(text)
@@ -85,7 +85,7 @@ def check_store_url(value: SecretStr) -> StoreUrl:
     text = value.get_secret_value().strip()
     scheme, found, rest = text.partition("://")
     if not found or scheme not in _STORE_SCHEMES:
-        raise fault("not a store that the poller knows", _STORE_FIX)
+        raise fault("neither SQLite nor PostgreSQL", _STORE_FIX)
     if scheme.startswith("sqlite"):
         _check_sqlite(rest)
     else:
@@ -94,16 +94,16 @@ def check_store_url(value: SecretStr) -> StoreUrl:
 
 
 def store_password(text: str) -> bool:
-    """Whether a database URL holds a password, in its user info or its query."""
+    """Whether a database URL contains a password, in its user info or its query."""
     user_info = text.partition("://")[2].rpartition("@")[0]
     query = parse_qsl(text.partition("?")[2])
     return ":" in user_info or any("password" in key.lower() for key, _ in query)
 
 
 def check_listen(text: str) -> str:
-    """Return the address as it stands.
+    """Return the address unchanged.
 
-    :raises PydanticCustomError: if it cannot be listened on.
+    :raises PydanticCustomError: if it is not an address to listen on.
     """
     with as_fault():
         parse_listen(text)
@@ -113,7 +113,7 @@ def check_listen(text: str) -> str:
 def _check_sqlite(rest: str) -> None:
     path = rest.partition("?")[0]
     if not path.startswith("/") or path.startswith(("/:memory:", "/file:")) or path.endswith("/"):
-        raise fault("a SQLite store is a file, so that it outlives the process", _STORE_FIX)
+        raise fault("a SQLite store must be a file, so that it outlives the process", _STORE_FIX)
 
 
 def _check_postgresql(text: str) -> None:
@@ -123,4 +123,4 @@ def _check_postgresql(text: str) -> None:
     except ValueError:
         raise fault("not a URL", _STORE_FIX) from None
     if not parts.path.strip("/"):
-        raise fault("names no database", _STORE_FIX)
+        raise fault("has no name of a database", _STORE_FIX)

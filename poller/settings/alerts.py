@@ -1,4 +1,4 @@
-"""The settings of one alert: when an operation, or a group of them, goes wrong."""
+"""The settings of one alert on operations or groups."""
 
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Self
@@ -22,7 +22,7 @@ def _check_counter(name: str) -> str:
         meant = suggestion(name, _COUNTERS)
         nearest = "" if meant is None else f'the nearest is "{meant}"; '
         raise fault(
-            "no counter that the API documents",
+            "not a counter in the API's documentation",
             f"{nearest}write one of {', '.join(sorted(_COUNTERS))}",
         )
     return name
@@ -36,15 +36,15 @@ _Counter = Annotated[
 
 
 class AlertSettings(Section):
-    """One rule, which fires once for each operation or group: counters, or standstill."""
+    """One rule, which fires once per operation or group at most: on counters, or on a stall."""
 
     of: Literal["operation", "group"] = Field(
         default="operation",
-        description="what is judged: each operation, or each group by the sums of its members",
+        description="what it applies to: each operation, or each group with its members' sums",
     )
     counters: tuple[_Counter, ...] = Field(
         default=(),
-        description="the counters of `stats` whose sum is judged",
+        description="the counters of `stats` whose sum is compared",
         examples=[["failed", "undelivered"]],
     )
     ratio: Annotated[Rate, Field(gt=0, le=1)] | None = Field(
@@ -57,19 +57,20 @@ class AlertSettings(Section):
     )
     at_least: Annotated[Count, Field(ge=0)] | None = Field(
         default=None,
-        description="the smallest number of finished recipients with which it can fire; unset "
-        f"means {_AT_LEAST} with a `ratio`, else 0",
+        description="does not fire with fewer finished recipients; unset means "
+        f"{_AT_LEAST} with a `ratio`, else 0",
         examples=[_AT_LEAST],
     )
     stalled: Annotated[Duration, AfterValidator(between("1s", "7d"))] | None = Field(
         default=None,
-        description="fires when nothing has moved for so long, in place of counters; never while "
-        "an operation is scheduled or could not be read",
+        description="fires when nothing has changed for this time, instead of counters; never "
+        "while an operation is scheduled or could not be read",
         examples=["15m"],
     )
     labels: dict[str, str] = Field(
         default_factory=dict,
-        description="only what carries all of these labels, which all members of a group share",
+        description="only operations, or groups, with all of these labels; a group has the labels "
+        "that all its members share",
         examples=[{"campaign": "autumn"}],
     )
 
@@ -87,8 +88,8 @@ class AlertSettings(Section):
             given = [name for name, value in others.items() if value not in {None, ()}]
             if given:
                 raise fault(
-                    "an alert judges counters or standstill, not both",
-                    f"leave out {' and '.join(given)}, or make another alert of it",
+                    "an alert has either counters or stalled, not both",
+                    f"remove {' and '.join(given)}, or move it to another alert",
                     field="stalled",
                 )
         elif not self.counters and has_threshold:
@@ -99,14 +100,14 @@ class AlertSettings(Section):
             )
         elif not has_threshold:
             raise fault(
-                "says not when it fires",
+                "has no condition",
                 "set ratio or count, with counters, or stalled alone",
             )
         return self
 
     @property
     def smallest(self) -> int:
-        """The smallest number of finished recipients with which it can fire."""
+        """The smallest number of finished recipients at which it can fire."""
         if self.at_least is not None:
             return self.at_least
         return _AT_LEAST if self.ratio is not None else 0

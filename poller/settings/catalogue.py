@@ -1,7 +1,7 @@
 """All settings, derived from the models: their names, how each is written, which are secret.
 
-A path is a setting's place as a tuple of keys, `("polling", "settle")`. In the catalogue `*` stands
-for the name of a sink or an alert. Under a table, such as `labels`, the last key is free.
+A path is a tuple of keys, such as `("polling", "settle")`. In the catalogue `*` stands for the name
+of a sink or an alert. In a table, such as `labels`, the last key is arbitrary.
 """
 
 from collections.abc import Iterable, Mapping
@@ -42,7 +42,7 @@ NAMED: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
     "sinks": SINK_TYPES,
     "alerts": (AlertSettings,),
 }
-"""The sections that hold a table for each name, and the models of these tables."""
+"""The sections that contain a table for each name, and the models of these tables."""
 
 _MAX_DEPTH: Final = 4  # sinks.<name>.headers.<header>; the rest of a path belongs to the last key
 _ANY: Final = "*"
@@ -58,7 +58,7 @@ class SettingShape(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One row of the catalogue; `sink_types` are the types of sink that have it, if a sink's."""
+    """One row of the catalogue; for a sink's setting, `sink_types` are the types that have it."""
 
     path: SettingPath
     shape: SettingShape
@@ -86,7 +86,7 @@ def catalogue() -> tuple[Setting, ...]:
 
 
 def find(path: SettingPath) -> Setting | None:
-    """Return the row of this setting, or of the table that it is an entry of."""
+    """Return the row of this setting, or of the table that contains it; None if unknown."""
     rows = _by_path()
     general = _general(path)
     if (row := rows.get(general)) is not None:
@@ -96,7 +96,7 @@ def find(path: SettingPath) -> Setting | None:
 
 
 def is_section(path: SettingPath) -> bool:
-    """Whether there are settings below this path; there are below the empty one."""
+    """Whether there are settings below this path; true for the empty path."""
     general = _general(path)
     return any(
         len(row.path) > len(general) and row.path[: len(general)] == general for row in catalogue()
@@ -104,7 +104,7 @@ def is_section(path: SettingPath) -> bool:
 
 
 def dotted(path: Iterable[str]) -> str:
-    """Write a path as in messages and in `--set`: `polling.settle`."""
+    """Write a path for messages and for `--set`: `polling.settle`."""
     return ".".join(path)
 
 
@@ -119,7 +119,7 @@ def env_name(path: Iterable[str]) -> str:
 
 
 def keys_in(section: str, *, sink_type: str | None = None) -> list[str]:
-    """Return the keys of a section, of sinks those of one type or, without a type, of any."""
+    """Return the keys of a section; for sinks those of one type, or without a type of any."""
     return [
         row.path[-1]
         for row in catalogue()
@@ -128,9 +128,9 @@ def keys_in(section: str, *, sink_type: str | None = None) -> list[str]:
 
 
 def meant_by(path: SettingPath, *, sink_type: str | None = None) -> SettingPath | None:
-    """Return the setting or section that an unknown path most likely stands for, if one is close.
+    """Return the setting or section that an unknown path most likely means, if one is similar.
 
-    `sink_type` is the type of the sink that it belongs to, None where that is not known.
+    `sink_type` is the type of the sink that it belongs to, None if unknown.
     """
     section = suggestion(path[0], Settings.model_fields)
     if section is None:
@@ -192,7 +192,7 @@ def _shape(annotation: Any) -> SettingShape:  # noqa: ANN401 - an annotation has
 
 
 def parts_of(annotation: Any) -> Iterable[Any]:  # noqa: ANN401 - as above
-    """Yield all that an annotation is made of, its metadata included."""
+    """Yield an annotation and all its nested parts, including metadata."""
     yield annotation
     for argument in get_args(annotation):
         yield from parts_of(argument)

@@ -1,4 +1,4 @@
-"""What is wrong with settings, and how to correct it."""
+"""Errors in settings, and how to correct them."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,11 +16,11 @@ _CUTOFF: Final = 0.75
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsProblem:
-    """One thing that is wrong.
+    """One error in the settings, and its fix.
 
-    `field` is the dotted name of a setting, a variable or a file. `value` is what was found there,
-    as text, None for a secret or if there is nothing to show. `origin` says where the value came
-    from, None if it is missing everywhere.
+    `field` is the dotted name of a setting, a variable or a file. `value` is the value found there,
+    as text, None for a secret or if there is nothing to show. `origin` is where it came from, None
+    if it is missing everywhere.
     """
 
     field: str
@@ -36,7 +36,7 @@ class SettingsProblem:
 
 
 class SettingsError(Exception):
-    """The settings cannot be used: all the problems that were found, at least one."""
+    """The settings cannot be used; `problems` are all that were found, at least one."""
 
     def __init__(self, problems: Sequence[SettingsProblem]) -> None:
         super().__init__(problems)
@@ -50,13 +50,13 @@ class SettingsError(Exception):
 
 
 def fault(what: str, fix: str, *, field: str | None = None) -> PydanticCustomError:
-    """Return the error for a validator to raise; `field` is the member of a table that is wrong."""
+    """Return the error for a validator to raise; `field` names the wrong member of a table."""
     return PydanticCustomError("fault", "{what}", {"what": what, "fix": fix, "field": field})
 
 
 @contextmanager
 def as_fault() -> Iterator[None]:
-    """Turn a value that a sink cannot use into the error of a setting.
+    """Turn `Unusable` into the error of a setting.
 
     :raises PydanticCustomError: where the block raised `Unusable`.
     """
@@ -67,11 +67,11 @@ def as_fault() -> Iterator[None]:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is closest to `word`, None unless one is close.
+    """Return the known name that is most similar to `word`, None unless one is similar enough.
 
-    Case does not matter. Names with parts, such as `operation.completed`, are close only when each
-    part is: a long common prefix says nothing about the rest. Of two that are equally close neither
-    is returned.
+    Case does not matter. Names with parts, such as `operation.completed`, are similar only if each
+    part is: a long common prefix says nothing about the rest. If two are equally similar, None is
+    returned.
     """
     scored = sorted(((_likeness(word, name), name) for name in dict.fromkeys(known)), reverse=True)
     close = [(likeness, name) for likeness, name in scored if likeness >= _CUTOFF]
@@ -81,7 +81,7 @@ def suggestion(word: str, known: Iterable[str]) -> str | None:
 
 
 def _likeness(word: str, name: str) -> float:
-    """Return how alike two names are, from 0 to 1: that of the part in which they differ most."""
+    """Return the similarity of two names, from 0 to 1: that of their least similar parts."""
     parts, others = _parts(word), _parts(name)
     if len(parts) != len(others):
         parts, others = [word.lower()], [name.lower()]

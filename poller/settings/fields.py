@@ -33,14 +33,15 @@ def parse_duration(value: object) -> float:
     else:
         raise fault("not a duration", _EXAMPLES)
     if not math.isfinite(seconds) or seconds < 0:
-        raise fault("a duration is finite and not negative", _EXAMPLES)
+        raise fault("a duration must be finite and not negative", _EXAMPLES)
     return seconds
 
 
 def format_duration(seconds: float) -> str:
-    """Write seconds the way a person would: `90.0` → `"90s"`, `120.0` → `"2m"`, `0.5` → `"500ms"`.
+    """Write seconds for people: `90.0` → `"90s"`, `120.0` → `"2m"`, `0.5` → `"500ms"`.
 
-    It uses the largest unit that gives a whole number, two or more. Reading it gives the same back.
+    It uses the largest unit that gives a whole number of two or more. `parse_duration` reads the
+    result as the same number.
     """
     for unit in ("d", "h", "m"):
         if seconds >= 2 * _UNITS[unit] and seconds % _UNITS[unit] == 0:
@@ -107,12 +108,12 @@ Rate = Annotated[float, BeforeValidator(_no_boolean)]
 def missing_credentials(
     *, key: bool, secret: bool, token: bool, client: bool, client_secret: bool
 ) -> SettingsProblem:
-    """Return which half of a pair is missing; `token` is a token without its account."""
+    """Return the problem of the missing credentials; `token` means a token without its account."""
     if client != client_secret:
         there, absent = ("id", "secret") if client else ("secret", "id")
         return SettingsProblem(
             field=f"api.oauth_client_{absent}",
-            what=f"missing, although api.oauth_client_{there} is set: half a pair is no credential",
+            what=f"missing, although api.oauth_client_{there} is set: both are needed",
             fix=f"set POLLER_API__OAUTH_CLIENT_{absent.upper()}, as a variable or as a file in the "
             "secrets directory",
         )
@@ -120,13 +121,13 @@ def missing_credentials(
         there, absent = ("KEY", "SECRET") if key else ("SECRET", "KEY")
         return SettingsProblem(
             field=f"api.api_{absent.lower()}",
-            what=f"missing, although api.api_{there.lower()} is set: half a pair is no credential",
+            what=f"missing, although api.api_{there.lower()} is set: both are needed",
             fix=f"set TWILIO_API_{absent}, as a variable or as a file in the secrets directory",
         )
     if token:
         return SettingsProblem(
             field="api.account_sid",
-            what="missing, although api.auth_token is set: half a pair is no credential",
+            what="missing, although api.auth_token is set: both are needed",
             fix="set TWILIO_ACCOUNT_SID",
         )
     return SettingsProblem(
@@ -138,15 +139,15 @@ def missing_credentials(
 
 
 def missing_hint_access(*, has_url: bool) -> SettingsProblem:
-    """Return what is missing to check pushes; `has_url` says whether `server.hints_url` is set."""
+    """Return the problem of unguarded pushes; `has_url`: whether `server.hints_url` is set."""
     signature = (
         "api.auth_token, which signs them"
         if has_url
-        else "server.hints_url, for what api.auth_token signs"
+        else "server.hints_url, for pushes that are signed with api.auth_token"
     )
     return SettingsProblem(
         field="server.hints",
-        what="anybody could push hints: neither Basic nor a signature can be checked",
+        what="anybody could push hints: neither HTTP Basic nor a signature can be checked",
         fix=f"set server.hints_user and server.hints_password, or {signature}",
     )
 
@@ -158,20 +159,21 @@ def _blank_is_none(value: object) -> object:
 
 def _check_user(text: str) -> str:
     if not text.isprintable() or re.search(r"[\s:]", text):
-        raise fault("holds a space, a colon or a control character", "copy it again")
+        raise fault("contains a space, a colon or a control character", "copy it again")
     return text
 
 
 def _check_password(value: SecretStr) -> SecretStr:
     if re.search(r"[\x00-\x1f\x7f]", value.get_secret_value()):
-        raise fault("holds a line break or another control character", "write it on one line")
+        raise fault("contains a line break or another control character", "write it on one line")
     return value
 
 
 def _check_token(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
         raise fault(
-            "a token is printable ASCII without spaces", "make one with: openssl rand -hex 32"
+            "a token must be printable ASCII without spaces",
+            "make one with: openssl rand -hex 32",
         )
     return value
 
@@ -189,4 +191,4 @@ Password = Annotated[
 Token = Annotated[
     Annotated[SecretStr, AfterValidator(_check_token)] | None, BeforeValidator(_blank_is_none)
 ]
-"""A bearer token, which must fit into a header as it is (RFC 6750, section 2.1); empty is unset."""
+"""A bearer token, of characters allowed in a header (RFC 6750, section 2.1); empty is unset."""

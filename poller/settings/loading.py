@@ -1,4 +1,4 @@
-"""From command line, environment and files to one checked, frozen `Settings`, or every problem."""
+"""Loads settings from command line, environment and files; reports all problems together."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -26,7 +26,7 @@ from poller.settings.sources import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """Settings, and a description of the origin of each value, by the setting's dotted name."""
+    """Settings, and the origin of each value by the setting's dotted name."""
 
     settings: Settings
     origins: Mapping[str, str]
@@ -41,12 +41,12 @@ def load_settings(
 ) -> Loaded:
     """Read all sources and check them together. Changes nothing.
 
-    `config` is the file of `--config`, `overrides` the values of `--set`. Highest first: overrides,
-    `POLLER_…` variables, secret files, the vendor's variables and secret files, the TOML file,
-    defaults.
+    `config` is the file of `--config`, `overrides` the values of `--set`. The precedence, highest
+    first: overrides, `POLLER_…` variables, secret files, the vendor's variables and secret files,
+    the TOML file, defaults.
 
-    Only these `sections` are read. The others have their defaults, and a mistake in them does not
-    count unless it is on the command line.
+    Only these `sections` are read. The others have their defaults, and a mistake in them is not
+    reported unless it is on the command line.
 
     :raises SettingsError: with every problem that was found.
     """
@@ -56,9 +56,9 @@ def load_settings(
 
 
 def check_settings(tables: Mapping[str, object], *, origin: str) -> Settings:
-    """Check settings that are given as the tables of a configuration file; reads nothing else.
+    """Check settings that are given as tables of a configuration file; reads nothing else.
 
-    :raises SettingsError: with every problem that was found; `origin` says where they come from.
+    :raises SettingsError: with every problem that was found; `origin` describes the source.
     """
     return _checked([from_tables(tables, origin)]).settings
 
@@ -97,7 +97,7 @@ class SettingsLoader:
         )
 
     def files(self) -> list[Path]:
-        """Return the files that the settings are read from, as they are now; blocks on them."""
+        """Return the files that the settings would be read from now; blocks on the file system."""
         file = config_file(self._config, os.environ)
         directory, _ = secrets_directory(os.environ)
         try:
@@ -107,7 +107,7 @@ class SettingsLoader:
         return [*([] if file is None else [file]), *sorted(secrets)]
 
     def credentials(self) -> AnyCredentials:
-        """Read the credentials again; blocks on files.
+        """Read the credentials again; blocks on the file system.
 
         :raises SettingsError: where none are set.
         """
@@ -124,7 +124,7 @@ def _validated(
     given: Mapping[SettingPath, SourcedValue],
     problems: list[SettingsProblem],
 ) -> Settings | None:
-    """Return the merged settings; or None, and add what is wrong to `problems`."""
+    """Return the merged settings; if they are invalid, add to `problems` and return None."""
     noted = {problem.field for problem in problems}
     try:
         return Settings.read(sources)
@@ -134,7 +134,7 @@ def _validated(
 
 
 def _follows(problem: SettingsProblem, noted: set[str]) -> bool:
-    """Whether a sink's value is missing only because a source refused what was written."""
+    """Whether a sink's value is missing only because a source refused it."""
     sink = problem.field.rpartition(".")[0]
     return problem.what.startswith("missing") and any(
         field.startswith(f"{sink}.") or field == sink for field in noted

@@ -42,7 +42,7 @@ from poller.settings.fields import (
 from poller.settings.sinks import SinkName, SinkSettings, default_sinks
 
 _sources: ContextVar[tuple[PydanticBaseSettingsSource, ...]] = ContextVar("sources", default=())
-"""What `Settings.read` hands to the hook of pydantic-settings, which takes no arguments."""
+"""Passes the sources from `Settings.read` to pydantic-settings' hook, which has no parameter."""
 
 _Interval = Annotated[Duration, AfterValidator(between("10ms", "1d"))]
 
@@ -67,26 +67,26 @@ class ApiSettings(Section):
     )
     account_sid: UserName = Field(
         default=None,
-        description="the account; names it in the store, and is the user of `auth_token`",
+        description="the account SID; the user for `auth_token`, and the account in the store",
         examples=["ACXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX"],
     )
     auth_token: Password = Field(default=None, description="the account's token")
     api_key: UserName = Field(
         default=None,
-        description="an API key; with `api_secret` it beats `auth_token`",
+        description="an API key; with `api_secret` it takes precedence over `auth_token`",
         examples=["SKXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX"],
     )
     api_secret: Password = Field(default=None, description="the API key's secret")
     oauth_client_id: UserName = Field(
         default=None,
-        description="client id of OAuth (client credentials); with `oauth_client_secret` it beats "
-        "the others",
+        description="client id of OAuth (client credentials); with `oauth_client_secret` it takes "
+        "precedence over the others",
         examples=["OQXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX"],
     )
     oauth_client_secret: Password = Field(default=None, description="the OAuth client's secret")
     oauth_token_url: Annotated[str, AfterValidator(check_api_url)] = Field(
         default="https://oauth.twilio.com/v2/token",
-        description="where OAuth gives tokens",
+        description="URL of the OAuth token endpoint",
         examples=["http://127.0.0.1:8480/v2/token"],
     )
     timeout: Annotated[Duration, AfterValidator(between("100ms", "5m"))] = Field(
@@ -101,12 +101,12 @@ class ApiSettings(Section):
         gt=0,
         le=10_000,
         allow_inf_nan=False,
-        description="requests begun per second, all kinds together",
+        description="requests started per second, all kinds together",
     )
 
     @property
     def credentials(self) -> AnyCredentials | None:
-        """What to use: a complete OAuth client, else API key, else account and token; or None."""
+        """A complete OAuth client, else API key, else account and token; None if none is set."""
         if self.oauth_client_id is not None and self.oauth_client_secret is not None:
             return OAuthCredentials(
                 client_id=self.oauth_client_id,
@@ -120,9 +120,9 @@ class ApiSettings(Section):
         return None
 
     def require_credentials(self) -> AnyCredentials:
-        """Return what to use.
+        """Return the credentials.
 
-        :raises SettingsError: if there is none; it names the variables to set.
+        :raises SettingsError: if none are set; it names the variables to set.
         """
         if (found := self.credentials) is not None:
             return found
@@ -137,7 +137,7 @@ class ApiSettings(Section):
 
 
 class PollingSettings(Section):
-    """How often operations are polled, and what follows from the answers."""
+    """How operations are polled, and which events follow."""
 
     min_interval: _Interval = Field(
         default=1.0, description="the shortest wait between two polls of one operation"
@@ -153,16 +153,16 @@ class PollingSettings(Section):
         description="how long a completed operation is polled for late receipts; `0s`: not at all",
     )
     not_found_grace: Annotated[Duration, AfterValidator(between("0s", "1d"))] = Field(
-        default=60.0, description="how long 404s must go on before an operation counts as lost"
+        default=60.0, description="how long 404s must continue before an operation counts as lost"
     )
     schedule_checks: Annotated[Duration, AfterValidator(between("1s", "1d"))] = Field(
         default=900.0,
-        description="the longest wait between two polls of a scheduled operation, whose first "
-        "message may be sent long before those that were read",
+        description="the longest wait between two polls of a scheduled operation: its first "
+        "message may be sent earlier than the schedules that were read",
     )
     breakdown: bool = Field(
         default=False,
-        description="read the failures of an ended operation, unless its registration says "
+        description="read why messages of an ended operation failed, unless its registration says "
         "otherwise",
     )
     include_addresses: Annotated[
@@ -175,14 +175,15 @@ class PollingSettings(Section):
         "`hidden`, `masked` (`true`; such as `+1415•••1002`) or `full`",
     )
     sweep: Literal["auto", "off"] = Field(
-        default="auto", description="read lists in place of single operations where that is cheaper"
+        default="auto",
+        description="read lists instead of single operations when that needs fewer requests",
     )
     discover: bool = Field(
-        default=False, description="also watch operations that nobody registered"
+        default=False, description="also watch operations that were not registered"
     )
     discover_age: Annotated[Duration, AfterValidator(between("1m", "7d"))] = Field(
         default=86_400.0,
-        description="how old an operation may be at most to be watched without a registration",
+        description="the greatest age of an operation that is watched without a registration",
     )
 
     @model_validator(mode="after")
@@ -208,8 +209,8 @@ class StoreSettings(Section):
     )
     retention: Annotated[Duration, AfterValidator(between("0s", "3650d"))] = Field(
         default=604_800.0,
-        description="how long ended operations and their events are kept; never cuts off what "
-        "still waits",
+        description="how long ended operations and their events are kept; what still waits for "
+        "delivery is always kept",
     )
 
 
@@ -223,60 +224,59 @@ class ServerSettings(Section):
     )
     token: Token = Field(
         default=None,
-        description="bearer token of the control API; required unless it listens on loopback or a "
-        "unix socket",
+        description="bearer token of the control API; required unless the API listens on loopback "
+        "or a unix socket",
     )
     socket_mode: str = Field(
         default="0600", description="permissions of the unix socket, octal", examples=["0660"]
     )
     observe: Annotated[str, AfterValidator(check_listen)] = Field(
         default="",
-        description="address of a second listener with health and metrics only, never with a token",
+        description="address of a second listener with health and metrics only, without a token",
         examples=["0.0.0.0:8471"],
     )
     public_url: Annotated[str, AfterValidator(check_public_url)] = Field(
         default="",
-        description="where people reach the control API with a browser; messages to chat services "
-        "link to it",
+        description="URL of the control API for browsers; messages to chat services link to it",
         examples=["https://poller.example.com"],
     )
     hints: Annotated[str, AfterValidator(check_listen)] = Field(
         default="",
-        description="address of a listener for what the vendor's Event Streams push: "
+        description="address of a listener for pushes of the vendor's Event Streams: "
         "`host:port`, `unix:/path`, or empty for none",
         examples=["0.0.0.0:8472"],
     )
     hints_user: UserName = Field(
-        default=None, description="user of HTTP Basic that pushes must carry", examples=["twilio"]
+        default=None, description="HTTP Basic user that pushes must send", examples=["twilio"]
     )
     hints_password: Password = Field(
-        default=None, description="password of HTTP Basic that pushes must carry"
+        default=None, description="HTTP Basic password that pushes must send"
     )
     hints_url: Annotated[str, AfterValidator(check_public_url)] = Field(
         default="",
-        description="where the vendor reaches the listener, path included; with it, pushes that "
-        "`api.auth_token` signs are taken (`X-Twilio-Signature`)",
+        description="URL of the listener for the vendor, path included; with it, pushes that are "
+        "signed with `api.auth_token` are accepted (`X-Twilio-Signature`)",
         examples=["https://poller.example.com/v1/hints"],
     )
 
     @property
     def address(self) -> ListenAddress | None:
-        """Where the control API listens, None for nowhere."""
+        """The address of the control API, None for none."""
         return parse_listen(self.listen)
 
     @property
     def observe_address(self) -> ListenAddress | None:
-        """Where the health routes listen a second time, None for nowhere."""
+        """The address of the second listener for the health routes, None for none."""
         return parse_listen(self.observe)
 
     @property
     def hints_address(self) -> ListenAddress | None:
-        """Where pushes of the vendor are taken, None for nowhere."""
+        """The address of the listener for the vendor's pushes, None for none."""
         return parse_listen(self.hints)
 
     @property
     def socket_permissions(self) -> int:
-        """The mode of the unix socket as `os.chmod` takes it."""
+        """The mode of the unix socket, as for `os.chmod`."""
         return int(self.socket_mode, 8)
 
     @field_validator("socket_mode", mode="before")
@@ -306,7 +306,7 @@ class ServerSettings(Section):
         if (self.hints_user is None) != (self.hints_password is None):
             absent = "user" if self.hints_user is None else "password"
             raise fault(
-                "half a pair is no credential",
+                "user and password are needed together",
                 f"set server.hints_{absent} as well",
                 field=f"hints_{absent}",
             )
@@ -338,7 +338,7 @@ class LogSettings(Section):
 
 
 class Settings(BaseSettings):
-    """All settings of one daemon, checked. `load_settings` reads them; this class reads nothing."""
+    """All settings of one daemon, checked. This class reads nothing; see `load_settings`."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False
@@ -355,7 +355,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def read(cls, sources: Sequence[PydanticBaseSettingsSource]) -> Self:
-        """Merge these sources, the highest first, and check the result.
+        """Merge these sources, the one with the highest precedence first, and check the result.
 
         :raises pydantic.ValidationError: if it cannot be used.
         """
@@ -366,7 +366,7 @@ class Settings(BaseSettings):
             _sources.reset(token)
 
     def require_hint_access(self) -> None:
-        """Check that forged pushes can be recognized, where hints are taken.
+        """Check that forged pushes can be recognized, if hints are accepted at all.
 
         :raises SettingsError: where neither HTTP Basic nor a signature can be checked.
         """
@@ -384,7 +384,7 @@ class Settings(BaseSettings):
     @field_validator("sinks")
     @classmethod
     def _distinct(cls, sinks: dict[str, SinkSettings]) -> dict[str, SinkSettings]:
-        """Refuse two sinks with one file. Without a sink, events go to standard output."""
+        """Refuse two sinks with the same file. Without any sink, add standard output."""
         owners: dict[str, str] = {}
         for name, sink in sinks.items():
             path = str(getattr(sink, "path", ""))
@@ -403,5 +403,5 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the sources of `read`, and otherwise nothing but arguments."""
+        """Use only arguments and the sources of `read`."""
         return (init_settings, *_sources.get())

@@ -1,4 +1,4 @@
-"""Problems of settings: each names the field, the value unless it is a secret, and the fix."""
+"""Makes problems from errors: each names the field, the value unless it is secret, and the fix."""
 
 import json
 from collections.abc import Mapping
@@ -60,7 +60,7 @@ def problems_in(
 
 
 def unknown_key(unknown: UnknownKey, given: Mapping[SettingPath, SourcedValue]) -> SettingsProblem:
-    """Return the problem of a key that is no setting, with a setting that is close to it."""
+    """Return the problem of an unknown key, with the most similar setting."""
     path = unknown.path
     sink_type = _sink_type(path, given)
     meant = meant_by(path, sink_type=sink_type)
@@ -144,7 +144,7 @@ def _what_and_fix(
 def _origin_and_value(
     path: SettingPath, given: Mapping[SettingPath, SourcedValue]
 ) -> tuple[str | None, str | None]:
-    """Return where a value came from, and the value; if a sink lacks it, where the sink is."""
+    """Return the origin of a value, and the value; if it is missing, the origin of its sink."""
     if (exact := given.get(path)) is not None:
         row = find(path)
         secret = row is None or row.secret or exact.value == {}

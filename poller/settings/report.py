@@ -31,7 +31,7 @@ _LARGEST = 10**_LONGEST
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingRow:
-    """One setting in force: its dotted name, its value as text without secrets, its origin."""
+    """One setting in force: its dotted name, its value as text with secrets masked, its origin."""
 
     field: str
     value: str
@@ -39,7 +39,7 @@ class SettingRow:
 
 
 def values(settings: Settings) -> Iterable[tuple[SettingPath, object]]:
-    """Yield every setting in order: tables entry by entry, an empty one as itself."""
+    """Yield every setting in order; tables entry by entry, but an empty table as one value."""
     for section in Settings.model_fields:
         held = getattr(settings, section)
         if isinstance(held, BaseModel):
@@ -62,7 +62,7 @@ def rows(settings: Settings, origins: Mapping[str, str]) -> list[SettingRow]:
 
 
 def shown(path: SettingPath, value: object) -> str:
-    """Write a setting's value for people: secrets masked, URLs without what may be one."""
+    """Write a setting's value for people: secrets, and parts of URLs that may be secret, masked."""
     row = find(path)
     if value is None:
         return "unset"
@@ -95,7 +95,7 @@ def _members(prefix: SettingPath, model: BaseModel) -> Iterable[tuple[SettingPat
 
 
 def _plain(value: object) -> str:
-    if isinstance(value, int) and abs(value) > _LARGEST:  # Python refuses to write the largest
+    if isinstance(value, int) and abs(value) > _LARGEST:  # Python refuses to print very large ones
         return "a very large number"
     if isinstance(value, bool | int | float):
         return json.dumps(value)
@@ -141,7 +141,7 @@ def table() -> str:
 
 
 def _member(member: dict[str, Any]) -> dict[str, Any]:
-    """Return a property without the null that TOML does not have, durations as they are written."""
+    """Return a property without null, which TOML lacks, and with durations as users write them."""
     member.pop("title", None)
     choices = [choice for choice in member.get("anyOf", []) if choice != {"type": "null"}]
     if len(choices) == 1:

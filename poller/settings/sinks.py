@@ -1,4 +1,4 @@
-"""The settings of one sink, by its type, and the patterns of events that it can subscribe to."""
+"""The settings of a sink, by type, and the event patterns that it can subscribe to."""
 
 import re
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ FINAL: Final = "final"
 """The pattern for the final event of each watch."""
 
 SUMMARY: Final = "summary"
-"""The word that subscribes to the ends and breakdowns of groups and of what is in no group."""
+"""The pattern for ends and breakdowns, of groups and of operations without a group."""
 
 EVENT_TYPES: Final = (
     "operation.scheduled",
@@ -56,22 +56,22 @@ EVENT_TYPES: Final = (
     "group.breakdown",
     "group.alert",
 )
-"""Every type that a sink may ask for."""
+"""Every event type that a sink can subscribe to."""
 
 CHAT_FORMATS: Final = frozenset({"slack", "discord", "teams"})
-"""The formats of a webhook that are read by people."""
+"""The webhook formats for people."""
 
 FOR_PEOPLE: Final = (SUMMARY, "operation.alert", "group.alert")
-"""What those get who do not say which events they want."""
+"""The default events of a sink with such a format."""
 
 _FAMILIES: Final = tuple(dict.fromkeys(f"{name.partition('.')[0]}.*" for name in EVENT_TYPES))
 _PATTERNS: Final = ("*", FINAL, SUMMARY, *_FAMILIES, *EVENT_TYPES)
 
 
 def check_pattern(text: str) -> str:
-    """Return the pattern as it stands: `*`, `final`, a family such as `operation.*`, or a type.
+    """Return the pattern unchanged: `*`, `final`, a family such as `operation.*`, or a type.
 
-    :raises PydanticCustomError: if no event can ever match it; names a close one that does.
+    :raises PydanticCustomError: if no event can ever match it; names a similar one that does.
     """
     if text not in _PATTERNS:
         meant = suggestion(text, _PATTERNS)
@@ -95,7 +95,7 @@ def _check_name(name: str) -> str:
         plain = re.sub(r"[^a-z0-9_]", "_", name.lower()).lstrip("_0123456789") or "app"
         raise fault(
             "not a name for a sink",
-            f'begin with a lower-case letter, go on with those, digits and "_": {plain}',
+            f'use lower-case letters, digits and "_", and begin with a letter: {plain}',
         )
     return name
 
@@ -148,13 +148,13 @@ class _AnySink(Section):
         default=("*",),
         description="the events to deliver: types, families such as `operation.*`, `*`, `final` "
         "for one event per operation or group, or `summary` for the ends and breakdowns of groups "
-        "and of what is in no group",
+        "and of operations without a group",
         examples=[["operation.*"], ["final"]],
         json_schema_extra={"minItems": 1},
     )
     labels: dict[str, str] = Field(
         default_factory=dict,
-        description="only events of operations that carry all of these labels",
+        description="only events of operations with all of these labels",
         examples=[{"campaign": "autumn"}],
     )
 
@@ -179,18 +179,17 @@ class FileSinkSettings(_AnySink):
 
 
 class WebhookSinkSettings(_AnySink):
-    """Events posted to a URL, signed after Standard Webhooks where there is a secret."""
+    """Events posted to a URL; with a secret, signed according to Standard Webhooks."""
 
     type: Literal["webhook"] = Field(
         default="webhook", description="signed HTTP posts to your application", examples=["webhook"]
     )
     format: Literal["cloudevents", "slack", "discord", "teams"] = Field(
         default="cloudevents",
-        description="what is posted: `cloudevents` for a program, or a short message for a channel "
-        "of `slack`, `discord` or `teams`, whose default `events` are `summary` and "
-        "alerts",
+        description="`cloudevents` for a program, or a short message for a channel of `slack`, "
+        "`discord` or `teams`; for these the default of `events` is `summary` and alerts",
     )
-    # A query may hold a token, so repr does not show the URL; `describe` shows it masked.
+    # A query may contain a token, so repr does not show the URL; `describe` shows it masked.
     url: Annotated[str, AfterValidator(check_webhook_url)] = Field(
         repr=False,
         description="where to post, http or https, without user info",
@@ -198,8 +197,8 @@ class WebhookSinkSettings(_AnySink):
     )
     secret: Annotated[SecretStr, AfterValidator(_check_secret)] | None = Field(
         default=None,
-        description="signing secret: `whsec_` and the base64 of 24 to 64 random bytes, several "
-        "separated by spaces while rotating; without it requests go unsigned",
+        description="signing secret: `whsec_` and the base64 of 24 to 64 random bytes; several, "
+        "separated by spaces, while rotating; without it requests are not signed",
     )
     headers: dict[_HeaderName, _HeaderValue] = Field(
         default_factory=dict,
@@ -211,25 +210,24 @@ class WebhookSinkSettings(_AnySink):
 
     ca: _PemPath = Field(
         default=None,
-        description="PEM file of the authorities that sign the receiver's certificate, in place of "
-        "the usual ones",
+        description="PEM file of the certificate authorities to trust, instead of the system's",
         examples=["/etc/poller/ca.pem"],
     )
     client_cert: _PemPath = Field(
         default=None,
-        description="PEM file of the certificate to show to the receiver (mutual TLS)",
+        description="PEM file of the client certificate (mutual TLS)",
         examples=["/etc/poller/client.pem"],
     )
     client_key: _PemPath = Field(
         default=None,
-        description="PEM file of its key, unencrypted, where `client_cert` does not hold it",
+        description="PEM file of its unencrypted key, if `client_cert` does not contain it",
         examples=["/etc/poller/client.key"],
     )
 
     @model_validator(mode="before")
     @classmethod
     def _with_events_for_people(cls, values: object) -> object:
-        """Give a channel for people its own default: what ended, and why messages failed."""
+        """Give formats for people their own default events."""
         if not isinstance(values, Mapping) or values.get("format") not in tuple(CHAT_FORMATS):
             return values
         return {"events": FOR_PEOPLE, **values}
@@ -237,21 +235,21 @@ class WebhookSinkSettings(_AnySink):
     @model_validator(mode="after")
     def _unsigned_for_people(self) -> Self:
         if self.is_for_people and self.secret is not None:
-            raise fault(f"{self.format} verifies no signature", "leave it out", field="secret")
+            raise fault(f"{self.format} verifies no signature", "remove it", field="secret")
         return self
 
     @model_validator(mode="after")
     def _encrypted(self) -> Self:
         for name in ("ca", "client_cert", "client_key"):
             if getattr(self, name) is not None and not self.url.startswith("https:"):
-                raise fault("it is used with https only", "let url begin with https", field=name)
+                raise fault("requires https", "use an https URL in url", field=name)
         if self.client_key is not None and self.client_cert is None:
             raise fault("a key without its certificate", "set client_cert", field="client_key")
         return self
 
     @property
     def is_for_people(self) -> bool:
-        """Whether it posts messages to a chat service, which nobody signs."""
+        """Whether it posts messages to a chat service, which are not signed."""
         return self.format in CHAT_FORMATS
 
     @property
@@ -262,12 +260,12 @@ class WebhookSinkSettings(_AnySink):
 
     @property
     def is_unsigned(self) -> bool:
-        """Whether a program gets events that anybody could forge."""
+        """Whether it posts unsigned events to a program: anybody could forge them."""
         return self.secret is None and not self.is_for_people
 
     @property
     def signing_keys(self) -> tuple[bytes, ...]:
-        """The keys that sign each request, none without a secret."""
+        """The keys that sign each request; empty without a secret."""
         return () if self.secret is None else parse_secret(self.secret.get_secret_value())
 
 
@@ -279,5 +277,5 @@ SinkSettings = Annotated[
 
 
 def default_sinks() -> dict[SinkName, SinkSettings]:
-    """Return the sinks where none is configured: everything to standard output."""
+    """Return the sinks if none is configured: everything to standard output."""
     return {"stdout": StdoutSinkSettings()}

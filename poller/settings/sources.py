@@ -1,6 +1,6 @@
 """The sources of settings: command line, environment, secret files, a TOML file.
 
-A source keeps the origin of each value. Reading raises nothing: the source keeps its problems.
+A source records the origin of each value. Reading raises nothing: problems are recorded as well.
 Nothing here reads `os.environ`; the environment is an argument.
 """
 
@@ -45,24 +45,24 @@ VENDOR_NAMES: Final[Mapping[str, SettingPath]] = {
 """The vendor's own variables. Any `POLLER_API__…` variable or file takes precedence."""
 
 _NO_SETTINGS: Final = frozenset({"POLLER_CONFIG", "POLLER_SECRETS_DIR", "POLLER_URL"})
-_KUBERNETES: Final = ("POLLER_SERVICE_", "POLLER_PORT")  # made for a Service named `poller`
+_KUBERNETES: Final = ("POLLER_SERVICE_", "POLLER_PORT")  # set for a Service named `poller`
 _DEFAULT_SECRETS: Final = "/run/secrets"
 _MAX_SECRET_BYTES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcedValue:
-    """A value as it was found, secrets wrapped, and a description of its origin."""
+    """A value from one source, secrets wrapped, with a description of its origin."""
 
     value: object
     origin: str
     rank: int
-    """How many keys its source named: `POLLER_SINKS` 1, `POLLER_SINKS__APP__SECRET` 3."""
+    """The number of keys in its name: `POLLER_SINKS` has 1, `POLLER_SINKS__APP__SECRET` 3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownKey:
-    """A key that is not a setting; `variable` is its name if it came as a variable."""
+    """A key that is not a setting; `variable` is its name if it came from a variable."""
 
     path: SettingPath
     origin: str
@@ -70,17 +70,17 @@ class UnknownKey:
 
     @property
     def field(self) -> str:
-        """Its name as its source writes it."""
+        """Its name in the form of its source."""
         return self.variable or dotted(self.path)
 
 
 class OriginSource(PydanticBaseSettingsSource):
     """The content of one source: values `given` by path, `unknown` keys, and `problems`.
 
-    `unread` is true if the source could not be read, so that its values are not really missing.
-    With `repeats`, a later value of the same rank replaces an earlier one, as on the command line;
+    `unread` is true if the source could not be read: then missing values are not reported. With
+    `repeats`, a later value of the same rank replaces an earlier one, as on the command line;
     without it that is a problem. A value of a higher rank always wins. The source ignores settings
-    outside of its `sections`.
+    outside its `sections`.
     """
 
     def __init__(self, *, sections: Collection[str] = SECTIONS, repeats: bool = False) -> None:
@@ -106,7 +106,7 @@ class OriginSource(PydanticBaseSettingsSource):
         return tree
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the base class names it
-        """Return one top-level table; nothing in it needs decoding."""
+        """Return one top-level table; its values are decoded already."""
         return self().get(field_name), field_name, False
 
     def reads(self, path: SettingPath) -> bool:
@@ -116,7 +116,7 @@ class OriginSource(PydanticBaseSettingsSource):
     def add_text(
         self, path: SettingPath, text: str, origin: str, *, name: str | None = None
     ) -> None:
-        """Add a value that is written as text; `name` is the variable that holds it."""
+        """Add a value that is given as text; `name` is the variable that it comes from."""
         row = find(path)
         if not self.reads(path):
             return
@@ -161,7 +161,7 @@ class OriginSource(PydanticBaseSettingsSource):
     def _put(self, row: Setting, path: SettingPath, value: object, origin: str, rank: int) -> None:
         if row.path in CREDENTIALS and (value is None or not str(value).strip()):
             return
-        if path[2:3] == ("headers",):  # names of headers ignore case
+        if path[2:3] == ("headers",):  # header names are case-insensitive
             path = (*path[:3], path[3].lower())
         before = self.given.get(path)
         if before is not None and before.rank == rank and not self._repeats:
@@ -197,7 +197,7 @@ class OriginSource(PydanticBaseSettingsSource):
 
 
 def _wrapped(row: Setting, value: object) -> object:
-    """Return the value in a type that hides it when it is printed by accident."""
+    """Wrap a secret in a type that hides it if it is printed by accident."""
     if not isinstance(value, str):
         return value
     if row.path == ("store", "url"):
@@ -218,7 +218,7 @@ def _decoded(text: str) -> object:
 
 
 def variable(environ: Mapping[str, str], name: str) -> str | None:
-    """Return a variable's value, whatever the case of its name, None where unset or empty."""
+    """Return a variable's value, ignoring the case of its name; None if unset or empty."""
     return environ.get(name) or next(
         (v for k, v in environ.items() if k.upper() == name and v), None
     )
@@ -231,7 +231,7 @@ def read_sources(
     environ: Mapping[str, str],
     sections: Collection[str],
 ) -> tuple[OriginSource, ...]:
-    """Read all sources, the highest first."""
+    """Read all sources; the one with the highest precedence is first."""
     config = config_file(config, environ)
     own_variables, vendor_variables = from_environment(environ, sections)
     own_files, vendor_files = from_secret_files(environ, sections)
@@ -253,7 +253,7 @@ def config_file(config: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 
 def secrets_directory(environ: Mapping[str, str]) -> tuple[Path, str | None]:
-    """Return the directory of secret files, and its name where one was asked for."""
+    """Return the directory of secret files, and its name if a variable sets it."""
     named = variable(environ, "POLLER_SECRETS_DIR") or variable(environ, "CREDENTIALS_DIRECTORY")
     return Path(named or _DEFAULT_SECRETS), named
 
@@ -261,7 +261,7 @@ def secrets_directory(environ: Mapping[str, str]) -> tuple[Path, str | None]:
 def from_command_line(overrides: Sequence[str], sections: Collection[str]) -> OriginSource:
     """Read each `--set KEY=VALUE`; a later one replaces an earlier one, and secrets are refused.
 
-    A mistake in any section counts, because it was made in this call.
+    Mistakes in any section are reported, because they are in this command.
     """
     source = OriginSource(repeats=True)
     for number, override in enumerate(overrides, start=1):
@@ -281,7 +281,7 @@ def from_command_line(overrides: Sequence[str], sections: Collection[str]) -> Or
         source.problems.append(
             SettingsProblem(
                 field=dotted(path),
-                what="a secret, and a command line can be read by everybody on the machine",
+                what="a secret, and every user of this machine can read a command line",
                 fix=f"set {env_name(path)}, or write it into a file of the secrets directory",
                 origin="--set",
             )
@@ -293,7 +293,7 @@ def from_command_line(overrides: Sequence[str], sections: Collection[str]) -> Or
 def from_environment(
     environ: Mapping[str, str], sections: Collection[str]
 ) -> tuple[OriginSource, OriginSource]:
-    """Read `POLLER_…` variables, and the vendor's variables into a source of their own."""
+    """Read `POLLER_…` variables into one source, and the vendor's variables into another."""
     own, vendor = OriginSource(sections=sections), OriginSource(sections=sections)
     for name in sorted(environ, key=_outer_first):
         upper, origin = name.upper(), f"environment variable {name}"
@@ -318,7 +318,7 @@ def from_secret_files(
     except FileNotFoundError:
         return own, vendor
     except OSError as exc:
-        if named:  # the default directory was not requested, so it may be unreadable
+        if named:  # the default directory may be unreadable: nobody asked for it
             own.problems.append(_unreadable(str(directory), exc))
         return own, vendor
     for name in names:
@@ -333,7 +333,7 @@ def from_secret_files(
 
 
 def from_tables(tables: Mapping[str, object], origin: str) -> OriginSource:
-    """Read tables as a configuration file has them."""
+    """Read tables that have the structure of a configuration file."""
     source = OriginSource()
     for key, value in tables.items():
         source.add((key,), value, origin, rank=0)
@@ -356,7 +356,7 @@ def from_toml(file: Path | None, sections: Collection[str]) -> OriginSource:
 
 
 def from_state_directory(environ: Mapping[str, str], sections: Collection[str]) -> OriginSource:
-    """Place the default store in systemd's `StateDirectory`, the first if there are several."""
+    """Put the default store into systemd's `StateDirectory`, the first if there are several."""
     source = OriginSource(sections=sections)
     if directories := variable(environ, "STATE_DIRECTORY"):
         place = Path(directories.partition(":")[0]) / "poller.db"
@@ -380,7 +380,7 @@ def _env_path(upper: str) -> SettingPath:
 
 
 def _outer_first(name: str) -> tuple[int, str]:
-    """Sort the name of a table before the names of its members, which win."""
+    """Sort the name of a table before the names of its members, which override it."""
     return name.count("__"), name
 
 
@@ -431,13 +431,13 @@ def _read_toml(file: Path) -> dict[str, Any] | SettingsProblem:
         return SettingsProblem(
             field=str(file),
             what=f"not TOML: {exc}",
-            fix="correct that line; text stands in quotes, tables in [brackets]",
+            fix="correct that line; write text in quotes and names of tables in [brackets]",
         )
 
 
 def _bad_secret(file: Path, what: str) -> SettingsProblem:
     return SettingsProblem(
-        field=str(file), what=what, fix="write the secret alone into it, or remove it"
+        field=str(file), what=what, fix="write only the secret into it, or remove it"
     )
 
 
@@ -445,5 +445,5 @@ def _unreadable(place: str, exc: OSError) -> SettingsProblem:
     return SettingsProblem(
         field=place,
         what=f"cannot be read: {exc.strerror}",
-        fix="check the path and that the poller's user may read it",
+        fix="check the path, and that the poller's user may read it",
     )

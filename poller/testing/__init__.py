@@ -1,8 +1,8 @@
-"""Tests of an application that sends: a simulated API, and a poller that watches it.
+"""For tests of an application that sends: a simulated API, and a poller that watches it.
 
-With pytest, the fixtures `comms_simulator` and `poller_daemon` are there once comms-poller is
-installed. Elsewhere, `CommsSimulator` and `PollerDaemon` are context managers. Importing this
-imports nothing heavy before it is used.
+With pytest, the fixtures `comms_simulator` and `poller_daemon` are available once comms-poller is
+installed. Elsewhere, use `CommsSimulator` and `PollerDaemon` as context managers. Heavy modules are
+imported on first use.
 """
 
 from typing import TYPE_CHECKING, Final

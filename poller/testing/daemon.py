@@ -20,7 +20,7 @@ from poller.testing.thread import InThread
 from poller.tracking.event import EmittedEvent
 
 _TIMEOUT: Final = 10.0
-_LOOK_AGAIN: Final = 0.02
+_CHECK_SECONDS: Final = 0.02
 _MOST_EVENTS: Final = 1000
 _FAST: Final[Mapping[str, Mapping[str, Any]]] = {
     "api": {"requests_per_second": 1000},
@@ -34,8 +34,8 @@ class PollerDaemon(InThread):
     """A poller that watches a simulator, as `poller run` does; a context manager.
 
     It has a store of its own, a control API at `url`, and polls every 20 to 200 ms. `settings` are
-    the tables of a `poller.toml`. Its methods block, with those of `poller.Poller`; an asynchronous
-    test may use `poller.connect(daemon.url)` in place of them.
+    tables as in `poller.toml`. Its methods are those of `poller.Poller`, but they block; an
+    asynchronous test can use `poller.connect(daemon.url)` instead.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class PollerDaemon(InThread):
     ) -> None:
         """Check the settings.
 
-        :raises SettingsError: with everything that is wrong with them.
+        :raises SettingsError: with every problem that was found.
         """
         super().__init__()
         given = settings or {}
@@ -67,16 +67,16 @@ class PollerDaemon(InThread):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The variable that points an application, or a command such as `poller add`, here."""
+        """The variable with which an application, or `poller add`, finds this daemon."""
         return {"POLLER_URL": self.url}
 
     @property
     def events(self) -> list[EmittedEvent]:
-        """What was emitted so far, in order."""
+        """The events emitted so far, in order."""
         return list(self._events)
 
     def events_of(self, subject: str) -> list[EmittedEvent]:
-        """Return what was emitted so far about an operation, a message or a group."""
+        """Return the events emitted so far about an operation, a message or a group."""
         return [event for event in self.events if event.subject == subject]
 
     def watch(
@@ -105,18 +105,18 @@ class PollerDaemon(InThread):
         )
 
     def seal(self, group: str, *, expected: int | None = None) -> GroupDocument:
-        """Say that a group has all its members; see `poller.Poller.seal`."""
+        """Seal a group; see `poller.Poller.seal`."""
         return self._running.call(partial(self._poller.seal, group, expected=expected))
 
     def operation(self, id: str) -> OperationDocument:  # noqa: A002 - as above
-        """Return what is known of an operation; see `poller.Poller.operation`."""
+        """Return the document of an operation; see `poller.Poller.operation`."""
         found: OperationDocument = self._running.call(partial(self._poller.operation, id))
         return found
 
     def wait(self, id: str, *, timeout: float = _TIMEOUT) -> EmittedEvent:  # noqa: A002 - as above
-        """Return the final event of what is watched, once it is there.
+        """Wait for the final event of an operation or message, and return it.
 
-        `events` has it then, and all before it.
+        `events` then contains it, and all before it.
 
         :raises TimeoutError: where it has not ended in time.
         :raises NotWatched: where it is not watched.
@@ -126,7 +126,7 @@ class PollerDaemon(InThread):
         )
 
     def wait_group(self, name: str, *, timeout: float = _TIMEOUT) -> EmittedEvent:
-        """Return the `group.completed` of a group, once it is there; as `wait` otherwise."""
+        """Wait for the `group.completed` of a group, and return it; see `wait`."""
         return self._collected(
             self._running.call(partial(self._poller.wait_group, name, timeout=timeout)), timeout
         )
@@ -137,9 +137,11 @@ class PollerDaemon(InThread):
         *,
         timeout: float = _TIMEOUT,
     ) -> EmittedEvent:
-        """Return the final event of what is watched, once every sink has all its events so far.
+        """Wait until an operation or message has ended and all its events so far are delivered.
 
-        :raises TimeoutError: where that is not so in time; it says what is not delivered, and why.
+        Returns its final event.
+
+        :raises TimeoutError: where that takes longer; it names what is not delivered, and why.
         :raises NotWatched: where it is not watched.
         """
         deadline = time.monotonic() + timeout
@@ -147,7 +149,7 @@ class PollerDaemon(InThread):
         while missing := _undelivered(self._running.call(partial(self._story, id))):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not delivered within {timeout:g} s: {', '.join(missing)}")
-            time.sleep(_LOOK_AGAIN)
+            time.sleep(_CHECK_SECONDS)
         return final
 
     async def _story(self, watched: str) -> OperationStoryDocument:
@@ -158,9 +160,9 @@ class PollerDaemon(InThread):
     def wait_for(
         self, wanted: Callable[[EmittedEvent], bool], *, timeout: float = _TIMEOUT
     ) -> EmittedEvent:
-        """Return the first event, emitted already or to come, that is wanted.
+        """Return the first event that is `wanted`; waits if none was emitted yet.
 
-        :raises TimeoutError: where none came in time.
+        :raises TimeoutError: where there is none in time.
         """
         deadline = time.monotonic() + timeout
         seen = 0
@@ -172,13 +174,13 @@ class PollerDaemon(InThread):
             seen = len(events)
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no such event within {timeout:g} s, of {seen}")
-            time.sleep(_LOOK_AGAIN)
+            time.sleep(_CHECK_SECONDS)
 
     def _collected(self, event: EmittedEvent, timeout: float) -> EmittedEvent:
         return self.wait_for(lambda each: each.id == event.id, timeout=timeout)
 
     async def _collect(self, events: EventStream) -> None:
-        # one by one: a test looks while the poller runs
+        # one by one, so that a test can read them while the poller runs
         async for event in events:
             self._events.append(event)
 
@@ -193,7 +195,7 @@ class PollerDaemon(InThread):
 
 
 def _undelivered(story: OperationStoryDocument) -> list[str]:
-    """Say what has not reached each sink, and why."""
+    """Describe each event that has not reached a sink, and why."""
     return [
         f"{event['type']} to {delivery['sink']} ({delivery['lastError'] or delivery['state']})"
         for event in story["events"]

@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures for applications that send. Nothing heavy is imported before use."""
+"""The pytest plugin: fixtures for applications that send. Imports little before first use."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,7 +30,7 @@ def comms_simulator(comms_simulator_options: Mapping[str, Any]) -> "Iterator[Com
 
 @pytest.fixture
 def poller_settings() -> Mapping[str, Mapping[str, Any]]:
-    """Return settings of `poller_daemon`, as the tables of a `poller.toml`; override it for sinks.
+    """Return settings of `poller_daemon`, as tables of `poller.toml`; override it to add sinks.
 
     For instance `{"sinks": {"app": {"type": "webhook", "url": …, "secret": …}}}`.
     """

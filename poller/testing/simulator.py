@@ -19,14 +19,14 @@ from poller.testing.thread import InThread
 
 _SPEED: Final = 20.0
 _BEHIND: Final = timedelta(hours=1)
-"""The clock of a simulator begins that long ago, so that a test can advance it."""
+"""The simulator's clock starts this far in the past, so that a test can advance it."""
 
 
 class CommsSimulator(InThread):
     """A simulated API on a free port of 127.0.0.1; a context manager. Any thread may call it.
 
-    `options` are those of `poller simulate`; here a send is twenty times as fast as a real one. The
-    same seed and the same sends in the same order give the same ids and outcomes.
+    `options` are those of `poller simulate`, but by default a send is 20 times as fast as a real
+    one. The same seed and the same sends in the same order give the same ids and outcomes.
     """
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - as `SimulatorConfig` checks them
@@ -52,7 +52,7 @@ class CommsSimulator(InThread):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The variables that point an application, or `poller run`, here."""
+        """The variables with which an application, or `poller run`, uses this simulator."""
         return {
             "POLLER_API__BASE_URL": self.base_url,
             "TWILIO_ACCOUNT_SID": self.account_sid,
@@ -71,9 +71,9 @@ class CommsSimulator(InThread):
     ) -> str:
         """Send as another application of the account would; returns the id of the operation.
 
-        `scenario` is a name of `SCENARIOS` or one of your own. With `failing_with`, error codes,
-        the first recipient surely ends in the first code, the next one in the next, and so on in
-        turn. `scheduled_in` is in how many seconds it begins.
+        `scenario` is a name in `SCENARIOS` or a `Scenario`. With the error codes `failing_with`,
+        each recipient fails: the first with the first code, the second with the second, and so on
+        in turn. `scheduled_in` is the delay of the send in seconds.
 
         :raises ValueError: where an argument is wrong.
         """
@@ -95,24 +95,24 @@ class CommsSimulator(InThread):
         return self._running.call(partial(self._world.receive, text=text, sender=sender))
 
     def cancel(self, operation_id: str) -> None:
-        """Cancel what an operation has not sent yet.
+        """Cancel an operation: messages that were not sent yet are canceled.
 
         :raises KeyError: where there is no such operation.
         """
         self._running.call(partial(self._world.cancel, operation_id))
 
     def expected(self, operation_id: str) -> ExpectedCounts:
-        """Count what has become of an operation by now, message by message.
+        """Return the true counts of an operation at this time, from its messages.
 
         :raises KeyError: where there is no such operation.
         """
         return self._running.call(partial(self._world.expected, operation_id))
 
     def advance(self, seconds: float) -> None:
-        """Let that much time pass at once, in all for less than an hour."""
+        """Advance the simulator's clock; in total by less than an hour."""
         advanced = self._advanced + timedelta(seconds=seconds)
         if not self._advanced <= advanced < _BEHIND:
-            raise ValueError("the clock goes forward only, and in all by less than an hour")
+            raise ValueError("the clock only goes forward, and in total by less than an hour")
         self._advanced = advanced
 
     def _now(self) -> datetime:

@@ -1,4 +1,4 @@
-"""What runs in a thread with an event loop of its own, for tests that may block."""
+"""Runs something in a thread with its own event loop, for tests that block."""
 
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
@@ -9,7 +9,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 
 class InThread(ABC):
-    """A context manager that starts in an event loop of its own; any thread may call it."""
+    """A context manager that runs in its own event loop; any thread may call its methods."""
 
     def __init__(self) -> None:
         self._exits = ExitStack()
@@ -34,7 +34,7 @@ class InThread(ABC):
 
     @abstractmethod
     def _start(self, portal: BlockingPortal, exits: ExitStack) -> None:
-        """Start in the event loop of `portal`; `exits` ends it."""
+        """Start in the event loop of `portal`; register cleanup with `exits`."""
 
     @property
     def _running(self) -> BlockingPortal:
@@ -46,4 +46,4 @@ class InThread(ABC):
     @property
     @abstractmethod
     def _name(self) -> str:
-        """What messages call it."""
+        """Its name in error messages."""

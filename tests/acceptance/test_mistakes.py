@@ -72,7 +72,7 @@ MISTAKES = {
         "api.base_url", "https://me:hunter2@comms.example.com/v1", "user info", "https://comms"
     ),
     "secret on the command line": setting(
-        "api.auth_token", "hunter2", "everybody", "POLLER_API__AUTH_TOKEN"
+        "api.auth_token", "hunter2", "every user", "POLLER_API__AUTH_TOKEN"
     ),
     "set without a value": usage(
         "run", "--set", "polling.settle", words=("--set", "has no =", "KEY=VALUE")

@@ -132,7 +132,7 @@ async def test_waiting_outlasts_an_outage_of_the_store(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wait asks again; a registration says that it is not acknowledged."""
-    monkeypatch.setattr("poller.library.embedded._ASK_AGAIN", 0.05)
+    monkeypatch.setattr("poller.library.embedded._RETRY_SECONDS", 0.05)
     sent = stage.send()
     async with stage.embedded() as embedded:
         await embedded.watch(sent.id)

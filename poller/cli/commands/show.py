@@ -240,7 +240,7 @@ async def _ask_daemon(
 def _kind_of(choice: MessageChoice, story: OperationStoryDocument | None) -> KindSpec:
     if choice.kind is not None:
         if story is not None and story["kind"] != choice.kind.name:
-            raise WrongKind(story["id"], said=choice.kind.name, known=story["kind"])
+            raise WrongKind(story["id"], requested=choice.kind.name, known=story["kind"])
         return choice.kind
     if story is not None:
         return kind_named(story["kind"])

@@ -110,7 +110,7 @@ async def _known(client: ControlClient, watches: Sequence[Watch]) -> dict[str, F
                 return
         # the default kind may not have been given on the command line
         if watch.kind not in {document["kind"], DEFAULT_KIND.name}:
-            wrong.append(WrongKind(watch.id, said=watch.kind, known=document["kind"]))
+            wrong.append(WrongKind(watch.id, requested=watch.kind, known=document["kind"]))
         elif is_followed(document):
             known[watch.id] = Followed(watch=watch).after_document(document)
 
