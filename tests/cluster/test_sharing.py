@@ -119,6 +119,21 @@ def test_all_daemons_together_keep_the_rate(fleet: Fleet, api: FakeApi, number: 
 
 
 @pytest.mark.slow
+def test_all_daemons_together_keep_the_concurrency(fleet: Fleet, api: FakeApi) -> None:
+    """They have as many requests under way as one may have, and no fewer."""
+    ids = running(api, 60)
+    for one in ids:
+        answer = operation(one, "PROCESSING", total=9, queued=9)
+        api.script(one, [Reply(body=answer, delay=1.5)])
+    daemons = fleet.start(
+        3, polling__sweep="off", api__requests_per_second="20", api__max_concurrency="4"
+    )
+    daemons[0].register(ids)
+    eventually(lambda: len(api.times) > 12)
+    assert api.peak == 4
+
+
+@pytest.mark.slow
 def test_the_rate_is_kept_while_daemons_come_and_go(fleet: Fleet, api: FakeApi) -> None:
     """A daemon that is killed wastes its portion; one that starts brings no rate of its own."""
     daemons = fleet.start(3, polling__sweep="off")

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from poller.settings import Settings, WebhookSinkSettings, load_settings
 from tests.deploy.dockerfile import stages
 from tests.deploy.places import DEPLOY, ROOT, relocated, spare_ports
 from tests.fakes.process import Poller, eventually, poller
+from tests.store.cluster import Cluster
 
 COMPOSE = DEPLOY / "compose/compose.yaml"
 SCALED = DEPLOY / "compose/scaled.yaml"
@@ -136,5 +138,47 @@ def test_the_services_work_together(tmp_path: Path) -> None:
             timeout=60,
             check=False,
         )
+    assert app.returncode == 0, app.stderr
+    assert "operation.completed" in app.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.acceptance
+def test_two_pollers_work_together(tmp_path: Path, cluster: Cluster) -> None:
+    """Run as processes on one database, the application hears the end whichever of them sees it."""
+    ports = spare_ports(8480, 8470, 8471, 3000)
+    text = relocated(SCALED.parent, tmp_path / "compose", ports) / "scaled.yaml"
+    name = cluster.create()
+    here = text.read_text().replace("0.0.0.0", "127.0.0.1")
+    for host in ("simulator", "poller-1"):
+        here = here.replace(f"//{host}:", "//127.0.0.1:")
+    here = here.replace("postgresql://poller@database/poller", cluster.url(name))
+    variables = services(here)
+    examples = relocated(DEPLOY / "examples", tmp_path / "examples", ports)
+    _, _, *check = variables["poller-1"]["healthcheck"]["test"]
+    with ExitStack() as stack:
+        simulator = stack.enter_context(
+            Poller(*variables["simulator"]["command"], cwd=tmp_path, environment={})
+        )
+        eventually(lambda: bool(simulator.out))
+        for number, port in (("1", "8470"), ("2", "8471")):
+            listen = {"POLLER_SERVER__LISTEN": f"127.0.0.1:{ports[port]}"}
+            environment = variables[f"poller-{number}"]["environment"] | listen
+            (tmp_path / number).mkdir()
+            stack.enter_context(Poller("run", cwd=tmp_path / number, environment=environment))
+            eventually(
+                lambda each=listen: poller(*check, cwd=tmp_path, environment=each).returncode == 0  # type: ignore[misc]
+            )
+        _, *arguments = stages(DEPLOY / "examples/Dockerfile")[0].command("CMD")
+        app = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=examples,
+            env=variables["app"]["environment"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    cluster.drop(name)
     assert app.returncode == 0, app.stderr
     assert "operation.completed" in app.stdout

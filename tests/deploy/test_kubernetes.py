@@ -13,6 +13,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from poller.build import make_sink
+from poller.engine import dispatcher, poll_loop
 from poller.settings import Settings, WebhookSinkSettings, load_settings
 from tests.deploy.dockerfile import stages
 from tests.deploy.places import DEPLOY, ROOT
@@ -162,6 +164,16 @@ def test_the_drain_has_the_time_that_it_may_take(manifest: Manifest) -> None:
     ]
     longest = settings.engine.shutdown_grace + settings.api.timeout + max(hooks)
     assert manifest.pod["terminationGracePeriodSeconds"] > longest
+
+
+def test_what_a_killed_poller_had_begun_is_free_after_half_a_minute(manifest: Manifest) -> None:
+    """As the head of scaled.yaml says: until then its requests and webhooks may be under way."""
+    settings = manifest.settings
+    longest = settings.api.timeout + poll_loop._LEASE_MARGIN
+    for name, sink in settings.sinks.items():
+        made = make_sink(name, sink, settings.server.public_url)
+        longest = max(longest, made.deadline + dispatcher._LEASE_MARGIN)
+    assert 25 <= longest <= 35
 
 
 def test_the_pods_are_restricted(manifest: Manifest) -> None:
