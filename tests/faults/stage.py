@@ -79,7 +79,7 @@ class Clock:
         self.offset = timedelta()
 
     def __call__(self) -> datetime:
-        """Tell the time."""
+        """Return the time that it shows."""
         return datetime.now(UTC) + self.offset
 
     def jump(self, seconds: float) -> None:
@@ -155,7 +155,7 @@ class Show:
         return [line for line in list(self.logs) if line["event"] == event]
 
     def has_ended(self, *names: str) -> bool:
-        """Tell whether the last event of each of these operations is in the file."""
+        """Whether the last event of each of these operations is in the file."""
         ends = {event["subject"] for event in self.events if event["data"]["final"]}
         return ends.issuperset(names or (ODD, WELL))
 
@@ -164,10 +164,12 @@ class Show:
 
         :raises AssertionError: where the daemon ends before, or nothing happens for long.
         """
+        begun = anyio.current_time()
         with anyio.move_on_after(_PATIENCE) as patience:
             while not condition():
                 assert not self.ended, "the daemon ended by itself"
-                await anyio.sleep(0.02)
+                # looking costs time too: what takes long is looked at less often
+                await anyio.sleep(min(0.05, 0.005 + (anyio.current_time() - begun) / 50))
         assert not patience.cancelled_caught, [line["event"] for line in self.logs][-20:]
 
     async def in_store(self, work: Callable[[Any], Any]) -> None:

@@ -140,8 +140,8 @@ async def test_a_wait_may_end_early_and_begin_again(api: WatchingApi, stage: Sta
 
 
 async def test_many_wait_with_one_reader(api: WatchingApi, stage: Stage) -> None:
-    """Thirty tasks, each with an operation of its own, and one stream of events."""
-    sent = [stage.send().id for _ in range(30)]
+    """Eight tasks, each with an operation of its own, and one stream of events."""
+    sent = [stage.send().id for _ in range(8)]
     ends: dict[str, poller.EmittedEvent] = {}
 
     async def one(watched: str) -> None:

@@ -91,7 +91,7 @@ def watch(name: str, *, kind: str, base_url: str) -> Watch:
 
 
 async def all_news(daemon: ScratchDaemon) -> list[News]:
-    """Return everything that an daemon has to tell."""
+    """Return everything that a daemon reports."""
     send, receive = anyio.create_memory_object_stream[News](10)
     news: list[News] = []
     async with receive, anyio.create_task_group() as tasks:
@@ -124,7 +124,7 @@ def troubles_of(news: Sequence[News]) -> list[str | None]:
     ]
 
 
-async def test_it_tells_every_operation_to_its_end(api: FakeApi, look: Look) -> None:
+async def test_it_reports_every_operation_to_its_end(api: FakeApi, look: Look) -> None:
     """The same events as a daemon's, in order, with ids of their own; then the stream ends."""
     for name, end in ((A, "COMPLETED"), (B, "CANCELED"), (C, "COMPLETED")):
         api.script(
@@ -290,7 +290,7 @@ async def test_a_silent_api_does_not_end_it(look: Look) -> None:
 
 
 async def test_a_receiver_that_goes_away_ends_it(api: FakeApi, look: Look) -> None:
-    """Nobody is left to tell: it stops asking."""
+    """Nobody reads any more: it stops asking."""
     api.script(A, [operation(A, "PROCESSING")])
     send, receive = anyio.create_memory_object_stream[News](0)
     with anyio.fail_after(20):
@@ -302,7 +302,7 @@ async def test_a_receiver_that_goes_away_ends_it(api: FakeApi, look: Look) -> No
 
 async def test_while_nobody_reads_only_so_much_is_asked(api: FakeApi, look: Look) -> None:
     """News are taken before more is asked: memory stays bounded, and no end is dropped."""
-    ids = [operation_id(number) for number in range(100, 200)]
+    ids = [operation_id(number) for number in range(100, 150)]
     for name in ids:
         api.script(name, [operation(name, "COMPLETED", total=1, delivered=1)])
     daemon = look(*ids, sweep=False)
