@@ -10,7 +10,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindSpec:
-    """What differs between the sister resources.
+    """One kind of operation: what differs from the other kinds.
 
     `path` is relative to the base URL. `counters` are the documented members of `stats`. Among
     them, `stages` are the states of a message on its way, in order; `receipts` those that only a

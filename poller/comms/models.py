@@ -1,4 +1,4 @@
-"""What the API answers, decoded: operations, messages, pages of them. Pure.
+"""Decoded answers of the API: operations, messages, pages of them. Pure.
 
 A model keeps the document that it was made from (`raw`), unknown members included. A document
 without the expected shape raises `Nonsensical`.

@@ -82,7 +82,7 @@ class Daemon:
 
     `until_idle` makes it end by itself once `registered_all` was called and nothing more can
     happen. The caller closes the store and the client, and runs `hints` where the vendor pushes.
-    `signals` wakes what waits for a change; `heartbeats` shows which loops run.
+    `signals` wakes the tasks that wait for a change; `heartbeats` shows which loops run.
     """
 
     def __init__(

@@ -66,7 +66,7 @@ class Housekeeping:
         self._log = TroubleLog(now)
         self._next_alerts = 0.0
         self.troubles: Sequence[Degraded] = ()
-        """What is wrong with the file of the store."""
+        """The troubles of the store's file, for the status."""
 
     async def run(self) -> None:
         """Run until cancelled."""

@@ -74,8 +74,8 @@ async def attempt(
 ) -> bool:
     """Run one step; False where it failed. `fields` go into the log line.
 
-    The runs of a step that runs many times share one `troubles`, so that a failure that goes on is
-    not logged each time.
+    The runs of a repeated step share one `troubles`, so that a lasting failure is not logged each
+    time.
     """
     troubles = troubles or TroubleLog()
     try:

@@ -132,7 +132,7 @@ watches: Final = Table(
         sqlite_where=text("due_at IS NOT NULL"),
         postgresql_where=text("due_at IS NOT NULL"),
     ),
-    # the members of a group, the newest first; partial, so that it serves no other query of a scope
+    # the members of a group, the newest first; partial, so that no other query of a scope uses it
     Index(
         "ix_watches_group",
         "scope_id",
@@ -168,7 +168,7 @@ watches: Final = Table(
         sqlite_where=text("hinted_by IS NOT NULL"),
         postgresql_where=text("hinted_by IS NOT NULL"),
     ),
-    # the order of retention: what is no longer polled, by its end, without the stubs or the stubs
+    # the order of retention: watches that are no longer polled, by their end; the stubs apart
     Index(
         "ix_watches_over",
         "scope_id",

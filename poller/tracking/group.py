@@ -195,7 +195,7 @@ def seal(group: Group, expected: int | None, *, now: datetime) -> Group:
         if expected not in {None, group.expected}:
             raise Conflict(
                 f"group {group.name} is sealed with {counted(group.expected or 0, 'member')}, "
-                f"not {expected}; what is sealed stays as it is"
+                f"not {expected}; a sealed group stays as it is"
             )
         return group
     if expected is None and total == 0:
@@ -216,7 +216,7 @@ def seal(group: Group, expected: int | None, *, now: datetime) -> Group:
 def add_breakdown(
     group: Group, total: Breakdown, watch: Watch, part: Mapping[str, Any]
 ) -> tuple[Group, Breakdown]:
-    """Add what failed in one member to `total`: `part` is `data.breakdown` of its event."""
+    """Add the failures of one member to `total`: `part` is `data.breakdown` of its event."""
     if group.breakdown_at is not None or not _is_counted(group, watch):
         return group, total
     return group.evolve(explained=group.explained + 1), add_report(total, part)

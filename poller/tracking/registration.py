@@ -221,7 +221,7 @@ def register(
 def forget(known: Watch, *, now: datetime) -> Watch:
     """Stop watching: the watch leaves its group.
 
-    A watch that has ended stays so: its end answers later registrations.
+    A watch that has ended remains ended: later registrations get its end as their answer.
     """
     after = change_phase(known, PhaseChange.FORGET, now=now)
     has_left = after.group is not None and after.phase is Phase.FORGOTTEN

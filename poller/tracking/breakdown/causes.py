@@ -125,7 +125,7 @@ class CauseTally:
             self._take(key, Sample(id=item_id))
 
     def add(self, cause: Cause) -> None:
-        """Add what was counted elsewhere."""
+        """Add a cause that another breakdown has counted."""
         key = (None, True) if cause.is_rest else self._key(cause.code)
         own = self._causes.get(key) or self._begin(key)
         if own.message is None and not own.is_rest:
