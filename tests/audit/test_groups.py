@@ -239,13 +239,14 @@ def test_a_name_may_be_used_again() -> None:
 def test_arbitrary_members_are_survived() -> None:
     """Whatever stands in whatever place, there is an answer and no exception."""
     values: list[object] = [None, True, 7, "x", [], {"a": []}]
+    clean = json.dumps(_documents(_scene()))
     for value in values:
         for place in ("", "data", "data.operations", "data.stats"):
-            end = _of_group(_documents(_scene()))[-1]
+            end = _of_group(json.loads(clean))[-1]
             found: Document = end
             for step in filter(None, place.split(".")):
                 found = found[step]
             for name in list(found):
-                documents = _documents(_scene())
+                documents = json.loads(clean)
                 set_to(f"{place}.{name}" if place else name, value)(_of_group(documents)[-1])
                 _audit(documents, ended=True)

@@ -41,7 +41,7 @@ SHAPES = [
     ("GET", "/readyz", VALID),
 ]
 QUICK = settings(
-    max_examples=times(0.4),
+    max_examples=times(0.25),
     deadline=None,
     derandomize=True,
     database=None,

@@ -333,7 +333,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("makes a certificate with openssl")
     path = tmp_path_factory.mktemp("tls") / "certificate.pem"
     request = (
-        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test"
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
         " -addext subjectAltName=IP:127.0.0.1"
     )
     subprocess.run(

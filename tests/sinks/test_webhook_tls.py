@@ -127,7 +127,7 @@ def test_a_renewed_certificate_makes_the_sink_again(here: Surroundings) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"URL": "http://h/", "CA": "/ca.pem"}, "sinks.app.ca .*: it is used with https only"),
+        ({"URL": "http://h/", "CA": "/ca.pem"}, "sinks.app.ca .*: requires https"),
         ({"URL": "https://h/", "CLIENT_KEY": "/k.pem"}, "sinks.app.client_key .*: a key without"),
     ],
 )

@@ -564,9 +564,7 @@ def _database(migrated_file: Path) -> Iterator[None]:
 
 def test_whatever_happens_the_promises_hold() -> None:
     """A short run with every `make test`; a failure prints how to repeat it."""
-    run_state_machine_as_test(
-        StoreMachine, settings=settings(SETTINGS, max_examples=max(10, times(0.4)))
-    )
+    run_state_machine_as_test(StoreMachine, settings=settings(SETTINGS, max_examples=times(0.4)))
 
 
 @pytest.mark.soak
