@@ -1,1 +1,1 @@
-"""The audit of `poller verify`: checks a file of events against what the poller promises."""
+"""The audit of `poller verify`: checks files of events against the poller's promises."""

@@ -1,7 +1,7 @@
 """The audit of files of events against the promises: shape, ids, order, gaps, deltas, ends. Pure.
 
-Lines are read once, as they come. Memory grows with the number of operations, and by one small
-entry for each event, which is what finding duplicates takes.
+Lines are read once, in order. Memory grows with the number of operations, and by one small entry
+for each event, to find duplicates.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from poller.tracking.registration import GROUP_NAME
 
 
 class FileLine(NamedTuple):
-    """One line of a file, its end included where it has one; `number` counts from 1."""
+    """One line of a file, including its line feed if it has one; `number` counts from 1."""
 
     file: str
     number: int
@@ -27,7 +27,7 @@ class FileLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditProblem:
-    """One broken promise. `subject` is an id, or the name of a group, where it can be content."""
+    """One broken promise. `subject` is an id or the name of a group, None if it is unreadable."""
 
     file: str
     line: int
@@ -44,7 +44,7 @@ class AuditProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditSummary:
-    """What was audited. Each of `events` is distinct; `late` ones filled a gap that was allowed."""
+    """The totals. `events` are distinct ones; `late` ones filled a gap that was allowed."""
 
     events: int
     operations: int
@@ -65,7 +65,7 @@ class AuditSummary:
 
 @dataclass(slots=True)
 class _Audited:
-    """One subject; `end` is the event that completed a group."""
+    """One subject; for a group, `end` is the event that completed it."""
 
     history: History
     file: str
@@ -80,11 +80,11 @@ def number_lines(file: str, lines: Iterable[bytes]) -> Iterator[FileLine]:
 
 
 class Audit:
-    """One audit. What several files hold counts as one stream, in the order in which they come.
+    """One audit. Several files count as one stream, in the order in which they are given.
 
-    `allow_gaps` is for sinks that subscribe to some types only, and for dead letters: a missing
-    event is no problem then, and one that fills a gap later is counted. With `ended` every
-    operation must have had its final event.
+    `allow_gaps` is for sinks that subscribe to some types only, and for dead letters: then a
+    missing event is not a problem, and one that fills a gap later is counted as late. With `ended`
+    every operation must have its final event.
     """
 
     def __init__(self, *, allow_gaps: bool = False, ended: bool = False) -> None:
@@ -125,7 +125,7 @@ class Audit:
 
     def _read(self, line: FileLine) -> Iterator[AuditProblem]:
         if not line.text.endswith(b"\n"):
-            yield _problem(line, AuditFault.TORN, "the last line has no end")
+            yield _problem(line, AuditFault.TORN, "the last line is incomplete")
             return
         reading = read_line(line.text)
         event, subject = reading.event, reading.subject
@@ -145,7 +145,7 @@ class Audit:
 
     def _place(self, event: AuditedEvent, line: FileLine) -> Iterator[tuple[AuditFault, str]]:
         if self._digests.setdefault(hash(event.id), event.digest) != event.digest:
-            yield AuditFault.IDENTITY, f"id {event.id} came before with other content"
+            yield AuditFault.IDENTITY, f"id {event.id} appeared before with other content"
             return
         key = (event.scope, event.subject)
         audited = self._audited.get(key)
@@ -168,11 +168,11 @@ class Audit:
         sums.add(event.subject, content.counters, final=event.final)
 
     def _wrong_sums(self) -> Iterator[AuditProblem]:
-        """Compare each group that has ended with its members, where all of them can be seen."""
+        """Compare each group that has ended with its members, if the events of all are present."""
         names = Counter(subject for (_, subject), one in self._audited.items() if one.is_group)
         for (_, name), audited in self._audited.items():
             content = None if audited.end is None else audited.end.content
-            # a name that was used twice, or by two accounts, does not say whose member one is
+            # a name that was used twice, or by two accounts, leaves open which group a member is in
             if content is None or content.group is None or names[name] > 1:
                 continue
             members = self._members.get(name, MemberSums())

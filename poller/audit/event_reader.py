@@ -1,7 +1,7 @@
 """One line of a file of events, read without trusting it. Pure.
 
-First the shape, as tables of checks: they are equivalent to the JSON Schema, at a fraction of its
-cost. Then contradictions within one event. Every fault is a sentence that names the member, shows
+First the shape is checked, by tables that are equivalent to the JSON Schema at a fraction of its
+cost, then contradictions within one event. Every fault is a sentence that names the member, shows
 its value and says what it should be.
 """
 
@@ -28,8 +28,8 @@ from poller.comms.kinds import KINDS
 from poller.tracking.lifecycle import LIFECYCLES, EventType, lifecycle_of
 from poller.tracking.watch import ResourceType
 
-# These types end a watch whatever the settings are. Types that are in neither set are final unless
-# the watch settles.
+# These types end a watch with any settings. Types in neither set are final unless the watch
+# settles.
 _ENDS: Final = frozenset(
     event_type
     for lifecycle in LIFECYCLES.values()
@@ -48,7 +48,7 @@ _GOES_ON: Final = frozenset(
         *(lifecycle.events[status] for status in set(lifecycle.events) - set(lifecycle.terminal)),
     )
 ) | {EventType.OPERATION_BREAKDOWN, EventType.OPERATION_ALERT}
-# a message that is read while it settles continues to settle
+# a message that becomes READ while it settles continues to settle
 _EITHER: Final = frozenset({EventType.MESSAGE_READ})
 _SETTLES_FROM: Final[Mapping[ResourceType, frozenset[str]]] = {
     ResourceType.OPERATION: frozenset({"COMPLETED"}),
@@ -67,10 +67,10 @@ _IS_FINAL: Final[Mapping[str, bool]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventContent:
-    """The snapshot in an event, or the sums of a group; `counters` holds those above 0.
+    """The snapshot in an event, or the sums of a group; `counters` are those above 0.
 
-    `status` and `counters` are None where the event carries no snapshot. `member_of` names the
-    group that counts the subject; `group` is what an event of a group says of its members.
+    `status` and `counters` are None if the event has no snapshot. `member_of` names the group that
+    counts the subject; `group` is what an event of a group contains about its members.
     """
 
     previous_status: str | None
@@ -85,9 +85,9 @@ class EventContent:
 class AuditedEvent:
     """An event with an identity, so that it can be checked against others.
 
-    `scope` is the source without kind and id, and of a group with its creation: a name may be used
-    again after its end. `content` is None where the data cannot be read.
-    Equal events have the same `digest`.
+    `scope` is the source without kind and id; for a group it includes the creation time, since a
+    name can be reused. `content` is None if the data cannot be read. Equal events have the same
+    `digest`.
     """
 
     id: str
@@ -102,7 +102,7 @@ class AuditedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineReading:
-    """What a line holds, and everything that is wrong with the line by itself."""
+    """The event in a line, and all faults that the line shows by itself."""
 
     event: AuditedEvent | None = None
     subject: str | None = None
@@ -112,7 +112,7 @@ class LineReading:
 
 
 def read_line(text: bytes) -> LineReading:
-    """Read one line, without its end."""
+    """Read one line; a line feed at its end is allowed."""
     try:
         document = json.loads(text.decode("utf-8"), parse_constant=_refuse)
         digest = hash(json.dumps(document, sort_keys=True))
@@ -136,7 +136,7 @@ def _read(event: dict[str, Any], digest: int) -> LineReading:
     content = None
     final = _IS_FINAL.get(event_type, False)
     if isinstance(data, dict):
-        # a flag that contradicts its type is one fault, and must not count as an end
+        # a flag that contradicts its type is a fault of its own, and does not count as an end
         final = _IS_FINAL.get(event_type, data.get("final") is True)
         wrong, content, contradictions = _read_data(event_type, data, subject)
         misshapen += wrong
@@ -158,7 +158,7 @@ def _read(event: dict[str, Any], digest: int) -> LineReading:
 def _read_data(
     event_type: str, data: Mapping[str, Any], subject: str
 ) -> tuple[tuple[str, ...], EventContent | None, tuple[str, ...]]:
-    """Return what is wrong with the shape, the content where nothing is, and contradictions."""
+    """Return faults of the shape, the content if there are none, and contradictions."""
     if event_type in _OF_GROUPS:
         wrong = tuple(group_faults(data, subject))
         if wrong:
@@ -184,7 +184,7 @@ def _read_data(
 def _content(event_type: str, data: Mapping[str, Any], thing: ResourceType) -> EventContent:
     shown = data[thing.value]
     stats = shown.get("stats")
-    # it reports no change of status: the event after it does
+    # an alert reports no change of status: the event after it does
     is_alert = event_type == EventType.OPERATION_ALERT
     return EventContent(
         previous_status=data["previousStatus"],
@@ -196,7 +196,7 @@ def _content(event_type: str, data: Mapping[str, Any], thing: ResourceType) -> E
 
 
 def _scope(event: Mapping[str, Any]) -> str:
-    """Leave out the kind, which a registration may correct while the sequence continues."""
+    """Return the source without the kind, which may be corrected while the sequence continues."""
     source: str = event["source"]
     subject, data = event["subject"], event.get("data")
     if event["type"] in _OF_GROUPS:
@@ -249,7 +249,7 @@ def _refuse(constant: str) -> float:
 _THINGS: Final[Mapping[str, ResourceType]] = {
     one.value: one.resource_type for one in EventType if one.resource_type is not None
 }
-"""What the types with a known shape are about; later versions may add others."""
+"""The resource of each event type with a known shape; later versions may add types."""
 _OF_GROUPS: Final = frozenset(one.value for one in EventType if one.resource_type is None)
 
 _FAMILIES: Final = ("operation.", "message.", "group.")
@@ -263,7 +263,7 @@ def _identity_faults(event: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _envelope_faults(event: Mapping[str, Any]) -> Iterator[str]:
-    """Check the other members around `data`; those of the identity are correct already."""
+    """Check the other members beside `data`; those of the identity are checked already."""
     yield from faults(event, _ENVELOPE)
     if event.get("partitionkey") != event["subject"]:
         yield f"partitionkey is {found(event, 'partitionkey')}, not the subject"
@@ -275,7 +275,7 @@ def _envelope_faults(event: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _data_faults(data: Mapping[str, Any], subject: str, thing: ResourceType) -> Iterator[str]:
-    """Check the `data` of an event about such a thing."""
+    """Check the `data` of an event about an operation or a message."""
     yield from (f"data.{fault}" for fault in faults(data, {thing.value: _OBJECT, **_DATA}))
     shown = data.get(thing.value)
     if not isinstance(shown, dict):
@@ -289,7 +289,7 @@ def _data_faults(data: Mapping[str, Any], subject: str, thing: ResourceType) -> 
 
 
 def _place(event: Mapping[str, Any], thing: ResourceType | None) -> str:
-    """Return how the source of this event must end: with the path of its kind, where known."""
+    """Return how the source of this event must end: with the path of its kind, if known."""
     data = event.get("data")
     name = data.get("kind") if isinstance(data, dict) else None
     kind = KINDS.get(name) if isinstance(name, str) else None

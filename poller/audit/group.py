@@ -1,7 +1,7 @@
-"""What the audit checks about groups: each event by itself, and their sums against the members.
+"""The checks of groups: each event by itself, and their sums against the members. Pure.
 
-Pure. No event says that a member was forgotten, or that one had ended before it joined. So the sums
-are compared only where the events of exactly `total` members are there.
+No event reports that a member was forgotten, or that it had ended before it joined. So the sums are
+compared only if the events of exactly `total` members are present.
 """
 
 from collections import Counter
@@ -28,14 +28,14 @@ _SHOWN: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupContent:
-    """What an event of a group says of its members; `sealed_at` is None while members may join."""
+    """The members in an event of a group; `sealed_at` is None while members may join."""
 
     members: Mapping[str, int]
     sealed_at: str | None
 
 
 def group_faults(data: Mapping[str, Any], subject: str) -> Iterator[str]:
-    """Yield what is wrong with the shape of the `data` of an event of a group."""
+    """Yield the faults in the shape of the `data` of an event of a group."""
     yield from (f"data.{fault}" for fault in faults(data, _DATA))
     if data.get("group") != subject:
         yield f"data.group is {found(data, 'group')}, not the subject"
@@ -45,7 +45,7 @@ def group_faults(data: Mapping[str, Any], subject: str) -> Iterator[str]:
 
 
 def read_group(data: Mapping[str, Any]) -> GroupContent:
-    """Read data whose shape is right."""
+    """Read data whose shape was checked."""
     members = data["operations"]
     return GroupContent(
         members={name: members[name] for name in _MEMBERS}, sealed_at=data["sealedAt"]
@@ -73,11 +73,11 @@ def group_contradictions(event_type: EventType, data: Mapping[str, Any]) -> Iter
 
 
 def seal_faults(before: GroupContent, after: GroupContent) -> Iterator[str]:
-    """Yield how an event contradicts the seal that the event before showed."""
+    """Yield contradictions between an event and the seal in the previous event."""
     if before.sealed_at is None:
         return
     if after.sealed_at != before.sealed_at:
-        yield f"data.sealedAt is {after.sealed_at}, but the event before says {before.sealed_at}"
+        yield f"data.sealedAt is {after.sealed_at}, but the previous event has {before.sealed_at}"
     if after.members["total"] > before.members["total"]:
         yield (
             f"data.operations.total is {after.members['total']}, "
@@ -87,21 +87,21 @@ def seal_faults(before: GroupContent, after: GroupContent) -> Iterator[str]:
 
 @dataclass(slots=True)
 class MemberSums:
-    """The last counters of the members of one group name that have ended, as their events say."""
+    """The last counters in the events of members of one group name that have ended."""
 
     ends: dict[str, Mapping[str, int] | None] = field(default_factory=dict)
-    """By member; None where it cannot be compared."""
+    """By member; None if it cannot be compared."""
 
     def add(self, subject: str, counters: Mapping[str, int] | None, *, final: bool) -> None:
-        """Take in an event of a member that is no breakdown; `counters` is None without any."""
+        """Add an event of a member, other than a breakdown; `counters` is None without any."""
         if subject in self.ends:
-            # it was lost and goes on: which of its ends the group counts, its events do not say
+            # it was lost and watched again: its events do not show which end the group counts
             self.ends[subject] = None
         elif final:
             self.ends[subject] = counters or {}
 
     def faults(self, total: int, sums: Mapping[str, int]) -> Iterator[str]:
-        """Yield where the sums of a group with that `total` of members are not those of them."""
+        """Yield how the sums of a group with `total` members differ from the members' counters."""
         ends = [counters for counters in self.ends.values() if counters is not None]
         if len(ends) != len(self.ends) or len(ends) != total:
             return
@@ -111,10 +111,10 @@ class MemberSums:
         names = sorted(name for name in {*expected, *sums} if expected[name] != sums.get(name, 0))
         if names:
             wrong = [
-                f"{name!a} is {sums.get(name, 0)}, of the members {expected[name]}"
+                f"{name!a} is {sums.get(name, 0)}, the members have {expected[name]}"
                 for name in names[:_SHOWN]
             ]
-            yield f"sums are not those of the members: {'; '.join(wrong)}"
+            yield f"sums differ from those of the members: {'; '.join(wrong)}"
 
 
 _MEMBERS: Final[Mapping[str, Check]] = dict.fromkeys(

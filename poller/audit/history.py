@@ -15,36 +15,36 @@ _SHOWN: Final = 5
 
 
 class AuditFault(StrEnum):
-    """What sort of promise is broken."""
+    """The kind of a broken promise."""
 
     TORN = "torn"
-    """The last line has no end."""
+    """The last line is incomplete."""
     UNREADABLE = "unreadable"
     SHAPE = "shape"
     CONTRADICTION = "contradiction"
     """One event contradicts itself."""
     IDENTITY = "identity"
-    """Two events have one id."""
+    """Two different events have the same id."""
     REPEATED = "repeated"
-    """Two events have one sequence number."""
+    """Two events have the same sequence number."""
     GAP = "gap"
     ORDER = "order"
     STATUS = "status"
-    """`previousStatus` is not the status of the event before."""
+    """`previousStatus` is not the status in the previous event."""
     COUNTERS = "counters"
     """The deltas do not add up."""
     SEAL = "seal"
-    """A sealed group changed its seal, or got a member."""
+    """The seal of a group changed, or a sealed group got a member."""
     SUMS = "sums"
-    """The sums of a group are not those of its members."""
+    """The sums of a group differ from those of its members."""
     END = "end"
-    """An event after the last possible one, or what explains an end that has not come."""
+    """An event after the final one, or a breakdown before it."""
     UNFINISHED = "unfinished"
     """No final event."""
 
 
 class HistoryStage(StrEnum):
-    """The stage of an operation, as its events show it."""
+    """The stage of an operation according to its events."""
 
     OPEN = "open"
     SETTLING = "settling"
@@ -53,7 +53,8 @@ class HistoryStage(StrEnum):
     OVER = "over"
 
 
-# Which types may follow. Before and after a loss any may, while settling no change of status.
+# Types that may not follow. Before the end and after a loss any may; while settling, no change of
+# status may.
 _NEVER_AFTER: Final[Mapping[HistoryStage, frozenset[str]]] = {
     HistoryStage.SETTLING: frozenset(EventType)
     - {EventType.MESSAGE_READ, EventType.OPERATION_BREAKDOWN, EventType.OPERATION_ALERT}
@@ -62,14 +63,14 @@ _NEVER_AFTER: Final[Mapping[HistoryStage, frozenset[str]]] = {
 }
 
 
-# where these do not end the watch, it settles
+# after these the watch settles, unless they end it
 _SETTLES: Final = frozenset(
     lifecycle.events[status] for lifecycle in LIFECYCLES.values() for status in lifecycle.lasting
 )
 
 
 class History:
-    """The events of one subject so far. With `allow_gaps` missing events are no fault."""
+    """The events of one subject so far. With `allow_gaps` missing events are not a fault."""
 
     __slots__ = (
         "_allow_gaps",
@@ -88,7 +89,7 @@ class History:
         self.stage = HistoryStage.OPEN
         self.last = 0
         self.late = 0
-        """Events that came after later ones into a gap: dead letters that were replayed."""
+        """Events that filled a gap after later events: dead letters that were replayed."""
         self._allow_gaps = allow_gaps
         self._gaps: list[tuple[int, int]] = []
         self._known = True
@@ -99,7 +100,7 @@ class History:
 
     @property
     def has_ended(self) -> bool:
-        """True where the last watch of it had its final event."""
+        """Whether its latest watch has had the final event."""
         return self.stage in {HistoryStage.LOST, HistoryStage.OVER}
 
     def add(self, event: AuditedEvent) -> Iterator[tuple[AuditFault, str]]:
@@ -128,7 +129,7 @@ class History:
 
     def _add_late(self, event: AuditedEvent) -> Iterator[tuple[AuditFault, str]]:
         if not self._fill(event.sequence):
-            yield AuditFault.REPEATED, f"sequence {event.sequence} came before under another id"
+            yield AuditFault.REPEATED, f"sequence {event.sequence} appeared before with another id"
             return
         if self._allow_gaps:
             self.late += 1
@@ -141,7 +142,7 @@ class History:
             self.stage = HistoryStage.OVER
 
     def _fill(self, sequence: int) -> bool:
-        """Remove `sequence` from the gaps; False where it is in none."""
+        """Remove `sequence` from the gaps; False if it is in none."""
         for index, (first, last) in enumerate(self._gaps):
             if first <= sequence <= last:
                 left = [(first, sequence - 1), (sequence + 1, last)]
@@ -154,7 +155,7 @@ class History:
             return
         if self._is_explained:
             yield AuditFault.END, f"{event.type} is a second breakdown"
-        # an operation's own status says whether it has ended; a group has none
+        # an operation's status shows whether it has ended; a group has no status
         is_of_group = event.type == EventType.GROUP_BREAKDOWN
         if is_of_group and self.stage is HistoryStage.OPEN and not self._gaps:
             yield AuditFault.END, f"{event.type} before the final event"
@@ -166,7 +167,7 @@ class History:
             yield AuditFault.END, f"{event.type} after the final event"
             return
         if event.type in _NEVER_AFTER.get(self.stage, ()):
-            yield AuditFault.END, f"{event.type} after what only settles"
+            yield AuditFault.END, f"{event.type} while the watch settles"
         if event.final:
             self.stage = HistoryStage.LOST if event.type.endswith(".lost") else HistoryStage.OVER
         elif event.type in _SETTLES:
@@ -177,7 +178,7 @@ class History:
     def _compare(self, content: EventContent) -> Iterator[tuple[AuditFault, str]]:
         if content.previous_status != self._status:
             claimed = content.previous_status
-            what = f"data.previousStatus is {claimed}, but the event before says {self._status}"
+            what = f"data.previousStatus is {claimed}, but the previous event has {self._status}"
             yield AuditFault.STATUS, what
         if content.group is not None and self._group is not None:
             yield from ((AuditFault.SEAL, what) for what in seal_faults(self._group, content.group))
@@ -201,7 +202,7 @@ class History:
             yield AuditFault.COUNTERS, f"deltas do not add up: {'; '.join(sums)}"
 
     def _learn(self, content: EventContent) -> None:
-        """Continue from the content of this event, so that one wrong number is one fault."""
+        """Continue from the content of this event, so that one wrong number is only one fault."""
         self._group = content.group
         if content.counters is not None:
             self._status, self._counters, self._known = content.status, content.counters, True

@@ -1,4 +1,4 @@
-"""The shape of the members of an event: what a member must be, and how a fault reads. Pure."""
+"""Checks of the members of an event, and the text of their faults. Pure."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -7,7 +7,7 @@ from typing import Any, Final
 from poller.text import parse_instant
 
 Check = tuple[Callable[[Any], bool], str]
-"""Whether a member is right, and what it should be."""
+"""The check of a member, and a description of what it should be."""
 
 _LONGEST_NAME: Final = 200
 _SHOWN: Final = 60
@@ -15,12 +15,12 @@ _LARGEST_COUNTER: Final = 2**63 - 1
 
 
 def is_name(value: object) -> bool:
-    """Return whether it is text that can be printed: short, without control characters."""
+    """Return whether it is short, printable text."""
     return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value.isprintable()
 
 
 def show(value: object) -> str:
-    """Write a value as a person can read it, on a terminal too."""
+    """Write a value for people, without control characters."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     text = json.dumps(value)
@@ -28,7 +28,7 @@ def show(value: object) -> str:
 
 
 def faults(members: Mapping[str, Any], checks: Mapping[str, Check]) -> Iterator[str]:
-    """Yield what is wrong with the members that are checked."""
+    """Yield the faults of the members that `checks` names."""
     for name, (is_right, wanted) in checks.items():
         if name not in members or not is_right(members[name]):
             yield f"{name} is {found(members, name)}, not {wanted}"
@@ -50,7 +50,7 @@ def counters_of(stats: Mapping[str, object]) -> dict[str, int]:
 
 
 def is_counter(value: object) -> bool:
-    """Return whether it is an integer from 0 on."""
+    """Return whether it is an integer of 0 or more."""
     return type(value) is int and value >= 0
 
 
@@ -75,5 +75,5 @@ def is_object(value: object) -> bool:
 
 
 def or_null(check: Callable[[object], bool]) -> Callable[[object], bool]:
-    """Return a check that also takes null."""
+    """Return a check that also accepts null."""
     return lambda value: value is None or check(value)

@@ -1,6 +1,6 @@
 """A simulated Communications API, for demos and for tests, including those of other programs.
 
-It imports nothing else of the poller. The model (`World` and below) is pure and without HTTP.
+It imports no other part of the poller. The model (`World` and below) is pure, without HTTP.
 """
 
 from poller.simulator.config import Faults, SimulatorConfig, usage

@@ -33,7 +33,7 @@ class SimulatedProblem:
 
 
 class ApiError(Exception):
-    """A refusal: an HTTP status and, for the envelope, at least one problem."""
+    """An error answer: an HTTP status and, for the envelope, at least one problem."""
 
     def __init__(
         self, status: int, *problems: SimulatedProblem, headers: Mapping[str, str] | None = None
@@ -49,7 +49,7 @@ class ApiError(Exception):
 
 
 def info_url(code: int) -> str:
-    """Return where the vendor explains an error code."""
+    """Return the URL at which the vendor explains an error code."""
     return f"https://www.twilio.com/docs/api/errors/{code}"
 
 

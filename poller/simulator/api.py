@@ -127,25 +127,25 @@ class KindApi:
     def _messages(
         self, query: MessageQuery, paging: Paging, request: Request
     ) -> Iterator[tuple[PageStart, tuple[_View, int]]]:
-        """Yield the messages that match the query, from the start of the page on."""
+        """Yield the messages that match the query, from the start of the page."""
         if query.profile is not None:
             return  # no message of the simulator is addressed to a profile
         ordinal, first = paging.start or (None, 0)
-        for operation in self._asked(query, ordinal):
+        for operation in self._candidates(query, ordinal):
             if not query.covers(operation.created) or not query.tagged(operation.send.tags):
                 continue
             view = self._view(operation, request)
             for index in range(first if operation.ordinal == ordinal else 0, view.total):
-                if _asked_for(view, index, query):
+                if _matches(view, index, query):
                     yield (operation.ordinal, index), (view, index)
         inbox = self._inbox(request)
         if inbox is None or query.operation_id is not None or query.tags:
             return
         for index in range(first if ordinal == ORDINAL else 0, inbox.total):
-            if query.covers(inbox.received(index)) and _asked_for(inbox, index, query):
+            if query.covers(inbox.received(index)) and _matches(inbox, index, query):
                 yield (ORDINAL, index), (inbox, index)
 
-    def _asked(self, query: MessageQuery, ordinal: int | None) -> Iterator[SimulatedOperation]:
+    def _candidates(self, query: MessageQuery, ordinal: int | None) -> Iterator[SimulatedOperation]:
         if query.operation_id is None:
             yield from self._world.newest_first(self._kind.name, start=ordinal)
         elif operation := self._world.find(self._kind.name, query.operation_id):
@@ -180,7 +180,7 @@ class KindApi:
         )
 
 
-def _asked_for(view: _View, index: int, query: MessageQuery) -> bool:
+def _matches(view: _View, index: int, query: MessageQuery) -> bool:
     return (
         view.exists(index)
         and (query.status is None or view.status(index) == query.status)
@@ -190,7 +190,7 @@ def _asked_for(view: _View, index: int, query: MessageQuery) -> bool:
 
 
 def _base_url(request: Request) -> str:
-    """Return the base URL as the client wrote it, with the version."""
+    """Return the base URL that the client used, including the version."""
     return f"{request.base_url}v1"
 
 

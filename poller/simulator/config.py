@@ -1,4 +1,4 @@
-"""The settings of a simulator, and the lines that say how to use one."""
+"""The configuration of a simulator, and the printed instructions for using it."""
 
 import hashlib
 import json
@@ -12,17 +12,17 @@ from poller.simulator.operations import FATE_TAG
 from poller.simulator.scenarios import SCENARIOS, scenario_named
 
 OAUTH_PATH: Final = "/v2/token"
-"""Where OAuth gives tokens: the path that it has on the vendor's host for them."""
+"""The path of the OAuth token endpoint, as on the vendor's host for it."""
 
 _RATES: Final = ("rate_429", "rate_500", "rate_503", "rate_slow", "rate_broken")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """The simulated faults: each rate is a share of the requests, all together at most 1.
+    """The simulated faults: each rate is a share of all requests; their sum is at most 1.
 
-    A request gets at most one fault. `retry_after` (seconds, sent in whole ones) is the wait of 429
-    and 503; a slow answer begins after `slow_seconds`; a broken one is HTML, empty, cut short or a
+    A request gets at most one fault. `retry_after` (seconds, rounded up) is the Retry-After of 429
+    and 503; a slow answer begins after `slow_seconds`; a broken one is HTML, empty, truncated or a
     reset connection. `max_concurrency` limits requests in flight, like the vendor's limit.
 
     :raises ValueError: where a value is out of its range; the message names the field.
@@ -40,14 +40,14 @@ class Faults:
     def __post_init__(self) -> None:
         for name in _RATES:
             if not 0 <= self._number(name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; a rate lies between 0 and 1")
+                raise ValueError(f"{name} is {getattr(self, name)!r}; a rate is between 0 and 1")
         for name in ("retry_after", "slow_seconds"):
             if not 0 <= self._number(name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give seconds, 0 or more")
         if (most := self._number("max_concurrency")) < 1 or most % 1:
             raise ValueError(f"max_concurrency is {most!r}; give a whole number, 1 or more")
         if (total := sum(self._number(name) for name in _RATES)) > 1 + 1e-9:
-            raise ValueError(f"the rates add up to {total:g}; a request meets one fault, so ≤ 1")
+            raise ValueError(f"the rates add up to {total:g}; their sum must be at most 1")
 
     def _number(self, name: str) -> float:
         value = getattr(self, name)
@@ -58,14 +58,13 @@ class Faults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorConfig(Faults):
-    """A simulator's settings; its faults are those it starts with.
+    """The configuration of a simulator, including the faults at its start.
 
-    `speed` shortens what happens between a send and its end. Timestamps stay those of the clock,
-    because clients compare them with their own. Credentials left empty are made from the seed:
-    the same seed accepts the same ones after a restart. They protect nothing and may be printed.
-    OAuth tokens live for `token_seconds`.
-    `fate` is the scenario of a send whose tags name none; `shapes` are names of `SHAPES`, in which
-    the answers differ from the vendor's reference.
+    `speed` shortens the time between a send and its end. Timestamps are those of the real clock,
+    because clients compare them with their own. Empty credentials are derived from the seed: the
+    same seed accepts the same ones after a restart. They protect nothing and may be printed. OAuth
+    tokens are valid for `token_seconds`. `fate` is the scenario of sends whose tags name none;
+    `shapes` are names in `SHAPES`: variants of answers that differ from the vendor's reference.
 
     :raises ValueError: where a value is out of its range; the message names the field.
     """
@@ -97,7 +96,7 @@ class SimulatorConfig(Faults):
             "oauth_client_secret": self._made("client secret"),
         }
         for name, value in made.items():
-            # The only place where the frozen value is completed.
+            # The class is frozen; only here are its fields completed.
             object.__setattr__(self, name, getattr(self, name) or value)
 
     def faults(self) -> Faults:
@@ -125,9 +124,9 @@ _SEND: Final = {
 
 
 def usage(base_url: str, config: SimulatorConfig, *, hints: str = "") -> str:
-    """Return how to point a client at the simulator and how to send; ends with a newline.
+    """Return instructions for clients and for sending; they end with a newline.
 
-    `hints` is the URL to which events are pushed.
+    `hints` is the URL to which events are pushed, empty for none.
     """
     server = f"{urlsplit(base_url).scheme}://{urlsplit(base_url).netloc}"
     fates = ", ".join(SCENARIOS)
@@ -137,7 +136,7 @@ export POLLER_API__BASE_URL={quote(base_url)}
 export TWILIO_ACCOUNT_SID={quote(config.account_sid)}
 export TWILIO_AUTH_TOKEN={quote(config.auth_token)}
 {_receiver(hints)}
-# Or, in place of the token, as a client of OAuth:
+# Or, instead of the token, OAuth client credentials:
 # export POLLER_API__OAUTH_CLIENT_ID={quote(config.oauth_client_id)}
 # export POLLER_API__OAUTH_CLIENT_SECRET={quote(config.oauth_client_secret)}
 # export POLLER_API__OAUTH_TOKEN_URL={quote(server + OAUTH_PATH)}
@@ -149,15 +148,15 @@ curl -sS -X POST "$POLLER_API__BASE_URL/Messages" \\
   -d {quote(json.dumps(_SEND))}
 
 # "tags": {{"{FATE_TAG}": NAME}} in a send chooses how it ends: {fates}.
-# A list in place of a recipient, in "to", is a group that shares one message.
-# What has become of a send, counted: curl -sS {server}/_simulator/operations/ID/truth
-# Somebody writes back: curl -sS -d '{{"text": "Stop"}}' {server}/_simulator/inbound
-# What was asked of the simulator: curl -sS {server}/_simulator/stats
+# In "to", a list of recipients is a group that shares one message.
+# The true counts of a send: curl -sS {server}/_simulator/operations/ID/truth
+# Receive a reply from a person: curl -sS -d '{{"text": "Stop"}}' {server}/_simulator/inbound
+# Statistics of requests: curl -sS {server}/_simulator/stats
 """
 
 
 def _receiver(hints: str) -> str:
-    """Return what lets a poller take the events that are pushed."""
+    """Return the variables with which a poller accepts the pushed events."""
     if not hints:
         return ""
     parts = urlsplit(hints)

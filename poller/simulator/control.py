@@ -25,7 +25,7 @@ _MAX_WAIT: Final = 7 * 86400
 
 
 class ControlApi:
-    """Inspection and control of one simulator."""
+    """Routes to inspect and control one simulator."""
 
     def __init__(
         self, controls: Controls, world: World, *, monotonic: Callable[[], float] = time.monotonic
@@ -40,7 +40,7 @@ class ControlApi:
             Route(f"{CONTROL_PREFIX}stats", self._show_stats),
             Route(f"{CONTROL_PREFIX}stats", self._reset_stats, methods=["DELETE"]),
             Route(f"{CONTROL_PREFIX}faults", self._show_faults),
-            Route(f"{CONTROL_PREFIX}faults", self._turn_faults, methods=["PUT"]),
+            Route(f"{CONTROL_PREFIX}faults", self._set_faults, methods=["PUT"]),
             Route(f"{CONTROL_PREFIX}operations", self._send, methods=["POST"]),
             Route(f"{CONTROL_PREFIX}operations/{{id}}/cancel", self._cancel, methods=["POST"]),
             Route(f"{CONTROL_PREFIX}operations/{{id}}/truth", self._show_truth),
@@ -50,7 +50,7 @@ class ControlApi:
         ]
 
     async def _give_token(self, request: Request) -> Response:
-        """Give a token to the client of OAuth, as the vendor's service does."""
+        """Issue an OAuth token for the client's credentials, as the vendor's service does."""
         form = {
             name: values[-1] for name, values in parse_qs((await request.body()).decode()).items()
         }
@@ -72,7 +72,7 @@ class ControlApi:
         )
 
     async def _revoke(self, _request: Request) -> Response:
-        """End all tokens of OAuth."""
+        """Revoke all OAuth tokens."""
         self._controls.tokens.revoke()
         return answer({})
 
@@ -86,8 +86,8 @@ class ControlApi:
     async def _show_faults(self, _request: Request) -> Response:
         return answer(asdict(self._controls.faults))
 
-    async def _turn_faults(self, request: Request) -> Response:
-        """Set the faults named in the body; the others stay."""
+    async def _set_faults(self, request: Request) -> Response:
+        """Set the faults named in the body; others keep their values."""
         body = _members(await read_json(request), {each.name for each in fields(Faults)})
         try:
             self._controls.faults = replace(self._controls.faults, **body)
@@ -96,10 +96,11 @@ class ControlApi:
         return await self._show_faults(request)
 
     async def _send(self, request: Request) -> Response:
-        """Create `count` sample operations at once, each for a number of `recipients`.
+        """Create `count` sample operations, each with a number of `recipients`.
 
-        `fate` is the name of a scenario or an object of its members; `group` how many recipients
-        share one message; `scheduled_in` in how many seconds of the clock the operations begin.
+        `fate` is the name of a scenario or an object with its members; `group` is how many
+        recipients share one message; `scheduled_in` is the delay of the sends, in seconds of the
+        real clock.
         """
         known = {"count", "recipients", "fate", "kind", "tags", "group", "scheduled_in"}
         body = _members(await read_json(request), known)
@@ -119,11 +120,11 @@ class ControlApi:
         """Return the arguments of a sample send."""
         group, tags = body.get("group"), body.get("tags", {})
         if not _is_number(recipients := body.get("recipients", 100)):
-            raise ValueError("“recipients” is how many each send has")
+            raise ValueError("“recipients” is the number of recipients of each send")
         if group is not None and not _is_number(group):
             raise ValueError("“group” is how many recipients share one message")
         if not isinstance(tags, dict) or not all(isinstance(each, str) for each in tags.values()):
-            raise ValueError("“tags” is an object of texts")
+            raise ValueError("“tags” is an object whose values are text")
         return {
             "recipients": recipients,
             "fate": parse_scenario(body.get("fate", "ordinary")),
@@ -138,7 +139,7 @@ class ControlApi:
             return None
         if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 < wait <= _MAX_WAIT:
             raise ValueError(
-                "“scheduled_in” is in how many seconds, at most seven days, they begin"
+                "“scheduled_in” is the delay of the sends in seconds, at most seven days"
             )
         return self._world.now() + timedelta(seconds=wait)
 

@@ -1,4 +1,4 @@
-"""How the API writes instants and ids, so that equal seeds give equal ids."""
+"""The API's format of instants, and its ids: equal seeds give equal ids."""
 
 import hashlib
 import re
@@ -9,7 +9,7 @@ from typing import Final
 
 
 def to_millisecond(instant: datetime) -> datetime:
-    """Drop what `format_instant` does not show: a written instant equals the stored one."""
+    """Round down to milliseconds, so that the instant equals what `format_instant` writes."""
     return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
@@ -34,7 +34,7 @@ def parse_instant(text: str, *, naive_is_utc: bool = False) -> datetime:
         raise ValueError("out of range") from error
 
 
-# Crockford's base 32: no i, l, o, u. 26 of its characters hold 130 bits, so the first is 0–7.
+# Crockford's base 32: no i, l, o, u. 26 characters have 130 bits for 128, so the first is 0–7.
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUE_OF: Final = {character: value for value, character in enumerate(_ALPHABET)}
 _LENGTH: Final = 26
@@ -54,7 +54,7 @@ class IdMaker:
     def make(self, prefix: str, ordinal: int, index: int = 0) -> str:
         """Return the id of the item at `index` of operation `ordinal`.
 
-        Up to 2⁴⁴ operations of up to 2²⁰ messages.
+        There can be up to 2⁴⁴ operations with up to 2²⁰ messages each.
         """
         place = ordinal << 20 | index
         digest = self._digest(prefix, place)
@@ -77,7 +77,7 @@ class IdMaker:
 
 
 def _encode(number: int) -> str:
-    # Two characters at a time: a page of a thousand messages holds two thousand ids.
+    # Two characters at a time, for speed: a page of a thousand messages has two thousand ids.
     return "".join([_PAIRS[number >> shift & 1023] for shift in range(5 * (_LENGTH - 2), -1, -10)])
 
 

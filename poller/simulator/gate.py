@@ -1,6 +1,6 @@
-"""What stands between a client and the API: counting, credentials, the concurrency limit, faults.
+"""An ASGI middleware before the API: statistics, credentials, the concurrency limit, faults.
 
-An ASGI middleware. Requests to the simulator's own routes bypass it.
+Requests to the simulator's own routes bypass it.
 """
 
 import base64
@@ -29,27 +29,27 @@ from poller.simulator.kinds import KINDS
 
 
 class SimulatedFault(StrEnum):
-    """What can go wrong with one request."""
+    """A simulated fault of one request."""
 
     TOO_MANY = "429"
     INTERNAL = "500"
     UNAVAILABLE = "503"
     SLOW = "slow"
     HTML = "html"
-    """A gateway's page in place of the answer; the request was not processed."""
+    """A gateway's error page instead of an answer; the request was not processed."""
     EMPTY = "empty"
     """The answer without its body, and a 202 without its operation headers."""
     TRUNCATED = "truncated"
-    """Half of the body, with a matching length."""
+    """Half of the body, with a matching Content-Length."""
     RESET = "reset"
-    """Processed, and the connection reset before a byte of the answer."""
+    """The request was processed, but the connection is reset before the answer."""
 
 
 BROKEN = (SimulatedFault.HTML, SimulatedFault.EMPTY, SimulatedFault.TRUNCATED, SimulatedFault.RESET)
 
 
 class FaultSource:
-    """Draws faults; the same seed draws the same sequence of numbers, whatever the rates are."""
+    """Draws faults; the same seed draws the same sequence of numbers, independent of the rates."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(f"{seed}:faults")  # noqa: S311 - has to repeat, not to be secret
@@ -77,7 +77,7 @@ _OPERATION_HEADERS: Final = frozenset((b"operationid", b"operation-id", b"operat
 class Reply:
     """Sends the answer to the client, and remembers how the request ended.
 
-    Every answer says how many requests of the account are in flight, like the vendor's.
+    Like the vendor's, every answer has a header with the account's number of requests in flight.
     """
 
     def __init__(self, send: Send, in_flight: str) -> None:
@@ -107,14 +107,14 @@ class Reply:
 
 
 class Discarded:
-    """Accepts an answer and discards it."""
+    """Receives an answer and discards it."""
 
     async def send(self, message: Message) -> None:
         """Take one part."""
 
 
 class Broken:
-    """Holds an answer until it is complete, then sends it without its body or half of it."""
+    """Collects a whole answer, then sends it without its body, or with half of it."""
 
     def __init__(self, fault: SimulatedFault, reply: Reply) -> None:
         self._fault = fault
@@ -145,13 +145,13 @@ class Broken:
 async def reset(scope: Scope, receive: Receive) -> None:
     """Reset the connection, and wait until the server has noticed.
 
-    :raises ConnectionResetError: where the server gives no access to the connection.
+    :raises ConnectionResetError: where the server does not give access to the connection.
     """
     transport: Transport | None = scope.get("state", {}).get("transport")
     if transport is None:
         raise ConnectionResetError("simulated")
     connection = transport.get_extra_info("socket")
-    # Closing without time to linger sends RST in place of FIN.
+    # Closing with a linger time of 0 sends RST instead of FIN.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
     while (await receive())["type"] != "http.disconnect":
@@ -167,20 +167,20 @@ _KNOWN: Final = frozenset(
 
 
 def route_of(method: str, path: str) -> str:
-    """Return the route of a request, with `{id}` for any id; all unknown ones are one route."""
+    """Return the route of a request, with `{id}` for any id; `unknown` for all unknown ones."""
     template = _ID.sub("{id}", path)
     return f"{method} {template}" if template in _KNOWN else "unknown"
 
 
 class Stats:
-    """Counters since the start or the last `reset`; times are seconds of a monotonic clock."""
+    """Statistics since the start or the last `reset`; times are seconds of a monotonic clock."""
 
     def __init__(self) -> None:
         self.in_flight = 0
         self.reset()
 
     def reset(self) -> None:
-        """Start counting again; the requests in flight stay."""
+        """Reset all counters except the requests in flight."""
         self._total = 0
         self._peak_concurrency = self.in_flight
         self._peak_rate = 0
@@ -236,7 +236,7 @@ class Controls:
 
 
 class Tokens:
-    """The tokens that OAuth has given and that have not ended. Times are monotonic, in seconds."""
+    """The valid OAuth tokens. Times are seconds of a monotonic clock."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -250,16 +250,16 @@ class Tokens:
         return token
 
     def accepts(self, token: str, at: float) -> bool:
-        """Return whether a token is good."""
+        """Return whether a token is valid."""
         return self._ends.get(token, at) > at
 
     def revoke(self) -> None:
-        """End all tokens."""
+        """Revoke all tokens."""
         self._ends.clear()
 
 
 class SimulatedGate:
-    """Lets a request through to the API, or answers for it."""
+    """Passes a request on to the API, or answers in its place."""
 
     def __init__(
         self, app: ASGIApp, *, controls: Controls, monotonic: Callable[[], float] = time.monotonic
@@ -293,12 +293,12 @@ class SimulatedGate:
             fault = self._source.draw(faults)
             if fault is SimulatedFault.SLOW:
                 await anyio.sleep(faults.slow_seconds)
-            await self._meet(fault, scope, receive, reply)
+            await self._answer_with(fault, scope, receive, reply)
 
-    async def _meet(
+    async def _answer_with(
         self, fault: SimulatedFault | None, scope: Scope, receive: Receive, reply: Reply
     ) -> None:
-        """Answer according to the fault, or let the request through."""
+        """Answer according to the fault, or pass the request on."""
         match fault:
             case None | SimulatedFault.SLOW:
                 await self._app(scope, receive, reply.send)

@@ -1,11 +1,11 @@
 """The kinds of operation, one row each: their statuses, counters, and the paths of their messages.
 
-A path is one way that a message can go: which statuses it takes, and how long after it left the
-queue. The scenario of a send decides how many messages take which path. Lags are seconds at speed 1
-and never decrease along a path. Codes and texts are the vendor's published ones where it publishes
-them; which of them an operation of another kind than messages reports is our guess.
+A path is one possible course of a message: its statuses, and how long after leaving the queue it
+takes them. The scenario of a send decides how many messages take which path. Lags are seconds at
+speed 1 and never decrease along a path. Codes and texts are the vendor's where it publishes them.
+Which codes operations of kinds other than messages report is our guess.
 
-A shape is one way in which the vendor's documents disagree on an answer. It changes how things are
+A shape is a variant of answers, where the vendor's documents disagree. It changes how things are
 shown and named, not what happens to a send, except that `ends-at-sent` has no delivery receipts.
 """
 
@@ -17,9 +17,9 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """The message takes `status` `lag` seconds after it left the queue.
+    """The message gets `status`, `lag` seconds after it left the queue.
 
-    If it has that status already, another attempt was made.
+    If it has that status already, this is another attempt.
     """
 
     lag: float
@@ -30,8 +30,8 @@ class Hop:
 class Attempt:
     """An attempt to send, made `lag` seconds after the message left the queue.
 
-    `channel` None is the sender's own. The last attempt has the status of its message, those before
-    have failed. `error` is the code of a failure.
+    `channel` None means the sender's own. The last attempt has the status of its message, earlier
+    ones have failed. `error` is the code of a failure.
     """
 
     channel: str | None = None
@@ -41,10 +41,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class MessagePath:
-    """One way from the queue to an end.
+    """One course from the queue to an end.
 
-    Where `addressed` is false no message is created: the recipient appears in the counters and,
-    with the code `error`, among the errors only.
+    If `addressed` is false no message is created: the recipient appears only in the counters and,
+    with the code `error`, among the errors.
     """
 
     hops: tuple[Hop, ...]
@@ -72,11 +72,11 @@ def _failed(*codes: int) -> tuple[MessagePath, ...]:
 
 
 _ONLY_WITH_RCS: Final = 61337
-# Two seconds later RCS has failed, and the fallback is on its way.
+# RCS fails, and two seconds later the fallback is sent.
 _FALLBACK: Final = (Attempt(channel="RCS", error=_ONLY_WITH_RCS), Attempt(lag=2))
 
 _BY_CODE: Final = "by code"
-"""The outcome whose paths are taken only where a scenario names the code that they end in."""
+"""The outcome whose paths are taken only if a scenario names their error code."""
 
 # By outcome; the paths of one outcome are taken equally often.
 MESSAGE_PATHS: Final[Mapping[str, tuple[MessagePath, ...]]] = {
@@ -129,27 +129,26 @@ _ERROR_TEXTS: Final[Mapping[int, str]] = {
 
 
 def error_text(code: int) -> str:
-    """Return the vendor's text for an error code; a general one where it publishes none."""
+    """Return the vendor's text for an error code, or a general one if it publishes none."""
     return _ERROR_TEXTS.get(code, "Unknown error.")
 
 
 def path_ending_in(code: int, outcomes: Mapping[str, tuple[MessagePath, ...]]) -> MessagePath:
-    """Return the first path that ends in an error of that code; one that fails if there is none."""
+    """Return the first path that ends with that error code, or else a path of a failed message."""
     own = (path for paths in outcomes.values() for path in paths if path.error == code)
     return next(own, None) or _failed(code)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SimulatedKind:
-    """What differs between the sister resources.
+    """What differs between the kinds.
 
-    `path` is the member of the URL after the version; `items` the name under which its messages
-    are listed and `item_prefix` what their ids begin with, None where there is nothing to list.
-    `counters` are the members of `stats`: `total`, `recipients`, `attempts`, and statuses in
-    lower case. `target` is the member of a send that lists the recipients, `channel` their usual
-    channel, `sender_channel` the sender's. Where there are `conversations`, one message can go to a
-    group, and people write back. Where it is `cumulative`, a message counts under every status that
-    it has had.
+    `path` is the part of the URL after the version. `items` is the member in which its messages are
+    listed, None if they cannot be listed; `item_prefix` begins their ids. `counters` are the
+    members of `stats`: `total`, `recipients`, `attempts`, and statuses in lower case. `target` is
+    the member of a send that lists the recipients, `channel` their usual channel, `sender_channel`
+    the sender's. With `conversations`, a message can go to a group, and people can reply. If it is
+    `cumulative`, a message counts under every status that it has had.
     """
 
     name: str
@@ -165,9 +164,9 @@ class SimulatedKind:
     conversations: bool = False
     cumulative: bool = False
     lists_one_recipient: bool = False
-    """Whether `to` of a message is one object in place of a list."""
+    """Whether `to` of a message is one object instead of a list."""
     content: tuple[frozenset[str], ...] = ()
-    """Of each set, a send's content holds at least one member."""
+    """A send's content must have at least one member of each set."""
 
 
 _OPERATION_STATUSES: Final = frozenset("SCHEDULED PROCESSING COMPLETED CANCELED".split())
@@ -234,8 +233,8 @@ SHAPES: Final[Mapping[str, str]] = {
     "ends-at-sent": "push notifications have no receipts, nor counters for them",
     "guide-lists": "emails under data, with one object in to; push under notifications",
     "page-urls": "pagination.next and self are URLs",
-    "page-tokens": "pagination.nextPageToken in place of next",
-    "meta-urls": "meta.next_page_url in place of pagination",
+    "page-tokens": "pagination.nextPageToken instead of next",
+    "meta-urls": "meta.next_page_url instead of pagination",
 }
 _PAGING: Final = ("page-urls", "page-tokens", "meta-urls")
 _UNRECEIPTED: Final = frozenset(("SENT", "FAILED", "UNADDRESSABLE"))

@@ -21,10 +21,10 @@ _SENDERS: Final[Mapping[str, str]] = {"RCS": "sample_rcs_sender", "EMAIL": "send
 
 @dataclass(frozen=True, slots=True)
 class MessageView:
-    """The messages of one operation at one instant, named from one base URL.
+    """The messages of one operation at one instant; URLs in them begin with `base_url`.
 
-    A message to a group is sent and delivered; the `dealt` paths of its recipients show in its
-    receipts only.
+    A group message is sent and delivered; the `dealt` paths of its recipients appear only in its
+    receipts.
     """
 
     operation: SimulatedOperation
@@ -47,7 +47,7 @@ class MessageView:
 
     @property
     def total(self) -> int:
-        """How many messages the operation has, unaddressable recipients included."""
+        """The number of messages of the operation, including unaddressable recipients."""
         return self.operation.timeline.total
 
     def id_of(self, index: int) -> str:
@@ -72,7 +72,7 @@ class MessageView:
         return status
 
     def channel(self, index: int) -> str:
-        """Return the channel of its latest attempt, or the one that it will begin with."""
+        """Return the channel of its latest attempt, or that of the first attempt to come."""
         made = self._made(index)
         return str(self._sender(made[-1].channel if made else None)["channel"])
 
@@ -118,7 +118,7 @@ class MessageView:
         place = self.operation.send.places_of(index)[number]
         path = self._dealt_to(place)
         status, since = self.moment.status_along(path, index)
-        # A recipient alone would have no message; in a group the message did not reach it.
+        # For a single recipient there would be no message; in a group the message was not received.
         shown = "FAILED" if status == "UNADDRESSABLE" else status or self._waiting()
         return {
             "to": [self.operation.send.recipients[place]],
@@ -130,9 +130,9 @@ class MessageView:
         }
 
     def error(self, index: int) -> dict[str, Any] | None:
-        """Return the error in which a message has ended by now, None where there is none.
+        """Return the error with which a message has ended, None if there is none yet.
 
-        Its context is the message's id, or the place among the recipients if there is no message.
+        Its context is the message's id, or the recipient's index if there is no message.
         """
         path = self.moment.path_of(index)
         if path.error is None:
@@ -158,7 +158,7 @@ class MessageView:
         return self.dealt.path_of(place, shift=self.operation.timeline.shift)
 
     def _changed_at(self, index: int) -> float | None:
-        """Return when the message, or with a group any of its receipts, last changed."""
+        """Return when the message, or for a group any of its receipts, last changed."""
         _, since = self.moment.status_of(index)
         if self.operation.send.groups is None or since is None:
             return since
@@ -224,7 +224,7 @@ ORDINAL: Final = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inbound:
-    """One message as it came in, from the phone number `sender`."""
+    """One received message, from the phone number `sender`."""
 
     text: str
     sender: str
@@ -240,7 +240,7 @@ class Inbox:
         self.messages: list[Inbound] = []
 
     def take(self, message: Inbound) -> str:
-        """Keep a message; returns its id."""
+        """Store a message; returns its id."""
         self.messages.append(message)
         return self.id_of(len(self.messages) - 1)
 
@@ -249,7 +249,7 @@ class Inbox:
         return self.ids.make(self.kind.item_prefix, ORDINAL, index)
 
     def find(self, message_id: str) -> int | None:
-        """Return the index of a message, None where there is no such message."""
+        """Return the index of a message, None if there is no such message."""
         place = self.ids.read(self.kind.item_prefix, message_id)
         if place is None or place[0] != ORDINAL or place[1] >= len(self.messages):
             return None
@@ -258,7 +258,7 @@ class Inbox:
 
 @dataclass(frozen=True, slots=True)
 class InboxView:
-    """The messages of an inbox at one instant, shown as those of an operation are."""
+    """The messages of an inbox at one instant, with the interface of `MessageView`."""
 
     inbox: Inbox
     now: datetime
@@ -266,15 +266,15 @@ class InboxView:
 
     @property
     def total(self) -> int:
-        """How many messages were received."""
+        """The number of received messages."""
         return len(self.inbox.messages)
 
     def received(self, index: int) -> datetime:
-        """Return when the message at `index` came in."""
+        """Return when the message at `index` was received."""
         return self.inbox.messages[index].received
 
     def exists(self, index: int) -> bool:
-        """Return whether its record is still kept."""
+        """Return whether its record is still stored."""
         return self.now - self.received(index) <= RETENTION
 
     def status(self, _index: int) -> str:
@@ -282,7 +282,7 @@ class InboxView:
         return "INBOUND"
 
     def channel(self, _index: int) -> str:
-        """Return the channel that it came in on."""
+        """Return the channel on which it was received."""
         return self.inbox.kind.sender_channel
 
     def session_of(self, index: int) -> str:

@@ -33,11 +33,11 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedSend:
-    """One send as it was accepted.
+    """One accepted send.
 
-    `recipients` and `sender` are shown as they are; `scheduled_for` is None without a schedule.
+    `recipients` and `sender` are shown unchanged; `scheduled_for` is None without a schedule.
     `groups` are the indices of the first recipient of each group, and the end of the last group;
-    None where each recipient gets its own message.
+    None if each recipient gets its own message.
     """
 
     kind: SimulatedKind
@@ -51,7 +51,7 @@ class SimulatedSend:
 
     @property
     def messages(self) -> int:
-        """How many messages it has, unaddressable recipients included."""
+        """The number of its messages, including unaddressable recipients."""
         return len(self.recipients) if self.groups is None else len(self.groups) - 1
 
     def places_of(self, index: int) -> range:
@@ -92,7 +92,7 @@ class SampleRecipients(Sequence[Json]):
 
 
 def read_send(body: object, *, kind: SimulatedKind, usual_fate: str) -> SimulatedSend:
-    """Make a `SimulatedSend` of a decoded request body; unknown members are ignored.
+    """Make a `SimulatedSend` from a decoded request body; unknown members are ignored.
 
     :raises ApiError: 400, naming each member that is wrong.
     """
@@ -125,7 +125,7 @@ def read_send(body: object, *, kind: SimulatedKind, usual_fate: str) -> Simulate
 def _recipients(
     value: object, kind: SimulatedKind, problems: list[SimulatedProblem]
 ) -> tuple[Sequence[Json], Sequence[int] | None]:
-    """Return the recipients and, where each item is a list of them, where these groups begin."""
+    """Return the recipients and, if each item is a list of them, the starts of these groups."""
     where = kind.target
     items = value if isinstance(value, list) else []
     grouped = kind.conversations and bool(items) and all(isinstance(item, list) for item in items)
@@ -154,7 +154,7 @@ def _recipients(
 
 
 def _shown(item: object, kind: SimulatedKind) -> Json:
-    """Return a recipient as messages show it; empty where it is not an object."""
+    """Return a recipient as messages show it; empty if it is not an object."""
     if not isinstance(item, dict):
         return {}
     usual = {"channel": kind.channel} if "address" in item else {}
@@ -259,13 +259,13 @@ ENDED: Final = frozenset(("COMPLETED", "CANCELED"))
 class SimulatedOperation:
     """An operation as a function of the clock.
 
-    `starts` is `created`, or the scheduled instant where that is later; `speed` is how many seconds
-    of the timeline pass in one second of the clock.
+    `starts` is `created`, or the scheduled instant if that is later; `speed` is how many seconds of
+    the timeline pass in one second of the clock.
 
-    Each of its messages (one for each recipient, or for each group) counts in one counter: when
-    read, it moves from `delivered` to `read`. So all counters but `total`, `recipients` and
-    `attempts` always add up to `total`, unless the kind counts cumulatively. Where a kind has no
-    counter for canceled messages, they count as queued.
+    Each of its messages (one for each recipient or group) counts in one counter: when it is read,
+    it moves from `delivered` to `read`. So all counters but `total`, `recipients` and `attempts`
+    add up to `total`, unless the kind counts cumulatively. If a kind has no counter for canceled
+    messages, they count as queued.
     """
 
     id: str
@@ -278,7 +278,7 @@ class SimulatedOperation:
 
     @property
     def kind(self) -> SimulatedKind:
-        """The row of the table that it belongs to."""
+        """Its kind."""
         return self.send.kind
 
     def time_at(self, now: datetime) -> float:
@@ -286,14 +286,14 @@ class SimulatedOperation:
         return (now - self.starts).total_seconds() * self.speed
 
     def instant_of(self, time: float | None, *, now: datetime) -> datetime:
-        """Return the instant of a time of the timeline, at most `now`; None is its beginning.
+        """Return the instant of a time of the timeline, at most `now`; for None its beginning.
 
-        Before a scheduled operation starts, its beginning is its creation.
+        Before a scheduled operation starts, that is its creation.
         """
         begun = self.starts if now >= self.starts else self.created
         if time is None:
             return begun
-        # A cancellation before the start has a negative time and lies after the creation.
+        # A cancellation before the start has a negative time, but is after the creation.
         return min(self.starts + timedelta(seconds=time / self.speed), now)
 
     def moment(self, now: datetime) -> SimulatedMoment:
@@ -301,7 +301,7 @@ class SimulatedOperation:
         return self.timeline.at(self.time_at(now))
 
     def status(self, now: datetime, moment: SimulatedMoment | None = None) -> str:
-        """Return its status at an instant; `COMPLETED` means processed, receipts may follow."""
+        """Return its status at an instant; `COMPLETED` means processed: receipts may follow."""
         moment = moment or self.moment(now)
         if moment.canceled:
             return "CANCELED"

@@ -15,14 +15,14 @@ import httpx
 from poller.simulator.pushes import Announcer, Disorder, Json
 from poller.simulator.world import World
 
-_LOOK_EVERY: Final = 0.05
-_AT_ONCE: Final = 100
+_PUSH_INTERVAL: Final = 0.05
+_BATCH: Final = 100
 _TIMEOUT: Final = 5.0
-_AGAIN: Final = 1.0
+_RETRY_SECONDS: Final = 1.0
 
 
 class Pusher:
-    """Pushes what happens in a world to a URL."""
+    """Pushes the events of a world to a URL."""
 
     def __init__(self, world: World, url: str, *, disorder: Disorder | None = None) -> None:
         self._announcer = Announcer(world)
@@ -34,20 +34,20 @@ class Pusher:
 
     async def run(self) -> None:
         """Push until cancelled."""
-        # a receiver beside the simulator; no proxy stands between them
+        # without a proxy: the receiver is near the simulator
         async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as client:
             while True:
                 now = anyio.current_time()
                 self._disorder.add(self._announcer.news(), now)
-                while events := self._disorder.take(now, limit=_AT_ONCE):
+                while events := self._disorder.take(now, limit=_BATCH):
                     if not await self._push(client, events):
-                        # as the vendor does: again later, for as long as it lasts
-                        self._disorder.repeat(events, anyio.current_time() + _AGAIN)
+                        # retried until it succeeds, as the vendor does
+                        self._disorder.repeat(events, anyio.current_time() + _RETRY_SECONDS)
                         break
-                await anyio.sleep(_LOOK_EVERY)
+                await anyio.sleep(_PUSH_INTERVAL)
 
     async def _push(self, client: httpx.AsyncClient, events: Sequence[Json]) -> bool:
-        """Push a batch; False where it is to be pushed again."""
+        """Push a batch; returns False if it must be pushed again."""
         body = json.dumps(events).encode()
         query = f"bodySHA256={hashlib.sha256(body).hexdigest()}"
         headers = {

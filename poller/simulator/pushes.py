@@ -1,6 +1,6 @@
-"""What Event Streams would push about the sends of a world, and how it arrives. No HTTP.
+"""The events that Event Streams would push about the sends of a world. No HTTP.
 
-Events name operations and messages, without counters. They come out of order, some of them twice,
+Events name operations and messages, without counters. They arrive out of order, some of them twice,
 and some never.
 """
 
@@ -19,25 +19,25 @@ from poller.simulator.world import World
 Json = dict[str, Any]
 
 KIND: Final = "messages"
-"""The vendor pushes nothing about the other kinds."""
+"""The only kind about which the vendor pushes events."""
 
 _PREFIX: Final = "com.twilio.comms-api."
 _OPERATIONS: Final = {status: status.lower() for status in ("SCHEDULED", "PROCESSING", "COMPLETED")}
 _MESSAGES: Final = frozenset(("SENT", "DELIVERED", "UNDELIVERED", "FAILED", "READ"))
-# seconds of its timeline for which receipts follow the end of an operation
+# seconds of the timeline in which receipts may follow the end of an operation
 _RECEIPTS: Final = 120.0
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What was pushed of an operation: its last status, and its messages up to a time."""
+    """What was pushed about an operation: its last status, and its messages up to a time."""
 
     status: str | None = None
     until: float = float("-inf")
 
 
 class Announcer:
-    """Finds what has happened in a world since it was asked last."""
+    """Finds the events of a world since the last call."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -46,7 +46,7 @@ class Announcer:
         self._number = 0
 
     def news(self) -> list[Json]:
-        """Return the events of all that has happened, each once, in order."""
+        """Return all events since the last call, in order."""
         now = self._world.now()
         operations = {one.id: one for one in self._world.newest_first(KIND)}
         for gone in self._seen.keys() - operations.keys():
@@ -78,7 +78,7 @@ class Announcer:
     def _of_messages(
         self, operation: SimulatedOperation, since: float, until: float, now: datetime
     ) -> Iterator[Json]:
-        """Yield what messages did between two times, move by move."""
+        """Yield the events of messages between two times, by move."""
         if operation.send.groups is not None:
             return
         timeline, ids = operation.timeline, IdMaker(seed=self._world.config.seed, kind=KIND)
@@ -114,7 +114,7 @@ class Announcer:
 
 @dataclass(slots=True)
 class Disorder:
-    """Delays events, repeats some and loses some; at most `most` wait. Times are in seconds."""
+    """Delays events, repeats some and loses some; queues up to `most`. Times are in seconds."""
 
     chance: random.Random
     lost: float = 0.05
@@ -125,7 +125,7 @@ class Disorder:
     _number: int = 0
 
     def add(self, events: list[Json], at: float) -> None:
-        """Take events that happened at this time."""
+        """Queue events that happened at this time."""
         for event in events:
             if self.chance.random() >= self.lost:
                 self._later(event, at)
@@ -133,7 +133,7 @@ class Disorder:
                     self._later(event, at + self.delay)
 
     def repeat(self, events: list[Json], at: float) -> None:
-        """Take events again that could not be delivered."""
+        """Queue events again that could not be delivered."""
         for event in events:
             self._later(event, at)
 
@@ -152,11 +152,11 @@ class Disorder:
 
 
 def check_push_url(url: str) -> str:
-    """Return the URL where events can be pushed to it; it may hold a user and a password.
+    """Return the URL if events can be pushed to it; it may contain a user and a password.
 
     :raises ValueError: otherwise.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("hints is no http(s) URL, such as http://127.0.0.1:8472/v1/hints")
+        raise ValueError("hints must be an http(s) URL, such as http://127.0.0.1:8472/v1/hints")
     return url

@@ -15,7 +15,7 @@ from poller.simulator.formats import WELL_FORMED, parse_instant
 from poller.simulator.kinds import SimulatedKind
 
 PageStart = tuple[int, int]
-"""Where a page begins: the ordinal of an operation, and an index in it."""
+"""Where a page begins: the ordinal of an operation, and the index of a message in it."""
 
 _Item = TypeVar("_Item")
 
@@ -28,7 +28,7 @@ _MESSAGE_STATUSES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paging:
-    """Which page of a list is requested; `start` None is the first."""
+    """The requested page of a list; `start` is None for the first."""
 
     scope: str
     start: PageStart | None
@@ -37,9 +37,9 @@ class Paging:
     def page(
         self, name: str, items: Iterable[tuple[PageStart, _Item]], *, show: Callable[[_Item], Any]
     ) -> dict[str, Any]:
-        """Return the answer: the first items, shown, and the tokens of this page and the next.
+        """Return the answer: the first items, and the tokens of this page and the next.
 
-        Each item comes with the start of a page that begins with it.
+        Each of `items` is a pair of the page start at that item, and the item.
         """
         found = list(islice(items, self.size + 1))
         first = self.start or (found[0][0] if found else (0, 0))
@@ -189,7 +189,7 @@ def _cursor(scope: str, token: str) -> PageStart:
     except (ValueError, binascii.Error):
         name, cursor = "", (-1, -1)
     if name != scope or min(cursor) < 0:
-        raise _refused("pageToken", "is not one that this list has given")
+        raise _refused("pageToken", "is not a token of this list")
     return cursor
 
 

@@ -1,6 +1,6 @@
 """Scenarios of a send: the shares of its recipients with each outcome, and its cancellation.
 
-Users choose a scenario as the fate of a send.
+Users choose one with the option or tag `fate`.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ class Scenario:
 
     A `fallback` is delivered by SMS after RCS failed, a `late` one long after it was sent. A kind
     without such an outcome delivers that share. `codes` are pairs of an error code and the share
-    that ends in it. Shares are whole thousandths: of 10,000 recipients, and of any other number of
-    thousands, the numbers are exact. With `each`, in place of shares, every recipient ends in an
-    error, in these codes in turn: the first one surely in the first code. `canceled_at` is the part
-    of the sending time after which the queued messages are canceled. `seconds` is how long the
-    queue takes at speed 1, None for a time that depends on its length. `description` is for people.
+    that ends in it. Shares are whole thousandths: for multiples of 1,000 recipients the numbers are
+    exact. With `each` instead of shares, every recipient ends in an error: with these codes in
+    turn, beginning with the first recipient. `canceled_at` is the part of the sending time after
+    which queued messages are canceled. `seconds` is how long the queue takes at speed 1, None for a
+    time that depends on its length. `description` is for people.
 
     :raises ValueError: where a value is out of its range; the message names the field.
     """
@@ -43,15 +43,15 @@ class Scenario:
         codes = [*(code for code, _ in self.codes), *self.each]
         if len(codes) != len(set(codes)) or any(not 0 < code < _CODES_END for code in codes):
             raise ValueError(
-                "the codes of a fate are numbers above 0, of up to 6 digits, each once"
+                "the codes of a fate must be distinct numbers above 0, of up to 6 digits"
             )
         shares = [getattr(self, name) for name in SHARES] + [share for _, share in self.codes]
         if min(shares) < 0 or sum(shares) > 1 + 1e-9:
-            raise ValueError("the shares of a fate are 0 or more each and at most 1 in all")
+            raise ValueError("the shares of a fate must each be 0 or more, and at most 1 in total")
         if len(self.each) > _MOST_EACH:
             raise ValueError(f"a fate has at most {_MOST_EACH} codes in turn")
         if self.each and sum(shares):
-            raise ValueError("a fate has either shares or codes for each recipient in turn")
+            raise ValueError("a fate has either shares, or codes in turn (each), not both")
         if self.canceled_at is not None and not 0 <= self.canceled_at < 1:
             raise ValueError(f"canceled_at is {self.canceled_at!r}; give a part of 1, such as 0.5")
         if self.seconds is not None and not 0 < self.seconds < float("inf"):
@@ -66,7 +66,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         undelivered=0.03,
         failed=0.02,
         unaddressable=0.01,
-        description="a usual day: most are delivered, some read, 6 % fail in several ways",
+        description="most are delivered, some read, 6 % fail in several ways",
     ),
     "smooth": Scenario(description="every message is delivered"),
     "troubled": Scenario(
@@ -83,14 +83,14 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         undelivered=0.03,
         failed=0.02,
         canceled_at=0.5,
-        description="somebody cancels it halfway: what is still queued is not sent",
+        description="canceled halfway: what is still queued is not sent",
     ),
-    # Of 10,000 recipients 700 end in one of five errors, a different number in each.
+    # Of 10,000 recipients 700 end in one of five errors, each with a different count.
     "failing": Scenario(
         fallback=0.08,
         read=0.3,
         codes=((30003, 0.025), (30005, 0.018), (30006, 0.013), (61337, 0.009), (21610, 0.005)),
-        description="7 % end in one of five errors, a different number in each",
+        description="7 % end in one of five errors, each with a different count",
     ),
 }
 
@@ -106,9 +106,9 @@ def scenario_named(name: str) -> Scenario:
 
 
 def parse_scenario(value: object) -> Scenario:
-    """Read a scenario from JSON: a name, or an object of its members.
+    """Read a scenario from JSON: a name, or an object with its members.
 
-    `codes` is an object, too: `{"30003": 0.025}`; `each` is a list: `[30003, 21610]`.
+    `codes` is an object such as `{"30003": 0.025}`, `each` a list such as `[30003, 21610]`.
 
     :raises ValueError: where it is neither; the message names the member.
     """
@@ -129,13 +129,13 @@ def parse_scenario(value: object) -> Scenario:
 
 def _codes(value: object) -> tuple[tuple[int, float], ...]:
     if not isinstance(value, dict) or not all(code.isdecimal() for code in value):
-        raise ValueError('fate.codes is an object of codes and shares, such as {"30003": 0.025}')
+        raise ValueError('fate.codes must be an object such as {"30003": 0.025}')
     return tuple((int(code), _number(share, f"fate.codes.{code}")) for code, share in value.items())
 
 
 def _each(value: object) -> tuple[int, ...]:
     if not isinstance(value, list) or any(type(code) is not int for code in value):
-        raise ValueError("fate.each is a list of codes, such as [30003, 21610]")
+        raise ValueError("fate.each must be a list of codes, such as [30003, 21610]")
     return tuple(value)
 
 

@@ -1,4 +1,4 @@
-"""The application, and how to serve it in the caller's task group: no signals, no logs, no exit."""
+"""The simulator's application, served in a task group: without signal handlers, without logs."""
 
 import asyncio
 import logging
@@ -39,7 +39,7 @@ def create_app(
         middleware=[Middleware(SimulatedGate, controls=controls)],
         exception_handlers={ApiError: _refuse, HTTPException: _refuse_unrouted},
     )
-    # The vendor does not accept a path with another ending slash.
+    # No redirects to the path with or without a slash at its end, as with the vendor.
     app.router.redirect_slashes = False
     return app
 
@@ -51,15 +51,15 @@ async def _refuse(_request: Request, error: Exception) -> Response:
 
 
 async def _refuse_unrouted(_request: Request, error: Exception) -> Response:
-    """Answer an unknown path (404) or method (405) in the envelope, too."""
+    """Answer an unknown path (404) or method (405) with the envelope as well."""
     if not isinstance(error, HTTPException):
         raise error
     refusal = ApiError(error.status_code, SimulatedProblem(f"{error.detail}."))
     return answer(refusal.document(), status=error.status_code, headers=dict(error.headers or {}))
 
 
-# Uvicorn's own loggers may belong to another server of this process; this one would only log the
-# faults that it simulates.
+# Uvicorn's own loggers may belong to another server in this process, and here they would only log
+# simulated faults.
 _SILENT: Final = logging.getLogger("poller.simulator.silent")
 _SILENT.setLevel(logging.CRITICAL + 1)
 
@@ -79,7 +79,7 @@ class _Protocol(H11Protocol):
         self.access_log = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Give the application access to the connection, in its scope's state."""
+        """Give the application access to the connection, through the state in its scope."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, "transport": transport}
 
@@ -97,7 +97,7 @@ async def serve(
 
     Port 0 takes a free one. Operations may be added to a given `world` before and while it is
     served. Events are pushed to the URL `hints`, as the vendor's Event Streams do; empty for none.
-    Cancelling drops every connection at once and raises nothing else.
+    When cancelled, it drops every connection at once.
 
     :raises OSError: if the address cannot be bound.
     """
@@ -122,7 +122,7 @@ async def serve(
         task_status.started(_base_url(listener))
         async with anyio.create_task_group() as tasks:
             if hints:
-                # imported where it is needed: a client is a tenth of a second
+                # imported only when needed: importing an HTTP client takes a tenth of a second
                 from poller.simulator.pusher import Pusher  # noqa: PLC0415
 
                 tasks.start_soon(Pusher(world, hints).run)
@@ -155,7 +155,7 @@ def _base_url(listener: socket.socket) -> str:
 
 
 async def _stop(server: uvicorn.Server, listener: socket.socket) -> None:
-    """Stop listening, drop every connection, and wait until it is gone."""
+    """Stop listening, drop every connection, and wait until all are closed."""
     for each in getattr(server, "servers", ()):
         each.close()
     listener.close()

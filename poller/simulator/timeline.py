@@ -1,13 +1,13 @@
 """A send as a function of time: which messages have left the queue, their statuses, and since when.
 
 Pure. Time is in seconds at speed 1 since the send began (negative while it is scheduled). Nothing
-is stored per message: the queue empties along a curve that can be inverted, and the path of a
-message says the rest. Counting all messages and showing one use the same function, so they agree.
+is stored per message: the queue empties along an invertible curve, and the rest follows from the
+path of a message. Counts and single messages come from the same functions, so they agree.
 
-Messages get their paths from a deck: a shuffled row of 1,000 cards, each naming a path. It is
-repeated as often as a send is long, and each send begins at its own place in it. How many of the
-first n messages make a move, and which message is the k-th to make it, are two look-ups: a send of
-10,000 costs as much to count as a send of ten.
+Messages get their paths from a deck: a shuffled sequence of 1,000 cards, each naming a path. The
+deck is repeated over all messages of a send, and each send begins at its own place in it. How many
+of the first n messages make a move, and which message is the k-th to make it, are two lookups: so
+counting a send of 10,000 costs as much as counting a send of ten.
 """
 
 import random
@@ -26,9 +26,9 @@ CARDS: Final = 1000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Move:
-    """From one status (None: the queue) to the next, `lag` seconds after the message left.
+    """A change from one status (None: queued) to the next, `lag` seconds after leaving the queue.
 
-    `counts[m]` of the cards before place `m` make it; `places` are where those cards lie.
+    `counts[m]` is how many of the cards before place `m` make it; `places` are these cards' places.
     """
 
     lag: float
@@ -50,9 +50,9 @@ class Move:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Deck:
-    """Shuffled cards, each the number of a path, and the moves that these paths consist of.
+    """Shuffled cards, each the index of a path, and the moves that these paths consist of.
 
-    `tries` are, for each lag of an attempt, how many are made for the cards before each place.
+    `tries` are, for each lag of an attempt, the numbers of attempts of the cards before each place.
     """
 
     paths: Sequence[MessagePath]
@@ -98,7 +98,9 @@ def _hands(kind: SimulatedKind, fate: Scenario) -> list[tuple[MessagePath, int]]
     hands: list[tuple[MessagePath, int]] = []
     for name in SHARES:
         paths = outcomes.get(name, ())
-        cards = int(getattr(fate, name) * CARDS + 1e-6)  # down, so that all fit the deck
+        cards = int(
+            getattr(fate, name) * CARDS + 1e-6
+        )  # rounded down, so that all fit into the deck
         for number, path in enumerate(paths):
             size = cards * (number + 1) // len(paths) - cards * number // len(paths)
             hands.append((path, size))
@@ -111,7 +113,7 @@ def _hands(kind: SimulatedKind, fate: Scenario) -> list[tuple[MessagePath, int]]
 
 
 def _moves(paths: Sequence[MessagePath], cards: Sequence[int]) -> list[Move]:
-    """Return every move of every path, each once, with the cards whose path has it."""
+    """Return every move of any path, each once, with the cards whose path has it."""
     makers: dict[tuple[float, str | None, str], set[int]] = {}
     for number, path in enumerate(paths):
         before = None
@@ -146,15 +148,15 @@ def _sums(values: Sequence[int]) -> Sequence[int]:
 
 
 _RAMP: Final = 1.2
-"""The queue empties faster and faster: the share sent is the share of time to this power."""
+"""The queue empties at an increasing rate: the share sent is the share of time to this power."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """When the messages of one send leave the queue, and how they were dealt to paths.
+    """When the messages of one send leave the queue, and which paths they take.
 
-    The first leaves after `latency`, the last `span` later. `canceled_at` is when what is still
-    queued is canceled; None for never.
+    The first leaves after `latency`, the last `span` later. `canceled_at` is when queued messages
+    are canceled, None for never.
     """
 
     total: int
@@ -182,9 +184,9 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedTally:
-    """How many messages have which status, the attempts made, and the time of the last change.
+    """The number of messages by status, the attempts made, and the time of the last change.
 
-    `changed_at` is None before the first change. `waiting` have not left the queue.
+    `changed_at` is None before the first change. `waiting` messages have not left the queue.
     """
 
     waiting: int
@@ -238,11 +240,11 @@ class SimulatedMoment:
         )
 
     def status_of(self, index: int) -> tuple[str | None, float | None]:
-        """Return the status of one message and since when; None for both while it waits."""
+        """Return the status of one message, and since when; (None, None) while it is queued."""
         return self.status_along(self.path_of(index), index)
 
     def status_along(self, path: MessagePath, index: int) -> tuple[str | None, float | None]:
-        """Return the same for this path, with the message at `index` leaving the queue."""
+        """Return the same for another path of the message at `index`."""
         if self.canceled and index >= self._end:
             return "CANCELED", self._timeline.canceled_at
         for hop in reversed(path.hops):
@@ -255,7 +257,7 @@ class SimulatedMoment:
         return self._left(lag) > index
 
     def path_of(self, index: int) -> MessagePath:
-        """Return the path that was dealt to one message."""
+        """Return the path of one message."""
         return self._timeline.deck.path_of(index, shift=self._timeline.shift)
 
     def _left(self, lag: float) -> int:

@@ -1,7 +1,6 @@
 """The operations of one account, computed from the seed and the order of sends. No HTTP.
 
-The clock is an argument. Nothing runs in the background: every state is computed when it is asked
-for.
+The clock is an argument. Nothing runs in the background: every state is computed on request.
 """
 
 import random
@@ -38,7 +37,7 @@ class ExpectedCounts:
     contexts: Mapping[int, Sequence[str]]
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON, its members in camelCase."""
+        """Return the JSON document, with members in camelCase."""
         return {
             "operationId": self.operation_id,
             "kind": self.kind,
@@ -82,7 +81,7 @@ Clock = Callable[[], datetime]
 OPERATION_PREFIX: Final = "comms_operation_"
 _WRITER: Final = "+14155550100"
 
-# At speed 1 a thousand recipients leave the queue in about a minute.
+# At speed 1 the messages of a thousand recipients leave the queue in about a minute.
 _LATENCY: Final = 1.0
 _SECONDS: Final = 4.0
 _SECONDS_A_MESSAGE: Final = 0.065
@@ -106,7 +105,7 @@ class World:
     def __init__(self, config: SimulatorConfig, *, clock: Clock = utc_now) -> None:
         self.config = config
         self.now = clock
-        # By ordinal, in the order of creation, for each kind.
+        # By kind and ordinal, in the order of creation.
         self.kinds = kinds_shaped(config.shapes)
         self._operations: dict[str, dict[int, SimulatedOperation]] = {
             name: {} for name in self.kinds
@@ -141,7 +140,7 @@ class World:
         fate = scenario_named(fate) if isinstance(fate, str) else fate
         made = SampleRecipients(row, recipients) if isinstance(recipients, int) else recipients
         if len(made) < len(fate.each):
-            raise ValueError(f"{len(fate.each)} codes in turn need as many recipients")
+            raise ValueError(f"{len(fate.each)} codes in turn need at least as many recipients")
         if group is not None and not (row.conversations and group >= 1):
             raise ValueError(f"group is {group!r}; give 1 or more, and only to a kind with groups")
         if scheduled_for is not None and "SCHEDULED" not in row.statuses:
@@ -185,7 +184,7 @@ class World:
         """
         inbox = self.inbox(self._kind_named(kind).name)
         if inbox is None:
-            raise ValueError(f"nobody writes back in {kind}")
+            raise ValueError(f"{kind} has no received messages")
         received = to_millisecond(self.now())
         return inbox.take(Inbound(text=text, sender=sender, received=received))
 
@@ -259,7 +258,7 @@ class World:
         return None if operation is None or operation.expired(self.now()) else operation
 
     def _forget(self, kind: str, now: datetime) -> None:
-        """Drop the oldest records as long as they are expired."""
+        """Delete expired records, from the oldest on."""
         operations = self._operations[kind]
         while operations and operations[next(iter(operations))].expired(now):
             del operations[next(iter(operations))]
@@ -270,7 +269,7 @@ class World:
         pace = chance.uniform(0.85, 1.2)
         total = send.messages
         span = send.fate.seconds or (_SECONDS + _SECONDS_A_MESSAGE * total) * pace
-        # A message to a group is delivered; the scenario applies to the receipts of its recipients.
+        # A group message is delivered; the scenario applies to the receipts of its recipients.
         fate = send.fate if send.groups is None else SCENARIOS["smooth"]
         part = send.fate.canceled_at
         return Timeline(

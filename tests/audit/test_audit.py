@@ -121,7 +121,7 @@ def test_a_torn_last_line() -> None:
     lines = _text(_settled())
     for torn in (lines[-1][:40], lines[-1].rstrip(b"\n")):
         problems, summary = _audit([*lines[:-1], torn])
-        assert [str(problem) for problem in problems] == ["events:6: the last line has no end"]
+        assert [str(problem) for problem in problems] == ["events:6: the last line is incomplete"]
         assert (summary.events, summary.unfinished) == (5, 1)
 
 
@@ -291,7 +291,7 @@ def test_one_id_for_two_events() -> None:
     documents = _settled()
     documents[1]["id"] = documents[0]["id"]
     assert _problems(documents) == [
-        (2, AuditFault.IDENTITY, f"id {documents[0]['id']} came before with other content"),
+        (2, AuditFault.IDENTITY, f"id {documents[0]['id']} appeared before with other content"),
         (3, AuditFault.GAP, "sequence 2 is missing before 3"),
     ]
 
@@ -324,11 +324,11 @@ def _move(index: int, to: int) -> Change:
         ),
         (
             lambda all_: all_.append(all_[2] | {"id": "another"}),
-            [(7, AuditFault.REPEATED, "sequence 3 came before under another id")],
+            [(7, AuditFault.REPEATED, "sequence 3 appeared before with another id")],
         ),
         (
             lambda all_: all_.insert(3, all_[2] | {"id": "another"}),
-            [(4, AuditFault.REPEATED, "sequence 3 came before under another id")],
+            [(4, AuditFault.REPEATED, "sequence 3 appeared before with another id")],
         ),
     ],
 )
@@ -404,7 +404,7 @@ def test_a_broken_chain_of_statuses() -> None:
         (
             4,
             AuditFault.STATUS,
-            "data.previousStatus is SCHEDULED, but the event before says PROCESSING",
+            "data.previousStatus is SCHEDULED, but the previous event has PROCESSING",
         )
     ]
 

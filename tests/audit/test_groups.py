@@ -209,7 +209,10 @@ def test_sums_that_are_not_those_of_the_members() -> None:
     end["data"]["delta"]["delivered"] += 1
     [problem] = _audit(documents)[0]
     assert (problem.fault, problem.subject) == (AuditFault.SUMS, "autumn")
-    assert problem.what == "sums are not those of the members: 'delivered' is 5, of the members 4"
+    assert (
+        problem.what
+        == "sums differ from those of the members: 'delivered' is 5, the members have 4"
+    )
     # a member whose end is not there: nothing can be compared
     without = [one for one in documents if one["type"] != "operation.canceled"]
     assert _audit(without, allow_gaps=True)[0] == []

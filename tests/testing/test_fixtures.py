@@ -86,7 +86,7 @@ def test_each_code_asked_for_surely_happens() -> None:
         many = simulator.send(1001, failing_with=codes[:3])
         simulator.advance(600)
         assert sum(simulator.expected(many).codes.values()) == 1001
-        with pytest.raises(ValueError, match="4 codes in turn need as many recipients"):
+        with pytest.raises(ValueError, match="4 codes in turn need at least as many recipients"):
             simulator.send(3, failing_with=codes)
         with pytest.raises(ValueError, match="less than an hour"):
             simulator.advance(3600)

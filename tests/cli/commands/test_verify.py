@@ -89,7 +89,7 @@ def test_standard_input(verify: Verify) -> None:
     text = "".join(_lines())
     assert verify("-", stdin=text) == (0, [_summary()])
     code, lines = verify("-", stdin=text[:-10])
-    assert (code, lines[0]) == (1, "-:4: the last line has no end")
+    assert (code, lines[0]) == (1, "-:4: the last line is incomplete")
 
 
 def test_standard_input_that_is_no_text(verify: Verify) -> None:
