@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
-
 from poller import __version__
 from poller.cli.app import COMMANDS
 from poller.settings import EVENT_TYPES
@@ -15,17 +13,16 @@ README = (ROOT / "README.md").read_text()
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_command_is_on_the_newcomers_page(name: str) -> None:
+def test_every_command_is_on_the_newcomers_page() -> None:
     """A command that the page does not name is one that nobody finds."""
-    assert f"poller {name}" in README
+    assert [name for name in COMMANDS if f"poller {name}" not in README] == []
 
 
-@pytest.mark.parametrize("type_", sorted(EventType))
-def test_every_event_is_on_the_page(type_: EventType) -> None:
+def test_every_event_is_on_the_page() -> None:
     """An application must know what it can get."""
-    assert f"`{type_.value}`" in README
-    assert type_.value in EVENT_TYPES
+    types = [type_.value for type_ in EventType]
+    assert [type_ for type_ in types if f"`{type_}`" not in README] == []
+    assert set(types) <= set(EVENT_TYPES)
 
 
 def test_links_lead_somewhere() -> None:

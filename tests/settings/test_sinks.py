@@ -19,12 +19,10 @@ from poller.tracking.lifecycle import EventType
 SECRET = "whsec_" + "QUJD" * 8
 
 
-@pytest.mark.parametrize(
-    "pattern", ["*", FINAL, SUMMARY, "operation.*", "message.*", "group.*", *EVENT_TYPES]
-)
-def test_patterns_that_match_something(pattern: str) -> None:
+def test_patterns_that_match_something() -> None:
     """Every type, both families, everything and the end can be subscribed to."""
-    assert check_pattern(pattern) == pattern
+    patterns = ["*", FINAL, SUMMARY, "operation.*", "message.*", "group.*", *EVENT_TYPES]
+    assert [check_pattern(pattern) for pattern in patterns] == patterns
 
 
 @pytest.mark.parametrize(
