@@ -20,7 +20,6 @@ pytestmark = pytest.mark.acceptance
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the lines use curl")
 
 PATH = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
-POLLER = f"{sys.executable} -m poller"
 ENVIRONMENT = f"{sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"
 LAST = "watch"
 """A word of the last command that is printed."""
@@ -72,8 +71,10 @@ def test_the_printed_lines_work_in_a_shell(tmp_path: Path) -> None:
         lines = printed(simulator)
         answer = json.loads(shell(lines, cwd=tmp_path, environment=proxy))
         name = answer["operationId"]
-        run = f'{exports(lines)}\n{POLLER} run --until-idle "$ID"'
-        (end,) = ends(shell(run, cwd=tmp_path, environment={**proxy, "ID": name}))
+        exported = f"{exports(lines)}\n{ENVIRONMENT}"
+        variables = json.loads(shell(exported, cwd=tmp_path, environment=proxy))
+        done = poller("run", "--until-idle", name, cwd=tmp_path, environment=variables)
+        (end,) = ends(done.stdout)
         assert simulator.stop() == 0
     assert (end["subject"], end["type"]) == (name, "operation.completed")
     assert end["source"] == answer["operationLocation"]
