@@ -194,10 +194,14 @@ class Store:
         await self._write(registration_rows.add_watches, watches)
 
     async def claim_due(self, *, kinds: Collection[str], limit: int, lease: Lease) -> Claim:
-        """Claim up to `limit` operations that are due, the longest overdue first."""
-        return await self._write(
+        """Claim up to `limit` operations that are due, the longest overdue first.
+
+        A claim does not wait for the disk: leases only save work.
+        """
+        claim, _ = await self._transactions.write_unsynced(
             watch_rows.claim_due, kinds=kinds, limit=limit, lease=lease, now=self.now()
         )
+        return claim
 
     async def record(
         self,

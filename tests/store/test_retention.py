@@ -324,27 +324,6 @@ async def test_what_a_step_took_decides_about_the_next_one(
     assert limits[-4:] == [50, 50, 50, 50]
 
 
-async def test_a_step_does_not_wait_for_the_disk(
-    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a crash brings back is removed again; but all else that is committed must be there."""
-    settings = []
-
-    def setting(connection: Connection, *_: object, **__: object) -> Pruned:
-        query = "PRAGMA synchronous"
-        if daemon.on_postgresql:
-            query = "SELECT source FROM pg_settings WHERE name = 'synchronous_commit'"
-        settings.append(connection.exec_driver_sql(query).scalar_one())
-        return Pruned()
-
-    monkeypatch.setattr(retention, "prune", setting)
-    await daemon.store._write(lambda connection, _scope: setting(connection))
-    await tidy(daemon)
-    await daemon.store._write(lambda connection, _scope: setting(connection))
-    waits, does_not = ("command line", "session") if daemon.on_postgresql else (2, 1)
-    assert settings == [waits, does_not, waits]
-
-
 async def test_the_file_stays_bounded(tmp_path: Path, clock: Clock) -> None:
     """Generations come and go; the file does not grow with them, and shrinks when it is quiet."""
     store = await Store.open(f"sqlite:///{tmp_path / 'poller.db'}", HOME, now=clock)
