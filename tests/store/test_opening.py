@@ -51,8 +51,11 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_a_second_daemon_on_a_file_is_refused(tmp_path: Path, clock: Clock) -> None:
-    """The message names the first one's pid and the command that hands it operations."""
+def test_a_file_has_one_daemon_at_a_time(tmp_path: Path, clock: Clock) -> None:
+    """The message names its pid and the command that hands it operations.
+
+    After SIGKILL the next daemon opens the same file at once.
+    """
     path = tmp_path / "poller.db"
     with holder(path) as process:
         with pytest.raises(StoreInUse) as refused:
@@ -60,12 +63,6 @@ def test_a_second_daemon_on_a_file_is_refused(tmp_path: Path, clock: Clock) -> N
         assert f"pid {process.pid})" in str(refused.value)
         assert "poller add" in str(refused.value)
         assert str(path) in str(refused.value)
-
-
-def test_the_lock_goes_with_its_process(tmp_path: Path, clock: Clock) -> None:
-    """After SIGKILL the next daemon opens the same file at once."""
-    path = tmp_path / "poller.db"
-    with holder(path) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
 

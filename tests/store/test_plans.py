@@ -5,11 +5,10 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
-from sqlalchemy import event, insert, select, update
+from sqlalchemy import Table, event, update
 
 from poller.store.database import Database
 from poller.store.group_reports import GroupFilter
@@ -37,13 +36,8 @@ def crowded_file(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) 
     anyio.run(make_three, f"sqlite:///{path}")
     database = Database(f"sqlite:///{path}")
     with database.writing() as connection:
-        kept = {
-            table: [dict(row) for row in connection.execute(select(table)).mappings()]
-            for table in (watches, events, deliveries)
-        }
-        for table, rows in kept.items():
-            clones = [clone(row, number) for number in range(1, 3_334) for row in rows]
-            connection.execute(insert(table), clones)
+        for table in (watches, events, deliveries):
+            connection.exec_driver_sql(cloning(table, 3_333))
         connection.execute(update(counters).values(value=100_000))
     database.close()
     return path
@@ -66,14 +60,16 @@ async def make_three(url: str) -> None:
     await store.aclose()
 
 
-def clone(row: dict[str, Any], number: int) -> dict[str, Any]:
-    """Make another row like this one, of another operation."""
-    changed = dict(row)
-    for name in {"id", "subject"} & row.keys():
-        changed[name] = f"{row[name]}{number:05d}"
-    if "position" in row:
-        changed["position"] = row["position"] + 10 * number
-    return changed
+def cloning(table: Table, times: int) -> str:
+    """Write the statement that adds so many rows like each of a table, of other operations."""
+    changed = {"id": "id || printf('%05d', n)", "subject": "subject || printf('%05d', n)"}
+    changed["position"] = "position + 10 * n"
+    names = [column.name for column in table.columns]
+    return (
+        f"WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT {times})"  # noqa: S608 - our own names
+        f" INSERT INTO {table.name} ({', '.join(names)})"
+        f" SELECT {', '.join(changed.get(name, name) for name in names)} FROM {table.name}, numbers"
+    )
 
 
 @pytest.fixture
