@@ -1,6 +1,6 @@
 #!/bin/sh
-# What the image consists of: the wheel of this source and what it needs, in a virtual environment
-# without pip. The Dockerfile runs this; so can you, on any machine with Python and pip.
+# Builds the content of the image: the wheel of this source and its dependencies, in a virtual
+# environment without pip. The Dockerfile runs it; you can as well, with Python and pip.
 #
 #   sh deploy/container/build.sh /opt/poller
 #
@@ -17,11 +17,11 @@ trap 'rm -rf "$work"' EXIT
 "$python" -m pip wheel --quiet --disable-pip-version-check --no-deps \
     --wheel-dir "$work" "$source"
 "$python" -m venv --without-pip "$target"
-# read-only at run time: whatever is compiled is compiled now, which pip does
+# the image is read-only at run time, so everything is compiled now, by pip
 "$python" -m pip --python "$target/bin/python" install --quiet --disable-pip-version-check \
     --constraint "$source/constraints.txt" \
     "comms-poller[postgres] @ file://$(echo "$work"/comms_poller-*.whl)"
-# links to Python stay, and of the commands our own
+# keep the links to Python, and of the commands only our own
 find "$target/bin" -type f ! -name poller ! -name comms-poller -delete
 
 "$target/bin/poller" --version
