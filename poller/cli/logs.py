@@ -70,7 +70,7 @@ class LibraryLogs(logging.Handler):
 def _bounded(render: Renderer) -> Renderer:
     """Cut lines that are too long; they stay well-formed, with timestamp, level and event."""
 
-    def bounded(logger: Any, name: str, fields: Fields) -> str | bytes:  # noqa: ANN401 - as theirs
+    def bounded(logger: Any, name: str, fields: Fields) -> str | bytes:  # noqa: ANN401 - as structlog declares it
         head = {key: fields[key] for key in ("timestamp", "level", "event") if key in fields}
         line = render(logger, name, fields)
         if len(line) <= _LONGEST:
@@ -81,7 +81,7 @@ def _bounded(render: Renderer) -> Renderer:
     return bounded
 
 
-def _json(logger: Any, name: str, fields: Fields) -> str | bytes:  # noqa: ANN401 - as theirs
+def _json(logger: Any, name: str, fields: Fields) -> str | bytes:  # noqa: ANN401 - as structlog declares it
     return _JSON(logger, name, structlog.processors.format_exc_info(logger, name, fields))
 
 

@@ -193,7 +193,7 @@ def _shown_default(row: Setting) -> str:
     return "unset" if default is None else f"`{json.dumps(default)}`"
 
 
-def _default(row: Setting) -> Any:  # noqa: ANN401 - whatever JSON can hold
+def _default(row: Setting) -> Any:  # noqa: ANN401 - any JSON value
     default = row.field.get_default(call_default_factory=True, validated_data={})
     if isinstance(default, StoreUrl):
         return default.get_secret_value()

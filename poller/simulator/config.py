@@ -141,7 +141,7 @@ export TWILIO_AUTH_TOKEN={quote(config.auth_token)}
 # export POLLER_API__OAUTH_CLIENT_SECRET={quote(config.oauth_client_secret)}
 # export POLLER_API__OAUTH_TOKEN_URL={quote(server + OAUTH_PATH)}
 
-# Send; the answer holds the operation's id:
+# Send; the answer contains the operation's id:
 curl -sS -X POST "$POLLER_API__BASE_URL/Messages" \\
   -u "$TWILIO_ACCOUNT_SID:$TWILIO_AUTH_TOKEN" \\
   -H 'Content-Type: application/json' \\

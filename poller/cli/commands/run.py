@@ -78,7 +78,7 @@ def command(
     discover: Annotated[
         bool,
         typer.Option(
-            "--discover", help="Also watch operations that nobody registered (polling.discover)."
+            "--discover", help="Also watch operations that were not registered (polling.discover)."
         ),
     ] = False,
     open_page: Annotated[

@@ -326,7 +326,7 @@ def _next(operations: Sequence[SimulatedOperation]) -> str:
 
 
 def _print(text: str) -> None:
-    # the reader may close standard output after a line, as `head` does; the server goes on
+    # the reader may close standard output after a line, as `head` does; the server continues
     with suppress(OSError):
         data = text.encode()
         while data:

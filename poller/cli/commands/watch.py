@@ -276,7 +276,7 @@ def _console() -> "Console":
     from rich.console import Console  # noqa: PLC0415
 
     if isinstance(sys.stdout, TextIOWrapper):
-        # an old encoding lacks some characters; the view goes on without them
+        # an old encoding lacks some characters; they are replaced
         sys.stdout.reconfigure(errors="replace")
     return Console()
 
