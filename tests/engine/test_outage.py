@@ -100,13 +100,13 @@ async def test_poisoned_events_hold_up_nobody_else(
 async def test_a_receiver_that_answers_errors_to_all_is_not_stormed(
     running: Running, logs: Logs
 ) -> None:
-    """300 wait and everything is answered 503: one at a time, seconds apart, few log lines."""
+    """150 wait and everything is answered 503: one at a time, seconds apart, few log lines."""
     sink = ScriptedSink(concurrency=16, answers=lambda _: failed())
     async with running(sink) as stage:
-        await stage.events(300, 1)
-        last = await stage.advance(600)
+        await stage.events(150, 1)
+        last = await stage.advance(400)
         assert last.health.state is SinkState.FAILING
-        assert len(sink.attempts) < 16 + 600 / 5 + 10
+        assert len(sink.attempts) < 16 + 400 / 5 + 10
         # none is tried again while others were never tried
         assert len(set(sink.ids)) == len(sink.ids)
         loud = [line for line in logs if line["log_level"] != "debug"]
@@ -114,7 +114,7 @@ async def test_a_receiver_that_answers_errors_to_all_is_not_stormed(
         assert loud[-1]["failures"] > 50
         sink.answers = lambda _: DELIVERED
         await stage.advance(10)
-        assert await stage.states() == {"delivered": 300}
+        assert await stage.states() == {"delivered": 150}
     assert len(lines(logs, "sink.recovered")) == 1
 
 
