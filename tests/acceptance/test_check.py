@@ -136,6 +136,6 @@ def _rest(terminal: int) -> str:
 
 
 def test_version(tmp_path: Path) -> None:
-    """Every command tells its version without looking at anything."""
+    """Every command shows its version without looking at anything."""
     done = poller("check", "--version", cwd=tmp_path)
     assert (done.returncode, done.stdout[:13]) == (0, "comms-poller ")

@@ -32,10 +32,10 @@ FAST = {
 APP = """
 import http.client, json, os, signal, sys
 port, name = sys.argv[1:]
-door = http.client.HTTPConnection("127.0.0.1", int(port))
+client = http.client.HTTPConnection("127.0.0.1", int(port))
 headers = {"Content-Type": "application/json"}
-door.request("POST", "/v1/operations", json.dumps({"id": name}), headers)
-assert door.getresponse().status == 201
+client.request("POST", "/v1/operations", json.dumps({"id": name}), headers)
+assert client.getresponse().status == 201
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -172,16 +172,16 @@ def test_the_page_of_metrics(api: FakeApi, tmp_path: Path) -> None:
     api.script(name, [operation(name, "PROCESSING", queued=1)])
     environment = {
         **api.environment,
-        "POLLER_SERVER__LISTEN": f"unix:{tmp_path / 'door'}",
+        "POLLER_SERVER__LISTEN": f"unix:{tmp_path / 'poller.sock'}",
         "POLLER_SERVER__TOKEN": "nobody-needs-it-for-this",
         "POLLER_SERVER__OBSERVE": "127.0.0.1:0",
     }
     with Poller("run", name, cwd=tmp_path, environment=environment) as daemon:
         eventually(lambda: bool(daemon.events and daemon.logged("server.listening")))
         [listening] = daemon.logged("server.listening")
-        transport = httpx.HTTPTransport(uds=str(tmp_path / "door"), verify=NO_TLS)
-        with httpx.Client(base_url="http://door", transport=transport) as door:
-            pages = [door.get("/metrics").text]
+        transport = httpx.HTTPTransport(uds=str(tmp_path / "poller.sock"), verify=NO_TLS)
+        with httpx.Client(base_url="http://daemon", transport=transport) as client:
+            pages = [client.get("/metrics").text]
         pages.append(
             httpx.get(f"{listening['observe']}/metrics", trust_env=False, verify=NO_TLS).text
         )

@@ -125,7 +125,7 @@ def test_nothing_to_add() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_a_refusal_stands_among_the_results(capsys: pytest.CaptureFixture[str]) -> None:
-    """The others are added all the same; the exit code tells."""
+    """The others are added all the same; the exit code says so."""
     item = {"id": B, "status": 409, "problem": problem(409, "conflict", "two\nlines").body}
     body = {"results": [{"id": A, "status": 200, "phase": "active", "outcome": None}, item]}
     registrations = [Registration(id=name, kind="messages") for name in (A, B)]

@@ -310,7 +310,7 @@ async def test_while_nobody_reads_only_so_much_is_asked(api: FakeApi, look: Look
     async with receive, anyio.create_task_group() as tasks:
         tasks.start_soon(daemon.run, send)
         with anyio.fail_after(30):
-            while len(daemon._seen._items) <= 64:  # noqa: ASYNC110 - no event tells
+            while len(daemon._seen._items) <= 64:  # noqa: ASYNC110 - no event says so
                 await anyio.sleep(0.01)
             # each request leaves its end and what it showed; those under way come on top
             await anyio.sleep(0.2)
