@@ -61,7 +61,7 @@ async def make_three(url: str) -> None:
 
 
 def cloning(table: Table, times: int) -> str:
-    """Write the statement that adds so many rows like each of a table, of other operations."""
+    """Write the statement that adds `times` rows like each of a table, of other operations."""
     changed = {"id": "id || printf('%05d', n)", "subject": "subject || printf('%05d', n)"}
     changed["position"] = "position + 10 * n"
     names = [column.name for column in table.columns]
