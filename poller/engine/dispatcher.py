@@ -103,6 +103,7 @@ class Dispatcher:
 
     async def _turn(self, attempts: TaskGroup) -> bool:
         """Record finished attempts and start due ones; True where there is no more to do."""
+        self._closed = self._closed or self.sink.is_closed
         result = await self._complete_and_claim(limit=0 if self._closed else self._free())
         if self._closed and not self._in_flight:
             return True

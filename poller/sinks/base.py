@@ -96,6 +96,13 @@ class Sink(Protocol):
     def deadline(self) -> float:
         """Seconds after which a `deliver` has certainly ended; a lease must outlast it."""
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the destination is known to be closed (see `SinkVerdict.CLOSED`); at once.
+
+        The dispatcher checks this every second, so that an idle sink is noticed as well.
+        """
+
     async def start(self) -> None:
         """Open the destination, so that faults are found before anything is sent.
 

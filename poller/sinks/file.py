@@ -39,6 +39,11 @@ class FileSink:
         self._journal = Journal(path.absolute(), recall_lines=_RECALL_LINES, disk=disk)
         self._thread = anyio.CapacityLimiter(1)
 
+    @property
+    def is_closed(self) -> bool:
+        """Return False: a file can be opened again."""
+        return False
+
     async def start(self) -> None:
         """Open, lock and repair the file.
 

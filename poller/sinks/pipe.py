@@ -49,6 +49,13 @@ class PipeWriter:
         """The unfinished line; None where there is none."""
         return self._unfinished
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the reader has gone, or the descriptor is closed; returns at once."""
+        poll = select.poll()
+        poll.register(self.fd, 0)  # POLLERR, POLLHUP and POLLNVAL are always reported
+        return bool(poll.poll(0))
+
     def write(
         self, lines: Sequence[PendingLine], *, timeout: float, stop: Callable[[], bool]
     ) -> WriteResult:

@@ -57,6 +57,11 @@ class StdoutSink:
         """Seconds after which a `deliver` has certainly ended."""
         return self._timeout + _MARGIN
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody can read any more, found without a write."""
+        return self._writer.is_closed
+
     async def start(self) -> None:
         """Check that there is a descriptor to write to.
 

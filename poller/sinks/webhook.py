@@ -95,6 +95,11 @@ class WebhookSink:
         return self._timeout + _MARGIN
 
     @property
+    def is_closed(self) -> bool:
+        """Return False: each request may find the receiver again."""
+        return False
+
+    @property
     def place(self) -> str:
         """The receiver as it may be shown: no path, query or credentials."""
         return f"{self._url.scheme}://{self._url.netloc.decode('ascii')}"

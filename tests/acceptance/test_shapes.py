@@ -62,6 +62,11 @@ class ListSink:
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
 
+    @property
+    def is_closed(self) -> bool:
+        """Never."""
+        return False
+
     async def start(self) -> None:
         """Nothing to open."""
 

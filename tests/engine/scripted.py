@@ -81,6 +81,7 @@ class ScriptedSink:
     in_flight: int = 0
     peak: int = 0
     gate: anyio.Event | None = None
+    is_closed: bool = False
 
     async def start(self) -> None:
         """Take the place, unless it is to be refused."""

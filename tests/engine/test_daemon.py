@@ -1,5 +1,6 @@
 """The daemon as a whole: both loops, what makes it end, and how it ends."""
 
+import os
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +15,8 @@ from poller.engine.configuration import SinkPlan
 from poller.engine.daemon import Daemon, Stop
 from poller.engine.meter import Meter
 from poller.server.metrics import PrometheusMeter
-from poller.sinks.base import SinkOutcome, SinkUnavailable, SinkVerdict
+from poller.sinks.base import Sink, SinkOutcome, SinkUnavailable, SinkVerdict
+from poller.sinks.stdout import StdoutSink
 from poller.store.watches import Lease
 from poller.tracking.alert import AlertRule
 from poller.tracking.delivery import Subscription
@@ -52,12 +54,12 @@ class Running(Protocol):
     """Runs a daemon until the end of the block, or of itself."""
 
     def __call__(
-        self, api: ScriptedApi, *sinks: ScriptedSink, until_idle: bool = False, grace: float = 2.0
+        self, api: ScriptedApi, *sinks: Sink, until_idle: bool = False, grace: float = 2.0
     ) -> AbstractAsyncContextManager[tuple[Daemon, Ended]]:
         """Run."""
 
 
-def plan(sink: ScriptedSink) -> SinkPlan:
+def plan(sink: Sink) -> SinkPlan:
     """Plan a sink that is there already."""
     return SinkPlan(subscription=Subscription(sink=sink.name), key=id(sink), make=lambda: sink)
 
@@ -72,7 +74,7 @@ def running(
 
     @asynccontextmanager
     async def run(
-        api: ScriptedApi, *sinks: ScriptedSink, until_idle: bool = False, grace: float = 2.0
+        api: ScriptedApi, *sinks: Sink, until_idle: bool = False, grace: float = 2.0
     ) -> AsyncIterator[tuple[Daemon, Ended]]:
         async with api.client(clock) as client, anyio.create_task_group() as tasks:
             daemon = Daemon(
@@ -244,6 +246,37 @@ async def test_the_only_sink_gone_is_the_end(running: Running, store: FickleStor
         assert daemon.reason is Stop.NO_SINK
         assert (await daemon.summary()).stuck == 1
     assert not await store.leased()
+
+
+async def test_an_idle_pipe_whose_reader_goes_is_the_end(running: Running) -> None:
+    """`poller run ID | head -1` stops, although nothing more is written."""
+    reading, writing = os.pipe()
+    try:
+        api, pipe = ScriptedApi(ScriptedApi.completed), StdoutSink(fd=writing)
+        async with running(api, pipe) as (daemon, ended):
+            await daemon.register([registration(op(1))])
+            assert await anyio.to_thread.run_sync(os.read, reading, 1 << 16)
+            os.close(reading)
+            await ended.wait()
+            assert daemon.reason is Stop.NO_SINK
+    finally:
+        os.close(writing)
+
+
+async def test_an_idle_pipe_beside_another_sink_is_not_the_end(running: Running) -> None:
+    """The pipe gets nothing more; the other sink goes on."""
+    pipe, other = ScriptedSink(name="pipe"), ScriptedSink(name="other")
+    async with running(ScriptedApi(ScriptedApi.completed), pipe, other, until_idle=True) as (
+        daemon,
+        ended,
+    ):
+        pipe.is_closed = True
+        await daemon.register([registration(op(1))])
+        daemon.registered_all()
+        await ended.wait()
+        assert daemon.reason is Stop.IDLE
+        assert (await daemon.summary()).stuck == 1
+    assert (len(pipe.ids), len(other.ids)) == (0, 1)
 
 
 async def test_one_of_two_sinks_gone_is_not_the_end(running: Running) -> None:

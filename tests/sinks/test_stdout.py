@@ -163,6 +163,16 @@ async def test_a_reader_that_goes_away_while_we_wait_closes_the_sink(pipe: Pipe)
     assert _verdicts(outcomes) == [SinkVerdict.DELIVERED, SinkVerdict.CLOSED]
 
 
+async def test_an_idle_sink_notices_that_its_reader_has_gone(pipe: Pipe) -> None:
+    """Without a write: a reader that is only slow is still there."""
+    sink = StdoutSink(fd=pipe.writing, timeout=0.05)
+    assert not sink.is_closed
+    await sink.deliver([outgoing("e1", pad=BIG)])
+    assert not sink.is_closed
+    pipe.close_reader()
+    assert sink.is_closed
+
+
 async def test_a_closed_descriptor_is_refused_at_start() -> None:
     """Without stdout the sink cannot start, and an attempt says that it is closed."""
     reading, writing = os.pipe()
@@ -172,6 +182,7 @@ async def test_a_closed_descriptor_is_refused_at_start() -> None:
     with pytest.raises(SinkUnavailable, match="is closed"):
         await sink.start()
     assert _verdicts(await sink.deliver([outgoing("e1")])) == [SinkVerdict.CLOSED]
+    assert sink.is_closed
 
 
 async def test_a_full_disk_behind_stdout_is_a_failure() -> None:
@@ -190,7 +201,9 @@ async def test_a_file_behind_stdout_is_written_in_one_go(tmp_path: Path) -> None
     path = tmp_path / "out"
     events = [outgoing(f"e{number}", pad=1000) for number in range(300)]
     with path.open("wb") as file:
-        outcomes = await StdoutSink(fd=file.fileno()).deliver(events)
+        sink = StdoutSink(fd=file.fileno())
+        outcomes = await sink.deliver(events)
+        assert not sink.is_closed
     assert set(_verdicts(outcomes)) == {SinkVerdict.DELIVERED}
     assert path.read_text(encoding="utf-8").splitlines() == [event.body for event in events]
 

@@ -1,6 +1,5 @@
 """The events of operations as NDJSON on standard output, for programs."""
 
-import select
 from collections.abc import Sequence
 from typing import Final, Self
 
@@ -56,9 +55,7 @@ class Lines:
 
     async def run(self) -> None:
         """Return when the reader has closed the pipe, even while there is nothing to write."""
-        reader = select.poll()
-        reader.register(_STDOUT, 0)
-        while not self._gone.is_set() and not reader.poll(0):
+        while not self._gone.is_set() and not self._sink.is_closed:
             with anyio.move_on_after(_RETRY_SECONDS):
                 await self._gone.wait()
 
