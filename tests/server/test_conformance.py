@@ -79,6 +79,7 @@ def described(lived_in: ServedDaemon) -> "schemathesis.BaseSchema":
     return schemathesis.openapi.from_url(f"{lived_in.bound.address}/openapi.json")
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize(("method", "path", "mode"), SHAPES, ids=str)
 def test_nothing_surprises(
     described: "schemathesis.BaseSchema",

@@ -562,8 +562,9 @@ def _database(migrated_file: Path) -> Iterator[None]:
         StoreMachine.database.close()
 
 
+@pytest.mark.hypothesis
 def test_whatever_happens_the_promises_hold() -> None:
-    """A short run with every `make test`; a failure prints how to repeat it."""
+    """A short run with every `make test`, ten times that in `make slow`."""
     run_state_machine_as_test(StoreMachine, settings=settings(SETTINGS, max_examples=times(0.4)))
 
 
