@@ -199,7 +199,7 @@ class RegistrationBody(_Body):
         | None,
         Field(
             max_length=32,
-            description="Added to the known labels; the next event carries them.",
+            description="Added to the known labels, at most 32 in all. The next event has them.",
         ),
     ] = None
     breakdown: Annotated[

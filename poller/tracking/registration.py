@@ -15,6 +15,9 @@ from poller.tracking.watch import AccountScope, NextPoll, NotFoundStreak, Outcom
 _MOST_LABELS: Final = 32
 _LONGEST_NAME: Final = 128
 _LONGEST_VALUE: Final = 256
+# half of a surrogate pair has no UTF-8, and PostgreSQL stores no NUL
+_UNSTORABLE: Final = re.compile("[\\x00\\ud800-\\udfff]")
+_HAS_UNSTORABLE: Final = "contains NUL or half of a surrogate pair, which cannot be stored"
 _MEMBERS: Final = frozenset(
     {"id", "kind", "labels", "breakdown", "group", "traceparent", "tracestate"}
 )
@@ -97,7 +100,7 @@ def parse_registration(document: object, defaults: Defaults = _NONE) -> Registra
     return Registration(
         id=watchable,
         kind=kind_of(watchable, given=given, default=defaults.kind),
-        labels={**defaults.labels, **check_labels({} if own_labels is None else own_labels)},
+        labels=_add_labels(defaults.labels, {} if own_labels is None else own_labels),
         breakdown=defaults.breakdown if own_breakdown is None else own_breakdown,
         group=defaults.group if own_group is None else check_group_name(own_group),
         trace=_trace(document) or defaults.trace,
@@ -157,10 +160,23 @@ def check_labels(labels: object) -> Mapping[str, str]:
     for name, value in labels.items():
         if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME:
             raise BadRegistration("labels", f"a name must have 1 to {_LONGEST_NAME} characters")
+        if _UNSTORABLE.search(name):
+            raise BadRegistration("labels", f"the name {name!r} {_HAS_UNSTORABLE}")
         if not isinstance(value, str) or len(value) > _LONGEST_VALUE:
             raise BadRegistration(
                 f"labels.{name}", f"must be text of at most {_LONGEST_VALUE} characters"
             )
+        if _UNSTORABLE.search(value):
+            raise BadRegistration(f"labels.{name}", f"the value {_HAS_UNSTORABLE}")
+    return labels
+
+
+def _add_labels(defaults: Mapping[str, str], own: object) -> Mapping[str, str]:
+    labels = {**defaults, **check_labels(own)}
+    if len(labels) > _MOST_LABELS:
+        raise BadRegistration(
+            "labels", f"{len(labels)} of them with those of the command, at most {_MOST_LABELS}"
+        )
     return labels
 
 
@@ -190,8 +206,8 @@ def register(
 ) -> tuple[Watch, bool]:
     """Return the watch to store, and whether watching begins (201) or continues (200).
 
-    :raises Conflict: where the operation is known under another kind, or belongs to another scope
-        or group.
+    :raises Conflict: where the operation is known under another kind, belongs to another scope
+        or group, or would have too many labels.
     """
     if known is None:
         return _begin(registration, scope, now), True
@@ -204,7 +220,7 @@ def register(
         )
     kind = _kind(known, registration)
     known = known.evolve(group=_group(known, registration), trace=registration.trace or known.trace)
-    labels = {**known.labels, **registration.labels}
+    labels = _merged_labels(known, registration)
     if registration.breakdown is not None:
         known = known.evolve(wants_breakdown=registration.breakdown)
     if known.is_watched and kind != known.kind:
@@ -249,6 +265,17 @@ def _group(known: Watch, registration: Registration) -> str | None:
         f"{registration.id} is in the group {known.group}, and can be in one group only; "
         "leave the group out, which changes nothing"
     )
+
+
+def _merged_labels(known: Watch, registration: Registration) -> Mapping[str, str]:
+    labels = {**known.labels, **registration.labels}
+    # a watch from before this bound was checked may have more; it can be registered as it is
+    if len(labels) > max(_MOST_LABELS, len(known.labels)):
+        raise Conflict(
+            f"labels: {registration.id} has {len(known.labels)} and would have {len(labels)} with "
+            f"these, at most {_MOST_LABELS}; change the values of labels that it has"
+        )
+    return labels
 
 
 def _kind(known: Watch, registration: Registration) -> str:

@@ -1,5 +1,6 @@
 """A registration as somebody wrote it: read strictly, refused with the member's name."""
 
+import json
 from typing import Any
 
 import pytest
@@ -55,6 +56,11 @@ def test_what_is_given_wins() -> None:
         ({"id": ID, "labels": {"": "x"}}, "labels", "a name must have 1 to 128 characters"),
         ({"id": ID, "labels": {"x" * 129: ""}}, "labels", "a name must have 1 to 128"),
         ({"id": ID, "labels": dict.fromkeys(map(str, range(33)), "")}, "labels", "at most 32"),
+        ({"id": ID, "labels": dict.fromkeys(map(str, range(31)), "")}, "labels", "33 of them with"),
+        ({"id": ID, "labels": {"\udc00x": "a"}}, "labels", r"the name '\udc00x' contains NUL or"),
+        ({"id": ID, "labels": {"a\0": "a"}}, "labels", r"the name 'a\x00' contains NUL or half"),
+        ({"id": ID, "labels": {"a": "\ud800"}}, "labels.a", "the value contains NUL or half"),
+        ({"id": ID, "labels": {"a": "b\0"}}, "labels.a", "the value contains NUL or half"),
     ],
 )
 def test_what_is_wrong_is_named(document: object, field: str, message: str) -> None:
@@ -70,6 +76,22 @@ def test_labels_at_their_bounds() -> None:
     """32 of them, names of 128 characters, values of 256, or empty ones."""
     labels = {f"{number:0128d}": "x" * 256 for number in range(31)} | {"a": ""}
     assert check_labels(labels) == labels
+
+
+def test_labels_may_be_any_characters() -> None:
+    """Those outside the Basic Multilingual Plane too, which JSON writes as a surrogate pair."""
+    labels = json.loads('{"\\ud83d\\ude00": "ü\\u0001\\ud83d\\ude00"}')
+    assert check_labels(labels) == {"\U0001f600": "ü\x01\U0001f600"}
+
+
+@pytest.mark.parametrize("text", ["\0", "\ud800", "a\udfff"])
+@pytest.mark.parametrize("member", ["id", "kind", "group", "traceparent", "tracestate", "labels"])
+def test_no_text_of_a_registration_has_nul_or_half_a_pair(member: str, text: str) -> None:
+    """A store cannot keep the one, UTF-8 cannot encode the other."""
+    valid = {"id": ID, "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+    wrong: object = {text: "a"} if member == "labels" else text
+    with pytest.raises(BadRegistration):
+        _parse({**valid, member: wrong})
 
 
 @given(

@@ -34,6 +34,31 @@ def test_new_labels_are_merged_and_show_from_the_next_event() -> None:
     assert story.last["labels"] == {"campaign": "autumn", "team": "b"}
 
 
+def test_labels_are_bounded_across_registrations() -> None:
+    """At most 32 in all, also where a watch is resumed; known names take new values."""
+    story = Story()
+    story.register(**{f"l{number}": "" for number in range(31)})
+    story.register(last="")
+    with pytest.raises(Conflict, match=r"^labels: .* has 32 and would have 33 with these, at most"):
+        story.register(one_more="")
+    story.forget()
+    with pytest.raises(Conflict, match=r"^labels: "):
+        story.register(one_more="")
+    story.register(last="new")
+    assert (len(story.watch.labels), story.watch.labels["last"]) == (32, "new")
+
+
+def test_a_watch_with_too_many_labels_can_be_registered_as_it_is() -> None:
+    """A store from before the bound may have some: nothing is added to them."""
+    many = {f"l{number}": "" for number in range(40)}
+    story = Story()
+    story.watch = story.watch.evolve(labels=many)
+    story.register(l0="new")
+    assert story.watch.labels == {**many, "l0": "new"}
+    with pytest.raises(Conflict, match="has 40 and would have 41"):
+        story.register(one_more="")
+
+
 def test_a_repeated_registration_leaves_a_running_watch_as_it_is() -> None:
     """The next poll, the registration's time and everything emitted stay."""
     story = Story()
