@@ -32,6 +32,7 @@ TROUBLE: Final = (
 """What a transport raises when there is no answer."""
 
 _CLOSE_TIMEOUT: Final = 1.0
+_WITHOUT_BODY: Final = frozenset({204, 304})
 
 
 def tls_context() -> ssl.SSLContext:
@@ -141,7 +142,8 @@ class Lanes(httpx.AsyncBaseTransport):
     was used last is used next, so that connections that are not needed become idle and are closed.
 
     A connection that is older than `GREATEST_AGE` or from before `renew` is closed when its
-    request has ended, and a new one looks the host up again. One that was idle for `KEEPALIVE` is
+    request has ended, and a new one looks the host up again. So is one whose answer, such as a
+    204, must have no body but announces one. One that was idle for `KEEPALIVE` is
     closed when any other request begins or ends. `clock` counts seconds.
     """
 
@@ -171,6 +173,8 @@ class Lanes(httpx.AsyncBaseTransport):
         except BaseException:
             await self._give_back(lane)
             raise
+        if _may_have_stray_body(response):
+            lane.is_outdated = True
         return httpx.Response(
             response.status_code,
             headers=response.headers,
@@ -219,6 +223,14 @@ class Lanes(httpx.AsyncBaseTransport):
 
 def _is_stale(lane: _Lane, now: float) -> bool:
     return lane.is_outdated or now - lane.opened >= GREATEST_AGE or now - lane.used >= KEEPALIVE
+
+
+def _may_have_stray_body(response: httpx.Response) -> bool:
+    """Whether a body may follow where HTTP allows none: read as the next answer, it breaks that."""
+    if response.status_code not in _WITHOUT_BODY:
+        return False
+    length = response.headers.get("content-length", "0").strip()
+    return length != "0" or "transfer-encoding" in response.headers
 
 
 async def _close(lanes: list[_Lane]) -> None:

@@ -5,12 +5,13 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
+import anyio.abc
 import httpx
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
@@ -65,6 +66,35 @@ async def _sink(
 async def _one(sink: WebhookSink, event_id: str = "e1") -> SinkOutcome:
     (outcome,) = await sink.deliver([outgoing(event_id)])
     return outcome
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_a_body_where_none_is_allowed_does_not_reach_the_next_answer(status: int) -> None:
+    """Such a connection is not used again: its leftover bytes would be read as the next answer."""
+    connections: list[int] = []
+    answer = f"HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\nok".encode()
+
+    async def receive(stream: anyio.abc.SocketStream) -> None:
+        connections.append(0)
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            async with stream:
+                request = b""
+                while True:
+                    request += await stream.receive()
+                    if b"\r\n\r\n" in request and request.endswith(b"}"):
+                        connections[-1] += 1
+                        request = b""
+                        await stream.send(answer)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - not Django
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, receive)
+        async with _sink(f"http://127.0.0.1:{port}/hook") as sink:
+            outcomes = [await _one(sink, f"e{number}") for number in range(3)]
+        tasks.cancel_scope.cancel()
+    assert {outcome.status for outcome in outcomes} == {status}
+    assert connections == [1, 1, 1]
 
 
 async def test_a_request_is_what_receivers_expect(receiver: Receiver) -> None:
