@@ -1,12 +1,14 @@
 """How events look on a terminal: one aligned line for each, and text around them."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from json import loads
 from typing import Final
 
 from anyio import to_thread
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -36,18 +38,20 @@ _STYLES: Final = {
     "failed": "bold red",
     "lost": "bold red",
 }
-# Counters of final results; the others count recipients that are still in progress.
+# Counters of final results; the others count recipients that are still in progress. What did not
+# arrive comes first, so that a narrow screen shows it.
 _OUTCOMES: Final = {
-    "delivered": "green",
-    "read": "green",
-    "opened": "green",
     "failed": "red",
     "undelivered": "red",
     "unaddressable": "red",
     "canceled": "yellow",
+    "delivered": "green",
+    "read": "green",
+    "opened": "green",
 }
 _PLAIN: Final = str.maketrans({"→": ">", "×": "x", "…": "~"})
 """ASCII replacements for the symbols in an event's line."""
+_MORE: Final = " …"
 _NAME: Final = 6
 _SHORT_ID: Final = 7
 """Columns for an ellipsis and the last 6 characters, which are random."""
@@ -130,13 +134,14 @@ def event_line(event: Event, *, width: int, plain: bool, begun: datetime | None 
         stamp = f"{event.time.astimezone(UTC):%H:%M:%S}Z"
         size = _WHOLE_ID if width >= _WIDE else _SHORT_ID
         name = shortened(event.subject, size)
-        labels = printable(labels_text(event.labels))
+        labels = event.labels
     else:
         stamp = _elapsed(event.time, begun)
         size = _NAME
         name = event.labels.get(LABEL, event.subject)
-        labels = ""
+        labels = {}
     style = _STYLES.get(short, "")
+    parts: list[tuple[str, str]] = []
     line = Text.assemble((stamp, "dim"), f"  {name:{size}}  ", (f"{short:{_TYPE}}", style), "  ")
     if event.alert is not None:
         line.append(alert_text(event.alert), style)
@@ -147,17 +152,19 @@ def event_line(event: Event, *, width: int, plain: bool, begun: datetime | None 
     else:
         room = 0 if begun is None else width - _NARROW
         _progress(line, event, style=style, room=room, plain=plain)
+        parts += _changes(event)
     if event.reason is not None:
-        line.append(f" {event.reason.replace('_', ' ')}", style)
-    if labels:
-        line.append(f"  {labels}", "dim")
+        parts.insert(0, (f" {event.reason.replace('_', ' ')}", style))
+    for number, label in enumerate(labels.items()):
+        parts.append((f"{' ' if number else '  '}{printable(labels_text(dict([label])))}", "dim"))
+    _append_fitting(line, parts, width=width)
     if plain:
         line.plain = line.plain.translate(_PLAIN)
     return line
 
 
 def _progress(line: Text, event: Event, *, style: str, room: int, plain: bool) -> None:
-    """Append a progress bar, and how much each counter of final results has changed."""
+    """Append a progress bar, and the numbers that it shows."""
     if event.kind is None:
         members = event.data["operations"]
         done, total = members["total"] - members["watching"], members["total"]
@@ -166,9 +173,25 @@ def _progress(line: Text, event: Event, *, style: str, room: int, plain: bool) -
         done, total = progress.done, progress.total or 0
     bar = _bar(done, total, min(_BAR + max(0, room), _WIDE_BAR), plain=plain)
     line.append(bar, style).append(f" {f'{done}/{total}':>{_DONE}} ")
-    for counter, colour in _OUTCOMES.items():
-        if change := event.delta.get(counter):
-            line.append(f" {change:+d} {counter}", colour)
+
+
+def _changes(event: Event) -> list[tuple[str, str]]:
+    """Return how much each counter of final results has changed, with its style."""
+    return [
+        (f" {change:+d} {counter}", colour)
+        for counter, colour in _OUTCOMES.items()
+        if (change := event.delta.get(counter))
+    ]
+
+
+def _append_fitting(line: Text, parts: Sequence[tuple[str, str]], *, width: int) -> None:
+    """Append the parts that fit, whole and in order; an ellipsis stands for the others."""
+    for number, (part, style) in enumerate(parts, start=1):
+        reserved = len(_MORE) if number < len(parts) else 0
+        if line.cell_len + cell_len(part) + reserved > width:
+            line.append(_MORE)
+            return
+        line.append(part, style)
 
 
 def _bar(done: int, total: int, cells: int, *, plain: bool) -> str:

@@ -113,7 +113,7 @@ def test_the_ids_are_real_ones() -> None:
 
 def test_a_line_tells_what_changed() -> None:
     """Time, name, event, progress, and the outcomes that changed; nothing of what is on its way."""
-    assert line(event()) == ("0:03  autumn  progress    ██░░░░ 152/400  +120 delivered +2 failed")
+    assert line(event()) == ("0:03  autumn  progress    ██░░░░ 152/400  +2 failed +120 delivered")
     assert line(event("completed", after=75.9)).startswith("1:15  autumn  completed ")
 
 
@@ -161,6 +161,25 @@ def test_lines_fit_and_are_aligned() -> None:
     assert line(event("scheduled")).index("/") == line(long).index("/")
     assert line(long, width=90).count("█") == 16
     assert line(long, width=900).count("█") == 20
+
+
+def test_a_line_is_cut_between_its_parts_and_shows_first_what_did_not_arrive() -> None:
+    """A narrow screen loses what went well, and no word is cut."""
+    many = event(
+        "completed",
+        operation=operation(NAME, "COMPLETED", total=1000, delivered=1000),
+        delta={"delivered": 562, "read": 180, "opened": 88, "failed": 11, "undelivered": 7},
+    )
+    whole = " +11 failed +7 undelivered +562 delivered +180 read +88 opened"
+    assert line(many, width=120).endswith(whole)
+    assert line(many).endswith(" 1000/1000  +11 failed +7 undelivered …")
+    fits = len(line(many, width=120))
+    for width in range(50, 80 + len(whole)):
+        shown = line(many, width=width)
+        assert len(shown) <= width
+        head, ellipsis, _ = shown.partition(" …")
+        assert f"{whole} ".startswith(f"{head[head.index(' +') :] if ' +' in head else ''} ")
+        assert ellipsis or width >= fits - 14
 
 
 def test_a_falling_counter_is_shown_as_it_is() -> None:
