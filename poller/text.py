@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -45,6 +47,47 @@ def parse_instant(value: object) -> datetime | None:
         return datetime.fromisoformat(value.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+class NotJson(ValueError):
+    """The text is not JSON that can be read; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatedMember:
+    """Stands for an object that has the member `name` twice."""
+
+    name: str
+
+
+def parse_json(text: str | bytes) -> object:
+    """Read JSON that a person or a program of the user wrote.
+
+    An object that has a member twice is returned as a `RepeatedMember`: what is beside it can
+    still be read, and the caller can name the member.
+
+    :raises NotJson: where it is not JSON, or nested too deeply.
+    """
+    try:
+        document: object = json.loads(text, object_pairs_hook=_members)
+    except json.JSONDecodeError as error:
+        raise NotJson(f"not valid JSON: {error}") from None
+    except UnicodeDecodeError:
+        raise NotJson("not valid JSON: not UTF-8") from None
+    except RecursionError:
+        raise NotJson("not valid JSON: nested too deeply") from None
+    except ValueError:
+        # Python reads integers of at most 4,300 digits
+        raise NotJson("not valid JSON: a number with too many digits") from None
+    return document
+
+
+def _members(pairs: list[tuple[str, object]]) -> object:
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
+    names = Counter(name for name, _ in pairs)
+    return RepeatedMember(name=names.most_common(1)[0][0])
 
 
 def dump_json(document: object) -> str:

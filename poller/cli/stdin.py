@@ -1,6 +1,5 @@
 """Registrations on standard input: an id or the JSON of a registration on each line."""
 
-import json
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from anyio.to_thread import run_sync
 from poller.engine.daemon import Daemon
 from poller.store.errors import StoreError
 from poller.store.registrations import Registered
+from poller.text import NotJson, parse_json
 from poller.tracking.registration import (
     BadRegistration,
     Defaults,
@@ -45,12 +45,16 @@ def read_registration(line: InputLine, defaults: Defaults) -> Registration:
     """
     if line.fault is not None:
         raise BadRegistration("line", line.fault)
+    if line.text.startswith(('"', "[")):
+        raise BadRegistration(
+            "line", 'write an id without quotes or brackets, or an object such as {"id": "…"}'
+        )
     if not line.text.startswith("{"):
         return parse_registration({"id": line.text}, defaults)
     try:
-        document = json.loads(line.text)
-    except (ValueError, RecursionError) as error:
-        raise BadRegistration("registration", f"not valid JSON: {error}") from None
+        document = parse_json(line.text)
+    except NotJson as error:
+        raise BadRegistration("registration", str(error)) from None
     return parse_registration(document, defaults)
 
 

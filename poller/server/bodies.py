@@ -1,6 +1,5 @@
 """Request bodies: their limits, how they are read, and the models that check them."""
 
-import json
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, Self
@@ -22,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poller.comms.ids import MESSAGE_ID, OPERATION_ID
 from poller.server.control import ClientLimits
-from poller.server.problems import NOT_JSON, SLOW_BODY, TOO_LARGE, UNREADABLE, Problem
+from poller.server.problems import NOT_JSON, SLOW_BODY, TOO_LARGE, UNREADABLE, Problem, invalid
 from poller.server.queries import (
     DeadLetterPlace,
     GroupName,
@@ -31,6 +30,7 @@ from poller.server.queries import (
     SinkName,
     WatchableId,
 )
+from poller.text import NotJson, RepeatedMember, parse_json
 from poller.tracking.trace import LONGEST_TRACESTATE, TRACEPARENT, TRACESTATE
 
 _MOST_IN_BULK: Final = 10_000
@@ -152,9 +152,11 @@ def _parse(content: bytes, content_type: str) -> object:
             hint="send Content-Type: application/json",
         )
     try:
-        document: object = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise Problem(UNREADABLE, f"not valid JSON: {error}"[:300]) from None
+        document = parse_json(content)
+    except NotJson as error:
+        raise Problem(UNREADABLE, str(error)[:300]) from None
+    if isinstance(document, RepeatedMember):
+        raise invalid(document.name, "is given twice")
     return document
 
 

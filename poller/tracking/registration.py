@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from poller.comms.ids import InvalidId, check_watchable_id, is_message_id
 from poller.comms.kinds import DEFAULT_KIND, KINDS, UnknownKind, kind_named
+from poller.text import RepeatedMember
 from poller.tracking.lifecycle import PhaseChange, change_phase
 from poller.tracking.trace import Trace
 from poller.tracking.watch import AccountScope, NextPoll, NotFoundStreak, Outcome, Phase, Watch
@@ -77,6 +78,8 @@ def parse_registration(document: object, defaults: Defaults = _NONE) -> Registra
 
     :raises BadRegistration: naming the member that is wrong.
     """
+    if isinstance(document, RepeatedMember):
+        raise BadRegistration(document.name, "is given twice")
     if not isinstance(document, dict):
         raise BadRegistration("registration", 'write an object such as {"id": "comms_operation_…"}')
     unknown = sorted(str(name) for name in set(document) - _MEMBERS)
@@ -153,6 +156,8 @@ def check_labels(labels: object) -> Mapping[str, str]:
 
     :raises BadRegistration: otherwise.
     """
+    if isinstance(labels, RepeatedMember):
+        raise BadRegistration(f"labels.{labels.name}", "is given twice")
     if not isinstance(labels, dict):
         raise BadRegistration("labels", 'write an object such as {"campaign": "autumn"}')
     if len(labels) > _MOST_LABELS:

@@ -8,11 +8,11 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from poller.cli.stdin import InputLine, StandardInput, read_lines
+from poller.cli.stdin import InputLine, StandardInput, read_lines, read_registration
 from poller.engine.daemon import Daemon
 from poller.store.errors import StoreUnavailable
 from poller.store.registrations import Registered
-from poller.tracking.registration import Defaults, Registration
+from poller.tracking.registration import BadRegistration, Defaults, Registration
 from tests.store.scenes import op
 
 pytestmark = pytest.mark.anyio
@@ -123,3 +123,21 @@ async def test_input_that_cannot_be_read_is_a_refusal() -> None:
 def _write_all(fd: int, content: bytes) -> None:
     while content:
         content = content[os.write(fd, content) :]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (f'"{op(1)}"', "line: write an id without quotes or brackets, or an object such as"),
+        ("[]", "line: write an id without quotes or brackets, or an object such as"),
+        ('{"id": ' + "[" * 50_000, "registration: not valid JSON: nested too deeply"),
+        ('{"id": ' + "1" * 5_000, "registration: not valid JSON: a number with too many digits"),
+        (f'{{"id": "{op(1)}", "id": "{op(2)}"}}', "id: is given twice"),
+    ],
+    ids=["quoted", "list", "deep", "digits", "twice"],
+)
+async def test_a_line_that_is_no_registration_says_what_to_write(text: str, error: str) -> None:
+    """In the reader's terms: neither Python's messages nor another fault."""
+    with pytest.raises(BadRegistration) as caught:
+        read_registration(InputLine(number=1, text=text), Defaults())
+    assert str(caught.value).startswith(error)

@@ -151,6 +151,39 @@ async def test_what_is_no_json_is_said_so(shared_server: ServedDaemon, body: byt
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"[" * 100_000, "not valid JSON: nested too deeply"),
+        (b'{"id": ' + b"1" * 5_000 + b"}", "not valid JSON: a number with too many digits"),
+        (b'{"id": "\xff"}', "not valid JSON: not UTF-8"),
+    ],
+    ids=["deep", "digits", "latin-1"],
+)
+async def test_unreadable_json_is_described_without_python(
+    shared_server: ServedDaemon, body: bytes, detail: str
+) -> None:
+    """The interpreter's own messages name its types and functions."""
+    headers = {"Content-Type": "application/json"}
+    answer = await shared_server.client.post(PATH, content=body, headers=headers)
+    assert (answer.status_code, answer.json()["detail"]) == (400, detail)
+
+
+async def test_a_member_given_twice_is_refused(server: ServedDaemon) -> None:
+    """422 that names it; of many registrations only that one is refused."""
+    headers = {"Content-Type": "application/json"}
+    twice = f'{{"id": "{op(1)}", "kind": null, "id": "{op(2)}"}}'
+    label = f'{{"id": "{op(3)}", "labels": {{"a": "1", "a": "2"}}}}'
+    for content, field in ((twice, "id"), (label, "labels.a")):
+        answer = await server.client.post(PATH, content=content, headers=headers)
+        assert answer.status_code == 422
+        assert answer.json()["errors"] == [{"field": field, "message": "is given twice"}]
+    many = f'{{"operations": [{twice}, {label}, {{"id": "{op(4)}"}}]}}'
+    answer = await server.client.post(PATH, content=many, headers=headers)
+    assert [result["status"] for result in answer.json()["results"]] == [422, 422, 201]
+    assert [one["id"] for one in (await server.get(PATH))["operations"]] == [op(4)]
+
+
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", ""])
 async def test_only_json_is_taken(shared_server: ServedDaemon, media_type: str) -> None:
     """415 for what a form in a browser could send across origins."""
