@@ -7,7 +7,8 @@ nothing else is in flight; the answer to this probe opens the gate or pauses it 
     open ──refused──▶ paused ──time──▶ due ──probe──▶ refused ▶ paused, one level up
       ▲                 ▲                        ├──▶ no answer ▶ paused, for as long again
       └─────────────────┼────────────────────────┴──▶ any other answer ▶ open
-                        └── refused, begun before the pause: at most a longer one
+                        └── a refusal of a request that was begun before the pause can
+                            only lengthen it
 
 Instants are wall-clock UTC, because a pause outlives the process; a pause set in the future means
 that the clock went back, and is over.

@@ -162,7 +162,7 @@ class Daemon:
         self._registrations.results(results)
         self._meter.recorded([event for result in results for event in result.events])
         self.signals.polls.notify()
-        self.signals.recorded()
+        self.signals.notify_recorded()
         return results
 
     async def forget(self, operation_id: str) -> Watch | None:
@@ -393,7 +393,7 @@ class Daemon:
     def _recorded(self, events: Sequence[StoredEvent]) -> None:
         log_recorded(events)
         self._meter.recorded(events)
-        self.signals.recorded()
+        self.signals.notify_recorded()
 
     async def _record_due_groups(self) -> None:
         changes = await self._store.groups.record_due(policy=self._configuration.policy)

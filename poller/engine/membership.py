@@ -177,7 +177,7 @@ class Membership:
             self._signals.polls.notify()
         if position > self._position:
             self._position = position
-            self._signals.recorded()
+            self._signals.notify_recorded()
 
 
 def differences(own: Member, others: Sequence[Member]) -> Mapping[str, str]:

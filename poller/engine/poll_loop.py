@@ -234,4 +234,4 @@ class PollLoop:
         )
         self._meter.observed(observations, kind=watch.kind)
         if self._log.observations(observations):
-            self._signals.recorded()
+            self._signals.notify_recorded()

@@ -59,7 +59,7 @@ class Signals:
     progress: ChangeNotifier = field(default_factory=ChangeNotifier)
     stopping: anyio.Event = field(default_factory=anyio.Event)
 
-    def recorded(self) -> None:
+    def notify_recorded(self) -> None:
         """Report that events were committed: streams, sinks and the idle check query the store."""
         self.events.notify()
         self.deliveries.notify()

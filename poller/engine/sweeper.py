@@ -309,7 +309,7 @@ class Sweeper:
         self._meter.paged(kind=sweep.kind, unchanged=swept.quiet, nonsense=len(page.problems))
         self._meter.observed(swept.observations, kind=sweep.kind)
         if self._log.observations(swept.observations):
-            self._signals.recorded()
+            self._signals.notify_recorded()
         sweep.shown += swept.shown
 
     async def _finish(self, sweep: Sweep) -> None:

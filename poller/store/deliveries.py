@@ -1,8 +1,4 @@
-"""Deliveries: what waits for each sink, in what order it is sent, and the results of attempts.
-
-Order is a query, not a state: per sink and operation an event may be sent only when no earlier one
-waits. So a crash between any two steps leaves nothing to repair. Among operations, first attempts
-come before repeated ones, except for a sink that takes events in commit order.
+"""Deliveries: what waits for each sink, and the results of attempts. The order is in `claims`.
 
 Everywhere, the row of the sink is locked first, if at all, then deliveries by position.
 """

@@ -25,7 +25,7 @@ from poller.tracking.watch import AccountScope, Watch
 class Registered:
     """The result of one registration: `conflict` is the reason for a refusal.
 
-    The last one of several carries the events of groups that were recorded with all of them.
+    Events of groups are on the last result of a call only.
     """
 
     id: str

@@ -54,7 +54,7 @@ async def test_recorded_events_concern_streams_sinks_and_the_idle_check() -> Non
     signals = Signals()
     concerned = [signals.events.listen(), signals.deliveries.listen(), signals.progress.listen()]
     polls = signals.polls.listen()
-    signals.recorded()
+    signals.notify_recorded()
     for wakeup in concerned:
         assert await wakeup.wait(1)
     assert not await polls.wait(0)
