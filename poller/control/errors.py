@@ -3,6 +3,7 @@
 from typing import Final
 
 _USAGE: Final = frozenset({400, 413, 415, 422})
+_SERVER_ERROR: Final = 500
 
 
 class ControlError(Exception):
@@ -71,12 +72,17 @@ class WrongKind(ControlError):
 
 
 class Refused(ControlError):
-    """The daemon answered with a problem (RFC 9457). `name` is the end of its type."""
+    """The daemon answered with a problem (RFC 9457). `name` is the end of its type.
+
+    The message has the title only where the daemon failed: what it says of a request includes it.
+    """
 
     def __init__(
         self, *, status: int, name: str, title: str, detail: str | None, hint: str | None
     ) -> None:
-        message = title if detail is None else f"{title}: {detail}"
+        message = detail or title
+        if detail is not None and status >= _SERVER_ERROR:
+            message = f"{title}: {detail}"
         super().__init__(message if hint is None else f"{message}; {hint}")
         self.status = status
         self.name = name

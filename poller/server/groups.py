@@ -62,7 +62,7 @@ async def show(control: InControl, name: _Name, query: Annotated[DetailQuery, Qu
         raise Problem(
             UNKNOWN_GROUP,
             f"no group {name} is known",
-            hint="register operations with that group, or list GET /v1/groups; ended groups are "
+            hint="register operations with that group, or list the groups; ended groups are "
             "kept for 14 days, or for store.retention if that is longer",
         )
     return DocumentResponse(show_group_detail(detail, control.store.now()))

@@ -105,8 +105,8 @@ class GroupChanges:
         if group is None:
             if expected is None:
                 raise UnknownGroup(
-                    f"no group {name} is known; register its operations first, or say how many "
-                    "it will have (expected)"
+                    f"no group {name} is known; register its operations first, or give the number "
+                    "of members that it will have (`expected`, --expected)"
                 )
             group = new_group(name, scope=self._scope, now=self._now)
         self._groups[name] = seal(group, expected, now=self._now)

@@ -200,8 +200,8 @@ def seal(group: Group, expected: int | None, *, now: datetime) -> Group:
         return group
     if expected is None and total == 0:
         raise Conflict(
-            f"group {group.name} has no member; register its operations first, or say how many "
-            "it will have (expected)"
+            f"group {group.name} has no member; register its operations first, or give the number "
+            "of members that it will have (`expected`, --expected)"
         )
     if expected is not None and total > expected:
         raise Conflict(

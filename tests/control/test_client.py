@@ -65,8 +65,7 @@ async def test_the_last_page_ends_it() -> None:
     [
         (problem(401, "unauthorized"), NoToken, "POLLER_SERVER__TOKEN"),
         (problem(404, "unknown-operation"), UnknownOperation, f"poller add {A}"),
-        (problem(409, "conflict"), Refused, "What it is: what happened; do this"),
-        (problem(503, "store"), Refused, "What it is"),
+        (problem(503, "store"), Refused, "What it is: what happened; do this"),
         (Reply(status=404, body=b"<html>"), NoDaemon, "answered 404"),
         (Reply(status=500, body=[]), NoDaemon, "answered 500"),
         (Reply(status=302, body={}), NoDaemon, "answered 302"),
@@ -82,6 +81,16 @@ async def test_what_is_refused(reply: Reply, expected: type[ControlError], words
                 await client.operation(A, events=0)
     assert words in str(refused.value)
     assert not refused.value.is_usage
+
+
+@pytest.mark.parametrize("status", [404, 409, 422])
+async def test_a_refused_request_is_described_once(status: int) -> None:
+    """By the detail and the hint: the title would say the same in general."""
+    with FakeDaemon(lambda _: problem(status, "other")) as daemon:
+        async with ControlClient(daemon.address, token=None) as client:
+            with pytest.raises(Refused) as refused:
+                await client.sinks()
+    assert str(refused.value) == "what happened; do this"
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -138,7 +147,7 @@ async def test_a_stream_that_is_none() -> None:
     replies = iter([problem(410, "gone"), Reply(body={})])
     with FakeDaemon(lambda _: next(replies)) as daemon:
         async with ControlClient(daemon.address, token=None) as client:
-            with pytest.raises(Refused, match="What it is"):
+            with pytest.raises(Refused, match="what happened"):
                 async with client.events([A], after="x"):
                     pass
             with pytest.raises(NoDaemon, match="streams no events"):

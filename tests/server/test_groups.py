@@ -82,7 +82,10 @@ async def test_what_is_refused_says_what_to_do(server: ServedDaemon) -> None:
     status, problem = await seal(server, "autumn")
     assert (status, problem["type"]) == (404, "urn:comms-poller:problem:unknown-group")
     assert "expected" in problem["detail"]
-    assert (await server.client.get(f"{PATH}/autumn")).status_code == 404
+    unknown = await server.client.get(f"{PATH}/autumn")
+    assert unknown.status_code == 404
+    # the command line prints it too
+    assert "GET" not in unknown.json()["hint"]
     await join(server, "autumn", op(1), op(2))
     status, problem = await seal(server, "autumn", expected=1)
     assert (status, "2 members, more than 1" in problem["detail"]) == (409, True)
