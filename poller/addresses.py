@@ -1,7 +1,8 @@
 """Addresses that users write: http(s) URLs, and where to listen. Pure, and cheap to import.
 
 Settings, sinks, server and clients all use these functions, so that each address is checked in one
-way. No message repeats an address, since it may contain a password.
+way. No message repeats an address, since it may contain a password; `safe_url` and
+`safe_webhook_url` return what may be shown.
 """
 
 import re
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+MASK: Final = "**********"
+"""The replacement for a secret wherever an address or a setting is shown."""
+
 DEFAULT_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 LAST_PORT: Final = 65_535
 
@@ -19,6 +23,10 @@ _UNIX: Final = "unix:"
 _LONGEST_UNIX_PATH: Final = 107  # bytes: sun_path of Linux, less its closing NUL
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _HOST_AND_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
+_ORIGIN: Final = re.compile(
+    r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5}(?!.*@))?(?=[/?#]|\Z)",
+    re.ASCII | re.IGNORECASE | re.DOTALL,
+)
 _LISTEN_FIX: Final = 'write "127.0.0.1:8470", "unix:/run/poller/poller.sock", or "" for none'
 _BASE_URL_FIX: Final = "write it like https://comms.twilio.com/v1"
 
@@ -101,6 +109,34 @@ def split_web_url(url: str, *, fix: str, may_hold_user: bool = False) -> SplitRe
     if "@" in parts.netloc and not may_hold_user:
         raise Unusable("a URL with user info is refused, it would show up in logs", fix)
     return parts
+
+
+def safe_url(text: str) -> str:
+    """Return a URL, valid or not, with its password and all after `?` or `#` masked.
+
+    Everything before the last `@` counts as user info: messages show invalid URLs, so it is better
+    to hide too much than too little.
+    """
+    scheme, found, rest = text.partition("://")
+    if not found:
+        scheme, rest = "", text
+    user_info, at, place = rest.rpartition("@")
+    user = re.match(r"[\w.-]+(?=:)", user_info)
+    who = f"{user[0]}:{MASK}@" if user else f"{MASK}@" if at else ""
+    tail = re.search(r"[?#]", place)
+    return scheme + found + who + (place[: tail.end()] + MASK if tail else place)
+
+
+def safe_webhook_url(text: str) -> str:
+    """Return the origin of a webhook's URL and a mask for the rest, which is a secret.
+
+    Return only the mask where no origin can be read, as in a URL with user info. A URL that is only
+    an origin is returned unchanged.
+    """
+    origin = _ORIGIN.match(text)
+    if origin is None:
+        return MASK
+    return text if text[origin.end() :] in {"", "/"} else f"{origin[0]}/{MASK}"
 
 
 def check_base_url(text: str) -> str:

@@ -1,6 +1,7 @@
 """Settings: besides the command line, the only package that reads the environment and its files."""
 
-from poller.settings.addresses import MASK, StoreUrl
+from poller.addresses import MASK
+from poller.settings.addresses import StoreUrl
 from poller.settings.alerts import AlertSettings
 from poller.settings.catalogue import SECTIONS
 from poller.settings.errors import SettingsError, SettingsProblem

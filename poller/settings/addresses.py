@@ -1,20 +1,16 @@
 """The addresses in settings: the API's base URL, webhooks, the store, where to listen.
 
-When an address is shown, its password and its query are masked.
+When one is shown, its password and its query are masked; of a webhook only the origin is shown.
 """
 
-import re
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import SecretStr
 
-from poller.addresses import check_base_url, parse_listen
+from poller.addresses import check_base_url, parse_listen, safe_url
 from poller.settings.errors import as_fault, fault
 from poller.sinks.receiver import check_url
-
-MASK: Final = "**********"
-"""The replacement for a secret wherever settings are shown."""
 
 _STORE_SCHEMES: Final = {
     "sqlite": "sqlite",
@@ -32,22 +28,6 @@ class StoreUrl(SecretStr):
 
     def _display(self) -> str:
         return safe_url(self.get_secret_value())
-
-
-def safe_url(text: str) -> str:
-    """Return a URL, valid or not, with its password and all after `?` or `#` masked.
-
-    Everything before the last `@` counts as user info: messages show invalid URLs, so it is better
-    to hide too much than too little.
-    """
-    scheme, found, rest = text.partition("://")
-    if not found:
-        scheme, rest = "", text
-    user_info, at, place = rest.rpartition("@")
-    user = re.match(r"[\w.-]+(?=:)", user_info)
-    who = f"{user[0]}:{MASK}@" if user else f"{MASK}@" if at else ""
-    tail = re.search(r"[?#]", place)
-    return scheme + found + who + (place[: tail.end()] + MASK if tail else place)
 
 
 def check_api_url(text: str) -> str:

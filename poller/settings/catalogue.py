@@ -44,6 +44,9 @@ NAMED: Final[Mapping[str, tuple[type[BaseModel], ...]]] = {
 }
 """The sections that contain a table for each name, and the models of these tables."""
 
+WEBHOOK_URL: Final[SettingPath] = ("sinks", "*", "url")
+"""A secret except for its origin, as `safe_webhook_url` shows it."""
+
 _MAX_DEPTH: Final = 4  # sinks.<name>.headers.<header>; the rest of a path belongs to the last key
 _ANY: Final = "*"
 

@@ -7,6 +7,7 @@ from typing import Any, Final, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from poller.addresses import MASK
 from poller.settings.catalogue import (
     NAMED,
     Setting,
@@ -148,7 +149,8 @@ def _origin_and_value(
     if (exact := given.get(path)) is not None:
         row = find(path)
         secret = row is None or row.secret or exact.value == {}
-        return exact.origin, None if secret else shown(path, exact.value)
+        value = MASK if secret else shown(path, exact.value)
+        return exact.origin, None if value == MASK else value
     near = path[:2] if path[0] in NAMED else path
     return next(
         (entry.origin for other, entry in given.items() if other[: len(near)] == near), None

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from pydantic import BaseModel, BeforeValidator, SecretStr
 
-from poller.settings.addresses import MASK, StoreUrl, safe_url
+from poller.addresses import MASK, safe_url, safe_webhook_url
+from poller.settings.addresses import StoreUrl
 from poller.settings.catalogue import (
     NAMED,
+    WEBHOOK_URL,
     Setting,
     SettingPath,
     catalogue,
@@ -62,19 +64,32 @@ def rows(settings: Settings, origins: Mapping[str, str]) -> list[SettingRow]:
 
 
 def shown(path: SettingPath, value: object) -> str:
-    """Write a setting's value for people: secrets, and parts of URLs that may be secret, masked."""
+    """Write a setting's value for people: secrets, and parts of URLs that may be secret, masked.
+
+    The mask alone means that nothing of the value may be shown.
+    """
     row = find(path)
     if value is None:
         return "unset"
     if value == {}:
         return "{}"
-    if isinstance(value, SecretStr) and not isinstance(value, StoreUrl):
-        return MASK
-    if row is None or row.secret:
+    is_wrapped = isinstance(value, SecretStr) and not isinstance(value, StoreUrl)
+    if row is None or row.secret or is_wrapped:
         return MASK
     if isinstance(value, float) and math.isfinite(value) and is_duration(row):
         return json.dumps(format_duration(value))
+    if path[0] == "sinks":
+        return _of_sink(row, value)
     return _plain(value)
+
+
+def _of_sink(row: Setting, value: object) -> str:
+    """Write a sink's value: a webhook's URL may also stand in the wrong setting."""
+    written = [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
+    if row.path != WEBHOOK_URL and not any("://" in text for text in written):
+        return _plain(value)
+    safe = [safe_webhook_url(text) for text in written]
+    return MASK if MASK in safe else _plain(safe if isinstance(value, list | tuple) else safe[0])
 
 
 def is_duration(row: Setting) -> bool:

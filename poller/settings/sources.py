@@ -16,12 +16,14 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import PydanticBaseSettingsSource
 
+from poller.addresses import safe_webhook_url
 from poller.settings.addresses import StoreUrl, store_password
 from poller.settings.catalogue import (
     CREDENTIALS,
     NAMED,
     PREFIX,
     SECTIONS,
+    WEBHOOK_URL,
     Setting,
     SettingPath,
     SettingShape,
@@ -398,9 +400,11 @@ def _unquoted(text: str) -> str:
 
 def _is_secret(path: SettingPath, value: object) -> bool:
     row = find(path)
-    if row is None:
-        return False
-    return row.secret or (isinstance(value, StoreUrl) and store_password(value.get_secret_value()))
+    if row is not None and row.path == WEBHOOK_URL and isinstance(value, str):
+        return safe_webhook_url(value) != value
+    if isinstance(value, StoreUrl):
+        return store_password(value.get_secret_value())
+    return row is not None and row.secret
 
 
 def _read_secret(file: Path, source: OriginSource) -> str | None:
@@ -412,7 +416,7 @@ def _read_secret(file: Path, source: OriginSource) -> str | None:
         if len(content) > _MAX_SECRET_BYTES:
             source.problems.append(_bad_secret(file, f"longer than {_MAX_SECRET_BYTES} bytes"))
             return None
-        return content.decode().strip()
+        return content.decode("utf-8-sig").strip()
     except OSError as exc:
         source.problems.append(_unreadable(str(file), exc))
     except UnicodeDecodeError:
@@ -422,23 +426,19 @@ def _read_secret(file: Path, source: OriginSource) -> str | None:
 
 def _read_toml(file: Path) -> dict[str, Any] | SettingsProblem:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as exc:
         return _unreadable(str(file), exc)
     except UnicodeDecodeError:
         return SettingsProblem(field=str(file), what="not text in UTF-8", fix="save it as UTF-8")
     except (ValueError, RecursionError) as exc:  # ValueError also for a number of 5,000 digits
-        return SettingsProblem(
-            field=str(file),
-            what=f"not TOML: {exc}",
-            fix="correct that line; write text in quotes and names of tables in [brackets]",
-        )
+        fix = "correct that line; write text in quotes and names of tables in [brackets]"
+        return SettingsProblem(field=str(file), what=f"not TOML: {exc}", fix=fix)
 
 
 def _bad_secret(file: Path, what: str) -> SettingsProblem:
-    return SettingsProblem(
-        field=str(file), what=what, fix="write only the secret into it, or remove it"
-    )
+    fix = "write only the secret into it, or remove it"
+    return SettingsProblem(field=str(file), what=what, fix=fix)
 
 
 def _unreadable(place: str, exc: OSError) -> SettingsProblem:

@@ -37,6 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from poller.addresses import safe_url
 from poller.store import postgres, sqlite
 from poller.store.columns import microseconds
 from poller.store.errors import Retryable, StoreUnavailable
@@ -117,8 +118,8 @@ class Database:
 
     @property
     def name(self) -> str:
-        """How messages name it: its file, or its URL without the password."""
-        return str(self.path or self.url.render_as_string(hide_password=True))
+        """How messages name it: its file, or its URL without password and query."""
+        return str(self.path or safe_url(self.url.render_as_string(hide_password=False)))
 
     @contextmanager
     def calling(self, call: Call) -> Iterator[None]:

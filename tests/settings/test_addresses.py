@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from pydantic_core import PydanticCustomError
 
+from poller.addresses import safe_url, safe_webhook_url
 from poller.settings import MASK
 from poller.settings.addresses import (
     check_api_url,
     check_store_url,
     check_webhook_url,
-    safe_url,
     store_password,
 )
 
@@ -95,3 +95,42 @@ def test_shown_url_says_what_was_hidden() -> None:
     assert safe_url("https://u:p@h/x") == f"https://u:{MASK}@h/x"
     assert safe_url("https://h/x?t=1#f") == f"https://h/x?{MASK}"
     assert safe_url("https://h/x") == "https://h/x"
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("https://h", "https://h"),
+        ("http://127.0.0.1:9/", "http://127.0.0.1:9/"),
+        ("https://h/services/T0/hunter2", f"https://h/{MASK}"),
+        ("http://[::1]:9?hunter2", f"http://[::1]:9/{MASK}"),
+        ("https://h/x#hunter2", f"https://h/{MASK}"),
+        ("https://h:99999/hunter2", f"https://h:99999/{MASK}"),
+        ("HTTPS://h/hunter2@x/y", f"HTTPS://h/{MASK}"),
+    ],
+)
+def test_of_a_webhook_only_the_origin_is_shown(written: str, shown: str) -> None:
+    """Its path is a secret: that of Slack is one as a whole."""
+    assert safe_webhook_url(written) == shown
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        "h/hunter2",
+        " https://h/hunter2",
+        "https:/h/hunter2",
+        "https://h:port/hunter2",
+        "https://me:hunter2@h/x",
+        "https://me:2/hunter2@h/x",
+        "https://hunter2@h",
+        "https://h\\hunter2",
+        "https://h hunter2",
+        "https://h\nhunter2",
+        "ftp://h/hunter2",
+    ],
+)
+def test_without_an_origin_nothing_is_shown(written: str) -> None:
+    """What cannot be read as a URL could be secret from its first character on."""
+    assert safe_webhook_url(written) == MASK

@@ -16,7 +16,7 @@ HIDDEN = {
     "POLLER_SERVER__TOKEN": "hunter2-server",
     "POLLER_STORE__URL": "postgresql://poller:hunter2@db/poller",
     "POLLER_SINKS__APP__TYPE": "webhook",
-    "POLLER_SINKS__APP__URL": "https://h/x?t=hunter2",
+    "POLLER_SINKS__APP__URL": "https://h/hunter2?t=hunter2",
     "POLLER_SINKS__APP__SECRET": KEY,
     "POLLER_SINKS__APP__HEADERS": '{"Authorization": "Bearer hunter2"}',
 }
@@ -34,7 +34,7 @@ def test_no_secret_is_ever_shown(load: Load) -> None:
         assert shown[field] == MASK
     assert shown["sinks.app.headers.authorization"] == MASK
     assert shown["store.url"] == f'"postgresql+psycopg://poller:{MASK}@db/poller"'
-    assert shown["sinks.app.url"] == f'"https://h/x?{MASK}"'
+    assert shown["sinks.app.url"] == f'"https://h/{MASK}"'
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,19 @@ def test_no_secret_is_ever_shown(load: Load) -> None:
         {"toml": '[sinks.app]\ntype = "webhook"\nurl = "https://u:hunter2@h"'},
         {"toml": '[sinks.app]\ntype = "webhook"\nurl = "https://h"\nheaders = {a = "hunter2\\n"}'},
         {"toml": '[sinks.app]\ntype = "stdout"\nsecret = "hunter2"'},
+        {"toml": '[sinks.app]\ntype = "webhook"\nurl = "hooks.slack.com/hunter2"'},
+        {"toml": '[sinks.app]\ntype = "webhook"\nurl = " https://h/hunter2"'},
+        {"toml": '[sinks.app]\ntype = "webhook"\nurl = "https://h:0/hunter2"'},
+        {"toml": '[sinks.app]\ntype = "webhook"\nurl = "https:/h/hunter2"'},
+        {"toml": '[sinks.app]\ntype = "webhook"\nurl = "https://h/hunter2#x"'},
+        {"toml": '[sinks.app]\ntype = "webhook"\nurl = ["https://h/hunter2"]'},
+        {"toml": '[sinks.app]\ntype = "file"\npath = "x"\nurl = "https://h/hunter2"'},
+        {"toml": '[sinks.app]\ntype = "https://h/hunter2"'},
+        {"toml": '[sinks.app]\ntype = "stdout"\nevents = ["https://h/hunter2"]'},
+        {"toml": '[sinks]\napp = "https://h/hunter2"'},
+        {"env": {"POLLER_SINKS__APP__URL": "https://h/hunter2"}},
+        {"overrides": ["sinks.app.url=https://h/hunter2"]},
+        {"overrides": ["sinks.app.url=h/hunter2"]},
         {"env": {"POLLER_SINKS__APP__SECRET": "hunter2"}},
         {"env": {"POLLER_SINKS": '{"app": hunter2'}},
         {"env": {"POLLER_SINKS__APP": "hunter2"}},
@@ -80,6 +93,9 @@ def test_no_mistake_shows_a_secret(load: Load, source: dict[str, object]) -> Non
         ("api.api_secret=x", "api.api_secret", "POLLER_API__API_SECRET"),
         ("server.token=x", "server.token", "POLLER_SERVER__TOKEN"),
         ("store.url=postgresql://u:x@h/db", "store.url", "POLLER_STORE__URL"),
+        ("sinks.app.url=https://h/x", "sinks.app.url", "POLLER_SINKS__APP__URL"),
+        ("sinks.app.url=h/x", "sinks.app.url", "POLLER_SINKS__APP__URL"),
+        ('sinks={"app": {"url": "https://h?x"}}', "sinks.app.url", "POLLER_SINKS__APP__URL"),
         (f"sinks.app.secret={KEY}", "sinks.app.secret", "POLLER_SINKS__APP__SECRET"),
         ("sinks.app.headers.a=x", "sinks.app.headers.a", "POLLER_SINKS__APP__HEADERS__A"),
         (
@@ -104,6 +120,18 @@ def test_the_command_line_takes_a_store_without_password(load: Load) -> None:
     """Only a store URL that holds a password is secret."""
     loaded = load(overrides=["store.url=postgresql://poller@db:5432/poller"])
     assert loaded.origins["store.url"] == "--set"
+
+
+def test_the_command_line_takes_the_origin_of_a_webhook(load: Load) -> None:
+    """Only a webhook's URL with a path or a query is secret."""
+    loaded = load(overrides=["sinks.app.type=webhook", "sinks.app.url=http://127.0.0.1:9/"])
+    assert loaded.origins["sinks.app.url"] == "--set"
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(load: Load) -> None:
+    """Some editors write one at the beginning, in settings and in secrets."""
+    loaded = load("\ufeff[polling]\nsettle = 3\n", secrets={"twilio_account_sid": "\ufeffAC1"})
+    assert (loaded.settings.polling.settle, loaded.settings.account) == (3.0, "AC1")
 
 
 def test_which_directory_of_secrets(tmp_path: Path) -> None:

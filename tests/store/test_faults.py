@@ -133,7 +133,7 @@ async def test_a_failed_start_lets_go_of_the_file(
 
 async def test_a_server_that_is_not_there_is_reported_without_the_password(clock: Clock) -> None:
     """Neither in the message nor in the traceback."""
-    url = "postgresql://poller:open-sesame@127.0.0.1:1/poller"
+    url = "postgresql://poller:open-sesame@127.0.0.1:1/poller?password=open-sesame"
     with pytest.raises(StoreUnavailable) as refused:
         await Store.open(url, HOME, now=clock)
     assert "127.0.0.1:1" in str(refused.value)

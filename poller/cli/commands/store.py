@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from poller.addresses import safe_url
 from poller.cli.options import Config, Json, Overrides, Version
 from poller.settings import SettingsLoader, StoreSettings
-from poller.settings.addresses import safe_url, store_password
+from poller.settings.addresses import store_password
 from poller.store.copy import copy_store
 from poller.text import dump_json
 
