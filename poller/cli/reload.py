@@ -20,6 +20,7 @@ from poller.server.serving import Bound
 from poller.settings import Settings, SettingsError, SettingsLoader, WebhookSinkSettings
 from poller.settings.catalogue import NAMED, SettingPath, dotted, find
 from poller.settings.report import values
+from poller.settings.sinks import default_sinks
 from poller.sinks.base import SinkUnavailable
 from poller.store.errors import StoreError
 
@@ -150,7 +151,8 @@ class Reloader:
     async def watch_files(self, changed: Callable[[], None]) -> None:
         """Call `changed` when a file that settings come from has changed, until cancelled.
 
-        Not while `engine.reload_on_change` is off.
+        Not while `engine.reload_on_change` is off, and not where no configured sink is left: a file
+        that was emptied or is half written must not redirect the events. SIGHUP applies it.
         """
         while True:
             try:
@@ -161,8 +163,25 @@ class Reloader:
                 files = self._changes.settled(versions)
                 if files and self._in_force.engine.reload_on_change:
                     log.info("daemon.files_changed", files=sorted(map(str, files)))
-                    changed()
+                    if await to_thread.run_sync(self._loses_sinks):
+                        log.error(
+                            "daemon.reload_refused",
+                            error="the changed files configure no sink any more",
+                            hint="the old settings stay in force; if this is intended, send SIGHUP",
+                        )
+                    else:
+                        changed()
             await anyio.sleep(_CHECK_SECONDS)
+
+    def _loses_sinks(self) -> bool:
+        """Whether sinks are configured, and the files would leave only the default one."""
+        default = default_sinks()
+        if self._in_force.sinks == default:
+            return False
+        try:
+            return self._loader.load().settings.sinks == default
+        except SettingsError:
+            return False  # the reload reports it
 
     def _file_versions(self) -> dict[Path, Hashable]:
         sinks = self._in_force.sinks.values()

@@ -322,7 +322,7 @@ class EngineSettings(Section):
     reload_on_change: bool = Field(
         default=True,
         description="apply changes of the configuration file, of secret files and of certificates "
-        "within a few seconds, as SIGHUP does",
+        "within a few seconds, as SIGHUP does; files that leave no configured sink need the signal",
     )
 
 

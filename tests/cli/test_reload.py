@@ -253,6 +253,34 @@ async def test_rotated_secrets_are_noticed(
         tasks.cancel_scope.cancel()
 
 
+async def test_files_that_leave_no_sink_are_applied_by_a_signal_only(
+    reloads: Reloads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emptied for a moment by a failed deployment, a file must not redirect the events."""
+    monkeypatch.setattr(reload_module, "_CHECK_SECONDS", 0.01)
+    archive = '[sinks.archive]\ntype = "file"\npath = "events.ndjson"\n'
+    await reloads.start(archive)
+    noticed: list[str] = []
+
+    def refused(logs: list[MutableMapping[str, Any]]) -> bool:
+        return any(line["event"] == "daemon.reload_refused" for line in logs)
+
+    async with anyio.create_task_group() as tasks:
+        with capture_logs() as logs, anyio.fail_after(5):
+            tasks.start_soon(reloads.watch_files, lambda: noticed.append("changed"))
+            await anyio.sleep(0.1)
+            reloads.file.write_text("")
+            while not refused(logs):  # noqa: ASYNC110 - it looks at files
+                await anyio.sleep(0.01)
+            assert noticed == []
+            reloads.file.write_text(archive)
+            while not noticed:  # noqa: ASYNC110 - as above
+                await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+    (line,) = await reloads.change_to("")
+    assert (line["event"], line["sinks"]) == ("daemon.reloaded", ["stdout"])
+
+
 async def test_a_reload_that_changes_nothing_says_so(reloads: Reloads) -> None:
     """Files are reopened and credentials read again all the same."""
     await reloads.start()

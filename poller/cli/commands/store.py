@@ -98,7 +98,7 @@ def _target(to: str | None, to_file: Path | None) -> str:
         return _checked(to, "--to")
     assert to_file is not None  # noqa: S101 - checked above
     try:
-        return _checked(to_file.read_text(encoding="utf-8"), "--to-file")
+        return _checked(to_file.read_text(encoding="utf-8-sig"), "--to-file")
     except (OSError, UnicodeDecodeError) as error:
         fault = error.strerror if isinstance(error, OSError) else "is not UTF-8"
         raise typer.BadParameter(f"{to_file}: {fault}", param_hint="--to-file") from None
