@@ -33,8 +33,6 @@ class ApiProxy(FakeApi):
         self.answered: list[str] = []
         self._open = threading.Event()
         self._netloc = urlsplit(upstream).netloc
-        # a client that is killed is what it is for, and no error
-        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
 
     @property
     def environment(self) -> dict[str, str]:

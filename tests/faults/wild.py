@@ -31,8 +31,6 @@ class WildApi(FakeApi):
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         super().__init__()
         self.lists: Reply | None = None
-        # a client that hangs up is what these tests are about
-        self._server.handle_error = _ignore  # type: ignore[method-assign]
         self._tls = tls is not None
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
@@ -94,7 +92,3 @@ def reset(handler: BaseHTTPRequestHandler) -> None:
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     for end in (handler.rfile, handler.wfile, handler.connection):  # the last one sends the RST
         end.close()
-
-
-def _ignore(request: object, client_address: object) -> None:
-    """Say nothing."""
