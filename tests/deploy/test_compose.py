@@ -24,6 +24,23 @@ BIN = Path(sys.executable).parent
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
 
+def run_application(
+    examples: Path, variables: Mapping[str, Any]
+) -> subprocess.CompletedProcess[str]:
+    """Run the example application as its image does, to its end."""
+    python, *arguments = stages(DEPLOY / "examples/Dockerfile")[0].command("CMD")
+    assert python == "python"
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=examples,
+        env=variables["app"]["environment"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def services(text: str) -> dict[str, Any]:
     """Read the services, with the variable that a user is asked for put in."""
     filled = re.sub(r"\$\{WEBHOOK_SECRET:\?[^}]*\}", SECRET, text)
@@ -126,17 +143,7 @@ def test_the_services_work_together(tmp_path: Path) -> None:
         form, program, *check = variables["poller"]["healthcheck"]["test"]
         assert (form, program) == ("CMD", "poller")
         eventually(lambda: poller(*check, cwd=tmp_path, environment=listen).returncode == 0)
-        python, *arguments = stages(DEPLOY / "examples/Dockerfile")[0].command("CMD")
-        assert python == "python"
-        app = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=examples,
-            env=variables["app"]["environment"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        app = run_application(examples, variables)
     assert app.returncode == 0, app.stderr
     assert "operation.completed" in app.stdout
 
@@ -168,16 +175,7 @@ def test_two_pollers_work_together(tmp_path: Path, cluster: Cluster) -> None:
             eventually(
                 lambda each=listen: poller(*check, cwd=tmp_path, environment=each).returncode == 0  # type: ignore[misc]
             )
-        _, *arguments = stages(DEPLOY / "examples/Dockerfile")[0].command("CMD")
-        app = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=examples,
-            env=variables["app"]["environment"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        app = run_application(examples, variables)
     cluster.drop(name)
     assert app.returncode == 0, app.stderr
     assert "operation.completed" in app.stdout

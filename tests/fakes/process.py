@@ -78,8 +78,15 @@ def eventually(condition: Callable[[], bool], *, timeout: float = _PATIENCE) -> 
     while not condition():
         waited = time.monotonic() - begun
         assert waited < timeout, "it did not happen"
-        # looking costs time too: what takes long is looked at less often
-        time.sleep(min(0.05, 0.005 + waited / 50))
+        time.sleep(until_next_check(waited))
+
+
+def until_next_check(waited: float) -> float:
+    """Return the seconds to the next check of a condition that did not hold for `waited` seconds.
+
+    A check costs time too: what takes long is checked less often.
+    """
+    return min(0.05, 0.005 + waited / 50)
 
 
 class Poller:

@@ -38,6 +38,7 @@ from poller.tracking.registration import Registration
 from poller.tracking.watch import AccountScope
 from tests.fakes.api import ACCOUNT, TOKEN, Reply, operation, operation_id
 from tests.fakes.event_files import read_events
+from tests.fakes.process import until_next_check
 from tests.fakes.receiver import Received, Receiver
 from tests.faults.wild import WildApi
 from tests.oracle import check_promises
@@ -168,8 +169,7 @@ class Show:
         with anyio.move_on_after(_PATIENCE) as patience:
             while not condition():
                 assert not self.ended, "the daemon ended by itself"
-                # looking costs time too: what takes long is looked at less often
-                await anyio.sleep(min(0.05, 0.005 + (anyio.current_time() - begun) / 50))
+                await anyio.sleep(until_next_check(anyio.current_time() - begun))
         assert not patience.cancelled_caught, [line["event"] for line in self.logs][-20:]
 
     async def in_store(self, work: Callable[[Any], Any]) -> None:
