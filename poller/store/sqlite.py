@@ -209,8 +209,8 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
 
 def _begin(connection: Connection) -> None:
     options = connection.get_execution_options()
-    is_synced = options.get(SYNCED, True)
-    if connection.info.get(SYNCED, True) != is_synced:
+    is_reading, is_synced = options.get(READING, False), options.get(SYNCED, True)
+    if not is_reading and connection.info.get(SYNCED, True) != is_synced:
         connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
         connection.info[SYNCED] = is_synced
-    connection.exec_driver_sql("BEGIN" if options.get(READING, False) else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
