@@ -11,11 +11,10 @@ from poller.comms.credentials import AnyCredentials
 from poller.settings.catalogue import SECTIONS, SettingPath, dotted
 from poller.settings.errors import SettingsError, SettingsProblem
 from poller.settings.model import Settings
+from poller.settings.origins import OriginSource, SourcedValue
 from poller.settings.problems import problems_in, unknown_key
 from poller.settings.report import DEFAULT, SettingRow, rows, values
 from poller.settings.sources import (
-    OriginSource,
-    SourcedValue,
     config_file,
     from_tables,
     may_be_setting,

@@ -20,9 +20,9 @@ from poller.settings.catalogue import (
 )
 from poller.settings.errors import SettingsProblem, suggestion
 from poller.settings.model import Settings
+from poller.settings.origins import SourcedValue, UnknownKey
 from poller.settings.report import shown
 from poller.settings.sinks import SINK_TYPES
-from poller.settings.sources import SourcedValue, UnknownKey
 
 _TAGS: Final = tuple(str(model.model_fields["type"].default) for model in SINK_TYPES)
 _A_TYPE: Final = ", ".join(f'"{tag}"' for tag in _TAGS)
