@@ -28,7 +28,7 @@ _ORIGIN: Final = re.compile(
     re.ASCII | re.IGNORECASE | re.DOTALL,
 )
 _LISTEN_FIX: Final = 'write "127.0.0.1:8470", "unix:/run/poller/poller.sock", or "" for none'
-_BASE_URL_FIX: Final = "write it like https://comms.twilio.com/v1"
+_API_URL: Final = "https://comms.twilio.com/v1"
 
 
 class Unusable(ValueError):
@@ -139,14 +139,17 @@ def safe_webhook_url(text: str) -> str:
     return text if text[origin.end() :] in {"", "/"} else f"{origin[0]}/{MASK}"
 
 
-def check_base_url(text: str) -> str:
-    """Return the API's base URL as it is stored: lower-case host, no default port, no end slash.
+def check_base_url(text: str, *, example: str = _API_URL) -> str:
+    """Return a base URL as it is stored: lower-case host, no default port, no end slash.
+
+    `example` is the good one that an error shows.
 
     :raises Unusable: if it is not an http(s) URL, or holds user info, a query or a fragment.
     """
-    parts = split_web_url(text, fix=_BASE_URL_FIX)
+    fix = f"write it like {example}"
+    parts = split_web_url(text, fix=fix)
     if "?" in text or "#" in text:
-        raise Unusable("a base URL has no query and no fragment", _BASE_URL_FIX)
+        raise Unusable("this URL must have no query and no fragment", fix)
     host, port = host_and_port(parts)
     shown = join_host(host, None if port == DEFAULT_PORTS[parts.scheme] else port)
     return f"{parts.scheme}://{shown}{parts.path.rstrip('/')}"

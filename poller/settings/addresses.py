@@ -3,6 +3,7 @@
 When one is shown, its password and its query are masked; of a webhook only the origin is shown.
 """
 
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -21,6 +22,12 @@ _STORE_SCHEMES: Final = {
 _STORE_FIX: Final = (
     "write sqlite:///relative.db, sqlite:////absolute.db or postgresql://user@host/database"
 )
+_POSTGRESQL_FIX: Final = (
+    "write postgresql://user:password@host:5432/database, with special characters of user and "
+    "password percent-encoded (@ is %40, / is %2F, # is %23, ? is %3F, % is %25)"
+)
+_RESERVED: Final = frozenset("/@#[]")
+"""Characters that end the user info of a URL, or the URL itself."""
 
 
 class StoreUrl(SecretStr):
@@ -30,21 +37,20 @@ class StoreUrl(SecretStr):
         return safe_url(self.get_secret_value())
 
 
-def check_api_url(text: str) -> str:
-    """Return the API's base URL in normal form.
+def normal_url(example: str, *, may_be_empty: bool = False) -> Callable[[str], str]:
+    """Return a validator that returns a URL in normal form.
 
-    :raises PydanticCustomError: if it is no http(s) URL, or has user info, a query or a fragment.
+    The validator raises `PydanticCustomError`, which shows `example`, where the text is no http(s)
+    URL, or has user info, a query or a fragment.
     """
-    with as_fault():
-        return check_base_url(text)
 
+    def check(text: str) -> str:
+        if may_be_empty and not text:
+            return text
+        with as_fault():
+            return check_base_url(text, example=example)
 
-def check_public_url(text: str) -> str:
-    """Return a public URL in normal form; empty for none.
-
-    :raises PydanticCustomError: if it is no http(s) URL, or has user info, a query or a fragment.
-    """
-    return text and check_api_url(text)
+    return check
 
 
 def check_webhook_url(text: str) -> str:
@@ -97,10 +103,14 @@ def _check_sqlite(rest: str) -> None:
 
 
 def _check_postgresql(text: str) -> None:
+    place = text.partition("://")[2].partition("?")[0]
+    # other readers of this URL would take a part of the password for the host, and show it
+    if not _RESERVED.isdisjoint(place.rpartition("@")[0]):
+        raise fault("its user or password has a special character", _POSTGRESQL_FIX)
     try:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
-        raise fault("not a URL", _STORE_FIX) from None
+        raise fault("not a URL", _POSTGRESQL_FIX) from None
     if not parts.path.strip("/"):
-        raise fault("has no name of a database", _STORE_FIX)
+        raise fault("has no name of a database", _POSTGRESQL_FIX)

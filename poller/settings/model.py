@@ -19,10 +19,9 @@ from poller.addresses import ListenAddress, TcpAddress, parse_listen
 from poller.comms.credentials import AnyCredentials, Credentials, OAuthCredentials
 from poller.settings.addresses import (
     StoreUrl,
-    check_api_url,
     check_listen,
-    check_public_url,
     check_store_url,
+    normal_url,
 )
 from poller.settings.alerts import AlertName, AlertSettings
 from poller.settings.errors import SettingsError, fault
@@ -60,7 +59,7 @@ def _lower(value: object) -> object:
 class ApiSettings(Section):
     """The Communications API and the account to use."""
 
-    base_url: Annotated[str, AfterValidator(check_api_url)] = Field(
+    base_url: Annotated[str, AfterValidator(normal_url("https://comms.twilio.com/v1"))] = Field(
         default="https://comms.twilio.com/v1",
         description="base URL of the API, version included",
         examples=["http://127.0.0.1:8080/v1"],
@@ -84,7 +83,9 @@ class ApiSettings(Section):
         examples=["OQXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX"],
     )
     oauth_client_secret: Password = Field(default=None, description="the OAuth client's secret")
-    oauth_token_url: Annotated[str, AfterValidator(check_api_url)] = Field(
+    oauth_token_url: Annotated[
+        str, AfterValidator(normal_url("https://oauth.twilio.com/v2/token"))
+    ] = Field(
         default="https://oauth.twilio.com/v2/token",
         description="URL of the OAuth token endpoint",
         examples=["http://127.0.0.1:8480/v2/token"],
@@ -235,7 +236,9 @@ class ServerSettings(Section):
         description="address of a second listener with health and metrics only, without a token",
         examples=["0.0.0.0:8471"],
     )
-    public_url: Annotated[str, AfterValidator(check_public_url)] = Field(
+    public_url: Annotated[
+        str, AfterValidator(normal_url("https://poller.example.com", may_be_empty=True))
+    ] = Field(
         default="",
         description="URL of the control API for browsers; messages to chat services link to it",
         examples=["https://poller.example.com"],
@@ -252,7 +255,9 @@ class ServerSettings(Section):
     hints_password: Password = Field(
         default=None, description="HTTP Basic password that pushes must send"
     )
-    hints_url: Annotated[str, AfterValidator(check_public_url)] = Field(
+    hints_url: Annotated[
+        str, AfterValidator(normal_url("https://poller.example.com/v1/hints", may_be_empty=True))
+    ] = Field(
         default="",
         description="URL of the listener for the vendor, path included; with it, pushes that are "
         "signed with `api.auth_token` are accepted (`X-Twilio-Signature`)",

@@ -7,7 +7,7 @@ import json
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -30,6 +30,16 @@ from poller.settings.catalogue import (
 )
 from poller.settings.errors import SettingsProblem
 from poller.settings.model import Settings
+
+_SAMPLES: Final[Mapping[str, Mapping[str, object]]] = {
+    "sinks": {"app": {"type": "stdout"}},
+    "alerts": {"bounces": {"counters": ["failed"], "count": 100}},
+}
+_MEMBERS: Final[Mapping[str, str]] = {
+    "sinks": 'type = "stdout", "file" or "webhook"',
+    "alerts": "counters and count, or with stalled",
+}
+_ANY_TABLE: Final[Mapping[str, str]] = {"key": "value"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +72,17 @@ class OriginSource(PydanticBaseSettingsSource):
     `unread` is true if the source could not be read: then missing values are not reported. With
     `repeats`, a later value of the same rank replaces an earlier one, as on the command line;
     without it that is a problem. A value of a higher rank always wins. The source ignores settings
-    outside its `sections`.
+    outside its `sections`. Messages show how to write a table in a file of TOML with `is_toml`,
+    else in a variable.
     """
 
-    def __init__(self, *, sections: Collection[str] = SECTIONS, repeats: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        sections: Collection[str] = SECTIONS,
+        repeats: bool = False,
+        is_toml: bool = False,
+    ) -> None:
         super().__init__(Settings)
         self.given: dict[SettingPath, SourcedValue] = {}
         self.unknown: list[UnknownKey] = []
@@ -73,6 +90,7 @@ class OriginSource(PydanticBaseSettingsSource):
         self.unread = False
         self._ignored = SECTIONS.difference(sections)
         self._repeats = repeats
+        self._is_toml = is_toml
 
     def __call__(self) -> dict[str, Any]:
         """Return the values as the nested tables that pydantic-settings merges."""
@@ -126,7 +144,7 @@ class OriginSource(PydanticBaseSettingsSource):
         elif row is not None and (row.shape is not SettingShape.TABLE or len(path) > len(row.path)):
             self._put(row, path, value, origin, rank)
         elif not isinstance(value, Mapping):
-            self._refuse_scalar(path, origin)
+            self._refuse(path, origin, "not a table")
         elif value:
             for key, item in value.items():
                 self.add((*path, key), item, origin, rank=rank)
@@ -159,22 +177,18 @@ class OriginSource(PydanticBaseSettingsSource):
             self.given[path] = SourcedValue(value=_wrapped(row, value), origin=origin, rank=rank)
 
     def _add_decoded(self, path: SettingPath, text: str, origin: str) -> None:
-        decoded = _decoded(text)
-        if decoded is None:
-            self._refuse_scalar(path, origin)
+        try:
+            decoded = _decoded(text)
+        except ValueError as error:
+            self._refuse(path, origin, str(error))
         else:
             self.add(path, decoded, origin)
 
-    def _refuse_scalar(self, path: SettingPath, origin: str) -> None:
-        row = find(path)
-        if row is not None and row.shape is SettingShape.LIST:
-            what, fix = "not a list", 'write it like ["operation.*"]'
-        elif row is not None or path[0] in NAMED:
-            what, fix = "not a table of values", 'write a table, as JSON {"key": "value"}'
+    def _refuse(self, path: SettingPath, origin: str, what: str) -> None:
+        if path[0] not in NAMED:
+            what, fix = "a table of settings, not one of them", _section_fix(path[0])
         else:
-            one = next(row.path for row in catalogue() if row.path[0] == path[0])
-            what = "not a setting but a table of them"
-            fix = f"set one of them, such as {dotted(one)} ({env_name(one)})"
+            fix = _toml_fix(path) if self._is_toml else _json_fix(path)
         self.problems.append(SettingsProblem(field=dotted(path), what=what, fix=fix, origin=origin))
 
 
@@ -188,12 +202,46 @@ def _wrapped(row: Setting, value: object) -> object:
 
 
 def _decoded(text: str) -> object:
-    """Read JSON, else TOML; return None if the text is neither."""
+    """Read JSON or a value of TOML; other text, which needs no quotes, is returned unchanged.
+
+    :raises ValueError: where a table or a list is broken; it says where, and repeats no value.
+    """
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
+    except json.JSONDecodeError as error:
+        fault = f"not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
+    except (ValueError, RecursionError):  # a number of 5,000 digits, 5,000 brackets
+        fault = "not valid JSON: a number is too long, or brackets are nested too deeply"
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
-        return None
+        if text.lstrip().startswith(("{", "[")):
+            raise ValueError(fault) from None
+    return text
+
+
+def _json_fix(path: SettingPath) -> str:
+    """Say how to write a table or a list in a variable or on the command line."""
+    row = find(path)
+    example: object = _SAMPLES.get(path[0])
+    if row is not None:
+        example = next(iter(row.field.examples or ()), _ANY_TABLE)
+    elif len(path) > 1:
+        (example,) = _SAMPLES[path[0]].values()
+    return f"write it as JSON, such as {json.dumps(example)}"
+
+
+def _toml_fix(path: SettingPath) -> str:
+    """Say how to write a table in a file."""
+    row = find(path)
+    if row is None:
+        (name,) = path[1:2] or _SAMPLES[path[0]]
+        return f"write a table [{path[0]}.{name}] with {_MEMBERS[path[0]]}"
+    example: Mapping[str, str] = next(iter(row.field.examples or ()), _ANY_TABLE)
+    members = ", ".join(f"{key} = {json.dumps(value)}" for key, value in example.items())
+    return f"write it like {path[-1]} = {{ {members} }}"
+
+
+def _section_fix(section: str) -> str:
+    one = next(row.path for row in catalogue() if row.path[0] == section)
+    return f"set one of its settings, such as {dotted(one)} ({env_name(one)})"

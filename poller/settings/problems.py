@@ -46,8 +46,6 @@ _SIMPLE: Final[Mapping[str, tuple[str, str]]] = {
     "path_type": _TEXT,
     "string_type": _TEXT,
     "string_unicode": ("not text in UTF-8", "write it in UTF-8"),
-    "tuple_type": ("not a list", 'write it like ["operation.*"]'),
-    "union_tag_not_found": ("missing: a sink needs a type", f"write one of {_A_TYPE}"),
 }
 
 
@@ -127,8 +125,12 @@ def _what_and_fix(
     match kind:
         case "fault":
             words = context["what"], context["fix"]
+        case "tuple_type":
+            words = "not a list", _example(row, path)
         case "union_tag_invalid":
             words = _bad_type(str(context["tag"]))
+        case "union_tag_not_found":
+            words = _no_type(path, given)
         case "extra_forbidden":
             words = _misplaced(row, path, given)
         case "literal_error" if row is not None:
@@ -161,6 +163,22 @@ def _bad_type(tag: str) -> tuple[str, str]:
     meant = suggestion(tag, _TAGS)
     nearest = "" if meant is None else f'the nearest is "{meant}"; '
     return "not a type of sink", f"{nearest}write one of {_A_TYPE}"
+
+
+def _no_type(path: SettingPath, given: Mapping[SettingPath, SourcedValue]) -> tuple[str, str]:
+    """Say what else is set: often a variable adds to a sink of a file that was not named."""
+    sink = path[:2]
+    present = {key[2]: value for key, value in given.items() if key[:2] == sink and key[2:]}
+    rows = [row for key in present if (row := find((*sink, key))) is not None]
+    fitting = [tag for tag in _TAGS if all(tag in row.sink_types for row in rows)]
+    types = " or ".join(json.dumps(tag) for tag in fitting or _TAGS)
+    if not present or any(value.origin.startswith("file ") for value in present.values()):
+        return "missing: a sink needs a type", f"write type = {types} into [{dotted(sink)}]"
+    fix = f"else set {env_name(path)} to {types}"
+    return (
+        f"missing: of this sink only {', '.join(present)} is set",
+        f"if a file configures this sink, name the file with --config; {fix}",
+    )
 
 
 def _misplaced(

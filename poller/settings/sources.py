@@ -157,7 +157,7 @@ def from_secret_files(
 
 def from_tables(tables: Mapping[str, object], origin: str) -> OriginSource:
     """Read tables that have the structure of a configuration file."""
-    source = OriginSource()
+    source = OriginSource(is_toml=True)
     for key, value in tables.items():
         source.add((key,), value, origin, rank=0)
     return source
@@ -165,7 +165,7 @@ def from_tables(tables: Mapping[str, object], origin: str) -> OriginSource:
 
 def from_toml(file: Path | None, sections: Collection[str]) -> OriginSource:
     """Read the configuration file, if one is named."""
-    source = OriginSource(sections=sections)
+    source = OriginSource(sections=sections, is_toml=True)
     if file is None:
         return source
     tables = _read_toml(file)

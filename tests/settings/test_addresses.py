@@ -9,18 +9,20 @@ from pydantic_core import PydanticCustomError
 from poller.addresses import safe_url, safe_webhook_url
 from poller.settings import MASK
 from poller.settings.addresses import (
-    check_api_url,
     check_store_url,
     check_webhook_url,
+    normal_url,
     store_password,
 )
+
+API_URL = normal_url("https://comms.twilio.com/v1")
 
 
 def test_a_bad_base_url_is_a_fault_of_the_setting() -> None:
     """Which names the remedy."""
-    assert check_api_url("HTTPS://Host:443/v1/") == "https://host/v1"
+    assert API_URL("HTTPS://Host:443/v1/") == "https://host/v1"
     with pytest.raises(PydanticCustomError, match="no query") as refused:
-        check_api_url("https://host/v1?a=b")
+        API_URL("https://host/v1?a=b")
     assert refused.value.context is not None
     assert refused.value.context["fix"].startswith("write it like")
 
@@ -62,6 +64,10 @@ def test_store_url_says_its_driver(written: str, stored: str) -> None:
         "mysql://h/db",
         "postgresql://h",
         "postgresql://h:port/db",
+        "postgresql://u:p@ss@h/db",
+        "postgresql://u:12/34@h/db",
+        "postgresql://u:12?34@h/db",
+        "postgresql://u:12#34@h/db",
     ],
 )
 def test_other_stores_are_refused(written: str) -> None:

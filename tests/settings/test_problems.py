@@ -172,3 +172,9 @@ def test_numbers_that_python_does_not_write(load: Load, number: str, words: str)
     with pytest.raises(SettingsError) as caught:
         load(f"[api]\nmax_concurrency = {number}")
     assert words in str(caught.value)
+
+
+def test_a_number_that_python_does_not_read_in_json(load: Load) -> None:
+    """It is an error of the variable, like every other broken JSON."""
+    with pytest.raises(SettingsError, match="a number is too long"):
+        load(env={"POLLER_SINKS__APP": '{"labels": {"a": ' + "9" * 5000 + "}}"})
