@@ -166,7 +166,8 @@ def _read_data(
         content = EventContent(
             previous_status=None,
             status=None,
-            counters=counters_of(data["stats"]),
+            # sums: unlike those of a snapshot, all are counters
+            counters={name: value for name, value in data["stats"].items() if value},
             delta=data["delta"],
             group=read_group(data),
         )

@@ -11,7 +11,7 @@ Check = tuple[Callable[[Any], bool], str]
 
 _LONGEST_NAME: Final = 200
 _SHOWN: Final = 60
-_LARGEST_COUNTER: Final = 2**63 - 1
+_LARGEST_COUNTER: Final = 10**12
 
 
 def is_name(value: object) -> bool:
@@ -40,7 +40,7 @@ def found(members: Mapping[str, Any], name: str) -> str:
 
 
 def counters_of(stats: Mapping[str, object]) -> dict[str, int]:
-    """Return the counters among these members, those above 0."""
+    """Return the counters among the members of `stats` of a snapshot, those above 0."""
     # by type: True is an int in Python, but not in JSON
     return {
         name: value

@@ -115,8 +115,12 @@ def _looks_like(text: str) -> str:
 JsonObject = Mapping[str, Any]
 Decoded = TypeVar("Decoded")
 
-LARGEST_COUNTER: Final = 2**63 - 1
-"""The largest integer that databases and other readers of JSON support."""
+LARGEST_COUNTER: Final = 10**12
+"""The largest number of anything that is counted.
+
+Far more than an account can send, and so small that the sums over all operations of a store fit
+into 64 bits, the limit of databases.
+"""
 
 _SHOWN: Final = 60
 _LONGEST_NAME: Final = 200
@@ -215,7 +219,7 @@ def show(value: object) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     if isinstance(value, int) and abs(value) > LARGEST_COUNTER:
-        return "a number beyond 64 bits"
+        return "a number beyond 10¹²"
     shown = scrub(repr(value))
     return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "…"
 

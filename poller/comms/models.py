@@ -30,7 +30,7 @@ from poller.text import parse_instant
 class Operation:
     """A snapshot of one operation as the API gave it.
 
-    `counters` holds every integer from 0 to 2⁶³-1 under `stats`, documented or not, and 0 for a
+    `counters` holds every integer from 0 to 10¹² under `stats`, documented or not, and 0 for a
     documented one that is null. `created_at` and `updated_at` are None where they are absent or
     unreadable.
     """
@@ -118,7 +118,7 @@ def _counters(stats: JsonObject, kind: KindSpec) -> dict[str, int]:
         elif value is None:
             counters[name] = 0  # the column is there, and may count later
         else:
-            raise Nonsensical(f"stats.{name} is {show(value)}, not an integer from 0 to 2⁶³-1")
+            raise Nonsensical(f"stats.{name} is {show(value)}, not an integer from 0 to 10¹²")
     return counters
 
 

@@ -28,6 +28,11 @@ from poller.tracking.pacing import Policy
 from poller.tracking.watch import AccountScope, Phase, Watch
 
 _STEP: Final = 500
+# the others are not judged: were they among the candidates, they could fill each step
+_MAY_MOVE: Final = (
+    watches.c.phase == Phase.ACTIVE.value,
+    func.coalesce(watches.c.emitted_status, "") != "SCHEDULED",
+)
 
 
 def record_standstill(
@@ -105,8 +110,7 @@ def _observed_since(connection: Connection, scope: AccountScope, name: str) -> d
     is_active = (
         watches.c.scope_id == scope.id,
         watches.c.group_name == name,
-        watches.c.phase == Phase.ACTIVE.value,
-        func.coalesce(watches.c.emitted_status, "") != "SCHEDULED",
+        *_MAY_MOVE,
     )
     observed_at = type_coerce(watches.c.observed_at, BigInteger)
     query = select(func.min(func.coalesce(observed_at, 0))).where(*is_active)
@@ -131,7 +135,7 @@ def _stalled_candidates(
         watches.c.kind.in_(sorted(KINDS)),
         watches.c.scope_id == scope.id,
         watches.c.due_at.is_not(None),
-        watches.c.phase == Phase.ACTIVE.value,
+        *_MAY_MOVE,
         watches.c.moved_at <= now - stalled,
         observed_for >= stalled // timedelta(microseconds=1),
         ~fired,

@@ -392,7 +392,9 @@ def test_deltas_that_do_not_add_up(change: dict[str, int], what: str) -> None:
 def test_what_counts_is_an_integer_from_0() -> None:
     """Anything else under stats is carried and not counted."""
     story = Story(POLICY)
-    story.see("PROCESSING", queued=1, note="x", rate=1.5, flag=True, debt=-1, huge=2**63, x=None)
+    story.see(
+        "PROCESSING", queued=1, note="x", rate=1.5, flag=True, debt=-1, huge=10**12 + 1, x=None
+    )
     assert _problems(_render(story)) == []
 
 

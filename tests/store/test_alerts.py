@@ -101,6 +101,21 @@ async def test_what_fired_survives_retention(daemon: Daemon) -> None:
 
 
 @SLOW_ON_POSTGRESQL
+async def test_scheduled_operations_do_not_crowd_out_others(daemon: Daemon) -> None:
+    """However many stand still because they are scheduled, the one that is stuck is found."""
+    *scheduled, stuck = [op(number) for number in range(1, 502)]
+    await daemon.register(*scheduled, stuck)
+    for seconds in (0, 1000):
+        daemon.clock.advance(seconds=seconds)
+        now = daemon.clock()
+        await daemon.record(
+            *((one, seen(one, "SCHEDULED", at=now)) for one in scheduled),
+            (stuck, seen(stuck, at=now)),
+        )
+    assert await judge(daemon) == [(stuck, "no_progress")]
+
+
+@SLOW_ON_POSTGRESQL
 async def test_labels_choose_what_is_judged(daemon: Daemon) -> None:
     """What the rule is not for is neither fired nor in the way of others."""
     rule = AlertRule(name="quiet", stalled=60, labels={"campaign": "autumn"})

@@ -8,6 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
+from poller.comms.decoding import LARGEST_COUNTER
+from poller.comms.kinds import DEFAULT_KIND
 from poller.comms.models import ErrorPage, MessagePage
 from poller.store.events import Cursor, StoredEvent
 from poller.store.group_reports import GroupFilter, GroupState, state_of
@@ -188,6 +190,17 @@ async def test_a_poll_that_shows_nothing_new_does_not_touch_the_group(daemon: Da
     before = await daemon.rows(groups)
     quiet = await daemon.observe(op(1), "PROCESSING", sent=1)
     assert (list(quiet.events), await daemon.rows(groups)) == ([], before)
+
+
+async def test_sums_of_the_largest_counters_are_stored(daemon: Daemon) -> None:
+    """One operation with absurd numbers must not keep the answers about others from the store."""
+    members = [op(number) for number in range(1, 4)]
+    await daemon.join("autumn", *members)
+    largest = dict.fromkeys(DEFAULT_KIND.counters, LARGEST_COUNTER)
+    for member in members:
+        await daemon.observe(member, "PROCESSING", **largest)
+    await check_sums(daemon, "autumn")
+    assert not judge(await story(daemon, "autumn"), ended=False).problems
 
 
 async def test_two_daemons_count_one_group(daemon: Daemon, another: Daemon) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poller.comms.decoding import LARGEST_COUNTER
 from poller.comms.kinds import DEFAULT_KIND
 from poller.tracking.forecast import (
     KEPT,
@@ -31,7 +32,7 @@ def steady(rate: float, moments: Sequence[float], *, total: int = 1000) -> list[
     return [look(moment, min(total, round(rate * moment)), total=total) for moment in moments]
 
 
-counts = st.integers(0, 2**63 - 1)
+counts = st.integers(0, LARGEST_COUNTER)
 looks = st.lists(
     st.builds(
         Look,

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poller.comms.decoding import LARGEST_COUNTER
 from poller.comms.kinds import DEFAULT_KIND, KINDS, KindSpec
 from poller.tracking.pacing import Policy
 from poller.tracking.progress import Progress, delta_between, read_progress, read_receipts
@@ -115,7 +116,7 @@ def test_a_group_waits_for_receipts_of_which_there_is_no_column_yet() -> None:
 
 
 counts = st.integers(0, 50)
-anything = st.integers(0, 2**63 - 1)
+anything = st.integers(0, LARGEST_COUNTER)
 
 
 @given(
@@ -247,7 +248,7 @@ def test_a_forecast_knows_when_cumulative_counters_are_done() -> None:
     assert (look.done, look.passed, look.total) == (60, 100, 100)
 
 
-COUNTERS = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 2**63 - 1))
+COUNTERS = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, LARGEST_COUNTER))
 
 
 @given(before=COUNTERS, after=COUNTERS)
