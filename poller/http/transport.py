@@ -142,8 +142,8 @@ class Lanes(httpx.AsyncBaseTransport):
     was used last is used next, so that connections that are not needed become idle and are closed.
 
     A connection that is older than `GREATEST_AGE` or from before `renew` is closed when its
-    request has ended, and a new one looks the host up again. So is one whose answer, such as a
-    204, must have no body but announces one. One that was idle for `KEEPALIVE` is
+    request has ended, and a new one looks the host up again. So is one that brought more than the
+    answer, or a 204 that announces a body. One that was idle for `KEEPALIVE` is
     closed when any other request begins or ends. `clock` counts seconds.
     """
 
@@ -205,6 +205,8 @@ class Lanes(httpx.AsyncBaseTransport):
 
     async def _give_back(self, lane: _Lane) -> None:
         lane.used = self._clock()
+        if _has_leftover(lane.transport):
+            lane.is_outdated = True
         if lane in self._busy:  # else all were closed meanwhile
             self._busy.remove(lane)
             self._free.append(lane)
@@ -231,6 +233,20 @@ def _may_have_stray_body(response: httpx.Response) -> bool:
         return False
     length = response.headers.get("content-length", "0").strip()
     return length != "0" or "transfer-encoding" in response.headers
+
+
+def _has_leftover(transport: httpx.AsyncBaseTransport) -> bool:
+    """Whether more bytes came than the answer: the next request would get them as its answer.
+
+    Only attributes of the library that are not documented show it.
+    """
+    for found in getattr(getattr(transport, "_pool", None), "connections", ()):
+        connection = found
+        while connection is not None and not hasattr(connection, "_h11_state"):
+            connection = getattr(connection, "_connection", None)  # that of a proxy holds another
+        if connection is not None and connection._h11_state.trailing_data[0]:  # noqa: SLF001
+            return True
+    return False
 
 
 async def _close(lanes: list[_Lane]) -> None:
