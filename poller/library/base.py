@@ -15,13 +15,20 @@ from poller.library.waiting import Waiters
 from poller.server.documents import GroupDocument, OperationDocument
 from poller.store.errors import EventsGone
 from poller.tracking.event import EmittedEvent
-from poller.tracking.registration import check_group_name, parse_registration
+from poller.tracking.registration import (
+    check_expected,
+    check_group_name,
+    parse_registration,
+)
 
 Recorded = TypeVar("Recorded")
 EventStream = AsyncGenerator[EmittedEvent, None]
 
 LATEST: Final = 2
 """How many events of a timeline include the final one: a breakdown may follow it."""
+
+_LAST_QUERY: Final = 1.0
+"""Seconds that the query after a timeout may take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +57,8 @@ class EventSelection:
 class WatchingApi(ABC):
     """The methods of `Poller` and `DaemonConnection`.
 
-    Ids are those of operations (`comms_operation_…`) or messages (`comms_message_…`). Every method
+    Ids are those of operations (`comms_operation_…`) or messages (`comms_message_…`); a text that
+    cannot be an id, or the name of a group, is a `ValueError` everywhere. Every method
     may be cancelled at any time, and may be called by many tasks at once. What the store has
     acknowledged stays: a cancelled `watch` may have registered.
     """
@@ -123,8 +131,8 @@ class WatchingApi(ABC):
     ) -> EmittedEvent:
         """Wait for the final event of an operation or message, and return it.
 
-        Returns at once if it has ended already. A program that was killed can wait again, with the
-        same store or daemon, and misses nothing. `timeout` is in seconds.
+        Returns at once if it has ended already, whatever the timeout. A program that was killed can
+        wait again, with the same store or daemon, and misses nothing. `timeout` is in seconds.
 
         :raises TimeoutError: where it has not ended in time; watching continues.
         :raises NotWatched: where it is not watched, or not any more.
@@ -173,34 +181,52 @@ class WatchingApi(ABC):
         chosen = EventSelection(id=id, group=group, from_oldest=from_oldest, after=after)
         return self._follow(chosen)
 
-    @abstractmethod
     async def forget(self, id: str) -> None:  # noqa: A002 - as above
         """Stop watching. Recorded events are still delivered. Repeating it is not an error.
 
         :raises NotWatched: where it was never watched.
         """
+        await self._forget(check_watchable_id(id))
+        self._waiters.wake(id)
 
-    @abstractmethod
     async def seal(self, group: str, *, expected: int | None = None) -> GroupDocument:
         """Seal a group: it has all its members now, or once it has `expected` members.
 
+        :raises BadRegistration: where an argument is wrong; it names the argument.
         :raises NotWatched: where there is no such group, and `expected` is not given.
         :raises Conflict: where the group has more members, or was sealed with another number.
         """
+        return await self._seal(check_group_name(group), check_expected(expected))
 
-    @abstractmethod
     async def operation(self, id: str) -> OperationDocument:  # noqa: A002 - as above
         """Return the document of an operation or message, as from `GET /v1/operations/{id}`.
 
         :raises NotWatched: where it is not known.
         """
+        return await self._operation(check_watchable_id(id))
 
-    @abstractmethod
     async def group(self, name: str) -> GroupDocument:
         """Return the document of a group, as from `GET /v1/groups/{name}`.
 
         :raises NotWatched: where it is not known.
         """
+        return await self._group(check_group_name(name))
+
+    @abstractmethod
+    async def _forget(self, watched: str) -> None:
+        """Stop watching a checked id; see `forget`."""
+
+    @abstractmethod
+    async def _seal(self, group: str, expected: int | None) -> GroupDocument:
+        """Seal the group of a checked name; see `seal`."""
+
+    @abstractmethod
+    async def _operation(self, watched: str) -> OperationDocument:
+        """Return the document of a checked id; see `operation`."""
+
+    @abstractmethod
+    async def _group(self, name: str) -> GroupDocument:
+        """Return the document of the group of a checked name; see `group`."""
 
     @abstractmethod
     def _run(self) -> AbstractAsyncContextManager[None]:
@@ -221,6 +247,10 @@ class WatchingApi(ABC):
     async def _wait(self, subject: str, seconds: float | None) -> EmittedEvent:
         with anyio.move_on_after(seconds):
             return await self._waiters.wait(subject, lambda: self._end_of(subject))
+        # a short timeout may have ended before the first query has
+        with anyio.move_on_after(_LAST_QUERY):
+            if (found := await self._end_of(subject)) is not None:
+                return found
         raise TimeoutError(f"{subject} has not ended within {seconds:g} s")
 
 

@@ -72,21 +72,16 @@ class DaemonConnection(WatchingApi):
         self._client: ControlClient | None = None
         self._searches = anyio.Semaphore(_MAX_SEARCHES)
 
-    async def forget(self, id: str) -> None:  # noqa: A002 - as the base class has it
-        """Stop watching; see `WatchingApi`."""
-        await self._about(id, lambda: self._open_client.forget(id))
-        self._waiters.wake(id)
+    async def _forget(self, watched: str) -> None:
+        await self._about(watched, lambda: self._open_client.forget(watched))
 
-    async def seal(self, group: str, *, expected: int | None = None) -> GroupDocument:
-        """Seal a group; see `WatchingApi`."""
+    async def _seal(self, group: str, expected: int | None) -> GroupDocument:
         return await self._about(group, lambda: self._open_client.seal(group, expected))
 
-    async def operation(self, id: str) -> OperationDocument:  # noqa: A002 - as above
-        """Return the document of an operation or message; see `WatchingApi`."""
-        return await self._about(id, lambda: self._open_client.operation(id, events=0))
+    async def _operation(self, watched: str) -> OperationDocument:
+        return await self._about(watched, lambda: self._open_client.operation(watched, events=0))
 
-    async def group(self, name: str) -> GroupDocument:
-        """Return the document of a group; see `WatchingApi`."""
+    async def _group(self, name: str) -> GroupDocument:
         return await self._about(name, lambda: self._open_client.group(name))
 
     async def _register(self, document: Mapping[str, Any]) -> bool:

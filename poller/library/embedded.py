@@ -112,29 +112,24 @@ class Poller(WatchingApi):
         """The address of its control API, for `poller.connect`; None if it does not listen."""
         return self._address
 
-    async def forget(self, id: str) -> None:  # noqa: A002 - as the base class has it
-        """Stop watching; see `WatchingApi`."""
-        if await self._daemon.forget(id) is None:
-            raise NotWatched(id)
-        self._waiters.wake(id)
+    async def _forget(self, watched: str) -> None:
+        if await self._daemon.forget(watched) is None:
+            raise NotWatched(watched)
 
-    async def seal(self, group: str, *, expected: int | None = None) -> GroupDocument:
-        """Seal a group; see `WatchingApi`."""
+    async def _seal(self, group: str, expected: int | None) -> GroupDocument:
         try:
             sealed = await self._daemon.seal(group, expected)
         except UnknownGroup:
             raise NotWatched(group) from None
         return show_group(sealed, self._store.now())
 
-    async def operation(self, id: str) -> OperationDocument:  # noqa: A002 - as above
-        """Return the document of an operation or message; see `WatchingApi`."""
-        detail = await self._store.find_operation(id, latest=0)
+    async def _operation(self, watched: str) -> OperationDocument:
+        detail = await self._store.find_operation(watched, latest=0)
         if detail is None:
-            raise NotWatched(id)
+            raise NotWatched(watched)
         return show_operation(detail.watch)
 
-    async def group(self, name: str) -> GroupDocument:
-        """Return the document of a group; see `WatchingApi`."""
+    async def _group(self, name: str) -> GroupDocument:
         detail = await self._store.groups.find(name, latest=0)
         if detail is None:
             raise NotWatched(name)

@@ -31,10 +31,10 @@ from poller.server.queries import (
     WatchableId,
 )
 from poller.text import NotJson, RepeatedMember, parse_json
+from poller.tracking.registration import MOST_MEMBERS
 from poller.tracking.trace import LONGEST_TRACESTATE, TRACEPARENT, TRACESTATE
 
 _MOST_IN_BULK: Final = 10_000
-_MOST_MEMBERS: Final = 1_000_000
 _SPLIT_UP: Final = f"register up to {_MOST_IN_BULK} operations at a time, in several requests"
 _JSON: Final = re.compile(r"application/([\w.+-]+\+)?json", re.IGNORECASE)
 
@@ -245,7 +245,7 @@ class Seal(_Body):
     """When to seal a group."""
 
     expected: Annotated[
-        Annotated[int, Field(ge=1, le=_MOST_MEMBERS, strict=True), BeforeValidator(_whole_number)]
+        Annotated[int, Field(ge=1, le=MOST_MEMBERS, strict=True), BeforeValidator(_whole_number)]
         | None,
         Field(description="Seal it once it has this number of members. Absent or null: now."),
     ] = None

@@ -22,6 +22,9 @@ _HAS_UNSTORABLE: Final = "contains NUL or half of a surrogate pair, which cannot
 _MEMBERS: Final = frozenset(
     {"id", "kind", "labels", "breakdown", "group", "traceparent", "tracestate"}
 )
+MOST_MEMBERS: Final = 1_000_000
+"""The largest number of members with which a group can be sealed."""
+
 GROUP_NAME: Final = re.compile(r"(?!comms_)[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 """The name of a group; it differs from all ids, and needs no escaping in the path of a URL."""
 
@@ -197,6 +200,19 @@ def check_group_name(name: object) -> str:
             "a digit and not with comms_",
         )
     return name
+
+
+def check_expected(number: object) -> int | None:
+    """Return the number of members with which a group is to be sealed; None for those it has now.
+
+    :raises BadRegistration: where it is not such a number.
+    """
+    if number is None:
+        return None
+    # by type: True is an int
+    if type(number) is not int or not 1 <= number <= MOST_MEMBERS:
+        raise BadRegistration("expected", f"must be a whole number from 1 to {MOST_MEMBERS:,}")
+    return number
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:

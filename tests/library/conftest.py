@@ -13,6 +13,7 @@ import poller
 from poller.library.base import WatchingApi
 from poller.simulator import SimulatedOperation, SimulatorConfig, World, serve
 
+UNKNOWN: Final = "comms_operation_01h9krwprkeee8fzqspvwy6nq8"
 FAST: Final[Mapping[str, Mapping[str, object]]] = {
     "api": {"requests_per_second": 10_000},
     "polling": {"min_interval": "20ms", "max_interval": "50ms", "progress_interval": "0s"},

@@ -8,11 +8,9 @@ import pytest
 
 import poller
 from poller.library.base import WatchingApi
-from tests.library.conftest import Stage
+from tests.library.conftest import UNKNOWN, Stage
 
 pytestmark = pytest.mark.anyio
-
-UNKNOWN = "comms_operation_01h9krwprkeee8fzqspvwy6nq8"
 
 
 async def test_an_operation_is_watched_to_its_end(api: WatchingApi, stage: Stage) -> None:
@@ -125,6 +123,34 @@ async def test_a_registration_that_is_wrong_names_what(api: WatchingApi, stage: 
     await api.watch(sent.id, group="autumn")
     with pytest.raises(poller.Conflict, match="autumn"):
         await api.watch(sent.id, group="winter")
+
+
+async def test_what_cannot_be_an_id_or_a_name_is_refused(api: WatchingApi) -> None:
+    """Before it is part of an address, or of the store; so is a number of members."""
+    for text in ("", "../groups", "comms_operation_1?x", "a/b"):
+        for ask in (api.operation(text), api.forget(text), api.wait(text)):
+            with pytest.raises(ValueError, match="look like comms_operation_"):
+                await ask
+        for ask_group in (api.group(text), api.seal(text, expected=2), api.wait_group(text)):
+            with pytest.raises(poller.BadRegistration, match=r"^group: "):
+                await ask_group
+    for number in (0, -1, True, 1.5, "3", 2**70):
+        with pytest.raises(poller.BadRegistration, match=r"^expected: must be a whole number"):
+            await api.seal("autumn", expected=number)  # type: ignore[arg-type]  # not all are
+    with pytest.raises(poller.NotWatched):
+        await api.group("autumn")
+
+
+async def test_an_end_that_is_known_is_returned_whatever_the_timeout(
+    api: WatchingApi, stage: Stage
+) -> None:
+    """So a program can ask without waiting."""
+    sent = stage.send()
+    await api.watch(sent.id)
+    with pytest.raises(TimeoutError):
+        await api.wait(sent.id, timeout=0)
+    final = await api.wait(sent.id, timeout=20)
+    assert await api.wait(sent.id, timeout=0) == final
 
 
 async def test_a_wait_may_end_early_and_begin_again(api: WatchingApi, stage: Stage) -> None:

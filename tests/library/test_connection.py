@@ -10,7 +10,7 @@ from anyio.from_thread import start_blocking_portal
 
 import poller
 from tests.fakes.simulated import Simulated
-from tests.library.conftest import FAST, Stage
+from tests.library.conftest import FAST, UNKNOWN, Stage
 
 pytestmark = pytest.mark.anyio
 
@@ -80,7 +80,7 @@ def test_it_is_refused_before_it_is_open() -> None:
         poller.connect("ftp://127.0.0.1")
 
     async def ask() -> None:
-        await poller.connect("http://127.0.0.1:1").operation("comms_operation_1")
+        await poller.connect("http://127.0.0.1:1").operation(UNKNOWN)
 
     with pytest.raises(poller.PollerClosed, match="async with"):
         anyio.run(ask)
