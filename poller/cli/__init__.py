@@ -26,16 +26,24 @@ def _main() -> NoReturn:
     _occupy_standard_descriptors()
     # imported only now, when signals are handled already: the import takes a moment
     from poller.cli.stderr import install  # noqa: PLC0415 - see above
+    from poller.cli.stdout import prepare_output, reporting_full_output  # noqa: PLC0415 - see above
 
     install()
+    prepare_output()
+    with reporting_full_output():
+        sys.exit(_run())
+
+
+def _run() -> int:
     if sys.argv[1:2] == ["health"]:
         from poller.cli.health import quick_health  # noqa: PLC0415 - importing it costs little
 
         if (code := quick_health(sys.argv[2:])) is not None:
-            sys.exit(code)
+            return code
     from poller.cli.app import app  # noqa: PLC0415 - importing the package costs nothing
 
-    sys.exit(app())
+    app()
+    return 0
 
 
 def _end_on_signals() -> None:

@@ -40,7 +40,7 @@ class Appearance:
     @classmethod
     def of_stdout(cls, *, json_output: bool) -> Self:
         """Choose lines for people on a terminal; elsewhere, and with `json_output`, NDJSON."""
-        if json_output or sys.stdout is None or not sys.stdout.isatty():
+        if json_output or not sys.stdout.isatty():
             return cls()
         from poller.cli.screen import Screen, line_maker  # noqa: PLC0415 - as above
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from poller.cli.stdout import discard_output
 from poller.control.address import VARIABLE, Address, listening_address, named_address
 from poller.control.errors import BadAddress, ControlError
 from poller.control.probe import ask
@@ -71,8 +72,11 @@ def check_health(
         document = {**document, **_trouble(address)}
     text = json.dumps(document, separators=(",", ":")) if json_output else _text(document)
     is_well = status == _OK
-    (sys.stdout if is_well or json_output else sys.stderr).write(text + "\n")
-    sys.stdout.flush()
+    try:
+        (sys.stdout if is_well or json_output else sys.stderr).write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()  # the exit code is the answer
     return 0 if is_well else 1
 
 

@@ -1,12 +1,21 @@
 """Which commands there are, and what it costs to list them."""
 
+import json
+import os
 import subprocess
 import sys
 
 import pytest
 
 from poller.cli.app import COMMANDS, load_command
-from tests.control.fake_daemon import FakeDaemon, Reply
+from tests.control.fake_daemon import A, FakeDaemon, Reply, document
+
+ANSWER = {
+    "status": "ok",
+    "loops": [],
+    "operations": [document(A, labels={"campaign": "hiver\u00e9"})],
+    "next": None,
+}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -58,3 +67,47 @@ def test_a_command_collects_garbage() -> None:
     """Only the imports before it do without: else a daemon would grow."""
     found = after("verify", "/dev/null", printing="gc.isenabled(), gc.get_freeze_count() > 0")
     assert found == "True True"
+
+
+def in_shell(
+    command: str, daemon: FakeDaemon, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a line of a shell in which `poller` is this program, and `daemon` the running one."""
+    start = f'poller() {{ "{sys.executable}" -m poller "$@"; }}; '
+    environment = {**os.environ, "POLLER_URL": str(daemon.address), **variables}
+    shell = ["sh", "-c", start + command]
+    return subprocess.run(
+        shell,
+        env=environment,
+        check=False,
+        timeout=60,
+        encoding="utf-8",
+        capture_output=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "error"),
+    [
+        ("poller list --json >&-", 0, ""),
+        ("poller list >&-", 0, ""),
+        ("{ poller health; echo $? >&2; } | true", 0, "0\n"),
+        (
+            "poller list --json >/dev/full",
+            1,
+            "poller: standard output cannot be written: No space left on device\n",
+        ),
+    ],
+)
+def test_output_that_goes_nowhere_is_no_traceback(command: str, code: int, error: str) -> None:
+    """The exit code still tells whether the command did what it should."""
+    with FakeDaemon(lambda _: Reply(body=ANSWER)) as daemon:
+        done = in_shell(command, daemon)
+    assert (done.returncode, done.stderr) == (code, error)
+
+
+def test_documents_are_utf_8_in_every_locale() -> None:
+    """As JSON must be."""
+    with FakeDaemon(lambda _: Reply(body=ANSWER)) as daemon:
+        done = in_shell("poller list --json", daemon, PYTHONIOENCODING="ascii")
+    assert json.loads(done.stdout)["labels"] == {"campaign": "hiver\u00e9"}

@@ -157,7 +157,7 @@ def run_demo() -> int:
     :raises SinkUnavailable: where standard output is closed.
     :raises StoreError: where the temporary store cannot be used.
     """
-    if sys.stdout is None:
+    if sys.__stdout__ is None:
         fail("standard output is closed; start the demo with it open", EXIT_TROUBLE)
     # the daemon's log is for operators; the demo has nothing for them to repair
     configure_logs(level="critical", form="console")

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from enum import Enum
-from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
 import anyio
@@ -184,7 +183,7 @@ def watch_group(
 def _prepare(loader: SettingsLoader, *, json_output: bool) -> tuple[Settings, bool]:
     """Return the settings, and whether to show a live view; configure the log for it."""
     settings = loader.load("api", "polling", "server", "log").settings
-    live = not json_output and sys.stdout is not None and sys.stdout.isatty()
+    live = not json_output and sys.stdout.isatty()
     # bars and log lines cannot share a terminal; the view has a line for trouble
     silent = live and sys.stderr.isatty()
     level = "critical" if silent else settings.log.level
@@ -275,9 +274,6 @@ def _console() -> "Console":
     # imported here, as above
     from rich.console import Console  # noqa: PLC0415
 
-    if isinstance(sys.stdout, TextIOWrapper):
-        # an old encoding lacks some characters; they are replaced
-        sys.stdout.reconfigure(errors="replace")
     return Console()
 
 
