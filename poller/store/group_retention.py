@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, literal, or_, select, update
 
 from poller.store.database import in_order
 from poller.store.events import group_subject, remove_events
@@ -70,6 +70,8 @@ def _end_abandoned(
 def _old_groups(
     connection: Connection, scope: AccountScope, before: datetime, now: datetime
 ) -> Sequence[str]:
+    is_kept = or_(deliveries.c.state == DeliveryState.WAITING.value, deliveries.c.done_at > before)
+    subject = literal(group_subject(scope, "")).concat(groups.c.name)
     query = (
         select(groups.c.name)
         .where(
@@ -78,19 +80,14 @@ def _old_groups(
             groups.c.ended_at <= before,
             # breakdowns of members may still be read
             or_(groups.c.explaining == 0, groups.c.ended_at <= now - STUB_FOR),
+            # here, not afterwards: those that a sink needs could fill each step
+            ~exists().where(deliveries.c.subject == subject, is_kept),
         )
         .order_by(groups.c.name)
         .limit(_STEP)
         .with_for_update(skip_locked=True)
     )
-    names = connection.execute(query).scalars().all()
-    return [name for name in names if not _waits(connection, scope, name, before)]
-
-
-def _waits(connection: Connection, scope: AccountScope, name: str, before: datetime) -> bool:
-    is_kept = or_(deliveries.c.state == DeliveryState.WAITING.value, deliveries.c.done_at > before)
-    query = select(exists().where(deliveries.c.subject == group_subject(scope, name), is_kept))
-    return bool(connection.execute(query).scalar_one())
+    return connection.execute(query).scalars().all()
 
 
 def _remove_stubs(connection: Connection, scope: AccountScope, now: datetime) -> None:

@@ -11,6 +11,7 @@ import pytest
 from poller.comms.decoding import LARGEST_COUNTER
 from poller.comms.kinds import DEFAULT_KIND
 from poller.comms.models import ErrorPage, MessagePage
+from poller.store import group_retention
 from poller.store.events import Cursor, StoredEvent
 from poller.store.group_reports import GroupFilter, GroupState, state_of
 from poller.store.groups import UnknownGroup
@@ -26,7 +27,7 @@ from poller.tracking.registration import Conflict, Registration
 from poller.tracking.watch import AccountScope, Phase
 from tests.oracle import judge
 from tests.store.conftest import SLOW_ON_POSTGRESQL, OpenDaemon
-from tests.store.scenes import HOME, POLICY, Daemon, op, seen
+from tests.store.scenes import APP, HOME, POLICY, Daemon, op, seen
 
 pytestmark = pytest.mark.anyio
 
@@ -315,6 +316,23 @@ async def test_what_waits_for_a_sink_is_kept(daemon: Daemon) -> None:
     await daemon.store.retention.prune(retention_seconds=86_400)
     gone = await daemon.drain()
     assert "group.completed" in types(gone)
+
+
+async def test_groups_that_wait_for_a_sink_do_not_crowd_out_others(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step has room for the groups that can go, however many others wait."""
+    monkeypatch.setattr(group_retention, "_STEP", 1)
+    for number, (name, sinks) in enumerate({"autumn": (APP,), "winter": ()}.items()):
+        await daemon.register(op(number))
+        await daemon.record((op(number), seen(op(number), "COMPLETED")), to=sinks)
+        await daemon.join(name, op(number))
+        await daemon.seal(name)
+    daemon.clock.advance(days=8)
+    await daemon.store.retention.prune(retention_seconds=86_400)
+    assert (await daemon.group("autumn")).ended_at is not None
+    kept = {row["name"]: not row["is_stub"] for row in await daemon.rows(groups)}
+    assert kept == {"autumn": True, "winter": False}
 
 
 @SLOW_ON_POSTGRESQL
