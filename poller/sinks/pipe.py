@@ -8,9 +8,11 @@ rest of an unfinished line is remembered.
 import os
 import select
 import stat
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 _TICK = 0.05
 """Seconds between two checks for a stop."""
@@ -37,12 +39,16 @@ class WriteResult:
 
 
 class PipeWriter:
-    """Writes lines to one descriptor; an unfinished line is finished before the next one."""
+    """Writes lines to one descriptor; an unfinished line is finished before the next one.
+
+    Threads share it: while one writes, the others wait, as for the reader.
+    """
 
     def __init__(self, fd: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.fd = fd
         self._clock = clock
         self._unfinished: PendingLine | None = None
+        self._lock = threading.Lock()
 
     @property
     def unfinished(self) -> PendingLine | None:
@@ -63,13 +69,27 @@ class PipeWriter:
 
         A line of the same event as the unfinished one is not written again.
         """
+        deadline = self._clock() + timeout
+        try:
+            while not self._lock.acquire(timeout=_TICK):
+                self._check(deadline=deadline, stop=stop)
+        except OSError as fault:
+            return WriteResult(written=frozenset(), fault=fault)
+        try:
+            return self._write(lines, deadline=deadline, stop=stop)
+        finally:
+            self._lock.release()
+
+    def _write(
+        self, lines: Sequence[PendingLine], *, deadline: float, stop: Callable[[], bool]
+    ) -> WriteResult:
         unfinished = self._unfinished
         queue = [unfinished] if unfinished else []
         queue += [
             line for line in lines if unfinished is None or line.event_id != unfinished.event_id
         ]
         data = b"".join(line.rest for line in queue)
-        count, fault = self._push(memoryview(data), deadline=self._clock() + timeout, stop=stop)
+        count, fault = self._push(memoryview(data), deadline=deadline, stop=stop)
         return WriteResult(written=self._complete_lines(queue, count), fault=fault)
 
     def _complete_lines(self, queue: Sequence[PendingLine], count: int) -> frozenset[str]:
@@ -109,10 +129,13 @@ class PipeWriter:
         poll = select.poll()
         poll.register(self.fd, select.POLLOUT)
         while not poll.poll(_TICK * 1000):
-            if stop():
-                raise InterruptedError
-            if self._clock() >= deadline:
-                raise TimeoutError
+            self._check(deadline=deadline, stop=stop)
+
+    def _check(self, *, deadline: float, stop: Callable[[], bool]) -> None:
+        if stop():
+            raise InterruptedError
+        if self._clock() >= deadline:
+            raise TimeoutError
 
 
 def _chunk(fd: int, length: int) -> int:
@@ -123,3 +146,7 @@ def _chunk(fd: int, length: int) -> int:
     if stat.S_ISREG(os.fstat(fd).st_mode) or not os.get_blocking(fd):
         return length
     return select.PIPE_BUF
+
+
+STANDARD_OUTPUT: Final = PipeWriter(1)
+"""For everything that writes lines there: with two writers, parts of their lines would be mixed."""

@@ -11,7 +11,7 @@ import anyio.from_thread
 import anyio.to_thread
 
 from poller.sinks.base import OutgoingEvent, SinkOutcome, SinkUnavailable, SinkVerdict
-from poller.sinks.pipe import PendingLine, PipeWriter, WriteResult
+from poller.sinks.pipe import STANDARD_OUTPUT, PendingLine, PipeWriter, WriteResult
 
 _BATCH_SIZE = 500
 _MARGIN = 1.0
@@ -30,7 +30,8 @@ def json_line(event: OutgoingEvent) -> bytes:
 class StdoutSink:
     """Lines to a file descriptor, one write per batch by a worker thread.
 
-    `line` makes the line of an event: NDJSON, or text for people.
+    `line` makes the line of an event: NDJSON, or text for people. Sinks for the same descriptor
+    share its `writer`.
 
     A reader may stall for `timeout` seconds before unwritten events count as failed.
     """
@@ -42,14 +43,14 @@ class StdoutSink:
         self,
         *,
         name: str = "stdout",
-        fd: int = 1,
+        writer: PipeWriter = STANDARD_OUTPUT,
         timeout: float = 30.0,
         line: LineMaker = json_line,
     ) -> None:
         self.name = name
         self._timeout = timeout
         self._line = line
-        self._writer = PipeWriter(fd)
+        self._writer = writer
         self._thread = anyio.CapacityLimiter(1)
 
     @property

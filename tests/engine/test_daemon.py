@@ -16,6 +16,7 @@ from poller.engine.daemon import Daemon, Stop
 from poller.engine.meter import Meter
 from poller.server.metrics import PrometheusMeter
 from poller.sinks.base import Sink, SinkOutcome, SinkUnavailable, SinkVerdict
+from poller.sinks.pipe import PipeWriter
 from poller.sinks.stdout import StdoutSink
 from poller.store.watches import Lease
 from poller.tracking.alert import AlertRule
@@ -252,7 +253,7 @@ async def test_an_idle_pipe_whose_reader_goes_is_the_end(running: Running) -> No
     """`poller run ID | head -1` stops, although nothing more is written."""
     reading, writing = os.pipe()
     try:
-        api, pipe = ScriptedApi(ScriptedApi.completed), StdoutSink(fd=writing)
+        api, pipe = ScriptedApi(ScriptedApi.completed), StdoutSink(writer=PipeWriter(writing))
         async with running(api, pipe) as (daemon, ended):
             await daemon.register([registration(op(1))])
             assert await anyio.to_thread.run_sync(os.read, reading, 1 << 16)

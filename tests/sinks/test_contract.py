@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from poller.sinks.base import Sink, SinkVerdict
 from poller.sinks.file import FileSink
+from poller.sinks.pipe import PipeWriter
 from poller.sinks.stdout import StdoutSink
 from poller.sinks.webhook import WebhookSink
 from tests.fakes.outgoing import outgoing
@@ -62,7 +63,7 @@ class PipePlace:
 
     def __init__(self) -> None:
         self._reading, self._writing = os.pipe()
-        self.sink: Sink = StdoutSink(name="place", fd=self._writing, timeout=0.2)
+        self.sink: Sink = StdoutSink(name="place", writer=PipeWriter(self._writing), timeout=0.2)
         self._arrived = b""
         self._reader = threading.Thread(target=self._read)
         self._parked = threading.Event()

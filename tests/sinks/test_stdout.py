@@ -30,6 +30,8 @@ class Pipe:
 
     reading: int
     writing: int
+    taken: bytes = b""
+    """What was read in the background."""
 
     def read(self, most: int = 1 << 20) -> bytes:
         """Return what is in the pipe now."""
@@ -47,6 +49,7 @@ class Pipe:
             left = size
             while left and (piece := os.read(self.reading, left)):
                 left -= len(piece)
+                self.taken += piece
 
         thread = threading.Thread(target=read)
         thread.start()
@@ -77,7 +80,7 @@ def _verdicts(outcomes: Sequence[SinkOutcome]) -> list[SinkVerdict]:
 
 async def test_a_reader_that_keeps_up_gets_more_than_the_pipe_holds(pipe: Pipe) -> None:
     """A batch larger than the pipe goes through while somebody reads."""
-    sink = StdoutSink(fd=pipe.writing)
+    sink = StdoutSink(writer=PipeWriter(pipe.writing))
     event = outgoing("e1", pad=BIG * 5)
     reader = pipe.read_in_background(len(event.encoded()) + 1)
     assert _verdicts(await sink.deliver([event])) == [SinkVerdict.DELIVERED]
@@ -86,7 +89,7 @@ async def test_a_reader_that_keeps_up_gets_more_than_the_pipe_holds(pipe: Pipe) 
 
 async def test_a_stalled_reader_fails_only_what_it_did_not_take(pipe: Pipe) -> None:
     """Whole lines count, the half one and the rest do not; it is finished before anything else."""
-    sink = StdoutSink(fd=pipe.writing, timeout=0.1)
+    sink = StdoutSink(writer=PipeWriter(pipe.writing), timeout=0.1)
     events = [outgoing("e1"), outgoing("e2", pad=BIG), outgoing("e3")]
     outcomes = await sink.deliver(events)
     assert _verdicts(outcomes) == [SinkVerdict.DELIVERED, SinkVerdict.FAILED, SinkVerdict.FAILED]
@@ -100,7 +103,7 @@ async def test_a_stalled_reader_fails_only_what_it_did_not_take(pipe: Pipe) -> N
 
 async def test_the_half_line_is_not_written_twice(pipe: Pipe) -> None:
     """The event whose line was begun is delivered by finishing that line."""
-    sink = StdoutSink(fd=pipe.writing, timeout=0.1)
+    sink = StdoutSink(writer=PipeWriter(pipe.writing), timeout=0.1)
     events = [outgoing("e1", pad=BIG), outgoing("e2")]
     assert _verdicts(await sink.deliver(events)) == [SinkVerdict.FAILED] * 2
     got = pipe.read()
@@ -109,9 +112,30 @@ async def test_the_half_line_is_not_written_twice(pipe: Pipe) -> None:
     assert got.decode().splitlines() == [event.body for event in events]
 
 
+async def test_sinks_for_the_same_descriptor_mix_no_lines(pipe: Pipe) -> None:
+    """Neither while both write nor when one leaves a half line: both share the writer."""
+    assert StdoutSink(name="one")._writer is StdoutSink(name="other")._writer
+    writer = PipeWriter(pipe.writing)
+    stalled = StdoutSink(writer=writer, timeout=0.1)
+    one, other = StdoutSink(writer=writer), StdoutSink(writer=writer)
+    first = [outgoing("e1", pad=BIG)]
+    assert _verdicts(await stalled.deliver(first)) == [SinkVerdict.FAILED]
+    got = pipe.read()
+    rest = [outgoing(f"e{number}", pad=BIG) for number in (2, 3, 4)]
+    reader = pipe.read_in_background(
+        sum(len(each.encoded()) + 1 for each in first + rest) - len(got)
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one.deliver, rest[:1])
+        tasks.start_soon(other.deliver, rest[1:])
+    await anyio.to_thread.run_sync(reader.join)
+    bodies = {each.body for each in first + rest}
+    assert {*(got + pipe.taken).decode().splitlines()} == bodies
+
+
 async def test_cancellation_ends_a_stalled_write_and_reports_what_is_written(pipe: Pipe) -> None:
     """Shutdown does not wait for a reader that stalls, and no line is torn by it."""
-    sink = StdoutSink(fd=pipe.writing, timeout=3600.0)
+    sink = StdoutSink(writer=PipeWriter(pipe.writing), timeout=3600.0)
     outcomes: list[SinkOutcome] = []
     events = [outgoing("e1"), outgoing("e2", pad=BIG)]
 
@@ -132,7 +156,7 @@ async def test_cancellation_ends_a_stalled_write_and_reports_what_is_written(pip
 
 async def test_closing_does_not_wait_for_a_stalled_reader(pipe: Pipe) -> None:
     """The half line is finished at closing only if the reader takes it at once."""
-    sink = StdoutSink(fd=pipe.writing, timeout=0.05)
+    sink = StdoutSink(writer=PipeWriter(pipe.writing), timeout=0.05)
     await sink.deliver([outgoing("e1", pad=BIG)])
     with anyio.fail_after(5):
         await sink.aclose()
@@ -141,7 +165,7 @@ async def test_closing_does_not_wait_for_a_stalled_reader(pipe: Pipe) -> None:
 
 async def test_a_closed_pipe_is_closed_for_good(pipe: Pipe) -> None:
     """A reader that went away closes the sink, in the middle of a stall too."""
-    sink = StdoutSink(fd=pipe.writing, timeout=30.0)
+    sink = StdoutSink(writer=PipeWriter(pipe.writing), timeout=30.0)
     pipe.close_reader()
     (outcome,) = await sink.deliver([outgoing("e1")])
     assert outcome.verdict is SinkVerdict.CLOSED
@@ -150,7 +174,7 @@ async def test_a_closed_pipe_is_closed_for_good(pipe: Pipe) -> None:
 
 async def test_a_reader_that_goes_away_while_we_wait_closes_the_sink(pipe: Pipe) -> None:
     """A stall that ends with the reader's end is a closed pipe, not a failure."""
-    sink = StdoutSink(fd=pipe.writing, timeout=30.0)
+    sink = StdoutSink(writer=PipeWriter(pipe.writing), timeout=30.0)
     outcomes: list[SinkOutcome] = []
 
     async def deliver() -> None:
@@ -165,7 +189,7 @@ async def test_a_reader_that_goes_away_while_we_wait_closes_the_sink(pipe: Pipe)
 
 async def test_an_idle_sink_notices_that_its_reader_has_gone(pipe: Pipe) -> None:
     """Without a write: a reader that is only slow is still there."""
-    sink = StdoutSink(fd=pipe.writing, timeout=0.05)
+    sink = StdoutSink(writer=PipeWriter(pipe.writing), timeout=0.05)
     assert not sink.is_closed
     await sink.deliver([outgoing("e1", pad=BIG)])
     assert not sink.is_closed
@@ -178,7 +202,7 @@ async def test_a_closed_descriptor_is_refused_at_start() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     os.close(writing)
-    sink = StdoutSink(fd=writing)
+    sink = StdoutSink(writer=PipeWriter(writing))
     with pytest.raises(SinkUnavailable, match="is closed"):
         await sink.start()
     assert _verdicts(await sink.deliver([outgoing("e1")])) == [SinkVerdict.CLOSED]
@@ -189,7 +213,7 @@ async def test_a_full_disk_behind_stdout_is_a_failure() -> None:
     """Stdout that leads to a full disk may get well again: the events wait."""
     fd = os.open("/dev/full", os.O_WRONLY)
     try:
-        (outcome,) = await StdoutSink(fd=fd).deliver([outgoing("e1")])
+        (outcome,) = await StdoutSink(writer=PipeWriter(fd)).deliver([outgoing("e1")])
     finally:
         os.close(fd)
     assert outcome.verdict is SinkVerdict.FAILED
@@ -201,7 +225,7 @@ async def test_a_file_behind_stdout_is_written_in_one_go(tmp_path: Path) -> None
     path = tmp_path / "out"
     events = [outgoing(f"e{number}", pad=1000) for number in range(300)]
     with path.open("wb") as file:
-        sink = StdoutSink(fd=file.fileno())
+        sink = StdoutSink(writer=PipeWriter(file.fileno()))
         outcomes = await sink.deliver(events)
         assert not sink.is_closed
     assert set(_verdicts(outcomes)) == {SinkVerdict.DELIVERED}

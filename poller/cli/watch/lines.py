@@ -12,7 +12,6 @@ from poller.sinks.stdout import StdoutSink
 
 log = structlog.get_logger()
 
-_STDOUT: Final = 1
 _RETRY_SECONDS: Final = 1.0
 
 
@@ -20,7 +19,7 @@ class Lines:
     """NDJSON on standard output, each event as it happens."""
 
     def __init__(self) -> None:
-        self._sink = StdoutSink(fd=_STDOUT)
+        self._sink = StdoutSink()
         self._gone = anyio.Event()
 
     @classmethod

@@ -14,6 +14,7 @@ from poller.cli.screen import Screen, event_line, line_maker
 from poller.comms.ids import check_operation_id
 from poller.simulator import World
 from poller.sinks.base import OutgoingEvent, Sink, SinkVerdict
+from poller.sinks.pipe import PipeWriter
 from poller.sinks.stdout import StdoutSink
 from poller.tracking.event import read_event
 from tests.fakes.api import operation, operation_id
@@ -211,7 +212,7 @@ def outgoing(number: int) -> OutgoingEvent:
 async def test_the_sink_shows_every_event(pipe: tuple[int, int]) -> None:
     """One line each, in order, delivered when it is written."""
     reader, writer = pipe
-    sink = StdoutSink(fd=writer, line=line_maker(Screen(writer), begun=BEGUN))
+    sink = StdoutSink(writer=PipeWriter(writer), line=line_maker(Screen(writer), begun=BEGUN))
     assert isinstance(sink, Sink)
     await sink.start()
     outcomes = [*await sink.deliver([outgoing(1)]), *await sink.deliver([outgoing(2)])]
@@ -229,8 +230,8 @@ async def test_a_terminal_that_is_gone_closes_the_sink(pipe: tuple[int, int]) ->
     reader, writer = pipe
     os.close(reader)
     screen = Screen(writer)
-    (outcome,) = await StdoutSink(fd=writer, line=line_maker(screen, begun=BEGUN)).deliver(
-        [outgoing(1)]
-    )
+    (outcome,) = await StdoutSink(
+        writer=PipeWriter(writer), line=line_maker(screen, begun=BEGUN)
+    ).deliver([outgoing(1)])
     assert outcome.verdict is SinkVerdict.CLOSED
     await screen.say(event_line(read_event(event()), begun=BEGUN, width=80, plain=True))
