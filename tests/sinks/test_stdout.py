@@ -51,7 +51,7 @@ class Pipe:
                 left -= len(piece)
                 self.taken += piece
 
-        thread = threading.Thread(target=read)
+        thread = threading.Thread(target=read, daemon=True)
         thread.start()
         return thread
 
@@ -122,13 +122,12 @@ async def test_sinks_for_the_same_descriptor_mix_no_lines(pipe: Pipe) -> None:
     assert _verdicts(await stalled.deliver(first)) == [SinkVerdict.FAILED]
     got = pipe.read()
     rest = [outgoing(f"e{number}", pad=BIG) for number in (2, 3, 4)]
-    reader = pipe.read_in_background(
-        sum(len(each.encoded()) + 1 for each in first + rest) - len(got)
-    )
+    size = sum(len(each.encoded()) + 1 for each in first + rest)
+    reader = pipe.read_in_background(size - len(got))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(one.deliver, rest[:1])
         tasks.start_soon(other.deliver, rest[1:])
-    await anyio.to_thread.run_sync(reader.join)
+    await anyio.to_thread.run_sync(reader.join, 10)
     bodies = {each.body for each in first + rest}
     assert {*(got + pipe.taken).decode().splitlines()} == bodies
 
