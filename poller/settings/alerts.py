@@ -28,6 +28,13 @@ def _check_counter(name: str) -> str:
     return name
 
 
+def _check_distinct(counters: tuple[str, ...]) -> tuple[str, ...]:
+    twice = next((name for name in counters if counters.count(name) > 1), None)
+    if twice is not None:
+        raise fault(f"has {twice} twice, which would count it twice", "write it once")
+    return counters
+
+
 _Counter = Annotated[
     str,
     AfterValidator(_check_counter),
@@ -42,7 +49,7 @@ class AlertSettings(Section):
         default="operation",
         description="what it applies to: each operation, or each group with its members' sums",
     )
-    counters: tuple[_Counter, ...] = Field(
+    counters: Annotated[tuple[_Counter, ...], AfterValidator(_check_distinct)] = Field(
         default=(),
         description="the counters of `stats` whose sum is compared",
         examples=[["failed", "undelivered"]],

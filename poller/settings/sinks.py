@@ -94,7 +94,7 @@ def _check_name(name: str) -> str:
     if not re.fullmatch(SINK_NAME, name):
         plain = re.sub(r"[^a-z0-9_]", "_", name.lower()).lstrip("_0123456789") or "app"
         raise fault(
-            "not a name for a sink",
+            "not a valid name",
             f'use lower-case letters, digits and "_", and begin with a letter: {plain}',
         )
     return name
