@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from poller.cli.stdout import discard_output
 from poller.control.address import VARIABLE, Address, listening_address, named_address
-from poller.control.errors import BadAddress, ControlError
+from poller.control.errors import BadAddress, ControlError, NoDaemon, Refused
 from poller.control.probe import ask
 
 _TIMEOUT: Final = 5.0
 _OK: Final = 200
 _LISTEN: Final = ("server.listen", "server.observe")
+_STATES: Final = frozenset({"ok", "hanging", "ready", "degraded", "unready"})
 
 
 def quick_health(arguments: Sequence[str]) -> int | None:
@@ -64,10 +65,13 @@ def check_health(
     anything is degraded.
 
     :raises SettingsError: where settings are needed and cannot be used.
-    :raises ControlError: where the daemon does not answer.
+    :raises ControlError: where the daemon does not answer, or does not report its state.
     """
     address = _find(url, config, overrides)
     status, document = ask(address, "/readyz" if ready else "/healthz", timeout=_TIMEOUT)
+    if document.get("status") not in _STATES:
+        refused = Refused.from_document(status, document)
+        raise refused or NoDaemon(str(address), f"it answered {status} without a known state")
     if not ready and status == _OK:
         document = {**document, **_trouble(address)}
     text = json.dumps(document, separators=(",", ":")) if json_output else _text(document)
@@ -115,8 +119,8 @@ def _trouble(address: Address) -> dict[str, Any]:
 
 def _text(document: Mapping[str, Any]) -> str:
     """Write the answer on a line, and each degraded part on another."""
-    lines = [str(document.get("status", document.get("title", "unhealthy")))]
-    if reason := document.get("reason") or document.get("detail"):
+    lines = [document["status"]]
+    if reason := document.get("reason"):
         lines[0] += f": {reason}"
     hanging = [loop["name"] for loop in document.get("loops", ()) if not loop["turning"]]
     if hanging:

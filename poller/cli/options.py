@@ -170,15 +170,15 @@ Until = Annotated[
 ]
 
 
-def group_named(name: str) -> str:
-    """Check the name of a group.
+def group_named(name: str, *, option: str = "--group") -> str:
+    """Check the name of a group, which is the value of this option or argument.
 
     :raises typer.BadParameter: where it cannot be one.
     """
     try:
         return check_group_name(name)
     except BadRegistration as error:
-        raise typer.BadParameter(error.fault, param_hint="--group") from None
+        raise typer.BadParameter(error.fault, param_hint=option) from None
 
 
 def defaults_of(

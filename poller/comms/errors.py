@@ -138,7 +138,7 @@ class NotFound(CommsError):
     fault = Fault.OURS
     retryable = False
     label = "not_found"
-    remedy = "check the id; is it of another kind, or of another account?"
+    remedy = "check the id, its kind and its account"
 
 
 class Rejected(CommsError):

@@ -50,7 +50,6 @@ _TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)
 # three times the heartbeat interval
 _STREAM_TIMEOUT: Final = httpx.Timeout(45.0, connect=5.0)
 _PATIENCE: Final = 3.0
-_PROBLEM: Final = "urn:comms-poller:problem:"
 
 
 class ControlClient:
@@ -284,19 +283,12 @@ class ControlClient:
         failure = describe_answer(response.status_code, response.content, self._route)
         if failure is not None:
             raise Unreachable(str(self.address), failure.happened, failure.hint)
-        problem = _json(response)
-        if not isinstance(problem, dict) or not isinstance(problem.get("title"), str):
+        refused = Refused.from_document(response.status_code, _json(response))
+        if refused is None:
             raise NoDaemon(str(self.address), f"it answered {response.status_code}")
-        name = str(problem.get("type", "")).removeprefix(_PROBLEM)
-        if name == "unknown-operation":
+        if refused.name == "unknown-operation":
             raise UnknownOperation(response.url.path.rpartition("/")[2], str(self.address))
-        raise Refused(
-            status=response.status_code,
-            name=name,
-            title=problem["title"],
-            detail=problem.get("detail"),
-            hint=problem.get("hint"),
-        )
+        raise refused
 
     def _member(self, answer: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - JSON
         if name not in answer:

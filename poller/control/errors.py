@@ -4,6 +4,7 @@ from typing import Final
 
 _USAGE: Final = frozenset({400, 413, 415, 422})
 _SERVER_ERROR: Final = 500
+_PROBLEM: Final = "urn:comms-poller:problem:"
 
 
 class ControlError(Exception):
@@ -76,6 +77,19 @@ class Refused(ControlError):
 
     The message has the title only where the daemon failed: what it says of a request includes it.
     """
+
+    @classmethod
+    def from_document(cls, status: int, document: object) -> "Refused | None":
+        """Return the error that a document describes; None where it is not a problem."""
+        if not isinstance(document, dict) or not isinstance(document.get("title"), str):
+            return None
+        return cls(
+            status=status,
+            name=str(document.get("type", "")).removeprefix(_PROBLEM),
+            title=document["title"],
+            detail=document.get("detail"),
+            hint=document.get("hint"),
+        )
 
     def __init__(
         self, *, status: int, name: str, title: str, detail: str | None, hint: str | None

@@ -140,7 +140,7 @@ def log_recorded(events: Iterable[StoredEvent], **fields: object) -> None:
                 "operation.not_found",
                 operation=stored.subject,
                 kind=event.kind,
-                hint="is it of another kind (--kind), or of another account?",
+                hint="check its kind (--kind) and its account",
             )
 
 

@@ -15,8 +15,8 @@ from typing import Final
 
 from poller.http.route import Proxy, Route
 
-WANTS_HTTPS: Final = "does this address want https://?"
-WANTS_HTTP: Final = "does this address want http://?"
+WANTS_HTTPS: Final = "check whether the address must begin with https://"
+WANTS_HTTP: Final = "check whether the address must begin with http://"
 
 _PLAIN_TO_TLS: Final = (
     b"plain http request was sent to https port",  # nginx
@@ -161,7 +161,7 @@ def _of_tls(cause: BaseException, route: Route) -> Failure | None:
         return _closed_in_handshake(route)
     if cause.reason in _NO_TLS:
         if is_proxy_encrypted and route.proxy is not None:
-            hint = f"does {route.proxy.variable} want http:// before the address?"
+            hint = f"check whether the address in {route.proxy.variable} must begin with http://"
             return Failure(happened=f"{route.proxy} does not speak TLS", hint=hint)
         return Failure(happened=f"{route.target} does not speak TLS", hint=WANTS_HTTP)
     reason = (cause.reason or "unknown reason").replace("_", " ").lower()

@@ -45,7 +45,7 @@ def tls_context() -> ssl.SSLContext:
     except OSError as error:  # ssl.SSLError is one
         name = "SSL_CERT_FILE" if os.environ.get("SSL_CERT_FILE") else "SSL_CERT_DIR"
         raise EgressError(
-            f"{name} is {os.environ.get(name)!r}, which cannot be used ({error.strerror or error})",
+            f"{name} is {os.environ.get(name)!r}, which cannot be used ({_reason(error)})",
             "it must be readable and hold PEM certificates",
         ) from None
 
@@ -92,6 +92,8 @@ class TlsFiles:
 
 
 def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
     return error.strerror or error.__class__.__name__
 
 

@@ -118,8 +118,8 @@ def _gone(error: EventsGone) -> Problem:
     return Problem(
         GONE,
         str(error),
-        hint="read the present state from GET /v1/operations, then follow from now on; "
-        "store.retention is how long events are kept",
+        hint="connect without Last-Event-ID or with ?from=oldest, then read the present state from "
+        "GET /v1/operations and GET /v1/groups; store.retention is how long events are kept",
     )
 
 

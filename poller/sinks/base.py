@@ -18,7 +18,7 @@ class SinkUnavailable(Exception):
     """
 
     def __init__(self, message: str, hint: str, *, needs_change: bool = False) -> None:
-        super().__init__(f"{message} ({hint})")
+        super().__init__(f"{message}; {hint}")
         self.message = message
         self.hint = hint
         self.needs_change = needs_change

@@ -35,7 +35,6 @@ _BODY_TIMEOUT = 1.0
 """Seconds to read the body of an answer, whose status decides the outcome."""
 _TOKEN_LENGTH = 16
 """A segment of a path that is this long or longer may be a token."""
-_HINT = "is the receiver running, and is the sink's url right?"
 _MARGIN = 2.0
 """Seconds that closing a connection may outlast the timeout."""
 
@@ -169,7 +168,8 @@ class WebhookSink:
         return self._transport
 
     def _failed(self, failure: Failure, *, status: int | None = None) -> SinkOutcome:
-        error = f"{self.place}: {failure.happened}; {failure.hint or _HINT}"
+        hint = failure.hint or f"check that the receiver runs, and sinks.{self.name}.url"
+        error = f"{self.place}: {failure.happened}; {hint}"
         return SinkOutcome(verdict=SinkVerdict.FAILED, status=status, error=error)
 
     def _signature_headers(self, event_id: str, body: bytes) -> dict[str, str]:
@@ -208,9 +208,7 @@ class WebhookSink:
                     self._route, max_connections=self.concurrency, tls=self._tls
                 )
         except EgressError as fault:
-            raise SinkUnavailable(
-                f"sink {self.name} cannot send: {fault.message}", fault.fix, needs_change=True
-            ) from None
+            raise SinkUnavailable(fault.message, fault.fix, needs_change=True) from None
         return httpx.AsyncClient(
             transport=self._transport,
             timeout=None,  # noqa: S113  (one deadline for the whole answer, see _attempt)

@@ -100,7 +100,7 @@ def test_what_does_not_exist_is_3_and_says_what_to_check(api: FakeApi, tmp_path:
     assert done.returncode == 3
     (event,) = events(done.stdout)
     assert (event["type"], event["data"]["reason"]) == ("operation.lost", "not_found")
-    assert "is it of another kind" in done.stderr
+    assert "check the id, its kind and its account" in done.stderr
 
 
 def test_the_kind_is_asked_for_where_it_is_said(api: FakeApi, tmp_path: Path) -> None:

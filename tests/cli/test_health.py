@@ -39,7 +39,6 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Surroundings:
             "degraded\ndegraded: sink app since T; h\n",
             "",
         ),
-        (404, {"title": "Nothing", "detail": "here"}, 1, "", "Nothing: here\n"),
     ],
 )
 @pytest.mark.usefixtures("here")
@@ -76,6 +75,35 @@ def test_a_daemon_that_lives_says_what_is_degraded(
     lines = capsys.readouterr().out.splitlines()
     not_ready = [] if reason is None else ["not ready: full disk"]
     assert lines == ["ok", *not_ready, "degraded: sink app since T; h"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (Reply(status=404, body={"error": "no such page"}), "is not a poller: it answered 404"),
+        (Reply(status=200, body={"status": "UP"}), "is not a poller: it answered 200"),
+        (
+            Reply(status=403, body={"status": 403, "title": "T", "detail": "no", "hint": "do"}),
+            "poller: no; do\n",
+        ),
+        (
+            Reply(status=503, body={"status": 503, "title": "Too many", "detail": "all busy"}),
+            "poller: Too many: all busy\n",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_an_answer_without_a_state_is_explained(
+    capsys: pytest.CaptureFixture[str], reply: Reply, message: str
+) -> None:
+    """Another program is not healthy whatever it answers; a problem is shown with its hint."""
+    with FakeDaemon(lambda _: reply) as daemon:
+        assert quick_health(["--url", str(daemon.address)]) == 1
+        assert quick_health(["--url", str(daemon.address), "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 2
+    assert message in err
 
 
 def test_where_it_asks(here: Surroundings) -> None:

@@ -200,7 +200,7 @@ async def test_a_proxy_that_does_not_speak_tls() -> None:
         found = await failure("https://app.invalid", HTTPS_PROXY=f"https://{proxy}")
     assert str(found) == (
         f"the proxy {proxy} (HTTPS_PROXY) does not speak TLS; "
-        "does HTTPS_PROXY want http:// before the address?"
+        "check whether the address in HTTPS_PROXY must begin with http://"
     )
 
 

@@ -46,8 +46,10 @@ def test_a_bad_certificate_file_is_named(
     if content is not None:
         path.write_text(content)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    with pytest.raises(EgressError, match=r"SSL_CERT_FILE is '.*roots\.pem'.*PEM"):
+    with pytest.raises(EgressError, match=r"SSL_CERT_FILE is '.*roots\.pem'.*PEM") as refused:
         open_transport(Route.direct(URL), max_connections=1)
+    reason = "No such file or directory" if content is None else "no certificate or crl found"
+    assert f"({reason})" in str(refused.value)
     open_transport(Route.direct("http://127.0.0.1:80"), max_connections=1)
 
 

@@ -156,6 +156,7 @@ async def test_an_id_that_is_not_kept_is_gone(server: ServedDaemon, pruned: bool
     )
     assert answer.status_code == 410
     assert answer.json()["type"] == "urn:comms-poller:problem:gone"
+    assert "without Last-Event-ID or with ?from=oldest" in answer.json()["hint"]
 
 
 async def test_what_was_pruned_under_a_stream_ends_it(server: ServedDaemon) -> None:

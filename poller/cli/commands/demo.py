@@ -197,7 +197,10 @@ async def _demo(directory: Path) -> int:
     if interrupted:
         return _exit_code(interrupted[0])
     if patience.cancelled_caught:
-        fail("the demo did not end in time; is this machine very busy?", EXIT_TROUBLE)
+        fail(
+            "the demo did not end in time; run it again on a less busy machine",
+            EXIT_TROUBLE,
+        )
     if end is _DemoEnd.SHOWN:
         await screen.say(_epilogue(own_command()))
     if end is _DemoEnd.UNCLEAN:

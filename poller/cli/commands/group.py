@@ -72,7 +72,7 @@ def command(
         return list_groups(target, limit=limit, json_output=json_output)
     if name is None:
         raise typer.BadParameter(f"name the group to {action.value}", param_hint="NAME")
-    checked = group_named(name)
+    checked = group_named(name, option="NAME")
     if action is Action.SHOW:
         _refuse(expected, "--expected", action)
         most = limit if failed else None

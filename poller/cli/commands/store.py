@@ -108,4 +108,6 @@ def _checked(url: str, option: str) -> str:
     try:
         return StoreSettings(url=url).url.get_secret_value()  # type: ignore[arg-type]
     except ValidationError as error:
-        raise typer.BadParameter(error.errors()[0]["msg"], param_hint=option) from None
+        fault = error.errors()[0]
+        text = f"{fault['msg']}; {fault['ctx']['fix']}"
+        raise typer.BadParameter(text, param_hint=option) from None

@@ -207,7 +207,9 @@ def _fix(error: CommsError) -> str:
             fix = "check the credentials; `poller check` shows which are used"
         case Scope.REQUEST if isinstance(error, NotFound):
             kinds = ", ".join(KINDS)
-            fix = f"is it of another kind (--kind: {kinds}), another account, or over 7 days old?"
+            fix = (
+                f"check its kind (--kind: {kinds}), its account, and that it is not over 7 days old"
+            )
         case Scope.KIND | Scope.REQUEST:
             fix = error.hint
         case Scope.ACCOUNT:

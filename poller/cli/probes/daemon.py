@@ -87,7 +87,7 @@ async def _ask_daemon(
     where = f"the daemon at {address}"
     if readiness.get("status") not in {"ready", "degraded", "unready"}:
         answer = readiness.get("hint") or f"it answered {status}"
-        fix = f"{answer}; is it another program? set server.listen"
+        fix = f"{answer}; if it is another program, set server.listen"
         return [Finding.warning("daemon", f"{where} does not report its state", fix=fix)]
     found = []
     if readiness["status"] == "unready":

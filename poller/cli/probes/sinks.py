@@ -129,15 +129,16 @@ async def _post(subject: str, webhook: Sink, sink: WebhookSinkSettings) -> Findi
         place = _place(sink)
         what = "test message" if sink.is_for_people else f"{TEST_EVENT} event"
         return Finding.ok(subject, f"{place} answered {outcome.status} to a {what}")
-    return Finding.problem(subject, str(outcome.error), fix=_fix(subject, sink, outcome))
+    return _refused(subject, outcome)
 
 
-def _fix(subject: str, sink: WebhookSinkSettings, outcome: SinkOutcome) -> str:
-    """Return what to check: behind a proxy the receiver may not have been reached."""
-    if outcome.status not in {None, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED}:
-        return "see what the receiver logged"
-    proxy = find_route(sink.url, os.environ).proxy
-    return f"check {subject}.url" if proxy is None else f"check {proxy.variable}, and {proxy}"
+def _refused(subject: str, outcome: SinkOutcome) -> Finding:
+    """Report a failed delivery; an error without an answer of the receiver ends with its fix."""
+    error = str(outcome.error)
+    message, found, fix = error.rpartition("; ")
+    if found and outcome.status in {None, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED}:
+        return Finding.problem(subject, message, fix=fix)
+    return Finding.problem(subject, error, fix="see what the receiver logged")
 
 
 async def _resolve(subject: str, webhook: Sink, sink: WebhookSinkSettings) -> Finding:

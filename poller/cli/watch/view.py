@@ -31,8 +31,8 @@ _SECOND_TABLE: Final = 2
 _ONE_EXPLAINED: Final = 4
 _MOST_EXPLAINED: Final = 7
 _HINTS: Final = {
-    ResourceType.OPERATION: "Not found: does it have another kind (--kind), or another account?",
-    ResourceType.MESSAGE: "Not found: does it belong to another account, or is it over 7 days old?",
+    ResourceType.OPERATION: "Not found: check its kind (--kind) and its account.",
+    ResourceType.MESSAGE: "Not found: it belongs to another account, or is over 7 days old.",
 }
 
 

@@ -180,7 +180,7 @@ def test_an_api_that_speaks_no_tls(api: FakeApi, check: Check) -> None:
     code, report = check(f"api.base_url={api.base_url.replace('http:', 'https:')}")
     assert code == 1
     assert "does not speak TLS" in of(report, "api")["message"]
-    assert "http://?" in of(report, "api")["fix"]
+    assert "must begin with http://" in of(report, "api")["fix"]
 
 
 def test_certificates_that_cannot_be_read_are_usage(
@@ -471,7 +471,10 @@ def test_a_receiver_that_is_not_there(api: FakeApi, receiver: Receiver, check: C
     receiver.stop()
     code, report = check(send=True)
     assert code == 1
-    assert "sinks.app.url" in of(report, "sinks.app")["fix"]
+    found = of(report, "sinks.app")
+    assert found["fix"] == "check that the receiver runs, and sinks.app.url"
+    assert found["message"].rpartition(": ")[2].startswith("connection refused by 127.0.0.1:")
+    assert ";" not in found["message"]
 
 
 def test_a_dead_proxy_is_not_a_problem_of_the_url(

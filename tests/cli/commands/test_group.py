@@ -4,7 +4,9 @@ import copy
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from poller.cli.app import app
 from poller.cli.commands.group import show_group
 from poller.cli.session import Target
 from poller.server.examples import EXAMPLES
@@ -28,3 +30,10 @@ def test_counters_are_read_at_a_glance(capsys: pytest.CaptureFixture[str]) -> No
     facts = shown(group, capsys)
     assert facts["messages"] == "12,500 of ? done, 0 failed"
     assert facts["counters"] == "12,500 delivered"
+
+
+def test_a_bad_name_is_a_mistake_in_the_argument() -> None:
+    """The message names NAME, not an option of other commands."""
+    result = CliRunner().invoke(app, ["group", "show", "a b"])
+    assert result.exit_code == 2
+    assert "Invalid value for NAME: must be 1 to 64" in " ".join(result.output.split())

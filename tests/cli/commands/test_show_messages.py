@@ -215,7 +215,7 @@ def test_another_kind(simulated: Simulated, show: Show) -> None:
     """An operation that is not found asks for its kind."""
     code, out, err = show(ended(simulated, kind="emails"))
     assert (code, out) == (1, "")
-    assert "is it of another kind (--kind: messages, emails, " in err
+    assert "check its kind (--kind: messages, emails, " in err
 
 
 def test_a_daemon_that_was_named_has_to_answer(simulated: Simulated, show: Show) -> None:

@@ -59,7 +59,7 @@ def test_programs_get_json_and_the_target_from_a_file(here: Surroundings, store:
         (["--to", "sqlite:///a.db", "--to-file", "a"], "one of them"),
         (["--to", "postgresql://user:secret@host/name"], "has a password"),
         (["--to", "sqlite://"], "a SQLite store must be a file"),
-        (["--to", "mysql://host/name"], "neither SQLite nor PostgreSQL"),
+        (["--to", "mysql://host/name"], "neither SQLite nor PostgreSQL; write sqlite:///"),
         (["--to-file", "absent"], "absent: No such file"),
         (["--to-file", "."], "Is a directory"),
     ],
