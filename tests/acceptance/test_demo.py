@@ -146,7 +146,9 @@ def check_events(events: list[dict[str, Any]]) -> None:
     (breakdown,) = (event["data"] for event in own if "breakdown" in event["data"])
     stats = breakdown["operation"]["stats"]
     errors = breakdown["breakdown"]["errors"]
-    assert sum(one["count"] for one in errors) == stats["failed"] + stats["undelivered"]
+    failed = stats["failed"] + stats["undelivered"]
+    # `COMPLETED` comes before the last receipts, and the errors are read after it
+    assert failed <= sum(one["count"] for one in errors) <= failed + stats["sent"]
     assert 15 < len(events) < 80
 
 
