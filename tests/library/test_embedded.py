@@ -5,6 +5,7 @@ import json
 import logging
 import signal
 import sqlite3
+import sys
 from contextlib import aclosing
 from pathlib import Path
 from textwrap import indent
@@ -85,6 +86,12 @@ async def test_what_the_program_raises_comes_out_as_it_is(stage: Stage) -> None:
     with pytest.raises(ZeroDivisionError):
         async with stage.embedded():
             _ = 1 / 0
+    with pytest.raises(SystemExit):
+        async with stage.embedded():
+            sys.exit(3)
+    with pytest.raises(pytest.skip.Exception):
+        async with stage.embedded():
+            pytest.skip("no account")
     async with stage.embedded():
         pass
 
