@@ -25,11 +25,29 @@ def test_every_event_is_on_the_page() -> None:
     assert set(types) <= set(EVENT_TYPES)
 
 
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("config/*.md"), *ROOT.glob("deploy/**/*.md")]
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page: its headings, without punctuation and with `-` for spaces."""
+    titles = re.findall(r"(?m)^#+ (.*)$", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
 def test_links_lead_somewhere() -> None:
-    """Each file that the page links to is there."""
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)", README)
-    assert targets
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+    """Each file, and each heading, that a page links to is there."""
+    links = [
+        (page, *target.partition("#")[::2])
+        for page in PAGES
+        for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    ]
+    assert len(links) > 30
+    broken = []
+    for page, name, anchor in links:
+        target = page.parent / name if name else page
+        if not target.exists() or (anchor and anchor not in headings(target)):
+            broken.append(f"{page.name}: {name}#{anchor}")
+    assert broken == []
 
 
 def test_the_changelog_knows_this_version() -> None:

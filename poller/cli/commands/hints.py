@@ -40,7 +40,7 @@ def command(
     They create a sink and a subscription of Event Streams. This command sends nothing: check
     what it prints, then run that in a shell. With hints the poller notices ends sooner.
     """
-    settings = SettingsLoader(config, overrides).load().settings
+    settings = SettingsLoader(config, overrides).load("api", "server").settings
     if action is HintsAction.SETUP:
         sys.stdout.write(setup_script(settings))
     return 0

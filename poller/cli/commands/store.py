@@ -53,7 +53,7 @@ def command(
     leaves the target empty, and can be repeated. The source is not changed.
     """
     target = _target(to, to_file)
-    source = SettingsLoader(config, overrides).load().settings.store.url.get_secret_value()
+    source = SettingsLoader(config, overrides).load("store").settings.store.url.get_secret_value()
     return copy(source, target, json_output=json_output)
 
 
