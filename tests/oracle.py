@@ -156,7 +156,7 @@ def _wrong_alerts(events: Sequence[Event], rules: Sequence[AlertRule]) -> list[s
     fired = [event for event in events if event["type"].endswith(".alert")]
     known = {rule.name for rule in rules if rule.of == subject}
     others = {event["data"]["alert"]["name"] for event in fired} - known
-    problems = [f"alert {name} is none of its rules" for name in sorted(others)]
+    problems = [f"alert {name} is not one of its rules" for name in sorted(others)]
     for rule in rules:
         if rule.of != subject:
             continue

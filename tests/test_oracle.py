@@ -88,7 +88,7 @@ def test_what_is_right_passes() -> None:
 
 
 def group_event(number: int, kind: str, **data: object) -> Event:
-    """Return an event of a group of which `op` is the member."""
+    """Return an event of a group whose member is `op`."""
     return {
         "id": f"group-{number}",
         "subject": "autumn",
@@ -181,8 +181,11 @@ def _faults_of_alerts(events: list[Event]) -> list[str]:
         (lambda events: events.append({**events[1], "id": "x"}), "slow fired 2 times"),
         (change(1, delta={"sent": 1}), "slow fired although something moved"),
         (lambda events: events[1]["data"]["alert"].update(value=8), "although something moved"),
-        (lambda events: events[2]["data"]["alert"].update(name="other"), "other is none"),
-        (lambda events: events[2]["data"]["alert"].update(name="of_groups"), "of_groups is none"),
+        (lambda events: events[2]["data"]["alert"].update(name="other"), "other is not one"),
+        (
+            lambda events: events[2]["data"]["alert"].update(name="of_groups"),
+            "of_groups is not",
+        ),
         (lambda events: events.append(events.pop(2)), "failures fired at another answer"),
         (
             lambda events: events[2]["data"]["operation"].update(stats={"failed": 5, "sent": 9}),

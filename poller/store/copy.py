@@ -52,7 +52,7 @@ class StoreNotEmpty(StoreError):
 def copy_store(source: str, target: str, on_table: Callable[[str, int], None]) -> Mapping[str, int]:
     """Copy every row of the store at `source` into the empty one at `target`; blocks.
 
-    Makes the target where there is none. Calls `on_table` with the name of each table and the
+    Creates the target if it does not exist. Calls `on_table` with the name of each table and the
     number of its rows once these are written, before they are committed. Returns these numbers.
 
     :raises StoreInUse: where a daemon runs on one of them.

@@ -68,9 +68,9 @@ def complete_and_claim(
     """Write the results of finished attempts and claim the next deliveries, in one transaction."""
     before = read_health(connection, scope, request.sink, now)
     if request.in_order or not _is_quiet(before, attempts):
-        # Locked until the commit where the health may change, and for claims in order, of which
-        # one must not overtake another. Otherwise daemons whose deliveries succeed do not wait for
-        # each other.
+        # Locked until the commit where the health may change, and for claims in order, which must
+        # not overtake each other. Otherwise daemons whose deliveries succeed do not wait for each
+        # other.
         before = read_health(connection, scope, request.sink, now, lock=True)
     finished = _complete(connection, request, attempts, now, random)
     health = _health_after(

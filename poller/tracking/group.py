@@ -83,7 +83,7 @@ class Group:
     """When these sums or the members last changed."""
     labels: Mapping[str, str] | None = field(default_factory=dict)
     members_ended_at: datetime | None = None
-    """Since when no member is watched, perhaps because there is none; None while one is."""
+    """Since when no member is watched, also if the group has no member; None while one is."""
     explaining: int = 0
     explained: int = 0
     breakdown_at: datetime | None = None

@@ -50,7 +50,7 @@ def to(addresses: list[str], channel: str) -> list[dict[str, str]]:
 
 
 def plant(simulator: Simulated) -> dict[str, str]:
-    """Send to recognisable people; the ids of what is to be watched, and of which kind."""
+    """Send to recognisable people; return the ids to watch, each with its kind."""
     world: World = simulator.world
     fate = Scenario(fallback=0.2, codes=((30003, 0.3), (61337, 0.2)), unaddressable=0.1)
     common: dict[str, Any] = {"tags": TAGS, "text": TEXT}

@@ -83,7 +83,7 @@ def script_fallback(api: FakeApi, name: str) -> None:
 
 
 def script_failures(api: FakeApi) -> None:
-    """Script the operation `A`, of which 3 fail, and its errors."""
+    """Script the operation `A` with 3 failures, and its errors."""
     api.script(A, [operation(A, "COMPLETED", total=10, delivered=7, failed=3)])
     causes = [(30003, "Unreachable destination handset."), (30005, "Unknown destination.")]
     errors = [

@@ -281,7 +281,7 @@ async def test_a_refusal_that_drips_is_still_that_refusal(
 async def test_a_refusal_that_breaks_is_still_that_refusal(
     api: Api, client: CommsClient, answer: bytes
 ) -> None:
-    """But half an envelope is none."""
+    """But half an envelope does not count."""
     api.will(cuts(answer))
     with pytest.raises(errors.NotFound) as raised:
         await fetch(client)

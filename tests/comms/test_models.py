@@ -101,7 +101,7 @@ def test_any_document_is_decoded_or_nonsensical(document: object) -> None:
 
 @given(JSON, st.sampled_from(["id", "status", "stats", "createdAt", "updatedAt"]))
 def test_a_garbled_member_is_decoded_or_nonsensical(value: object, member: str) -> None:
-    """The same for an operation of which one member is replaced by anything."""
+    """The same for an operation with one member replaced by anything."""
     try:
         decoded = decode_operation(operation(**{member: value}), kind=DEFAULT_KIND)
     except Nonsensical:

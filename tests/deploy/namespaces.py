@@ -17,7 +17,7 @@ needs_namespaces = pytest.mark.skipif(
 
 
 def process_one(outside: int) -> int | None:
-    """Find the descendant that is process 1 of its own name space; None while there is none."""
+    """Find the descendant that is process 1 of its own name space; None until it runs."""
     try:
         children = Path(f"/proc/{outside}/task/{outside}/children").read_text().split()
         for child in map(int, children):

@@ -75,7 +75,7 @@ async def test_a_token_is_sent(stage: Stage) -> None:
 
 
 def test_it_is_refused_before_it_is_open() -> None:
-    """With what to do; an address that is none at once."""
+    """With what to do; a bad address is refused at once."""
     with pytest.raises(poller.ControlError, match=r"^url: "):
         poller.connect("ftp://127.0.0.1")
 

@@ -65,7 +65,7 @@ def assert_accessible(page: Page) -> None:
 
 
 def assert_no_stray_texts(page: Page) -> None:
-    """Let every text be in an element of its own: a value that was to be left out is none."""
+    """Check that every text is in an element of its own: an omitted value leaves no text behind."""
     texts = page.evaluate(
         "[...document.querySelectorAll('main, section')].flatMap((one) => [...one.childNodes])"
         ".filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.data)"

@@ -123,7 +123,7 @@ async def test_what_is_answered_is_as_described(document: Any, server: ServedDae
 
 
 async def test_the_token_is_described(document: Any, server: ServedDaemon) -> None:  # noqa: ANN401
-    """As a bearer scheme for all but the health routes; without a token there is none."""
+    """As a bearer scheme for all but the health routes; without a token there is no scheme."""
     assert document["security"] == [{"bearer": []}]
     assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     for path, _, described in operations(document):

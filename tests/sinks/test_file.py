@@ -332,7 +332,7 @@ def test_each_id_is_in_the_file_exactly_once_after_any_crash(
             batch = _events(*(f"e{number}-{index}" for index in range(count)))
             expected += [event.id for event in batch]
             whole = join_lines(batch)
-            with path.open("ab") as file:  # a write of which a kill let so much through
+            with path.open("ab") as file:  # a write that a kill cut off here
                 file.write(whole[: data.draw(st.integers(0, len(whole)))])
             _restart_and_deliver(path, batch)
         assert _ids(path) == expected

@@ -17,7 +17,7 @@ TICK = 0.25
 
 @pytest.fixture
 async def members(daemon: Daemon, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Members:
-    """Return the daemons of the store, of which none has joined."""
+    """Return the daemons of the store; none has joined yet."""
     set_server_clock(monkeypatch, clock)
     members = Members(daemon=daemon, clock=clock)
     await members.leave("first")

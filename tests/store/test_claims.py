@@ -147,7 +147,7 @@ async def test_a_released_claim_can_go_behind_what_else_is_due(daemon: Daemon) -
 
 @SLOW_ON_POSTGRESQL
 async def test_an_empty_claim_tells_when_to_come_back(daemon: Daemon, another: Daemon) -> None:
-    """The next one that is due and not leased, of these kinds; None where there is none."""
+    """The next one that is due and not leased, of these kinds; None if nothing is."""
     lease = daemon.lease()
     empty = await daemon.store.claim_due(kinds=["messages"], limit=5, lease=lease)
     assert (list(empty.watches), empty.next_due) == ([], None)

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("url", ["postgresql"], 
 async def members(
     open_daemon: OpenDaemon, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> Members:
-    """Return the daemons of an empty store, of which none has joined."""
+    """Return the daemons of an empty store; none has joined yet."""
     set_server_clock(monkeypatch, clock)
     return Members(daemon=await open_daemon("first"), clock=clock)
 

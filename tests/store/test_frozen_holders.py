@@ -1,7 +1,7 @@
 """A client that is frozen while it holds a lock: each lock that the store takes, one by one.
 
 The holder takes the lock with the function of the store that takes it, and then its transaction
-stands still. The server ends it, and whoever waits goes on.
+stands still. The server ends it, and those that wait for the lock go on.
 """
 
 import sqlite3
@@ -69,7 +69,7 @@ _PAUSING: Final = RequestEnd(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """Two daemons, of which `waiter` is the second, and what the database holds.
+    """Two daemons, the second is `waiter`, and what the database holds.
 
     The history of two operations is delivered and old; `delivered` is an event of the one that
     ended first. Of another operation, the second daemon has claimed an event.
@@ -89,7 +89,7 @@ class Scene:
 class Lock:
     """A lock: a daemon that takes it, and what another one cannot do meanwhile.
 
-    `table` is the table whose rows are locked, None where the lock is none of rows.
+    `table` is the table whose rows are locked, None where the lock is not on rows.
     """
 
     table: Table | None
@@ -219,12 +219,12 @@ LOCKS: Final = {
         wait=lambda scene: anyio.to_thread.run_sync(migrate_beside, scene),
     ),
 }
-# whoever writes these has locked a row of the other table before, and nobody waits for them
+# a writer of these has locked a row of the other table before, so nobody waits for them
 _GUARDED: Final = {group_breakdowns: groups}
 
 
 def test_every_lock_is_among_these() -> None:
-    """One of the rows of each table; and of the two that are none of rows, the one of daemons."""
+    """One on the rows of each table; of the two that are not on rows, the one of daemons."""
     locked = {lock.table for lock in LOCKS.values() if lock.table is not None}
     assert locked | _GUARDED.keys() == set(metadata.tables.values())
     others = [

@@ -25,7 +25,7 @@ from tests.store.scenes import HOME, Clock, Daemon, declare, op, seen, snapshot
 
 pytestmark = pytest.mark.anyio
 
-# a scan of a table itself; one "USING INDEX" or of a CTE is none
+# a scan of a table itself, not one "USING INDEX" or of a CTE
 SCAN = re.compile(r"SCAN (watches|deliveries|events|groups)(_\d+)?$")
 
 

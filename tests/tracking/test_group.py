@@ -652,7 +652,7 @@ def test_a_message_is_one_recipient_of_its_group() -> None:
 
 
 def test_the_rate_of_a_group_needs_no_member() -> None:
-    """Over the last half a minute; what was done before the first look at a member is none."""
+    """Over the last half minute; what was done before the first look at a member does not count."""
     scene = Scene()
     scene.register(1, 2)
     assert scene.group.finished_per_second(scene.now) is None
