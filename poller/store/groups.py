@@ -245,8 +245,10 @@ def record_groups(
 def void_future_waits(connection: Connection, scope: AccountScope, now: datetime) -> int:
     """Make held-back progress due where the last progress is in the future: the clock went back.
 
-    Returns how many groups that were.
+    Returns how many groups that were. What moved in the future counts as moved now.
     """
+    early = [groups.c.scope_id == scope.id, groups.c.ended_at.is_(None), groups.c.moved_at > now]
+    connection.execute(update(groups).where(in_order(*_KEY, where=early)).values(moved_at=now))
     ahead = [
         groups.c.scope_id == scope.id,
         groups.c.due_at.is_not(None),

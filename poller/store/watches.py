@@ -18,7 +18,9 @@ from sqlalchemy import (
     Connection,
     Select,
     bindparam,
+    case,
     func,
+    literal,
     or_,
     select,
     union_all,
@@ -206,12 +208,24 @@ def void_leases(connection: Connection, scope: AccountScope, owner: str | None =
 
 
 def void_future_waits(connection: Connection, scope: AccountScope, now: datetime) -> int:
-    """Make due what was set to wait in the future: the clock went back. Returns how many."""
-    ahead = [
-        watches.c.scope_id == scope.id,
-        watches.c.due_at.is_not(None),
-        watches.c.set_at > now,
-    ]
+    """Make due what was set to wait in the future: the clock went back. Returns how many.
+
+    What moved or was observed in the future counts as moved or observed now.
+    """
+    watched = [watches.c.scope_id == scope.id, watches.c.due_at.is_not(None)]
+    seen = (watches.c.moved_at, watches.c.observed_at)
+    early = [*watched, or_(*(column > now for column in seen))]
+    connection.execute(
+        update(watches)
+        .where(in_order(watches.c.id, where=early))
+        .values(
+            {
+                column: case((column > now, literal(now, column.type)), else_=column)
+                for column in seen
+            }
+        )
+    )
+    ahead = [*watched, watches.c.set_at > now]
     statement = (
         update(watches).where(in_order(watches.c.id, where=ahead)).values(due_at=now, set_at=now)
     )

@@ -100,6 +100,22 @@ async def test_what_fired_survives_retention(daemon: Daemon) -> None:
     assert [stored.type for stored in again.events] == ["operation.progress"]
 
 
+async def test_a_clock_that_went_back_does_not_delay_it(daemon: Daemon) -> None:
+    """What moved in the future moved when the clock was set back: neither an hour later nor now."""
+    await daemon.join("autumn", op(1))
+    await daemon.observe(op(1), "PROCESSING", total=5)
+    daemon.clock.advance(seconds=60)
+    await daemon.observe(op(1), "PROCESSING", total=5)
+    daemon.clock.advance(hours=-1)
+    await daemon.store.void_future_waits()
+    of_group = AlertRule(name="group", stalled=900, of=AlertSubject.GROUP)
+    policy = Policy(progress_interval=0, alerts=(QUIET, of_group))
+    assert await judge(daemon, policy) == []
+    daemon.clock.advance(seconds=900)
+    await daemon.observe(op(1), "PROCESSING", total=5)
+    assert await judge(daemon, policy) == [(op(1), "no_progress"), ("autumn", "group")]
+
+
 @SLOW_ON_POSTGRESQL
 async def test_scheduled_operations_do_not_crowd_out_others(daemon: Daemon) -> None:
     """However many stand still because they are scheduled, the one that is stuck is found."""
