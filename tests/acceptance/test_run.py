@@ -163,7 +163,7 @@ def test_exit_3_where_something_was_lost(api: FakeApi, tmp_path: Path) -> None:
     assert (event["type"], event["data"]["reason"]) == ("operation.lost", "not_found")
     assert event["data"]["operation"] == {"id": operation_id(9)}
     assert event["data"]["observedAt"] is None
-    assert "other kind" in done.stderr or "another kind" in done.stderr
+    assert "check the id, its kind and its account" in done.stderr
 
 
 def test_exit_4_after_the_timeout(api: FakeApi, tmp_path: Path) -> None:
