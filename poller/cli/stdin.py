@@ -61,8 +61,9 @@ def read_registration(line: InputLine, defaults: Defaults) -> Registration:
 async def read_lines(fd: int) -> AsyncIterator[list[InputLine]]:
     """Yield lines as they arrive, all that are available at a time.
 
-    Blank lines are skipped. A line over 64 KiB is yielded without its text, with a fault. Stops
-    at the end of the input; if reading fails, the last line has the fault.
+    Blank lines are skipped. A line over 64 KiB, or one that is not UTF-8, is yielded without its
+    text, with a fault. Stops at the end of the input; if reading fails, the last line has the
+    fault.
     """
     splitter = _Splitter()
     while True:
@@ -156,7 +157,11 @@ class _Splitter:
             return None
         if len(raw) > _LONGEST_LINE:
             return _too_long(self.number)
-        text = raw.decode("utf-8", "replace").strip()
+        try:
+            # some systems put a byte order mark before what they write into a pipe
+            text = raw.decode("utf-8-sig" if self.number == 1 else "utf-8").strip()
+        except UnicodeDecodeError:
+            return InputLine(number=self.number, fault="not UTF-8")
         return InputLine(number=self.number, text=text) if text else None
 
 

@@ -74,6 +74,15 @@ async def test_every_refusal_is_counted() -> None:
     assert stdin.refused == 3
 
 
+async def test_lines_are_utf_8() -> None:
+    """With a byte order mark or without; a label that is something else is not stored as `?`."""
+    registrar = Registrar()
+    latin = f'{{"id": "{op(2)}", "labels": {{"a": "hiver\u00e9"}}}}\n'.encode("latin-1")
+    lines = b"\xef\xbb\xbf" + op(1).encode() + b"\n" + latin + op(3).encode()
+    stdin, refused = await registered(lines, registrar)
+    assert (registrar.ids, refused, stdin.refused) == ([op(1), op(3)], [2], 1)
+
+
 async def test_a_store_in_trouble_loses_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked again."""
     monkeypatch.setattr("poller.cli.stdin._RETRY_SECONDS", 0.0)
