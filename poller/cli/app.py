@@ -1,6 +1,7 @@
 """The command line: which commands there are. Each one is a module of `commands`."""
 
 import gc
+import re
 import sys
 from collections.abc import Mapping
 from functools import wraps
@@ -15,6 +16,15 @@ from poller.cli.options import Version
 
 # boxes only on a terminal; in a log or a pipe they would break up the message
 _MARKUP: Final = "rich" if sys.stderr.isatty() else None
+# the library describes its types; these say what to write
+_WORDS: Final = (
+    (r"Value error, ", ""),
+    (r"Input should be a valid integer.*", "must be a whole number"),
+    (r"Input should be a valid number.*", "must be a number"),
+    (r"Input should be greater than or equal to ", "must be at least "),
+    (r"Input should be less than or equal to ", "must be at most "),
+    (r"Input should be greater than ", "must be more than "),
+)
 _HELP_OPTIONS: Final = {"help_option_names": ["-h", "--help"]}
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -61,7 +71,9 @@ def load_command(name: str) -> TyperCommand:
         add_completion=False, rich_markup_mode=_MARKUP, context_settings=_HELP_OPTIONS
     )
     paragraphs = (function.__doc__ or "").split("\n\n")
-    alone.command(name, help="\n\n".join(" ".join(one.split()) for one in paragraphs))(run)
+    alone.command(
+        name, cls=_Command, help="\n\n".join(" ".join(one.split()) for one in paragraphs)
+    )(run)
     loaded = typer.main.get_command(alone)
     assert isinstance(loaded, TyperCommand)  # noqa: S101 - one function is one command
     return loaded
@@ -74,12 +86,36 @@ def _collect_garbage() -> None:
         gc.enable()
 
 
+class _Command(TyperCommand):
+    """Reports a bad value of an option in the words of this program."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - the library's
+        """Read the options and arguments.
+
+        :raises typer.BadParameter: naming the first one with a bad value.
+        """
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            for words, ours in _WORDS:
+                error.message = re.sub(words, ours, error.message)
+            raise
+
+
 class _Commands(TyperGroup):
     """Lists the commands without importing their modules, and imports the one that is called."""
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - the library's
         listed = {name: TyperCommand(name, help=summary) for name, summary in COMMANDS.items()}
         super().__init__(**{**attributes, "commands": listed})
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - the library's
+        """Read the options before the command: only `--help` and `--version` stand there."""
+        own = {name for param in self.get_params(ctx) for name in param.opts}
+        first = args[0] if args else ""
+        if first.startswith("-") and first.partition("=")[0] not in own:
+            ctx.fail(f"{first}: write options after the command, as in `poller run {first}`")
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self,

@@ -26,6 +26,7 @@ from poller.settings.catalogue import (
     env_name,
     find,
     is_section,
+    keys_in,
     meant_by,
 )
 from poller.settings.errors import SettingsProblem
@@ -235,7 +236,7 @@ def _toml_fix(path: SettingPath) -> str:
     """Say how to write a table in a file."""
     row = find(path)
     if row is None:
-        (name,) = path[1:2] or _SAMPLES[path[0]]
+        (name,) = path[1:2] if path[1:] and path[1] not in keys_in(path[0]) else _SAMPLES[path[0]]
         return f"write a table [{path[0]}.{name}] with {_MEMBERS[path[0]]}"
     example: Mapping[str, str] = next(iter(row.field.examples or ()), _ANY_TABLE)
     members = ", ".join(f"{key} = {json.dumps(value)}" for key, value in example.items())

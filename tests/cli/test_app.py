@@ -6,8 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
-from poller.cli.app import COMMANDS, load_command
+from poller.cli.app import COMMANDS, app, load_command
 from tests.control.fake_daemon import A, FakeDaemon, Reply, document
 
 ANSWER = {
@@ -31,6 +32,26 @@ def test_every_module_of_commands_is_listed() -> None:
     found = {path.name for path in files("poller.cli.commands").iterdir()}
     expected = {f"{name.replace('-', '_')}.py" for name in COMMANDS}
     assert {name for name in found if name.endswith(".py")} == {*expected, "__init__.py"}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("list --limit x", "Invalid value for '--limit': must be a whole number"),
+        ("list --limit 0", "Invalid value for '--limit': must be at least 1"),
+        ("simulate --port 99999", "Invalid value for '--port': must be at most 65535"),
+        ("list --phase x", "Invalid value for '--phase': 'x' is not one of 'active',"),
+        (
+            "--config x run",
+            "--config: write options after the command, as in `poller run --config`",
+        ),
+    ],
+)
+def test_a_bad_value_is_named_in_words_of_our_own(line: str, message: str) -> None:
+    """Not in those of the libraries that read it."""
+    result = CliRunner().invoke(app, line.split())
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.replace("│", " ").split())
 
 
 def after(*arguments: str, printing: str) -> str:
