@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poller.log import get_logger
 from poller.server import deliveries, groups, health, openapi, operations, page, stream
@@ -111,6 +111,7 @@ def _complete(
 ) -> None:
     """Add the routes, the limits of bodies, and the problems of refused requests."""
     app.add_middleware(BodyLimits, limits=limits)
+    app.add_middleware(_AnswerHead)
     # shared, not included: an included router would be built again for every application
     app.router.routes.extend(route for router in routers for route in router.routes)
     problems: _Problems = {
@@ -121,6 +122,24 @@ def _complete(
     }
     for kind, make in problems.items():
         app.add_exception_handler(kind, _handler(make))
+
+
+class _AnswerHead:
+    """Answers HEAD with the status and the headers of GET, also for an event stream, which ends."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body"})
+
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            await self._app({**scope, "method": "GET"}, receive, send_head)
+        else:
+            await self._app(scope, receive, send)
 
 
 class _LogDefects:
@@ -152,6 +171,8 @@ def _refused(routes: Sequence[BaseRoute], request: Request, error: HTTPException
         # the framework names only the methods of the first route at a path
         matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
         methods = {one for route in matching for one in getattr(route, "methods", None) or ()}
+        if "GET" in methods:
+            methods.add("HEAD")
         allowed = ", ".join(sorted(methods))
         return Problem(METHOD, f"this path has {allowed}", headers={"Allow": allowed})
     if error.status_code == UNKNOWN_PATH.status:

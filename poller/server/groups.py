@@ -78,14 +78,17 @@ async def show(control: InControl, name: _Name, query: Annotated[DetailQuery, Qu
     },
 )
 async def seal(
-    control: InControl, name: _Name, body: Annotated[Seal, Depends(JsonBody(Seal))]
+    control: InControl,
+    name: _Name,
+    body: Annotated[Seal | None, Depends(JsonBody(Seal, required=False))],
 ) -> Response:
-    """Seal it now with `{}`, or with `{"expected": N}` as soon as it has N members.
+    """Seal it now, or with `{"expected": N}` as soon as it has N members.
 
-    `expected` may be sent before the first member is registered. Repeating it is not an error.
+    `{}` and no body seal it now. `expected` may be sent before the first member is registered.
+    Repeating it is not an error.
     """
     try:
-        group = await control.daemon.seal(name, body.expected)
+        group = await control.daemon.seal(name, None if body is None else body.expected)
     except UnknownGroup as error:
         raise Problem(UNKNOWN_GROUP, str(error)) from None
     except Conflict as error:

@@ -57,7 +57,7 @@ def _check_event_type(text: str) -> str:
         types = ", ".join(EventType)
         raise ValueError(
             f"{text[:_LONGEST_SHOWN]!r} matches no event; "
-            f"write {FINAL}, operation.*, message.*, group.*, or one of: {types}"
+            f"write {FINAL}, operation.*, message.*, group.*, *.alert, or one of: {types}"
         )
     return text
 
@@ -114,7 +114,10 @@ EventPattern = Annotated[
     str,
     AfterValidator(_check_event_type),
     WithJsonSchema(
-        {"type": "string", "enum": ["*", FINAL, "operation.*", "message.*", "group.*", *EventType]}
+        {
+            "type": "string",
+            "enum": ["*", FINAL, "operation.*", "message.*", "group.*", "*.alert", *EventType],
+        }
     ),
 ]
 KindName = Annotated[

@@ -61,15 +61,18 @@ EVENT_TYPES: Final = (
 CHAT_FORMATS: Final = frozenset({"slack", "discord", "teams"})
 """The webhook formats for people."""
 
-FOR_PEOPLE: Final = (SUMMARY, "operation.alert", "group.alert")
+FOR_PEOPLE: Final = (SUMMARY, "*.alert")
 """The default events of a sink with such a format."""
 
 _FAMILIES: Final = tuple(dict.fromkeys(f"{name.partition('.')[0]}.*" for name in EVENT_TYPES))
-_PATTERNS: Final = ("*", FINAL, SUMMARY, *_FAMILIES, *EVENT_TYPES)
+_NAMES: Final = tuple(dict.fromkeys(f"*.{name.partition('.')[2]}" for name in EVENT_TYPES))
+_PATTERNS: Final = ("*", FINAL, SUMMARY, *_FAMILIES, *_NAMES, *EVENT_TYPES)
 
 
 def check_pattern(text: str) -> str:
     """Return the pattern unchanged: `*`, `final`, a family such as `operation.*`, or a type.
+
+    `*.alert` and the like are the types of this name in all families.
 
     :raises PydanticCustomError: if no event can ever match it; names a similar one that does.
     """
@@ -146,9 +149,9 @@ class _AnySink(Section):
     type: str
     events: Annotated[tuple[EventPattern, ...], AfterValidator(_not_empty)] = Field(
         default=("*",),
-        description="the events to deliver: types, families such as `operation.*`, `*`, `final` "
-        "for one event per operation or group, or `summary` for the ends and breakdowns of groups "
-        "and of operations without a group",
+        description="the events to deliver: types, families such as `operation.*`, all of one "
+        "name such as `*.alert`, `*`, `final` for one event per operation or group, or `summary` "
+        "for the ends and breakdowns of groups and of operations without a group",
         examples=[["operation.*"], ["final"]],
         json_schema_extra={"minItems": 1},
     )

@@ -13,13 +13,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from poller.tracking.event import Event, make_event
 from poller.tracking.lifecycle import EventType
 from poller.tracking.watch import Phase, ResourceType, Watch
-
-_DIGITS: Final = 4
 
 
 class AlertSubject(StrEnum):
@@ -77,9 +75,7 @@ def judge_counters(rule: AlertRule, counters: Mapping[str, int], *, finished: in
         return None
     share = number / finished if finished else 0.0
     if rule.ratio is not None and share >= rule.ratio:
-        return Alert(
-            name=rule.name, measure="ratio", value=round(share, _DIGITS), threshold=rule.ratio
-        )
+        return Alert(name=rule.name, measure="ratio", value=share, threshold=rule.ratio)
     if rule.count is not None and number >= rule.count:
         return Alert(name=rule.name, measure="count", value=number, threshold=rule.count)
     return None

@@ -104,9 +104,10 @@ SUMMARY = "summary"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """The events that a sink subscribes to: type patterns (`operation.*`, `final`) and labels.
+    """The events that a sink subscribes to: type patterns and labels.
 
-    `summary` means the finals and breakdowns of groups, and of watches that are in no group.
+    A pattern is `*`, `operation.*`, `*.alert`, `final`, `summary` or a type. `summary` means the
+    finals and breakdowns of groups, and of watches that are in no group.
     """
 
     sink: str
@@ -124,13 +125,14 @@ class Subscription:
 
 
 def wants_type(patterns: Iterable[str], event_type: str, *, final: bool) -> bool:
-    """Return whether any of the patterns (`operation.*`, `final`) matches an event of this type."""
+    """Return whether any of the patterns (as of `Subscription`) matches such an event."""
     return any(_matches(pattern, event_type, final=final) for pattern in patterns)
 
 
 def _matches(pattern: str, event_type: str, *, final: bool) -> bool:
     if pattern == FINAL:
         return final
-    if pattern.endswith("*"):
-        return event_type.startswith(pattern[:-1])
+    before, star, after = pattern.partition("*")
+    if star:
+        return event_type.startswith(before) and event_type.endswith(after)
     return event_type == pattern

@@ -40,12 +40,12 @@ UNKNOWN_PATHS = (
     "/..%2f",
 )
 UNKNOWN_METHODS = (
-    ("PUT", "/v1/operations", "GET, POST"),
-    ("PATCH", "/v1/operations/x", "DELETE, GET"),
+    ("PUT", "/v1/operations", "GET, HEAD, POST"),
+    ("PATCH", "/v1/operations/x", "DELETE, GET, HEAD"),
     ("GET", "/v1/events/x/replay", "POST"),
-    ("OPTIONS", "/v1/sinks", "GET"),
-    ("TRACE", "/healthz", "GET"),
-    ("BREW", "/v1/events", "GET"),
+    ("OPTIONS", "/v1/sinks", "GET, HEAD"),
+    ("TRACE", "/healthz", "GET, HEAD"),
+    ("BREW", "/v1/events", "GET, HEAD"),
 )
 HASTY = ClientLimits(head_seconds=0.3, body_seconds=0.2, keep_alive_seconds=1)
 
@@ -200,6 +200,18 @@ async def test_an_unknown_method_is_a_problem(shared_server: ServedDaemon) -> No
         assert answer.status_code == 405, (method, path)
         assert answer.headers["allow"] == allowed, (method, path)
         assert answer.json()["type"] == "urn:comms-poller:problem:method"
+
+
+async def test_head_is_answered_as_get_without_a_body(shared_server: ServedDaemon) -> None:
+    """Every GET route, also a refusal: the same status and media type, and the stream ends."""
+    for path in ("/", "/page/app.js", "/healthz", "/readyz", "/v1/sinks", "/v1/groups/none", "/no"):
+        got = await shared_server.client.get(path)
+        head = await shared_server.client.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        assert head.headers["content-type"] == got.headers["content-type"], path
+    with anyio.fail_after(5):
+        stream = await shared_server.client.head("/v1/events")
+    assert stream.headers["content-type"].startswith("text/event-stream")
 
 
 @pytest.mark.defects("a route that raises")

@@ -109,6 +109,13 @@ async def test_a_seal_may_come_before_the_members(server: ServedDaemon) -> None:
     assert (await server.get(f"{PATH}/autumn"))["state"] == "sealed"
 
 
+async def test_a_seal_needs_no_body(server: ServedDaemon) -> None:
+    """As a replay; `curl -X POST` sends none."""
+    await join(server, "autumn", op(1))
+    answer = await server.client.post(f"{PATH}/autumn/seal")
+    assert (answer.status_code, answer.json()["state"]) == (200, "sealed")
+
+
 @pytest.mark.parametrize(
     ("body", "fault"),
     [

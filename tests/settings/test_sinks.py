@@ -20,13 +20,25 @@ SECRET = "whsec_" + "QUJD" * 8
 
 
 def test_patterns_that_match_something() -> None:
-    """Every type, both families, everything and the end can be subscribed to."""
-    patterns = ["*", FINAL, SUMMARY, "operation.*", "message.*", "group.*", *EVENT_TYPES]
+    """Every type, each family, one name in all of them, everything and the end."""
+    patterns = ["*", FINAL, SUMMARY, "operation.*", "message.*", "group.*", "*.alert", *EVENT_TYPES]
     assert [check_pattern(pattern) for pattern in patterns] == patterns
 
 
 @pytest.mark.parametrize(
-    "pattern", ["", "**", "operation", "operation.", "Operation.*", "final.*", "op*", "poller.test"]
+    "pattern",
+    [
+        "",
+        "**",
+        "operation",
+        "operation.",
+        "Operation.*",
+        "final.*",
+        "op*",
+        "*alert",
+        "*.test",
+        "poller.test",
+    ],
 )
 def test_patterns_that_match_nothing(pattern: str) -> None:
     """What could never match is refused by every type of sink."""

@@ -24,12 +24,12 @@ def test_a_rule_fires_once_at_the_first_answer_that_crosses() -> None:
     """Not one short of the threshold, not again after it."""
     story = _story(BOUNCES)
     assert types_of(story.see(total=1000, delivered=96, failed=2, undelivered=2)) == ["processing"]
-    crossed = story.see(total=1000, delivered=95, failed=3, undelivered=2)
+    crossed = story.see(total=1000, delivered=94, failed=3, undelivered=2)
     assert types_of(crossed) == ["alert"]
     assert crossed.events[0].data["alert"] == {
         "name": "bounces",
         "measure": "ratio",
-        "value": 0.05,
+        "value": 5 / 99,
         "threshold": 0.05,
     }
     assert types_of(story.see(total=1000, delivered=500, failed=400)) == ["progress"]

@@ -36,6 +36,7 @@ ALL = ["scheduled", "processing", "progress", "completed", "settled"]
         (("operation.*",), ALL),
         (("message.*",), []),
         (("operation.completed",), ["completed"]),
+        (("*.completed", "*.alert"), ["completed"]),
         (("operation.progress", "operation.settled"), ["progress", "settled"]),
         ((FINAL,), ["settled"]),
         ((FINAL, "operation.scheduled"), ["scheduled", "settled"]),
