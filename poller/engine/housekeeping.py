@@ -140,19 +140,18 @@ class Housekeeping:
         Others can write between two steps. At the end, free pages are returned to the file system.
         """
         until = anyio.current_time() + _TICK
-        steps = [await self._prune()]
-        while steps[-1].more and anyio.current_time() < until:
-            steps.append(await self._prune())
-        if operations := sum(step.operations for step in steps):
-            dead_letters = sum(step.dead_letters for step in steps)
-            level = log.warning if dead_letters else log.info
+        pruned = await self._prune()
+        while pruned.more and anyio.current_time() < until:
+            pruned += await self._prune()
+        if pruned.operations:
+            level = log.warning if pruned.dead_letters else log.info
             level(
                 "retention.pruned",
-                operations=operations,
-                events=sum(step.events for step in steps),
-                dead_letters=dead_letters,
+                operations=pruned.operations,
+                events=pruned.events,
+                dead_letters=pruned.dead_letters,
             )
-        is_busy = steps[-1].more or await self._store.retention.shrink()
+        is_busy = pruned.more or await self._store.retention.shrink()
         while is_busy and anyio.current_time() < until:
             is_busy = await self._store.retention.shrink()
         return is_busy

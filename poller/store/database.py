@@ -121,6 +121,11 @@ class Database:
         """How messages name it: its file, or its URL without password and query."""
         return str(self.path or safe_url(self.url.render_as_string(hide_password=False)))
 
+    @property
+    def is_copying_log(self) -> bool:
+        """Whether the write-ahead log of a SQLite file is being copied into it."""
+        return self._checkpoints is not None and self._checkpoints.is_running
+
     @contextmanager
     def calling(self, call: Call) -> Iterator[None]:
         """Let `call` cut short what this thread does in the block."""
@@ -210,10 +215,12 @@ class Database:
 
         :raises StoreUnavailable: where the database refuses.
         """
-        if self.path is None:
+        if self._checkpoints is None:
             return False
         with self._translating_errors(), closing(self.engine.raw_connection()) as connection:
-            return sqlite.shrink(connection)
+            has_more = sqlite.shrink(connection)
+        self._checkpoints.begin_if_due()
+        return has_more
 
     def close(self) -> None:
         """Release every connection."""
@@ -396,15 +403,19 @@ def listed(connection: Connection, values: Sequence[str]) -> object:
 
 
 def in_order(
-    *key: ColumnElement[Any], where: Sequence[ColumnElement[bool] | TextClause]
+    *key: ColumnElement[Any],
+    where: Sequence[ColumnElement[bool] | TextClause],
+    limit: int | None = None,
 ) -> ColumnElement[bool]:
     """Match the rows of these conditions, locked one after the other in the order of their key.
+
+    With `limit` at most that many, the first ones.
 
     Without this, an update of many rows locks them in any order, and two daemons that write the
     same rows could deadlock. A CTE runs once, before the update. `count_written` counts the rows
     of such an update.
     """
-    rows = select(*key).where(*where).order_by(*key).with_for_update().cte("locked")
+    rows = select(*key).where(*where).order_by(*key).limit(limit).with_for_update().cte("locked")
     found = tuple_(*key) if len(key) > 1 else key[0]
     return found.in_(select(*rows.c))
 

@@ -6,19 +6,21 @@ days. A group without members that none joins in the time of `retention` ends, w
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, update
 
 from poller.store.database import in_order
 from poller.store.events import group_subject, remove_events
 from poller.store.schema import deliveries, group_breakdowns, groups, watches
+from poller.store.time_slice import TimeSlice
 from poller.tracking.delivery import DeliveryState
 from poller.tracking.group import STUB_FOR
 from poller.tracking.member_sums import MemberCounts
 from poller.tracking.watch import AccountScope
 
+# groups that one statement finds and locks
 _STEP: Final = 100
 _DETACHED: Final = 500
 
@@ -33,22 +35,37 @@ def is_needed_by_group() -> ColumnElement[bool]:
 
 
 def prune_groups(
-    connection: Connection, scope: AccountScope, *, retention: float, now: datetime
-) -> None:
-    """Delete the records of a limited number of old groups. `retention` is in seconds."""
-    before = now - timedelta(seconds=retention)
+    connection: Connection, scope: AccountScope, *, before: datetime, now: datetime, after: str = ""
+) -> str | None:
+    """Delete the records of groups that ended until `before`, for one time slice.
+
+    It reads the groups behind the name `after`. Returns the name behind which the next call
+    continues; None at the end, where abandoned groups and old stubs go too.
+    """
+    time_slice = TimeSlice()
+    names = _old_groups(connection, scope, before, now, after)
+    for done, name in enumerate(names):
+        if done and time_slice.is_over:
+            return names[done - 1]
+        if not _waits(connection, scope, name, before):
+            _remove_history(connection, scope, name)
+    if len(names) == _STEP:
+        return names[-1]
     _end_abandoned(connection, scope, before, now)
-    if old := _old_groups(connection, scope, before, now):
-        subjects = [group_subject(scope, name) for name in old]
-        connection.execute(delete(deliveries).where(deliveries.c.subject.in_(subjects)))
-        remove_events(connection, scope, subjects)
-        connection.execute(
-            delete(group_breakdowns).where(
-                group_breakdowns.c.scope_id == scope.id, group_breakdowns.c.name.in_(old)
-            )
-        )
-        connection.execute(update(groups).where(*_named(scope, old)).values(is_stub=True))
     _remove_stubs(connection, scope, now)
+    return None
+
+
+def _remove_history(connection: Connection, scope: AccountScope, name: str) -> None:
+    subject = group_subject(scope, name)
+    connection.execute(delete(deliveries).where(deliveries.c.subject == subject))
+    remove_events(connection, scope, [subject])
+    connection.execute(
+        delete(group_breakdowns).where(
+            group_breakdowns.c.scope_id == scope.id, group_breakdowns.c.name == name
+        )
+    )
+    connection.execute(update(groups).where(*_named(scope, [name])).values(is_stub=True))
 
 
 def _end_abandoned(
@@ -68,26 +85,29 @@ def _end_abandoned(
 
 
 def _old_groups(
-    connection: Connection, scope: AccountScope, before: datetime, now: datetime
+    connection: Connection, scope: AccountScope, before: datetime, now: datetime, after: str
 ) -> Sequence[str]:
-    is_kept = or_(deliveries.c.state == DeliveryState.WAITING.value, deliveries.c.done_at > before)
-    subject = literal(group_subject(scope, "")).concat(groups.c.name)
     query = (
         select(groups.c.name)
         .where(
             groups.c.scope_id == scope.id,
+            groups.c.name > after,
             groups.c.is_stub.is_(False),
             groups.c.ended_at <= before,
             # breakdowns of members may still be read
             or_(groups.c.explaining == 0, groups.c.ended_at <= now - STUB_FOR),
-            # here, not afterwards: those that a sink needs could fill each step
-            ~exists().where(deliveries.c.subject == subject, is_kept),
         )
         .order_by(groups.c.name)
         .limit(_STEP)
         .with_for_update(skip_locked=True)
     )
     return connection.execute(query).scalars().all()
+
+
+def _waits(connection: Connection, scope: AccountScope, name: str, before: datetime) -> bool:
+    is_kept = or_(deliveries.c.state == DeliveryState.WAITING.value, deliveries.c.done_at > before)
+    query = select(exists().where(deliveries.c.subject == group_subject(scope, name), is_kept))
+    return bool(connection.execute(query).scalar_one())
 
 
 def _remove_stubs(connection: Connection, scope: AccountScope, now: datetime) -> None:

@@ -5,10 +5,12 @@ events and deliveries are deleted, and a stub stays: id, sequence, and the last 
 counters, so that a late registration repeats neither an end nor a sequence number.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
+from itertools import accumulate
 from typing import Final
 
 from sqlalchemy import (
@@ -33,10 +35,15 @@ from poller.store.database import among, is_shared, listed
 from poller.store.events import remove_events
 from poller.store.group_retention import is_needed_by_group
 from poller.store.schema import OVER, deliveries, events, watches
+from poller.store.time_slice import TimeSlice
 from poller.tracking.delivery import DeliveryState
 from poller.tracking.group import STUB_FOR
 from poller.tracking.watch import AccountScope
 
+# operations of a chunk, fewer where they have many events; the time is checked between chunks
+_CHUNK: Final = 25
+_CHUNK_EVENTS: Final = 200
+_STUBS: Final = 100
 _BEFORE: Final = bindparam("before", type_=watches.c.ended_at.type)
 
 
@@ -50,9 +57,10 @@ class PrunePlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What one step deleted. The next step continues after `place`; None for from the start.
+    """What was deleted.
 
-    `more` is true where another step may find something.
+    The next step continues after `place`; None for from the start. `more` is true where it may
+    find something.
     """
 
     operations: int = 0
@@ -62,35 +70,48 @@ class Pruned:
     place: PrunePlace | None = field(default=None, compare=False)
     more: bool = field(default=False, compare=False)
 
+    def __add__(self, later: "Pruned") -> "Pruned":
+        """Return what these and then later steps deleted."""
+        return Pruned(
+            operations=self.operations + later.operations,
+            events=self.events + later.events,
+            dead_letters=self.dead_letters + later.dead_letters,
+            stubs=self.stubs + later.stubs,
+            place=later.place,
+            more=later.more,
+        )
+
 
 def prune(
     connection: Connection,
     scope: AccountScope,
     *,
-    retention: float,
-    now: datetime,
+    before: datetime,
     after: PrunePlace | None = None,
-    limit: int,
 ) -> Pruned:
-    """Read up to `limit` ended operations after a place; make stubs of those no longer needed.
+    """Make stubs of operations that ended until `before` and are no longer needed.
 
-    Many may still be needed, because a sink has been down for days; the next step continues after
-    them. The last step of a round deletes old stubs as well. `retention` is in seconds.
+    It reads those after a place, for one time slice. Many may still be needed, because a sink has
+    been down for days; the next step continues after them.
     """
-    before = now - timedelta(seconds=retention)
-    old, place = _old_watches(connection, scope, before, after, limit)
-    dead = removed = 0
-    if old := _make_stubs(connection, old):
-        dead, removed = _remove_history(connection, scope, old)
-    stubs = _remove_stubs(connection, scope, before, limit) if place is None else 0
-    return Pruned(
-        operations=len(old),
-        events=removed,
-        dead_letters=dead,
-        stubs=stubs,
-        place=place,
-        more=place is not None or stubs == limit,
-    )
+    time_slice = TimeSlice()
+    pruned = _prune_chunk(connection, scope, before, after)
+    while pruned.more and not time_slice.is_over:
+        pruned += _prune_chunk(connection, scope, before, pruned.place)
+    return pruned
+
+
+def remove_stubs(connection: Connection, scope: AccountScope, *, before: datetime) -> Pruned:
+    """Delete stubs of operations, for one time slice.
+
+    An operation that ended at `before` becomes a stub now; stubs are kept for fourteen days more,
+    however long operations with their events are.
+    """
+    time_slice = TimeSlice()
+    pruned = _remove_stub_chunk(connection, scope, before - STUB_FOR)
+    while pruned.more and not time_slice.is_over:
+        pruned += _remove_stub_chunk(connection, scope, before - STUB_FOR)
+    return pruned
 
 
 def drop_delivered(connection: Connection, scope: AccountScope) -> None:
@@ -108,22 +129,32 @@ def drop_delivered(connection: Connection, scope: AccountScope) -> None:
     connection.execute(delete(events).where(events.c.scope_id == scope.id, ~is_needed))
 
 
-def _old_watches(
-    connection: Connection,
-    scope: AccountScope,
-    before: datetime,
-    after: PrunePlace | None,
-    limit: int,
-) -> tuple[list[str], PrunePlace | None]:
-    """Find the next operations that are no longer needed, and where the next step begins."""
-    values = {"scope": scope.id, "before": before, "at_most": limit}
+def _prune_chunk(
+    connection: Connection, scope: AccountScope, before: datetime, after: PrunePlace | None
+) -> Pruned:
+    values: dict[str, object] = {"scope": scope.id, "before": before, "at_most": _CHUNK}
     if after is not None:
         values |= {"ended_at": after.ended_at, "id": after.id}
-    rows = connection.execute(_finding(is_first=after is None), values).all()
-    place = PrunePlace(ended_at=rows[-1].ended_at, id=rows[-1].id) if len(rows) == limit else None
+    found = connection.execute(_finding(is_first=after is None), values).all()
+    rows = found[: _fitting(row.sequence for row in found)]
     old = [row.id for row in rows if not row.in_group]
     needed = _needed_by_sinks(connection, old, before)
-    return [one for one in old if one not in needed], place
+    old = _make_stubs(connection, [one for one in old if one not in needed])
+    dead, removed = _remove_history(connection, scope, old) if old else (0, 0)
+    more = len(rows) < len(found) or len(found) == _CHUNK
+    return Pruned(
+        operations=len(old),
+        events=removed,
+        dead_letters=dead,
+        place=PrunePlace(ended_at=rows[-1].ended_at, id=rows[-1].id) if more else None,
+        more=more,
+    )
+
+
+def _fitting(sequences: Iterable[int]) -> int:
+    """Count the operations, at least one, that have few enough events for a chunk."""
+    totals = list(accumulate(sequences))
+    return max(1, bisect_right(totals, _CHUNK_EVENTS))
 
 
 def _needed_by_sinks(connection: Connection, ids: Sequence[str], before: datetime) -> set[str]:
@@ -149,7 +180,7 @@ def _remove_history(
     """Delete events and deliveries. Returns the numbers of dead letters and of events deleted.
 
     A delivery that is being replayed at this moment stays. Its event can then not be deleted, and
-    this step is repeated.
+    this transaction is repeated.
     """
     statement = _removing(is_shared=is_shared(connection))
     states = connection.execute(statement, {"ids": listed(connection, ids)}).scalars()
@@ -157,13 +188,18 @@ def _remove_history(
     return dead, remove_events(connection, scope, ids)
 
 
-# Each step runs these, and building one takes as long as running it.
+# Each chunk runs these, and building one takes as long as running it.
 @cache
-def _finding(*, is_first: bool) -> Select[tuple[str, datetime, bool]]:
+def _finding(*, is_first: bool) -> Select[tuple[str, datetime, int, bool]]:
     ended_at = bindparam("ended_at", type_=watches.c.ended_at.type)
     after = [] if is_first else [_by_end() > tuple_(ended_at, bindparam("id", type_=String))]
     return (
-        select(watches.c.id, watches.c.ended_at, is_needed_by_group().label("in_group"))
+        select(
+            watches.c.id,
+            watches.c.ended_at,
+            watches.c.sequence,
+            is_needed_by_group().label("in_group"),
+        )
         .where(*_over(is_stub=False), watches.c.ended_at <= _BEFORE, *after)
         .order_by(watches.c.ended_at, watches.c.id)
         .limit(bindparam("at_most", type_=Integer))
@@ -231,20 +267,17 @@ def _by_end() -> ColumnElement[bool]:
     return tuple_(watches.c.ended_at, watches.c.id)  # type: ignore[return-value]  # compared only
 
 
-def _remove_stubs(connection: Connection, scope: AccountScope, before: datetime, limit: int) -> int:
-    # a watch that ended at `before` becomes a stub now; stubs are kept for fourteen days more,
-    # however long `retention` is
-    is_old_stub = [*_over(is_stub=True), watches.c.ended_at <= before - STUB_FOR]
+def _remove_stub_chunk(connection: Connection, scope: AccountScope, before: datetime) -> Pruned:
     # locked: another daemon may be registering it at this moment
     old = (
         select(watches.c.id)
-        .where(*is_old_stub)
+        .where(*_over(is_stub=True), watches.c.ended_at <= before)
         .order_by(watches.c.ended_at)
-        .limit(limit)
+        .limit(_STUBS)
         .with_for_update(skip_locked=True)
     )
     ids = list(connection.execute(old, {"scope": scope.id}).scalars())
     if ids:
         of_these = among(watches.c.id, "ids", is_shared=is_shared(connection))
         connection.execute(delete(watches).where(of_these), {"ids": listed(connection, ids)})
-    return len(ids)
+    return Pruned(stubs=len(ids), more=len(ids) == _STUBS)

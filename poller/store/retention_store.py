@@ -1,19 +1,19 @@
 """Retention as the engine runs it: in steps, each of which holds up writers only briefly."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
+
+import anyio
 
 from poller.store import group_retention, retention, sinks
 from poller.store.database import Database
 from poller.store.retention import Pruned, PrunePlace
 from poller.store.transactions import Transactions
 
-# Seconds that a step should take. All writers wait for it; in a shorter step, much of the time
-# would be the fixed cost of a step.
-_AIM: Final = 0.025
-_LEAST: Final = 20
-_MOST: Final = 200
+# seconds that a step waits for a checkpoint at most, and between two looks at it
+_CHECKPOINT_SECONDS: Final = 1.0
+_CHECKPOINT_INTERVAL: Final = 0.005
 
 
 class RetentionStore:
@@ -30,42 +30,46 @@ class RetentionStore:
         self._transactions = transactions
         self._now = now
         self._place: PrunePlace | None = None
-        self._limit = _LEAST
+        self._group: str | None = None
 
     async def prune(self, *, retention_seconds: float) -> Pruned:
-        """Run one small step, which continues after the one before.
+        """Run one step, which continues after the one before: up to four short transactions.
 
-        It does not wait for the disk: records that return after a crash are deleted again. The
+        They do not wait for the disk: records that return after a crash are deleted again. The
         first step of a round also gives up the deliveries to sinks that are no longer configured,
-        and prunes groups.
+        and prunes groups; its last step also deletes stubs.
         """
+        await self._wait_for_checkpoint()
+        now = self._now()
+        before = now - timedelta(seconds=retention_seconds)
+        write = self._transactions.write_unsynced
         if self._place is None:
-            await self._transactions.write(sinks.bury_absent, self._now())
-            await self._transactions.write(
-                group_retention.prune_groups, retention=retention_seconds, now=self._now()
-            )
-        pruned, seconds = await self._transactions.write_unsynced(
-            retention.prune,
-            retention=retention_seconds,
-            now=self._now(),
-            after=self._place,
-            limit=self._limit,
-        )
+            if await write(sinks.bury_absent, now):
+                return Pruned(more=True)
+            groups = group_retention.prune_groups
+            self._group = await write(groups, before=before, now=now, after=self._group or "")
+            if self._group is not None:
+                return Pruned(more=True)
+        pruned = await write(retention.prune, before=before, after=self._place)
         self._place = pruned.place
-        if pruned.more:
-            self._limit = next_limit(self._limit, seconds)
+        if self._place is None:
+            pruned += await write(retention.remove_stubs, before=before)
         return pruned
+
+    async def _wait_for_checkpoint(self) -> None:
+        """Let a checkpoint catch up, so that the log begins again.
+
+        Where writes go on without a pause, the log grows until a commit copies it, for which all
+        writers wait.
+        """
+        with anyio.move_on_after(_CHECKPOINT_SECONDS):
+            while self._database.is_copying_log:  # noqa: ASYNC110 - another thread does that
+                await anyio.sleep(_CHECKPOINT_INTERVAL)
 
     async def shrink(self) -> bool:
         """Return some unused pages of a SQLite file to the system; True where more should follow.
 
         A tenth of the file stays unused, for new rows.
         """
+        await self._wait_for_checkpoint()
         return await self._transactions.call(self._database.shrink)
-
-
-def next_limit(limit: int, seconds: float) -> int:
-    """Return how many operations the next step may take, after one that took `seconds`."""
-    # at most twice as many: a single fast step may have been an exception
-    wanted = limit * min(2.0, _AIM / max(seconds, 0.001))
-    return max(_LEAST, min(_MOST, round(wanted)))

@@ -39,10 +39,7 @@ class SharedStore:
 
     async def lease_permits(self, request: PermitRequest) -> Permits:
         """Take permits for requests from the budget of the account; does not wait for the disk."""
-        permits, _ = await self._transactions.write_unsynced(
-            budgets.lease_permits, request, self._now()
-        )
-        return permits
+        return await self._transactions.write_unsynced(budgets.lease_permits, request, self._now())
 
     async def hold_sweep(self, kind: str, owner: str, *, is_reading: bool) -> bool:
         """Become the daemon that sweeps a kind; False where another living one does."""

@@ -30,12 +30,15 @@ from poller.store.daemons import (
 from poller.store.database import count_written, in_order, is_shared
 from poller.store.rows import health_of, health_values
 from poller.store.schema import deliveries, sinks
+from poller.store.time_slice import TimeSlice
 from poller.tracking.delivery import GIVE_UP_AFTER, DeliveryState
 from poller.tracking.sink_health import SinkHealth, SinkState, next_attempt
 from poller.tracking.watch import AccountScope
 
 _WAITING = DeliveryState.WAITING.value
 _ABSENT_AFTER: Final = timedelta(minutes=1)
+# deliveries that one statement gives up
+_CHUNK: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,27 +138,40 @@ def write_health(
     connection.execute(_update(scope, name, **health_values(health)))
 
 
-def bury_absent(connection: Connection, scope: AccountScope, now: datetime) -> int:
-    """Give up the deliveries to sinks that no daemon has had configured for three days."""
+def bury_absent(connection: Connection, scope: AccountScope, now: datetime) -> bool:
+    """Give up deliveries to sinks that no daemon has had configured for three days.
+
+    It takes one time slice; True where some may be left.
+    """
+    time_slice = TimeSlice()
     _note_absent(connection, scope, now)
     gone = select(sinks.c.name).where(
         sinks.c.scope_id == scope.id, sinks.c.absent_since <= now - GIVE_UP_AFTER
     )
+    for name in connection.execute(gone.order_by(sinks.c.name)).scalars().all():
+        while _bury_chunk(connection, scope, name, now):
+            if time_slice.is_over:
+                return True
+    return False
+
+
+def _bury_chunk(connection: Connection, scope: AccountScope, name: str, now: datetime) -> bool:
     waiting = [
         deliveries.c.scope_id == scope.id,
         deliveries.c.state == _WAITING,
-        deliveries.c.sink.in_(gone.scalar_subquery()),
+        deliveries.c.sink == name,
     ]
+    chunk = in_order(deliveries.c.position, where=waiting, limit=_CHUNK)
     statement = (
         update(deliveries)
-        .where(in_order(deliveries.c.position, deliveries.c.sink, where=waiting))
+        .where(deliveries.c.sink == name, chunk)
         .values(
             state=DeliveryState.DEAD.value,
             done_at=now,
             error="no settings have named this sink for three days",
         )
     )
-    return count_written(connection, statement, deliveries.c.position)
+    return count_written(connection, statement, deliveries.c.position) == _CHUNK
 
 
 def report(connection: Connection, scope: AccountScope) -> list[SinkReport]:

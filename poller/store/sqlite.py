@@ -137,16 +137,21 @@ class Checkpoints:
     def __init__(self, path: Path) -> None:
         self._source = f"file:{quote(str(path.absolute()))}?mode=rw"
         self._log = path.with_name(f"{path.name}-wal")
-        self._is_running = Lock()
+        self._running = Lock()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a checkpoint is under way."""
+        return self._running.locked()
 
     def begin_if_due(self) -> None:
         """Begin a checkpoint where the log is long and no other one is under way."""
-        if _size(self._log) <= _LOG_LIMIT or not self._is_running.acquire(blocking=False):
+        if _size(self._log) <= _LOG_LIMIT or not self._running.acquire(blocking=False):
             return
         try:
             Thread(target=self._run, name="store checkpoint", daemon=True).start()
         except RuntimeError:  # the system has no thread left, and the next commit tries again
-            self._is_running.release()
+            self._running.release()
 
     def _run(self) -> None:
         # what cannot be copied stays in the log; a commit that fails reports the reason
@@ -154,7 +159,7 @@ class Checkpoints:
             with suppress(sqlite3.Error), closing(self._connect()) as connection:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         finally:
-            self._is_running.release()
+            self._running.release()
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._source, uri=True, timeout=0, isolation_level=None)

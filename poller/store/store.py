@@ -198,10 +198,9 @@ class Store:
 
         A claim does not wait for the disk: leases only save work.
         """
-        claim, _ = await self._transactions.write_unsynced(
+        return await self._transactions.write_unsynced(
             watch_rows.claim_due, kinds=kinds, limit=limit, lease=lease, now=self.now()
         )
-        return claim
 
     async def record(
         self,

@@ -69,20 +69,17 @@ class Transactions:
         **kwargs: P.kwargs,
     ) -> T:
         """Write, when it is its turn."""
-        result, _ = await self._transaction(
-            self._database.write, self.turn, function, *args, **kwargs
-        )
-        return result
+        return await self._transaction(self._database.write, self.turn, function, *args, **kwargs)
 
     async def write_unsynced(
         self,
         function: Callable[Concatenate[Connection, AccountScope, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> tuple[T, float]:
+    ) -> T:
         """Write, when it is its turn, changes that a crash of the database may undo without harm.
 
-        The commit does not wait for the disk. Also returns the seconds from begin to commit.
+        The commit does not wait for the disk.
         """
         write = partial(self._database.write, limits=UNSYNCED)
         return await self._transaction(write, self.turn, function, *args, **kwargs)
@@ -94,10 +91,7 @@ class Transactions:
         **kwargs: P.kwargs,
     ) -> T:
         """Read for the engine, when it is its turn."""
-        result, _ = await self._transaction(
-            self._database.read, self.turn, function, *args, **kwargs
-        )
-        return result
+        return await self._transaction(self._database.read, self.turn, function, *args, **kwargs)
 
     async def browse(
         self,
@@ -106,10 +100,9 @@ class Transactions:
         **kwargs: P.kwargs,
     ) -> T:
         """Read for people and programs, beside the engine where the database allows it."""
-        result, _ = await self._transaction(
+        return await self._transaction(
             self._database.read, self._browsers, function, *args, **kwargs
         )
-        return result
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run a function that is not a transaction, when it is its turn."""
@@ -141,16 +134,15 @@ class Transactions:
         function: Callable[Concatenate[Connection, AccountScope, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> tuple[T, float]:
-        """Run `function` in a transaction of the database; also returns its seconds."""
+    ) -> T:
+        """Run `function` in a transaction of the database."""
 
-        def run() -> tuple[T, float]:
+        def run() -> T:
             begun, refused = perf_counter(), False
             try:
-                result = transact(
+                return transact(
                     lambda connection: function(connection, self._scope, *args, **kwargs)
                 )
-                return result, perf_counter() - begun
             except StoreUnavailable:
                 refused = True
                 raise

@@ -115,8 +115,7 @@ def migrate_beside(scene: Scene) -> None:
 
 def prune_one(connection: Connection, scene: Scene) -> object:
     """Remove the history of the operation that ended first."""
-    now = scene.waiter.clock()
-    return prune(connection, scene.scope, retention=_WEEK, now=now, limit=1)
+    return prune(connection, scene.scope, before=NOW)
 
 
 LOCKS: Final = {
@@ -242,6 +241,8 @@ async def scene(daemon: Daemon, another: Daemon) -> Scene:
     """Make the scene, with two daemons that live."""
     await another.store.configure_sinks(declare("app", owner="second"))
     first, *_ = await daemon.run_through(op(3))
+    await daemon.drain()
+    daemon.clock.advance(1)
     await daemon.run_through(op(5))
     await daemon.drain()
     daemon.clock.advance(days=8)

@@ -38,7 +38,7 @@ from poller.store.dead_letters import Selection, replay, replay_event
 from poller.store.events import StoredEvent
 from poller.store.group_retention import prune_groups
 from poller.store.reports import summary
-from poller.store.retention import prune
+from poller.store.retention import prune, remove_stubs
 from poller.store.rows import group_of, watch_of
 from poller.store.schema import deliveries, events, groups, watches
 from poller.store.scopes import find_or_create_scope
@@ -62,7 +62,7 @@ from tests.store.worlds import Ledger, PrunePlace, Truth
 SETTINGS = settings(stateful_step_count=30)
 OPERATIONS = 3
 GROUPS = ("east", "west")
-RETENTION = 86_400.0
+RETENTION = timedelta(days=1)
 LEASE = Lease(owner="machine", seconds=30.0)
 # on memory where there is such a place: a crash here is one of the process, not of the disk
 FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a private directory in it
@@ -366,12 +366,16 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def tidy(self) -> None:
         """Prune a step."""
+        now = self.clock()
+        before = now - RETENTION
         with self.database.writing() as connection:
-            sink_rows.bury_absent(connection, self.scope, self.clock())
+            sink_rows.bury_absent(connection, self.scope, now)
         with self.database.writing() as connection:
-            prune(connection, self.scope, retention=RETENTION, now=self.clock(), limit=100)
+            prune_groups(connection, self.scope, before=before, now=now)
         with self.database.writing() as connection:
-            prune_groups(connection, self.scope, retention=RETENTION, now=self.clock())
+            prune(connection, self.scope, before=before)
+        with self.database.writing() as connection:
+            remove_stubs(connection, self.scope, before=before)
 
     @rule(days=st.sampled_from([2, 15]))
     def quiet_days(self, days: int) -> None:

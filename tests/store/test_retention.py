@@ -3,8 +3,9 @@
 import itertools
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -12,12 +13,11 @@ import pytest
 from anyio import from_thread, to_thread
 from sqlalchemy import Connection, update
 
-from poller.store import retention, retention_store
+from poller.store import retention, retention_store, time_slice
 from poller.store.dead_letters import UnknownEvent
 from poller.store.errors import StoreUnavailable
 from poller.store.registrations import register_all
 from poller.store.retention import Pruned
-from poller.store.retention_store import next_limit
 from poller.store.schema import deliveries, events, watches
 from poller.store.store import Store
 from poller.tracking.delivery import AttemptResult
@@ -35,11 +35,10 @@ async def tidy(daemon: Daemon) -> Pruned:
     return await daemon.store.retention.prune(retention_seconds=DAY)
 
 
-def fix_step(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Let every step read `number` operations, however long it takes."""
-    monkeypatch.setattr(retention_store, "_LEAST", number)
-    monkeypatch.setattr(retention_store, "_MOST", number)
-    monkeypatch.setattr(daemon.store.retention, "_limit", number)
+def fix_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let every step read `number` operations, however fast it is."""
+    monkeypatch.setattr(retention, "_CHUNK", number)
+    monkeypatch.setattr(time_slice, "_SECONDS", 0.0)
 
 
 async def finish(daemon: Daemon, *numbers: int) -> None:
@@ -89,7 +88,7 @@ async def test_what_is_still_needed_does_not_hold_up_the_rest(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sink that is down keeps the oldest: steps pass them, each reads a few, and come round."""
-    fix_step(daemon, monkeypatch, 3)
+    fix_step(monkeypatch, 3)
     for number in range(7):
         await daemon.run_through(op(number))
         daemon.clock.advance(1)
@@ -148,7 +147,7 @@ async def test_dead_letters_are_kept_as_long_as_the_rest_and_counted(daemon: Dae
 
 async def test_pruning_goes_in_small_steps(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others write between them; the last step says that there is no more."""
-    fix_step(daemon, monkeypatch, 20)
+    fix_step(monkeypatch, 20)
     await finish(daemon, *range(30))
     daemon.clock.advance(days=2)
     steps = [await tidy(daemon) for _ in range(3)]
@@ -293,35 +292,75 @@ async def test_positions_go_on_after_everything_was_pruned(daemon: Daemon) -> No
     assert [recorded.position for recorded in observation.events] == [4]
 
 
-def test_a_step_takes_as_many_as_its_time_allows() -> None:
-    """Everybody who writes waits for it, so a loaded machine gets smaller steps."""
-    limit = 100
-    for _ in range(10):
-        limit = next_limit(limit, seconds=limit * 0.0005)
-    assert limit == 50
-    assert next_limit(limit, seconds=0.5) == 20
-    # one lucky step proves little
-    assert next_limit(limit, seconds=0.0) == 100
-    assert next_limit(200, seconds=0.001) == 200
-
-
-async def test_what_a_step_took_decides_about_the_next_one(
+async def test_a_step_ends_when_its_time_is_over(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its commit included; a step that is the last of its round says little."""
-    elapsed, limits = 0.0, []
+    """All writers wait for it, so it does what fits: on a slow machine less."""
+    monkeypatch.setattr(retention, "_CHUNK", 2)
+    monkeypatch.setattr(time_slice, "_SECONDS", 0.012)
+    moments = itertools.count(0.0, 0.005)
+    monkeypatch.setattr(time_slice, "monotonic", lambda: next(moments))
+    await finish(daemon, *range(10))
+    daemon.clock.advance(days=2)
+    assert [(await tidy(daemon)).operations for _ in range(3)] == [6, 4, 0]
 
-    def prune(*_: object, limit: int, **__: object) -> Pruned:
-        nonlocal elapsed
-        elapsed += 0.0005 * limit
-        limits.append(limit)
-        return Pruned(more=len(limits) < 8)
 
-    monkeypatch.setattr("poller.store.transactions.perf_counter", lambda: elapsed)
-    monkeypatch.setattr(retention, "prune", prune)
-    for _ in range(10):
+async def test_operations_with_many_events_are_deleted_one_by_one(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time is checked after each of them."""
+    fix_step(monkeypatch, 5)
+    monkeypatch.setattr(retention, "_CHUNK_EVENTS", 6)
+    await finish(daemon, *range(5))
+    daemon.clock.advance(days=2)
+    assert [(await tidy(daemon)).operations for _ in range(4)] == [2, 2, 1, 0]
+    monkeypatch.setattr(retention, "_CHUNK_EVENTS", 1)
+    await finish(daemon, 5, 6)
+    daemon.clock.advance(days=2)
+    assert [(await tidy(daemon)).operations for _ in range(3)] == [1, 1, 0]
+
+
+async def test_many_stubs_are_deleted_in_several_steps(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last one says that there are no more."""
+    monkeypatch.setattr(retention, "_STUBS", 3)
+    await finish(daemon, *range(5))
+    daemon.clock.advance(days=2)
+    await tidy(daemon)
+    daemon.clock.advance(days=15)
+    monkeypatch.setattr(time_slice, "_SECONDS", 0.0)
+    steps = [await tidy(daemon) for _ in range(3)]
+    assert [(step.stubs, step.more) for step in steps] == [(3, True), (2, False), (0, False)]
+
+
+async def test_a_step_waits_for_a_checkpoint(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log begins again where nobody writes; else it grows, and then a commit copies it."""
+    store = await Store.open(f"sqlite:///{tmp_path / 'poller.db'}", HOME, now=clock)
+    daemon = Daemon(store, clock, "first")
+    checkpoints = store._database._checkpoints
+    assert checkpoints is not None
+    done: list[object] = []
+
+    async def run(step: Callable[[], Awaitable[object]]) -> None:
+        done.append(await step())
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            with checkpoints._running:
+                tasks.start_soon(run, partial(tidy, daemon))
+                tasks.start_soon(run, store.retention.shrink)
+                # others do not wait
+                await daemon.register(op(1))
+                assert done == []
+    assert len(done) == 2
+    # an old reader can hold one up for long
+    monkeypatch.setattr(retention_store, "_CHECKPOINT_SECONDS", 0.01)
+    with checkpoints._running:
         await tidy(daemon)
-    assert limits[-4:] == [50, 50, 50, 50]
+    await store.aclose()
 
 
 async def test_the_file_stays_bounded(tmp_path: Path, clock: Clock) -> None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from poller.store import sinks, time_slice
 from poller.store.schema import deliveries
 from poller.tracking.delivery import AttemptResult, DeliveryAttempt, Subscription
 from poller.tracking.sink_health import SinkState
@@ -254,6 +255,23 @@ async def test_an_absent_sink_is_buried_after_three_days(daemon: Daemon) -> None
     assert (old.waiting, old.dead) == (0, 3)
     assert {row["state"] for row in await daemon.rows(deliveries)} == {"dead"}
     assert all("three days" in row["error"] for row in await daemon.rows(deliveries))
+
+
+async def test_many_deliveries_are_buried_in_several_steps(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest first: all writers wait for a step, and a server ends one that is long."""
+    monkeypatch.setattr(sinks, "_CHUNK", 2)
+    monkeypatch.setattr(time_slice, "_SECONDS", 0.0)
+    await daemon.store.configure_sinks(declare("app", "old"))
+    await fill(daemon, range(5), "old")
+    await daemon.store.configure_sinks(declare("app"))
+    daemon.clock.advance(days=3)
+    for left in (3, 1, 0):
+        pruned = await daemon.store.retention.prune(retention_seconds=1)
+        states = [row["state"] for row in await daemon.rows(deliveries)]
+        assert states == ["dead"] * (5 - left) + ["waiting"] * left
+        assert pruned.more is (left > 0)
 
 
 @SLOW_ON_POSTGRESQL
