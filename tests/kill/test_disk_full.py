@@ -105,7 +105,7 @@ def test_the_file_waits_for_room_and_is_never_torn(tmp_path: Path, small_disk: P
             eventually(lambda: bool(refusals(daemon)))
             failed = refusals(daemon)[0]
             assert failed["sink"] == "log"
-            assert "No space left on device (free space" in failed["error"]
+            assert "No space left on device; free space" in failed["error"]
             assert daemon.process.poll() is None
             ballast.unlink()
             assert daemon.wait() == 0
