@@ -229,6 +229,7 @@ class PollLoop:
     async def _record(self, watch: Watch, answer: Answer) -> None:
         observations = await self._store.record(
             [(watch.id, answer)],
+            kind=watch.kind,
             policy=self.configuration.policy,
             lease_owner=self._owner,
         )

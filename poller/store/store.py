@@ -206,13 +206,18 @@ class Store:
         self,
         answers: Sequence[tuple[str, Answer]],
         *,
+        kind: str,
         policy: Policy,
         lease_owner: str | None,
     ) -> list[Observation]:
-        """Apply answers to the stored state; write state, events and deliveries in one commit."""
+        """Apply answers to the stored state; write state, events and deliveries in one commit.
+
+        They are answers to requests for `kind`; what is watched as another kind now ignores them.
+        """
         return await self._write(
             watch_rows.record,
             answers,
+            kind=kind,
             policy=policy,
             lease_owner=lease_owner,
             now=self.now(),

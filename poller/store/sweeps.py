@@ -158,6 +158,7 @@ def record_page(
         connection,
         scope,
         [(name, _answer(page, by_id[name])) for name in sorted(changed)],
+        kind=page.kind,
         policy=policy,
         lease_owner=None,
         now=now,

@@ -121,6 +121,7 @@ def record(
     scope: AccountScope,
     answers: Sequence[tuple[str, Answer]],
     *,
+    kind: str,
     policy: Policy,
     lease_owner: str | None,
     now: datetime,
@@ -128,8 +129,9 @@ def record(
 ) -> list[Observation]:
     """Judge each answer against the row found under lock; write states, events and deliveries.
 
-    A lease of `lease_owner` on these rows ends. Rows are locked in id order, so that two daemons
-    cannot wait for each other.
+    `kind` is the kind whose path was requested: a registration may have changed it meanwhile, and
+    then the answer says nothing about what is watched now. A lease of `lease_owner` on these rows
+    ends. Rows are locked in id order, so that two daemons cannot wait for each other.
     """
     by_id = dict(answers)
     rows = lock_watches(connection, sorted(by_id), scope)
@@ -137,9 +139,11 @@ def record(
     decisions: dict[str, Decision] = {}
     changes: dict[str, dict[str, Any]] = {}
     for operation_id, before in known.items():
-        decision = observe(
-            before, by_id[operation_id], policy=policy, now=now, jitter=random.random()
-        )
+        if before.kind == kind:
+            answer = by_id[operation_id]
+            decision = observe(before, answer, policy=policy, now=now, jitter=random.random())
+        else:
+            decision = Decision(watch=before, events=(), verdict=Verdict.LATE)
         decisions[operation_id] = decision
         changes[operation_id] = difference(watch_values(before), watch_values(decision.watch))
         if lease_owner is not None and rows[operation_id]["lease_owner"] == lease_owner:

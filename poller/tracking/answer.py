@@ -101,7 +101,7 @@ class Verdict(StrEnum):
     ABSENT = "absent"
     FAILED = "failed"
     LATE = "late"
-    """The watch had ended before the answer came."""
+    """The watch had ended, or was registered as another kind, before the answer came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,7 +181,9 @@ async def _record(store: Store, task: _Task) -> int:
             begun_at=at,
             arrived_at=at,
         )
-        [observed] = await store.record([(name, answer)], policy=_POLICY, lease_owner=None)
+        [observed] = await store.record(
+            [(name, answer)], kind="messages", policy=_POLICY, lease_owner=None
+        )
         assert observed.events
     return task.number
 

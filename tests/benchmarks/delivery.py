@@ -193,7 +193,7 @@ async def _record(store: Store, names: Sequence[str], step: int) -> list[str]:
         (name, FoundAnswer(found=_snapshot(name, step), begun_at=now, arrived_at=now))
         for name in names
     ]
-    observations = await store.record(answers, policy=_POLICY, lease_owner=None)
+    observations = await store.record(answers, kind="messages", policy=_POLICY, lease_owner=None)
     return [event.id for observation in observations for event in observation.events]
 
 

@@ -84,7 +84,7 @@ class _Side:
             found = decode_operation(document, kind=DEFAULT_KIND, expected_id=one)
             answer = FoundAnswer(found=found, begun_at=self._now, arrived_at=self._now)
             answers.append((one, answer))
-        await self._store.record(answers, policy=_POLICY, lease_owner="benchmark")
+        await self._store.record(answers, kind="messages", policy=_POLICY, lease_owner="benchmark")
 
     async def time(self, answers: int) -> float:
         """Record answers in a transaction; the microseconds for each of them."""

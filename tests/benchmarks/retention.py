@@ -142,7 +142,12 @@ async def make_templates(url: str, scope: AccountScope) -> None:
         }
         found = decode_operation(raw, kind=DEFAULT_KIND, expected_id=number)
         answer = FoundAnswer(found=found, begun_at=at, arrived_at=at)
-        await store.record([(number, answer)], policy=Policy(progress_interval=0), lease_owner=None)
+        await store.record(
+            [(number, answer)],
+            kind="messages",
+            policy=Policy(progress_interval=0),
+            lease_owner=None,
+        )
     lease = Lease(owner=store.owner, seconds=30)
     request = ClaimRequest(sink=_SINK, limit=10, in_order=True, in_flight=0, lease=lease)
     claimed = (await store.complete_and_claim([], request)).claimed

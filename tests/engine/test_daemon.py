@@ -379,7 +379,7 @@ async def test_what_stands_still_is_judged_unless_the_account_is_paused(
     for seconds in (0, 100):
         clock.advance(seconds=seconds)
         answer = seen(op(1), at=clock())
-        await store.record([(op(1), answer)], policy=QUICK, lease_owner=None)
+        await store.record([(op(1), answer)], kind="messages", policy=QUICK, lease_owner=None)
     await store.claim_due(kinds=["messages"], limit=1, lease=Lease(owner="x", seconds=1e6))
     async with running(ScriptedApi(ScriptedApi.completed), sink) as (daemon, _):
         daemon._configuration = replace(daemon._configuration, policy=policy)

@@ -86,7 +86,7 @@ async def test_what_waits_for_a_minute_has_its_turn(
         begun_at=clock(),
         arrived_at=clock(),
     )
-    await store.record([(FAILED, seen)], policy=QUICK, lease_owner=None)
+    await store.record([(FAILED, seen)], kind="messages", policy=QUICK, lease_owner=None)
 
     async def claim() -> list[str]:
         found = await store.claim_due(kinds=["messages"], limit=1, lease=lease)

@@ -188,6 +188,7 @@ class Fuzz:
             self._connection,
             self._scope,
             [(ODD, self._answer(body))],
+            kind="messages",
             policy=self._policy,
             lease_owner=None,
             now=self._now,

@@ -70,13 +70,14 @@ class ServedDaemon:
         operation: str,
         status: str,
         *,
+        kind: str = "messages",
         to: Sequence[Subscription] = (APP,),
         stats: Mapping[str, int] | None = None,
         **members: object,
     ) -> list[str]:
         """Record an answer as the poll loop does; returns the ids of its events."""
         answer = seen(operation, status, at=self.scene.clock(), stats=stats, **members)
-        [observation] = await self.scene.record((operation, answer), to=to)
+        [observation] = await self.scene.record((operation, answer), kind=kind, to=to)
         self.daemon.signals.events.notify()
         return [event.id for event in observation.events]
 

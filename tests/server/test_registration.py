@@ -85,7 +85,7 @@ async def test_another_kind_is_taken_over_until_something_was_seen(server: Serve
     await post(server, {"id": op(1)})
     status, known = await post(server, {"id": op(1), "kind": "emails"})
     assert (status, known["kind"]) == (200, "emails")
-    await server.record(op(1), "PROCESSING")
+    await server.record(op(1), "PROCESSING", kind="emails")
     status, problem = await post(server, {"id": op(1), "kind": "messages"})
     assert status == 409
     assert problem["type"] == "urn:comms-poller:problem:conflict"

@@ -177,6 +177,7 @@ class Daemon:
     async def record(
         self,
         *answers: tuple[str, Answer],
+        kind: str = "messages",
         policy: Policy = POLICY,
         to: Sequence[Subscription] = (APP,),
     ) -> list[Observation]:
@@ -184,7 +185,7 @@ class Daemon:
         if self.wanting != to:
             self.wanting = to
             await self.store._write(join, declare(*to), self.clock())
-        return await self.store.record(answers, policy=policy, lease_owner=self.owner)
+        return await self.store.record(answers, kind=kind, policy=policy, lease_owner=self.owner)
 
     async def observe(self, operation: str, status: str, **counters: int) -> Observation:
         """Record one snapshot that arrives now."""

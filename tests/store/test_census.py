@@ -85,7 +85,7 @@ async def test_what_the_database_refuses_is_reported_as_refused(
 ) -> None:
     """A file that is gone refuses; a registration that contradicts what is known is no refusal."""
     await timed.register([registration(op(1))])
-    await timed.record([(op(1), seen(op(1)))], policy=POLICY, lease_owner=None)
+    await timed.record([(op(1), seen(op(1)))], kind="messages", policy=POLICY, lease_owner=None)
     timings.clear()
     with pytest.raises(Conflict):
         await timed.register([registration(op(1), "emails")], all_or_none=True)

@@ -504,6 +504,7 @@ class StoreMachine(RuleBasedStateMachine):
                 connection,
                 self.scope,
                 answers,
+                kind="messages",
                 policy=self.policy,
                 lease_owner=LEASE.owner,
                 now=self.clock(),

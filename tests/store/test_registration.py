@@ -5,6 +5,7 @@ import pytest
 
 from poller.store.registrations import Registered
 from poller.store.schema import events, watches
+from poller.tracking.answer import Verdict
 from poller.tracking.registration import Conflict
 from poller.tracking.watch import AccountScope, Outcome, Phase
 from tests.store.conftest import SLOW_ON_POSTGRESQL, OpenDaemon
@@ -103,6 +104,18 @@ async def test_another_kind_is_taken_over_before(daemon: Daemon) -> None:
     assert corrected.watch is not None
     assert (corrected.watch.kind, corrected.is_new) == ("emails", False)
     assert await daemon.claim(kinds=["messages"]) == []
+
+
+async def test_an_answer_for_the_kind_before_says_nothing(daemon: Daemon) -> None:
+    """It was on its way when the kind was corrected; the right one is due at once."""
+    await daemon.register(op(1))
+    assert len(await daemon.claim(kinds=["messages"])) == 1
+    await daemon.store.register([registration(op(1), "emails")])
+    [late] = await daemon.record((op(1), seen(op(1), "COMPLETED")), kind="messages")
+    assert (late.verdict, list(late.events)) == (Verdict.LATE, [])
+    assert len(await daemon.claim(kinds=["emails"])) == 1
+    [observed] = await daemon.record((op(1), seen(op(1))), kind="emails")
+    assert observed.verdict is Verdict.CHANGED
 
 
 @pytest.mark.parametrize(

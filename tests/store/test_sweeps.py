@@ -394,6 +394,7 @@ async def test_pages_in_any_order_lose_no_delta(daemon: Daemon, clock: Clock) ->
             item = listed(1, updated=updated, stats=stats)
             await daemon.store.record(
                 [(op(1), _fetched(item, clock()))],
+                kind="messages",
                 policy=POLICY,
                 lease_owner=daemon.owner,
             )
