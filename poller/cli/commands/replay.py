@@ -69,7 +69,9 @@ def command(
     everything: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
     to: Annotated[
         list[str] | None,
-        typer.Option("--to", metavar="SINK", help="Send EVENT_ID to this sink only. Repeatable."),
+        typer.Option(
+            "--to", metavar="SINK", help="Send EVENT_ID to this sink only, as --sink. Repeatable."
+        ),
     ] = None,
     json_output: Json = False,
     url: Url = None,
@@ -113,6 +115,9 @@ def replay_events(
     :raises ControlError: where the daemon at `--url` does not answer.
     :raises StoreError: where the store cannot be used.
     """
+    if event_ids and sink is not None:
+        # an event is sent to sinks, a dead letter is one sink's: --sink can only mean the same
+        to, sink = (*to, sink), None
     options = [value for value in (sink, operation, since, until) if value is not None]
     _check_choice(ids=bool(event_ids), options=bool(options), everything=everything, to=bool(to))
     filters = read_filters(sink=sink, operation=operation, since=since, until=until)

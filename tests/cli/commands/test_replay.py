@@ -75,9 +75,12 @@ def test_one_event_goes_to_every_sink_that_had_it(
     assert found == {"app": [event_ids[0]], "log": [event_ids[0]]}
 
 
-def test_to_narrows_the_sinks(event_ids: list[str], here: Surroundings, said: Said) -> None:
-    """`--to` sends to that sink alone; an id that is given twice counts once."""
-    assert replay(*event_ids, event_ids[0], to=["log"]) == 0
+@pytest.mark.parametrize("chosen", [{"to": ["log"]}, {"sink": "log"}], ids=str)
+def test_to_narrows_the_sinks(
+    event_ids: list[str], here: Surroundings, said: Said, chosen: dict[str, Any]
+) -> None:
+    """`--to` or `--sink` sends to that sink alone; an id that is given twice counts once."""
+    assert replay(*event_ids, event_ids[0], **chosen) == 0
     assert said()[0] == {"log": 2}
     found = due(here.directory / "poller.db", "app", "log")
     assert found == {"app": [], "log": event_ids}
@@ -182,7 +185,7 @@ def test_a_sink_that_is_no_longer_there(
     ("ids", "chosen", "words"),
     [
         pytest.param([], {}, "nothing is selected; give event ids", id="nothing"),
-        pytest.param(["x"], {"sink": "app"}, "not several of them", id="ids-and-sink"),
+        pytest.param(["x"], {"since": "1h"}, "not several of them", id="ids-and-since"),
         pytest.param(["x"], {"everything": True}, "not several of them", id="ids-and-all"),
         pytest.param([], {"everything": True, "since": "1h"}, "not several", id="all-and-since"),
         pytest.param([], {"sink": "a", "to": ["b"]}, "requires event ids", id="to-without-ids"),
