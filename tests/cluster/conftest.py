@@ -19,9 +19,15 @@ def api() -> Iterator[FakeApi]:
 
 
 @pytest.fixture
-def fleet(cluster: Cluster, api: FakeApi, tmp_path: Path) -> Iterator[Fleet]:
-    """Return what starts daemons on a database of their own; they are killed at the end."""
+def url(cluster: Cluster) -> Iterator[str]:
+    """Return the URL of an empty database."""
     name = cluster.create()
-    with ExitStack() as stack:
-        yield Fleet(cluster.url(name), api, tmp_path, stack)
+    yield cluster.url(name)
     cluster.drop(name)
+
+
+@pytest.fixture
+def fleet(url: str, api: FakeApi, tmp_path: Path) -> Iterator[Fleet]:
+    """Return what starts daemons on a database of their own; they are killed at the end."""
+    with ExitStack() as stack:
+        yield Fleet(url, api, tmp_path, stack)

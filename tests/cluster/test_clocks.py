@@ -3,7 +3,7 @@
 What they compare is read against the database's clock, so none of it is early, late or void.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Iterator, MutableMapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from itertools import pairwise
@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 import poller
 from poller.tracking.watch import AccountScope
-from tests.cluster.embedded import AskewDatetime, embedded
+from tests.cluster.embedded import AskewDatetime, embedded, meet, paused, until
 from tests.fakes.api import FakeApi, Reply, operation, operation_id
 from tests.fakes.receiver import Answer, Receiver
 from tests.oracle import check_promises
@@ -64,24 +64,10 @@ async def daemons(
             )
             for minutes in (MINUTES, -MINUTES)
         ]
-        with anyio.fail_after(10):
-            while not (has_others(first) and has_others(second)):  # noqa: ASYNC110 - theirs
-                await anyio.sleep(0.05)
+        await meet(first, second)
         yield first, second
     cluster.drop(name)
     assert [line for line in logs if line["event"] == "clock.went_back"] == []
-
-
-def has_others(daemon: poller.Poller) -> bool:
-    """Whether a daemon knows of the other one."""
-    return daemon._daemon.membership.has_others
-
-
-async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    """Wait for what happens on other threads."""
-    with anyio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110 - as above
-            await anyio.sleep(0.02)
 
 
 async def test_polls_and_pauses(daemons: tuple[poller.Poller, poller.Poller], api: FakeApi) -> None:
@@ -105,11 +91,6 @@ async def test_polls_and_pauses(daemons: tuple[poller.Poller, poller.Poller], ap
         api.script(one, [operation(one, "COMPLETED", updated=9, total=9, delivered=9)])
     for one in IDS:
         await second.wait(one, timeout=15)
-
-
-def paused(daemon: poller.Poller) -> bool:
-    """Whether a daemon keeps the pause of the account."""
-    return daemon._daemon._throttle.account_pause is not None
 
 
 async def test_deliveries_and_retention(

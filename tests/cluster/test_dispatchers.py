@@ -1,24 +1,13 @@
 """Events that one daemon records, delivered by another one."""
 
-from collections.abc import AsyncIterator
-
 import anyio
 import pytest
 
-from tests.cluster.embedded import embedded
+from tests.cluster.embedded import embedded, meet, until
 from tests.fakes.api import FakeApi, operation, operation_id
 from tests.fakes.receiver import Receiver
-from tests.store.cluster import Cluster
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def url(cluster: Cluster) -> AsyncIterator[str]:
-    """Return the URL of an empty database."""
-    name = cluster.create()
-    yield cluster.url(name)
-    cluster.drop(name)
 
 
 async def test_a_sink_of_another_daemon_gets_an_event_in_a_quarter_of_a_second(
@@ -29,9 +18,7 @@ async def test_a_sink_of_another_daemon_gets_an_event_in_a_quarter_of_a_second(
     with Receiver() as receiver:
         sinks = {"app": {"type": "webhook", "url": receiver.url, "events": ["group.*"]}}
         async with embedded(url, api) as first, embedded(url, api, sinks=sinks) as second:
-            with anyio.fail_after(10):
-                while not second._daemon.membership.has_others:  # noqa: ASYNC110 - its own loop
-                    await anyio.sleep(0.05)
+            await meet(second)
             for number in range(12):
                 group = f"group-{number}"
                 one = operation_id(number)
@@ -39,9 +26,9 @@ async def test_a_sink_of_another_daemon_gets_an_event_in_a_quarter_of_a_second(
                 await first.watch(one, group=group)
                 committed[group] = anyio.current_time()
                 await anyio.sleep(0.11)
-            with anyio.fail_after(10):
-                while not committed.keys() <= {one["subject"] for one in receiver.events}:  # noqa: ASYNC110 - another thread's
-                    await anyio.sleep(0.02)
+            await until(
+                lambda: committed.keys() <= {one["subject"] for one in receiver.events}, seconds=10
+            )
             # a replay is no event: the other daemon finds it when it looks for what is due
             before, replayed_at = len(receiver.received), anyio.current_time()
             await first._daemon.replay_event(receiver.events[0]["id"], None)
