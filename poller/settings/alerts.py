@@ -14,6 +14,7 @@ AlertName = SinkName
 """The name of an alert has the form of the name of a sink."""
 
 _AT_LEAST: Final = 50
+_FAILURES: Final = ("failed", "undelivered")
 _COUNTERS: Final = tuple(dict.fromkeys(name for kind in KINDS.values() for name in kind.counters))
 
 
@@ -50,9 +51,9 @@ class AlertSettings(Section):
         description="what it applies to: each operation, or each group with its members' sums",
     )
     counters: Annotated[tuple[_Counter, ...], AfterValidator(_check_distinct)] = Field(
-        default=(),
+        default=_FAILURES,
         description="the counters of `stats` whose sum is compared",
-        examples=[["failed", "undelivered"]],
+        examples=[_FAILURES],
     )
     ratio: Annotated[Rate, Field(gt=0, le=1)] | None = Field(
         default=None,
@@ -87,12 +88,12 @@ class AlertSettings(Section):
         has_threshold = self.ratio is not None or self.count is not None
         if self.stalled is not None:
             others: Mapping[str, object] = {
-                "counters": self.counters,
+                "counters": "counters" in self.model_fields_set and self.counters,
                 "ratio": self.ratio,
                 "count": self.count,
-                "at_least": self.at_least,
+                "at_least": self.at_least is not None,
             }
-            given = [name for name, value in others.items() if value not in {None, ()}]
+            given = [name for name, value in others.items() if value]
             if given:
                 raise fault(
                     "an alert has either counters or stalled, not both",
@@ -101,8 +102,8 @@ class AlertSettings(Section):
                 )
         elif not self.counters and has_threshold:
             raise fault(
-                "missing, although there is a threshold",
-                'write for example counters = ["failed", "undelivered"]',
+                "an empty list, whose sum never reaches a threshold",
+                'leave it out, or write counters = ["failed", "undelivered"]',
                 field="counters",
             )
         elif not has_threshold:
