@@ -1,7 +1,7 @@
 """Request bodies: their limits, how they are read, and the models that check them."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
 import anyio
@@ -300,3 +300,18 @@ class Replay(_Body):
             description="Only these sinks. Absent or null: all sinks for which it was recorded.",
         ),
     ] = None
+    sink: Annotated[
+        SinkName | None,
+        Field(description="Only this sink, as for dead letters; instead of `sinks`."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _chooses_once(self) -> Self:
+        if self.sink is not None and self.sinks is not None:
+            raise ValueError("give sink or sinks, not both")
+        return self
+
+    @property
+    def chosen(self) -> Sequence[str] | None:
+        """The chosen sinks; None for all."""
+        return self.sinks if self.sink is None else [self.sink]

@@ -141,7 +141,7 @@ async def replay(
 
     It is retried for up to three more days. The event keeps its id and may arrive out of order.
     """
-    sinks = None if body is None else body.sinks
+    sinks = None if body is None else body.chosen
     await _check_sinks(control, sinks or ())
     try:
         sent = await control.replayer.replay_event(event_id, sinks)

@@ -119,12 +119,15 @@ async def test_a_replayed_event_goes_out_again(server: ServedDaemon) -> None:
     assert [claim.id for claim in await server.scene.drain()] == [event]
 
 
-async def test_an_event_can_be_sent_to_a_sink_that_never_had_it(server: ServedDaemon) -> None:
+@pytest.mark.parametrize("body", [{"sinks": ["log"]}, {"sink": "log"}], ids=str)
+async def test_an_event_can_be_sent_to_a_sink_that_never_had_it(
+    server: ServedDaemon, body: dict[str, object]
+) -> None:
     """A named sink gets it, though it did not want it when it was recorded."""
     await server.store.configure_sinks(declare("app", "log"))
     await server.scene.register(op(1))
     [event] = await server.record(op(1), "PROCESSING", to=(APP,))
-    answer = await server.client.post(f"/v1/events/{event}/replay", json={"sinks": ["log"]})
+    answer = await server.client.post(f"/v1/events/{event}/replay", json=body)
     assert answer.json()["sinks"] == ["log"]
     assert [claim.id for claim in await server.scene.drain("log")] == [event]
 
@@ -138,7 +141,8 @@ async def test_an_event_can_be_sent_to_a_sink_that_never_had_it(server: ServedDa
         ("x", {"sinks": []}, 422, "invalid"),
         ("x", {"sinks": "app"}, 422, "invalid"),
         ("x", {"sinks": ["A b"]}, 422, "invalid"),
-        ("x", {"sink": "app"}, 422, "invalid"),
+        ("x", {"sink": "A b"}, 422, "invalid"),
+        ("x", {"sink": "app", "sinks": ["app"]}, 422, "invalid"),
         ("x", [], 422, "invalid"),
     ],
 )
