@@ -13,10 +13,10 @@ from sqlalchemy import Connection, RowMapping, Table, delete, insert, select, up
 
 from poller.comms.budget import HORIZON, Pace, portion_size, share_of
 from poller.comms.gate import Gate, Pause, Reason, RequestEnd, Room
-from poller.store.clock import read_clock
+from poller.store.clock import lease_clock, read_clock
 from poller.store.columns import instant, microseconds
 from poller.store.daemons import is_alive
-from poller.store.database import is_shared, lease_clock
+from poller.store.database import is_shared
 from poller.store.schema import budgets, daemons, pauses
 from poller.store.scopes import pause_of, pause_values
 from poller.tracking.watch import AccountScope

@@ -31,8 +31,9 @@ from sqlalchemy import (
     update,
 )
 
+from poller.store.clock import server_clock
 from poller.store.columns import microseconds
-from poller.store.database import is_shared, server_clock
+from poller.store.database import is_shared
 from poller.store.events import StoredEvent, stored_event_of
 from poller.store.schema import TRIED, UNTRIED, deliveries, events
 from poller.store.watches import Lease

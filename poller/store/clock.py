@@ -10,11 +10,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    bindparam,
+    cast,
+    func,
+    literal,
+    select,
+)
 
 from poller.clock import wall_clock
-from poller.store.columns import instant
-from poller.store.database import Database, is_shared, lease_clock
+from poller.store.columns import instant, microseconds
+from poller.store.database import Database, is_shared
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -66,6 +75,33 @@ def read_clock(connection: Connection, now: datetime) -> datetime:
     if not is_shared(connection):
         return now
     return instant(connection.execute(select(lease_clock(connection, now))).scalar_one())
+
+
+def lease_clock(connection: Connection, now: datetime) -> ColumnElement[int]:
+    """Return the clock that leases are compared with, in microseconds since 1970 UTC.
+
+    Daemons that share a PostgreSQL server use its clock; a SQLite file belongs to one daemon, which
+    uses its own.
+    """
+    if is_shared(connection):
+        return server_clock()
+    return literal(microseconds(now), BigInteger)
+
+
+def lease_clock_parameter(*, is_shared: bool) -> ColumnElement[int]:
+    """Return `lease_clock` for a cached statement; for a file it is the parameter `clock`."""
+    return server_clock() if is_shared else bindparam("clock", type_=BigInteger)
+
+
+def lease_clock_values(connection: Connection, now: datetime) -> dict[str, int]:
+    """Return the value of that parameter for an execution; empty on a server."""
+    return {} if is_shared(connection) else {"clock": microseconds(now)}
+
+
+def server_clock() -> ColumnElement[int]:
+    """Return the clock of a PostgreSQL server, in microseconds since 1970 UTC."""
+    seconds = func.extract("epoch", func.clock_timestamp())
+    return cast(seconds * 1_000_000, BigInteger)
 
 
 def clock_of(database: Database) -> Callable[[], datetime]:

@@ -25,8 +25,8 @@ from sqlalchemy import (
 )
 
 from poller.comms.gate import Pause
-from poller.store.clock import read_clock
-from poller.store.database import is_shared, lease_clock
+from poller.store.clock import lease_clock, read_clock
+from poller.store.database import is_shared
 from poller.store.schema import POSITION, budgets, counters, daemons, pauses, sweepers
 from poller.store.scopes import pause_of
 from poller.tracking.delivery import Subscription

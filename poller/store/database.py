@@ -11,7 +11,6 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from datetime import datetime
 from functools import partial
 from time import monotonic
 from typing import Any, Final, NoReturn, TypeVar
@@ -19,7 +18,6 @@ from typing import Any, Final, NoReturn, TypeVar
 from sqlalchemy import (
     ARRAY,
     URL,
-    BigInteger,
     ColumnElement,
     Connection,
     String,
@@ -27,10 +25,8 @@ from sqlalchemy import (
     Update,
     any_,
     bindparam,
-    cast,
     event,
     func,
-    literal,
     select,
     tuple_,
 )
@@ -39,7 +35,6 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from poller.addresses import safe_url
 from poller.store import postgres, sqlite
-from poller.store.columns import microseconds
 from poller.store.errors import Retryable, StoreUnavailable
 from poller.store.postgres import ORDINARY, Limits
 from poller.store.sqlite import sqlite_path
@@ -423,30 +418,3 @@ def in_order(
 def count_written(connection: Connection, statement: Update, key: ColumnElement[Any]) -> int:
     """Run an update and count its rows: SQLite's driver counts none for an update with a CTE."""
     return len(connection.execute(statement.returning(key)).all())
-
-
-def lease_clock(connection: Connection, now: datetime) -> ColumnElement[int]:
-    """Return the clock that leases are compared with, in microseconds since 1970 UTC.
-
-    Daemons that share a PostgreSQL server use its clock; a SQLite file belongs to one daemon, which
-    uses its own.
-    """
-    if is_shared(connection):
-        return server_clock()
-    return literal(microseconds(now), BigInteger)
-
-
-def lease_clock_parameter(*, is_shared: bool) -> ColumnElement[int]:
-    """Return `lease_clock` for a cached statement; for a file it is the parameter `clock`."""
-    return server_clock() if is_shared else bindparam("clock", type_=BigInteger)
-
-
-def lease_clock_values(connection: Connection, now: datetime) -> dict[str, int]:
-    """Return the value of that parameter for an execution; empty on a server."""
-    return {} if is_shared(connection) else {"clock": microseconds(now)}
-
-
-def server_clock() -> ColumnElement[int]:
-    """Return the clock of a PostgreSQL server, in microseconds since 1970 UTC."""
-    seconds = func.extract("epoch", func.clock_timestamp())
-    return cast(seconds * 1_000_000, BigInteger)

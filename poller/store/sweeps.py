@@ -32,15 +32,10 @@ from sqlalchemy import (
 )
 
 from poller.comms.models import Operation
-from poller.store.clock import read_clock
+from poller.store.clock import lease_clock, lease_clock_parameter, lease_clock_values, read_clock
 from poller.store.columns import microseconds
 from poller.store.daemons import LEASE
-from poller.store.database import (
-    is_shared,
-    lease_clock,
-    lease_clock_parameter,
-    lease_clock_values,
-)
+from poller.store.database import is_shared
 from poller.store.registrations import Registered, register_all
 from poller.store.schema import sweepers, watches
 from poller.store.watches import Observation, record

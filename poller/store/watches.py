@@ -28,14 +28,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from poller.store.database import (
-    count_written,
-    in_order,
-    is_shared,
-    lease_clock,
-    lease_clock_parameter,
-    lease_clock_values,
-)
+from poller.store.clock import lease_clock, lease_clock_parameter, lease_clock_values
+from poller.store.database import count_written, in_order, is_shared
 from poller.store.events import StoredEvent, record_events
 from poller.store.groups import GroupChanges
 from poller.store.rows import difference, watch_of, watch_values

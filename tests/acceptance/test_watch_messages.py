@@ -229,7 +229,9 @@ def test_the_daemons_breakdown_is_waited_for(api: FakeApi, tmp_path: Path) -> No
             script_failures(api)
             assert terminal.wait() == 3, terminal.text
         assert "3 failed: 30003 Unreachable destination handset ×2" in terminal.last_picture
-        assert [event["type"] for event in running.events][1:] == ["operation.breakdown"]
+        # the store has it before standard output
+        eventually(lambda: len(running.events) == 2)
+        assert running.events[1]["type"] == "operation.breakdown"
         # a later watch shows all of it as well
         again = poller("watch", A, cwd=tmp_path, environment=own)
         assert (again.returncode, events(again.stdout)) == (3, running.events)

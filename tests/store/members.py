@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, literal
 
 from poller.comms.gate import Pause, RequestEnd
 from poller.store import daemons as daemon_rows
+from poller.store import sweeps, watches
 from poller.store.budgets import PermitRequest, Permits, lease_permits
 from poller.store.columns import microseconds
 from poller.store.daemons import Beat, DeclaredSink, Member
@@ -23,9 +24,16 @@ PROBE = 25.0
 def set_server_clock(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
     """Let the database tell the time of the test."""
     monkeypatch.setattr(
-        "poller.store.database.server_clock",
+        "poller.store.clock.server_clock",
         lambda: literal(microseconds(clock()), BigInteger),
     )
+    # a statement that was built with this clock must not be kept for another test
+    for module, name in (
+        (watches, "_claiming"),
+        (watches, "_following"),
+        (sweeps, "_counting_due"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name).__wrapped__)
 
 
 @dataclass(frozen=True, kw_only=True)
