@@ -86,8 +86,7 @@ async def open_daemon(
             now=store.now,
             dropped_lines=dropped_lines,
         ).render
-    await daemon.register(registrations, all_or_none=True)
-    await daemon.open()
+    await daemon.open(registrations)
     return OpenedDaemon(daemon=daemon, store=store, meter=meter, metrics=metrics)
 
 

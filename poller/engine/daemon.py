@@ -317,13 +317,20 @@ class Daemon:
         self._throttle.retry_now()
         self.signals.polls.notify()
 
-    async def open(self) -> Self:
-        """Start the sinks, so that faults are found before anything runs.
+    async def open(self, registrations: Sequence[Registration] = ()) -> Self:
+        """Register, and start the sinks, so that faults are found before anything runs.
 
-        :raises SinkUnavailable: where one cannot be started.
+        The sinks are declared first: a registration may record events, of a group, and those are
+        delivered to the sinks that the store knows.
+
+        :raises Conflict: where a registration contradicts what is known; none is registered.
+        :raises SinkUnavailable: where a sink cannot be started.
         :raises StoreError: where the store refuses.
         """
-        await self._sinks.open(self._configuration.sinks)
+        await self._sinks.declare(self._configuration.sinks)
+        if registrations:
+            await self.register(registrations, all_or_none=True)
+        await self._sinks.start(self._configuration.sinks)
         return self
 
     async def run(self) -> None:

@@ -76,14 +76,27 @@ class SinkManager:
         """Whether no sink is open."""
         return self.closed == frozenset(self._running)
 
-    async def open(self, plans: Sequence[SinkPlan]) -> None:
-        """Make and start every sink, or none.
+    async def declare(self, plans: Sequence[SinkPlan]) -> None:
+        """Write the sinks to the store: what is recorded from now on is delivered to them.
 
-        :raises SinkUnavailable: where one cannot be started.
         :raises StoreError: where the store refuses.
         """
+        for report in await self._declare(plans):
+            if not report.is_configured and report.waiting:
+                log.warning(
+                    "sink.unconfigured",
+                    sink=report.name,
+                    waiting=report.waiting,
+                    hint="its events are kept three days in case it is configured again, then they "
+                    "become dead letters",
+                )
+
+    async def start(self, plans: Sequence[SinkPlan]) -> None:
+        """Make and start every sink, or none. `declare` comes first.
+
+        :raises SinkUnavailable: where one cannot be started.
+        """
         self._running = await self._prepare(plans)
-        await self._configure(plans)
 
     async def run(self) -> None:
         """Run the dispatchers, and those that a swap adds, until all are drained."""
@@ -160,17 +173,6 @@ class SinkManager:
             running = fresh
         self._tasks.start_soon(self._dispatch, running)
 
-    async def _configure(self, plans: Sequence[SinkPlan]) -> None:
-        for report in await self._declare(plans):
-            if not report.is_configured and report.waiting:
-                log.warning(
-                    "sink.unconfigured",
-                    sink=report.name,
-                    waiting=report.waiting,
-                    hint="its events are kept three days in case it is configured again, then they "
-                    "become dead letters",
-                )
-
     async def _replace(
         self, leaving: Sequence[_RunningSink], plans: Sequence[SinkPlan], *, kept: Collection[str]
     ) -> dict[str, _RunningSink]:
@@ -184,7 +186,7 @@ class SinkManager:
                 await self._retire(leaving)
                 added = await self._prepare(fresh)
             try:
-                await self._configure(plans)
+                await self.declare(plans)
             except BaseException:
                 await _close(added.values())
                 raise

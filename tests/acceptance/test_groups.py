@@ -36,6 +36,9 @@ def test_a_run_seals_its_group_when_all_are_registered(tmp_path: Path) -> None:
     assert end["data"]["operations"]["completed"] == 3
     assert end["data"]["stats"]["delivered"] == 27
     assert end["data"]["stats"]["failed"] == 3
+    # also the first event of the group, which the command line's own registration makes
+    of_group = [int(event["sequence"]) for event in events if event["subject"] == "autumn"]
+    assert of_group == list(range(1, len(of_group) + 1))
 
 
 def test_a_group_is_not_sealed_where_a_line_was_refused(tmp_path: Path) -> None:

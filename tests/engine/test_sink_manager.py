@@ -86,6 +86,12 @@ async def outlets(
     await outlets.aclose()
 
 
+async def begin(outlets: SinkManager, plans: Sequence[SinkPlan]) -> None:
+    """Declare these sinks and start them, as a daemon does."""
+    await outlets.declare(plans)
+    await outlets.start(plans)
+
+
 async def waiting(store: FickleStore, sink: str) -> int:
     """Count what still waits for a sink."""
     [report] = [report for report in await store.sinks() if report.name == sink]
@@ -104,7 +110,7 @@ async def test_a_sink_that_is_down_delays_nobody(outlets: SinkManager, store: Fi
     hangs = ScriptedSink(name="hangs", gate=anyio.Event())
     fails = ScriptedSink(name="fails", answers=lambda _: failed())
     works = ScriptedSink(name="works")
-    await outlets.open([plan(hangs), plan(fails), plan(works)])
+    await begin(outlets, [plan(hangs), plan(fails), plan(works)])
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outlets.run)
         ids = await record_events(store, 5, 4, sinks=["hangs", "fails", "works"])
@@ -123,7 +129,7 @@ async def test_open_starts_all_or_none(outlets: SinkManager) -> None:
     first = ScriptedSink(name="first")
     bad = ScriptedSink(name="bad", refuses_to_start=SinkUnavailable("no such place", "make it"))
     with pytest.raises(SinkUnavailable, match=r"sinks\.bad: no such place; make it"):
-        await outlets.open([plan(first), plan(bad)])
+        await begin(outlets, [plan(first), plan(bad)])
     assert first.life == ["start", "close"]
 
 
@@ -132,7 +138,7 @@ async def test_a_swap_keeps_what_is_equal_and_replaces_the_rest(
 ) -> None:
     """Equal plans keep their sink, reopened; what goes is closed; what comes gets what follows."""
     kept, goes, comes = (ScriptedSink(name=name) for name in ("kept", "goes", "comes"))
-    await outlets.open([plan(kept), plan(goes)])
+    await begin(outlets, [plan(kept), plan(goes)])
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outlets.run)
         await record_events(store, 2, 1, sinks=["kept", "goes"])
@@ -154,7 +160,7 @@ async def test_a_swap_that_cannot_start_changes_nothing(
     """The old sinks go on, unopened and unclosed; what was started for the new ones is closed."""
     old, new = ScriptedSink(name="old"), ScriptedSink(name="new")
     bad = ScriptedSink(name="bad", refuses_to_start=SinkUnavailable("no such place", "make it"))
-    await outlets.open([plan(old)])
+    await begin(outlets, [plan(old)])
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outlets.run)
         with pytest.raises(SinkUnavailable):
@@ -173,7 +179,7 @@ async def test_a_swap_that_the_store_refuses_changes_nothing(
 ) -> None:
     """The new sink is closed again, the old one goes on delivering."""
     old, new = ScriptedSink(name="old"), ScriptedSink(name="new")
-    await outlets.open([plan(old)])
+    await begin(outlets, [plan(old)])
 
     async def refuse(_names: Sequence[str]) -> None:
         await anyio.lowlevel.checkpoint()
@@ -198,7 +204,7 @@ async def test_a_file_may_pass_from_one_sink_to_another(
 ) -> None:
     """A renamed sink, and two that change places: the file is free when its next owner comes."""
     one, two = tmp_path / "one.ndjson", tmp_path / "two.ndjson"
-    await outlets.open([file_plan("a", one), file_plan("b", two)])
+    await begin(outlets, [file_plan("a", one), file_plan("b", two)])
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outlets.run)
         await outlets.swap([file_plan("a", two), file_plan("b", one)])
@@ -221,7 +227,7 @@ async def test_a_file_held_by_another_process_leaves_the_old_sinks(
     one, theirs = tmp_path / "one.ndjson", tmp_path / "theirs.ndjson"
     holder = FileSink(name="holder", path=theirs)
     await holder.start()
-    await outlets.open([file_plan("a", one)])
+    await begin(outlets, [file_plan("a", one)])
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outlets.run)
         with pytest.raises(SinkHeld, match=r"sinks\.a: "):
@@ -240,7 +246,7 @@ async def test_what_a_replaced_sink_was_doing_is_due_at_once(
     """A sink of the same name and new settings need not wait for its predecessor's leases."""
     hangs = ScriptedSink(gate=anyio.Event())
     works = ScriptedSink()
-    await outlets.open([plan(hangs)])
+    await begin(outlets, [plan(hangs)])
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outlets.run)
         ids = await record_events(store, 3, 1, sinks=["app"])
@@ -257,7 +263,7 @@ async def test_what_waits_for_a_sink_that_went_waits_for_its_return(
 ) -> None:
     """It is reported, holds up nothing, and goes on if the name returns within three days."""
     slow, other = ScriptedSink(name="slow", answers=lambda _: failed()), ScriptedSink(name="other")
-    await outlets.open([plan(slow), plan(other)])
+    await begin(outlets, [plan(slow), plan(other)])
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outlets.run)
         await record_events(store, 2, 1, sinks=["slow"])
@@ -281,7 +287,7 @@ async def test_a_closed_sink_is_named_and_taken_up_again_by_a_swap(
     """A closed pipe ends its dispatcher alone; SIGHUP lets it try again."""
     outcome = SinkOutcome(verdict=SinkVerdict.CLOSED, error="nobody reads it any more")
     pipe, other = ScriptedSink(name="pipe", answers=lambda _: outcome), ScriptedSink(name="other")
-    await outlets.open([plan(pipe), plan(other)])
+    await begin(outlets, [plan(pipe), plan(other)])
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outlets.run)
         await record_events(store, 1, 1, sinks=["pipe", "other"])
@@ -304,7 +310,7 @@ async def test_a_closed_sink_is_named_and_taken_up_again_by_a_swap(
 async def test_draining_waits_for_every_sink(outlets: SinkManager, store: FickleStore) -> None:
     """`drain` returns when nothing is due and nothing under way anywhere."""
     quick, slow = ScriptedSink(name="quick"), ScriptedSink(name="slow", gate=anyio.Event())
-    await outlets.open([plan(quick), plan(slow)])
+    await begin(outlets, [plan(quick), plan(slow)])
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outlets.run)
         await record_events(store, 3, 2, sinks=["quick", "slow"])
