@@ -18,8 +18,9 @@ pytestmark = pytest.mark.anyio
 async def test_a_restart_of_the_daemon_costs_nothing(stage: Stage) -> None:
     """A wait and a stream go on where they were, when another daemon has the store."""
     server = {"listen": f"127.0.0.1:{await _free_port()}"}
-    sent = stage.send(300)
+    sent = stage.send(1000)
     found: list[poller.EmittedEvent] = []
+    has_ended = anyio.Event()
 
     async def follow(connection: poller.DaemonConnection) -> None:
         async for event in connection.events(id=sent.id, from_oldest=True):
@@ -34,17 +35,22 @@ async def test_a_restart_of_the_daemon_costs_nothing(stage: Stage) -> None:
             tasks.start_soon(follow, connection)
             with pytest.raises(TimeoutError):
                 await connection.wait(sent.id, timeout=0.2)
-            tasks.start_soon(_expect_end, connection, sent.id)
+            tasks.start_soon(_expect_end, connection, sent.id, has_ended)
             await anyio.sleep(0.2)
         async with stage.embedded(server=server):
             assert (await connection.wait(sent.id, timeout=20)).final
             while not (found and found[-1].final):  # noqa: ASYNC110 - the follower has no event
                 await anyio.sleep(0.02)
+            # its request must be answered before this daemon stops as well
+            await has_ended.wait()
     assert [event.sequence for event in found] == list(range(1, len(found) + 1))
 
 
-async def _expect_end(connection: poller.DaemonConnection, watched: str) -> None:
+async def _expect_end(
+    connection: poller.DaemonConnection, watched: str, has_ended: anyio.Event
+) -> None:
     assert (await connection.wait(watched, timeout=20)).final
+    has_ended.set()
 
 
 async def _free_port() -> int:
