@@ -143,11 +143,12 @@ def test_why_a_webhook_did_not_arrive(api: FakeApi, tmp_path: Path) -> None:
             sinks = cells(poller("sinks", cwd=tmp_path, environment=variables).stdout)
             assert sinks[1][:2] == ["app", "failing"]
 
-            def ready() -> str:
-                return poller("health", "--ready", cwd=tmp_path, environment=variables).stdout
+            def health() -> subprocess.CompletedProcess[str]:
+                return poller("health", "--ready", cwd=tmp_path, environment=variables)
 
             # a daemon that has not checked its store yet says that it is unready
-            eventually(lambda: ready().startswith("degraded\ndegraded: sink app since "))
+            eventually(lambda: health().returncode == 0)
+            assert health().stdout.startswith("degraded\ndegraded: sink app since ")
             assert running.stop() == 0
 
 
