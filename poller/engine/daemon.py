@@ -155,9 +155,7 @@ class Daemon:
         :raises StoreError: where the store refuses; none is registered.
         """
         results = await self._store.register(
-            registrations,
-            policy=self._configuration.policy,
-            all_or_none=all_or_none,
+            registrations, policy=self._configuration.policy, all_or_none=all_or_none
         )
         self._registrations.results(results)
         self._meter.recorded([event for result in results for event in result.events])
@@ -170,10 +168,7 @@ class Daemon:
 
         :raises StoreError: where the store refuses; it remains watched.
         """
-        forgotten = await self._store.forget(
-            operation_id,
-            policy=self._configuration.policy,
-        )
+        forgotten = await self._store.forget(operation_id, policy=self._configuration.policy)
         if forgotten.watch is not None:
             log.info("operation.forgotten", operation=operation_id)
         self._recorded(forgotten.events)
@@ -186,11 +181,7 @@ class Daemon:
         :raises Conflict: where it has no member, or `expected` contradicts these or an old seal.
         :raises StoreError: where the store refuses; it is not sealed.
         """
-        change = await self._store.groups.seal(
-            group,
-            expected,
-            policy=self._configuration.policy,
-        )
+        change = await self._store.groups.seal(group, expected, policy=self._configuration.policy)
         log.info(
             "group.sealed" if change.group.sealed_at else "group.expected",
             group=group,
