@@ -11,7 +11,8 @@ from tests.cluster.embedded import embedded, meet, paused, reload, until
 from tests.fakes.api import FakeApi, Reply, operation, operation_id
 from tests.fakes.receiver import Receiver
 
-pytestmark = pytest.mark.anyio
+# each waits for seconds: the daemons look for what is new by the real clock
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 Pair = tuple[poller.Poller, poller.Poller]
 IDS: Final = [operation_id(number) for number in range(8)]
