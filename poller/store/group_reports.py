@@ -1,7 +1,7 @@
 """Reports on groups for people and programs: lists, one in detail, counts, unsealed groups."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -14,6 +14,7 @@ from poller.store.reports import EventTimeline, contains, read_timeline
 from poller.store.rows import group_of
 from poller.store.schema import groups
 from poller.tracking.group import Group
+from poller.tracking.member_sums import MemberCounts
 from poller.tracking.watch import AccountScope
 
 
@@ -137,12 +138,13 @@ def unsealed_groups(
             groups.c.ended_at.is_(None),
             groups.c.sealed_at.is_(None),
             groups.c.members_ended_at <= before,
+            # here, not afterwards: groups that all members have left could fill the list
+            groups.c.members != asdict(MemberCounts()),
         )
         .order_by(groups.c.members_ended_at)
         .limit(limit)
     )
-    found = (group_of(row, scope) for row in connection.execute(query).mappings())
-    return [group for group in found if group.members.total]
+    return [group_of(row, scope) for row in connection.execute(query).mappings()]
 
 
 def _cursor(group: Group) -> str:

@@ -391,16 +391,18 @@ async def test_the_stream_has_the_events_of_groups(daemon: Daemon) -> None:
 
 
 async def test_groups_that_wait_for_their_seal_are_found(daemon: Daemon) -> None:
-    """From the moment on at which the last member ended."""
-    await daemon.join("autumn", op(1), op(2))
+    """From the moment on at which the last member ended; groups that all have left hide none."""
     await daemon.seal("empty", 2)
+    await daemon.join("left", op(3))
+    await daemon.store.forget(op(3))
+    await daemon.join("autumn", op(1), op(2))
     await daemon.observe(op(1), "COMPLETED")
     daemon.clock.advance(60)
     await daemon.observe(op(2), "COMPLETED")
     ended_at = daemon.clock()
     daemon.clock.advance(days=2)
     ask = daemon.store.groups
-    [found] = await ask.unsealed(daemon.clock(), limit=9)
+    [found] = await ask.unsealed(daemon.clock(), limit=1)
     assert (found.name, found.members_ended_at) == ("autumn", ended_at)
     daemon.clock.advance(days=-3)
     assert await ask.unsealed(daemon.clock(), limit=9) == []
