@@ -145,8 +145,8 @@ class Lanes(httpx.AsyncBaseTransport):
 
     A connection that is older than `GREATEST_AGE` or from before `renew` is closed when its
     request has ended, and a new one looks the host up again. So is one that brought more than the
-    answer, or a 204 that announces a body. One that was idle for `KEEPALIVE` is
-    closed when any other request begins or ends. `clock` counts seconds.
+    answer, or a 204 that announces a body. One that was idle for `KEEPALIVE` is closed when any
+    other request begins or ends. `clock` counts seconds.
     """
 
     def __init__(

@@ -15,11 +15,7 @@ from poller.library.waiting import Waiters
 from poller.server.documents import GroupDocument, OperationDocument
 from poller.store.errors import EventsGone
 from poller.tracking.event import EmittedEvent
-from poller.tracking.registration import (
-    check_expected,
-    check_group_name,
-    parse_registration,
-)
+from poller.tracking.registration import check_expected, check_group_name, parse_registration
 
 Recorded = TypeVar("Recorded")
 EventStream = AsyncGenerator[EmittedEvent, None]
@@ -58,9 +54,9 @@ class WatchingApi(ABC):
     """The methods of `Poller` and `DaemonConnection`.
 
     Ids are those of operations (`comms_operation_…`) or messages (`comms_message_…`); a text that
-    cannot be an id, or the name of a group, is a `ValueError` everywhere. Every method
-    may be cancelled at any time, and may be called by many tasks at once. What the store has
-    acknowledged stays: a cancelled `watch` may have registered.
+    cannot be an id, or the name of a group, is a `ValueError` everywhere. Every method may be
+    cancelled at any time, and may be called by many tasks at once. What the store has acknowledged
+    stays: a cancelled `watch` may have registered.
     """
 
     def __init__(self, *, name: str, not_open: str) -> None:
